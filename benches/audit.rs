@@ -13,25 +13,17 @@ mod passkey;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use countersign::store::batch::{Commit, Questions, Writes};
-use countersign::store::ledger::Ledger;
-use countersign::store::rows::LeafRow;
-use countersign::store::sqlite::SqliteStore;
-use countersign::store::stored_seal::SealWrite;
-use countersign::store::tree::TreeEdge;
-use countersign::store::{Store as _, sqlite};
+use countersign::{
+    Commit, LeafRow, Ledger, Questions, SealWrite, SqliteStore, Store as _, TreeEdge, Writes,
+    sqlite,
+};
 use divan::{Bencher, black_box};
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::signature::{PAYLOAD_TYPE, PublicKey, pae};
-use documents::crypto::ssh_key::ForeignKey;
-use documents::crypto::sshsig::{self, StatementKey};
-use documents::crypto::tlog_tiles::TILE_WIDTH;
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use documents::{
+    ForeignKey, Hash, LeafKind, PAYLOAD_TYPE, PublicKey, SealDigest, StatementKey, TILE_WIDTH,
+    Timestamp, merkle, pae, sshsig,
+};
 use history::{ALICE, BOB, Log, grants, key};
-use judgement::audit::entry;
-use judgement::audit::history::Expected;
+use judgement::{Expected, entry};
 use passkey::PasskeyPair;
 use serde_json::Value;
 

@@ -2,12 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use divan::{Bencher, black_box};
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags, decide_script};
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::{Ruling, resolve};
-use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::Shell;
+use judgement::{
+    Builtins, DecisionPlace, Flags, Policy, ReadLimit, Ruling, Shell, decide_script, find_in,
+    resolve,
+};
 
 const POLICY: &str = "version: 1\ndefault: {run: {allow: [jq, systemctl, \"kube*\"], deny: [dd, \"mkfs*\"]}}\noverrides: [{runbook: \"deploy/**\", mode: execute}]\n";
 /// About 230 bytes of a typical script.

@@ -12,9 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use judgement::registry::runbook_directories::RunbookDirectories;
+use documents::{SecretKey, SshKey};
+use judgement::RunbookDirectories;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The program uses the same allocator.

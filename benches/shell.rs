@@ -4,9 +4,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::Shell;
-use judgement::template::script_template::ScriptTemplate;
+use judgement::{ReadLimit, ScriptTemplate, Shell, find_in};
 
 /// The program uses the same allocator.
 #[global_allocator]

@@ -6,17 +6,17 @@
 //! The following list names the modules of this crate, from the lowest layer to the highest. The crates below it
 //! (`crates/`) hold the documents, the connections, the rules, the sandbox and the client.
 //!
-//! - [`metrics`]: counters and gauges for operators
-//! - [`store`]: the database on the disk
-//! - [`seal`]: the seal in force, and what it says about a request
-//! - [`carried`]: sessions, artifacts, plans, secrets, output and results of runs
-//! - [`crossing`]: the only code through which a boundary runs anything
-//! - [`boundary`]: proposals, evidence, admission and housekeeping
-//! - [`http`]: the HTTP API
-//! - [`node`]: the assembled service
-//! - [`local`]: the command `countersign run`
-//! - [`notebook`]: the command `countersign open`
-//! - [`cli`]: the command line
+//! - `metrics`: counters and gauges for operators
+//! - `store`: the database on the disk
+//! - `seal`: the seal in force, and what it says about a request
+//! - `carried`: sessions, artifacts, plans, secrets, output and results of runs
+//! - `crossing`: the only code through which a boundary runs anything
+//! - `boundary`: proposals, evidence, admission and housekeeping
+//! - `http`: the HTTP API
+//! - `node`: the assembled service
+//! - `local`: the command `countersign run`
+//! - `notebook`: the command `countersign open`
+//! - `cli`: the command line
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
@@ -25,14 +25,49 @@ compile_error!(
      a container with Linux, or on Windows in WSL 2"
 );
 
-pub mod boundary;
-pub mod carried;
-pub mod cli;
-pub mod crossing;
-pub mod http;
-pub mod local;
-pub mod metrics;
-pub mod node;
-pub mod notebook;
-pub mod seal;
-pub mod store;
+mod boundary;
+mod carried;
+mod cli;
+mod crossing;
+mod http;
+mod local;
+mod metrics;
+mod node;
+mod notebook;
+mod seal;
+mod store;
+
+pub use boundary::oidc::{
+    id_token::{IdToken, MAX_ID_TOKEN_BYTES},
+    issuer_keys::IssuerKeys,
+};
+pub use cli::{
+    WholeProgram,
+    init::content::{self, policy},
+    schema,
+};
+pub use crossing::{
+    cross::Crossing,
+    stage::{Accepted, Admitted, Consumed, VerifiedRequest},
+};
+pub use http::{openapi::openapi, route_table::routes};
+pub use local::{
+    problems::problems,
+    workflow_walk::{NextUnit, WorkflowWalk},
+};
+pub use node::{
+    config::Config, restore, roster_file, serve::Node, service_manager::ServiceManager,
+    start::surroundings,
+};
+pub use store::{
+    Store, StoreReads,
+    batch::{Commit, Questions, Writes},
+    crash_points::POINTS,
+    ledger::Ledger,
+    rows::LeafRow,
+    shared::{LedgerConfig, LedgerLimits, LogSigner},
+    sqlite::{self, SqliteStore, reads::SqliteReads},
+    stored_seal::SealWrite,
+    stored_status::StoredStatus,
+    tree::TreeEdge,
+};

@@ -6,13 +6,11 @@ fn main() -> std::process::ExitCode {
     // The sandbox helper forks, so this check must come before any code that could start a thread.
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|first| first == sandbox::isolation::protocol::LAUNCH)
+        .is_some_and(|first| first == sandbox::LAUNCH)
     {
-        return sandbox::isolation::launcher::main();
+        return sandbox::launcher::main();
     }
     // `scripts/package` sets the variable. Only this small file reads it, so that a new commit does not compile the whole
     // library again.
-    client::commands::program::main::<countersign::cli::WholeProgram>(option_env!(
-        "COUNTERSIGN_COMMIT"
-    ))
+    client::main::<countersign::WholeProgram>(option_env!("COUNTERSIGN_COMMIT"))
 }

@@ -4,20 +4,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::{ContentDigest, RenderedDigest};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::{Authorization, BoundaryRef, StepReference};
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::extension_names::GrantId;
-use documents::record::grant::{Grant, GrantedSession, GrantedStep, Grantee};
-use documents::record::ident::{IdentError, Name, Nonce, ProposalId};
-use documents::record::profile::Profile;
-use documents::record::revocation::{Revocation, RevokedSubject};
-use documents::record::validity::Timestamp;
+use client::{CommandFailure, Exit};
+use documents::{
+    Authorization, BoundaryRef, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId,
+    GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Profile,
+    ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey, StepReference,
+    Timestamp, canonical_of, pae,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -84,7 +77,7 @@ impl Plan {
             keyid: key.keyid(),
             secret,
             proposer: service::proposer()?,
-            now: (countersign::node::start::surroundings().now)(),
+            now: (countersign::surroundings().now)(),
             grants: Vec::new(),
             next: AtomicUsize::new(0),
         })
@@ -116,7 +109,7 @@ impl Plan {
 
     /// Makes a grant for 1,000 uses, which the approver signed, and puts it in force.
     pub fn grant(&self, service: &Service) -> Result<ContentDigest, CommandFailure> {
-        let around = countersign::node::start::surroundings();
+        let around = countersign::surroundings();
         let grantee = SshKey::from_public(SecretKey::from_seed(people::GRANTEE).public(), "");
         let grantee = grantee.map_err(|error| broken(&error))?.keyid();
         let step = GrantedStep {
@@ -184,7 +177,7 @@ impl Plan {
     /// # Errors
     /// Returns an error if the authorization cannot be serialized.
     pub fn authorization(&self) -> Result<(ProposalId, Vec<u8>), CommandFailure> {
-        let around = countersign::node::start::surroundings();
+        let around = countersign::surroundings();
         let millis = (around.millis)();
         let proposal = ProposalId::new(millis, around.bytes());
         let authorization = Authorization {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::CommandFailure;
+use client::CommandFailure;
 use rustix::process::Signal;
 use serde::Serialize;
 

@@ -3,17 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::canonical;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::leaf_hash;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::Authorization;
-use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use documents::record::receipt::Receipt;
+use client::{CommandFailure, Exit};
+use documents::{
+    Authorization, Base64, Bundle, Envelope, EnvelopeSignature, KeyId, MAX_BUNDLE_BYTES,
+    PAYLOAD_TYPE, Receipt, SecretKey, Signed, SshKey, Statement, canonical, leaf_hash, pae,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clients::Plan;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::CommandFailure;
+use client::CommandFailure;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::client::Resumption;

@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::profile::{Limits, Profile};
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, Sandbox as _};
+use client::{CommandFailure, Exit};
+use documents::{Limits, Profile};
+use sandbox::{CancelFlag, End, LinuxSandbox, Plan, Sandbox as _, Setup};
 
 use crate::alone;
 

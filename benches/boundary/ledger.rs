@@ -11,13 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::store::ledger::Ledger;
-use countersign::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
-use countersign::store::sqlite::SqliteStore;
-use countersign::store::sqlite::reads::SqliteReads;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::validity::Timestamp;
+use countersign::{Ledger, LedgerConfig, LedgerLimits, LogSigner, SqliteReads, SqliteStore};
+use documents::{SecretKey, SshKey, Timestamp};
 
 /// Opens a ledger whose clock always returns `now`.
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::terminal::exit::CommandFailure;
-use documents::record::ident::Nonce;
+use client::CommandFailure;
+use documents::Nonce;
 use serde::Serialize;
 use serde_json::json;
 
@@ -219,7 +219,7 @@ fn audit(service: &Service, config: &Path) -> Result<(), CommandFailure> {
 
 /// Makes a proposal that expires, and that housekeeping then deletes.
 fn propose(service: &Service) -> Result<(), CommandFailure> {
-    let around = countersign::node::start::surroundings();
+    let around = countersign::surroundings();
     let nonce = Nonce::new((around.millis)(), around.bytes());
     let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce, "expires_in_s": 1});
     std::thread::sleep(Duration::from_millis(10));

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::CommandFailure;
-use countersign::store::sqlite;
+use client::CommandFailure;
+use countersign::sqlite;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -333,12 +333,7 @@ impl Measured {
             return Ok(());
         }
         let (store, reads) = sqlite::open(&file).map_err(|error| broken(&error))?;
-        let log = ledger::open(
-            store,
-            reads,
-            &file,
-            (countersign::node::start::surroundings().now)(),
-        );
+        let log = ledger::open(store, reads, &file, (countersign::surroundings().now)());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|error| broken(&error))?;

@@ -40,8 +40,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, Terminal};
 use serde::Serialize;
 
 use crate::clients::{Load, Plan};
@@ -149,9 +148,9 @@ fn main() -> std::process::ExitCode {
     // The sandbox's helper is this executable and forks, so this check comes before any thread starts.
     if std::env::args_os()
         .nth(1)
-        .is_some_and(|first| first == ::sandbox::isolation::protocol::LAUNCH)
+        .is_some_and(|first| first == ::sandbox::LAUNCH)
     {
-        return ::sandbox::isolation::launcher::main();
+        return ::sandbox::launcher::main();
     }
     // Without a command, measure nothing, so that a plain `cargo bench` does not load the machine for a minute.
     if std::env::args_os().skip(1).all(|word| word == "--bench") {

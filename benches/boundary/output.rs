@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use client::terminal::exit::CommandFailure;
+use client::CommandFailure;
 use serde::Serialize;
 use serde_json::Value;
 

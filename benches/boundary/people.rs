@@ -8,10 +8,8 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::CommandFailure;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::ident::Nonce;
+use client::CommandFailure;
+use documents::{Nonce, SecretKey, SshKey};
 use serde::Serialize;
 use serde_json::json;
 
@@ -258,7 +256,7 @@ fn take(mut stream: &TcpStream) -> Option<()> {
 /// Returns the median time from the answer to a proposal until its first message, in milliseconds.
 fn delay(service: &Service, told: &Receiver<Instant>) -> Result<f64, CommandFailure> {
     let mut delays = Vec::new();
-    let around = countersign::node::start::surroundings();
+    let around = countersign::surroundings();
     for _ in 0..15 {
         while told.recv_timeout(Duration::from_millis(300)).is_ok() {}
         let nonce = Nonce::new((around.millis)(), around.bytes());

@@ -6,13 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::CommandFailure;
-use documents::record::extension_names::Program;
-use documents::record::ident::IdentError;
-use documents::record::profile::{Limits, Network, NetworkMode, Profile};
-use sandbox::programs::program_lookup::{WantedPrograms, list_of};
-use sandbox::runs::Sandbox as _;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
+use client::CommandFailure;
+use documents::{IdentError, Limits, Network, NetworkMode, Profile, Program};
+use sandbox::{LinuxSandbox, Sandbox as _, Setup, WantedPrograms, list_of};
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};

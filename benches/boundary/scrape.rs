@@ -3,17 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use client::terminal::exit::CommandFailure;
-use countersign::node::config::Config;
-use countersign::store::ledger::Ledger;
-use countersign::store::sqlite;
-use documents::crypto::digest::{AuthorizationDigest, SealDigest};
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::consumption::{Consumption, Spent};
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::Nonce;
-use documents::record::validity::Timestamp;
+use client::CommandFailure;
+use countersign::{Config, Ledger, sqlite};
+use documents::{
+    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, Nonce, SealDigest, SecretKey,
+    Spent, SshKey, Timestamp,
+};
 use serde::Serialize;
 
 use crate::floors::broken;
@@ -48,7 +43,7 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
         .map_err(|error| broken(&error))?;
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
-    let config = Config::load(&path).map_err(countersign::local::problems::problems)?;
+    let config = Config::load(&path).map_err(countersign::problems)?;
     fill(config.database.file().expect("a file"), args.entries, 0)?;
     let large = scraped(&path, &token, args.scrapes)?;
     Ok(vec![small, large])

@@ -6,23 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::{CommandFailure, Exit};
-use countersign::node::config::Config;
-use countersign::node::serve::Node;
-use countersign::node::service_manager::ServiceManager;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::enforcement::Enforcement;
-use documents::record::ident::Name;
-use documents::record::profile::Profile;
+use client::{CommandFailure, Exit};
+use countersign::{Config, Node, ServiceManager};
+use documents::{Enforcement, Name, Profile, SecretKey, SshKey};
 use rustix::process::{Pid, Signal};
-use sandbox::isolation::probe::HostProbe;
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::Chunk;
-use sandbox::runs::linux::LinuxSandbox;
-use sandbox::runs::profile_check::Prepared;
-use sandbox::runs::{End, Plan, Report, Sandbox};
+use sandbox::{
+    CancelFlag, Chunk, End, HostProbe, LinuxSandbox, Plan, Prepared, Report, Sandbox, Unavailable,
+};
 use serde_json::Value;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -43,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
-    let config = Config::load(&args.config).map_err(countersign::local::problems::problems)?;
+    let config = Config::load(&args.config).map_err(countersign::problems)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -112,9 +102,7 @@ pub struct Service {
 pub fn proposer() -> Result<Name, CommandFailure> {
     "bench-agent"
         .parse()
-        .map_err(|error: documents::record::ident::IdentError| {
-            CommandFailure::usage(error.to_string())
-        })
+        .map_err(|error: documents::IdentError| CommandFailure::usage(error.to_string()))
 }
 
 /// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.

@@ -7,50 +7,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use countersign::boundary::oidc::id_token::{IdToken, MAX_ID_TOKEN_BYTES};
-use countersign::boundary::oidc::issuer_keys::IssuerKeys;
-use countersign::node::roster_file;
-use documents::crypto::canonical::{parse_canonical, to_canonical};
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::digest::PolicyDigest;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::note::{Note, TlogProof, parse_signatures};
-use documents::crypto::passkey::Passkey;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
-use documents::crypto::sshsig::{self, StatementKey};
-use documents::crypto::tlog_tiles::{TilePath, push_entry, split_entries};
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::code::Code;
-use documents::record::denial::Denial;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope, MAX_SIGNATURES, Signed};
-use documents::record::extension_names::Program;
-use documents::record::ident::StepRef;
-use documents::record::kinds::{self, KINDS};
-use documents::record::program_list::{ProgramFacts, ProgramList, ProgramMode};
-use documents::record::receipt::Receipt;
-use documents::record::reserved::ReservedPart;
-use documents::record::revocation::Revocation;
-use documents::record::roster::Roster;
-use documents::record::run_report::RunReport;
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::audit::report::{CheckFinding, CheckName};
-use judgement::decision::step::{HashedStep, StepError};
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags, decide_command};
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
-use judgement::registry::page::{Page, ReadPage, RunbookFiles};
-use judgement::registry::{gruntwork, markdown, rundown, runnable};
-use judgement::shell::commands::{self, ReadLimit};
-use judgement::shell::found::Shell;
-use judgement::template::script_template::ScriptTemplate;
-use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::isolation::{protocol, start_packet};
+use countersign::{IdToken, IssuerKeys, MAX_ID_TOKEN_BYTES, roster_file};
+use documents::{
+    Authorization, Base64, Bundle, Checkpoint, Code, Denial, Envelope, ForeignKey, KINDS, KeyId,
+    MAX_SIGNATURES, Note, Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList,
+    ProgramMode, Receipt, ReservedPart, Revocation, Roster, RunReport, SecretKey, Signed, SshKey,
+    Statement, StatementKey, StepRef, TilePath, TlogProof, WitnessKey, json, kinds,
+    parse_canonical, parse_signatures, push_entry, split_entries, sshsig, to_canonical,
+};
+use judgement::{
+    Builtins, CheckFinding, CheckName, DecisionPlace, Flags, HashedStep, Page, Policy, ReadLimit,
+    ReadPage, RosterTrust, RunbookFiles, ScriptTemplate, Shell, StepError, TrustedRoster,
+    VerifyOptions, commands, decide_command, gruntwork, markdown, resolve, rundown, runnable,
+    verify,
+};
+use sandbox::{protocol, start_packet};
 use serde_json::Value;
 
 pub type Target = fn(&[u8]);
@@ -279,7 +250,7 @@ pub fn markdown_runbook(data: &[u8]) {
     .unwrap_or_default();
     for one in found.steps {
         let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
-        let _ = judgement::decision::step::HashedStep::parse(&value);
+        let _ = judgement::HashedStep::parse(&value);
     }
 }
 

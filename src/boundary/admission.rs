@@ -10,23 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::boundary::oidc::key_cache::{FetchDocument, KeyCache};
-use crate::crossing::cross::Crossing;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::surroundings::Surroundings;
-use crate::store::ledger::Ledger;
-use documents::crypto::digest::{SealDigest, hex, sha256};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::pae;
-use documents::crypto::sshsig;
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, EnvelopeSignature};
-use documents::record::ident::Name;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::decision::passkeys::{SigningProgram, signing_program};
-use judgement::trust::trusted_roster::KeyHolder;
+use crate::{
+    boundary::oidc::key_cache::{FetchDocument, KeyCache},
+    crossing::cross::Crossing,
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+        surroundings::Surroundings,
+    },
+    store::ledger::Ledger,
+};
+use documents::{
+    Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
+    sshsig,
+};
+use judgement::{KeyHolder, SigningProgram, signing_program};
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";

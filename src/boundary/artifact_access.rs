@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::carried::artifact_store::{ArtifactStore, Upload};
-use crate::crossing::cross::Crossing;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::Stopped;
-use documents::crypto::digest::ContentDigest;
-use documents::record::token::Scope;
+use crate::{
+    carried::artifact_store::{ArtifactStore, Upload},
+    crossing::cross::Crossing,
+    seal::{caller::Caller, refusal::Stopped},
+};
+use documents::{ContentDigest, Scope};
 
 /// Takes uploaded files.
 pub struct ArtifactAccess {

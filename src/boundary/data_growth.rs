@@ -10,10 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::carried::capacity::PROPOSAL_ROOM;
-use crate::store::small_file;
-use documents::crypto::digest::SealDigest;
-use documents::record::validity::Timestamp;
+use crate::{carried::capacity::PROPOSAL_ROOM, store::small_file};
+use documents::{SealDigest, Timestamp};
 
 const DAY_S: i64 = 86_400;
 /// Time between two sizes, in seconds.

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::seal::refusal::Refusal;
-use documents::record::code::Code;
-use documents::record::ident::ProposalId;
-use wire::api::view::RefusalView;
+use documents::{Code, ProposalId};
+use wire::RefusalView;
 
 /// The latest refusal of each approved run that has not begun. A proposal has at most one refusal here.
 #[derive(Debug, Default)]

@@ -1,28 +1,27 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
-use crate::boundary::logged_documents::{envelope_in, predicate};
-use crate::boundary::proposal_status::{is_over, view_status};
-use crate::boundary::proposals::{Proposals, wrong_state};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::code::Code;
-use documents::record::denial::{Denial, denied};
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, Signed, Verified};
-use documents::record::ident::{Name, ProposalId};
-use documents::record::joined::joined;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::passkeys::signing_program;
-use judgement::decision::place::check_place;
-use wire::api::view::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
+use crate::{
+    boundary::{
+        logged_documents::{envelope_in, predicate},
+        proposal_status::{is_over, view_status},
+        proposals::{Proposals, wrong_state},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        stored_denial::{DenialResult, DenialWrite, StoredDenial},
+        stored_leaf::{CheckedState, WriteStop},
+    },
+};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
+    ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,
+};
+use judgement::{Tokens, check_place, exclusion, signing_program};
+use wire::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 
 impl Proposals {
     /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.

@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use crate::boundary::proposals::{Proposals, detail};
-use crate::crossing::log_span::run_span;
-use crate::crossing::stage::CrossingRequest;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::store::stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::InputDigest;
-use documents::crypto::sshsig::MAX_SIGNATURE_BYTES;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
-use documents::record::ident::ProposalId;
-use judgement::decision::quorum;
+use crate::{
+    boundary::proposals::{Proposals, detail},
+    crossing::{log_span::run_span, stage::CrossingRequest},
+    seal::refusal::{Refusal, Stopped},
+    store::{
+        stored_proposal::{AdvanceStop, ProposalQuery, ProposalStep},
+        stored_status::StoredStatus,
+    },
+};
+use documents::{
+    Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
+    MAX_SIGNATURES, ProposalId, Statement,
+};
+use judgement::quorum;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.

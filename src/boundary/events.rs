@@ -11,20 +11,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::boundary::proposal_status::view_status;
-use crate::boundary::proposals::Proposals;
-use crate::carried::live::{Cursor, NextPiece, Piece, Recording, SLICE};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Stopped, fault};
-use crate::seal::stored_documents::receipt_of;
-use crate::store::stored_proposal::Proposal;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::json;
-use documents::record::code::Code;
-use documents::record::ident::ProposalId;
-use documents::record::receipt::Receipt;
-use documents::record::stream_name::StreamName;
-use wire::api::view::{Event, ProposalStatus, RefusalView};
+use crate::{
+    boundary::{proposal_status::view_status, proposals::Proposals},
+    carried::live::{Cursor, NextPiece, Piece, Recording, SLICE},
+    seal::{
+        caller::Caller,
+        refusal::{Stopped, fault},
+        stored_documents::receipt_of,
+    },
+    store::{stored_proposal::Proposal, stored_status::StoredStatus},
+};
+use documents::{Code, ProposalId, Receipt, StreamName, json};
+use wire::{Event, ProposalStatus, RefusalView};
 
 /// Interval between two checks of the proposal's state, after the nonce is spent and before the recording begins. A
 /// reader could miss a change during this time.

@@ -6,39 +6,40 @@ mod outputs;
 
 use std::sync::Arc;
 
-use crate::boundary::evidence::checkpoint_proofs::CheckpointProofs;
-use crate::boundary::evidence::earlier_seal::earlier_seal;
-use crate::boundary::health::Health;
-use crate::boundary::logged_documents::{blob_text, leaf_data, manifest_of, predicate};
-use crate::boundary::proposals::{Proposals, unknown_step, with_near_steps};
-use crate::boundary::step_search::StepSearch;
-use crate::boundary::witnesses::Witnessing;
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::profile_on_host;
-use crate::crossing::stage::{BundleParts, Receipted};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::{BundleShare, Sealed};
-use crate::seal::stored_documents::stored_receipt;
-use crate::store::end_detail;
-use crate::store::ledger::Ledger;
-use crate::store::retention::Retention;
-use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
-use documents::crypto::digest::{ParamsDigest, hex};
-use documents::crypto::note::TlogProof;
-use documents::crypto::{canonical, json, merkle};
-use documents::record::authorization::Authorization;
-use documents::record::bundle::{MEDIA_TYPE, StepProof};
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::{ReceiptId, StepRef};
-use documents::record::receipt::Receipt;
-use documents::record::step_definition::{RegistryLeaf, SessionUse};
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use wire::api::registry_view::{
+use crate::{
+    boundary::{
+        evidence::{checkpoint_proofs::CheckpointProofs, earlier_seal::earlier_seal},
+        health::Health,
+        logged_documents::{blob_text, leaf_data, manifest_of, predicate},
+        proposals::{Proposals, unknown_step, with_near_steps},
+        step_search::StepSearch,
+        witnesses::Witnessing,
+    },
+    crossing::{
+        boundary_key::BoundaryKey,
+        cross::Crossing,
+        host_profile::profile_on_host,
+        stage::{BundleParts, Receipted},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        sealed::{BundleShare, Sealed},
+        stored_documents::stored_receipt,
+    },
+    store::{
+        end_detail,
+        ledger::Ledger,
+        retention::Retention,
+        stored_proposal::{Proposal, RunOutcome, RunQuery},
+    },
+};
+use documents::{
+    Authorization, Base64, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId,
+    RegistryLeaf, Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof,
+    canonical, hex, json, merkle,
+};
+use wire::{
     BoundaryView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary, StepView,
 };
 

@@ -6,23 +6,21 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::boundary::proposal_status::view_status;
-use crate::boundary::proposals::Proposals;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::stored_documents::receipt_of;
-use crate::store::stored_event::{EntryEvent, EventFact, StoredEvent};
-use crate::store::stored_leaf::opened;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::json;
-use documents::crypto::sshsig::StatementKey;
-use documents::record::code::Code;
-use documents::record::revocation::revoked;
-use documents::record::roster::Approver;
-use documents::record::token::Scope;
-use wire::api::feed::{FeedEvent, FeedKind, SignedBy};
-use wire::api::grant_view::GrantStatus;
-use wire::api::view::{ProposalStatus, RefusalView};
+use crate::{
+    boundary::{proposal_status::view_status, proposals::Proposals},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        stored_documents::receipt_of,
+    },
+    store::{
+        stored_event::{EntryEvent, EventFact, StoredEvent},
+        stored_leaf::opened,
+        stored_status::StoredStatus,
+    },
+};
+use documents::{Approver, Code, Scope, StatementKey, json, revoked};
+use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, RefusalView, SignedBy};
 
 /// Maximum number of events that one read returns.
 const PAGE: usize = 256;

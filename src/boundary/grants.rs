@@ -5,35 +5,31 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::boundary::proposals::{Proposals, unknown_step};
-use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
-use crate::crossing::granted::refused;
-use crate::crossing::host_profile::profile_on_host;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
-use crate::store::stored_run::ConsumeStop;
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed, Verified};
-use documents::record::extension_names::GrantId;
-use documents::record::grant::{Grant, GrantedSession, GrantedStep};
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::Tokens;
-use judgement::decision::grant_error::GrantError;
-use judgement::decision::granted_parameters::check_usable;
-use judgement::decision::grants::{PreparedGrant, grant_rules, judge_excluded, revocable};
-use judgement::decision::quorum;
-use judgement::decision::reach::EligibleApprovers;
-use judgement::decision::revocations::RevocableGrant;
-use judgement::decision::signature_count::{NotCounted, count_unrevoked};
-use wire::api::approvals_view::ApprovalsView;
-use wire::api::grant_view::{DraftTerms, GrantList, GrantStatus, GrantView};
-use wire::api::view::RefusalView;
+use crate::{
+    boundary::{
+        proposals::{Proposals, unknown_step},
+        revocations::{MOST_TRIES, changes_too_often, check_again},
+    },
+    crossing::{granted::refused, host_profile::profile_on_host},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        stored_grant::{GrantStop, GrantWrite, StoredGrant},
+        stored_run::ConsumeStop,
+    },
+};
+use documents::{
+    Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
+    GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
+};
+use judgement::{
+    EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
+    count_unrevoked, grant_rules, judge_excluded, quorum, revocable,
+};
+use wire::{ApprovalsView, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView};
 
 /// Maximum number of grants in a list.
 pub(super) const MOST_LISTED: usize = 1000;
@@ -625,8 +621,7 @@ fn sees(caller: &Caller, grant: &Grant) -> bool {
 }
 
 fn envelope_of(stored: &StoredGrant) -> Result<Envelope, Stopped> {
-    documents::crypto::json::parse_as(&stored.envelope, stored.envelope.len())
-        .map_err(|error| fault(&error))
+    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
 }
 
 fn no_grant(id: &GrantId) -> Refusal {

@@ -3,34 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::boundary::data_growth::{DataGrowth, MeasuredGrowth};
-use crate::boundary::seen_nodes::SeenNodes;
-use crate::boundary::witnesses::Witnessing;
-use crate::carried::secret_permits::SecretPermits;
-use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::ListsOnHost;
-use crate::crossing::revoked::Freeze;
-use crate::seal::refusal::Stopped;
-use crate::seal::sealed::Sealed;
-use crate::store::ledger::Ledger;
-use crate::store::server::{ReadRole, RoleState};
-use documents::record::ident::{Name, StepRef};
-use documents::record::joined::{first_of, joined};
-use documents::record::revocation::RevokedSubject;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
-use judgement::decision::in_force::{StepInForce, StepsInForce, parse_scripts};
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::reach::EligibleApprovers;
-use judgement::decision::revocations::Revocations;
-use judgement::policy::patterns::Pattern;
-use judgement::registry::registry_error::RegistryError;
-use sandbox::isolation::interpreter;
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::Sandbox;
-use wire::api::registry_view::FreezeView;
-use wire::api::view::{Ready, RosterView};
+use crate::{
+    boundary::{
+        data_growth::{DataGrowth, MeasuredGrowth},
+        seen_nodes::SeenNodes,
+        witnesses::Witnessing,
+    },
+    carried::secret_permits::SecretPermits,
+    crossing::{cross::Crossing, host_profile::ListsOnHost, revoked::Freeze},
+    seal::{refusal::Stopped, sealed::Sealed},
+    store::{
+        ledger::Ledger,
+        server::{ReadRole, RoleState},
+    },
+};
+use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
+use judgement::{
+    EligibleApprovers, ExcludedSigners, Pattern, QuorumRules, RegistryError, Revocations,
+    StepInForce, StepsInForce, Tokens, exclusion, parse_scripts,
+};
+use sandbox::{Sandbox, Unavailable, interpreter};
+use wire::{FreezeView, Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
 const MOST_SKIPPED: usize = 20;

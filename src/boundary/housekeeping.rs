@@ -4,18 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boundary::data_growth::DataGrowth;
-use crate::boundary::health::Health;
-use crate::boundary::refusal_log::RefusalLog;
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::live::RunsInProgress;
-use crate::carried::recorded_outputs::Outputs;
-use crate::carried::sessions::Sessions;
-use crate::crossing::changes::Changes;
-use crate::crossing::cross::Crossing;
-use crate::store::ledger::Ledger;
-use crate::store::retention::Retention;
-use documents::crypto::digest::Blake3Digest;
+use crate::{
+    boundary::{data_growth::DataGrowth, health::Health, refusal_log::RefusalLog},
+    carried::{
+        artifact_store::ArtifactStore, live::RunsInProgress, recorded_outputs::Outputs,
+        sessions::Sessions,
+    },
+    crossing::{changes::Changes, cross::Crossing},
+    store::{ledger::Ledger, retention::Retention},
+};
+use documents::Blake3Digest;
 
 /// Interval between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);

@@ -1,13 +1,12 @@
 //! Reads entries and blobs of a log for the evidence.
 
-use crate::seal::refusal::{Stopped, fault};
-use crate::store::ledger::Ledger;
-use documents::crypto::digest::{BlobDigest, sha256};
-use documents::crypto::{canonical, json};
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::receipt::Receipt;
-use documents::record::run_extensions::Manifest;
+use crate::{
+    seal::refusal::{Stopped, fault},
+    store::ledger::Ledger,
+};
+use documents::{
+    Base64, BlobDigest, Envelope, Manifest, Predicate, Receipt, Statement, canonical, json, sha256,
+};
 
 pub(super) fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
     let leaf = leaf_data(ledger, index)?;

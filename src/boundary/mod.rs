@@ -38,38 +38,26 @@ pub mod witnesses;
 
 use std::sync::Arc;
 
-use crate::boundary::admission::Admission;
-use crate::boundary::artifact_access::ArtifactAccess;
-use crate::boundary::data_growth::DataGrowth;
-use crate::boundary::evidence::Evidence;
-use crate::boundary::health::Health;
-use crate::boundary::housekeeping::Housekeeping;
-use crate::boundary::monitoring::Monitoring;
-use crate::boundary::oidc::key_cache::FetchDocument;
-use crate::boundary::proposals::Proposals;
-use crate::boundary::refusal_log::RefusalLog;
-use crate::boundary::sealing::Sealing;
-use crate::boundary::session_access::SessionAccess;
-use crate::boundary::told_targets::ToldTargets;
-use crate::boundary::witnesses::Witnessing;
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::CapacityLimits;
-use crate::carried::late_receipts::LateReceipts;
-use crate::carried::live::RunsInProgress;
-use crate::carried::recorded_outputs::Outputs;
-use crate::carried::secret_permits::SecretPermits;
-use crate::carried::sessions::Sessions;
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::changes::Changes;
-use crate::crossing::cross::Crossing;
-use crate::crossing::crossing_parts::CrossingParts;
-use crate::seal::current_seal::CurrentSeal;
-use crate::seal::sealed::Sealed;
-use crate::seal::surroundings::Surroundings;
-use crate::store::ledger::Ledger;
-use crate::store::retention::Retention;
-use crate::store::stored_revocation::StoredRevocation;
-use sandbox::runs::Sandbox;
+use crate::{
+    boundary::{
+        admission::Admission, artifact_access::ArtifactAccess, data_growth::DataGrowth,
+        evidence::Evidence, health::Health, housekeeping::Housekeeping, monitoring::Monitoring,
+        oidc::key_cache::FetchDocument, proposals::Proposals, refusal_log::RefusalLog,
+        sealing::Sealing, session_access::SessionAccess, told_targets::ToldTargets,
+        witnesses::Witnessing,
+    },
+    carried::{
+        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
+        live::RunsInProgress, recorded_outputs::Outputs, secret_permits::SecretPermits,
+        sessions::Sessions,
+    },
+    crossing::{
+        boundary_key::BoundaryKey, changes::Changes, cross::Crossing, crossing_parts::CrossingParts,
+    },
+    seal::{current_seal::CurrentSeal, sealed::Sealed, surroundings::Surroundings},
+    store::{ledger::Ledger, retention::Retention, stored_revocation::StoredRevocation},
+};
+use sandbox::Sandbox;
 
 /// A boundary, with all its parts.
 #[derive(Clone)]

@@ -5,25 +5,27 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::boundary::health::Health;
-use crate::boundary::proposals::Proposals;
-use crate::boundary::seen_nodes::SeenNodes;
-use crate::boundary::told_targets::{TargetStatus, ToldTargets};
-use crate::boundary::witnesses::Witnessing;
-use crate::crossing::cross::Crossing;
-use crate::metrics::openmetrics::Metrics;
-use crate::metrics::readings::{
-    CertificateReading, NodeReading, NodeReadings, Readings, TargetReading,
+use crate::{
+    boundary::{
+        health::Health,
+        proposals::Proposals,
+        seen_nodes::SeenNodes,
+        told_targets::{TargetStatus, ToldTargets},
+        witnesses::Witnessing,
+    },
+    crossing::cross::Crossing,
+    metrics::{
+        openmetrics::Metrics,
+        readings::{CertificateReading, NodeReading, NodeReadings, Readings, TargetReading},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+    },
+    store::{ledger::Ledger, server::NodeState},
 };
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::store::ledger::Ledger;
-use crate::store::server::NodeState;
-use documents::record::code::Code;
-use documents::record::profile::STRICT;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use sandbox::runs::Sandbox;
+use documents::{Code, STRICT, Scope, Timestamp};
+use sandbox::Sandbox;
 
 /// Codes of refusals after which an approved run waits for another attempt.
 const HOLDING: [Code; 3] = [Code::Busy, Code::Database, Code::SandboxUnavailable];

@@ -1,7 +1,6 @@
 //! The steps that a wrong reference may mean.
 
-use documents::record::ident::StepRef;
-use documents::yaml::distance;
+use documents::{StepRef, distance};
 
 /// Maximum number of hints in an answer.
 const MOST_HINTS: usize = 5;

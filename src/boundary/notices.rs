@@ -1,22 +1,22 @@
 //! Which events the targets of messages get, and what a message says.
 
-use crate::boundary::feed::kind_of;
-use crate::boundary::proposals::Proposals;
-use crate::seal::refusal::Stopped;
-use crate::store::stored_event::{EventFact, StoredEvent};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::hex;
-use documents::record::authorization::{Authorization, Permission, PermissionReason};
-use documents::record::document::Statement;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{BoundaryName, Name, StepRef};
-use documents::record::joined::joined;
-use documents::record::validity::Timestamp;
-use judgement::policy::patterns::Pattern;
-use wire::api::approvals_view::ApprovalsView;
-use wire::api::feed::{FeedEvent, FeedKind, SignedBy};
-use wire::api::grant_view::{GrantStatus, GrantView};
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::{
+    boundary::{feed::kind_of, proposals::Proposals},
+    seal::refusal::Stopped,
+    store::{
+        stored_event::{EventFact, StoredEvent},
+        stored_status::StoredStatus,
+    },
+};
+use documents::{
+    Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,
+    Timestamp, hex, joined,
+};
+use judgement::Pattern;
+use wire::{
+    ApprovalsView, FeedEvent, FeedKind, GrantStatus, GrantView, ProposalStatus, ProposalView,
+    SignedBy,
+};
 
 /// Number of digits of a digest that a message contains.
 const DIGITS: usize = 8;

@@ -8,18 +8,23 @@ pub mod key_cache;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::boundary::admission::{Admission, Holder};
-use crate::boundary::oidc::binding_rules::{admitted, differing};
-use crate::boundary::oidc::id_token::{IdToken, refused};
-use crate::boundary::oidc::issuer_keys::IssuerKeys;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use wire::api::oidc::OidcBinding;
+use crate::{
+    boundary::{
+        admission::{Admission, Holder},
+        oidc::{
+            binding_rules::{admitted, differing},
+            id_token::{IdToken, refused},
+            issuer_keys::IssuerKeys,
+        },
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+        sealed::Sealed,
+    },
+};
+use documents::{Code, Name, SealedToken, Timestamp};
+use wire::OidcBinding;
 
 /// A token in force that ID tokens open.
 type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);

@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::boundary::proposals::Proposals;
-use crate::carried::sessions::session_user;
-use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_status::StoredStatus;
-use documents::record::authorization::{Authorization, Permission};
-use documents::record::code::Code;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::ProposalId;
-use documents::record::run_extensions::SessionReference;
-use judgement::decision::permissions::{PermissionsError, check_permissions, check_profile};
+use crate::{
+    boundary::proposals::Proposals,
+    carried::sessions::session_user,
+    crossing::host_profile::{check_not_moved, profile_on_host},
+    seal::{
+        refusal::{Refusal, Stopped},
+        sealed::Sealed,
+    },
+    store::stored_status::StoredStatus,
+};
+use documents::{Authorization, Code, Permission, ProposalId, SessionId, SessionReference};
+use judgement::{PermissionsError, check_permissions, check_profile};
 
 impl Proposals {
     /// Ends each open proposal that can no longer run. Returns their number.

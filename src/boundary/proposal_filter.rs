@@ -1,14 +1,15 @@
 //! Lists the proposals that match a filter.
 
-use crate::boundary::proposal_status::status_of;
-use crate::boundary::proposals::Proposals;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::store::stored_proposal::ProposalQuery;
-use documents::record::code::Code;
-use documents::record::ident::{Name, ProposalId, ProposalIdEnding, StepRef};
-use documents::record::token::Scope;
-use wire::api::view::{ProposalList, ProposalStatus};
+use crate::{
+    boundary::{proposal_status::status_of, proposals::Proposals},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+    },
+    store::stored_proposal::ProposalQuery,
+};
+use documents::{Code, Name, ProposalId, ProposalIdEnding, Scope, StepRef};
+use wire::{ProposalList, ProposalStatus};
 
 /// Maximum number of proposals on one page.
 const MOST_LISTED: usize = 100;

@@ -3,19 +3,19 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::boundary::proposals::Proposals;
-use crate::carried::plans::{PLAN_ARTIFACT, PlanRun};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use documents::crypto::digest::ParamsDigest;
-use documents::record::code::Code;
-use documents::record::extension_names::ArtifactName;
-use documents::record::ident::{Name, ProposalId, ReceiptId};
-use documents::record::malformed::Malformed;
-use documents::record::run_extensions::{Artifact, Artifacts, PlanReference};
-use documents::record::step_definition::StepDefinition;
-use documents::record::validity::Timestamp;
-use wire::api::propose_body::ProposedArtifact;
+use crate::{
+    boundary::proposals::Proposals,
+    carried::plans::{PLAN_ARTIFACT, PlanRun},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+    },
+};
+use documents::{
+    Artifact, ArtifactName, Artifacts, Code, Malformed, Name, ParamsDigest, PlanReference,
+    ProposalId, ReceiptId, StepDefinition, Timestamp,
+};
+use wire::ProposedArtifact;
 
 impl Proposals {
     /// Returns the artifacts of a proposal, which the proposer must have uploaded.

@@ -1,7 +1,7 @@
 //! The status of a proposal: in the store, in the API, and whether it is final.
 
 use crate::store::stored_status::StoredStatus;
-use wire::api::view::ProposalStatus;
+use wire::ProposalStatus;
 
 pub(super) const fn is_over(status: StoredStatus) -> bool {
     matches!(

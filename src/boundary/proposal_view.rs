@@ -3,32 +3,30 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::boundary::proposal_status::view_status;
-use crate::boundary::proposals::{Proposals, verified_of};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::seal::stored_documents::receipt_of;
-use crate::store::end_detail;
-use crate::store::stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery};
-use documents::crypto::digest::ParamsDigest;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::VerifiedSignature;
-use documents::record::ident::{ProposalId, StepRef};
-use documents::record::receipt::{Outcome, Status};
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::ExcludedSigners;
-use judgement::decision::in_force::StepInForce;
-use judgement::decision::quorum;
-use judgement::decision::signature_count::{self, SignatureCount};
-use wire::api::approvals_view::ApprovalsView;
-use wire::api::oidc::AdmittedJob;
-use wire::api::registry_view::UnknownEnd;
-use wire::api::view::{DeniedView, ProposalStatus, ProposalView, RefusalView};
+use crate::{
+    boundary::{
+        proposal_status::view_status,
+        proposals::{Proposals, verified_of},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Stopped, fault},
+        sealed::Sealed,
+        stored_documents::receipt_of,
+    },
+    store::{
+        end_detail,
+        stored_proposal::{AuthorizationCore, Proposal, RunOutcome, RunQuery},
+    },
+};
+use documents::{
+    Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Statement, Status, StepRef,
+    Timestamp, VerifiedSignature, json,
+};
+use judgement::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
+use wire::{
+    AdmittedJob, ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd,
+};
 
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may

@@ -7,45 +7,42 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::boundary::delayed_runs::DelayedRuns;
-use crate::boundary::health::of_owners;
-use crate::boundary::near_steps::near_steps;
-use crate::boundary::proposal_status::is_over;
-use crate::boundary::refusal_log::RefusalLog;
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::live::RunsInProgress;
-use crate::carried::secret_permits;
-use crate::carried::sessions::{Sessions, session_user};
-use crate::crossing::changes::Changes;
-use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::profile_on_host;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault, not_filled};
-use crate::seal::sealed::Sealed;
-use crate::seal::surroundings::Surroundings;
-use crate::store::ledger::Ledger;
-use crate::store::retention::Retention;
-use crate::store::stored_proposal::{
-    AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
+use crate::{
+    boundary::{
+        delayed_runs::DelayedRuns, health::of_owners, near_steps::near_steps,
+        proposal_status::is_over, refusal_log::RefusalLog,
+    },
+    carried::{
+        artifact_store::ArtifactStore,
+        live::RunsInProgress,
+        secret_permits,
+        sessions::{Sessions, session_user},
+    },
+    crossing::{changes::Changes, cross::Crossing, host_profile::profile_on_host},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault, not_filled},
+        sealed::Sealed,
+        surroundings::Surroundings,
+    },
+    store::{
+        ledger::Ledger,
+        retention::Retention,
+        stored_proposal::{
+            AdvanceStop, AuthorizationCore, NewProposal, Proposal, ProposalStep, ProposeResult,
+            Signature,
+        },
+        stored_status::StoredStatus,
+    },
 };
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::canonical;
-use documents::crypto::digest::{AuthorizationDigest, InputDigest, StepDigest};
-use documents::record::authorization::{Authorization, StepReference};
-use documents::record::code::Code;
-use documents::record::envelope::VerifiedSignature;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::{Name, Nonce, ProposalId, StepRef};
-use documents::record::joined::joined;
-use documents::record::run_extensions::Emergency;
-use documents::record::token::Scope;
-use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, Timestamp};
-use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::in_force::StepInForce;
-use judgement::decision::reach::EligibleApprovers;
-use sandbox::runs::Sandbox;
-use wire::api::propose_body::Propose;
-use wire::api::view::{ProposalView, RefusalView};
+use documents::{
+    Authorization, AuthorizationDigest, Code, DEFAULT_WINDOW_S, Emergency, InputDigest,
+    MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
+    Timestamp, VerifiedSignature, canonical, joined,
+};
+use judgement::{EligibleApprovers, StepInForce, Tokens, exclusion};
+use sandbox::Sandbox;
+use wire::{ProposalView, Propose, RefusalView};
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -281,7 +278,7 @@ impl Proposals {
                     .strip_prefix("/predicate")
                     .unwrap_or(&error.pointer)
                     .to_owned();
-                Refusal::from(documents::record::malformed::Malformed { pointer, ..error })
+                Refusal::from(documents::Malformed { pointer, ..error })
             })?;
         let new = NewProposal {
             core: core_of(&authorization, &payload)?,
@@ -521,15 +518,17 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
     let (reference, digest) = match text.split_once('@') {
         Some((reference, digest)) => (
             reference,
-            Some(digest.parse().map_err(
-                |error: documents::crypto::digest::DigestFormatError| malformed(error.to_string()),
-            )?),
+            Some(
+                digest
+                    .parse()
+                    .map_err(|error: documents::DigestFormatError| malformed(error.to_string()))?,
+            ),
         ),
         None => (text, None),
     };
     let reference = reference
         .parse()
-        .map_err(|error: documents::record::ident::IdentError| malformed(error.to_string()))?;
+        .map_err(|error: documents::IdentError| malformed(error.to_string()))?;
     Ok((reference, digest))
 }
 

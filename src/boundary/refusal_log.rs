@@ -8,23 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::cross::Crossing;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::store::ledger::Ledger;
-use crate::store::stored_leaf::WriteStop;
-use documents::crypto::digest::InputDigest;
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::denial::Denial;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::later::schema_of;
-use documents::record::malformed::Malformed;
-use documents::record::refusal_statement::{self, RefusingBoundary};
-use documents::record::schema::settings;
-use documents::record::validity::Timestamp;
+use crate::{
+    crossing::{boundary_key::BoundaryKey, cross::Crossing},
+    seal::refusal::{Refusal, Stopped},
+    store::{ledger::Ledger, stored_leaf::WriteStop},
+};
+use documents::{
+    Authorization, Base64, Code, Denial, Envelope, InputDigest, Malformed, RefusingBoundary,
+    Statement, Timestamp, json, refusal_statement, schema_of, settings,
+};
 
 /// Maximum number of log entries that one principal can cause in an hour, so that the holder of one token can't fill
 /// the disk.
@@ -353,12 +345,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::database::{Database, OpenStore, Role};
-    use crate::store::shared::{LedgerConfig, LedgerLimits, LogSigner};
-    use crate::store::stored_seal::SealWrite;
-    use documents::crypto::digest::SealDigest;
-    use documents::crypto::signature::SecretKey;
-    use documents::crypto::ssh_key::SshKey;
+    use crate::store::{
+        database::{Database, OpenStore, Role},
+        shared::{LedgerConfig, LedgerLimits, LogSigner},
+        stored_seal::SealWrite,
+    };
+    use documents::{SealDigest, SecretKey, SshKey};
 
     const fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_800_000_000 + seconds)

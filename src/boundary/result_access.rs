@@ -1,23 +1,22 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
-use crate::boundary::evidence::{Evidence, Within};
-use crate::boundary::logged_documents::{
-    blob_text, envelope_in, leaf_data, manifest_of, predicate,
+use crate::{
+    boundary::{
+        evidence::{Evidence, Within},
+        logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate},
+        proposals::span,
+    },
+    carried::plans::PlanRun,
+    crossing::stage::BundleParts,
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+    },
 };
-use crate::boundary::proposals::span;
-use crate::carried::plans::PlanRun;
-use crate::crossing::stage::BundleParts;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
-use documents::record::ident::ReceiptId;
-use documents::record::receipt::Receipt;
-use documents::record::run_extensions::OUTPUTS_PATH;
-use documents::record::step_definition::StepDefinition;
-use wire::api::view::ReceiptFiles;
+use documents::{
+    Authorization, Base64, OUTPUTS_PATH, Receipt, ReceiptId, Statement, StepDefinition, json,
+};
+use wire::ReceiptFiles;
 
 impl Evidence {
     /// Returns the files and outputs that a run left.

@@ -1,40 +1,34 @@
 //! Reviews: people's signed judgement of an emergency, or of a run whose end nobody saw.
 
-use crate::boundary::evidence::earlier_seal::earlier_seal;
-use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
-use crate::boundary::proposals::Proposals;
-use crate::boundary::revocations::{MOST_TRIES, changes_too_often, check_again};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::end_detail;
-use crate::store::stored_leaf::CheckedState;
-use crate::store::stored_review::{OwedReview, ReviewWrite, StoredReview};
-use crate::store::stored_run::ConsumeStop;
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, Signed, Verified};
-use documents::record::ident::{Name, ProposalId, ReceiptId};
-use documents::record::receipt::Receipt;
-use documents::record::review_statement::{ObservedEnd, ReviewStatement, reviewed};
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::in_force::StepInForce;
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::reviews::{
-    CountedReview, ReviewContext, ReviewError, ReviewOpinion, ReviewRules, RunReviews, Settlement,
-    check_reviewer,
+use crate::{
+    boundary::{
+        evidence::earlier_seal::earlier_seal,
+        logged_documents::{blob_text, envelope_in, predicate},
+        proposals::Proposals,
+        revocations::{MOST_TRIES, changes_too_often, check_again},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        end_detail,
+        stored_leaf::CheckedState,
+        stored_review::{OwedReview, ReviewWrite, StoredReview},
+        stored_run::ConsumeStop,
+    },
 };
-use judgement::decision::step::HashedStep;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::file::Policy;
-use judgement::policy::ruling;
-use wire::api::review_view::{
-    ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun,
+use documents::{
+    Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
+    ReceiptId, ReviewStatement, Signed, Statement, Timestamp, Verified, json, reviewed,
 };
+use judgement::{
+    Builtins, CountedReview, HashedStep, Policy, QuorumRules, ReviewContext, ReviewError,
+    ReviewOpinion, ReviewRules, RunReviews, Settlement, StepInForce, Tokens, check_reviewer,
+    exclusion, ruling,
+};
+use wire::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun};
 
 /// Maximum number of runs in the list of those that need a review.
 const MOST_LISTED: usize = 100;
@@ -552,7 +546,7 @@ fn settled_end(owed: &OwedReview, stored: &[StoredReview]) -> Option<ObservedEnd
         .and_then(|one| one.observed)
 }
 
-fn need_of(rule: &judgement::policy::people_rules::PeopleRule, have: u64) -> ReviewNeed {
+fn need_of(rule: &judgement::PeopleRule, have: u64) -> ReviewNeed {
     ReviewNeed {
         required: rule.required,
         have,

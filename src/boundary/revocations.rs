@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boundary::proposals::Proposals;
-use crate::carried::capacity::busy;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, Envelope, Signed, Verified};
-use documents::record::revocation::{Revocation, RevokedSubject, revoked};
-use judgement::decision::place::check_place;
-use judgement::decision::revocations::{RevocationContext, check_may_revoke};
-use wire::api::view::RevocationView;
+use crate::{
+    boundary::proposals::Proposals,
+    carried::capacity::busy,
+    seal::{
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        stored_leaf::{CheckedState, WriteStop},
+        stored_revocation::{RevocationResult, RevocationWrite},
+    },
+};
+use documents::{Base64, Code, Envelope, Revocation, RevokedSubject, Signed, Verified, revoked};
+use judgement::{RevocationContext, check_may_revoke, check_place};
+use wire::RevocationView;
 
 /// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.
 pub(super) const MOST_TRIES: usize = 16;

@@ -5,44 +5,35 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::boundary::grants;
-use crate::boundary::health::Health;
-use crate::boundary::proposals::Proposals;
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::ListsOnHost;
-use crate::crossing::step_files::check_files;
-use crate::seal::current_seal::CurrentSeal;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed};
-use crate::seal::surroundings::Surroundings;
-use crate::store::ledger::Ledger;
-use crate::store::stored_grant::StoredGrant;
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use crate::store::stored_seal::SealWrite;
-use crate::store::stored_token::TokenChange;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::configuration::Configuration;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::Epoch;
-use documents::record::joined::joined;
-use documents::record::malformed::Malformed;
-use documents::record::profile::Workdir;
-use documents::record::revocation::RevokedSubject;
-use documents::record::seal::Seal;
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepsInForce, steps_to_seal};
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::RunbookDirectories;
-use judgement::registry::step_differences::differences;
-use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::Sandbox;
+use crate::{
+    boundary::{grants, health::Health, proposals::Proposals},
+    crossing::{
+        boundary_key::BoundaryKey, cross::Crossing, host_profile::ListsOnHost,
+        step_files::check_files,
+    },
+    seal::{
+        current_seal::CurrentSeal,
+        refusal::{Refusal, Stopped, fault},
+        sealed::{SealContent, SealDraft, SealError, SealPredecessor, Sealed},
+        surroundings::Surroundings,
+    },
+    store::{
+        ledger::Ledger,
+        stored_grant::StoredGrant,
+        stored_leaf::{CheckedState, WriteStop},
+        stored_seal::SealWrite,
+        stored_token::TokenChange,
+    },
+};
+use documents::{
+    Code, Configuration, Epoch, GrantId, KeyId, Malformed, RevokedSubject, Seal, SealDigest,
+    SealedToken, Timestamp, Workdir, joined,
+};
+use judgement::{
+    Policy, Registry, RegistryError, RunbookDirectories, StepsInForce, TrustedRoster, differences,
+    steps_to_seal,
+};
+use sandbox::{Sandbox, Unavailable};
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::store::fault::StoreFault;
-use crate::store::server::{NodeState, NodesReport, ReadNodes, Replicas};
-use documents::record::ident::Name;
-use wire::api::view::{NodeView, NodesView};
+use crate::store::{
+    fault::StoreFault,
+    server::{NodeState, NodesReport, ReadNodes, Replicas},
+};
+use documents::Name;
+use wire::{NodeView, NodesView};
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);

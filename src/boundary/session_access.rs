@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::carried::sessions::{SessionFacts, SessionUser, Sessions, session_user};
-use crate::crossing::cross::Crossing;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::surroundings::Surroundings;
-use documents::record::code::Code;
-use documents::record::extension_names::SessionId;
-use documents::record::step_definition::SessionUse;
-use documents::record::token::Scope;
-use wire::api::view::{SessionList, SessionRunView, SessionView};
+use crate::{
+    carried::sessions::{SessionFacts, SessionUser, Sessions, session_user},
+    crossing::cross::Crossing,
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+        surroundings::Surroundings,
+    },
+};
+use documents::{Code, Scope, SessionId, SessionUse};
+use wire::{SessionList, SessionRunView, SessionView};
 
 /// Lets callers use their sessions.
 pub struct SessionAccess {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use judgement::registry::registered_step::RegisteredStep;
+use judgement::RegisteredStep;
 
 /// Number of steps on one page.
 const STEPS_A_PAGE: usize = 50;

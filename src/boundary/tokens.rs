@@ -1,20 +1,20 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
-use crate::boundary::admission::new_bearer;
-use crate::boundary::oidc::audience;
-use crate::boundary::oidc::binding_rules::check_binding;
-use crate::boundary::sealing::Sealing;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_token::{Token, TokenChange};
-use documents::crypto::digest::sha256;
-use documents::record::code::Code;
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use judgement::policy::patterns::Pattern;
-use wire::api::oidc::OidcBinding;
-use wire::api::view::TokenView;
+use crate::{
+    boundary::{
+        admission::new_bearer,
+        oidc::{audience, binding_rules::check_binding},
+        sealing::Sealing,
+    },
+    seal::{
+        refusal::{Refusal, Stopped},
+        sealed::Sealed,
+    },
+    store::stored_token::{Token, TokenChange},
+};
+use documents::{Code, Name, SealedToken, StepRef, Timestamp, sha256};
+use judgement::Pattern;
+use wire::{OidcBinding, TokenView};
 
 impl Sealing {
     /// Returns all tokens, including expired and revoked tokens, sorted by name.

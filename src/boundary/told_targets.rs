@@ -4,8 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use documents::{Name, Timestamp};
 
 /// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

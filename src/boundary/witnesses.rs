@@ -16,17 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::cross::Crossing;
-use crate::seal::refusal::{Stopped, fault};
-use crate::seal::surroundings::Surroundings;
-use crate::store::ledger::Ledger;
-use crate::store::objects::Cosignature;
-use crate::store::rows::CheckpointRow;
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::merkle::Hash;
-use documents::crypto::note::{self, Note, NoteSignature};
-use documents::record::validity::Timestamp;
+use crate::{
+    crossing::{boundary_key::BoundaryKey, cross::Crossing},
+    seal::{
+        refusal::{Stopped, fault},
+        surroundings::Surroundings,
+    },
+    store::{ledger::Ledger, objects::Cosignature, rows::CheckpointRow},
+};
+use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, note};
 
 /// Maximum number of witnesses that the boundary asks. Each witness adds a line to every checkpoint, and a verifier
 /// accepts at most 64 lines.
@@ -563,7 +561,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use documents::crypto::signature::SecretKey;
+    use documents::SecretKey;
 
     const GOLDEN: &str = include_str!("../../tests/conformance/golden/valid/log/checkpoint");
 

@@ -15,15 +15,15 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::carried::recorded_outputs::bytes_below;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::store::objects::{Objects, TakeBytes};
-use documents::crypto::digest::{ContentDigest, Sha256Stream};
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use documents::record::run_extensions::{Artifact, Artifacts, MAX_ARTIFACTS_BYTES};
-use documents::record::validity::Timestamp;
-use sandbox::runs::PlannedInput;
+use crate::{
+    carried::recorded_outputs::bytes_below,
+    seal::refusal::{Refusal, Stopped, fault},
+    store::objects::{Objects, TakeBytes},
+};
+use documents::{
+    Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
+};
+use sandbox::PlannedInput;
 
 /// Maximum number of bytes of all artifacts of one proposer.
 const MOST_BYTES: u64 = 256 << 20;
@@ -416,7 +416,7 @@ fn is_partial(file: &DirEntry) -> bool {
 }
 
 fn file_name(digest: &ContentDigest) -> String {
-    documents::crypto::digest::hex(digest.as_bytes())
+    documents::hex(digest.as_bytes())
 }
 
 /// What a proposer has in its directory.

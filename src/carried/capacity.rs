@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::carried::kept_results::MAX_FILES_BYTES;
-use crate::carried::recorded_outputs::Outputs;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use documents::record::code::Code;
+use crate::{
+    carried::{kept_results::MAX_FILES_BYTES, recorded_outputs::Outputs},
+    seal::refusal::{Refusal, Stopped, fault},
+};
+use documents::Code;
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
 /// log. With a database server, the run needs at most this space for the checkpoint, and for a late receipt.

@@ -6,18 +6,12 @@ use std::os::unix::fs::FileExt as _;
 use serde_json::{Map, Value, json};
 
 use crate::seal::carried_variables::CarriedVariables;
-use documents::crypto::canonical;
-use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use documents::record::extension_names::RelativePath;
-use documents::record::run_extensions::{
-    MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
+use documents::{
+    Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
+    RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,
 };
-use documents::record::step_definition::{SessionUse, StepDefinition, StepOutput};
-use judgement::registry::output_schema::output_schema;
-use judgement::registry::parameter_schema::ParameterSchema;
-use sandbox::isolation::stream_search::StreamSearch;
-use sandbox::runs::PlannedFile;
-use sandbox::sessions::run_results::{CapturedFile, ResultLimits, RunResults};
+use judgement::{ParameterSchema, output_schema};
+use sandbox::{CapturedFile, PlannedFile, ResultLimits, RunResults, StreamSearch};
 
 /// Maximum size of all captured files of a run, in bytes.
 pub const MAX_FILES_BYTES: u64 = 64 << 20;
@@ -230,7 +224,7 @@ fn read_files(
 fn written(path: &str, bytes: Vec<u8>) -> Result<KeptFile, String> {
     let path: RelativePath = path
         .parse()
-        .map_err(|error: documents::record::ident::IdentError| error.to_string())?;
+        .map_err(|error: documents::IdentError| error.to_string())?;
     let mut blake3 = Blake3Stream::default();
     blake3.update(&bytes);
     let entry = ManifestEntry {

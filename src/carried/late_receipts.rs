@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use documents::record::ident::ProposalId;
+use documents::ProposalId;
 
 /// The directory of late receipts.
 #[derive(Debug, Clone)]

@@ -16,13 +16,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::carried::output_order::{OrderPosition, OrderedPiece, OutputOrder};
-use crate::carried::secret_masks::{SecretMasks, StreamMasker};
-use documents::crypto::digest::{Blake3Stream, ContentDigest, Sha256Stream};
-use documents::record::ident::ProposalId;
-use documents::record::receipt::Stream;
-use documents::record::stream_name::StreamName;
-use sandbox::runs::cancel_flag::CancelFlag;
+use crate::carried::{
+    output_order::{OrderPosition, OrderedPiece, OutputOrder},
+    secret_masks::{SecretMasks, StreamMasker},
+};
+use documents::{Blake3Stream, ContentDigest, ProposalId, Sha256Stream, Stream, StreamName};
+use sandbox::CancelFlag;
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
@@ -559,7 +558,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::crypto::digest::Blake3Digest;
+    use documents::Blake3Digest;
 
     fn recording(most: u64) -> Recording {
         Recording::new(std::env::temp_dir(), most, None)

@@ -5,7 +5,7 @@
 //! (LEB128): the length with the stream in the lowest bit, and the milliseconds since the piece before. Version 0.1
 //! stored each piece as one little-endian word of four bytes with length and stream, which is never zero.
 
-use documents::record::stream_name::StreamName;
+use documents::StreamName;
 
 /// The first bytes of an order with times.
 const MARK: [u8; 4] = [0; 4];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::carried::capacity::Capacity;
-use documents::record::ident::ProposalId;
+use documents::ProposalId;
 
 /// Interval between two attempts to write a receipt.
 const RECEIPT_PAUSE: Duration = Duration::from_secs(1);

@@ -7,20 +7,22 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::stored_documents::{StoredReceipt, stored_receipt, unchecked_payload};
-use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::{Proposal, RunOutcome, RunQuery};
-use documents::crypto::digest::{ContentDigest, ParamsDigest};
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::ident::{Name, ProposalId, StepRef};
-use documents::record::receipt::Receipt;
-use documents::record::run_extensions::PlanReference;
-use documents::record::step_definition::StepPlan;
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use judgement::decision::plan::{PlanFacts, PlannedRun, check_plan};
-use sandbox::runs::PlannedInput;
+use crate::{
+    seal::{
+        refusal::{Refusal, Stopped, fault},
+        stored_documents::{StoredReceipt, stored_receipt, unchecked_payload},
+    },
+    store::{
+        ledger::Ledger,
+        stored_proposal::{Proposal, RunOutcome, RunQuery},
+    },
+};
+use documents::{
+    Authorization, Code, ContentDigest, MAX_WINDOW_S, Name, ParamsDigest, PlanReference,
+    ProposalId, Receipt, SKEW_S, StepPlan, StepRef, Timestamp,
+};
+use judgement::{PlanFacts, PlannedRun, check_plan};
+use sandbox::PlannedInput;
 
 /// Name of the artifact with the output of the plan.
 pub const PLAN_ARTIFACT: &str = "plan";

@@ -7,12 +7,17 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::carried::kept_results::KeptResults;
-use crate::carried::live::{RecordedOutput, Recording};
-use crate::store::objects::Objects;
-use crate::store::stored_run::{MAX_INLINE_BYTES, OutputRow};
-use documents::crypto::digest::Blake3Digest;
-use documents::record::stream_name::StreamName;
+use crate::{
+    carried::{
+        kept_results::KeptResults,
+        live::{RecordedOutput, Recording},
+    },
+    store::{
+        objects::Objects,
+        stored_run::{MAX_INLINE_BYTES, OutputRow},
+    },
+};
+use documents::{Blake3Digest, StreamName};
 
 /// The directory of large outputs and of temporary files.
 #[derive(Clone)]

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::carried::secret_masks::needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState};
-use crate::carried::secret_masks::secret_forms::{FormEvent, FormReader, SecretForm, folded};
-use documents::crypto::secret_value::SecretValue;
-use documents::record::extension_names::SecretName;
-use documents::record::program_list::{Executions, ProgramFacts};
+use crate::carried::secret_masks::{
+    needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState},
+    secret_forms::{FormEvent, FormReader, SecretForm, folded},
+};
+use documents::{Executions, ProgramFacts, SecretName, SecretValue};
 
 /// Minimum size of a secret, and of a line of a secret that is masked on its own, in bytes. Shorter texts occur in
 /// ordinary output by chance.

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::seal::refusal::Refusal;
-use documents::crypto::secret_value::SecretValue;
-use documents::record::code::Code;
-use documents::record::extension_names::SecretName;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{
-    Format, OWN_VARIABLES, SecretAs, StepDefinition, StepSecret, named_secrets, secret_name,
+use documents::{
+    Code, Format, OWN_VARIABLES, SecretAs, SecretName, SecretValue, StepDefinition, StepRef,
+    StepSecret, named_secrets, secret_name,
 };
-use judgement::policy::patterns::Pattern;
-use sandbox::isolation::planned_secret::{self, PlannedSecret, secret_path};
+use judgement::Pattern;
+use sandbox::{PlannedSecret, planned_secret, secret_path};
 
 /// A function that reads the value of a configured secret. The error names the reason, and never contains the value.
 pub type ReadSecret = dyn Fn(&SecretName) -> Result<SecretValue, String> + Send + Sync;

@@ -16,19 +16,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::seal::refusal::Refusal;
-use crate::seal::sealed::Sealed;
-use documents::crypto::digest::ContentDigest;
-use documents::record::code::Code;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::{Name, ProposalId, StepRef};
-use documents::record::run_extensions::SessionReference;
-use documents::record::step_definition::{SessionUse, StepDefinition};
-use documents::record::validity::Timestamp;
-use sandbox::isolation::session_tree::SessionTree;
-use sandbox::runs::PlannedSession;
-use sandbox::sessions::session_state::ShellState;
-use sandbox::sessions::session_wrapper::wrapper_for;
+use crate::seal::{refusal::Refusal, sealed::Sealed};
+use documents::{
+    Code, ContentDigest, Name, ProposalId, SessionId, SessionReference, SessionUse, StepDefinition,
+    StepRef, Timestamp,
+};
+use sandbox::{PlannedSession, SessionTree, ShellState, wrapper_for};
 
 /// Maximum number of sessions of one creator.
 const MOST_OF_CREATOR: usize = 8;

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::local::problems::problems;
-use crate::node::config::{Config, FILE};
-use client::terminal::exit::CommandFailure;
+use crate::{
+    local::problems::problems,
+    node::config::{Config, FILE},
+};
+use client::CommandFailure;
 
 /// Options that name the configuration file.
 #[derive(Debug, Clone, Default, Args)]

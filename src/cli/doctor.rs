@@ -10,41 +10,44 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::boundary::health::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of, steps_beyond_the_host,
+use crate::{
+    boundary::{
+        health::{
+            frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of,
+            steps_beyond_the_host,
+        },
+        sealing,
+    },
+    carried::capacity::PROPOSAL_ROOM,
+    cli::{
+        configured::ConfigArgs,
+        doctor::{
+            host::{HostTrial, host},
+            line::{Line, State, fix, noted, ok, text},
+        },
+        doctor_access, doctor_programs,
+        hardening::{self, point_finding::PointResult},
+        inspected_boundary::InspectedBoundary,
+    },
+    local::problems::problems,
+    node::{
+        config::{Config, SecretSource},
+        control::NodeStatus,
+        file_problem::{FileProblem, lines_of},
+        file_refusals,
+        files::{self, BoundaryFiles},
+        host_sandbox,
+        kept_checkpoint::ComparedCheckpoint,
+        listener,
+        roster_file::DraftRoster,
+        roster_succession, secret_sources, served_certificate, start,
+    },
+    seal::current_seal::revocations,
 };
-use crate::boundary::sealing;
-use crate::carried::capacity::PROPOSAL_ROOM;
-use crate::cli::configured::ConfigArgs;
-use crate::cli::doctor::host::{HostTrial, host};
-use crate::cli::doctor::line::{Line, State, fix, noted, ok, text};
-use crate::cli::hardening::point_finding::PointResult;
-use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::cli::{doctor_access, doctor_programs, hardening};
-use crate::local::problems::problems;
-use crate::node::config::{Config, SecretSource};
-use crate::node::control::NodeStatus;
-use crate::node::file_problem::{FileProblem, lines_of};
-use crate::node::files::{self, BoundaryFiles};
-use crate::node::kept_checkpoint::ComparedCheckpoint;
-use crate::node::roster_file::DraftRoster;
-use crate::node::{
-    file_refusals, host_sandbox, listener, roster_succession, secret_sources, served_certificate,
-    start,
-};
-use crate::seal::current_seal::revocations;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::configuration::{Configuration, ConfiguredLimits};
-use documents::record::declared::DeclaredNetwork;
-use documents::record::enforcement::Level;
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::registry_error::RegistryError;
-use judgement::trust::signer::FileSigner;
-use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::runs::Sandbox as _;
+use client::{CommandFailure, Exit, Terminal};
+use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
+use judgement::{FileSigner, Policy, RegisteredStep, Registry, RegistryError, TrustedRoster};
+use sandbox::Sandbox as _;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,8 @@
 //! Access of the steps to the network, for `doctor`.
 
 use crate::local::network_programs::uses_network;
-use documents::record::declared::DeclaredNetwork;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags};
-use judgement::policy::file::Policy;
-use judgement::policy::required_permissions::decide_step;
-use judgement::policy::ruling::resolve;
-use judgement::registry::registered_step::RegisteredStep;
+use documents::DeclaredNetwork;
+use judgement::{Builtins, DecisionPlace, Flags, Policy, RegisteredStep, decide_step, resolve};
 
 /// Returns true if the step starts a program of the network and does not declare the network.
 pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {

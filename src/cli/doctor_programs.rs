@@ -2,19 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::record::extension_names::{OWN_PROGRAMS, Program};
-use documents::record::ident::StepRef;
-use documents::record::joined::first_of;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags};
-use judgement::policy::file::Policy;
-use judgement::policy::program_names::{is_listed, named_in, with_closures};
-use judgement::policy::required_permissions::decide_step;
-use judgement::policy::ruling::resolve as ruling_of;
-use judgement::registry::Registry;
-use sandbox::programs::program_lookup::{
-    SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path,
+use documents::{OWN_PROGRAMS, Program, StepRef, first_of};
+use judgement::{
+    Builtins, DecisionPlace, Flags, Policy, Registry, decide_step, is_listed, named_in,
+    resolve as ruling_of, with_closures,
 };
+use sandbox::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;

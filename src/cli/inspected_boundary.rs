@@ -1,17 +1,20 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
-use crate::boundary::data_growth::{DataGrowth, MeasuredGrowth};
-use crate::carried::recorded_outputs::free_bytes;
-use crate::cli::sandbox_programs::in_a_shell;
-use crate::node::config::Config;
-use crate::node::control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress};
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::BoundaryFiles;
-use crate::node::stored_state::{self, StoredState};
-use crate::seal::sealed::Sealed;
-use crate::store::server::NodesReport;
-use documents::record::roster::Roster;
-use documents::record::validity::Timestamp;
+use crate::{
+    boundary::data_growth::{DataGrowth, MeasuredGrowth},
+    carried::recorded_outputs::free_bytes,
+    cli::sandbox_programs::in_a_shell,
+    node::{
+        config::Config,
+        control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress},
+        file_problem::{FileProblem, Problems},
+        files::BoundaryFiles,
+        stored_state::{self, StoredState},
+    },
+    seal::sealed::Sealed,
+    store::server::NodesReport,
+};
+use documents::{Roster, Timestamp};
 
 /// A boundary that `doctor` inspects.
 pub(super) struct InspectedBoundary<'a> {

@@ -27,12 +27,10 @@ pub mod thaw;
 pub mod token;
 
 use clap::Subcommand;
-use client::commands::global::GlobalOptions;
-use client::commands::man;
-use client::commands::program::{CommandSet, SharedCommand, command};
-use client::remote::log_source::OpenStoredLog;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{
+    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
+    command, man,
+};
 use console::command as pages;
 
 /// The commands of the whole program.
@@ -124,8 +122,7 @@ impl CommandSet for WholeProgram {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
-    use client::commands::client_program::ClientProgram;
-    use client::commands::program::{self, LACKING_BELOW, ROLES, lacking_commands};
+    use client::{ClientProgram, LACKING_BELOW, ROLES, lacking_commands, program};
 
     use super::*;
 

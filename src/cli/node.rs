@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::cli::configured::ConfigArgs;
-use crate::local::problems::problems;
-use crate::node::file_problem::FileProblem;
-use crate::node::handover;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::ident::Name;
+use crate::{
+    cli::configured::ConfigArgs,
+    local::problems::problems,
+    node::{file_problem::FileProblem, handover},
+};
+use client::{CommandFailure, Exit, Terminal};
+use documents::Name;
 
 /// List the nodes of a boundary, or say that a node will never come back.
 #[derive(Debug, clap::Args)]

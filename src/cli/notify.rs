@@ -2,15 +2,16 @@
 
 use serde_json::Value;
 
-use crate::cli::configured::ConfigArgs;
-use crate::cli::seal::value_of;
-use crate::local::problems::problems;
-use crate::node::config::Config;
-use crate::node::control::{self, ControlRequest, NodeStatus};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use client::terminal::table::fitted;
-use documents::record::ident::Name;
+use crate::{
+    cli::{configured::ConfigArgs, seal::value_of},
+    local::problems::problems,
+    node::{
+        config::Config,
+        control::{self, ControlRequest, NodeStatus},
+    },
+};
+use client::{CommandFailure, Exit, Terminal, fitted};
+use documents::Name;
 
 /// Show and test the targets of messages: [[notify]] in countersign.toml.
 #[derive(Debug, clap::Args)]

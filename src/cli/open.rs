@@ -5,32 +5,33 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::cli::init::content;
-use crate::local::author_preview::{AuthorPreview, PreviewRules};
-use crate::local::decide::RuleArgs;
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_secrets::LocalSecrets;
-use crate::local::project::Project;
-use crate::local::sandbox_choice::SandboxArgs;
-use crate::local::sealed_steps::SealedSteps;
-use crate::local::signals::Signals;
-use crate::node::start::surroundings;
-use crate::notebook::board::Board;
-use crate::notebook::open_pages::{AfterSave, OpenFiles};
-use crate::notebook::page_rules::PageRules;
-use crate::notebook::propose_routes::{self, ProposingNotebook};
-use crate::notebook::routes::{Notebook, routes};
-use crate::notebook::saved_files::keep_looking;
-use crate::notebook::worker::Workshop;
-use client::commands::global::{BoundaryChoice, GlobalOptions};
-use client::home::trusted_rosters::TrustArgs;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use console::proposal::reached::ReachedBoundary;
-use console::web::one_use::OpenForms;
-use console::web::opened::{OpenOptions, serve_pages};
-use documents::record::written_time::duration;
-use judgement::policy::file::Policy;
+use crate::{
+    cli::init::content,
+    local::{
+        author_preview::{AuthorPreview, PreviewRules},
+        decide::RuleArgs,
+        host_sandbox::HostSandbox,
+        local_secrets::LocalSecrets,
+        project::Project,
+        sandbox_choice::SandboxArgs,
+        sealed_steps::SealedSteps,
+        signals::Signals,
+    },
+    node::start::surroundings,
+    notebook::{
+        board::Board,
+        open_pages::{AfterSave, OpenFiles},
+        page_rules::PageRules,
+        propose_routes::{self, ProposingNotebook},
+        routes::{Notebook, routes},
+        saved_files::keep_looking,
+        worker::Workshop,
+    },
+};
+use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
+use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
+use documents::duration;
+use judgement::Policy;
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
 #[derive(Debug, clap::Args)]

@@ -7,20 +7,19 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::local::decide::{LocalRules, RuleArgs};
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_secrets::LocalSecrets;
-use crate::local::loop_lists::LoopLists;
-use crate::local::runbook::Runbook;
-use crate::local::sandbox_choice::{SandboxArgs, SandboxChoice};
-use crate::local::signals::Signals;
-use crate::local::step_run::RunbookWalk;
-use crate::local::walk_session::WalkSession;
-use crate::local::workflow_run::WorkflowRun;
-use client::home::parameter_values::read_params;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
+use crate::local::{
+    decide::{LocalRules, RuleArgs},
+    host_sandbox::HostSandbox,
+    local_secrets::LocalSecrets,
+    loop_lists::LoopLists,
+    runbook::Runbook,
+    sandbox_choice::{SandboxArgs, SandboxChoice},
+    signals::Signals,
+    step_run::RunbookWalk,
+    walk_session::WalkSession,
+    workflow_run::WorkflowRun,
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, read_params};
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]
@@ -57,7 +56,7 @@ Exit codes: the code of the step; 2 you gave something wrong, 124 timed out, 125
 by policy, state or your answer, 127 unknown step, 128+n ended by signal n (130: Ctrl-C).")]
 pub struct Args {
     /// A runbook, or one step of the runbook
-    #[arg(value_name = "FILE[:STEP]", add = client::commands::completions::runbook_or_step())]
+    #[arg(value_name = "FILE[:STEP]", add = client::runbook_or_step())]
     file: String,
     /// A parameter. The schema gives its type: text, integer, boolean, or JSON for arrays and objects
     #[arg(short, long = "param", value_name = "NAME=VALUE")]

@@ -6,27 +6,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::sandbox_programs;
-use crate::local::signals::Signals;
-use client::home::named_file::read_bounded;
-use client::remote::run_printer::{OutputForm, RunPrinter};
-use client::review::render::profile_words;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::refused_programs::{ListPlace, OutputComplaints, refusal_lines};
-use client::terminal::streams::Terminal;
-use documents::record::declared::DeclaredSandbox;
-use documents::record::extension_names::Program;
-use documents::record::network_host::AllowedHost;
-use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
-use documents::record::program_list::ProgramList;
-use documents::record::sandbox_permission::{SandboxPermission, with_needed_word};
-use documents::record::stream_name::StreamName;
-use documents::record::written_time::duration;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::{Capture, OutputStream};
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, Report, Sandbox as _};
+use crate::{cli::sandbox_programs, local::signals::Signals};
+use client::{
+    CommandFailure, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText, RunPrinter,
+    Terminal, profile_words, read_bounded, refusal_lines,
+};
+use documents::{
+    AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
+    SandboxPermission, StreamName, Workdir, duration, with_needed_word,
+};
+use sandbox::{
+    CancelFlag, Capture, End, LinuxSandbox, OutputStream, Plan, Report, Sandbox as _, Setup,
+};
 
 /// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]
@@ -425,7 +416,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
         .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
-        judgement::policy::host_access::check_deny(pattern).map_err(usage)?;
+        judgement::check_deny(pattern).map_err(usage)?;
     }
     declared.off_reason = off_reason;
     let mut limits = Limits::default();

@@ -2,12 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::record::extension_names::Program;
-use documents::record::program_list::ProgramList;
-use judgement::policy::builtins::Builtins;
-use sandbox::programs::learned_programs::LearnedPrograms;
-use sandbox::programs::program_lookup::{ListError, WantedPrograms, list_of};
-use sandbox::runs::End;
+use documents::{Program, ProgramList};
+use judgement::Builtins;
+use sandbox::{End, LearnedPrograms, ListError, WantedPrograms, list_of};
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
 pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
@@ -148,7 +145,7 @@ pub(super) fn in_a_shell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandbox::programs::learned_programs::LearnedProgram;
+    use sandbox::LearnedProgram;
 
     #[test]
     fn a_learned_list_is_quoted_where_a_shell_or_a_runbook_needs_it() {

@@ -5,20 +5,13 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::http::openapi::openapi;
-use crate::node::config::Config;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::bundle::Bundle;
-use documents::record::configuration::Configuration;
-use documents::record::envelope::Envelope;
-use documents::record::kinds::KINDS;
-use documents::record::schema::settings;
-use documents::record::step_definition::{RegistryLeaf, StepDefinition};
-use documents::record::token::SealedToken;
-use documents::record::user_configuration::UserConfiguration;
-use judgement::policy::file::PolicyFile;
-use judgement::policy::sandbox_rule::LATER_KEYS;
+use crate::{http::openapi::openapi, node::config::Config};
+use client::{CommandFailure, Exit, Terminal};
+use documents::{
+    Bundle, Configuration, Envelope, KINDS, RegistryLeaf, SealedToken, StepDefinition,
+    UserConfiguration, settings,
+};
+use judgement::{LATER_KEYS, PolicyFile};
 
 /// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]

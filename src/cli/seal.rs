@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
-use crate::cli::configured::ConfigArgs;
-use crate::local::problems::problems;
-use crate::node::control::{self, ControlReply, ControlRequest};
-use crate::node::serve;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use crate::{
+    cli::configured::ConfigArgs,
+    local::problems::problems,
+    node::{
+        control::{self, ControlReply, ControlRequest},
+        serve,
+    },
+};
+use client::{CommandFailure, Exit, Terminal};
 
 /// Put changed files in force with a new seal.
 #[derive(Debug, clap::Args)]

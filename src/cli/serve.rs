@@ -10,15 +10,17 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::configured::ConfigArgs;
-use crate::local::problems::problems;
-use crate::node::config::{Config, LogFormat};
-use crate::node::runbook_watch::RunbookWatch;
-use crate::node::serve::{Node, Started};
-use crate::node::service_manager::ServiceManager;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
+use crate::{
+    cli::configured::ConfigArgs,
+    local::problems::problems,
+    node::{
+        config::{Config, LogFormat},
+        runbook_watch::RunbookWatch,
+        serve::{Node, Started},
+        service_manager::ServiceManager,
+    },
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal};
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(Debug, clap::Args)]

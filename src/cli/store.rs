@@ -5,23 +5,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::configured::ConfigArgs;
-use crate::cli::store_move;
-use crate::local::problems::problems;
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::node::{backup, kept_checkpoint, last_backup, open_store, places, restore, start};
-use crate::store::database::{self, Database};
-use crate::store::ledger::Ledger;
-use crate::store::server::{Replicas, ServerTable};
-use crate::store::store_report::{RESTORE, StoreDefect, StoreReport};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::record::ident::Name;
-use judgement::trust::signer::Signer as _;
-use wire::api::oidc::OidcBinding;
-use wire::api::view::TokenView;
+use crate::{
+    cli::{configured::ConfigArgs, store_move},
+    local::problems::problems,
+    node::{
+        backup, config::Config, file_problem::FileProblem, kept_checkpoint, last_backup,
+        open_store, places, restore, start,
+    },
+    store::{
+        database::{self, Database},
+        ledger::Ledger,
+        server::{Replicas, ServerTable},
+        store_report::{RESTORE, StoreDefect, StoreReport},
+    },
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal};
+use documents::Name;
+use judgement::Signer as _;
+use wire::{OidcBinding, TokenView};
 
 /// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]
@@ -408,7 +409,7 @@ fn tell(
     report: &StoreReport,
     terminal: &Terminal,
 ) -> Result<(), CommandFailure> {
-    let root = format!("sha256:{}", documents::crypto::digest::hex(&report.root));
+    let root = format!("sha256:{}", documents::hex(&report.root));
     if terminal.json {
         let defects: Vec<_> = report
             .defects

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::local::problems::problems;
-use crate::node::config::Config;
-use crate::node::store_move::move_store;
-use crate::store::server::MoveEnd;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use crate::{
+    local::problems::problems,
+    node::{config::Config, store_move::move_store},
+    store::server::MoveEnd,
+};
+use client::{CommandFailure, Exit, Terminal};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {

@@ -2,11 +2,8 @@
 
 use std::path::Path;
 
-use crate::node::log_at_rest;
-use crate::store::stored_log::StoredLog;
-use client::remote::log_source::{LogAtRest, LogSource};
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
+use crate::{node::log_at_rest, store::stored_log::StoredLog};
+use client::{CommandFailure, LogAtRest, LogSource, PrintableText};
 
 /// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
 /// restore`.
@@ -34,7 +31,7 @@ impl LogAtRest for StoredLog {
 #[cfg(test)]
 mod tests {
     use crate::node::places;
-    use client::commands::log_source_options;
+    use client::log_source_options;
 
     #[test]
     fn the_client_knows_a_store_by_the_name_of_its_database() {

@@ -4,21 +4,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::local::decide::{LocalRules, RuleArgs};
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::problems::problems;
-use crate::local::project::Project;
-use crate::local::runbook::Runbook;
-use crate::local::runbook_test::RunbookTests;
-use crate::local::sandbox_choice::SandboxChoice;
-use crate::local::signals::Signals;
-use crate::local::test_run::{TestResult, TestRunner, TestedRunbook};
-use crate::node::file_problem::{FileProblem, Problems};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::{Registry, gruntwork};
+use crate::{
+    local::{
+        decide::{LocalRules, RuleArgs},
+        host_sandbox::HostSandbox,
+        problems::problems,
+        project::Project,
+        runbook::Runbook,
+        runbook_test::RunbookTests,
+        sandbox_choice::SandboxChoice,
+        signals::Signals,
+        test_run::{TestResult, TestRunner, TestedRunbook},
+    },
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal};
+use judgement::{Registry, RegistryError, gruntwork};
 
 /// Name of the file with the tests, beside the page.
 const TESTS: &str = "runbook_test.yml";

@@ -1,14 +1,15 @@
 //! The `thaw` command ends a freeze.
 
-use crate::cli::configured::ConfigArgs;
-use crate::cli::seal::value_of;
-use crate::local::problems::problems;
-use crate::node::control::{self, ControlRequest};
-use crate::node::serve;
-use client::commands::inbox::freeze_words;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::{Terminal, eprintln_quietly};
-use wire::api::registry_view::FreezeView;
+use crate::{
+    cli::{configured::ConfigArgs, seal::value_of},
+    local::problems::problems,
+    node::{
+        control::{self, ControlRequest},
+        serve,
+    },
+};
+use client::{CommandFailure, Exit, Terminal, eprintln_quietly, freeze_words};
+use wire::FreezeView;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
 #[derive(Debug, clap::Args)]

@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::configured::ConfigArgs;
-use crate::cli::seal;
-use crate::local::problems::problems;
-use crate::node::control::{self, ControlReply, ControlRequest};
-use crate::node::owned::read_owned;
-use crate::node::{serve, start};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::{Terminal, text_of};
-use documents::record::ident::Name;
-use documents::record::token::{Scope, SealedToken};
-use documents::record::written_time::duration;
-use wire::api::oidc::{OidcBinding, pairs};
+use crate::{
+    cli::{configured::ConfigArgs, seal},
+    local::problems::problems,
+    node::{
+        control::{self, ControlReply, ControlRequest},
+        owned::read_owned,
+        serve, start,
+    },
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, text_of};
+use documents::{Name, Scope, SealedToken, duration};
+use wire::{OidcBinding, pairs};
 
 /// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
@@ -393,7 +392,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
             },
         ]);
     }
-    terminal.put(client::terminal::table::aligned(&rows).as_bytes())?;
+    terminal.put(client::aligned(&rows).as_bytes())?;
     for token in value.as_array().into_iter().flatten() {
         if let Ok(binding) = serde_json::from_value(token["oidc"].clone()) {
             terminal.line(&format!(

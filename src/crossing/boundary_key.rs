@@ -1,10 +1,9 @@
 //! The key with which the boundary signs its statements and checkpoints.
 
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::malformed::Malformed;
+use documents::{
+    Envelope, EnvelopeSignature, KeyId, Malformed, PAYLOAD_TYPE, Predicate, SecretKey, Statement,
+    pae,
+};
 
 /// The boundary's key.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use documents::record::ident::ProposalId;
+use documents::ProposalId;
 
 /// Proposals, each with the tasks that wait for a change of the proposal.
 #[derive(Debug, Default)]

@@ -6,59 +6,56 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::{Capacity, Permit, busy};
-use crate::carried::kept_results::{ResultsBasis, wants_results};
-use crate::carried::late_receipts::LateReceipts;
-use crate::carried::live::RunsInProgress;
-use crate::carried::recorded_outputs::{Outputs, RecordedRows};
-use crate::carried::secret_masks::SecretMasks;
-use crate::carried::secret_permits::{self, SecretPermits};
-use crate::carried::sessions::{Sessions, session_user};
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::changes::Changes;
-use crate::crossing::crossing_parts::CrossingParts;
-use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::log_span::log_about;
-use crate::crossing::masks::with_masks_before;
-use crate::crossing::run_end::{
-    LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown,
+use crate::{
+    carried::{
+        artifact_store::ArtifactStore,
+        capacity::{Capacity, Permit, busy},
+        kept_results::{ResultsBasis, wants_results},
+        late_receipts::LateReceipts,
+        live::RunsInProgress,
+        recorded_outputs::{Outputs, RecordedRows},
+        secret_masks::SecretMasks,
+        secret_permits::{self, SecretPermits},
+        sessions::{Sessions, session_user},
+    },
+    crossing::{
+        boundary_key::BoundaryKey,
+        changes::Changes,
+        crossing_parts::CrossingParts,
+        host_profile::{check_not_moved, profile_on_host},
+        log_span::log_about,
+        masks::with_masks_before,
+        run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown},
+        stage::{
+            Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest,
+            Loaded, Ran, ReceiptBasis, Receipted, RunEnd, RunInputs, SignedReceipt,
+            VerifiedRequest,
+        },
+        step_files::planned_files,
+    },
+    metrics::{crossing_stage::CrossingStage, stage_clock::StageClock},
+    seal::{
+        current_seal::CurrentSeal,
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        end_detail,
+        ledger::Ledger,
+        stored_proposal::AuthorizationCore,
+        stored_run::{Consume, ConsumeStop, Finish, Window},
+    },
 };
-use crate::crossing::stage::{
-    Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest, Loaded,
-    Ran, ReceiptBasis, Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
+use documents::{
+    Base64, BlobDigest, Code, ConsumptionRef, Decision, Files, Outcome, Output, Receipt,
+    ReceiptBoundary, SessionChange, SessionReference, Signed, Status, Stream, StreamName,
+    Timestamp, Usage, canonical,
 };
-use crate::crossing::step_files::planned_files;
-use crate::metrics::crossing_stage::CrossingStage;
-use crate::metrics::stage_clock::StageClock;
-use crate::seal::current_seal::CurrentSeal;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::end_detail;
-use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::AuthorizationCore;
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, Window};
-use documents::crypto::canonical;
-use documents::crypto::digest::BlobDigest;
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, Signed};
-use documents::record::receipt::{
-    ConsumptionRef, Decision, Files, Outcome, Output, Receipt, ReceiptBoundary, Status, Stream,
-    Usage,
+use judgement::{
+    Objection, RunWindow, WindowBounds, check_parameters, check_permissions, check_place,
+    check_profile, check_step, check_window, parameter_schema,
 };
-use documents::record::run_extensions::{SessionChange, SessionReference};
-use documents::record::stream_name::StreamName;
-use documents::record::validity::Timestamp;
-use judgement::decision::Objection;
-use judgement::decision::parameters::check_parameters;
-use judgement::decision::permissions::{check_permissions, check_profile};
-use judgement::decision::place::check_place;
-use judgement::decision::step::check_step;
-use judgement::decision::window::{RunWindow, WindowBounds, check_window};
-use judgement::registry::parameter_schema;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::enforcement_facts::nothing_enforced;
-use sandbox::runs::{Plan, Report, Sandbox, capture};
+use sandbox::{CancelFlag, Plan, Report, Sandbox, capture, nothing_enforced};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -783,11 +780,11 @@ impl Crossing {
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
-        Objection::Parameters(judgement::decision::parameters::ParametersError::Invalid(
-            errors,
-        )) => errors.iter().fold(refusal, |refusal, error| {
-            refusal.at(format!("/params{}", error.pointer), error.message.clone())
-        }),
+        Objection::Parameters(judgement::ParametersError::Invalid(errors)) => {
+            errors.iter().fold(refusal, |refusal, error| {
+                refusal.at(format!("/params{}", error.pointer), error.message.clone())
+            })
+        }
         _ => refusal,
     }
 }

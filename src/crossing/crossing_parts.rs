@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::CapacityLimits;
-use crate::carried::late_receipts::LateReceipts;
-use crate::carried::live::RunsInProgress;
-use crate::carried::recorded_outputs::Outputs;
-use crate::carried::secret_permits::SecretPermits;
-use crate::carried::sessions::Sessions;
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::crossing::changes::Changes;
-use crate::seal::current_seal::CurrentSeal;
-use crate::store::ledger::Ledger;
-use sandbox::runs::Sandbox;
+use crate::{
+    carried::{
+        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
+        live::RunsInProgress, recorded_outputs::Outputs, secret_permits::SecretPermits,
+        sessions::Sessions,
+    },
+    crossing::{boundary_key::BoundaryKey, changes::Changes},
+    seal::current_seal::CurrentSeal,
+    store::ledger::Ledger,
+};
+use sandbox::Sandbox;
 
 /// Parts from which a [`crate::crossing::cross::Crossing`] is built.
 pub struct CrossingParts {

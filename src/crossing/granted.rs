@@ -3,35 +3,28 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::crossing::cross::Crossing;
-use crate::crossing::host_profile::{check_not_moved, profile_on_host};
-use crate::crossing::stage::{AllowedRun, VerifiedRequest};
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_grant::{GrantClaim, StoredGrant};
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, Envelope, Signed, Verified};
-use documents::record::grant::Grant;
-use documents::record::ident::{Name, StepRef};
-use documents::record::joined::joined;
-use documents::record::profile::Profile;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
-use judgement::decision::grant_error::GrantError;
-use judgement::decision::grants::{
-    Authority, Covered, GrantContext, PreparedGrant, Stands, covers, stands, verify_grant,
+use crate::{
+    crossing::{
+        cross::Crossing,
+        host_profile::{check_not_moved, profile_on_host},
+        stage::{AllowedRun, VerifiedRequest},
+    },
+    seal::{
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::stored_grant::{GrantClaim, StoredGrant},
 };
-use judgement::decision::in_force::StepInForce;
-use judgement::decision::permissions::{PermissionsError, check_profile};
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::reach::EligibleApprovers;
-use judgement::decision::{Objection, quorum, signature_count};
-use judgement::policy::origin::WithOrigin;
-use judgement::policy::people_rules::EmergencyRule;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{
+    Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,
+    Timestamp, Verified, joined, json,
+};
+use judgement::{
+    Authority, Covered, EligibleApprovers, EmergencyRule, ExcludedSigners, GrantContext,
+    GrantError, Objection, PermissionsError, PreparedGrant, QuorumRules, Stands, StepInForce,
+    Tokens, TrustedRoster, WithOrigin, check_profile, covers, exclusion, quorum, signature_count,
+    stands, verify_grant,
+};
 
 impl Crossing {
     /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `here` is the

@@ -3,16 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::crossing::step_files::check_files;
-use crate::seal::refusal::Refusal;
-use documents::record::code::Code;
-use documents::record::profile::Profile;
-use documents::record::program_list::ProgramList;
-use judgement::decision::in_force::StepInForce;
-use judgement::policy::program_names::ProgramNames;
-use judgement::policy::signed_programs::{moved, without_denied};
-use sandbox::isolation::interpreter;
-use sandbox::programs::program_lookup::{ListError, SMALLER_LIST, WantedPrograms, list_of};
+use crate::{crossing::step_files::check_files, seal::refusal::Refusal};
+use documents::{Code, Profile, ProgramList};
+use judgement::{ProgramNames, StepInForce, moved, without_denied};
+use sandbox::{ListError, SMALLER_LIST, WantedPrograms, interpreter, list_of};
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///

@@ -4,11 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::carried::kept_results::KeptResults;
-use crate::carried::live::{RecordedOutput, RunInProgress};
-use crate::carried::patience::Patience;
-use crate::carried::recorded_outputs::{Outputs, RecordedRows};
-use crate::crossing::cross::Crossing;
+use crate::{
+    carried::{
+        kept_results::KeptResults,
+        live::{RecordedOutput, RunInProgress},
+        patience::Patience,
+        recorded_outputs::{Outputs, RecordedRows},
+    },
+    crossing::cross::Crossing,
+};
 
 /// Maximum number of attempts to write output after a failure other than a full disk, for example if the process has no
 /// free descriptors.

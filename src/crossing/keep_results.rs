@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::carried::kept_results::{KeptResults, kept_results};
-use crate::carried::secret_masks::SecretMasks;
-use crate::carried::sessions::claim::SessionResult;
-use crate::crossing::cross::Crossing;
-use crate::crossing::run_end::outcome_of;
-use crate::crossing::stage::Closing;
-use documents::record::receipt::Status;
-use documents::record::step_definition::SessionUse;
-use sandbox::isolation::session_tree::SessionTree;
-use sandbox::runs::{End, Report};
-use sandbox::sessions::run_results::RunResults;
+use crate::{
+    carried::{
+        kept_results::{KeptResults, kept_results},
+        secret_masks::SecretMasks,
+        sessions::claim::SessionResult,
+    },
+    crossing::{cross::Crossing, run_end::outcome_of, stage::Closing},
+};
+use documents::{SessionUse, Status};
+use sandbox::{End, Report, RunResults, SessionTree};
 
 /// Maximum size of the files that a session keeps, in bytes.
 const MAX_SESSION_BYTES: u64 = 128 << 20;

@@ -3,7 +3,7 @@
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use documents::record::ident::{ProposalId, StepRef};
+use documents::{ProposalId, StepRef};
 
 /// Returns the span for the log lines of an attempt to run a proposal. The span belongs to no request, because the
 /// service repeats the attempts.

@@ -4,16 +4,11 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::seal::refusal::Stopped;
-use crate::seal::stored_documents::receipt_of;
-use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::ProposalQuery;
-use crate::store::stored_status::StoredStatus;
-use documents::record::authorization::{Authorization, StepReference};
-use documents::record::document::Statement;
-use documents::record::enforcement::Enforcement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::profile::Profile;
+use crate::{
+    seal::{refusal::Stopped, stored_documents::receipt_of},
+    store::{ledger::Ledger, stored_proposal::ProposalQuery, stored_status::StoredStatus},
+};
+use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
 
 /// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
 /// with another profile are skipped.

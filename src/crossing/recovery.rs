@@ -8,23 +8,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::carried::kept_results::ResultsBasis;
-use crate::crossing::cross::Crossing;
-use crate::crossing::stage::{Closing, Ran, ReceiptBasis, RunEnd};
-use crate::seal::refusal::{Stopped, fault};
-use crate::store::stored_leaf::opened;
-use crate::store::stored_run::{CLOSABLE_AFTER_S, SpentNonce, Unfinished};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::json;
-use documents::crypto::merkle::leaf_hash;
-use documents::record::authorization::Authorization;
-use documents::record::consumption::Consumption;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::ProposalId;
-use documents::record::malformed::Malformed;
-use documents::record::receipt::{Decision, Receipt};
-use documents::record::validity::Timestamp;
+use crate::{
+    carried::kept_results::ResultsBasis,
+    crossing::{
+        cross::Crossing,
+        stage::{Closing, Ran, ReceiptBasis, RunEnd},
+    },
+    seal::refusal::{Stopped, fault},
+    store::{
+        stored_leaf::opened,
+        stored_run::{CLOSABLE_AFTER_S, SpentNonce, Unfinished},
+    },
+};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, Consumption, Decision, Envelope, Malformed,
+    ProposalId, Receipt, Statement, Timestamp, json, leaf_hash,
+};
 
 impl Crossing {
     /// Writes the receipts that are missing after a crash, in the order of the consumptions. Returns their number. Runs of

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::crossing::cross::Crossing;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_event::{EntryEvent, EventFact, StoredEvent};
-use crate::store::stored_leaf::opened;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::envelope::Envelope;
-use documents::record::ident::Name;
-use documents::record::revocation::Revocation;
-use documents::record::validity::Timestamp;
-use judgement::decision::revocations::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
+use crate::{
+    crossing::cross::Crossing,
+    seal::{
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    store::{
+        stored_event::{EntryEvent, EventFact, StoredEvent},
+        stored_leaf::opened,
+    },
+};
+use documents::{Code, Envelope, KeyId, Name, Revocation, Timestamp, json};
+use judgement::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
 
 /// Number of the newest events that are searched for a freeze. A frozen boundary has few new events.
 const MOST_EVENTS: u64 = 1000;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use documents::record::receipt::{Outcome, Status};
-use documents::record::validity::Timestamp;
-use sandbox::runs::End;
+use documents::{Outcome, Status, Timestamp};
+use sandbox::End;
 
 /// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
 /// than the time after which another node can close the run.

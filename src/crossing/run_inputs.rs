@@ -2,12 +2,15 @@
 
 use tokio::task::block_in_place;
 
-use crate::carried::plans::PlanRun;
-use crate::carried::sessions::session_user;
-use crate::crossing::cross::Crossing;
-use crate::crossing::stage::{Admitted, RunInputs};
-use crate::seal::refusal::{Refusal, Stopped};
-use documents::record::code::Code;
+use crate::{
+    carried::{plans::PlanRun, sessions::session_user},
+    crossing::{
+        cross::Crossing,
+        stage::{Admitted, RunInputs},
+    },
+    seal::refusal::{Refusal, Stopped},
+};
+use documents::Code;
 
 impl Crossing {
     /// Finds the inputs that an authorization binds, before its nonce is spent.

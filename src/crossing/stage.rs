@@ -5,32 +5,32 @@
 //! no nonce is used for two runs.
 //!
 //! ```compile_fail,E0308
-//! use countersign::crossing::{cross::Crossing, stage::Accepted};
+//! use countersign::{Accepted, Crossing};
 //! async fn skip(crossing: &Crossing, accepted: Accepted) {
 //!     let _ = crossing.consume(accepted).await; // `consume` needs a `Loaded`, which needs the verdict `Admitted`
 //! }
 //! ```
 //! ```compile_fail,E0382
-//! use countersign::crossing::{cross::Crossing, stage::Consumed};
+//! use countersign::{Consumed, Crossing};
 //! async fn twice(crossing: &Crossing, consumed: Consumed) {
 //!     crossing.run(consumed).await;
 //!     crossing.run(consumed).await; // the first call has moved `consumed`, so one consumption causes one run
 //! }
 //! ```
 //! ```compile_fail,E0451
-//! use countersign::crossing::stage::{Accepted, VerifiedRequest};
+//! use countersign::{Accepted, VerifiedRequest};
 //! fn forge(accepted: Accepted) -> VerifiedRequest {
 //!     VerifiedRequest { accepted } // the fields are private
 //! }
 //! ```
 //! ```compile_fail,E0599
-//! use countersign::crossing::stage::Admitted;
+//! use countersign::Admitted;
 //! fn copy(admitted: &Admitted) -> Admitted {
 //!     admitted.clone() // a verdict can't be cloned
 //! }
 //! ```
 //! ```compile_fail,E0277
-//! use countersign::crossing::stage::Admitted;
+//! use countersign::Admitted;
 //! fn from_bytes(bytes: &[u8]) -> Admitted {
 //!     serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes
 //! }
@@ -38,35 +38,27 @@
 
 use std::sync::Arc;
 
-use crate::carried::capacity::Room;
-use crate::carried::kept_results::{KeptResults, ResultsBasis};
-use crate::carried::live::{RecordedOutput, RunInProgress};
-use crate::carried::secret_permits::SecretUse;
-use crate::carried::sessions::claim::SessionClaim;
-use crate::seal::carried_variables::CarriedVariables;
-use crate::seal::sealed::Sealed;
-use crate::store::stored_grant::GrantClaim;
-use crate::store::stored_run::SpentNonce;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::{Authorization, StepReference};
-use documents::record::envelope::{self, Envelope, Signed};
-use documents::record::ident::{Name, ProposalId};
-use documents::record::receipt::Receipt;
-use documents::record::run_extensions::{SessionChange, SessionReference};
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::ExcludedSigners;
-use judgement::decision::grants::Authority;
-use judgement::decision::parameters::ParametersFit;
-use judgement::decision::permissions::{PermissionsCovered, ProfileHolds};
-use judgement::decision::place::AtThisBoundary;
-use judgement::decision::revocations::NotRevoked;
-use judgement::decision::sealed_tokens::MayPropose;
-use judgement::decision::step::StepSealed;
-use judgement::decision::window::{RunWindow, TimeLimits, WithinWindow};
-use judgement::registry::registered_step::RegisteredStep;
-use sandbox::runs::profile_check::Prepared;
-use sandbox::runs::{Plan, PlannedInput, PlannedSession, Report};
+use crate::{
+    carried::{
+        capacity::Room,
+        kept_results::{KeptResults, ResultsBasis},
+        live::{RecordedOutput, RunInProgress},
+        secret_permits::SecretUse,
+        sessions::claim::SessionClaim,
+    },
+    seal::{carried_variables::CarriedVariables, sealed::Sealed},
+    store::{stored_grant::GrantClaim, stored_run::SpentNonce},
+};
+use documents::{
+    Authorization, AuthorizationDigest, ContentDigest, Envelope, KeyId, Name, ProposalId, Receipt,
+    SealDigest, SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
+};
+use judgement::{
+    AtThisBoundary, Authority, ExcludedSigners, MayPropose, NotRevoked, ParametersFit,
+    PermissionsCovered, ProfileHolds, RegisteredStep, RunWindow, StepSealed, TimeLimits,
+    WithinWindow,
+};
+use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]
@@ -295,7 +287,7 @@ pub(super) struct ReceiptBasis {
     pub(super) session: Option<SessionReference>,
     pub(super) grant: Option<ContentDigest>,
     pub(super) envelope: Envelope,
-    pub(super) decision: documents::record::receipt::Decision,
+    pub(super) decision: documents::Decision,
 }
 
 impl Consumed {

@@ -1,9 +1,8 @@
 //! The files of a step: whether its sandbox has room for them, and the files of a plan.
 
-use documents::record::profile::{Profile, Workdir};
-use documents::record::step_definition::{Format, StepDefinition};
-use judgement::registry::registered_step::RegisteredStep;
-use sandbox::runs::PlannedFile;
+use documents::{Format, Profile, StepDefinition, Workdir};
+use judgement::RegisteredStep;
+use sandbox::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

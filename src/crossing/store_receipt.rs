@@ -1,13 +1,15 @@
 //! Stores the receipt of a run, and keeps it as a file if it came too late.
 
-use crate::carried::late_receipts::LateReceipts;
-use crate::carried::patience::Patience;
-use crate::crossing::cross::Crossing;
-use crate::seal::refusal::{Stopped, fault};
-use crate::store::stored_leaf::LeafRef;
-use crate::store::stored_run::{Finish, FinishStop};
-use documents::crypto::digest::LeafHash;
-use documents::crypto::merkle::leaf_hash;
+use crate::{
+    carried::{late_receipts::LateReceipts, patience::Patience},
+    crossing::cross::Crossing,
+    seal::refusal::{Stopped, fault},
+    store::{
+        stored_leaf::LeafRef,
+        stored_run::{Finish, FinishStop},
+    },
+};
+use documents::{LeafHash, leaf_hash};
 
 impl Crossing {
     /// Stores a receipt. If the disk is full or the database server does not answer, the boundary waits: it never drops a

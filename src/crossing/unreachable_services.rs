@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::http::Uri;
 
-use crate::crossing::cross::Crossing;
-use crate::crossing::stage::Admitted;
-use documents::record::profile::NetworkMode;
+use crate::crossing::{cross::Crossing, stage::Admitted};
+use documents::NetworkMode;
 
 impl Crossing {
     /// Returns the services that an admitted run may not reach. The witnesses are those of the roster in force.

@@ -9,9 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Uri};
 
-use crate::http::problem::refuse;
-use crate::seal::refusal::Stopped;
-use documents::record::code::Code;
+use crate::{http::problem::refuse, seal::refusal::Stopped};
+use documents::Code;
 
 /// Host names under which clients may call this service.
 pub(super) struct Hosts {

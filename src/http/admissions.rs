@@ -3,13 +3,16 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::Stopped;
-use documents::record::code::Code;
-use wire::api::body::AdmissionResponse;
-use wire::api::oidc::IdTokenBody;
+use crate::{
+    http::{
+        call::{RouteCall, answer, read},
+        operation::{BodyShape, RouteAccess, Verb, ok},
+        route::{HandlerResult, Route},
+    },
+    seal::refusal::Stopped,
+};
+use documents::Code;
+use wire::{AdmissionResponse, IdTokenBody};
 
 /// Maximum body size in bytes: an ID token of the maximum size.
 const MAX_BYTES: usize = 17 << 10;

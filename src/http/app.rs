@@ -10,16 +10,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use crate::boundary::Boundary;
-use crate::http::access::Hosts;
-use crate::http::limit::{RateLimiter, Rates};
-use crate::http::problem::refuse;
-use crate::seal::refusal::Stopped;
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use wire::api::view::Ready;
-use wire::mcp::tool_calls::NewNonce;
-use wire::tls::server::TlsServer;
+use crate::{
+    boundary::Boundary,
+    http::{
+        access::Hosts,
+        limit::{RateLimiter, Rates},
+        problem::refuse,
+    },
+    seal::refusal::Stopped,
+};
+use documents::{Code, Name};
+use wire::{NewNonce, Ready, TlsServer};
 
 /// Settings of the HTTP interface.
 #[derive(Debug, Clone)]

@@ -10,15 +10,15 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http::call::{RouteCall, answer, bytes};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::outputs::OCTETS;
-use crate::http::proposals::PROPOSAL_ID;
-use crate::http::route::{HandlerResult, Route};
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::ArtifactName;
-use documents::record::ident::ProposalId;
-use wire::api::body::StoredArtifact;
+use crate::http::{
+    call::{RouteCall, answer, bytes},
+    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+    outputs::OCTETS,
+    proposals::PROPOSAL_ID,
+    route::{HandlerResult, Route},
+};
+use documents::{ArtifactName, ContentDigest, ProposalId};
+use wire::StoredArtifact;
 
 /// Number of bytes in one read.
 const PIECE: usize = 256 << 10;

@@ -3,12 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, bytes, joined, read};
-use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb};
-use crate::http::proposals::JUDGED;
-use crate::http::route::{HandlerResult, Route};
-use documents::record::bundle::{Bundle, MEDIA_TYPE};
-use documents::record::envelope::Envelope;
+use crate::http::{
+    call::{RouteCall, bytes, joined, read},
+    operation::{BodyShape, Reply, RouteAccess, Verb},
+    proposals::JUDGED,
+    route::{HandlerResult, Route},
+};
+use documents::{Bundle, Envelope, MEDIA_TYPE};
 
 /// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;

@@ -17,19 +17,21 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
-use crate::boundary::Boundary;
-use crate::http::access::{bearer, looks_secret, only};
-use crate::http::app::{App, PeerAddress};
-use crate::http::limit::{FAILED_AUTHENTICATION, RateKey};
-use crate::http::operation::{Field, JSON, RouteAccess};
-use crate::http::problem::{refuse, unreadable};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, RefusalCase, Stopped, fault};
-use documents::crypto::canonical;
-use documents::crypto::key_id::KeyId;
-use documents::record::bundle;
-use documents::record::code::Code;
-use documents::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
+use crate::{
+    boundary::Boundary,
+    http::{
+        access::{bearer, looks_secret, only},
+        app::{App, PeerAddress},
+        limit::{FAILED_AUTHENTICATION, RateKey},
+        operation::{Field, JSON, RouteAccess},
+        problem::{refuse, unreadable},
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, RefusalCase, Stopped, fault},
+    },
+};
+use documents::{Code, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;

@@ -3,11 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, RouteAccess, Verb, ok},
+    route::{HandlerResult, Route},
+};
+use documents::Code;
+use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 
 /// Maximum body size in bytes.
 const MAX_BYTES: usize = 8 << 10;

@@ -22,12 +22,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::http::app::Phase;
-use crate::http::idle_connections::IdleConnections;
-use crate::http::problem::{problem, refuse};
-use crate::metrics::openmetrics::Metrics;
-use documents::record::code::Code;
-use wire::tls::server::{ALERT, EncryptedStream, TlsServer};
+use crate::{
+    http::{
+        app::Phase,
+        idle_connections::IdleConnections,
+        problem::{problem, refuse},
+    },
+    metrics::openmetrics::Metrics,
+};
+use documents::Code;
+use wire::{ALERT, EncryptedStream, TlsServer};
 
 /// Time limit for a TLS handshake.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);

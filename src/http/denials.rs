@@ -3,16 +3,14 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, Field, RouteAccess, Verb, ok};
-use crate::http::proposals::{PROPOSAL, PROPOSAL_ID};
-use crate::http::route::{HandlerResult, Route};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::code::Code;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::ProposalId;
-use wire::api::body::StatementDenial;
-use wire::api::view::{DenialView, DenialsView};
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, Field, RouteAccess, Verb, ok},
+    proposals::{PROPOSAL, PROPOSAL_ID},
+    route::{HandlerResult, Route},
+};
+use documents::{AuthorizationDigest, Base64, Code, Envelope, ProposalId};
+use wire::{DenialView, DenialsView, StatementDenial};
 
 /// Maximum body size in bytes, enough for a signed denial of 8 KiB and a statement of 20 KiB, both in base64.
 const MAX_BYTES: usize = 64 << 10;

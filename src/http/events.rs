@@ -15,17 +15,20 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::boundary::events::Events;
-use crate::http::access::only;
-use crate::http::app::{App, Phase};
-use crate::http::call::{RouteCall, bytes};
-use crate::http::problem::refuse;
-use crate::http::route::HandlerResult;
-use crate::http::simple_events::SimpleEvents;
-use crate::seal::refusal::{Refusal, Stopped};
-use documents::record::code::Code;
-use documents::record::ident::ProposalId;
-use wire::api::view::Event;
+use crate::{
+    boundary::events::Events,
+    http::{
+        access::only,
+        app::{App, Phase},
+        call::{RouteCall, bytes},
+        problem::refuse,
+        route::HandlerResult,
+        simple_events::SimpleEvents,
+    },
+    seal::refusal::{Refusal, Stopped},
+};
+use documents::{Code, ProposalId};
+use wire::Event;
 
 /// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -393,8 +396,8 @@ pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::stream_name::StreamName;
-    use wire::api::view::ProposalStatus;
+    use documents::StreamName;
+    use wire::ProposalStatus;
 
     fn output(text: &str) -> Event {
         let (stream, elapsed_ms) = (StreamName::Stdout, Some(12));

@@ -2,17 +2,21 @@
 
 use schemars::SchemaGenerator;
 
-use crate::boundary::feed::Feed;
-use crate::http::call::RouteCall;
-use crate::http::events::{
-    EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event, line_of,
-    reader_place,
+use crate::{
+    boundary::feed::Feed,
+    http::{
+        call::RouteCall,
+        events::{
+            EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event,
+            line_of, reader_place,
+        },
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb},
+        problem::refuse,
+        route::{HandlerResult, Route},
+    },
 };
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
-use crate::http::problem::refuse;
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use wire::api::feed::FeedEvent;
+use documents::Code;
+use wire::FeedEvent;
 
 pub(super) static ROUTES: &[Route] = &[Route {
     verb: Verb::Get,

@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::problem::refuse;
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use documents::record::extension_names::GrantId;
-use wire::api::body::Signatures;
-use wire::api::grant_view::{GrantList, GrantRequest, GrantView};
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+    problem::refuse,
+    route::{HandlerResult, Route},
+};
+use documents::{Code, GrantId};
+use wire::{GrantList, GrantRequest, GrantView, Signatures};
 
 /// Maximum body size in bytes, enough for the largest grant with its signatures in base64.
 const MAX_BYTES: usize = 128 << 10;

@@ -11,9 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::seal::refusal::{Refusal, Stopped};
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::ident::Name;
+use documents::{Code, KeyId, Name};
 
 /// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,16 +5,18 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, bytes};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::outputs::OCTETS;
-use crate::http::problem::refuse;
-use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::Stopped;
-use documents::crypto::digest::{BlobDigest, hex, unhex32};
-use documents::crypto::tlog_tiles::{TileKind, TilePath};
-use documents::record::code::Code;
-use wire::api::body::ConsistencyProof;
+use crate::{
+    http::{
+        call::{RouteCall, answer, bytes},
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+        outputs::OCTETS,
+        problem::refuse,
+        route::{HandlerResult, Route},
+    },
+    seal::refusal::Stopped,
+};
+use documents::{BlobDigest, Code, TileKind, TilePath, hex, unhex32};
+use wire::ConsistencyProof;
 
 /// Media type of checkpoints and proofs.
 const TEXT: &str = "text/plain; charset=utf-8";

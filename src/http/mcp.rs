@@ -23,19 +23,22 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 use tower::Service as _;
 
-use crate::http::app::{App, PeerAddress, RequestSummary};
-use crate::http::call::{AlreadyCharged, MAX_BODY_BYTES, RouteCall};
-use crate::http::events::SSE;
-use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb, ok};
-use crate::http::problem::refuse;
-use crate::http::route::Route;
-use crate::seal::refusal::{Stopped, fault};
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::code::Code;
-use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
-use wire::mcp::line_transport::{no_message, parse_message};
-use wire::mcp::server::McpServer;
-use wire::mcp::tool_calls::{NewNonce, ToolCalls};
+use crate::{
+    http::{
+        app::{App, PeerAddress, RequestSummary},
+        call::{AlreadyCharged, MAX_BODY_BYTES, RouteCall},
+        events::SSE,
+        operation::{BodyShape, Reply, RouteAccess, Verb, ok},
+        problem::refuse,
+        route::Route,
+    },
+    seal::refusal::{Stopped, fault},
+};
+use documents::{Code, MAX_BUNDLE_BYTES};
+use wire::{
+    ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, McpServer, NewNonce, ToolCalls,
+    no_message, parse_message,
+};
 
 /// Path of the protocol.
 pub(super) const PATH: &str = "/mcp";

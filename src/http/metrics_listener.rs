@@ -16,14 +16,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::Service as _;
 
-use crate::boundary::monitoring::Monitoring;
-use crate::http::access::Hosts;
-use crate::http::app::Phase;
-use crate::http::call::{bytes, joined};
-use crate::http::problem::{method_not_allowed, refuse};
-use crate::http::{caught, connection, with_common_headers};
-use crate::metrics::openmetrics::MEDIA_TYPE;
-use documents::record::code::Code;
+use crate::{
+    boundary::monitoring::Monitoring,
+    http::{
+        access::Hosts,
+        app::Phase,
+        call::{bytes, joined},
+        caught, connection,
+        problem::{method_not_allowed, refuse},
+        with_common_headers,
+    },
+    metrics::openmetrics::MEDIA_TYPE,
+};
+use documents::Code;
 
 /// Maximum number of connections. A scraper needs one connection, and a slow reader must not delay the other scrapers.
 const MOST_SCRAPERS: usize = 16;

@@ -2,10 +2,14 @@
 
 use axum::http::StatusCode;
 
-use crate::http::call::{RouteCall, bytes};
-use crate::http::operation::{BodyShape, Reply, RouteAccess, Verb};
-use crate::http::route::{HandlerResult, Route};
-use crate::metrics::openmetrics::MEDIA_TYPE;
+use crate::{
+    http::{
+        call::{RouteCall, bytes},
+        operation::{BodyShape, Reply, RouteAccess, Verb},
+        route::{HandlerResult, Route},
+    },
+    metrics::openmetrics::MEDIA_TYPE,
+};
 
 pub(super) static ROUTES: &[Route] = &[Route {
     verb: Verb::Get,

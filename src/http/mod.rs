@@ -59,17 +59,20 @@ use tokio::sync::watch;
 use tower::Service as _;
 use tracing::Instrument as _;
 
-use crate::boundary::Boundary;
-use crate::http::app::{App, HttpConfig, PeerAddress, Phase, RequestSummary};
-use crate::http::openapi::openapi;
-use crate::http::problem::{RefusedWith, method_not_allowed, refuse};
-use crate::http::route_table::routes;
-use crate::http::trace::request_span;
-use crate::metrics::openmetrics::Metrics;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use wire::mcp::tool_calls::NewNonce;
+use crate::{
+    boundary::Boundary,
+    http::{
+        app::{App, HttpConfig, PeerAddress, Phase, RequestSummary},
+        openapi::openapi,
+        problem::{RefusedWith, method_not_allowed, refuse},
+        route_table::routes,
+        trace::request_span,
+    },
+    metrics::openmetrics::Metrics,
+    seal::refusal::{Refusal, Stopped, fault},
+};
+use documents::{Code, Name};
+use wire::NewNonce;
 
 /// Serves requests on `listener` until the future `shutdown` completes, then waits at most `config.drain` for the end
 /// of changes and runs in progress. During this time the service refuses new changes, but answers read requests, so
@@ -328,7 +331,7 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::api::body::Problem;
+    use wire::Problem;
 
     #[test]
     fn every_route_is_unique_and_describes_its_refusals() {

@@ -8,14 +8,15 @@ use schemars::generate::SchemaGenerator;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use crate::http::operation::{BodyShape, JSON, RouteAccess, Verb};
-use crate::http::outputs::OCTETS;
-use crate::http::problem::{FAULT, MEDIA_TYPE};
-use crate::http::route::Route;
-use crate::http::route_table::routes;
-use documents::record::code::Code;
-use documents::record::schema;
-use wire::api::body::Problem;
+use crate::http::{
+    operation::{BodyShape, JSON, RouteAccess, Verb},
+    outputs::OCTETS,
+    problem::{FAULT, MEDIA_TYPE},
+    route::Route,
+    route_table::routes,
+};
+use documents::{Code, schema};
+use wire::Problem;
 
 /// Codes of refusals that every route can return.
 const COMMON: &[Code] = &[

@@ -13,14 +13,18 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http::access::only;
-use crate::http::call::{RouteCall, bytes, joined};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
-use crate::http::problem::MEDIA_TYPE;
-use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::{Stopped, fault};
-use documents::crypto::digest::Blake3Digest;
-use wire::api::body::Problem;
+use crate::{
+    http::{
+        access::only,
+        call::{RouteCall, bytes, joined},
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb},
+        problem::MEDIA_TYPE,
+        route::{HandlerResult, Route},
+    },
+    seal::refusal::{Stopped, fault},
+};
+use documents::Blake3Digest;
+use wire::Problem;
 
 /// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;

@@ -5,11 +5,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use schemars::SchemaGenerator;
 use serde_json::json;
 
-use crate::http::call::{RouteCall, answer, bytes};
-use crate::http::operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use wire::api::body::{HealthResponse, Version};
-use wire::api::view::Ready;
+use crate::http::{
+    call::{RouteCall, answer, bytes},
+    operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok},
+    route::{HandlerResult, Route},
+};
+use wire::{HealthResponse, Ready, Version};
 
 /// Version of the HTTP interface, as in the paths.
 const API: &str = "v1";

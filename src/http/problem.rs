@@ -5,11 +5,12 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::http::operation::JSON;
-use crate::seal::refusal::{Refusal, RefusalCase, Stopped};
-use documents::crypto::json::{JsonError, ReadError, Reason};
-use documents::record::code::Code;
-use wire::api::body::{Problem, ProblemError};
+use crate::{
+    http::operation::JSON,
+    seal::refusal::{Refusal, RefusalCase, Stopped},
+};
+use documents::{Code, JsonError, ReadError, Reason};
+use wire::{Problem, ProblemError};
 
 /// Media type of problem documents.
 pub const MEDIA_TYPE: &str = "application/problem+json";

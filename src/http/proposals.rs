@@ -6,20 +6,20 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use crate::boundary::proposal_filter::ProposalFilter;
-use crate::http::app::Phase;
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::events::{NDJSON, SSE, events, waiting};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::problem::{refuse, unreadable};
-use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::Stopped;
-use documents::crypto::json;
-use documents::record::code::Code;
-use documents::record::ident::{Name, ProposalId, ProposalIdEnding};
-use wire::api::body::Signatures;
-use wire::api::propose_body::Propose;
-use wire::api::view::{Event, ProposalList, ProposalStatus, ProposalView};
+use crate::{
+    boundary::proposal_filter::ProposalFilter,
+    http::{
+        app::Phase,
+        call::{RouteCall, answer, read},
+        events::{NDJSON, SSE, events, waiting},
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+        problem::{refuse, unreadable},
+        route::{HandlerResult, Route},
+    },
+    seal::refusal::Stopped,
+};
+use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
+use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
 
 /// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
 /// times larger.

@@ -4,16 +4,18 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
-use crate::boundary::evidence::LoggedReceipt;
-use crate::http::call::{MAX_BODY_BYTES, RouteCall, answer, bytes};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use crate::seal::refusal::fault;
-use documents::record::bundle::{Bundle, MEDIA_TYPE};
-use documents::record::ident::ReceiptId;
-use judgement::audit::bundle_check::{self, RosterTrust, VerifyOptions};
-use judgement::audit::report::BundleReport;
-use wire::api::view::{ReceiptFiles, ReceiptView};
+use crate::{
+    boundary::evidence::LoggedReceipt,
+    http::{
+        call::{MAX_BODY_BYTES, RouteCall, answer, bytes},
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+        route::{HandlerResult, Route},
+    },
+    seal::refusal::fault,
+};
+use documents::{Bundle, MEDIA_TYPE, ReceiptId};
+use judgement::{BundleReport, RosterTrust, VerifyOptions, bundle_check};
+use wire::{ReceiptFiles, ReceiptView};
 
 const RECEIPT_ID: Field = Field {
     name: "id",

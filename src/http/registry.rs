@@ -3,13 +3,17 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::boundary::step_search::StepSearch;
-use crate::http::call::{RouteCall, answer};
-use crate::http::operation::{Field, RouteAccess, Verb, ok};
-use crate::http::problem::refuse;
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use wire::api::registry_view::{RegistryView, StepView};
+use crate::{
+    boundary::step_search::StepSearch,
+    http::{
+        call::{RouteCall, answer},
+        operation::{Field, RouteAccess, Verb, ok},
+        problem::refuse,
+        route::{HandlerResult, Route},
+    },
+};
+use documents::Code;
+use wire::{RegistryView, StepView};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {

@@ -3,13 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, Field, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use documents::record::envelope::Envelope;
-use documents::record::ident::ReceiptId;
-use wire::api::review_view::{ReviewedView, UnsettledList};
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, Field, RouteAccess, Verb, ok},
+    route::{HandlerResult, Route},
+};
+use documents::{Code, Envelope, ReceiptId};
+use wire::{ReviewedView, UnsettledList};
 
 /// Maximum body size in bytes, enough for a signed review of 8 KiB in base64.
 const MAX_BYTES: usize = 32 << 10;

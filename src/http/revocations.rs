@@ -3,12 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use documents::record::envelope::Envelope;
-use wire::api::view::RevocationView;
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, RouteAccess, Verb, ok},
+    route::{HandlerResult, Route},
+};
+use documents::{Code, Envelope};
+use wire::RevocationView;
 
 /// Maximum body size in bytes, enough for a signed revocation of 8 KiB in base64.
 const MAX_BYTES: usize = 32 << 10;

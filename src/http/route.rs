@@ -8,13 +8,15 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 
-use crate::http::app::{App, RequestSummary};
-use crate::http::call::RouteCall;
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::Stopped;
-use documents::record::code::Code;
-use documents::record::ident::ReceiptId;
+use crate::{
+    http::{
+        app::{App, RequestSummary},
+        call::RouteCall,
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb},
+    },
+    seal::{caller::Caller, refusal::Stopped},
+};
+use documents::{Code, ReceiptId};
 
 pub(super) type HandlerResult = Result<Response, Stopped>;
 /// A function that handles the requests of a route.

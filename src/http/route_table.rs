@@ -1,9 +1,9 @@
 //! The table of all routes.
 
-use crate::http::route::Route;
 use crate::http::{
     admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp,
-    metrics_route, outputs, probes, proposals, receipts, registry, reviews, revocations, sessions,
+    metrics_route, outputs, probes, proposals, receipts, registry, reviews, revocations,
+    route::Route, sessions,
 };
 
 /// Returns all routes.

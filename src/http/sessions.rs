@@ -3,13 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::call::{RouteCall, answer, read};
-use crate::http::operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok};
-use crate::http::route::{HandlerResult, Route};
-use documents::record::code::Code;
-use documents::record::extension_names::SessionId;
-use wire::api::body::NewSession;
-use wire::api::view::{SessionList, SessionView};
+use crate::http::{
+    call::{RouteCall, answer, read},
+    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+    route::{HandlerResult, Route},
+};
+use documents::{Code, SessionId};
+use wire::{NewSession, SessionList, SessionView};
 
 /// Maximum body size in bytes.
 const MAX_REQUEST_BYTES: usize = 4 << 10;

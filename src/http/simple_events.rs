@@ -3,9 +3,8 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use documents::record::receipt::{Outcome, Status};
-use documents::record::stream_name::StreamName;
-use wire::api::view::{Event, ProposalStatus};
+use documents::{Outcome, Status, StreamName};
+use wire::{Event, ProposalStatus};
 
 /// Writes the events of one stream in the simple shape.
 #[derive(Debug, Default)]
@@ -124,7 +123,7 @@ fn exit_code(outcome: &Outcome) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::code::Code;
+    use documents::Code;
 
     fn piece(stream: StreamName, bytes: &[u8]) -> Event {
         let base64 = Some(base64::engine::general_purpose::STANDARD.encode(bytes));

@@ -9,13 +9,14 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::boundary::seen_nodes::SeenNodes;
-use crate::http::app::Phase;
-use crate::http::{connection, with_common_headers};
-use crate::metrics::openmetrics::Metrics;
-use crate::seal::refusal::{Refusal, Stopped};
-use documents::record::code::Code;
-use wire::tls::server::TlsServer;
+use crate::{
+    boundary::seen_nodes::SeenNodes,
+    http::{app::Phase, connection, with_common_headers},
+    metrics::openmetrics::Metrics,
+    seal::refusal::{Refusal, Stopped},
+};
+use documents::Code;
+use wire::TlsServer;
 
 /// Maximum number of connections.
 const MOST: usize = 64;

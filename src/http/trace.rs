@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use tracing::Span;
 use tracing::field::Empty;
 
-use documents::crypto::digest::hex;
+use documents::hex;
 
 /// Name of the header of W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";

@@ -10,39 +10,30 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::crossing::host_profile::profile_on_host;
-use crate::local::runbook::WalkStep;
-use crate::local::runbook_check::RunbookCheck;
-use crate::local::sealed_steps::{ComparedStep, SealedSteps};
-use crate::node::config::LimitsTable;
-use crate::seal::sealed::{SealContent, SealPredecessor};
-use crate::seal::surroundings::Surroundings;
-use client::review::derive::derive;
-use client::review::render::decision;
-use client::review::sources::{ReviewSources, RosterSource};
-use client::terminal::screen::Screen;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::{Authorization, BoundaryRef, StepReference};
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::enforcement::Level;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::{Epoch, GenesisSalt, GroupName, Nonce, ProposalId};
-use documents::record::joined::joined;
-use documents::record::profile::STRICT;
-use documents::record::roster::{Approver, Group, Roster, RosteredBoundary};
-use documents::record::seal::Genesis;
-use documents::record::validity::{DEFAULT_WINDOW_S, Timestamp};
-use judgement::decision::in_force::StepInForce;
-use judgement::policy::builtins::{self, Builtins};
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
-use judgement::registry::Registry;
-use judgement::registry::registered_step::{RegisteredStep, StoredStep};
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::Locks;
-use judgement::trust::chain::Chain;
+use crate::{
+    crossing::host_profile::profile_on_host,
+    local::{
+        runbook::WalkStep,
+        runbook_check::RunbookCheck,
+        sealed_steps::{ComparedStep, SealedSteps},
+    },
+    node::config::LimitsTable,
+    seal::{
+        sealed::{SealContent, SealPredecessor},
+        surroundings::Surroundings,
+    },
+};
+use client::{ReviewSources, RosterSource, Screen, decision, derive};
+use documents::{
+    Approver, Authorization, BoundaryRef, Configuration, ConfiguredLimits, ConfiguredSandbox,
+    DEFAULT_WINDOW_S, Envelope, EnvelopeSignature, Epoch, Genesis, GenesisSalt, Group, GroupName,
+    Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, RosteredBoundary, STRICT, SealDigest,
+    SecretKey, SshKey, StepReference, Timestamp, joined, pae,
+};
+use judgement::{
+    Builtins, Chain, Locks, Policy, RegisteredStep, Registry, RegistryError, StepInForce,
+    StoredStep, builtins, resolve,
+};
 
 /// Policy and configuration under which the approvers would decide.
 #[derive(Debug, Clone)]
@@ -162,8 +153,7 @@ impl PreviewRules {
             policy: Some(self.policy.canonical().to_vec()),
             builtins: Some(builtins::CANONICAL.to_vec()),
             configuration: Some(
-                documents::crypto::canonical::canonical_of(&self.configuration)
-                    .map_err(|error| error.to_string())?,
+                documents::canonical_of(&self.configuration).map_err(|error| error.to_string())?,
             ),
             roster: RosterSource::Trusted(
                 Box::new(trusted),

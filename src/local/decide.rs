@@ -5,28 +5,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::local::grant_options::{GrantArgs, literal};
-use crate::local::project::Project;
-use crate::local::prompt::{Occurrence, Question};
-use crate::local::runbook::{ChosenStep, Runbook};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::crypto::digest::PolicyDigest;
-use documents::record::authorization::{
-    MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason,
+use crate::local::{
+    grant_options::{GrantArgs, literal},
+    project::Project,
+    prompt::{Occurrence, Question},
+    runbook::{ChosenStep, Runbook},
 };
-use judgement::policy::applied_rule::AppliedRule;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{
-    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_env, decide_path,
+use client::{CommandFailure, Exit, PrintableText, Terminal};
+use documents::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest};
+use judgement::{
+    AppliedRule, Builtins, Decided, DecisionPlace, DefaultAnswers, Flags, MAX_SHOWN, Policy,
+    PolicyDecision, PolicyVerdict, RuleOrigin, Ruling, RunbookPath, decide_env, decide_path,
+    decide_step, resolve_path,
 };
-use judgement::policy::file::Policy;
-use judgement::policy::origin::RuleOrigin;
-use judgement::policy::paths::RunbookPath;
-use judgement::policy::required_permissions::{MAX_SHOWN, decide_step};
-use judgement::policy::ruling::{Ruling, resolve_path};
-use judgement::policy::session::DefaultAnswers;
 
 /// Options that choose the policy and grant permissions.
 #[derive(Debug, Clone, Default, Args)]

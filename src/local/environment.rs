@@ -5,9 +5,8 @@
 
 use std::ffi::OsString;
 
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use sandbox::sessions::code_variables::{CODE_VARIABLES, matches_any};
+use client::{CommandFailure, Exit, PrintableText};
+use sandbox::{CODE_VARIABLES, matches_any};
 
 /// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets them.
 const OWN_NAMES: [&str; 3] = ["PARAM_*", "COUNTERSIGN_*", "RUNBOOKS_OUTPUT"];

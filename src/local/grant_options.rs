@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::local::project::{Project, real_program};
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use documents::record::authorization::PermissionKind;
-use documents::record::host_names::split_patterns;
-use judgement::policy::decide::{Flags, Granted};
+use client::{CommandFailure, PrintableText};
+use documents::{PermissionKind, split_patterns};
+use judgement::{Flags, Granted};
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]

@@ -3,28 +3,22 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::decide::LocalRules;
-use crate::local::project::Project;
-use crate::local::sandbox_choice::SandboxChoice;
-use crate::local::step_programs::{StepPrograms, not_enforced};
-use crate::local::working_directory::WorkingDirectory;
-use crate::node::config::LimitsTable;
-use client::home::directories::Home;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::declared::DeclaredSandbox;
-use documents::record::profile::{Layer, Profile, STRICT};
-use documents::record::step_definition::StepDefinition;
-use judgement::policy::profile_error::words_of;
-use judgement::policy::ruling::Ruling;
-use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, effective};
-use sandbox::isolation::probe::Missing;
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::Chunk;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::profile_check::Prepared;
-use sandbox::runs::{Plan, Report, Sandbox};
+use crate::{
+    local::{
+        decide::LocalRules,
+        project::Project,
+        sandbox_choice::SandboxChoice,
+        step_programs::{StepPrograms, not_enforced},
+        working_directory::WorkingDirectory,
+    },
+    node::config::LimitsTable,
+};
+use client::{CommandFailure, Exit, Home, Terminal};
+use documents::{DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
+use judgement::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
+use sandbox::{
+    CancelFlag, Chunk, LinuxSandbox, Missing, Plan, Prepared, Report, Sandbox, Setup, Unavailable,
+};
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]

@@ -7,26 +7,24 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::carried::secret_masks::{MIN_MASKED, SecretMasks};
-use crate::carried::secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of};
-use crate::local::decide::LocalRules;
-use crate::local::prompt::Question;
-use crate::local::runbook::ChosenStep;
-use crate::node::config::SecretSource;
-use crate::node::secret_sources::{json_note, read};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
-use documents::record::extension_names::SecretName;
-use documents::record::joined::joined;
-use documents::record::step_definition::{
-    Format, SecretAs, StepDefinition, StepSecret, named_secrets,
+use crate::{
+    carried::{
+        secret_masks::{MIN_MASKED, SecretMasks},
+        secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of},
+    },
+    local::{decide::LocalRules, prompt::Question, runbook::ChosenStep},
+    node::{
+        config::SecretSource,
+        secret_sources::{json_note, read},
+    },
 };
-use judgement::policy::applied_rule::AppliedRule;
-use judgement::policy::decide::PolicyVerdict;
-use judgement::policy::origin::RuleOrigin;
-use judgement::policy::ruling::Ruling;
-use sandbox::isolation::planned_secret::PlannedSecret;
+use client::{CommandFailure, Exit, PrintableText};
+use documents::{
+    Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
+    StepSecret, joined, named_secrets,
+};
+use judgement::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
+use sandbox::PlannedSecret;
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
 #[derive(Debug, Default)]

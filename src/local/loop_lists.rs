@@ -8,14 +8,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::local::project::Project;
-use crate::local::workflow_walk::loop_values;
-use client::home::named_file::read_bounded;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::json as strict;
-use judgement::registry::rundown::workflow::{LoopSource, MAX_ITERATIONS, Workflow};
+use crate::local::{project::Project, workflow_walk::loop_values};
+use client::{CommandFailure, Exit, PrintableText, read_bounded};
+use documents::{ContentDigest, json as strict};
+use judgement::{LoopSource, MAX_ITERATIONS, Workflow};
 
 /// Maximum size of a file with a list, in bytes.
 const MAX_LIST_BYTES: usize = 4 << 20;

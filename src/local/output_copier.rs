@@ -10,12 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::carried::secret_masks::{SecretMasks, StreamMasker};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::stream_name::StreamName;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::{Capture, Chunk, OutputStream};
-use wire::api::view::Event;
+use client::{CommandFailure, Exit, Terminal};
+use documents::StreamName;
+use sandbox::{CancelFlag, Capture, Chunk, OutputStream};
+use wire::Event;
 
 /// Maximum number of pieces in the queue. A piece is one read from the pipe, at most 64 KiB.
 const QUEUE: usize = 256;

@@ -1,7 +1,7 @@
 //! Conversion from errors in a person's files to a command failure.
 
 use crate::node::file_problem::Problems;
-use client::terminal::exit::{CommandFailure, Exit};
+use client::{CommandFailure, Exit};
 
 /// Returns a command failure that lists all errors in the files.
 pub fn problems(problems: Problems) -> CommandFailure {

@@ -8,13 +8,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::problems::problems;
-use crate::node::file_problem::{FileProblem, Problems};
-use client::home::named_file::read_bounded;
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use judgement::policy::file::{MAX_FILE_BYTES, Policy};
-use judgement::policy::paths::PathVariables;
+use crate::{
+    local::problems::problems,
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, PrintableText, read_bounded};
+use judgement::{PathVariables, Policy, file::MAX_FILE_BYTES};
 
 /// Directories for the rules of a policy.
 #[derive(Debug, Clone)]
@@ -264,7 +263,7 @@ fn text(file: &Path) -> Result<String, CommandFailure> {
         .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<judgement::policy::policy_error::PolicyError>) -> CommandFailure {
+fn wrong(file: &Path, errors: Vec<judgement::PolicyError>) -> CommandFailure {
     let list = errors.into_iter().map(|error| FileProblem {
         file: file.display().to_string(),
         line: error.line,
@@ -287,15 +286,14 @@ pub fn real_path(path: &Path) -> PathBuf {
         };
         let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
         let whole = real.join(rest);
-        return whole.to_str().map_or_else(
-            || whole.clone(),
-            |text| judgement::policy::paths::normalised(text).into(),
-        );
+        return whole
+            .to_str()
+            .map_or_else(|| whole.clone(), |text| judgement::normalised(text).into());
     }
     path.to_owned()
 }
 
-/// Returns the real path of a program, for [`judgement::policy::decide::Flags::real`]. The argument is an absolute path.
+/// Returns the real path of a program, for [`judgement::Flags::real`]. The argument is an absolute path.
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name)
         .canonicalize()

@@ -1,11 +1,8 @@
 //! Questions of the policy: the text of a question, and the parser of the typed answer.
 
-use client::terminal::printable_text::PrintableText;
-use client::terminal::screen::{LineTone, Screen};
-use client::terminal::streams::AnswerButton;
-use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
-use judgement::policy::lists::word;
-use judgement::policy::session::{AnswerChoice, plural};
+use client::{AnswerButton, LineTone, PrintableText, Screen};
+use documents::{Permission, PermissionKind, PermissionReason};
+use judgement::{AnswerChoice, plural, word};
 
 /// One question of the policy, with all places in the script that need the permission.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,22 +6,19 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::local::problems::problems;
-use crate::local::project::Project;
-use crate::local::walk_session::{StepOutputs, add_outputs, may_come_from};
-use crate::node::file_problem::{FileProblem, Problems};
-use client::home::parameter_values::typed;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use documents::record::joined::{first_of, joined};
-use documents::record::step_definition::Format;
-use judgement::registry::FileSteps;
-use judgement::registry::Registry;
-use judgement::registry::parameter_schema::Params;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::rundown::workflow::Workflow;
-use judgement::registry::script_remarks::script_remarks;
+use crate::{
+    local::{
+        problems::problems,
+        project::Project,
+        walk_session::{StepOutputs, add_outputs, may_come_from},
+    },
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, Exit, PrintableText, typed};
+use documents::{Format, first_of, joined};
+use judgement::{
+    FileSteps, Params, RegisteredStep, Registry, RegistryError, Workflow, script_remarks,
+};
 
 /// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]

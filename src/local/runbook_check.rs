@@ -3,25 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::boundary::health::some_of;
-use crate::local::script_answer::{ScriptAnswer, heading, heads};
-use crate::local::step_advice::advice;
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, lines_of};
-use crate::node::file_refusals;
-use crate::node::roster_file::DraftRoster;
-use client::terminal::table::aligned;
-use documents::record::extension_names::{OWN_PROGRAMS, Program};
-use documents::record::ident::StepRef;
-use documents::record::validity::Timestamp;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
-use judgement::registry::Registry;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
-use sandbox::programs::program_lookup::program_path;
+use crate::{
+    boundary::health::some_of,
+    local::{
+        script_answer::{ScriptAnswer, heading, heads},
+        step_advice::advice,
+    },
+    node::{
+        config::Config,
+        file_problem::{FileProblem, lines_of},
+        file_refusals,
+        roster_file::DraftRoster,
+    },
+};
+use client::aligned;
+use documents::{OWN_PROGRAMS, Program, StepRef, Timestamp};
+use judgement::{
+    Builtins, DecisionPlace, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
+    RegistryError, RunbookDirectories, resolve,
+};
+use sandbox::program_path;
 
 /// What a check of runbook files found.
 pub struct RunbookCheck {

@@ -5,8 +5,7 @@
 use regex::Regex;
 use serde_json::Value;
 
-use documents::record::extension_names::RelativePath;
-use documents::yaml::{self, YamlFlaw, YamlKind, YamlNode};
+use documents::{RelativePath, YamlFlaw, YamlKind, YamlNode, yaml};
 
 /// Tests of a runbook.
 #[derive(Debug)]

@@ -4,20 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use client::terminal::printable_text::PrintableText;
-use documents::record::authorization::{PermissionKind, PermissionReason};
-use documents::record::extension_names::Program;
-use judgement::policy::decide::{Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict};
-use judgement::policy::file::Mode;
-use judgement::policy::lists::word;
-use judgement::policy::program_names::{
-    ProgramOrigin, is_listed, named_origins, not_listable, with_started,
+use client::PrintableText;
+use documents::{PermissionKind, PermissionReason, Program};
+use judgement::{
+    Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
+    RegisteredStep, Ruling, ScriptOrigin, ScriptPlace, StepPlace, decide_step, is_listed,
+    named_origins, not_listable, with_started, word,
 };
-use judgement::policy::required_permissions::decide_step;
-use judgement::policy::ruling::Ruling;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::step_place::{ScriptOrigin, StepPlace};
-use judgement::shell::found::ScriptPlace;
 
 /// What policy answers about one script.
 pub struct ScriptAnswer {

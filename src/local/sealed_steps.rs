@@ -5,14 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use client::remote::client::Client;
-use client::review::compare::definitions_diff;
-use client::review::comparison::DefinitionDifferences;
-use client::terminal::exit::CommandFailure;
-use documents::crypto::digest::StepDigest;
-use documents::record::code::Code;
-use judgement::registry::registered_step::RegisteredStep;
-use wire::api::registry_view::{RegistryView, StepView};
+use client::{Client, CommandFailure, DefinitionDifferences, definitions_diff};
+use documents::{Code, StepDigest};
+use judgement::RegisteredStep;
+use wire::{RegistryView, StepView};
 
 /// The steps that a boundary has sealed.
 pub struct SealedSteps {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use client::terminal::exit::{CommandFailure, Exit};
-use sandbox::runs::cancel_flag::CancelFlag;
+use client::{CommandFailure, Exit};
+use sandbox::CancelFlag;
 
 /// Maximum number of attempts to delete the scratch directory.
 const MOST_DELETIONS: usize = 100;

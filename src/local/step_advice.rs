@@ -2,14 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::local::network_programs::uses_network;
-use crate::local::script_answer::ScriptAnswer;
-use documents::record::declared::DeclaredNetwork;
-use documents::record::extension_names::Program;
-use judgement::policy::applied_rule::AppliedRule;
-use judgement::policy::decide::Decided;
-use judgement::policy::required_permissions::is_read;
-use judgement::registry::registered_step::RegisteredStep;
+use crate::local::{network_programs::uses_network, script_answer::ScriptAnswer};
+use documents::{DeclaredNetwork, Program};
+use judgement::{AppliedRule, Decided, RegisteredStep, is_read};
 
 /// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
 /// `secrets` is true if no configuration says which secrets the step gets.

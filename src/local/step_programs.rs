@@ -8,30 +8,19 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::local::decide::LocalRules;
-use crate::local::project::Project;
-use crate::local::sandbox_choice::SandboxChoice;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::refused_programs::OWN_DIRECTORIES;
-use documents::record::authorization::PermissionKind;
-use documents::record::declared::check_program;
-use documents::record::extension_names::{OWN_PROGRAMS, Program};
-use documents::record::joined::first_of;
-use documents::record::profile::{ISOLATED, Profile};
-use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramMode};
-use documents::record::step_definition::{Format, StepDefinition};
-use judgement::policy::applied_rule::AppliedRule;
-use judgement::policy::decide::{Decided, PolicyDecision};
-use judgement::policy::file::Mode;
-use judgement::policy::origin::RuleOrigin;
-use judgement::policy::program_names::{denial_of, is_listed, named_in, with_closures};
-use judgement::policy::ruling::Ruling;
-use judgement::policy::signed_programs::without_denied;
-use sandbox::isolation::probe::Missing;
-use sandbox::programs::program_lookup::{
-    ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin, list_of,
-    program_path,
+use crate::local::{decide::LocalRules, project::Project, sandbox_choice::SandboxChoice};
+use client::{CommandFailure, Exit, OWN_DIRECTORIES, PrintableText};
+use documents::{
+    Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
+    ProgramMode, StepDefinition, check_program, first_of,
+};
+use judgement::{
+    AppliedRule, Decided, Mode, PolicyDecision, RuleOrigin, Ruling, denial_of, is_listed, named_in,
+    with_closures, without_denied,
+};
+use sandbox::{
+    ListError, MAX_INTERPRETERS, Missing, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin,
+    list_of, program_path,
 };
 
 /// Maximum number of programs that the line before a run names.

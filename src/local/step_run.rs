@@ -4,37 +4,34 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::carried::secret_permits;
-use crate::crossing::run_end::outcome_of;
-use crate::crossing::step_files::{check_files, planned_files};
-use crate::local::decide::LocalRules;
-use crate::local::environment;
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_secrets::LocalSecrets;
-use crate::local::output_copier::OutputCopier;
-use crate::local::project::Project;
-use crate::local::prompt::Question;
-use crate::local::runbook::{ChosenStep, WalkStep};
-use crate::local::signals::Signals;
-use crate::local::step_programs::{NODE_PROGRAMS, StepPrograms, denied_programs};
-use crate::local::walk_session::{StepSurroundings, WalkSession, files_note};
-use crate::local::working_directory::WorkingDirectory;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines};
-use client::terminal::streams::Terminal;
-use documents::crypto::canonical;
-use documents::record::receipt::Outcome;
-use documents::record::step_definition::Format;
-use judgement::policy::decide::PolicyVerdict;
-use judgement::policy::session::{AnswerChoice, AnswerGiven, Session, plural};
-use judgement::registry::parameter_schema;
-use sandbox::isolation::interpreter::PATH;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::profile_check::Prepared;
-use sandbox::runs::{End, Plan, PlannedFile};
-use sandbox::sessions::run_results::{MAX_RESULT_FILES, ResultLimits};
+use crate::{
+    carried::secret_permits,
+    crossing::{
+        run_end::outcome_of,
+        step_files::{check_files, planned_files},
+    },
+    local::{
+        decide::LocalRules,
+        environment,
+        host_sandbox::HostSandbox,
+        local_secrets::LocalSecrets,
+        output_copier::OutputCopier,
+        project::Project,
+        prompt::Question,
+        runbook::{ChosenStep, WalkStep},
+        signals::Signals,
+        step_programs::{NODE_PROGRAMS, StepPrograms, denied_programs},
+        walk_session::{StepSurroundings, WalkSession, files_note},
+        working_directory::WorkingDirectory,
+    },
+};
+use client::{
+    CommandFailure, Exit, ListPlace, OutputComplaints, PrintableText, Terminal, outcome_words,
+    print_hints, refusal_lines,
+};
+use documents::{Format, Outcome, canonical};
+use judgement::{AnswerChoice, AnswerGiven, PolicyVerdict, Session, parameter_schema, plural};
+use sandbox::{CancelFlag, End, MAX_RESULT_FILES, PATH, Plan, PlannedFile, Prepared, ResultLimits};
 
 /// Variables that the sandbox sets.
 const OWN: [&str; 6] = [

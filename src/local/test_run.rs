@@ -5,26 +5,21 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::local::decide::LocalRules;
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::project::Project;
-use crate::local::runbook::{ChosenStep, WalkStep};
-use crate::local::runbook_test::{
-    ExpectedStatus, FileCheck, OutputCheck, RunbookTests, TestAssertion, TestCase, TestStep,
+use crate::local::{
+    decide::LocalRules,
+    host_sandbox::HostSandbox,
+    project::Project,
+    runbook::{ChosenStep, WalkStep},
+    runbook_test::{
+        ExpectedStatus, FileCheck, OutputCheck, RunbookTests, TestAssertion, TestCase, TestStep,
+    },
+    signals::Signals,
+    step_run::RunbookWalk,
 };
-use crate::local::signals::Signals;
-use crate::local::step_run::RunbookWalk;
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::record::declared::DeclaredSandbox;
-use documents::record::extension_names::RelativePath;
-use documents::record::joined::joined;
-use documents::record::step_definition::{StepDefinition, Template};
-use judgement::registry::Registry;
-use judgement::registry::gruntwork::OtherBlock;
-use judgement::registry::registered_step::RegisteredStep;
-use sandbox::sessions::session_state::is_carried;
+use client::{CommandFailure, PrintableText, Terminal};
+use documents::{DeclaredSandbox, RelativePath, StepDefinition, Template, joined};
+use judgement::{OtherBlock, RegisteredStep, Registry};
+use sandbox::is_carried;
 
 /// Maximum size of a file that an assertion reads, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -7,19 +7,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::carried::secret_masks::SecretMasks;
-use crate::local::environment::InheritedEnvironment;
-use client::home::parameter_values::typed;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use documents::record::profile::{Profile, Workdir};
-use documents::record::step_definition::Format;
-use judgement::registry::registered_step::RegisteredStep;
-use sandbox::isolation::session_tree::SessionTree;
-use sandbox::runs::{End, PlannedSession, Report, always_readable};
-use sandbox::sessions::run_results::{CapturedFile, MAX_RESULT_FILES, ResultLimits, RunResults};
-use sandbox::sessions::session_state::{GivenToRun, ShellState};
-use sandbox::sessions::session_wrapper::wrapper_for;
+use crate::{carried::secret_masks::SecretMasks, local::environment::InheritedEnvironment};
+use client::{CommandFailure, Exit, PrintableText, typed};
+use documents::{Format, Profile, Workdir};
+use judgement::RegisteredStep;
+use sandbox::{
+    CapturedFile, End, GivenToRun, MAX_RESULT_FILES, PlannedSession, Report, ResultLimits,
+    RunResults, SessionTree, ShellState, always_readable, wrapper_for,
+};
 
 /// Exit codes after which the outputs of a step count: success, and success with a warning.
 const CAPTURED: [u8; 2] = [0, 2];

@@ -2,18 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::local::decide::LocalRules;
-use crate::local::loop_lists::LoopLists;
-use crate::local::runbook::{ChosenStep, WorkflowSteps};
-use crate::local::signals::Signals;
-use crate::local::step_run::RunbookWalk;
-use crate::local::workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::{AnswerButton, Terminal};
-use documents::record::joined::joined;
-use judgement::registry::parameter_schema::Params;
-use judgement::registry::rundown::workflow::{UnitScript, WorkflowStep};
+use crate::local::{
+    decide::LocalRules,
+    loop_lists::LoopLists,
+    runbook::{ChosenStep, WorkflowSteps},
+    signals::Signals,
+    step_run::RunbookWalk,
+    workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk},
+};
+use client::{AnswerButton, CommandFailure, Exit, PrintableText, Terminal};
+use documents::joined;
+use judgement::{Params, UnitScript, WorkflowStep};
 
 /// Maximum number of attempts to read a valid answer. After the last attempt the unit failed.
 const TRIES: usize = 3;

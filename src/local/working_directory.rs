@@ -7,12 +7,10 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::decide::LocalRules;
-use crate::local::project::Project;
-use client::terminal::exit::CommandFailure;
-use documents::record::authorization::PermissionKind;
-use documents::record::profile::{Layer, Profile, Workdir};
-use judgement::policy::ruling::Ruling;
+use crate::local::{decide::LocalRules, project::Project};
+use client::CommandFailure;
+use documents::{Layer, PermissionKind, Profile, Workdir};
+use judgement::Ruling;
 
 /// Working directory of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,10 +16,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::crossing_stage::CrossingStage;
-use crate::metrics::readings::{NodeReading, Readings, TargetReading};
-use documents::record::code::Code;
-use documents::record::receipt::Status;
+use crate::metrics::{
+    crossing_stage::CrossingStage,
+    readings::{NodeReading, Readings, TargetReading},
+};
+use documents::{Code, Status};
 
 /// Media type of a scrape (OpenMetrics 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

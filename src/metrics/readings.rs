@@ -1,7 +1,6 @@
 //! Values that the service reads from its state at each scrape.
 
-use documents::record::code::Code;
-use documents::record::profile::Layer;
+use documents::{Code, Layer};
 
 /// Values of all gauges at one scrape.
 #[derive(Debug, Clone, Default)]

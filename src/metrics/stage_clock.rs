@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::metrics::crossing_stage::CrossingStage;
-use crate::metrics::openmetrics::Metrics;
+use crate::metrics::{crossing_stage::CrossingStage, openmetrics::Metrics};
 
 /// Clock for the stages of one crossing. A stage that ends with a refusal is not recorded.
 #[derive(Debug)]

@@ -19,16 +19,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync};
-use crate::node::{kept_checkpoint, open_store, start};
-use crate::store::database::Database;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::small_file;
-use crate::store::tree::root_of;
-use documents::crypto::digest::{Blake3Digest, SealDigest, unhex32};
+use crate::{
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        kept_checkpoint, open_store,
+        places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync},
+        start,
+    },
+    store::{database::Database, fault::StoreFault, ledger::Ledger, small_file, tree::root_of},
+};
+use documents::{Blake3Digest, SealDigest, unhex32};
 
 /// Time between two reports of the progress.
 const EVERY: Duration = Duration::from_millis(500);

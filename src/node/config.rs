@@ -9,16 +9,13 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::node::config_notify::NotifyTable;
-use crate::store::database::Database;
-use crate::store::retention::Retention;
-use crate::store::server::Replicas;
-use documents::record::enforcement::Level;
-use documents::record::extension_names::SecretName;
-use documents::record::ident::{BoundaryName, Name};
-use documents::record::profile::Limits;
-use judgement::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    node::config_notify::NotifyTable,
+    store::{database::Database, retention::Retention, server::Replicas},
+};
+use documents::{BoundaryName, Level, Limits, Name, SecretName};
+use judgement::{InvalidFiles, RunbookDirectories};
+use wire::ProxyAddress;
 
 /// Name of the configuration file.
 pub const FILE: &str = "countersign.toml";
@@ -289,6 +286,7 @@ table! {
 }
 
 /// A number, or a text with a number and its unit.
+#[expect(dead_code, reason = "only its schema is used")]
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(untagged)]
 pub enum TextOrNumber {
@@ -309,6 +307,7 @@ table! {
 }
 
 /// The sandbox level of a boundary.
+#[expect(dead_code, reason = "only its schema is used")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub enum LevelWord {

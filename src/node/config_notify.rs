@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::boundary::notices::NoticeFilter;
-use documents::record::ident::Name;
-use judgement::policy::patterns::Pattern;
-use wire::api::feed::FeedKind;
+use documents::Name;
+use judgement::Pattern;
+use wire::FeedKind;
 
 /// A target of messages.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]

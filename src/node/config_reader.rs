@@ -4,26 +4,28 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::node::config::{
-    Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable,
-    PostgresTable, RetentionTable, RunLimits, SandboxTable, SecretSource, SecretTable, TlsTable,
-    template,
+use crate::{
+    node::{
+        config::{
+            Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable,
+            PostgresTable, RetentionTable, RunLimits, SandboxTable, SecretSource, SecretTable,
+            TlsTable, template,
+        },
+        file_problem::{FileProblem, Problems},
+        owned::read_owned,
+        toml_tree,
+    },
+    store::{
+        database::Database,
+        server::{Replicas, ServerTable},
+    },
 };
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::owned::read_owned;
-use crate::node::toml_tree;
-use crate::store::database::Database;
-use crate::store::server::{Replicas, ServerTable};
-use documents::record::declared::Limit;
-use documents::record::enforcement::Level;
-use documents::record::extension_names::SecretName;
-use documents::record::ident::{BoundaryName, Name};
-use documents::record::profile::Limits;
-use documents::record::written_time::duration;
-use documents::yaml::{TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
-use judgement::policy::patterns::Pattern;
-use judgement::registry::attributes::{self, LIMITS};
-use wire::tls::proxy_address::ProxyAddress;
+use documents::{
+    BoundaryName, Level, Limit, Limits, Name, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
+    duration, unknown,
+};
+use judgement::{LIMITS, Pattern, attributes};
+use wire::ProxyAddress;
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process

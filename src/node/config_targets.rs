@@ -1,12 +1,12 @@
 //! Reads the targets of messages from `countersign.toml`.
 
-use crate::node::config_notify::{NotifyTable, TargetKind, ntfy_topic};
-use crate::node::config_reader::Reader;
-use documents::record::host_names::check_origin;
-use documents::record::ident::Name;
-use documents::yaml::{YamlFlaw, YamlNode};
-use judgement::policy::patterns::Pattern;
-use wire::api::feed::FeedKind;
+use crate::node::{
+    config_notify::{NotifyTable, TargetKind, ntfy_topic},
+    config_reader::Reader,
+};
+use documents::{Name, YamlFlaw, YamlNode, check_origin};
+use judgement::Pattern;
+use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.
 const MOST_TARGETS: usize = 32;

@@ -15,18 +15,15 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::boundary::Boundary;
-use crate::boundary::monitoring::MonitoringStatus;
-use crate::boundary::oidc::binding_rules::steps_without_parameter;
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::node::{next_seal, notifying};
-use crate::seal::refusal::Stopped;
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use documents::record::token::SealedToken;
-use wire::api::oidc::OidcBinding;
-use wire::api::view::Ready;
+use crate::{
+    boundary::{
+        Boundary, monitoring::MonitoringStatus, oidc::binding_rules::steps_without_parameter,
+    },
+    node::{config::Config, file_problem::FileProblem, next_seal, notifying},
+    seal::refusal::Stopped,
+};
+use documents::{Code, Name, SealedToken};
+use wire::{OidcBinding, Ready};
 
 /// A request on the control socket.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,12 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::store::database::Database;
-use crate::store::fault::StoreFault;
-use documents::record::ident::StepRef;
-use documents::record::joined::first_of;
-use documents::yaml::YamlFlaw;
-use judgement::registry::registry_error::RegistryError;
+use crate::store::{database::Database, fault::StoreFault};
+use documents::{StepRef, YamlFlaw, first_of};
+use judgement::RegistryError;
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,29 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::boundary::health::{unapprovable_steps, unmet_people_rules};
-use crate::boundary::sealing::refused_steps;
-use crate::node::config::{Config, LimitsTable};
-use crate::node::file_problem::FileProblem;
-use crate::node::roster_file::DraftRoster;
-use crate::node::secret_sources;
-use crate::seal::sealed::lacks_boundary;
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::declared::Limit;
-use documents::record::enforcement::Level;
-use documents::record::ident::StepRef;
-use documents::record::roster::Roster;
-use documents::record::step_definition::StepDefinition;
-use documents::record::validity::Timestamp;
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::reach::EligibleApprovers;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
-use judgement::registry::Registry;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::{InvalidFiles, Locks, RunbookDirectories};
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    boundary::{
+        health::{unapprovable_steps, unmet_people_rules},
+        sealing::refused_steps,
+    },
+    node::{
+        config::{Config, LimitsTable},
+        file_problem::FileProblem,
+        roster_file::DraftRoster,
+        secret_sources,
+    },
+    seal::sealed::lacks_boundary,
+};
+use documents::{
+    Configuration, ConfiguredLimits, ConfiguredSandbox, Level, Limit, Roster, StepDefinition,
+    StepRef, Timestamp,
+};
+use judgement::{
+    Builtins, EligibleApprovers, InvalidFiles, Locks, Policy, QuorumRules, Registry, RegistryError,
+    RunbookDirectories, TrustedRoster, resolve,
+};
 
 /// Every reason for which a start, a seal or `doctor` refuses the files.
 #[derive(Debug, Default)]

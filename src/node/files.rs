@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::owned::read_owned;
-use crate::node::roster_file::{self, DraftRoster};
-use crate::node::{file_refusals, private};
-use documents::crypto::ssh_key::SshKey;
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::trust::signer::{FileSigner, Signer as _};
+use crate::node::{
+    config::Config,
+    file_problem::{FileProblem, Problems},
+    file_refusals,
+    owned::read_owned,
+    private,
+    roster_file::{self, DraftRoster},
+};
+use documents::SshKey;
+use judgement::{FileSigner, Policy, Registry, Signer as _};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]

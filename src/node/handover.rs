@@ -8,24 +8,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::store::StoreReads;
-use crate::store::database::Database;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::server::KeyWait;
-use crate::store::stored_leaf::opened;
-use crate::store::stored_revocation::read_revocations;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::document::Predicate;
-use documents::record::ident::Name;
-use documents::record::kinds::LeafKind;
-use documents::record::receipt::Receipt;
-use documents::record::revocation::RevokedSubject;
-use documents::record::seal::Seal;
-use judgement::trust::signer::{FileSigner, Signer as _};
+use crate::{
+    node::{config::Config, file_problem::FileProblem},
+    store::{
+        StoreReads, database::Database, fault::StoreFault, ledger::Ledger, server::KeyWait,
+        stored_leaf::opened, stored_revocation::read_revocations,
+    },
+};
+use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
+use judgement::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]

@@ -15,9 +15,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use documents::crypto::digest::SealDigest;
+use crate::node::{config::Config, file_problem::FileProblem};
+use documents::SealDigest;
 
 /// Lock on the boundary's id. Dropping the value releases the lock.
 #[derive(Debug)]

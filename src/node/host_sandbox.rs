@@ -1,13 +1,13 @@
 //! The sandbox of this host, and the level that it must reach.
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::{descriptors, private};
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::enforcement::Level;
-use documents::record::profile::STRICT;
-use sandbox::isolation::probe::HostProbe;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
+use crate::node::{
+    config::Config,
+    descriptors,
+    file_problem::{FileProblem, Problems},
+    private,
+};
+use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
+use sandbox::{HostProbe, LinuxSandbox, Setup};
 
 /// Prepares the sandbox and finds out which layers this host supports.
 ///

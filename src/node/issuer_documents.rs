@@ -1,11 +1,8 @@
 //! Reads the documents of issuers of ID tokens.
 
-use wire::tls::client_config::client_config;
-use wire::tls::client_problem::TlsProblem;
-use wire::tls::proxy_address::{ProxyAddress, unused_proxy};
+use wire::{ProxyAddress, TlsProblem, client_config, unused_proxy};
 
-use crate::boundary::oidc::issuer_keys::MAX_DOCUMENT_BYTES;
-use crate::node::outgoing::agent;
+use crate::{boundary::oidc::issuer_keys::MAX_DOCUMENT_BYTES, node::outgoing::agent};
 
 /// Reads a document over TLS, without redirects and within 10 s. `authorities` is the PEM text of the trusted authorities;
 /// without it, those of the system are trusted.

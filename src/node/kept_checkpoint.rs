@@ -12,19 +12,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::{places, private};
-use crate::store::ledger::Ledger;
-use crate::store::rows::CheckpointRow;
-use crate::store::small_file::replace;
-use documents::crypto::json;
-use documents::crypto::note::{self, Note};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::seal::{FollowedLog, Genesis, Seal};
+use crate::{
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        places, private,
+    },
+    store::{ledger::Ledger, rows::CheckpointRow, small_file::replace},
+};
+use documents::{
+    Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json, note,
+    origin,
+};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.

@@ -1,7 +1,9 @@
 //! The rule for the address of the service: other machines need TLS, or a proxy with TLS.
 
-use crate::node::config::{Config, LISTEN};
-use crate::node::file_problem::FileProblem;
+use crate::node::{
+    config::{Config, LISTEN},
+    file_problem::FileProblem,
+};
 
 /// Returns the reason why the service may not listen on the configured address.
 pub fn check(config: &Config) -> Option<FileProblem> {

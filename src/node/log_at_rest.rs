@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use crate::node::kept_checkpoint;
-use crate::node::places::DATABASE;
-use crate::store::database::Database;
-use crate::store::ledger::Ledger;
-use crate::store::rows::CheckpointRow;
-use crate::store::shared;
-use crate::store::stored_log::StoredLog;
+use crate::{
+    node::{kept_checkpoint, places::DATABASE},
+    store::{
+        database::Database, ledger::Ledger, rows::CheckpointRow, shared, stored_log::StoredLog,
+    },
+};
 
 /// Opens a closed log for reading.
 ///

@@ -2,29 +2,28 @@
 
 use serde_json::{Value, json};
 
-use crate::boundary::Boundary;
-use crate::boundary::sealing::{sound_registry, tokens_in_force, told_steps};
-use crate::node::config::Config;
-use crate::node::file_problem::Problems;
-use crate::node::file_refusals::of_sound_files;
-use crate::node::files::{BoundaryFiles, read_policy};
-use crate::node::host_sandbox::configure;
-use crate::node::roster_succession::{self, FoundRosters};
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::configuration::Configuration;
-use documents::record::ident::Name;
-use judgement::decision::in_force::StepsInForce;
-use judgement::decision::revocations::Revocations;
-use judgement::policy::file::Policy;
-use judgement::registry::registry_error::RegistryError;
-use judgement::trust::chain::Chain;
-use judgement::trust::trusted_roster::TrustedRoster;
-use sandbox::runs::Sandbox;
+use crate::{
+    boundary::{
+        Boundary,
+        sealing::{sound_registry, tokens_in_force, told_steps},
+    },
+    node::{
+        config::Config,
+        file_problem::Problems,
+        file_refusals::of_sound_files,
+        files::{BoundaryFiles, read_policy},
+        host_sandbox::configure,
+        roster_succession::{self, FoundRosters},
+    },
+    seal::{
+        refusal::{Refusal, Stopped},
+        sealed::{SealContent, SealError, SealPredecessor, Sealed},
+    },
+    store::{fault::StoreFault, ledger::Ledger},
+};
+use documents::{Code, Configuration, KeyId, Name};
+use judgement::{Chain, Policy, RegistryError, Revocations, StepsInForce, TrustedRoster};
+use sandbox::Sandbox;
 
 /// Findings about the operator's files.
 #[derive(Debug, Default)]

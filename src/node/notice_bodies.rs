@@ -8,8 +8,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::boundary::notices::Notice;
-use documents::record::authorization::BoundaryRef;
-use documents::record::validity::Timestamp;
+use documents::{BoundaryRef, Timestamp};
 
 /// Beginning of a secret of Standard Webhooks.
 const SECRET: &str = "whsec_";

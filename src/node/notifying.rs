@@ -13,28 +13,29 @@ use tokio::time::Instant;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::boundary::Boundary;
-use crate::boundary::notices::{Notice, NoticeFilter, NoticeNext};
-use crate::boundary::told_targets::{TargetStatus, ToldTargets};
-use crate::node::config::Config;
-use crate::node::config_notify::{NotifyTable, TargetKind, ntfy_topic};
-use crate::node::notice_bodies::{self, WebhookKeys};
-use crate::node::outgoing::agent;
-use crate::node::owned::{read_certificates, read_private};
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::store::crash_points;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::stored_event::{StoredEvent, Telling, ToldTarget};
-use documents::record::authorization::BoundaryRef;
-use documents::record::code::Code;
-use documents::record::ident::Name;
-use documents::record::roster::Approver;
-use documents::record::validity::Timestamp;
-use wire::api::feed::{FeedEvent, FeedKind};
-use wire::tls::client_config::client_config;
-use wire::tls::client_problem::TlsProblem;
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    boundary::{
+        Boundary,
+        notices::{Notice, NoticeFilter, NoticeNext},
+        told_targets::{TargetStatus, ToldTargets},
+    },
+    node::{
+        config::Config,
+        config_notify::{NotifyTable, TargetKind, ntfy_topic},
+        notice_bodies::{self, WebhookKeys},
+        outgoing::agent,
+        owned::{read_certificates, read_private},
+    },
+    seal::refusal::{Refusal, Stopped, fault},
+    store::{
+        crash_points,
+        fault::StoreFault,
+        ledger::Ledger,
+        stored_event::{StoredEvent, Telling, ToldTarget},
+    },
+};
+use documents::{Approver, BoundaryRef, Code, Name, Timestamp};
+use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
 
 /// Pauses before the next attempt to send a message. The last pause repeats.
 const PAUSES: [Duration; 6] = [

@@ -6,19 +6,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::handover::StandbyKey;
-use crate::node::{kept_checkpoint, log_at_rest, places};
-use crate::seal::surroundings::Surroundings;
-use crate::store::database::{NodeLock, OpenStore, Role, RoleCandidate};
-use crate::store::ledger::Ledger;
-use crate::store::rows::CheckpointRow;
-use crate::store::server::Turn;
-use crate::store::shared;
-use crate::store::small_file;
-use documents::crypto::signature::SecretKey;
-use judgement::trust::signer::{FileSigner, Signer as _};
+use crate::{
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        handover::StandbyKey,
+        kept_checkpoint, log_at_rest, places,
+    },
+    seal::surroundings::Surroundings,
+    store::{
+        database::{NodeLock, OpenStore, Role, RoleCandidate},
+        ledger::Ledger,
+        rows::CheckpointRow,
+        server::Turn,
+        shared, small_file,
+    },
+};
+use documents::SecretKey;
+use judgement::{FileSigner, Signer as _};
 
 /// Returns true if the store exists.
 ///

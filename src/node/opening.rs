@@ -2,23 +2,26 @@
 
 use std::sync::Arc;
 
-use crate::boundary::Boundary;
-use crate::boundary::seen_nodes::SeenNodes;
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::BoundaryFiles;
-use crate::node::serve::{Node, ServiceSignals, Started};
-use crate::node::served_certificate::ServedCertificate;
-use crate::node::service_manager::{Notifier, ServiceManager};
-use crate::node::sockets::{self, BoundSockets, Listeners};
-use crate::node::standby::Standby;
-use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{host_sandbox, listener, memory, open_store, watchdog};
-use crate::seal::refusal::Stopped;
-use crate::store::database::Role;
-use documents::record::code::Code;
-use sandbox::runs::Sandbox;
-use sandbox::runs::linux::LinuxSandbox;
+use crate::{
+    boundary::{Boundary, seen_nodes::SeenNodes},
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        files::BoundaryFiles,
+        host_sandbox, listener, memory, open_store,
+        serve::{Node, ServiceSignals, Started},
+        served_certificate::ServedCertificate,
+        service_manager::{Notifier, ServiceManager},
+        sockets::{self, BoundSockets, Listeners},
+        standby::Standby,
+        start::{self, AssembledBoundary, TakenChanges},
+        watchdog,
+    },
+    seal::refusal::Stopped,
+    store::database::Role,
+};
+use documents::Code;
+use sandbox::{LinuxSandbox, Sandbox};
 
 impl Node {
     /// Reads all files, waits for the role, locks the store, opens the sockets, and recovers interrupted runs.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::TlsConfig;
-use wire::tls::proxy_address::ProxyAddress;
+use wire::ProxyAddress;
 
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::node::{rosters, secret_sources};
+use crate::node::{config::Config, file_problem::FileProblem, rosters, secret_sources};
 
 /// Returns the paths that no run may see.
 pub fn set(config: &Config) -> Vec<PathBuf> {

@@ -4,19 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::node::config::Config;
-use crate::node::file_problem::Problems;
-use crate::node::{kept_checkpoint, open_store, start};
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::shared::LedgerConfig;
-use crate::store::tree::root_of;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::note::{self, Note};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::checkpoint::Checkpoint;
-use judgement::trust::signer::FileSigner;
+use crate::{
+    node::{config::Config, file_problem::Problems, kept_checkpoint, open_store, start},
+    store::{StoreReads, fault::StoreFault, ledger::Ledger, shared::LedgerConfig, tree::root_of},
+};
+use documents::{Checkpoint, Note, SealDigest, SshKey, note};
+use judgement::FileSigner;
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);

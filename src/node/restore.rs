@@ -7,34 +7,35 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::boundary::sealing::{material_of, tokens_in_force, write_seal};
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::node::backup::{copy_file, copy_tree, sync_tree};
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::places::{
-    CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace,
+use crate::{
+    boundary::sealing::{material_of, tokens_in_force, write_seal},
+    crossing::boundary_key::BoundaryKey,
+    node::{
+        backup::{copy_file, copy_tree, sync_tree},
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        kept_checkpoint, open_store,
+        places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace},
+        start,
+    },
+    seal::sealed::SealPredecessor,
+    store::{
+        crash_points,
+        database::{BackupFile, Database, OpenStore, Role},
+        fault::StoreFault,
+        ledger::Ledger,
+        rows::CheckpointRow,
+        server::KNOWN_NODES,
+        shared::LedgerConfig,
+        small_file,
+        store_report::{StoreDefect, StoreReport, StoreScope},
+        stored_review::OwedReview,
+        stored_token::Token,
+    },
 };
-use crate::node::{kept_checkpoint, open_store, start};
-use crate::seal::sealed::SealPredecessor;
-use crate::store::crash_points;
-use crate::store::database::{BackupFile, Database, OpenStore, Role};
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::rows::CheckpointRow;
-use crate::store::server::KNOWN_NODES;
-use crate::store::shared::LedgerConfig;
-use crate::store::small_file;
-use crate::store::store_report::{StoreDefect, StoreReport, StoreScope};
-use crate::store::stored_review::OwedReview;
-use crate::store::stored_token::Token;
-use documents::crypto::digest::SealDigest;
-use documents::record::ident::{Epoch, Name};
-use documents::record::seal::{FollowedLog, Genesis};
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use judgement::trust::signer::{FileSigner, Signer as _};
-use wire::api::view::TokenView;
+use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
+use judgement::{FileSigner, Signer as _};
+use wire::TokenView;
 
 /// Result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

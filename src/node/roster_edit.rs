@@ -5,8 +5,7 @@
 
 use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value};
 
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
+use documents::{ForeignKey, KeyId, SshKey};
 
 /// A table of `roster.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,14 +7,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::node::file_problem::FileProblem;
-use crate::node::toml_tree;
-use documents::crypto::digest::{PolicyDigest, RosterDigest};
-use documents::crypto::json as strict;
-use documents::record::malformed::Malformed;
-use documents::record::roster::Roster;
-use documents::yaml::{YamlFlaw, YamlKind, YamlNode};
-use judgement::trust::trusted_roster::{RosterError, TrustedRoster};
+use crate::node::{file_problem::FileProblem, toml_tree};
+use documents::{
+    Malformed, PolicyDigest, Roster, RosterDigest, YamlFlaw, YamlKind, YamlNode, json as strict,
+};
+use judgement::{RosterError, TrustedRoster};
 
 /// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]

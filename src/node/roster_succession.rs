@@ -6,16 +6,9 @@
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::node::files::BoundaryFiles;
-use crate::node::rosters;
-use documents::record::joined::joined;
-use judgement::policy::file::Policy;
-use judgement::trust::chain::Chain;
-use judgement::trust::chain_error::ChainError;
-use judgement::trust::succession::SuccessionTallies;
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::node::{config::Config, file_problem::FileProblem, files::BoundaryFiles, rosters};
+use documents::joined;
+use judgement::{Chain, ChainError, Policy, SuccessionTallies, TrustedRoster};
 
 /// Result of the search for roster versions at a start.
 #[derive(Debug)]

@@ -8,14 +8,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::node::config::Config;
-use crate::node::file_problem::FileProblem;
-use crate::node::owned::read_owned;
-use documents::crypto::json;
-use documents::record::envelope::{Base64, Envelope};
-use judgement::trust::chain::{Chain, payload_of};
-use judgement::trust::trusted_roster::TrustedRoster;
-use judgement::trust::version_file::{self, FileWritten, MAX_FILE_BYTES};
+use crate::node::{config::Config, file_problem::FileProblem, owned::read_owned};
+use documents::{Base64, Envelope, json};
+use judgement::{
+    Chain, FileWritten, TrustedRoster, payload_of,
+    version_file::{self, MAX_FILE_BYTES},
+};
 
 /// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
 pub fn directory(config: &Config) -> PathBuf {

@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::carried::secret_masks::MIN_MASKED;
-use crate::carried::secret_permits::SecretPermits;
-use crate::node::config::{ConfiguredSecret, SecretSource};
-use documents::crypto::secret_value::SecretValue;
-use documents::record::extension_names::SecretName;
-use judgement::policy::patterns::Pattern;
+use crate::{
+    carried::{secret_masks::MIN_MASKED, secret_permits::SecretPermits},
+    node::config::{ConfiguredSecret, SecretSource},
+};
+use documents::{SecretName, SecretValue};
+use judgement::Pattern;
 
 /// Maximum size of a value, in bytes, without its final newline.
 const MAX_VALUE: usize = 64 << 10;

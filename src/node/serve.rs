@@ -10,29 +10,30 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::boundary::Boundary;
-use crate::http;
-use crate::http::app::HttpConfig;
-use crate::http::limit::Rates;
-use crate::http::metrics_listener;
-use crate::node::config::Config;
-use crate::node::control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress};
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::BoundaryFiles;
-use crate::node::host_lock::HostLock;
-use crate::node::runbook_watch::{self, RunbookWatch};
-use crate::node::served_certificate::ServedCertificate;
-use crate::node::service_manager::{Notifier, ServiceManager};
-use crate::node::start::{self, AssembledBoundary, TakenChanges};
-use crate::node::{
-    descriptors, host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, watchdog,
-    witnessing,
+use crate::{
+    boundary::Boundary,
+    http::{self, app::HttpConfig, limit::Rates, metrics_listener},
+    node::{
+        config::Config,
+        control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress},
+        descriptors,
+        file_problem::{FileProblem, Problems},
+        files::BoundaryFiles,
+        host_lock::HostLock,
+        host_sandbox, kept_checkpoint, notifying, open_store, roster_succession,
+        runbook_watch::{self, RunbookWatch},
+        served_certificate::ServedCertificate,
+        service_manager::{Notifier, ServiceManager},
+        start::{self, AssembledBoundary, TakenChanges},
+        watchdog, witnessing,
+    },
+    store::{
+        ledger::Ledger,
+        server::{ReadRole, RoleState},
+    },
 };
-use crate::store::ledger::Ledger;
-use crate::store::server::{ReadRole, RoleState};
-use documents::crypto::digest::{RosterDigest, SealDigest};
-use documents::record::ident::{BoundaryName, Nonce};
-use wire::mcp::tool_calls::NewNonce;
+use documents::{BoundaryName, Nonce, RosterDigest, SealDigest};
+use wire::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {

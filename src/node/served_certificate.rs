@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::boundary::Boundary;
-use crate::metrics::readings::CertificateReading;
-use crate::node::config::{Config, TlsTable};
-use crate::node::file_problem::FileProblem;
-use crate::node::owned::{read_certificates, read_private};
-use crate::node::private;
-use documents::record::joined::joined;
-use documents::record::validity::Timestamp;
-use wire::tls::server::{RenewedServer, TlsServer};
-use wire::tls::server_pair::{PairFile, PairText, ServerPair};
+use crate::{
+    boundary::Boundary,
+    metrics::readings::CertificateReading,
+    node::{
+        config::{Config, TlsTable},
+        file_problem::FileProblem,
+        owned::{read_certificates, read_private},
+        private,
+    },
+};
+use documents::{Timestamp, joined};
+use wire::{PairFile, PairText, RenewedServer, ServerPair, TlsServer};
 
 /// Variable with the directory of the credentials that systemd gives to the service.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::node::config::Config;
-use crate::node::control::{ControlFile, ControlSocket};
-use crate::node::file_problem::FileProblem;
-use crate::node::listener;
-use crate::node::service_manager::ServiceManager;
+use crate::node::{
+    config::Config,
+    control::{ControlFile, ControlSocket},
+    file_problem::FileProblem,
+    listener,
+    service_manager::ServiceManager,
+};
 
 /// The addresses of the service. They belong to this process, but nobody can connect before [`BoundSockets::listen`].
 /// Otherwise the service would execute requests whose clients no longer wait.

@@ -7,19 +7,25 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::boundary::seen_nodes::SeenNodes;
-use crate::http::standby::{self, StandbyReason};
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::handover::StandbyKey;
-use crate::node::open_store;
-use crate::node::read_heads::ReadHeads;
-use crate::node::served_certificate::ServedCertificate;
-use crate::node::service_manager::Notifier;
-use crate::store::database::{NodeLock, Role};
-use crate::store::server::Turn;
-use documents::record::code::Code;
-use judgement::trust::signer::FileSigner;
+use crate::{
+    boundary::seen_nodes::SeenNodes,
+    http::standby::{self, StandbyReason},
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        handover::StandbyKey,
+        open_store,
+        read_heads::ReadHeads,
+        served_certificate::ServedCertificate,
+        service_manager::Notifier,
+    },
+    store::{
+        database::{NodeLock, Role},
+        server::Turn,
+    },
+};
+use documents::Code;
+use judgement::FileSigner;
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -3,49 +3,48 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::boundary::data_growth::DataGrowth;
-use crate::boundary::sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal};
-use crate::boundary::{Boundary, BoundaryParts};
-use crate::carried::artifact_store::ArtifactStore;
-use crate::carried::capacity::CapacityLimits;
-use crate::carried::late_receipts::LateReceipts;
-use crate::carried::recorded_outputs::Outputs;
-use crate::carried::sessions::Sessions;
-use crate::crossing::boundary_key::BoundaryKey;
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::{self, BoundaryFiles};
-use crate::node::host_lock::HostLock;
-use crate::node::host_sandbox::{configure, missing, unreachable_services};
-use crate::node::next_seal::{FileFindings, NextSeal};
-use crate::node::open_store::{closed_ledgers, copy_of, open_ledger};
-use crate::node::roster_file::DraftRoster;
-use crate::node::{
-    descriptors, handover, issuer_documents, kept_checkpoint, rosters, secret_sources,
+use crate::{
+    boundary::{
+        Boundary, BoundaryParts,
+        data_growth::DataGrowth,
+        sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal},
+    },
+    carried::{
+        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
+        recorded_outputs::Outputs, sessions::Sessions,
+    },
+    crossing::boundary_key::BoundaryKey,
+    node::{
+        config::Config,
+        descriptors,
+        file_problem::{FileProblem, Problems},
+        files::{self, BoundaryFiles},
+        handover,
+        host_lock::HostLock,
+        host_sandbox::{configure, missing, unreachable_services},
+        issuer_documents, kept_checkpoint,
+        next_seal::{FileFindings, NextSeal},
+        open_store::{closed_ledgers, copy_of, open_ledger},
+        roster_file::DraftRoster,
+        rosters, secret_sources,
+    },
+    seal::{
+        current_seal::revocations,
+        sealed::{SealContent, SealError, SealPredecessor, Sealed},
+        surroundings::Surroundings,
+    },
+    store::{
+        database::OpenStore, fault::StoreFault, ledger::Ledger, server::Replicas,
+        stored_leaf::WriteStop, stored_revocation::StoredRevocation,
+    },
 };
-use crate::seal::current_seal::revocations;
-use crate::seal::sealed::{SealContent, SealError, SealPredecessor, Sealed};
-use crate::seal::surroundings::Surroundings;
-use crate::store::database::OpenStore;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::server::Replicas;
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_revocation::StoredRevocation;
-use documents::crypto::json;
-use documents::record::enforcement::Level;
-use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::ident::{Epoch, GenesisSalt};
-use documents::record::revocation::RevokedSubject;
-use documents::record::seal::{Genesis, Seal};
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::trust::chain::Chain;
-use judgement::trust::signer::Signer as _;
-use sandbox::runs::Sandbox;
-use wire::tls::proxy_address::unused_proxy;
+use documents::{
+    Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
+    Signed, Timestamp, json,
+};
+use judgement::{Chain, Policy, Registry, Signer as _};
+use sandbox::Sandbox;
+use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
 pub struct AssembledBoundary {
@@ -564,8 +563,8 @@ pub fn read_seal(
     let payload = Base64::Strict
         .decode("/payload", &envelope.payload)
         .map_err(|error| odd(&error))?;
-    let statement = documents::record::document::Statement::<Seal>::from_payload(&payload)
-        .map_err(|error| odd(&error))?;
+    let statement =
+        documents::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
     let sealed = restore(
         ledger,
         statement.predicate,

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::{kept_checkpoint, open_store, start};
-use crate::store::database::Database;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::server::MoveEnd;
-use judgement::trust::signer::Signer as _;
+use crate::{
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        kept_checkpoint, open_store, start,
+    },
+    store::{database::Database, fault::StoreFault, ledger::Ledger, server::MoveEnd},
+};
+use judgement::Signer as _;
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
 /// call continues an interrupted move.

@@ -1,13 +1,16 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::kept_checkpoint::{self, ComparedCheckpoint};
-use crate::node::{open_store, start};
-use crate::seal::sealed::Sealed;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use judgement::trust::signer::Signer as _;
+use crate::{
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        kept_checkpoint::{self, ComparedCheckpoint},
+        open_store, start,
+    },
+    seal::sealed::Sealed,
+    store::{fault::StoreFault, ledger::Ledger},
+};
+use judgement::Signer as _;
 
 /// The stored state of a boundary.
 pub struct StoredState {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::node::service_manager::{Notifier, ServiceManager};
-use crate::store::ledger::Ledger;
+use crate::{
+    node::service_manager::{Notifier, ServiceManager},
+    store::ledger::Ledger,
+};
 
 /// Time that the service requests with each message while it recovers or ends.
 const EXTENSION: Duration = Duration::from_secs(60);

@@ -12,12 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use ureq::Agent;
 
-use crate::boundary::Boundary;
-use crate::boundary::witnesses::{NamedWitness, WitnessNext, WitnessRequest};
-use crate::node::outgoing::agent;
-use wire::tls::client_config::client_config;
-use wire::tls::client_problem::TlsProblem;
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    boundary::{
+        Boundary,
+        witnesses::{NamedWitness, WitnessNext, WitnessRequest},
+    },
+    node::outgoing::agent,
+};
+use wire::{ProxyAddress, TlsProblem, client_config};
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
 const PAUSE: Duration = Duration::from_secs(1);

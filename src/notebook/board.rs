@@ -6,13 +6,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::output_painter::ColouredText;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::{AnswerButton, Audience};
-use documents::record::receipt::Outcome;
-use documents::record::stream_name::StreamName;
-use sandbox::sessions::run_results::CapturedFile;
+use client::{AnswerButton, Audience, ColouredText, CommandFailure, Exit, PrintableText};
+use documents::{Outcome, StreamName};
+use sandbox::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -400,7 +396,7 @@ impl Audience for Board {
                 else {
                     return;
                 };
-                let words = client::terminal::outcome_words::outcome_words(&outcome);
+                let words = client::outcome_words(&outcome);
                 if self.running().is_some_and(|(_, step)| step == WORKFLOW) {
                     return self.pass_ended(StepState::of_outcome(&outcome), words);
                 }

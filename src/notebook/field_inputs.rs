@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use console::page::field_errors::{FieldError, FieldErrors};
-use documents::record::hidden_character::visible;
+use console::{FieldError, FieldErrors};
+use documents::visible;
 use maud::{Markup, html};
 
 use crate::notebook::form::{FieldKind, FormField, field_id};

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use client::home::parameter_values::typed;
-use client::terminal::printable_text::PrintableText;
-use console::page::field_errors::{FieldError, FieldErrors};
-use judgement::registry::registered_step::RegisteredStep;
+use client::{PrintableText, typed};
+use console::{FieldError, FieldErrors};
+use judgement::RegisteredStep;
 use serde_json::{Map, Value, json};
 
 use crate::notebook::shown_step::{PlaceOnPage, id};

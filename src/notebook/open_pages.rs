@@ -6,21 +6,16 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use axum::http::StatusCode;
 use axum::response::Redirect;
-use console::page::prose::{Heading, Part, prose};
-use console::web::refused_request::{PageAnswer, RefusedRequest};
-use documents::crypto::digest::sha256;
-use documents::record::step_definition::StepDefinition;
-use judgement::registry::prose_tree::prose_tree;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::registry_error::RegistryError;
+use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
+use documents::{StepDefinition, sha256};
+use judgement::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
-use crate::local::project::Project;
-use crate::local::runbook::Runbook;
-use crate::notebook::shown_file::read_image;
-use client::review::compare::definitions_diff;
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
+use crate::{
+    local::{project::Project, runbook::Runbook},
+    notebook::shown_file::read_image,
+};
+use client::{CommandFailure, PrintableText, definitions_diff};
 
 /// Maximum number of pages that one command opens.
 pub const MOST: usize = 500;

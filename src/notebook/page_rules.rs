@@ -3,11 +3,15 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use client::terminal::exit::CommandFailure;
+use client::CommandFailure;
 
-use crate::local::decide::{LocalRules, RuleArgs};
-use crate::local::project::Project;
-use crate::notebook::open_pages::{MOST, OpenFiles};
+use crate::{
+    local::{
+        decide::{LocalRules, RuleArgs},
+        project::Project,
+    },
+    notebook::open_pages::{MOST, OpenFiles},
+};
 
 /// The policy of each page, by its place.
 pub struct PageRules {

@@ -1,21 +1,21 @@
 //! The markup of the author's preview: what approvers would see of each step, and what policy and a boundary say.
 
-use client::review::comparison::DefinitionDifferences;
-use client::review::render::draw_differences;
-use client::terminal::output_painter::OutputPainter;
-use client::terminal::screen::Screen;
-use console::page::frame::framed;
-use console::page::terminal_text::coloured;
-use documents::record::hidden_character::visible;
+use client::{DefinitionDifferences, OutputPainter, Screen, draw_differences};
+use console::{coloured, framed};
+use documents::visible;
 use maud::{Markup, html};
 
-use crate::local::author_preview::AuthorPreview;
-use crate::local::runbook_check::RunbookCheck;
-use crate::local::sealed_steps::ComparedStep;
-use crate::notebook::form::{FormField, PREFIX};
-use crate::notebook::open_pages::ListedFile;
-use crate::notebook::shown_step::id;
-use crate::notebook::view::Views;
+use crate::{
+    local::{
+        author_preview::AuthorPreview, runbook_check::RunbookCheck, sealed_steps::ComparedStep,
+    },
+    notebook::{
+        form::{FormField, PREFIX},
+        open_pages::ListedFile,
+        shown_step::id,
+        view::Views,
+    },
+};
 
 /// Columns of the screen of an approver.
 const WIDTH: usize = 96;

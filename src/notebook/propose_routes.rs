@@ -9,35 +9,25 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::commands::clock::now;
-use client::remote::client::Client;
-use client::remote::proposals::newest;
-use client::terminal::exit::{CommandFailure, Exit};
-use console::page::frame::framed;
-use console::proposal::live::RunWatchers;
-use console::proposal::proposal_words::{plain, proposal_of, prose, status_of};
-use console::proposal::reached::ReachedBoundary;
-use console::proposal::receipts::{CheckedReceipt, check, sent_bundle};
-use console::proposal::run_view::{RunAddresses, RunView};
-use console::web::door::Door;
-use console::web::one_use::OpenForms;
-use console::web::refused_request::{PageAnswer, RefusedRequest};
-use console::web::sealed_form::TakenForm;
-use documents::record::ident::ProposalId;
-use documents::record::receipt::Status;
-use maud::html;
-use wire::api::registry_view::RegistryView;
-use wire::api::view::{ProposalStatus, ProposalView};
-
-use crate::notebook::form::CONFIRM;
-use crate::notebook::open_pages::{ListedFile, OpenFiles, OpenPage};
-use crate::notebook::propose_view::{
-    EarlierWish, ProposeViews, RefusedWish, failure_page, run_path,
+use client::{Client, CommandFailure, Exit, newest, now};
+use console::{
+    CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunAddresses,
+    RunView, RunWatchers, TakenForm, check, framed, plain, proposal_of, proposal_words::prose,
+    sent_bundle, status_of,
 };
-use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
-use crate::notebook::shown_file::read_image;
-use crate::notebook::view::file_list;
-use crate::notebook::wish::{CheckedWish, GivenWish, UNCONFIRMED, WishProblems};
+use documents::{ProposalId, Status};
+use maud::html;
+use wire::{ProposalStatus, ProposalView, RegistryView};
+
+use crate::notebook::{
+    form::CONFIRM,
+    open_pages::{ListedFile, OpenFiles, OpenPage},
+    propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path},
+    sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
+    shown_file::read_image,
+    view::file_list,
+    wish::{CheckedWish, GivenWish, UNCONFIRMED, WishProblems},
+};
 
 /// Number of proposals that a page reads.
 const MOST_READ: usize = 50;

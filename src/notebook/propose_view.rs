@@ -1,28 +1,21 @@
 //! The markup of a runbook whose sealed steps a person proposes.
 
-use client::commands::inbox_table::{end_of, time_left};
-use client::commands::registry::printed::rules;
-use client::terminal::exit::Exit;
-use console::page::frame::framed;
-use console::page::prose::Part;
-use console::proposal::proposal_words::{plain, standing_words};
-use console::web::door::Door;
-use console::web::one_use::OpenForms;
-use console::web::sealed_form::hidden;
-use documents::record::hidden_character::visible;
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use client::{Exit, end_of, rules, time_left};
+use console::{Door, OpenForms, Part, framed, hidden, plain, standing_words};
+use documents::{ProposalId, Timestamp, visible};
 use maud::{Markup, html};
-use wire::api::view::ProposalView;
+use wire::ProposalView;
 
-use crate::notebook::field_inputs::{errors_of, field_inputs};
-use crate::notebook::form::{CONFIRM, PREFIX};
-use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
-use crate::notebook::preview_view::painted_differences;
-use crate::notebook::sealed_runbook::{SealedBlock, SealedRunbook, SealedStep};
-use crate::notebook::shown_step::id;
-use crate::notebook::view::contents;
-use crate::notebook::wish::{GivenWish, WishProblems, fields_of, other_fields};
+use crate::notebook::{
+    field_inputs::{errors_of, field_inputs},
+    form::{CONFIRM, PREFIX},
+    open_pages::{ListedFile, OpenPage, PageStep},
+    preview_view::painted_differences,
+    sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
+    shown_step::id,
+    view::contents,
+    wish::{GivenWish, WishProblems, fields_of, other_fields},
+};
 
 /// Maximum number of proposals that a step shows.
 const MOST_SHOWN: usize = 5;

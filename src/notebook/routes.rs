@@ -11,25 +11,26 @@ use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, 
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use console::page::field_errors::FieldError;
-use console::page::frame::problem;
-use console::web::door::Door;
-use console::web::one_use::OpenForms;
-use documents::record::hidden_character::visible;
+use console::{Door, FieldError, OpenForms, problem};
+use documents::visible;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::local::author_preview::AuthorPreview;
-use crate::local::signals::Signals;
-use crate::notebook::board::{Board, file_path, file_words};
-use crate::notebook::form::{
-    CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields, given,
+use crate::{
+    local::{author_preview::AuthorPreview, signals::Signals},
+    notebook::{
+        board::{Board, file_path, file_words},
+        form::{
+            CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields,
+            given,
+        },
+        open_pages::{OpenFiles, OpenPage, PageStep},
+        preview_view::ShownPreview,
+        shown_file::{ShownFile, read_image},
+        shown_step::{PlaceOnPage, WORKFLOW, id},
+        view::{Views, text_of_file},
+        worker::Order,
+    },
 };
-use crate::notebook::open_pages::{OpenFiles, OpenPage, PageStep};
-use crate::notebook::preview_view::ShownPreview;
-use crate::notebook::shown_file::{ShownFile, read_image};
-use crate::notebook::shown_step::{PlaceOnPage, WORKFLOW, id};
-use crate::notebook::view::{Views, text_of_file};
-use crate::notebook::worker::Order;
 
 /// What the routes need.
 #[derive(Debug)]

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::notebook::board::Board;
-use crate::notebook::open_pages::{AfterSave, OpenFiles};
+use crate::notebook::{
+    board::Board,
+    open_pages::{AfterSave, OpenFiles},
+};
 
 /// Maximum number of files and directories that one look reads.
 const MOST: usize = 5_000;

@@ -4,22 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use client::remote::client::Client;
-use client::review::comparison::DefinitionDifferences;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::StepDigest;
-use documents::crypto::json as strict;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{Approvals, SessionUse, StepDefinition};
-use judgement::registry::Registry;
-use judgement::registry::registered_step::RegisteredStep;
-use wire::api::registry_view::{RegistryView, StepSummary, StepView};
-use wire::api::view::SessionList;
+use client::{Client, CommandFailure, DefinitionDifferences, Exit};
+use documents::{
+    Approvals, SessionId, SessionUse, StepDefinition, StepDigest, StepRef, json as strict,
+    to_canonical,
+};
+use judgement::{RegisteredStep, Registry};
+use wire::{RegistryView, SessionList, StepSummary, StepView};
 
-use crate::local::sealed_steps::differences_from;
-use crate::notebook::open_pages::OpenPage;
+use crate::{local::sealed_steps::differences_from, notebook::open_pages::OpenPage};
 
 /// A step of a boundary, whose definition has the digest that the boundary states.
 #[derive(Debug)]
@@ -120,8 +113,6 @@ pub enum SealedBlock {
 pub struct SealedRunbook {
     /// Name that the boundary states.
     pub boundary: String,
-    /// Path of the runbook at the boundary.
-    pub path: Option<String>,
     /// Blocks by the ids of the steps.
     pub blocks: BTreeMap<String, SealedBlock>,
     /// Steps of the sealed runbook that the file lacks.
@@ -179,7 +170,6 @@ impl SealedRunbook {
         let only_sealed = lacks.map(|listed| listed.reference.clone()).collect();
         Ok(Self {
             boundary: registry.boundary.name.to_string(),
-            path,
             blocks,
             only_sealed,
         })

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path};
 
-use sandbox::sessions::run_results::{CapturedFile, ResultsError};
+use sandbox::{CapturedFile, ResultsError};
 use tokio::sync::mpsc::{Receiver, channel};
 
 /// Maximum size of an image, in bytes.

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use client::terminal::output_painter::{ColouredText, OutputPainter};
-use client::terminal::streams::AnswerButton;
-use documents::record::receipt::{Outcome, Status};
-use sandbox::sessions::run_results::CapturedFile;
+use client::{AnswerButton, ColouredText, OutputPainter};
+use documents::{Outcome, Status};
+use sandbox::CapturedFile;
 
 /// Maximum size of the output that a page keeps of one run, in bytes.
 const MAX_OUTPUT: usize = 2 << 20;

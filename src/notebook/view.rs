@@ -1,23 +1,17 @@
 //! The markup of a notebook.
 
-use console::page::field_errors::FieldErrors;
-use console::page::frame::framed;
-use console::page::prose::Part;
-use console::page::terminal_text::coloured;
-use console::web::door::Door;
-use console::web::one_use::OpenForms;
-use documents::record::hidden_character::visible;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::rundown::workflow::LoopSource;
+use console::{Door, FieldErrors, OpenForms, Part, coloured, framed};
+use documents::visible;
+use judgement::{LoopSource, RegistryError};
 use maud::{Markup, html};
 
-use crate::notebook::board::{Board, file_path, file_words};
-use crate::notebook::field_inputs::field_inputs;
-use crate::notebook::form::{
-    CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields,
+use crate::notebook::{
+    board::{Board, file_path, file_words},
+    field_inputs::field_inputs,
+    form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields},
+    open_pages::{ListedFile, OpenPage, PageStep},
+    shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id},
 };
-use crate::notebook::open_pages::{ListedFile, OpenPage, PageStep};
-use crate::notebook::shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id};
 
 /// What the views need.
 #[derive(Debug, Clone, Copy)]

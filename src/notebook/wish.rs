@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::extension_names::SessionId;
-use documents::record::ident::ReceiptId;
-use documents::record::step_definition::StepDefinition;
-use judgement::registry::parameter_error::ParameterError;
-use judgement::registry::parameter_schema::ParameterSchema;
+use client::{Client, CommandFailure, Exit};
+use documents::{ReceiptId, SessionId, StepDefinition};
+use judgement::{ParameterError, ParameterSchema};
 use serde_json::Value;
-use wire::api::body::NewSession;
-use wire::api::propose_body::Propose;
-use wire::api::view::{ProposalView, SessionView};
+use wire::{NewSession, ProposalView, Propose, SessionView};
 
-use crate::notebook::form::{FieldKind, FormField, fields, typed_values};
-use crate::notebook::routes::parameters;
-use crate::notebook::sealed_runbook::{SealedStep, takes_session};
+use crate::notebook::{
+    form::{FieldKind, FormField, fields, typed_values},
+    routes::parameters,
+    sealed_runbook::{SealedStep, takes_session},
+};
 
 /// Name of the field with the reason.
 pub const REASON: &str = "reason";

@@ -8,21 +8,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::Map;
 
-use crate::local::host_sandbox::HostSandbox;
-use crate::local::local_secrets::LocalSecrets;
-use crate::local::loop_lists::LoopLists;
-use crate::local::project::Project;
-use crate::local::runbook::WalkStep;
-use crate::local::signals::Signals;
-use crate::local::step_run::RunbookWalk;
-use crate::local::walk_session::WalkSession;
-use crate::local::workflow_run::WorkflowRun;
-use crate::notebook::board::Board;
-use crate::notebook::open_pages::{OpenFiles, OpenPage};
-use crate::notebook::page_rules::PageRules;
-use client::review::value_words;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use crate::{
+    local::{
+        host_sandbox::HostSandbox, local_secrets::LocalSecrets, loop_lists::LoopLists,
+        project::Project, runbook::WalkStep, signals::Signals, step_run::RunbookWalk,
+        walk_session::WalkSession, workflow_run::WorkflowRun,
+    },
+    notebook::{
+        board::Board,
+        open_pages::{OpenFiles, OpenPage},
+        page_rules::PageRules,
+    },
+};
+use client::{CommandFailure, Exit, Terminal, value_words};
 
 /// What the worker does next.
 #[derive(Debug)]

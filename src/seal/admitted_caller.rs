@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::seal::refusal::Refusal;
-use documents::record::code::Code;
+use documents::Code;
 
 /// What an ID token says about a caller.
 #[derive(Debug, Clone)]

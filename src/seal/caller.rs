@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::seal::admitted_caller::AdmittedCaller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use documents::record::code::Code;
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::policy::patterns::Pattern;
+use crate::seal::{
+    admitted_caller::AdmittedCaller,
+    refusal::{Refusal, Stopped},
+    sealed::Sealed,
+};
+use documents::{Code, Name, Scope, StepRef, Timestamp};
+use judgement::Pattern;
 
 /// Caller of a request, with the caller's rights.
 #[derive(Debug, Clone)]

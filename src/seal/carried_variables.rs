@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use documents::record::authorization::PermissionKind;
-use judgement::policy::ruling::Ruling;
-use sandbox::sessions::session_state::is_carried;
+use documents::PermissionKind;
+use judgement::Ruling;
+use sandbox::is_carried;
 
 /// The variables that the sessions of a runbook carry. A value that only a sourced file or a program sets is not carried,
 /// because approvers have not seen its name.

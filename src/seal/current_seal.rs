@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::seal::sealed::Sealed;
-use crate::store::stored_revocation::StoredRevocation;
-use judgement::decision::revocations::Revocations;
+use crate::{seal::sealed::Sealed, store::stored_revocation::StoredRevocation};
+use judgement::Revocations;
 
 /// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
 /// of two seals.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use documents::crypto::digest::ContentDigest;
-use judgement::decision::grants::PreparedGrant;
+use documents::ContentDigest;
+use judgement::PreparedGrant;
 
 /// Maximum number of grants in memory. A grant has at most 36 KiB.
 const MOST_KNOWN: usize = 256;

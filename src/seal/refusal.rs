@@ -3,11 +3,8 @@
 use std::fmt;
 
 use crate::store::fault::StoreFault;
-use documents::record::code::Code;
-use documents::record::envelope::VerifyError;
-use documents::record::ident::{ProposalId, ReceiptId};
-use documents::record::malformed::Malformed;
-use judgement::decision::step::StepError;
+use documents::{Code, Malformed, ProposalId, ReceiptId, VerifyError};
+use judgement::StepError;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -181,7 +178,7 @@ pub fn fault(what: &dyn fmt::Display) -> Stopped {
     let mut random = [0_u8; 6];
     // The id only serves to find the log line. Without randomness, the id consists of zeros.
     let _ = getrandom::fill(&mut random);
-    let id = format!("flt_{}", documents::crypto::digest::hex(&random));
+    let id = format!("flt_{}", documents::hex(&random));
     tracing::error!(fault = %id, "{what}");
     Stopped::Fault(Fault { id })
 }

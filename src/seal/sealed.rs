@@ -10,28 +10,15 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::seal::known_grants::KnownGrants;
-use documents::crypto::digest::{BlobDigest, ContentDigest, SealDigest, sha256};
-use documents::crypto::{canonical, json};
-use documents::record::authorization::BoundaryRef;
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::configuration::Configuration;
-use documents::record::envelope::Envelope;
-use documents::record::ident::{BoundaryName, Epoch};
-use documents::record::malformed::Malformed;
-use documents::record::seal::{ENGINE, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary};
-use documents::record::step_definition::{RegistryLeaf, StepDefinition};
-use documents::record::step_file::StepFile;
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
-use judgement::decision::in_force::{StepsInForce, share_needs, steps_in_force, steps_to_seal};
-use judgement::decision::sealed_tokens::SealedTokens;
-use judgement::policy::builtins::{self, Builtins};
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::registry::registered_step::StoredStep;
-use judgement::registry::registry_error::RegistryError;
-use judgement::trust::chain::Chain;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{
+    BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
+    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
+    SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, sha256,
+};
+use judgement::{
+    Builtins, Chain, Policy, Registry, RegistryError, SealedTokens, StepsInForce, StoredStep,
+    TrustedRoster, builtins, share_needs, steps_in_force, steps_to_seal,
+};
 
 /// Content of a seal before the seal is signed.
 #[derive(Debug, Clone)]
@@ -560,17 +547,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use documents::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
-    use documents::record::enforcement::Level;
-    use documents::record::profile::{Limits, STRICT};
-    use documents::record::token::Scope;
+    use documents::{ConfiguredLimits, ConfiguredSandbox, Level, Limits, STRICT, Scope};
 
     const ROSTER: &[u8] = include_bytes!("../../tests/conformance/golden/valid/roster.json");
     const POLICY: &[u8] = include_bytes!(
         "../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
     );
 
-    fn step(reference: String) -> documents::record::step_definition::StepDefinition {
+    fn step(reference: String) -> documents::StepDefinition {
         let step = json!({
             "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
             "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],

@@ -1,14 +1,10 @@
 //! Reads documents that the boundary has stored.
 
-use crate::seal::refusal::{Stopped, fault};
-use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::Proposal;
-use documents::crypto::json;
-use documents::crypto::merkle::leaf_hash;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::kinds::LeafKind;
-use documents::record::receipt::Receipt;
+use crate::{
+    seal::refusal::{Stopped, fault},
+    store::{ledger::Ledger, stored_proposal::Proposal},
+};
+use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
 
 /// The receipt of a run, as the log has it.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 
 /// A function that fills a buffer with random bytes.
 pub type Fill = dyn Fn(&mut [u8]) + Send + Sync;

@@ -1,19 +1,18 @@
 //! A batch between the writer and a backend: the questions, their answers, the writes and the result of the commit.
 
-use crate::store::fault::StoreFault;
-use crate::store::rows::{
-    Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent, ProposalState,
-    ReviewRow, RunRow, StoreHead, TileRow,
+use crate::store::{
+    fault::StoreFault,
+    rows::{
+        Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent,
+        ProposalState, ReviewRow, RunRow, StoreHead, TileRow,
+    },
+    stored_denial::StoredDenial,
+    stored_event::{EventRow, ToldTarget},
+    stored_grant::{GrantClaim, SpentUse, StoredGrant},
+    stored_proposal::{AuthorizationCore, NewProposal, Signature},
+    stored_status::StoredStatus,
 };
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_event::{EventRow, ToldTarget};
-use crate::store::stored_grant::{GrantClaim, SpentUse, StoredGrant};
-use crate::store::stored_proposal::{AuthorizationCore, NewProposal, Signature};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, SealDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{AuthorizationDigest, BlobDigest, Hash, Name, ProposalId, SealDigest, Timestamp};
 
 /// What the writer must know before it checks the requests of a batch.
 #[derive(Debug, Default)]

@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::ident::Nonce;
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use documents::{AuthorizationDigest, MAX_WINDOW_S, Nonce, SKEW_S, Timestamp};
 
 /// The set, with 16 bytes for each nonce and each authorization: a keyed hash and the end of the window.
 #[derive(Debug, Default)]

@@ -1,9 +1,6 @@
 //! Forms of values in columns that are the same in both engines.
 
-use documents::crypto::sshsig::Presence;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::ProposalId;
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
+use documents::{GrantId, ObservedEnd, Presence, ProposalId, ReviewVerdict};
 
 /// Combines a leaf index and an item number (below 64) into one number.
 pub(super) const fn place(index: u64, item: u32) -> i64 {
@@ -95,7 +92,7 @@ pub(super) const fn presence_of(number: i16) -> Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::consumption::MAX_ITEMS;
+    use documents::MAX_ITEMS;
 
     #[test]
     fn every_item_of_a_consumption_has_its_own_place_in_the_log() {

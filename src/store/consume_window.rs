@@ -1,7 +1,7 @@
 //! Checks whether an authorization can be consumed at a given time.
 
 use crate::store::stored_run::{ConsumeStop, Window};
-use documents::record::validity::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
+use documents::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 
 /// Maximum number of seconds by which a credible low-water mark is ahead of both the log and the clock. A mark that is
 /// farther ahead was probably changed by hand. It must not date new leaves, because a leaf with a wrong date stays in

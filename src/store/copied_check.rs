@@ -3,11 +3,12 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::export::export;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::sqlite::check;
-use crate::store::store_report::{StoreReport, StoreScope};
+use crate::store::{
+    fault::StoreFault,
+    postgres::{export::export, settings::ServerSettings},
+    sqlite::check,
+    store_report::{StoreReport, StoreScope},
+};
 
 /// Copies the store into a temporary directory and checks the copy.
 ///

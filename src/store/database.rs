@@ -4,26 +4,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::store::copied_check;
-use crate::store::fault::StoreFault;
-use crate::store::lock::{self, StoreLock};
-use crate::store::objects::Objects;
-use crate::store::postgres;
-use crate::store::postgres::objects::PostgresObjects;
-use crate::store::postgres::role::{NodeCandidate, ReadKeptHead, ServerRole};
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::rows::StoreHead;
-use crate::store::server::{
-    KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn,
+use crate::store::{
+    Store, StoreReads, copied_check,
+    fault::StoreFault,
+    lock::{self, StoreLock},
+    objects::Objects,
+    postgres::{
+        self,
+        objects::PostgresObjects,
+        role::{NodeCandidate, ReadKeptHead, ServerRole},
+        settings::ServerSettings,
+    },
+    rows::StoreHead,
+    server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn},
+    sqlite::{self, backup, backup_update::BackupUpdate, check, new_store, table_rows::OldFile},
+    store_report::{StoreReport, StoreScope},
 };
-use crate::store::sqlite::backup_update::BackupUpdate;
-use crate::store::sqlite::table_rows::OldFile;
-use crate::store::sqlite::{self, backup, check, new_store};
-use crate::store::store_report::{StoreReport, StoreScope};
-use crate::store::{Store, StoreReads};
-use documents::crypto::digest::Blake3Digest;
-use documents::crypto::key_id::KeyId;
-use documents::record::ident::Name;
+use documents::{Blake3Digest, KeyId, Name};
 
 /// Name of the lock of a node, in its private directory.
 const NODE_LOCK: &str = "node";

@@ -2,8 +2,7 @@
 //!
 //! The receipt has no field for this reason, so the row is the only place besides the log of the service.
 
-use documents::crypto::{canonical, json};
-use documents::record::receipt::Outcome;
+use documents::{Outcome, canonical, json};
 
 /// Name of the field with the reason, beside the fields of the outcome. An index of the store needs `status` first.
 const WHY: &str = "why";

@@ -9,35 +9,37 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::metrics::openmetrics::Metrics;
-use crate::store::fault::StoreFault;
-use crate::store::newest_entries::check_state;
-use crate::store::open_proposals::{OpenProposalCounts, OpenProposals};
-use crate::store::retention::{PruneResult, Retention};
-use crate::store::rows::{CheckpointRow, StoreHead};
-use crate::store::shared::{LedgerConfig, LedgerState, PublishedState, SharedState};
-use crate::store::stored_denial::{DenialResult, DenialWrite};
-use crate::store::stored_event::Telling;
-use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
-use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
-use crate::store::stored_proposal::{
-    AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature,
+use crate::{
+    metrics::openmetrics::Metrics,
+    store::{
+        Retired, Store, StoreReads,
+        fault::StoreFault,
+        newest_entries::check_state,
+        open_proposals::{OpenProposalCounts, OpenProposals},
+        retention::{PruneResult, Retention},
+        rows::{CheckpointRow, StoreHead},
+        shared::{LedgerConfig, LedgerState, PublishedState, SharedState},
+        stored_denial::{DenialResult, DenialWrite},
+        stored_event::Telling,
+        stored_grant::{GrantStop, GrantWrite, StoredGrant},
+        stored_leaf::{CheckedState, LeafRef, WriteStop},
+        stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature},
+        stored_review::ReviewWrite,
+        stored_revocation::{
+            RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
+        },
+        stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce},
+        stored_seal::{SealStored, SealWrite},
+        stored_status::StoredStatus,
+        stored_token::IdTokenUse,
+        tree::{Subtrees, TileCache, TreeEdge},
+        writer::{
+            Writer,
+            messages::{Asked, BoxedMessage, Hashed, WriterMessage},
+        },
+    },
 };
-use crate::store::stored_review::ReviewWrite;
-use crate::store::stored_revocation::{
-    RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
-};
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
-use crate::store::stored_seal::{SealStored, SealWrite};
-use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::IdTokenUse;
-use crate::store::tree::{Subtrees, TileCache, TreeEdge};
-use crate::store::writer::Writer;
-use crate::store::writer::messages::{Asked, BoxedMessage, Hashed, WriterMessage};
-use crate::store::{Retired, Store, StoreReads};
-use documents::crypto::merkle::{self};
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use documents::{ProposalId, Timestamp, merkle};
 
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;

@@ -6,25 +6,24 @@
 
 use std::ops::Range;
 
-use crate::store::batch::{Answers, Commit, Questions, Writes};
-use crate::store::fault::StoreFault;
-use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_event::{StoredEvent, ToldTarget};
-use crate::store::stored_grant::{SpentUse, StoredGrant};
-use crate::store::stored_leaf::Leaf;
-use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
+use crate::store::{
+    batch::{Answers, Commit, Questions, Writes},
+    fault::StoreFault,
+    rows::{CheckpointRow, PackedRow, StoreHead},
+    stored_denial::StoredDenial,
+    stored_event::{StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{IdTokenUse, Token, TokenBindings, TokenChange},
 };
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
-use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::{IdTokenUse, Token, TokenBindings, TokenChange};
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, Nonce, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, Name, Nonce,
+    ProposalId, Timestamp,
+};
 
 pub mod batch;
 mod closed_windows;

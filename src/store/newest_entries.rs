@@ -5,21 +5,14 @@
 
 use std::collections::HashMap;
 
-use crate::store::closed_windows::ClosedWindows;
-use crate::store::fault::StoreFault;
-use crate::store::rows::StoreHead;
-use crate::store::stored_leaf::opened;
-use crate::store::stored_revocation::StoredRevocation;
-use crate::store::tree::Subtrees;
-use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest};
-use documents::crypto::merkle::{Hash, leaf_hash};
-use documents::crypto::tlog_tiles::TILE_WIDTH;
-use documents::record::consumption::Consumption;
-use documents::record::denial::{Denial, denied};
-use documents::record::ident::Nonce;
-use documents::record::revocation::{Revocation, RevokedSubject, revoked};
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
+use crate::store::{
+    ClosedKey, StoreReads, closed_windows::ClosedWindows, fault::StoreFault, rows::StoreHead,
+    stored_leaf::opened, stored_revocation::StoredRevocation, tree::Subtrees,
+};
+use documents::{
+    AuthorizationDigest, Consumption, ContentDigest, Denial, Hash, MAX_WINDOW_S, Nonce, Revocation,
+    RevokedSubject, SKEW_S, TILE_WIDTH, Timestamp, denied, leaf_hash, revoked,
+};
 
 /// Place in an entry of the base64 text of the first name in the predicate.
 const NAME: std::ops::Range<usize> = 84..92;

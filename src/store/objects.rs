@@ -6,9 +6,7 @@
 use std::io;
 use std::ops::Range;
 
-use documents::crypto::digest::{Blake3Digest, ContentDigest};
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use documents::{Blake3Digest, ContentDigest, Name, Timestamp};
 
 /// Receives bytes, piece by piece.
 pub type TakeBytes<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;

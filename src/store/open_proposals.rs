@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::store::column_values::id_bytes;
-use crate::store::fault::StoreFault;
-use crate::store::newest_entries::changed;
-use crate::store::stored_proposal::ProposalQuery;
-use crate::store::stored_status::StoredStatus;
-use crate::store::{ClosedKey, StoreReads};
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    ClosedKey, StoreReads, column_values::id_bytes, fault::StoreFault, newest_entries::changed,
+    stored_proposal::ProposalQuery, stored_status::StoredStatus,
+};
+use documents::{ProposalId, Timestamp};
 
 /// Number of proposals that one read at the start returns.
 const PAGE: usize = 1000;

@@ -36,25 +36,27 @@ mod writes;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use crate::store::batch::{Answers, Commit, OtherWrites, Questions, Writes};
-use crate::store::column_values::tile_id;
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, signed};
-use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Flight, Link, lock};
-use crate::store::postgres::questions::{Begun, EXCLUSIVE, HEAD, LastBatch};
-use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::role::ServerRole;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink};
-use crate::store::postgres::writes::{BatchRow, batch_id};
-use crate::store::rows::StoreHead;
-use crate::store::server::Replicas;
-use crate::store::stored_token::{IdTokenUse, TokenChange};
-use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    batch::{Answers, Commit, OtherWrites, Questions, Writes},
+    column_values::tile_id,
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, signed},
+        errors::unreachable,
+        link::{Flight, Link, lock},
+        questions::{Begun, EXCLUSIVE, HEAD, LastBatch},
+        reads::PostgresReads,
+        role::ServerRole,
+        settings::ServerSettings,
+        writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
+        writes::{BatchRow, batch_id},
+    },
+    rows::StoreHead,
+    server::Replicas,
+    stored_token::{IdTokenUse, TokenChange},
+};
+use documents::{Hash, Name, ProposalId, Timestamp};
 
 /// The connection that writes.
 pub struct PostgresStore {

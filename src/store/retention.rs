@@ -1,6 +1,6 @@
 //! Times after which the store deletes rows.
 
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 
 /// The result of one pruning call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::store::stored_proposal::{AuthorizationCore, Proposal};
-use crate::store::stored_review::StoredReview;
-use crate::store::stored_run::{NonceUse, OutputRow};
-use crate::store::stored_status::{StatusDetail, StoredStatus};
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest, SealDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::ProposalId;
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    stored_proposal::{AuthorizationCore, Proposal},
+    stored_review::StoredReview,
+    stored_run::{NonceUse, OutputRow},
+    stored_status::{StatusDetail, StoredStatus},
+};
+use documents::{
+    AuthorizationDigest, BlobDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest,
+    Timestamp,
+};
 
 /// Current state of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

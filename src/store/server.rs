@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use crate::store::fault::StoreFault;
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use documents::{Name, Timestamp};
 
 /// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with
 /// its name and its key.

@@ -7,25 +7,24 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::metrics::openmetrics::Metrics;
-use crate::store::StoreReads;
-use crate::store::consume_window::MOST_MARK_AHEAD_S;
-use crate::store::fault::StoreFault;
-use crate::store::objects::Objects;
-use crate::store::open_proposals::{OpenProposals, StatusChange};
-use crate::store::rows::{CheckpointRow, StoreHead};
-use crate::store::stored_revocation::StoredRevocation;
-use crate::store::stored_run::MOST_CLOCK_DIFFERENCE_S;
-use crate::store::stored_token::TokenBindings;
-use crate::store::tree::{Subtrees, TileCache, TreeEdge};
-use documents::crypto::digest::SealDigest;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::Hash;
-use documents::crypto::note;
-use documents::crypto::signature::PublicKey;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::ident::BoundaryName;
-use documents::record::validity::Timestamp;
+use crate::{
+    metrics::openmetrics::Metrics,
+    store::{
+        StoreReads,
+        consume_window::MOST_MARK_AHEAD_S,
+        fault::StoreFault,
+        objects::Objects,
+        open_proposals::{OpenProposals, StatusChange},
+        rows::{CheckpointRow, StoreHead},
+        stored_revocation::StoredRevocation,
+        stored_run::MOST_CLOCK_DIFFERENCE_S,
+        stored_token::TokenBindings,
+        tree::{Subtrees, TileCache, TreeEdge},
+    },
+};
+use documents::{
+    BoundaryName, Checkpoint, Hash, KeyId, PublicKey, SealDigest, Timestamp, note, origin,
+};
 
 /// The configuration of a ledger.
 #[derive(Clone)]

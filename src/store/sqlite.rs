@@ -31,22 +31,24 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
 
-use crate::store::batch::{Answers, Commit, Questions, Writes};
-use crate::store::column_values::id_bytes;
-use crate::store::fault::StoreFault;
-use crate::store::lock::StoreLock;
-use crate::store::rows::{PackedRow, StoreHead};
-use crate::store::sqlite::columns::{
-    all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
+use crate::store::{
+    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    batch::{Answers, Commit, Questions, Writes},
+    column_values::id_bytes,
+    fault::StoreFault,
+    lock::StoreLock,
+    rows::{PackedRow, StoreHead},
+    sqlite::{
+        columns::{
+            all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
+        },
+        errors::{fault, unusable},
+        reads::SqliteReads,
+        schema::migrate,
+    },
+    stored_token::{IdTokenUse, TokenChange},
 };
-use crate::store::sqlite::errors::{fault, unusable};
-use crate::store::sqlite::reads::SqliteReads;
-use crate::store::sqlite::schema::migrate;
-use crate::store::stored_token::{IdTokenUse, TokenChange};
-use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{Hash, Name, ProposalId, Timestamp};
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;

@@ -7,10 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::store::retention::Retention;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::{self, Hash};
-use documents::record::ident::BoundaryName;
-use documents::record::validity::Timestamp;
+use documents::{BoundaryName, Hash, SealDigest, Timestamp, merkle};
 
 /// Inputs of a check that are not in the store.
 #[derive(Debug, Clone)]

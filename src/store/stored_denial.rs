@@ -1,9 +1,7 @@
 //! Denials: the request to store a denial, and the denials in the store.
 
 use crate::store::stored_leaf::CheckedState;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{AuthorizationDigest, Name, ProposalId, Timestamp};
 
 /// A verified denial.
 #[derive(Debug, Clone)]

@@ -1,10 +1,7 @@
 //! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
 
 use crate::store::stored_status::StoredStatus;
-use documents::crypto::key_id::KeyId;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, ProposalId, StepRef};
-use documents::record::validity::Timestamp;
+use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
 /// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]

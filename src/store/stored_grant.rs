@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::store::fault::StoreFault;
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    stored_leaf::{CheckedState, WriteStop},
+};
+use documents::{ContentDigest, GrantId, Name, Timestamp};
 
 /// A stored grant: a draft, or a grant of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,10 @@
 //! Leaves of the log, and reasons why a document does not become a leaf.
 
 use crate::store::fault::StoreFault;
-use documents::crypto::digest::{LeafHash, SealDigest};
-use documents::crypto::json;
-use documents::crypto::merkle::Hash;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::Name;
-use documents::record::kinds::LeafKind;
-use documents::record::malformed::Malformed;
-use documents::record::validity::Timestamp;
+use documents::{
+    Base64, Envelope, Hash, LeafHash, LeafKind, Malformed, Name, Predicate, SealDigest, Statement,
+    Timestamp, json,
+};
 
 /// The index and the hash of a log leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
-use crate::store::rows::StoreHead;
-use crate::store::tree::{Subtrees, TileCache, TreeEdge};
-use documents::crypto::digest::{BlobDigest, unhex32};
-use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, push_entry};
+use crate::store::{
+    StoreReads,
+    fault::StoreFault,
+    rows::StoreHead,
+    tree::{Subtrees, TileCache, TreeEdge},
+};
+use documents::{BlobDigest, TILE_WIDTH, TileKind, TilePath, push_entry, unhex32};
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {

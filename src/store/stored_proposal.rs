@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::store::fault::StoreFault;
-use crate::store::stored_status::{StatusDetail, StoredStatus};
-use documents::crypto::digest::{AuthorizationDigest, ParamsDigest, StepDigest};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::sshsig::Presence;
-use documents::record::ident::{Name, Nonce, ProposalId, ProposalIdEnding, StepRef};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    stored_status::{StatusDetail, StoredStatus},
+};
+use documents::{
+    AuthorizationDigest, KeyId, Name, Nonce, ParamsDigest, Presence, ProposalId, ProposalIdEnding,
+    StepDigest, StepRef, Timestamp,
+};
 
 /// Seconds after the end of a run, a denial or a cancellation in which the same call is a repetition.
 const REPEATS_FOR_S: i64 = 600;

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use crate::store::stored_leaf::CheckedState;
-use documents::crypto::digest::ContentDigest;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
-use documents::record::validity::Timestamp;
+use documents::{ContentDigest, Name, ObservedEnd, ProposalId, ReviewVerdict, Timestamp};
 
 /// A run that needs a review: an emergency, or a run whose end nobody saw.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
-use crate::store::stored_leaf::{CheckedState, opened};
-use documents::record::ident::Name;
-use documents::record::revocation::{RevokedSubject, revoked};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    StoreReads,
+    fault::StoreFault,
+    stored_leaf::{CheckedState, opened},
+};
+use documents::{Name, RevokedSubject, Timestamp, revoked};
 
 /// A verified revocation.
 #[derive(Debug, Clone)]

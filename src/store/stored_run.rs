@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::store::fault::StoreFault;
-use crate::store::stored_grant::GrantClaim;
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_proposal::AuthorizationCore;
-use crate::store::stored_status::{StatusDetail, StoredStatus};
-use documents::crypto::digest::{Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest};
-use documents::crypto::key_id::KeyId;
-use documents::record::ident::{Name, ProposalId, StepRef};
-use documents::record::joined::joined;
-use documents::record::run_extensions::SessionReference;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    stored_grant::GrantClaim,
+    stored_leaf::WriteStop,
+    stored_proposal::AuthorizationCore,
+    stored_status::{StatusDetail, StoredStatus},
+};
+use documents::{
+    Blake3Digest, BlobDigest, ContentDigest, KeyId, LeafHash, Name, ProposalId, SealDigest,
+    SessionReference, StepRef, Timestamp, joined,
+};
 
 /// Request to spend a nonce for a verified authorization.
 #[derive(Debug, Clone)]

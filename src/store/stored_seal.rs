@@ -1,9 +1,10 @@
 //! Seals: the request to append a seal, and the seals of the log.
 
-use crate::store::stored_leaf::{CheckedState, LeafRef};
-use crate::store::stored_token::TokenChange;
-use documents::crypto::digest::{BlobDigest, SealDigest};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    stored_leaf::{CheckedState, LeafRef},
+    stored_token::TokenChange,
+};
+use documents::{BlobDigest, SealDigest, Timestamp};
 
 /// A seal to append to the log.
 #[derive(Debug, Clone)]

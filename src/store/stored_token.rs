@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use documents::record::ident::Name;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use wire::api::oidc::OidcBinding;
+use documents::{Name, Scope, Timestamp};
+use wire::OidcBinding;
 
 /// A change of the tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

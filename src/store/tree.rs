@@ -8,11 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::store::fault::StoreFault;
-use crate::store::rows::TileRow;
-use crate::store::{Store, StoreReads};
-use documents::crypto::merkle::{self, Hash, leaf_hash, node_hash};
-use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH};
+use crate::store::{Store, StoreReads, fault::StoreFault, rows::TileRow};
+use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, merkle, node_hash};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 

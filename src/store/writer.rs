@@ -24,24 +24,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::store::batch::{Answers, Commit, Writes};
-use crate::store::closed_windows::ClosedWindows;
-use crate::store::crash_points::{WriteKind, WriteKinds};
-use crate::store::fault::StoreFault;
-use crate::store::open_proposals::{OpenProposals, StatusChange};
-use crate::store::rows::{CheckpointRow, ProposalState, StoreHead};
-use crate::store::shared::{LedgerConfig, PublishedState, SharedState};
-use crate::store::stored_event::{EventRow, EventWrite};
-use crate::store::stored_revocation::StoredRevocation;
-use crate::store::stored_status::StoredStatus;
-use crate::store::tree::TreeEdge;
-use crate::store::writer::gather::{MAX_BATCH, close, gather};
-use crate::store::writer::messages::{Asked, WriterMessage, answer_idle, questions};
-use crate::store::writer::panic_guard::Panicked;
-use crate::store::{RetentionWalk, Store};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    RetentionWalk, Store,
+    batch::{Answers, Commit, Writes},
+    closed_windows::ClosedWindows,
+    crash_points::{WriteKind, WriteKinds},
+    fault::StoreFault,
+    open_proposals::{OpenProposals, StatusChange},
+    rows::{CheckpointRow, ProposalState, StoreHead},
+    shared::{LedgerConfig, PublishedState, SharedState},
+    stored_event::{EventRow, EventWrite},
+    stored_revocation::StoredRevocation,
+    stored_status::StoredStatus,
+    tree::TreeEdge,
+    writer::{
+        gather::{MAX_BATCH, close, gather},
+        messages::{Asked, WriterMessage, answer_idle, questions},
+        panic_guard::Panicked,
+    },
+};
+use documents::{Hash, ProposalId, Timestamp};
 
 /// State of the writer, which can be rebuilt from the store.
 pub(crate) struct Writer {

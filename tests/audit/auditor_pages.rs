@@ -591,7 +591,7 @@ fn grants_are_apart_from_runs_and_runs_state_their_grant_and_their_reviews() {
     log.revoke(
         (
             "epoch",
-            documents::crypto::digest::sha256(log.boundary()["epoch"].as_str().unwrap().as_bytes()),
+            documents::sha256(log.boundary()["epoch"].as_str().unwrap().as_bytes()),
         ),
         ALICE,
     );

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::history_entries::{kept_of, resumed_audit, resumed_auditor};
 use super::log_mutation::{Told, answers};
 use crate::history::{ALICE, Approved, BOB, Log};
-use judgement::audit::finding::{AuditEvent, FindingKind};
+use judgement::{AuditEvent, FindingKind};
 use serde_json::{Value, json};
 
 const DAY: i64 = 86_400;

@@ -2,18 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::hex;
-use documents::crypto::merkle;
-use documents::crypto::note::TlogProof;
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::audit::gate::{decide, may_be_unchecked};
-use judgement::audit::gate_requirements::{
-    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-    SandboxRequirement,
+use documents::{TlogProof, hex, merkle, to_canonical};
+use judgement::{
+    AgeLimit, BundleReport, DigestRequirement, GateRequirements, OutcomeRequirement,
+    ParamsRequirement, Registry, RosterTrust, SandboxRequirement, VerifyOptions, gate::decide,
+    may_be_unchecked, verify,
 };
-use judgement::audit::report::BundleReport;
-use judgement::registry::Registry;
 use serde_json::{Value, json};
 
 use super::grant_logs::{log, once, people, series, steps, used, uses};

@@ -9,9 +9,8 @@ use crate::history::grants::{
     Edit, Granted, OSCAR, OTHER, PLAIN, ROBOT, ROBOT_2, Use, authorize, grant, permit_grants, run,
 };
 use crate::history::{ALICE, Approved, BOB, CAROL, Log, MALLORY, Place, key, reference, t};
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::sha256;
-use judgement::audit::finding::AuditEvent;
+use documents::{sha256, to_canonical};
+use judgement::AuditEvent;
 use serde_json::{Value, json};
 
 pub(super) fn log() -> Log {
@@ -70,7 +69,7 @@ fn resealed(
 }
 
 pub(super) fn digest_of(granted: &Granted) -> [u8; 32] {
-    documents::crypto::digest::unhex32(&granted.digest[7..]).expect("a digest")
+    documents::unhex32(&granted.digest[7..]).expect("a digest")
 }
 
 /// The entries of grants.

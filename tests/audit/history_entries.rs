@@ -6,17 +6,11 @@ use std::collections::BTreeSet;
 use super::log_mutation::Told;
 use crate::history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, T0, key, reference, t};
 use base64::Engine as _;
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::note::Note;
-use documents::crypto::signature::SecretKey;
-use documents::record::validity::Timestamp;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::{AuditEvent, EntryVerdict, FindingKind, Summary};
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::audit::saved_audit::SavedAudit;
-use judgement::audit::seen_head::SeenHead;
-use judgement::trust::chain::Pinned;
+use documents::{Note, SecretKey, Timestamp, WitnessKey, canonical_of};
+use judgement::{
+    AuditEvent, Auditor, EntryVerdict, Expected, FindingKind, LogEntry, Pinned, SavedAudit,
+    SeenHead, Summary, rosters_in,
+};
 use serde_json::json;
 
 /// The kinds of the findings, each kind once, without differences between program versions.
@@ -416,10 +410,7 @@ fn an_expired_nonce_cannot_be_spent_again_even_after_it_was_pruned() {
 
 #[test]
 fn the_auditor_stores_only_the_digest_of_a_denial_and_only_during_its_epoch() {
-    assert_eq!(
-        size_of::<documents::crypto::digest::AuthorizationDigest>(),
-        32
-    );
+    assert_eq!(size_of::<documents::AuthorizationDigest>(), 32);
     let mut log = usual();
     let denied: Vec<_> = (0..20)
         .map(|_| log.approved("nginx:restart", 40, &[ALICE]))

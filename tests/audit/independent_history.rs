@@ -7,8 +7,7 @@ use std::process::Stdio;
 
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, runbook, wait_for};
-use documents::crypto::note::sign_note;
-use documents::record::checkpoint::Checkpoint;
+use documents::{Checkpoint, sign_note};
 use serde_json::{Value, json};
 
 use crate::second;

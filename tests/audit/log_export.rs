@@ -16,12 +16,10 @@ use crate::support::people::{Key, alice, bob, mallory};
 use crate::support::{self, World, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::digest::hex;
-use documents::crypto::merkle;
-use documents::crypto::note::{Note, sign_note};
-use documents::crypto::signature::SecretKey;
-use documents::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
+use documents::{
+    Note, SecretKey, TileKind, TilePath, WitnessKey, hex, merkle, push_entry, sign_note,
+    split_entries,
+};
 use serde_json::{Value, json};
 
 fn export(world: &World, directory: &Path, more: &[&str]) -> Output {

@@ -5,12 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::{canonical_of, to_canonical};
-use documents::crypto::digest::{hex, sha256};
-use documents::record::envelope::Envelope;
-use documents::record::seal::ENGINE;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::AuditEvent;
+use documents::{ENGINE, Envelope, canonical_of, hex, sha256, to_canonical};
+use judgement::{AuditEvent, LogEntry};
 use serde_json::{Value, json};
 
 use crate::history::{
@@ -301,18 +297,15 @@ struct Found {
 
 fn ours(log: &Log) -> Found {
     let Some(versions) =
-        judgement::audit::history::rosters_in(&LogEntry::of(log.entries[0].clone()), log)
-            .expect("readable")
+        judgement::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
     else {
         return Found {
             clean: false,
             words: ["no genesis seal".to_owned()].into(),
         };
     };
-    let trusted = judgement::trust::chain::Pinned::Digest(log.roster_digest(1));
-    let Ok(mut auditor) =
-        judgement::audit::history::Auditor::new(trusted, &versions, Default::default())
-    else {
+    let trusted = judgement::Pinned::Digest(log.roster_digest(1));
+    let Ok(mut auditor) = judgement::Auditor::new(trusted, &versions, Default::default()) else {
         return Found {
             clean: false,
             words: ["no trust".to_owned()].into(),

@@ -1,7 +1,6 @@
 //! Logs with signatures of passkeys. Both auditors judge each log.
 
-use documents::crypto::digest::sha256;
-use documents::record::envelope::EnvelopeSignature;
+use documents::{EnvelopeSignature, sha256};
 use serde_json::{Value, json};
 
 use super::history_entries::{Case, as_expected};

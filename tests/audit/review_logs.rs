@@ -11,9 +11,8 @@ use crate::history::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use judgement::audit::finding::{AuditEvent, Summary};
-use judgement::audit::people_lines::RunReviewState;
+use documents::to_canonical;
+use judgement::{AuditEvent, RunReviewState, Summary};
 use serde_json::{Value, json};
 
 /// The keys of an approver of the group `security`, and of an approver of both groups.

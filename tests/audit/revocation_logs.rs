@@ -6,11 +6,8 @@ use super::history_entries::{Case, as_expected, found, kept_of, resumed};
 use super::log_mutation::{Told, alike, answers_trusting};
 use crate::fuzz_corpus::Random;
 use crate::history::{ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, t};
-use documents::crypto::digest::sha256;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::AuditEvent;
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::trust::chain::Pinned;
+use documents::sha256;
+use judgement::{AuditEvent, Auditor, Expected, LogEntry, Pinned, rosters_in};
 use serde_json::{Value, json};
 
 /// A second key of alice.
@@ -85,7 +82,7 @@ fn consume_and_end(log: &mut Log, at: i64, approved: &Approved) {
 /// Who can revoke what.
 fn rights() -> Vec<Case> {
     const NO: &[&str] = &["revocation"];
-    let foreign = documents::crypto::ssh_key::ForeignKey::parse(FOREIGN)
+    let foreign = documents::ForeignKey::parse(FOREIGN)
         .expect("a foreign key")
         .keyid()
         .to_bytes();
@@ -338,8 +335,7 @@ fn forms() -> Vec<Case> {
                 };
                 let (mut envelope, from) = (read(log), read(&other));
                 envelope["signatures"] = from["signatures"].clone();
-                *log.entries.last_mut().unwrap() =
-                    documents::crypto::canonical::to_canonical(&envelope);
+                *log.entries.last_mut().unwrap() = documents::to_canonical(&envelope);
             }),
         ),
         (

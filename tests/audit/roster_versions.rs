@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use documents::crypto::canonical::to_canonical;
+use documents::to_canonical;
 use serde_json::{Value, json};
 
 use super::auditor_pages::{Pages, program};
@@ -78,9 +78,8 @@ impl Versions {
         let mut statement: Value = serde_json::from_slice(&payload.expect("base64")).expect("JSON");
         statement["predicate"]["name"] = json!("prod, changed");
         edit(&mut statement["predicate"]);
-        let subject = documents::crypto::digest::sha256(&to_canonical(&statement["predicate"]));
-        statement["subject"][0]["digest"]["sha256"] =
-            json!(documents::crypto::digest::hex(&subject).to_string());
+        let subject = documents::sha256(&to_canonical(&statement["predicate"]));
+        statement["subject"][0]["digest"]["sha256"] = json!(documents::hex(&subject).to_string());
         json!(sign(&to_canonical(&statement), signers))
     }
 
@@ -238,11 +237,8 @@ fn a_bundle_with_a_roster_that_the_boundary_made_alone_fails_and_gives_no_other_
     let again = world.other_roster(1, &[], |_| {});
     let reference = |version: &Value| {
         let envelope = serde_json::from_value(version.clone()).expect("an envelope");
-        let payload = judgement::trust::chain::payload_of(
-            &envelope,
-            documents::record::envelope::Base64::Strict,
-        );
-        documents::crypto::digest::RosterDigest::of(&payload.expect("a payload")).to_string()
+        let payload = judgement::payload_of(&envelope, documents::Base64::Strict);
+        documents::RosterDigest::of(&payload.expect("a payload")).to_string()
     };
     let after = world.other_roster(2, &[], |tables| {
         tables["previous"] = json!(reference(&again))

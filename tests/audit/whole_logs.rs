@@ -7,10 +7,7 @@ use std::process::Output;
 use crate::history::{self, ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, t};
 use crate::support::people::{alice, bob, dora};
 use crate::support::{self, SMALL, World, bytes_of, runbook};
-use documents::crypto::digest::hex;
-use documents::crypto::merkle;
-use documents::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
-use documents::record::envelope::Envelope;
+use documents::{Envelope, TileKind, TilePath, hex, merkle, push_entry, split_entries};
 use serde_json::{Value, json};
 
 /// The result of `audit --json`: its exit code, its lines and its standard error.
@@ -492,7 +489,7 @@ fn a_checkpoint_of_size_zero_is_refused_for_comparison() {
     log.run("nginx:restart", 10, &[ALICE]);
     let copy = written(&log);
     let empty = tempfile::tempdir().unwrap();
-    let nothing = documents::record::checkpoint::Checkpoint {
+    let nothing = documents::Checkpoint {
         origin: "other/0000000000000000".into(),
         size: 0,
         root: merkle::root(&[]),
@@ -555,15 +552,14 @@ impl Rewritten {
             .map(|entry| merkle::leaf_hash(entry))
             .collect();
         let root = merkle::root(&hashes);
-        let head = documents::record::checkpoint::Checkpoint {
+        let head = documents::Checkpoint {
             origin: self.origin.clone(),
             size: entries.len() as u64,
             root,
         };
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>(secret.sign(text));
         let note =
-            documents::crypto::note::sign_note(&head.body(), &self.origin, &secret.public(), sign)
-                .unwrap();
+            documents::sign_note(&head.body(), &self.origin, &secret.public(), sign).unwrap();
         fs::write(self.directory.join("checkpoint"), note.to_string()).unwrap();
     }
 }

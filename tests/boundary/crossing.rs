@@ -9,7 +9,7 @@ use crate::support::people::{
     robot, stamp, wrap,
 };
 use crate::support::{self, SMALL, World, assert_says, bytes_of, id_of, people, runbook, wait_for};
-use documents::crypto::merkle;
+use documents::merkle;
 use serde_json::{Value, json};
 
 // Promise 1: no run without signatures
@@ -475,9 +475,8 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
         .to_owned();
     assert_eq!(origin, format!("prod/{id}"));
     for note in &notes {
-        let parsed = documents::crypto::note::Note::parse(note).unwrap();
-        let _ = documents::crypto::note::verify_note(&parsed, &origin, &key)
-            .expect("signed by the boundary");
+        let parsed = documents::Note::parse(note).unwrap();
+        let _ = documents::verify_note(&parsed, &origin, &key).expect("signed by the boundary");
     }
     let heads: Vec<_> = notes.iter().map(|note| note_of(note)).collect();
     for (at, (old, old_root)) in heads.iter().enumerate() {
@@ -513,7 +512,7 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
     assert_eq!(merkle::root(&leaves), root);
     for index in 0..size {
         let text = world.wire.peek(&format!("/log/proof/{index}")).text();
-        let proof = documents::crypto::note::TlogProof::parse(&text).expect("a proof");
+        let proof = documents::TlogProof::parse(&text).expect("a proof");
         assert_eq!(
             (proof.index, note_of(&proof.checkpoint)),
             (index, (size, root))
@@ -525,7 +524,7 @@ fn promise_9_consistency_proofs_hold_across_restarts() {
 }
 
 fn unhex(text: &Value) -> merkle::Hash {
-    documents::crypto::digest::unhex32(text.as_str().unwrap()).unwrap()
+    documents::unhex32(text.as_str().unwrap()).unwrap()
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
+use documents::{SecretKey, SshKey};
 use serde_json::{Value, json};
 
 use crate::certified::{Certificates, TlsProxy};

@@ -292,7 +292,7 @@ fn forged(body: &[u8], text: &[u8]) -> Vec<u8> {
     stream["bytes"] = json!(text.len());
     stream["recorded"] = json!(text.len());
     statement["predicate"]["outcome"] = json!({"status": "failed", "exit_code": 9});
-    let digest = documents::crypto::digest::ContentDigest::of(text).to_string();
+    let digest = documents::ContentDigest::of(text).to_string();
     let statement = statement
         .to_string()
         .replace(&old, digest.trim_start_matches("sha256:"));

@@ -227,7 +227,7 @@ fn a_script_that_no_approver_could_judge_is_refused_at_the_seal() {
 #[test]
 fn a_deployment_under_the_policy_of_init_is_proposed_with_at_most_four_permissions() {
     let world = World::with(|setup| {
-        setup.policy = countersign::cli::init::content::policy(1);
+        setup.policy = countersign::policy(1);
         // The step has no parameters, and a registry refuses a script with an undeclared `$PARAM_NAME`.
         let deploy = include_str!("../support/deploy.sh").replace("$PARAM_", "$DEPLOY_");
         let steps = [

@@ -8,7 +8,7 @@ use crate::support::wire::Reply;
 use crate::support::{SMALL, World, bytes_of, id_of, runbook};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::record::code::Code;
+use documents::Code;
 use serde_json::{Value, json};
 
 fn file() -> Value {

@@ -1035,11 +1035,7 @@ fn a_key_without_a_role_is_refused_with_the_version_of_the_roster() {
     // The roster contains a key of a type that this version can't verify.
     let mut signature =
         people::envelope(&bytes_of(&proposal), &[&alice()])["signatures"][0].clone();
-    signature["keyid"] = json!(
-        documents::crypto::ssh_key::ForeignKey::parse(&foreign)
-            .unwrap()
-            .keyid()
-    );
+    signature["keyid"] = json!(documents::ForeignKey::parse(&foreign).unwrap().keyid());
     let path = format!("/v1/proposals/{}/signatures", id_of(&proposal));
     let problem = world
         .wire

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::people::{payload_of, sha256, statement_of};

@@ -654,8 +654,8 @@ fn a_boundary_without_possible_approvers_is_not_started() {
 #[test]
 fn the_roster_is_shown_with_its_witnesses() {
     let (dir, home) = boundary();
-    let key = documents::crypto::signature::SecretKey::from_seed([21; 32]).public();
-    let vkey = documents::crypto::cosignature::WitnessKey::new("w.example/1", key).vkey();
+    let key = documents::SecretKey::from_seed([21; 32]).public();
+    let vkey = documents::WitnessKey::new("w.example/1", key).vkey();
     let file = home.join("boundary/roster.toml");
     let text = std::fs::read_to_string(&file).expect("read");
     let witness = format!(

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::Parser as _;
-use client::commands::program::Cli;
-use countersign::cli::WholeProgram;
+use client::Cli;
+use countersign::WholeProgram;
 use serde_json::{Value, json};
 
 use crate::support::host::not_run;

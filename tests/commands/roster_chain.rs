@@ -647,7 +647,7 @@ fn another_roster_version_with_the_number_of_a_trusted_version_cannot_be_signed(
 #[test]
 fn a_policy_that_asks_for_less_ends_the_open_proposals_that_nobody_could_sign() {
     let mut world = World::with(|setup| {
-        setup.policy = countersign::cli::init::content::policy(1);
+        setup.policy = countersign::policy(1);
         setup.runbook("x.md", runbook(SMALL, &[("go", "curl -V")]));
     });
     let pending = world.propose("x:go", json!({}));
@@ -1569,8 +1569,8 @@ fn versions_that_would_not_fit_into_a_bundle_are_not_accepted() {
         .map(|at| {
             let mut seed = [200; 32];
             seed[..4].copy_from_slice(&at.to_be_bytes());
-            let public = documents::crypto::signature::SecretKey::from_seed(seed).public();
-            let key = documents::crypto::ssh_key::SshKey::from_public(public, "").expect("a key");
+            let public = documents::SecretKey::from_seed(seed).public();
+            let key = documents::SshKey::from_public(public, "").expect("a key");
             json!({"name": format!("p{at}"), "groups": [], "keys": [key.line()]})
         })
         .collect();

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
+use documents::{SecretKey, SshKey};
 use serde_json::{Value, json};
 
 use crate::commands::roster_chain::{after, envelope};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use countersign::cli::init::content;
+use countersign::content;
 use serde_json::json;
 
 use crate::support::people::alice;

@@ -11,8 +11,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::signature::SecretKey;
+use documents::{SecretKey, WitnessKey};
 use serde_json::Value;
 
 use crate::support::wire::{Reply, Wire};

@@ -23,7 +23,7 @@ use std::process::Command;
 use crate::shown::walk::Walk;
 use crate::shown::{BINARY, bare, blocks, commands, read, root};
 use crate::support::not_run;
-use documents::record::code::Code;
+use documents::Code;
 
 /// The variable of the agent's token. A page sets it for single commands, because the approver's commands in the same
 /// terminal need no token.

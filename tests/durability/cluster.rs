@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::merkle;
+use documents::merkle;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

@@ -12,8 +12,8 @@ use crate::support::wire::Wire;
 use crate::support::{
     SMALL, World, bytes_of, host::processes_with, id_of, people, runbook, wait_for,
 };
-use countersign::store::crash_points::POINTS;
-use documents::crypto::merkle;
+use countersign::POINTS;
+use documents::merkle;
 use serde_json::{Value, json};
 
 // Every crash point

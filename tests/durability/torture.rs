@@ -21,20 +21,11 @@ use crate::support::postgres::until;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::node::config::Config;
-use countersign::node::restore;
-use countersign::store::StoreReads;
-use countersign::store::crash_points::POINTS;
-use countersign::store::stored_status::StoredStatus;
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::merkle;
-use documents::crypto::tlog_tiles::TilePath;
-use documents::record::kinds::LeafKind;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
-use judgement::audit::finding::AuditEvent;
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::trust::chain::Pinned;
+use countersign::{Config, POINTS, StoreReads, StoredStatus, restore};
+use documents::{BlobDigest, LeafKind, TilePath, merkle};
+use judgement::{
+    AuditEvent, Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Unreadable, rosters_in,
+};
 use serde_json::{Value, json};
 
 /// Number of cycles of a plain test run: each point at least once, and about as many pairs.

@@ -25,13 +25,11 @@ use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
-use documents::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::CapturedBytes;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::profile_check::Prepared;
-use sandbox::runs::{End, Plan, Report, Sandbox as _};
+use documents::{Layer, Limits, Profile, STRICT, Workdir};
+use sandbox::{
+    CancelFlag, CapturedBytes, End, LinuxSandbox, Plan, Prepared, Report, Sandbox as _, Setup,
+    Unavailable,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::support::host;

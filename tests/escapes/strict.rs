@@ -3,7 +3,7 @@
 use crate::escape::{
     Bites, Held, Outcome, Who, all_cases, cases, play_what_is_ordered, round, round_over,
 };
-use documents::record::profile::Workdir;
+use documents::Workdir;
 
 use crate::support::host;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use documents::crypto::digest::{hex, sha256};
+use documents::{hex, sha256};
 
 use crate::golden;
 

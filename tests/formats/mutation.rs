@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::second::{Case, Verdict, ours, theirs};
-use judgement::audit::report::CheckName;
+use judgement::CheckName;
 use serde_json::Value;
 
 use crate::golden;

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::RunbookDirectories;
+use judgement::{RegistryError, RunbookDirectories};
 
 use crate::fuzz_corpus::{Random, damage};
 

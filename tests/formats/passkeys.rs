@@ -4,16 +4,11 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::PolicyDigest;
-use documents::crypto::signature::{PAYLOAD_TYPE, pae};
-use documents::crypto::ssh_key::ForeignKey;
-use documents::crypto::sshsig::{self, Presence, StatementKey, is_of_synced_passkey};
-use documents::record::bundle::Bundle;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::audit::report::BundleReport;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{
+    Bundle, Envelope, EnvelopeSignature, ForeignKey, PAYLOAD_TYPE, PolicyDigest, Presence,
+    StatementKey, is_of_synced_passkey, pae, sshsig, to_canonical,
+};
+use judgement::{BundleReport, RosterTrust, TrustedRoster, VerifyOptions, verify};
 use serde_json::{Value, json};
 
 use crate::golden;

@@ -8,9 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use documents::record::step_definition::StepDefinition;
-use judgement::registry::page::{Page, RunbookFiles};
-use judgement::registry::{Registry, gruntwork};
+use documents::StepDefinition;
+use judgement::{Page, Registry, RunbookFiles, gruntwork};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

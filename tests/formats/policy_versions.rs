@@ -1,7 +1,6 @@
 //! Policies of version 3, judged by both verifiers.
 
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::PolicyDigest;
+use documents::{PolicyDigest, to_canonical};
 use serde_json::{Value, json};
 
 use crate::golden;

@@ -2,43 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use documents::crypto::canonical::{canonical_of, parse_canonical, to_canonical};
-use documents::crypto::digest::sha256;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig::{MAX_SIGNATURE_BYTES, Presence};
-use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, push_entry};
-use documents::record::authorization::{
-    Authorization, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES, MAX_REASON_BYTES, Permission,
-    PermissionKind, PermissionReason,
+use documents::{
+    Approvals, Authorization, Base64, Bundle, Denial, Envelope, EnvelopeSignature, KeyId,
+    ListedProgram, MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, MAX_PARAMS_BYTES,
+    MAX_REASON_BYTES, MAX_REST_BYTES, MAX_ROSTER_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
+    Permission, PermissionKind, PermissionReason, Predicate, Presence, Program, ProgramFacts,
+    ProgramList, ProgramMode, Receipt, RefusalStatement, ReservedPart as _, Roster, Seal,
+    SecretKey, Signed, SshKey, Statement, Verified, VerifiedSignature, canonical_of, check_program,
+    json, parse_canonical, push_entry, sha256, to_canonical,
 };
-use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use documents::record::declared::check_program;
-use documents::record::denial::Denial;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{
-    Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified, VerifiedSignature,
+use judgement::{
+    Builtins, Closures, Policy, QuorumRules, RosterTrust, Tokens, TrustedRoster, VerifyOptions,
+    count, exclusion, quorum::decide, resolve, verify,
 };
-use documents::record::extension_names::Program;
-use documents::record::program_list::{ListedProgram, ProgramFacts, ProgramList, ProgramMode};
-use documents::record::receipt::{MAX_REST_BYTES, Receipt};
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::reserved::ReservedPart as _;
-use documents::record::roster::{MAX_ROSTER_BYTES, Roster};
-use documents::record::seal::Seal;
-use documents::record::step_definition::Approvals;
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::quorum::decide;
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::signature_count::count;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::closures::Closures;
-use judgement::policy::file::Policy;
-use judgement::policy::ruling::resolve;
-use judgement::trust::trusted_roster::TrustedRoster;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

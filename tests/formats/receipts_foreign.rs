@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{PAYLOAD_TYPE, SecretKey, pae};
+use judgement::TrustedRoster;
 use serde_json::Value;
 
 use crate::golden;

@@ -4,19 +4,11 @@
 use std::fs;
 use std::process::Command;
 
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Signed};
-use documents::record::grant::Grant;
-use documents::record::kinds::of_kind;
-use documents::record::malformed::Malformed;
-use documents::record::receipt::Receipt;
-use documents::record::review_statement::ReviewStatement;
-use documents::record::revocation::Revocation;
-use documents::record::roster::Roster;
-use judgement::decision::step::{HashedStep, StepError};
+use documents::{
+    Authorization, Base64, Bundle, Consumption, Grant, Malformed, Predicate, Receipt,
+    ReviewStatement, Revocation, Roster, Signed, Statement, of_kind,
+};
+use judgement::{HashedStep, StepError};
 use serde_json::Value;
 
 use crate::golden::own_vectors;

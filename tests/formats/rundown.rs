@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::local::workflow_walk::{NextUnit, WorkflowWalk};
+use countersign::{NextUnit, WorkflowWalk};
 use documents::yaml;
-use judgement::registry::page::{Page, RunbookFiles};
-use judgement::registry::rundown::{read, read_workflow};
+use judgement::{Page, RunbookFiles, read, read_workflow};
 
 use crate::peers::peer;
 

@@ -7,19 +7,12 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::Command;
 
-use countersign::cli::schema;
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::denial::Denial;
-use documents::record::document::Statement;
-use documents::record::envelope::Envelope;
-use documents::record::kinds::StatementKind;
-use documents::record::receipt::Receipt;
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::roster::Roster;
-use documents::record::seal::Seal;
-use judgement::policy::file::Policy;
+use countersign::schema;
+use documents::{
+    Authorization, Bundle, Consumption, Denial, Envelope, Receipt, RefusalStatement, Roster, Seal,
+    Statement, StatementKind,
+};
+use judgement::Policy;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -230,7 +223,7 @@ fn every_document_that_the_reader_accepts_fits_its_schema() {
         for mutant in golden::mutants(&golden::payload(kind)) {
             let mut value = mutant.value.clone();
             golden::repair_twins(kind, &mut value);
-            let payload = documents::crypto::canonical::to_canonical(&value);
+            let payload = documents::to_canonical(&value);
             let taken = (StatementKind::of(kind).expect("a kind").read)(&payload);
             if let Ok(again) = &taken {
                 assert_eq!(

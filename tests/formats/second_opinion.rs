@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use judgement::decision::step::HashedStep;
-use judgement::template::step_template::of_step;
-use judgement::template::template_rules::TemplateRules;
+use judgement::{HashedStep, TemplateRules, of_step};
 use serde_json::{Value, json};
 
 use crate::golden;

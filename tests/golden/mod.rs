@@ -12,14 +12,10 @@
 
 use std::path::{Path, PathBuf};
 
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::{hex, sha256};
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note::sign_note;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
+use documents::{
+    Checkpoint, Envelope, EnvelopeSignature, Hash, PAYLOAD_TYPE, SecretKey, SshKey, hex, merkle,
+    pae, sha256, sign_note, to_canonical,
+};
 use serde_json::{Value, json};
 
 /// The kinds of golden payloads. A kind refers only to earlier kinds.

@@ -1,6 +1,6 @@
 //! Logs with grants and their uses.
 
-use documents::crypto::canonical::to_canonical;
+use documents::to_canonical;
 use serde_json::{Value, json};
 
 use super::{Approved, Log, Place, Sealed, key, reference, sign, t};

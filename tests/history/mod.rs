@@ -15,29 +15,15 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use documents::crypto::canonical::{canonical_of, to_canonical};
-use documents::crypto::digest::{BlobDigest, RosterDigest, hex, sha256};
-use documents::crypto::merkle;
-use documents::crypto::note::sign_note;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::tlog_tiles::TilePath;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::enforcement::Level;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::profile::{Limits, STRICT};
-use documents::record::validity::Timestamp;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
-use judgement::audit::finding::{AuditEvent, Summary};
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::decision::in_force::steps_in_force;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{
+    BlobDigest, Checkpoint, Configuration, ConfiguredLimits, ConfiguredSandbox, Envelope,
+    EnvelopeSignature, Level, Limits, PAYLOAD_TYPE, RosterDigest, STRICT, SecretKey, SshKey,
+    TilePath, Timestamp, canonical_of, hex, merkle, pae, sha256, sign_note, to_canonical,
+};
+use judgement::{
+    AuditEvent, Auditor, Builtins, EvidenceFiles, Expected, LogEntry, Pinned, Policy, Registry,
+    Summary, TrustedRoster, Unreadable, rosters_in, steps_in_force,
+};
 use serde_json::{Value, json};
 
 pub const ALICE: u8 = 1;
@@ -457,7 +443,7 @@ impl Log {
         excluded.sort_unstable();
         let empty = json!({
             "bytes": 0, "recorded": 0, "redactions": 0, "truncated": false, "sha256": reference(b""),
-            "blake3": documents::crypto::digest::Blake3Digest::of(b""),
+            "blake3": documents::Blake3Digest::of(b""),
         });
         let consumption = &self.entries[usize::try_from(place.index).unwrap()];
         let mut predicate = json!({

@@ -9,36 +9,34 @@ use crate::rust_source::rust_files;
 mod imports {
     #![allow(unused_imports, reason = "only the existence of the names matters")]
     mod skip {
-        use countersign::crossing::{cross::Crossing, stage::Accepted};
+        use countersign::{Accepted, Crossing};
     }
     mod twice {
-        use countersign::crossing::{cross::Crossing, stage::Consumed};
+        use countersign::{Consumed, Crossing};
     }
     mod forge {
-        use countersign::crossing::stage::{Accepted, VerifiedRequest};
+        use countersign::{Accepted, VerifiedRequest};
     }
     mod copy {
-        use countersign::crossing::stage::Admitted;
+        use countersign::Admitted;
     }
     mod peek {
-        use documents::record::{authorization::Authorization, envelope::Signed};
+        use documents::{Authorization, Signed};
     }
     mod forge_document {
-        use documents::record::{
-            authorization::Authorization, document::Statement, envelope::Verified,
-        };
+        use documents::{Authorization, Statement, Verified};
     }
     mod forge_window {
-        use judgement::decision::window::WithinWindow;
+        use judgement::WithinWindow;
     }
     mod forge_run_window {
-        use judgement::decision::window::{RunWindow, WindowBounds};
+        use judgement::{RunWindow, WindowBounds};
     }
     mod forge_stands {
-        use judgement::decision::grants::Stands;
+        use judgement::Stands;
     }
     mod forget_limit {
-        use judgement::decision::window::{RunWindow, TimeLimits};
+        use judgement::{RunWindow, TimeLimits};
     }
 }
 

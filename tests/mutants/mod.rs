@@ -20,13 +20,7 @@ use std::sync::Mutex;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::hex;
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note::TlogProof;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::envelope::Envelope;
-use documents::record::seal::ENGINE;
+use documents::{Checkpoint, ENGINE, Envelope, Hash, TlogProof, hex, merkle, to_canonical};
 use serde_json::{Value, json};
 
 use crate::golden::{self, Mutant, reference};
@@ -191,7 +185,7 @@ impl Story {
 /// Any text as a note with the boundary's signature under this name.
 pub fn signed_note(text: &str, origin: &str) -> String {
     let key = golden::secret("boundary");
-    let mut line = documents::crypto::note::key_hash(origin, &key.public()).to_vec();
+    let mut line = documents::key_hash(origin, &key.public()).to_vec();
     line.extend_from_slice(&key.sign(text.as_bytes()));
     format!("{text}\n\u{2014} {origin} {}\n", STANDARD.encode(line))
 }

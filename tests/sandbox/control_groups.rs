@@ -3,9 +3,8 @@
 //! Each test needs a control group that contains no process but the test, so it runs as a process of its own.
 //! `scripts/second-kernel` plays these tests on a kernel with all controllers, as root and as an ordinary user.
 
-use documents::record::enforcement::{HeldLimit, LimitHolder};
-use documents::record::profile::Profile;
-use sandbox::runs::{End, Report, Sandbox as _};
+use documents::{HeldLimit, LimitHolder, Profile};
+use sandbox::{End, Report, Sandbox as _};
 
 use crate::runs::{Bench, limited, mark, out, plan, profile, sleepers};
 use crate::support::host::not_run;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sandbox::programs::program_lookup::program_path;
+use sandbox::program_path;
 
 use crate::support::{World, not_run, said};
 

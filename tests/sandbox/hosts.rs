@@ -6,11 +6,8 @@ use std::time::Duration;
 use crate::neighbour::Neighbour;
 use crate::runs::{Bench, err, out, plan, profile};
 use crate::support::assert_says;
-use documents::record::enforcement::{Enforcement, Level};
-use documents::record::network_host::HostRefusal;
-use documents::record::profile::{Network, NetworkMode, Profile};
-use sandbox::runs::Sandbox as _;
-use sandbox::runs::cancel_flag::CancelFlag;
+use documents::{Enforcement, HostRefusal, Level, Network, NetworkMode, Profile};
+use sandbox::{CancelFlag, Sandbox as _};
 
 fn texts(list: &[&str]) -> Vec<String> {
     let mut texts: Vec<String> = list.iter().map(|&text| text.to_owned()).collect();
@@ -438,7 +435,7 @@ fn a_run_in_the_network_of_the_host_resolves_names_as_the_host_does() {
     Neighbour::names(&["10.77.0.2 db.internal"]);
     let mut host = profile();
     host.require
-        .retain(|layer| *layer != documents::record::profile::Layer::Network);
+        .retain(|layer| *layer != documents::Layer::Network);
     host.network = Network {
         mode: NetworkMode::Host,
         ..Network::NONE

@@ -9,8 +9,8 @@ use crate::hosts::with_hosts;
 use crate::neighbour::{Neighbour, has, sh};
 use crate::runs::{Bench, err, out, plan};
 use crate::support::host::not_run;
-use documents::record::profile::Profile;
-use sandbox::runs::{End, Plan};
+use documents::Profile;
+use sandbox::{End, Plan};
 
 /// Runs a script, which must end with exit code 0, and returns its output.
 fn said(bench: &Bench, profile: &Profile, plan: Plan) -> String {

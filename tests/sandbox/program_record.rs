@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use documents::record::profile::{Limits, Profile, STRICT};
-use sandbox::runs::Sandbox as _;
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
+use documents::{Limits, Profile, STRICT};
+use sandbox::{CancelFlag, LinuxSandbox, Sandbox as _, Setup};
 use serde_json::{Value, json};
 
 use crate::runs::plan;

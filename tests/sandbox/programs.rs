@@ -4,11 +4,8 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use documents::record::enforcement::Level;
-use documents::record::profile::{Limits, Proc, Profile, STRICT, Workdir};
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, Sandbox as _};
+use documents::{Level, Limits, Proc, Profile, STRICT, Workdir};
+use sandbox::{CancelFlag, End, LinuxSandbox, Plan, Sandbox as _, Setup};
 
 use crate::runs::plan;
 use crate::support;

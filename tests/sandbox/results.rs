@@ -8,19 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::host::{not_run, user_of_the_host};
-use documents::crypto::digest::ContentDigest;
-use documents::record::profile::{Limits, Profile, STRICT, Workdir};
-use documents::record::step_file::StepFile;
-use sandbox::isolation::session_tree::SessionTree;
-use sandbox::programs::program_lookup::{WantedPrograms, list_of};
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, Sandbox as _};
-use sandbox::sessions::run_results::{
-    CapturedFile, FileRule, ResultLimits, ResultsError, RunResults,
-};
-use sandbox::sessions::session_wrapper::{
-    SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper,
+use documents::{ContentDigest, Limits, Profile, STRICT, StepFile, Workdir};
+use sandbox::{
+    CancelFlag, CapturedFile, End, FileRule, LinuxSandbox, Plan, PlannedFile, PlannedInput,
+    PlannedSession, Report, ResultLimits, ResultsError, RunResults, SESSION_STATE_FILE,
+    SESSION_WRAPPER_FILE, Sandbox as _, SessionTree, SessionWrapper, Setup, WantedPrograms,
+    list_of,
 };
 
 const LIMITS: ResultLimits = ResultLimits {

@@ -12,15 +12,14 @@ use std::time::{Duration, Instant};
 
 use crate::support::host::{not_run, on_host, user_of_the_host};
 use crate::support::{assert_says, wait_for};
-use documents::record::enforcement::{HeldLimit, Level, LimitFacts, LimitHolder, Masks};
-use documents::record::profile::STRICT;
-use documents::record::profile::{Layer, Limits, Network, NetworkMode, Proc, Profile, Workdir};
-use sandbox::isolation::unavailable::Unavailable;
-use sandbox::runs::attempts::{self, Attempt, AttemptResult};
-use sandbox::runs::cancel_flag::CancelFlag;
-use sandbox::runs::capture::Chunk;
-use sandbox::runs::linux::{LinuxSandbox, Setup};
-use sandbox::runs::{End, Plan, Report, Sandbox as _};
+use documents::{
+    HeldLimit, Layer, Level, LimitFacts, LimitHolder, Limits, Masks, Network, NetworkMode, Proc,
+    Profile, STRICT, Workdir,
+};
+use sandbox::{
+    Attempt, AttemptResult, CancelFlag, Chunk, End, LinuxSandbox, Plan, Report, Sandbox as _,
+    Setup, Unavailable, attempts,
+};
 
 pub(super) struct Bench {
     home: tempfile::TempDir,

@@ -18,9 +18,8 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::audit::report::CheckFinding;
+use documents::to_canonical;
+use judgement::{CheckFinding, RosterTrust, VerifyOptions, verify};
 use serde_json::{Value, json};
 
 /// A bundle and its trusted roster: the file of a roster, or `sha256:…` of a roster's payload.

@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict, decide_script};
-use judgement::policy::file::Policy;
-use judgement::policy::paths::RunbookPath;
-use judgement::policy::ruling::resolve_path;
-use judgement::shell::commands::ReadLimit;
-use judgement::shell::found::Shell;
-use sandbox::programs::program_lookup::program_path;
+use judgement::{
+    Builtins, DecisionPlace, Flags, Policy, PolicyVerdict, ReadLimit, RunbookPath, Shell,
+    decide_script, resolve_path,
+};
+use sandbox::program_path;
 use serde_json::Value;
 
 use crate::planted::{PlantedHost, User};

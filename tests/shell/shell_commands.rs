@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::{FoundKind, ScriptFinding, Shell, UnknownPart};
+use judgement::{FoundKind, ReadLimit, ScriptFinding, Shell, UnknownPart, find_in};
 
 use super::script_lists::{pairs, scripts, triples};
 

@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
-use sandbox::programs::program_lookup::program_path;
+use judgement::{FoundKind, NotUnderstood, ReadLimit, ScriptFinding, Shell, find_in};
+use sandbox::program_path;
 
 use super::generator::{Form, PROGRAMS, script};
 use crate::planted::{PlantedHost, PlantedRun, SBIN, User};

@@ -7,9 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use judgement::shell::commands::{ReadLimit, find_in};
-use judgement::shell::found::{FoundKind, ScriptFinding, Shell};
-use judgement::template::script_template::ScriptTemplate;
+use judgement::{FoundKind, ReadLimit, ScriptFinding, ScriptTemplate, Shell, find_in};
 use serde_json::{Map, Value};
 
 use super::generator::{Form, PROGRAMS, script};

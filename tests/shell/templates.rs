@@ -1,7 +1,6 @@
 //! Templates: how values are written, and which places are refused.
 
-use judgement::template::flaw::TemplateFlaw;
-use judgement::template::script_template::ScriptTemplate;
+use judgement::{ScriptTemplate, TemplateFlaw};
 use serde_json::{Map, Value, json};
 
 use super::script_lists::{pairs, scripts};

@@ -32,8 +32,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::merkle;
-use documents::crypto::tlog_tiles::split_entries;
+use documents::{merkle, split_entries};
 use serde_json::{Value, json};
 
 use people::{

@@ -8,9 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::validity::Timestamp;
+use documents::{SecretKey, SshKey, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

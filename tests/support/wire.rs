@@ -158,7 +158,7 @@ impl Wire {
         );
         reader.lines().map_while(Result::ok).map(|line| {
             // The strict parser refuses a line with a duplicate key.
-            documents::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
+            documents::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
         })
     }
 
@@ -206,7 +206,7 @@ impl Wire {
         );
         reader.lines().map_while(Result::ok).map(|line| {
             assert!(line.len() <= 512, "{line}");
-            documents::crypto::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
+            documents::json::parse(line.as_bytes(), 1 << 20).expect("a line of JSON")
         })
     }
 

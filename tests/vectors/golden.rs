@@ -2,27 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use documents::crypto::canonical::{parse_canonical, to_canonical};
-use documents::crypto::digest::{hex, sha256};
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note::{Note, TlogProof, verify_note, vkey};
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig;
-use documents::crypto::tlog_tiles::{push_entry, split_entries};
-use documents::record::authorization::Authorization;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::consumption::Consumption;
-use documents::record::denial::Denial;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use documents::record::receipt::Receipt;
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::roster::Roster;
-use documents::record::seal::{Seal, parses_alike};
-use judgement::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use judgement::audit::report::CheckFinding;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{
+    Authorization, Base64, Checkpoint, Consumption, Denial, Envelope, EnvelopeSignature, Hash,
+    Note, PAYLOAD_TYPE, Predicate, Receipt, RefusalStatement, Roster, Seal, SecretKey, Signed,
+    SshKey, Statement, TlogProof, hex, merkle, origin, pae, parse_canonical, parses_alike,
+    push_entry, sha256, split_entries, sshsig, to_canonical, verify_note, vkey,
+};
+use judgement::{CheckFinding, RosterTrust, TrustedRoster, VerifyOptions, verify};
 use serde_json::Value;
 
 use super::{Outcome, same};

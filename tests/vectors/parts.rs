@@ -4,26 +4,15 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::digest::{ContentDigest, hex, sha256, unhex32};
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::{self as tree, Hash};
-use documents::crypto::note::Note;
-use documents::record::denial::Denial;
-use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::ident::{
-    BoundaryName, Epoch, GenesisSalt, GroupName, Name, Nonce, ProposalId, ReceiptId, StepRef,
+use documents::{
+    Base64, BoundaryName, ContentDigest, Denial, Envelope, Epoch, GenesisSalt, GroupName, Hash,
+    KeyId, Malformed, Name, Nonce, Note, ProposalId, ReceiptId, Signed, StepRef, Timestamp,
+    WitnessKey, hex, json, merkle as tree, sha256, to_canonical, unhex32,
 };
-use documents::record::malformed::Malformed;
-use documents::record::validity::Timestamp;
-use judgement::decision::step::HashedStep;
-use judgement::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
-use judgement::registry::parameter_schema::ParameterSchema;
-use judgement::registry::schema_keywords::pointer;
-use judgement::template::template_rules::TemplateRules;
-use judgement::trust::trusted_roster::TrustedRoster;
+use judgement::{
+    CaseSensitivity, HashedStep, LeadingDots, ParameterSchema, Pattern, TemplateRules,
+    TrustedRoster, pointer,
+};
 use serde_json::Value;
 
 use super::{Outcome, each, expected, same, text};
@@ -245,7 +234,7 @@ fn hashes(list: &Value) -> Option<Vec<Hash>> {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let mut bytes = vec![0; text.len() / 2];
-    documents::crypto::digest::unhex(text, &mut bytes)?;
+    documents::unhex(text, &mut bytes)?;
     Some(bytes)
 }
 

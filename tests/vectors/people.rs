@@ -4,24 +4,14 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use documents::crypto::digest::sha256;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig::Presence;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::{Envelope, VerifiedSignature};
-use documents::record::roster::Roster;
-use documents::record::step_definition::Approvals;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, Tokens};
-use judgement::decision::quorum::decide;
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::signature_count::count;
-use judgement::decision::window::check_window;
-use judgement::trust::chain::{Chain, Pinned};
-use judgement::trust::trusted_roster::{RosterError, TrustedRoster};
+use documents::{
+    Approvals, Authorization, Envelope, KeyId, Presence, Roster, SecretKey, SshKey, Statement,
+    Timestamp, VerifiedSignature, sha256,
+};
+use judgement::{
+    Chain, Pinned, QuorumRules, RosterError, Tokens, TrustedRoster, check_window, count, exclusion,
+    quorum::decide,
+};
 use serde_json::{Value, json};
 
 use super::{Outcome, each, expected, same, text};
@@ -191,7 +181,7 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
         let mut statement = crate::golden::payload("roster");
         statement["predicate"] = vector["predicate"].clone();
         crate::golden::repair_twins("roster", &mut statement);
-        let payload = documents::crypto::canonical::to_canonical(&statement);
+        let payload = documents::to_canonical(&statement);
         let happened = match TrustedRoster::from_payload(&payload) {
             Ok(roster) => {
                 let ids: BTreeMap<KeyId, ()> = keyids(&statement["predicate"])

@@ -1,17 +1,11 @@
 //! Readers of vectors for policy decisions about commands, paths and variables.
 
-use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{
-    DecisionPlace, Flags, PolicyVerdict, decide_env, decide_path, decide_script, worst,
+use documents::{Permission, PermissionKind, PermissionReason};
+use judgement::{
+    AnswerChoice, AnswerGiven, Builtins, DecisionPlace, DefaultAnswers, Flags, KINDS,
+    PathVariables, Policy, PolicyVerdict, ReadLimit, RunbookPath, Session, Shell, decide_env,
+    decide_path, decide_script, normalised, resolve_path, word, worst,
 };
-use judgement::policy::file::Policy;
-use judgement::policy::lists::{KINDS, word};
-use judgement::policy::paths::{PathVariables, RunbookPath, normalised};
-use judgement::policy::ruling::resolve_path;
-use judgement::policy::session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session};
-use judgement::shell::commands::ReadLimit;
-use judgement::shell::found::Shell;
 use serde_json::Value;
 
 use super::{Outcome, same, text};

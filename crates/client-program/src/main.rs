@@ -1,8 +1,8 @@
 //! The client of Countersign: the program `countersign` without the service and the sandbox.
 #![forbid(unsafe_code)]
 
-use client::commands::client_program::ClientProgram;
+use client::ClientProgram;
 
 fn main() -> std::process::ExitCode {
-    client::commands::program::main::<ClientProgram>(option_env!("COUNTERSIGN_COMMIT"))
+    client::main::<ClientProgram>(option_env!("COUNTERSIGN_COMMIT"))
 }

@@ -2,12 +2,10 @@
 #![forbid(unsafe_code)]
 
 use clap::Subcommand;
-use client::commands::global::GlobalOptions;
-use client::commands::program::{CommandSet, SharedCommand, command, main as run_program};
-use client::commands::{man, registry, roster};
-use client::remote::log_source::OpenStoredLog;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{
+    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
+    command, main as run_program, man, registry, roster,
+};
 use console::command as pages;
 
 /// The commands of the client, and the pages.

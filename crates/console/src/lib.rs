@@ -1,19 +1,40 @@
 //! Pages that a person opens in a browser, on the same machine or at a desk.
 //!
-//! - [`page`]: the frame of a page, the prose of a runbook, and the colours of a terminal
-//! - [`web`]: the server of the pages, and the checks that let only this person in
-//! - [`proposal`]: one proposal at a boundary, as its approvers and its proposer see it
-//! - [`companion`]: the pages of an approver, the only pages whose program signs
-//! - [`desk`]: the pages of approvers for phones; it loads no key, and the passkeys of people sign in their browsers
-//! - [`auditor`]: the table of decisions of bundles or of a log; it loads no key
+//! - `page`: the frame of a page, the prose of a runbook, and the colours of a terminal
+//! - `web`: the server of the pages, and the checks that let only this person in
+//! - `proposal`: one proposal at a boundary, as its approvers and its proposer see it
+//! - `companion`: the pages of an approver, the only pages whose program signs
+//! - `desk`: the pages of approvers for phones; it loads no key, and the passkeys of people sign in their browsers
+//! - `auditor`: the table of decisions of bundles or of a log; it loads no key
 //!
 //! A page is a function from a model to markup. The macro of `maud` escapes all text.
 #![forbid(unsafe_code)]
 
-pub mod auditor;
+mod auditor;
 pub mod command;
-pub mod companion;
-pub mod desk;
-pub mod page;
-pub mod proposal;
-pub mod web;
+mod companion;
+mod desk;
+mod page;
+mod proposal;
+mod web;
+
+pub use page::{
+    field_errors::{FieldError, FieldErrors},
+    frame::{framed, problem},
+    prose::{self, Heading, Part},
+    terminal_text::coloured,
+};
+pub use proposal::{
+    live::RunWatchers,
+    proposal_words::{self, plain, proposal_of, standing_words, status_of},
+    reached::ReachedBoundary,
+    receipts::{CheckedReceipt, check, sent_bundle},
+    run_view::{RunAddresses, RunView},
+};
+pub use web::{
+    door::Door,
+    one_use::OpenForms,
+    opened::{OpenOptions, serve_pages},
+    refused_request::{PageAnswer, RefusedRequest},
+    sealed_form::{TakenForm, hidden},
+};

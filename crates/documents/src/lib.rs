@@ -1,10 +1,130 @@
 //! The documents that are hashed and signed.
 //!
-//! - [`crypto`]: digests, strict JSON, signatures and Merkle trees
+//! - `crypto`: digests, strict JSON, signatures and Merkle trees
 //! - [`yaml`]: YAML within the data model of JSON, with line numbers
-//! - [`record`]: the documents
+//! - `record`: the documents
 #![forbid(unsafe_code)]
 
-pub mod crypto;
-pub mod record;
+mod crypto;
+mod record;
 pub mod yaml;
+
+pub use crypto::{
+    canonical::{self, canonical_of, parse_canonical, to_canonical},
+    cosignature::{WitnessKey, lines_of_others},
+    digest::{
+        AuthorizationDigest, Blake3Digest, Blake3Stream, BlobDigest, ContentDigest,
+        DigestFormatError, InputDigest, LeafHash, ParamsDigest, PolicyDigest, RegistryRoot,
+        RenderedDigest, RosterDigest, SealDigest, Sha256Stream, StepDigest, hex, sha256, unhex,
+        unhex32,
+    },
+    json::{self, JsonError, ReadError, Reason, parse_as},
+    key_file::{MAX_KEY_FILE_BYTES, public_key_line},
+    key_id::KeyId,
+    merkle::{self, Frontier, Hash, leaf_hash, node_hash, root, root_of},
+    note::{
+        self, MAX_NOTE_BYTES, Note, NoteSignature, TlogProof, key_hash, parse_signatures,
+        sign_note, verify_note, vkey,
+    },
+    passkey::{PASSKEY, Passkey},
+    passkey_signing::{BrowserAnswer, PasskeyMessage, enrolled},
+    secret_value::SecretValue,
+    signature::{PAYLOAD_TYPE, PemError, PublicKey, SecretKey, pae},
+    ssh_key::{ForeignKey, SshKey, SshKeyError},
+    ssh_wire::WireReader,
+    sshsig::{
+        self, MAX_SIGNATURE_BYTES, NAMESPACE, Presence, SignatureError, StatementKey,
+        is_of_synced_passkey,
+    },
+    tlog_tiles::{
+        MAX_ENTRY_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, push_entry, split_entries,
+    },
+};
+pub use record::{
+    authorization::{
+        Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,
+        MAX_PERMISSION_BYTES, MAX_PERMISSIONS, MAX_REASON_BYTES, Permission, PermissionKind,
+        PermissionReason, StepReference, authorization_digest,
+    },
+    bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
+    checkpoint::{self, Checkpoint, origin},
+    code::Code,
+    configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox},
+    consumption::{Consumption, MAX_ITEMS, Spent},
+    declared::{
+        DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit, ProgramsRule, SandboxRule,
+        check_program, list, network_of_rule,
+    },
+    denial::{Denial, denied},
+    document::{PREDICATE_BASE, Predicate, Statement, Subject, check_sorted, predicate_type},
+    enforcement::{
+        self, Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus,
+        Level, LimitFacts, LimitHolder, MAX_REFUSED_HOSTS, Masks, RefusedHost, Root, SeccompFacts,
+        UNBOUNDED, UNBOUNDED_WORDS,
+    },
+    envelope::{
+        self, Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified,
+        VerifiedSignature, VerifyError,
+    },
+    extension_names::{
+        ArtifactName, GrantId, HostPath, OWN_PROGRAMS, OutputName, Program, RelativePath,
+        SecretName, SessionId, Variable, listed_name,
+    },
+    grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee},
+    hidden_character::{HiddenCharacter, push_escape, push_visible, visible},
+    host_names::{check_origin, check_pattern, check_user, split_patterns},
+    ident::{
+        BoundaryName, Epoch, GenesisSalt, GroupName, IdentError, Name, Nonce, ProposalId,
+        ProposalIdEnding, ReceiptId, StepRef,
+    },
+    joined::{first_of, joined},
+    kinds::{self, Carrier, KINDS, LeafKind, StatementKind, of_kind},
+    later::schema_of,
+    malformed::Malformed,
+    network_host::{AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, is_localhost},
+    profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
+    program_list::{
+        Execution, Executions, ListedProgram, MAX_PROGRAM_FACTS_BYTES, MAX_PROGRAMS,
+        MAX_PROGRAMS_BYTES, MAX_REFUSED, MAX_STARTED, OnlyListed, ProgramFacts, ProgramList,
+        ProgramMode, SEARCHED,
+    },
+    receipt::{
+        ConsumptionRef, Decision, Files, MAX_REST_BYTES, Outcome, Output, Receipt, ReceiptBoundary,
+        RecordedDigest, Status, Stream, Usage,
+    },
+    refusal_statement::{self, RefusalStatement, RefusingBoundary},
+    refused_parts::{RefusedPart, refused_parts, refused_words},
+    reserved::{ReservedPart, check_no_null},
+    review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed},
+    revocation::{Revocation, RevokedSubject, revoked},
+    roster::{Approver, Group, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster, RosteredBoundary},
+    run_extensions::{
+        Artifact, Artifacts, Emergency, GrantUse, MAX_ARTIFACTS_BYTES, MAX_GRANT_S,
+        MAX_MANIFEST_ENTRIES, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
+        SessionChange, SessionReference,
+    },
+    run_report::RunReport,
+    sandbox_permission::{SandboxPermission, listed_host, rule_entry, with_needed_word},
+    schema::{self, settings},
+    seal::{
+        ENGINE, FollowedLog, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary, is_own_engine,
+        parses_alike,
+    },
+    step_definition::{
+        Approvals, Format, GroupSource, MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_SOURCE_BYTES,
+        OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition, StepOutput, StepPlan,
+        StepSecret, Template, named_secrets, parameter_variable, secret_name, secret_parameters,
+    },
+    step_file::{
+        MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, SCRIPT_NAMES, StepFile, check_files,
+        inside_a_file,
+    },
+    stream_name::StreamName,
+    token::{Scope, SealedToken},
+    user_configuration::UserConfiguration,
+    validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError, judge},
+    written_time::{duration, time},
+};
+pub use yaml::{
+    Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest, not_yet, unknown,
+};

@@ -1,16 +1,14 @@
 //! The parts of an earlier seal that a bundle needs.
 
-use crate::boundary::logged_documents::leaf_data;
-use crate::boundary::logged_documents::{blob_text, envelope_in, predicate};
-use crate::seal::refusal::{Stopped, fault};
-use crate::seal::sealed::BundleShare;
-use crate::store::ledger::Ledger;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::Envelope;
-use documents::record::seal::Seal;
-use documents::record::step_definition::RegistryLeaf;
+use crate::{
+    boundary::logged_documents::{blob_text, envelope_in, leaf_data, predicate},
+    seal::{
+        refusal::{Stopped, fault},
+        sealed::BundleShare,
+    },
+    store::ledger::Ledger,
+};
+use documents::{Envelope, KeyId, RegistryLeaf, Seal, SealDigest, json};
 
 /// Parts of a seal that is no longer in force, for the bundles of runs under this seal.
 pub(in crate::boundary) struct Earlier {

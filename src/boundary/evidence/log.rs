@@ -1,13 +1,13 @@
 //! The log, for callers who may read it.
 
-use crate::boundary::evidence::{Evidence, demand_read};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::merkle;
-use documents::crypto::note::TlogProof;
-use documents::crypto::tlog_tiles::TilePath;
-use documents::record::code::Code;
+use crate::{
+    boundary::evidence::{Evidence, demand_read},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+    },
+};
+use documents::{BlobDigest, Code, TilePath, TlogProof, merkle};
 
 impl Evidence {
     /// Returns the newest signed checkpoint of the log, with its cosignatures.

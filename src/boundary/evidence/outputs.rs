@@ -2,16 +2,20 @@
 
 use std::ops::Range;
 
-use crate::boundary::evidence::{Evidence, RUNS_OF_OUTPUT, demand_somebody};
-use crate::boundary::logged_documents::manifest_of;
-use crate::boundary::proposals::span;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::stored_documents::receipt_of;
-use crate::store::ledger::Ledger;
-use crate::store::stored_proposal::Proposal;
-use documents::crypto::digest::Blake3Digest;
-use documents::record::code::Code;
+use crate::{
+    boundary::{
+        evidence::{Evidence, RUNS_OF_OUTPUT, demand_somebody},
+        logged_documents::manifest_of,
+        proposals::span,
+    },
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+        stored_documents::receipt_of,
+    },
+    store::{ledger::Ledger, stored_proposal::Proposal},
+};
+use documents::{Blake3Digest, Code};
 
 impl Evidence {
     /// Returns the length of a recorded output in bytes.

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::boundary::health::some_of;
-use crate::boundary::oidc::id_token::{SignedClaims, refused};
-use crate::boundary::oidc::issuer_keys::IssuerKeys;
+use crate::{
+    boundary::{
+        health::some_of,
+        oidc::{
+            id_token::{SignedClaims, refused},
+            issuer_keys::IssuerKeys,
+        },
+    },
+    seal::{
+        admitted_caller::{AdmittedCaller, BoundParameter, claim_text},
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+};
 use serde_json::Value;
 
-use crate::seal::admitted_caller::{AdmittedCaller, BoundParameter, claim_text};
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::seal::sealed::Sealed;
-use documents::record::code::Code;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::StepDefinition;
-use documents::record::token::SealedToken;
-use judgement::policy::patterns::Pattern;
-use wire::api::oidc::{AdmittedJob, OidcBinding};
-use wire::tls::client_config::client_config;
+use documents::{Code, SealedToken, StepDefinition, StepRef};
+use judgement::Pattern;
+use wire::{AdmittedJob, OidcBinding, client_config};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 /// End of the issuer of a GitHub Enterprise Server.

@@ -6,13 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::boundary::oidc::issuer_keys::IssuerKeys;
-use crate::seal::refusal::Refusal;
-use crate::store::stored_token::IdTokenUse;
-use documents::crypto::digest::sha256;
-use documents::crypto::json;
-use documents::record::code::Code;
-use documents::record::validity::{SKEW_S, Timestamp};
+use crate::{
+    boundary::oidc::issuer_keys::IssuerKeys, seal::refusal::Refusal,
+    store::stored_token::IdTokenUse,
+};
+use documents::{Code, SKEW_S, Timestamp, json, sha256};
 
 /// Maximum size of an ID token in bytes. The tokens of GitHub and GitLab have about 2 KiB.
 pub const MAX_ID_TOKEN_BYTES: usize = 16 << 10;

@@ -9,8 +9,7 @@ use ring::signature::{
 use serde_json::Value;
 
 use crate::seal::refusal::Refusal;
-use documents::crypto::json;
-use documents::record::code::Code;
+use documents::{Code, json};
 
 /// Maximum size of a document of an issuer in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 1 << 20;

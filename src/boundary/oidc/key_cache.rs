@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boundary::oidc::issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES};
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use documents::crypto::json;
-use documents::record::code::Code;
-use documents::record::validity::Timestamp;
+use crate::{
+    boundary::oidc::issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES},
+    seal::refusal::{Refusal, Stopped, fault},
+};
+use documents::{Code, Timestamp, json};
 
 /// Seconds for which keys are used without another look.
 const FRESH_S: i64 = 3600;

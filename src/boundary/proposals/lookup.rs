@@ -2,24 +2,19 @@
 
 use std::borrow::Cow;
 
-use crate::boundary::proposals::{Proposals, not_found, span, wrong_state};
-use crate::crossing::log_span::log_about;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::stored_proposal::Proposal;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
-use judgement::decision::exclusion::{self, ExcludedSigners, Tokens};
-use judgement::decision::in_force::StepInForce;
-use judgement::decision::place::check_place;
-use wire::api::view::RefusalView;
+use crate::{
+    boundary::proposals::{Proposals, not_found, span, wrong_state},
+    crossing::log_span::log_about,
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+        sealed::Sealed,
+    },
+    store::{retention::UNSIGNED_KEPT_S, stored_proposal::Proposal, stored_status::StoredStatus},
+};
+use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
+use judgement::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
+use wire::RefusalView;
 
 impl Proposals {
     pub(in crate::boundary) fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
@@ -92,7 +87,7 @@ impl Proposals {
         let (_, held) = sealed.signed_step(signed).map_err(|error| {
             Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
         })?;
-        let _ = judgement::decision::step::check_step(signed, &held.hashed).map_err(|error| {
+        let _ = judgement::check_step(signed, &held.hashed).map_err(|error| {
             Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
         })?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());

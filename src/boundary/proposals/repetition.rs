@@ -1,20 +1,21 @@
 //! Decides whether a call repeats an earlier proposal, so that one wish is one run.
 
-use crate::boundary::proposal_status::view_status;
-use crate::boundary::proposals::Proposals;
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped, fault};
-use crate::store::stored_proposal::{
-    MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposeResult, RunOutcome, RunQuery,
+use crate::{
+    boundary::{proposal_status::view_status, proposals::Proposals},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped, fault},
+    },
+    store::{
+        stored_proposal::{
+            MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposeResult, RunOutcome,
+            RunQuery,
+        },
+        stored_status::StoredStatus,
+    },
 };
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::canonical;
-use documents::crypto::digest::sha256;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::ident::{Nonce, ProposalId};
-use documents::record::validity::Timestamp;
-use wire::api::view::{ProposalView, SameRun};
+use documents::{Authorization, Code, Nonce, ProposalId, Timestamp, canonical, sha256};
+use wire::{ProposalView, SameRun};
 
 /// Seconds in which a run that succeeded or was denied is named to approvers of the same run.
 const RECENT_S: i64 = 3600;

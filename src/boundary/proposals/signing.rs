@@ -3,27 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boundary::proposals::{Proposals, advance_refused, verified_of};
-use crate::carried::capacity::Permit;
-use crate::crossing::stage::{CrossingRequest, Receipted};
-use crate::seal::caller::Caller;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use crate::store::stored_proposal::{Proposal, Signature};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, InputDigest};
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{
-    Base64, Envelope, EnvelopeSignature, Signed, Verified, VerifiedSignature,
+use crate::{
+    boundary::proposals::{Proposals, advance_refused, verified_of},
+    carried::capacity::Permit,
+    crossing::stage::{CrossingRequest, Receipted},
+    seal::{
+        caller::Caller,
+        refusal::{Refusal, Stopped},
+        sealed::Sealed,
+    },
+    store::{
+        stored_proposal::{Proposal, Signature},
+        stored_status::StoredStatus,
+    },
 };
-use documents::record::ident::ProposalId;
-use documents::record::token::Scope;
-use judgement::decision::quorum;
-use judgement::decision::signature_count::NotCounted;
-use wire::api::view::{ProposalStatus, ProposalView};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
+    InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
+};
+use judgement::{NotCounted, quorum};
+use wire::{ProposalStatus, ProposalView};
 
 /// Longest time that the answer to the signature of a use waits for the decision.
 const MOST_DECIDING: Duration = Duration::from_secs(5);

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use crate::boundary::witnesses::{
     Head, KEPT_HEADS, LogFacts, MOST_CONFLICTS, NamedWitness, State, WitnessNext, WitnessRequest,
 };
-use documents::crypto::note::{self, Note};
-use documents::record::validity::{SKEW_S, Timestamp};
+use documents::{Note, SKEW_S, Timestamp, note};
 
 impl State {
     pub(super) fn cosign(

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::carried::live::{Cursor, NextPiece, Piece, Recording, SLICE, lock};
-use crate::carried::output_order::OrderPosition;
-use documents::record::stream_name::StreamName;
+use crate::carried::{
+    live::{Cursor, NextPiece, Piece, Recording, SLICE, lock},
+    output_order::OrderPosition,
+};
+use documents::StreamName;
 
 impl Recording {
     /// Passes the recorded bytes of one stream to `to`, piece by piece.

@@ -6,15 +6,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::carried::kept_results::ResultsBasis;
-use crate::carried::sessions::{SessionRun, SessionUser, Sessions, directory_exists};
-use crate::seal::refusal::Refusal;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::ident::{ProposalId, StepRef};
-use documents::record::run_extensions::{SessionChange, SessionReference};
-use documents::record::validity::Timestamp;
-use sandbox::isolation::session_tree::SessionTree;
-use sandbox::sessions::session_state::{GivenToRun, ShellState, StateTooLarge};
+use crate::{
+    carried::{
+        kept_results::ResultsBasis,
+        sessions::{SessionRun, SessionUser, Sessions, directory_exists},
+    },
+    seal::refusal::Refusal,
+};
+use documents::{
+    AuthorizationDigest, ProposalId, SessionChange, SessionReference, StepRef, Timestamp,
+};
+use sandbox::{GivenToRun, SessionTree, ShellState, StateTooLarge};
 
 /// Number of runs that a session lists. Earlier runs are only counted.
 const LISTED_RUNS: usize = 50;
@@ -207,8 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use documents::record::extension_names::SessionId;
-    use documents::record::validity::Timestamp;
+    use documents::{SessionId, Timestamp};
 
     #[test]
     fn a_run_whose_commit_is_unknown_leaves_no_new_session_for_another_run() {

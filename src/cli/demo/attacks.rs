@@ -2,18 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::demo::story::{payload, verify, watch};
-use crate::cli::demo::tale::{DemoReport, DemoResult};
-use crate::cli::demo::world::{DemoSetup, broken, text, until};
-use client::home::keys::{SignaturePurpose, sign};
-use client::remote::client::Client;
-use client::terminal::exit::CommandFailure;
-use documents::crypto::canonical;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature};
-use wire::api::body::Signatures;
-use wire::api::registry_view::RegistryView;
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::cli::demo::{
+    story::{payload, verify, watch},
+    tale::{DemoReport, DemoResult},
+    world::{DemoSetup, broken, text, until},
+};
+use client::{Client, CommandFailure, SignaturePurpose, sign};
+use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, canonical};
+use wire::{ProposalStatus, ProposalView, RegistryView, Signatures};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(
@@ -236,8 +232,7 @@ fn approve_and_run(
     let ended = watch(world, tale, view)?;
     let mut output = String::new();
     if let Some(receipt) = &ended.receipt {
-        let receipt: wire::api::view::ReceiptView =
-            agent.get(&format!("/v1/receipts/{receipt}"))?;
+        let receipt: wire::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
         let statement = Base64::Strict
             .decode("/payload", &receipt.envelope.payload)
             .map_err(|error| broken(&error.to_string()))?;
@@ -257,7 +252,7 @@ fn approve_and_run(
 fn succeeded(view: &ProposalView) -> bool {
     view.outcome
         .as_ref()
-        .is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded)
+        .is_some_and(|outcome| outcome.status == documents::Status::Succeeded)
 }
 
 fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use crate::cli::demo::tale::DemoReport;
-use crate::cli::demo::world::{DemoSetup, broken, text, until};
-use client::terminal::exit::CommandFailure;
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::cli::demo::{
+    tale::DemoReport,
+    world::{DemoSetup, broken, text, until},
+};
+use client::CommandFailure;
+use wire::{ProposalStatus, ProposalView};
 
 /// The rostered proposer that uses the grant.
 pub(super) const GRANTEE: &str = "deploy-bot";

@@ -14,10 +14,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::demo::tale::{DemoReport, DemoResult};
-use crate::cli::demo::world::DemoSetup;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use crate::cli::demo::{
+    tale::{DemoReport, DemoResult},
+    world::DemoSetup,
+};
+use client::{CommandFailure, Exit, Terminal};
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
 #[derive(Debug, clap::Args)]

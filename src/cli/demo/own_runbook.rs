@@ -8,20 +8,22 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::demo::story::{self, BUNDLE, DoctorFindings};
-use crate::cli::demo::tale::DemoReport;
-use crate::cli::demo::world::{DemoSetup, broken};
-use crate::local::problems::problems;
-use crate::local::runbook::{WalkStep, how_to_write_a_step};
-use crate::node::file_problem::{FileProblem, Problems};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::record::receipt::Outcome;
-use judgement::registry::Registry;
-use judgement::registry::registered_step::RegisteredStep;
-use wire::api::view::ProposalView;
+use crate::{
+    cli::demo::{
+        story::{self, BUNDLE, DoctorFindings},
+        tale::DemoReport,
+        world::{DemoSetup, broken},
+    },
+    local::{
+        problems::problems,
+        runbook::{WalkStep, how_to_write_a_step},
+    },
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
+use documents::Outcome;
+use judgement::{RegisteredStep, Registry};
+use wire::ProposalView;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
 #[derive(Debug, clap::Args)]

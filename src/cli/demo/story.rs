@@ -5,20 +5,16 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
-use crate::cli::demo::granted;
-use crate::cli::demo::tale::{DemoReport, DemoResult};
-use crate::cli::demo::world::{DemoSetup, broken, text, until};
-use client::commands::clock::now;
-use client::home::keys::{SignaturePurpose, sign};
-use client::home::trusted_rosters::TrustArgs;
-use client::review::gather::ReviewSubject;
-use client::review::proposal_review::ProposalReview;
-use client::review::render::block;
-use client::terminal::exit::CommandFailure;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature};
-use wire::api::body::Signatures;
-use wire::api::view::ProposalView;
+use crate::cli::demo::{
+    granted,
+    tale::{DemoReport, DemoResult},
+    world::{DemoSetup, broken, text, until},
+};
+use client::{
+    CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, block, now, sign,
+};
+use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE};
+use wire::{ProposalView, Signatures};
 
 /// A step that tries to read a file that no run may read.
 const PRYING: &str = r#"---
@@ -60,7 +56,7 @@ pub(super) fn tell(
     let succeeded = ended
         .outcome
         .as_ref()
-        .is_some_and(|outcome| outcome.status == documents::record::receipt::Status::Succeeded);
+        .is_some_and(|outcome| outcome.status == documents::Status::Succeeded);
     let receipt = ended
         .receipt
         .clone()
@@ -293,7 +289,7 @@ fn hand_out(
         .map_err(|error| broken(&error.to_string()))?;
     let envelope: Envelope =
         serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
-    let pinned = judgement::trust::chain::Pinned::from_envelope(&envelope)
+    let pinned = judgement::Pinned::from_envelope(&envelope)
         .map_err(|error| broken(&error.to_string()))?
         .digest();
     tale.check(

@@ -2,10 +2,7 @@
 
 use serde::Serialize;
 
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::screen::Screen;
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, PrintableText, Screen, Terminal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,13 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::local::signals::Signals;
-use client::commands::key;
-use client::home::keys::{KeyArgs, Keys};
-use client::remote::address::Address;
-use client::remote::client::Client;
-use client::remote::secret::Secret;
-use client::remote::tls_files::TlsFiles;
-use client::terminal::exit::{CommandFailure, Exit};
+use client::{Address, Client, CommandFailure, Exit, KeyArgs, Keys, Secret, TlsFiles, key};
 
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];

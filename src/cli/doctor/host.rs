@@ -1,12 +1,8 @@
 //! What doctor says of this host: its sandbox, tried with real runs.
 
 use crate::cli::doctor::line::{Line, fix, noted, ok};
-use documents::record::enforcement::{Level, UNBOUNDED_WORDS};
-use documents::record::profile::Layer;
-use sandbox::isolation::probe::Missing;
-use sandbox::runs::Sandbox as _;
-use sandbox::runs::attempts::{self, Attempt};
-use sandbox::runs::linux::{LinuxSandbox, Setup};
+use documents::{Layer, Level, UNBOUNDED_WORDS};
+use sandbox::{Attempt, LinuxSandbox, Missing, Sandbox as _, Setup, attempts};
 
 /// A sandbox of this host, with the directory of its runs.
 pub(super) struct HostTrial {

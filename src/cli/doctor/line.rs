@@ -1,6 +1,6 @@
 //! A line of the report of doctor.
 
-use client::terminal::printable_text::PrintableText;
+use client::PrintableText;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]

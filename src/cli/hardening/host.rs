@@ -3,12 +3,16 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::cli::sandbox_programs::in_a_shell;
-use crate::node::config::Config;
-use client::commands::version::lock_digest;
-use documents::record::enforcement::Level;
+use crate::{
+    cli::{
+        hardening::point_finding::{PointFinding, fail, pass, yours},
+        inspected_boundary::InspectedBoundary,
+        sandbox_programs::in_a_shell,
+    },
+    node::config::Config,
+};
+use client::lock_digest;
+use documents::Level;
 
 /// Reminds the operator to check where the program comes from.
 pub(super) fn program() -> Vec<PointFinding> {

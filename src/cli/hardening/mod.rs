@@ -10,10 +10,12 @@ mod storage;
 
 use serde::Serialize;
 
-use crate::cli::hardening::point_finding::{PointFinding, PointResult, fail};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use client::terminal::printable_text::PrintableText;
-use documents::record::enforcement::Level;
+use crate::cli::{
+    hardening::point_finding::{PointFinding, PointResult, fail},
+    inspected_boundary::InspectedBoundary,
+};
+use client::PrintableText;
+use documents::Level;
 
 /// One point of the hardening list.
 #[derive(Debug, Serialize)]

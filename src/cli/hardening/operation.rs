@@ -1,13 +1,18 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 
-use crate::boundary::monitoring::WitnessStatus;
-use crate::carried::capacity::PROPOSAL_ROOM;
-use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::node::control::ServedAddress;
-use crate::node::kept_checkpoint::is_from_another_place;
-use crate::node::{clock_sync, last_backup, start};
-use documents::record::validity::Timestamp;
+use crate::{
+    boundary::monitoring::WitnessStatus,
+    carried::capacity::PROPOSAL_ROOM,
+    cli::{
+        hardening::point_finding::{PointFinding, fail, pass, unread, yours},
+        inspected_boundary::InspectedBoundary,
+    },
+    node::{
+        clock_sync, control::ServedAddress, kept_checkpoint::is_from_another_place, last_backup,
+        start,
+    },
+};
+use documents::Timestamp;
 
 const DAY_S: i64 = 86_400;
 /// Maximum age of the last read of the metrics, in seconds.

@@ -1,15 +1,15 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
-use crate::cli::hardening::point_finding::{PointFinding, fail, pass, unread, yours};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::node::start;
-use crate::node::stored_state::StoredState;
-use crate::store::stored_token::Token;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::roster::Roster;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
-use judgement::policy::patterns::Pattern;
+use crate::{
+    cli::{
+        hardening::point_finding::{PointFinding, fail, pass, unread, yours},
+        inspected_boundary::InspectedBoundary,
+    },
+    node::{start, stored_state::StoredState},
+    store::stored_token::Token,
+};
+use documents::{Roster, Scope, SshKey, Timestamp};
+use judgement::Pattern;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
 pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

@@ -1,9 +1,9 @@
 //! Points about the network: who can reach the service, and how.
 
-use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
-use crate::node::config::Config;
-use crate::node::control::ServedAddress;
-use crate::node::{served_certificate, start};
+use crate::{
+    cli::hardening::point_finding::{PointFinding, fail, pass, yours},
+    node::{config::Config, control::ServedAddress, served_certificate, start},
+};
 
 /// Minimum time that a certificate should still be valid, in seconds. A third of its whole validity is also enough,
 /// because some CAs issue certificates for a day.

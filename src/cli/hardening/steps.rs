@@ -1,9 +1,10 @@
 //! The point about steps that reach beyond the sandbox.
 
-use crate::cli::hardening::point_finding::{PointFinding, pass, unread, yours};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use documents::record::sandbox_permission::SandboxPermission;
-use documents::record::step_definition::StepDefinition;
+use crate::cli::{
+    hardening::point_finding::{PointFinding, pass, unread, yours},
+    inspected_boundary::InspectedBoundary,
+};
+use documents::{SandboxPermission, StepDefinition};
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
 pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use crate::cli::hardening::point_finding::{PointFinding, fail, pass, yours};
-use crate::cli::inspected_boundary::InspectedBoundary;
-use crate::node::start;
-use crate::store::database::Database;
-use crate::store::server::Replicas;
+use crate::{
+    cli::{
+        hardening::point_finding::{PointFinding, fail, pass, yours},
+        inspected_boundary::InspectedBoundary,
+    },
+    node::start,
+    store::{database::Database, server::Replicas},
+};
 
 /// Checks the store.
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

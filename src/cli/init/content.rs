@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use documents::crypto::ssh_key::SshKey;
-use documents::record::ident::{BoundaryName, Name};
-use judgement::policy::program_names::DEFAULT_TOOLS;
+use documents::{BoundaryName, Name, SshKey};
+use judgement::DEFAULT_TOOLS;
 
 /// The sample runbooks.
 pub const RUNBOOKS: [(&str, &str); 5] = [

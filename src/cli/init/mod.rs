@@ -11,16 +11,9 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::node::config::{FILE, template};
-use client::commands::own_program::own_program;
-use client::home::directories::Home;
-use client::home::named_file::read_bounded;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::crypto::key_file::{MAX_KEY_FILE_BYTES, public_key_line};
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::ident::{BoundaryName, Name};
-use judgement::trust::signer::write_secret_key;
+use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
+use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
+use judgement::write_secret_key;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
@@ -108,9 +101,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     } else {
         answer
             .parse()
-            .map_err(|error: documents::record::ident::IdentError| {
-                CommandFailure::usage(error.to_string())
-            })
+            .map_err(|error: documents::IdentError| CommandFailure::usage(error.to_string()))
     }
 }
 
@@ -321,8 +312,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::node::config::Config;
-    use crate::node::files::BoundaryFiles;
+    use crate::node::{config::Config, files::BoundaryFiles};
 
     fn approvers(count: u8) -> Vec<(Name, SshKey)> {
         (0..count)

@@ -3,23 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::local::problems::problems;
-use crate::local::project::{FoundPolicy, Project, real_program};
-use crate::local::runbook::how_to_write_a_step;
-use crate::local::script_answer::{JudgedScript, ScriptAnswer};
-use crate::node::file_problem::{FileProblem, Problems};
-use client::home::named_file::read_bounded;
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags};
-use judgement::policy::paths::RunbookPath;
-use judgement::policy::program_names::is_listed_by_policy;
-use judgement::policy::required_permissions::decide_file;
-use judgement::policy::ruling::{Ruling, resolve_path};
-use judgement::registry::Registry;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::shell::commands::ReadLimit;
+use crate::{
+    local::{
+        problems::problems,
+        project::{FoundPolicy, Project, real_program},
+        runbook::how_to_write_a_step,
+        script_answer::{JudgedScript, ScriptAnswer},
+    },
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, PrintableText, read_bounded};
+use judgement::{
+    Builtins, DecisionPlace, Flags, ReadLimit, RegisteredStep, Registry, Ruling, RunbookPath,
+    decide_file, is_listed_by_policy, resolve_path,
+};
 
 /// Option that names the policy.
 #[derive(Debug, clap::Args)]

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
-use crate::local::project::Project;
-use crate::local::script_answer::{heading, heads, not_understood, to_json, word_of, worst};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use client::terminal::table::aligned;
-use documents::record::extension_names::Program;
-use judgement::policy::decide::DecisionPlace;
-use judgement::policy::program_names::ProgramOrigin;
-use judgement::policy::required_permissions::is_read;
+use crate::{
+    cli::policy::answers::{PolicyOptions, is_interpreter},
+    local::{
+        project::Project,
+        script_answer::{heading, heads, not_understood, to_json, word_of, worst},
+    },
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
+use documents::Program;
+use judgement::{DecisionPlace, ProgramOrigin, is_read};
 
 /// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
 /// policy allows only listed programs, also show the list of the script and the origin of each program.

@@ -3,8 +3,7 @@ pub(in crate::cli) mod answers;
 mod explain;
 mod show;
 
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, Terminal};
 
 /// Show how policy decides about a script, and show the rules of policy.
 #[derive(Debug, clap::Args)]

@@ -2,21 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
-use crate::local::project::Project;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::screen::{LineTone, Screen};
-use client::terminal::streams::Terminal;
-use client::terminal::table::aligned;
-use documents::record::authorization::PermissionKind;
-use documents::record::extension_names::Program;
-use documents::record::joined::joined;
-use judgement::policy::lists::{KINDS, ListEntry, ListSide, word};
-use judgement::policy::origin::RuleOrigin;
-use judgement::policy::ruling::Ruling;
-use judgement::shell::settings::TRUSTED;
-use sandbox::runs::always_readable;
+use crate::{
+    cli::policy::answers::{PolicyOptions, is_interpreter},
+    local::project::Project,
+};
+use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
+use documents::{PermissionKind, Program, joined};
+use judgement::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, word};
+use sandbox::always_readable;
 
 /// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,7 @@ mod from_files;
 
 use std::path::PathBuf;
 
-use client::commands::global::GlobalOptions;
-use client::commands::registry::SealedStepsCommand;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, GlobalOptions, SealedStepsCommand, Terminal};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
 #[derive(Debug, clap::Args)]

@@ -4,28 +4,23 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::configured::ConfigArgs;
-use crate::local::problems::problems;
-use crate::node::config::Config;
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::read_policy;
-use crate::node::owned::read_owned;
-use crate::node::roster_edit::{self, EditError, RosterEntry, Table};
-use crate::node::roster_file::{self, DraftRoster};
-use crate::node::{open_store, rosters};
-use client::commands::roster::change::changes;
-use client::commands::roster::sign::say_standing;
-use client::home::named_file::read_bounded;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::crypto::key_file::{MAX_KEY_FILE_BYTES, public_key_line};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
-use documents::record::envelope::Envelope;
-use documents::record::written_time::time;
-use judgement::trust::succession::SuccessionTallies;
-use judgement::trust::version_file;
+use crate::{
+    cli::configured::ConfigArgs,
+    local::problems::problems,
+    node::{
+        config::Config,
+        file_problem::{FileProblem, Problems},
+        files::read_policy,
+        open_store,
+        owned::read_owned,
+        roster_edit::{self, EditError, RosterEntry, Table},
+        roster_file::{self, DraftRoster},
+        rosters,
+    },
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
+use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};
+use judgement::{SuccessionTallies, version_file};
 
 /// Commands that write the next version of the roster.
 #[derive(Debug, clap::Subcommand)]

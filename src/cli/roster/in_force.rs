@@ -1,17 +1,18 @@
 //! The roster in force of the boundary that the configuration names.
 
-use crate::cli::configured::ConfigArgs;
-use crate::local::problems::problems;
-use crate::node::control::{self, ControlReply, ControlRequest};
-use crate::node::file_problem::{FileProblem, Problems};
-use crate::node::files::{read_policy, read_roster};
-use crate::node::{roster_succession, rosters};
-use client::terminal::exit::CommandFailure;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::crypto::digest::RosterDigest;
-use documents::record::envelope::Envelope;
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    cli::configured::ConfigArgs,
+    local::problems::problems,
+    node::{
+        control::{self, ControlReply, ControlRequest},
+        file_problem::{FileProblem, Problems},
+        files::{read_policy, read_roster},
+        roster_succession, rosters,
+    },
+};
+use client::{CommandFailure, PrintableText, Terminal};
+use documents::{Envelope, RosterDigest};
+use judgement::TrustedRoster;
 
 /// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
 /// `roster.toml`.

@@ -4,11 +4,7 @@ pub mod draft;
 pub mod in_force;
 
 use crate::cli::configured::ConfigArgs;
-use client::commands::global::GlobalOptions;
-use client::commands::roster::show::{self, ShowArgs};
-use client::commands::roster::sign::SigningCommand;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, show};
 
 /// Show the roster, or draft, sign and merge its next version.
 #[derive(Debug, clap::Args)]

@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::seal::carried_variables::CarriedVariables;
-use crate::seal::refusal::{Refusal, Stopped};
-use crate::seal::sealed::Sealed;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::sshsig::StatementKey;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::envelope::VerifyError;
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::Scope;
-use judgement::decision::in_force::{StepInForce, StepsInForce};
-use judgement::decision::step::StepError;
-use judgement::registry::registered_step::RegisteredStep;
-use judgement::registry::session_names::session_names;
+use crate::seal::{
+    carried_variables::CarriedVariables,
+    refusal::{Refusal, Stopped},
+    sealed::Sealed,
+};
+use documents::{Authorization, Code, KeyId, Name, Scope, StatementKey, StepRef, VerifyError};
+use judgement::{RegisteredStep, StepError, StepInForce, StepsInForce, session_names};
 
 impl Sealed {
     /// Returns a registered step with the rules in force for the step.

@@ -10,31 +10,28 @@ use std::sync::{Arc, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::store::StoreReads;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::objects::Objects;
-use crate::store::rows::CheckpointRow;
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_event::{StoredEvent, ToldTarget};
-use crate::store::stored_grant::{SpentUse, StoredGrant};
-use crate::store::stored_leaf::Leaf;
-use crate::store::stored_log::tile;
-use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
+use crate::store::{
+    StoreReads,
+    fault::StoreFault,
+    ledger::Ledger,
+    objects::Objects,
+    rows::CheckpointRow,
+    stored_denial::StoredDenial,
+    stored_event::{StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_log::tile,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{Token, TokenBindings},
+    tree::Subtrees,
 };
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRun, Unfinished};
-use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::{Token, TokenBindings};
-use crate::store::tree::Subtrees;
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest};
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::tlog_tiles::TilePath;
-use documents::record::envelope::Envelope;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Nonce, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, Envelope, GrantId, Hash, Nonce,
+    ProposalId, TilePath, Timestamp, merkle,
+};
 
 impl Ledger {
     /// Returns the readers of the store.

@@ -24,31 +24,28 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::failing_store::{Commits, Failing};
-use crate::store::objects::Objects;
-use crate::store::postgres::objects::PostgresObjects;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::shared::{KeepHead, LedgerConfig, LedgerLimits, LogSigner};
-use crate::store::stored_leaf::{LeafRef, WriteStop};
-use crate::store::stored_proposal::{AuthorizationCore, NewProposal};
-use crate::store::stored_run::{Consume, Finish, SpentNonce, Window};
-use crate::store::stored_seal::{SealStored, SealWrite};
-use crate::store::stored_status::StoredStatus;
-use crate::store::{Store, StoreReads, postgres, sqlite};
-use documents::crypto::digest::{
-    AuthorizationDigest, BlobDigest, LeafHash, ParamsDigest, SealDigest, StepDigest,
+use crate::store::{
+    Store, StoreReads,
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::failing_store::{Commits, Failing},
+    },
+    objects::Objects,
+    postgres::{self, objects::PostgresObjects, settings::ServerSettings},
+    shared::{KeepHead, LedgerConfig, LedgerLimits, LogSigner},
+    sqlite,
+    stored_leaf::{LeafRef, WriteStop},
+    stored_proposal::{AuthorizationCore, NewProposal},
+    stored_run::{Consume, Finish, SpentNonce, Window},
+    stored_seal::{SealStored, SealWrite},
+    stored_status::StoredStatus,
 };
-use documents::crypto::merkle;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::consumption::Consumption;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::ident::{Nonce, ProposalId};
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, Base64, BlobDigest, Consumption, Envelope, LeafHash, LeafKind, Nonce,
+    ParamsDigest, ProposalId, SealDigest, SecretKey, Signed, SshKey, Statement, StepDigest,
+    Timestamp, merkle,
+};
 
 const T0: i64 = 1_800_000_000;
 
@@ -276,8 +273,7 @@ fn new_proposal(number: u8) -> NewProposal {
 }
 
 fn envelope_of(payload: &[u8]) -> Vec<u8> {
-    documents::crypto::canonical::canonical_of(&Envelope::new(payload, Vec::new()))
-        .expect("envelope")
+    documents::canonical_of(&Envelope::new(payload, Vec::new())).expect("envelope")
 }
 
 fn consume_of(ledger: &Ledger, core: AuthorizationCore) -> Consume {

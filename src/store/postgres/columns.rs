@@ -4,21 +4,21 @@ use base64::Engine as _;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::store::column_values::{
-    grant_id, id_bytes, observed_of, presence_of, unplace, verdict_of,
+use crate::store::{
+    column_values::{grant_id, id_bytes, observed_of, presence_of, unplace, verdict_of},
+    fault::StoreFault,
+    rows::ProposalState,
+    stored_grant::StoredGrant,
+    stored_proposal::{AuthorizationCore, Proposal, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::NonceUse,
+    stored_status::StoredStatus,
+    stored_token::Token,
 };
-use crate::store::fault::StoreFault;
-use crate::store::rows::ProposalState;
-use crate::store::stored_grant::StoredGrant;
-use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::NonceUse;
-use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::Token;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, ParamsDigest, StepDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::{Nonce, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, ContentDigest, Hash, Nonce, ParamsDigest, ProposalId, StepDigest,
+    Timestamp,
+};
 
 /// The columns of a proposal `p`, in the order of [`Fields::proposal`].
 macro_rules! proposal_columns {

@@ -3,12 +3,16 @@
 
 use tokio_postgres::Row;
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::errors::fault;
-use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::settings::{ServerSettings, refused, waits};
-use crate::store::server::Replicas;
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        errors::fault,
+        link::{Flight, Link},
+        settings::{ServerSettings, refused, waits},
+    },
+    server::Replicas,
+};
 
 const DURING: &str = "checking the database server";
 /// The major versions of PostgreSQL that this program is tested with.

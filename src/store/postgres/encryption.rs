@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-use wire::tls::database::{DatabaseStream, DatabaseTls};
+use wire::{DatabaseStream, DatabaseTls};
 
 /// Makes the encrypted stream of one connection.
 pub(super) struct Encryption(pub(super) DatabaseTls);

@@ -8,16 +8,18 @@ use std::path::Path;
 
 use tokio_postgres::Row;
 
-use crate::store::copied_tables::{
-    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES,
+use crate::store::{
+    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, signed},
+        link::Link,
+        schema,
+        settings::{ServerSettings, refused},
+    },
+    sqlite::table_rows::NewFile,
 };
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, signed};
-use crate::store::postgres::link::Link;
-use crate::store::postgres::schema;
-use crate::store::postgres::settings::{ServerSettings, refused};
-use crate::store::sqlite::table_rows::NewFile;
-use documents::crypto::digest::Blake3Digest;
+use documents::Blake3Digest;
 
 const DURING: &str = "copying the store out of the database";
 /// The index gives the order of the rows, so that no statement sorts or scans a whole table.

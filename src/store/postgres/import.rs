@@ -9,25 +9,27 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::store::copied_tables::{
-    Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES,
+use crate::store::{
+    copied_tables::{Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES},
+    crash_points,
+    fault::StoreFault,
+    lock::StoreLock,
+    postgres::{
+        columns::Fields,
+        durability,
+        export::{PAGES, cell, count, pages, pieces_of},
+        link::{Link, Value},
+        lock_key::lock_key,
+        reads::PostgresReads,
+        schema,
+        settings::{ServerSettings, refused},
+    },
+    server::MoveEnd,
+    sqlite::{self, table_rows::OldFile},
+    stored_run::CLOSABLE_AFTER_S,
+    tree::root_of,
 };
-use crate::store::crash_points;
-use crate::store::fault::StoreFault;
-use crate::store::lock::StoreLock;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::export::{PAGES, cell, count, pages, pieces_of};
-use crate::store::postgres::link::{Link, Value};
-use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::settings::{ServerSettings, refused};
-use crate::store::postgres::{durability, schema};
-use crate::store::server::MoveEnd;
-use crate::store::sqlite;
-use crate::store::sqlite::table_rows::OldFile;
-use crate::store::stored_run::CLOSABLE_AFTER_S;
-use crate::store::tree::root_of;
-use documents::crypto::merkle::Hash;
+use documents::Hash;
 
 const DURING: &str = "copying the store into the database";
 const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on \

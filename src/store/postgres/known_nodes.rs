@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::Link;
-use crate::store::server::KNOWN_NODES;
-use crate::store::small_file;
+use crate::store::{
+    fault::StoreFault,
+    postgres::{columns::Fields, link::Link},
+    server::KNOWN_NODES,
+    small_file,
+};
 
 const DURING: &str = "entering the known nodes of the boundary";
 

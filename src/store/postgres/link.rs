@@ -17,11 +17,15 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::encryption::Encryption;
-use crate::store::postgres::errors::{POOLER, fault, unreachable, words};
-use crate::store::postgres::settings::{ServerSettings, refused, waits};
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        encryption::Encryption,
+        errors::{POOLER, fault, unreachable, words},
+        settings::{ServerSettings, refused, waits},
+    },
+};
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);

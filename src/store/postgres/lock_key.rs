@@ -1,6 +1,6 @@
 //! The key of the lock that excludes the other writers of a schema.
 
-use documents::crypto::digest::sha256;
+use documents::sha256;
 
 /// Returns 64 bits of a hash of the names of the database and of the schema.
 pub(super) fn lock_key(database: &str, schema: &str) -> i64 {

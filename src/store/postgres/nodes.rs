@@ -1,15 +1,19 @@
 //! The nodes of a boundary, for the operator.
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::pool::Pool;
-use crate::store::postgres::schema;
-use crate::store::postgres::server_identity::server_of;
-use crate::store::postgres::settings::{ServerSettings, refused};
-use crate::store::server::{NodeState, NodesReport, ReadNodes};
-use documents::record::ident::Name;
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        link::{Flight, Link},
+        lock_key::lock_key,
+        pool::Pool,
+        schema,
+        server_identity::server_of,
+        settings::{ServerSettings, refused},
+    },
+    server::{NodeState, NodesReport, ReadNodes},
+};
+use documents::Name;
 
 const DURING: &str = "reading the nodes of the boundary";
 const LIST: &str = "SELECT n.name, n.keyid, n.version, extract(epoch FROM clock_timestamp() - n.beat)::bigint, \

@@ -5,16 +5,18 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use crate::store::copied_tables::PIECE;
-use crate::store::crash_points;
-use crate::store::objects::{CopyBytes, Cosignature, Objects, TakeBytes};
-use crate::store::postgres::columns::{Fields, signed};
-use crate::store::postgres::link::{Flight, Link, Value, lock};
-use crate::store::postgres::pool::Pool;
-use crate::store::postgres::settings::ServerSettings;
-use documents::crypto::digest::{Blake3Digest, Blake3Stream, ContentDigest};
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    copied_tables::PIECE,
+    crash_points,
+    objects::{CopyBytes, Cosignature, Objects, TakeBytes},
+    postgres::{
+        columns::{Fields, signed},
+        link::{Flight, Link, Value, lock},
+        pool::Pool,
+        settings::ServerSettings,
+    },
+};
+use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp};
 
 const DURING: &str = "reading or writing a large output, an uploaded file or a cosignature";
 const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on -c client_encoding=UTF8 \

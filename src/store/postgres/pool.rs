@@ -2,12 +2,16 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::errors::unreachable;
-use crate::store::postgres::link::{Link, lock};
-use crate::store::postgres::schema;
-use crate::store::postgres::server_identity::server_of;
-use crate::store::postgres::settings::{ServerSettings, waits};
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        errors::unreachable,
+        link::{Link, lock},
+        schema,
+        server_identity::server_of,
+        settings::{ServerSettings, waits},
+    },
+};
 
 /// A pool of connections with the same options.
 pub(super) struct Pool {

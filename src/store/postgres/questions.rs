@@ -2,18 +2,20 @@
 
 use tokio_postgres::Row;
 
-use crate::store::batch::{DenialPrecedent, Questions};
+use crate::store::{
+    batch::{DenialPrecedent, Questions},
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, id_value, list, signed},
+        link::{Flight, Link, Value},
+    },
+    retention::UNSIGNED_KEPT_S,
+    rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead},
+    stored_grant::SpentUse,
+    stored_proposal::{AuthorizationCore, Signature},
+};
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_value, list, signed};
-use crate::store::postgres::link::{Flight, Link, Value};
-use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead};
-use crate::store::stored_grant::SpentUse;
-use crate::store::stored_proposal::{AuthorizationCore, Signature};
-use documents::crypto::digest::{AuthorizationDigest, SealDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::validity::Timestamp;
+use documents::{AuthorizationDigest, Hash, SealDigest, Timestamp};
 
 const DURING: &str = "reading what a batch needs";
 

@@ -1,13 +1,16 @@
 //! Rare changes inside of a batch, each with its own round trips: tokens, expired proposals and nonces, and retention.
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, limit as at_most, list, signed};
-use crate::store::postgres::link::{Flight, Link};
-use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::{IdTokenUse, Token, TokenChange};
-use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    RetentionCut, RetentionWalk, Retired, SweepResult,
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, limit as at_most, list, signed},
+        link::{Flight, Link},
+    },
+    stored_status::StoredStatus,
+    stored_token::{IdTokenUse, Token, TokenChange},
+};
+use documents::{Name, ProposalId, Timestamp};
 
 /// A key after all nonces.
 const LAST: [u8; 32] = [0xff; 32];

@@ -4,42 +4,41 @@ use std::ops::Range;
 
 use tokio_postgres::Row;
 
-use crate::store::column_values::{grant_bytes, tile_id, unplace};
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_value, limit as at_most, signed};
-use crate::store::postgres::link::{Flight, Link, Value};
-use crate::store::postgres::pool::Pool;
-use crate::store::postgres::questions::{EXCLUSIVE, HEAD, head};
-use crate::store::postgres::read_statements::{
-    CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF,
-    GRANTS_AFTER, JOB_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT, NONCE_WITHOUT_ROW,
-    OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES, PAYLOAD, PAYLOAD_WITHOUT_ROW, REFUSALS,
-    REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT,
-    TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS, TOKENS, UNFINISHED, USES_OF,
+use crate::store::{
+    ClosedKey, StoreReads,
+    column_values::{grant_bytes, tile_id, unplace},
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, id_value, limit as at_most, signed},
+        link::{Flight, Link, Value},
+        pool::Pool,
+        questions::{EXCLUSIVE, HEAD, head},
+        read_statements::{
+            CHECKPOINT_OVER, DENIAL_WITHOUT_ROW, DENIALS_OF, DRAFTS, EVENTS_AFTER, GRANT, GRANT_OF,
+            GRANTS_AFTER, JOB_OF, LAST_CHECKPOINT, LEAF, LEAF_DATA, NEWEST_EVENT,
+            NONCE_WITHOUT_ROW, OUTPUT, OUTPUT_ORDER, OWED, OWED_OPEN, PAGES, PAYLOAD,
+            PAYLOAD_WITHOUT_ROW, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS, RUNS_OF_OUTPUT,
+            SEALS_IN_ORDER, SIGNATURES_OF, SIZE, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS,
+            TOKENS, UNFINISHED, USES_OF,
+        },
+        schema,
+        settings::ServerSettings,
+    },
+    rows::{CheckpointRow, StoreHead},
+    stored_denial::StoredDenial,
+    stored_event::{EventFact, StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{Token, TokenBindings},
 };
-use crate::store::postgres::schema;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::rows::{CheckpointRow, StoreHead};
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
-use crate::store::stored_grant::{SpentUse, StoredGrant};
-use crate::store::stored_leaf::Leaf;
-use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature,
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafHash,
+    LeafKind, Name, Nonce, ProposalId, SealDigest, Timestamp,
 };
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
-use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::{Token, TokenBindings};
-use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, SealDigest,
-};
-use documents::crypto::merkle::Hash;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, Nonce, ProposalId};
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
 
 /// Maximum number of reading connections.
 const READERS: usize = 4;

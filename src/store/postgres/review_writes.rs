@@ -1,10 +1,14 @@
 //! Writes of reviews, and of the runs that need them.
 
-use crate::store::batch::Writes;
-use crate::store::column_values::observed_number;
-use crate::store::postgres::columns::{id_value, list, signed};
-use crate::store::postgres::link::Flight;
-use documents::record::review_statement::ReviewVerdict;
+use crate::store::{
+    batch::Writes,
+    column_values::observed_number,
+    postgres::{
+        columns::{id_value, list, signed},
+        link::Flight,
+    },
+};
+use documents::ReviewVerdict;
 
 statements! {
     ALL:

@@ -9,22 +9,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::store::fault::StoreFault;
-use crate::store::lock::StoreLock;
-use crate::store::postgres::columns::{Fields, signed};
-use crate::store::postgres::durability;
-use crate::store::postgres::known_nodes::KnownNodes;
-use crate::store::postgres::link::{Flight, Link, lock};
-use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::questions::{BEGIN, LOCK};
-use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::schema;
-use crate::store::postgres::server_identity::server_of;
-use crate::store::postgres::settings::{ServerSettings, refused, waits};
-use crate::store::postgres::writes::{BATCH, COMMIT, batch_id};
-use crate::store::rows::CheckpointRow;
-use crate::store::server::{KeyWaits, ReadRole, RoleState, Turn};
-use crate::store::tree::root_of;
+use crate::store::{
+    fault::StoreFault,
+    lock::StoreLock,
+    postgres::{
+        columns::{Fields, signed},
+        durability,
+        known_nodes::KnownNodes,
+        link::{Flight, Link, lock},
+        lock_key::lock_key,
+        questions::{BEGIN, LOCK},
+        reads::PostgresReads,
+        schema,
+        server_identity::server_of,
+        settings::{ServerSettings, refused, waits},
+        writes::{BATCH, COMMIT, batch_id},
+    },
+    rows::CheckpointRow,
+    server::{KeyWaits, ReadRole, RoleState, Turn},
+    tree::root_of,
+};
 
 const DURING: &str = "taking the role of the active node";
 /// Pause between two beats of a node, which show that it works.

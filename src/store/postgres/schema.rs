@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::durability::LOG_TABLES;
-use crate::store::postgres::link::Link;
-use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::settings::{ServerSettings, refused};
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        durability::LOG_TABLES,
+        link::Link,
+        lock_key::lock_key,
+        settings::{ServerSettings, refused},
+    },
+};
 
 /// Number of the schema that this program writes. A released migration never changes.
 const NUMBER: i32 = 1;

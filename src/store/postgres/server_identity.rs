@@ -1,7 +1,6 @@
 //! The identity of a database server. A restored or promoted server has another one.
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::link::Link;
+use crate::store::{fault::StoreFault, postgres::link::Link};
 
 const DURING: &str = "reading the identity of the server";
 const SERVER: &str = "SELECT concat_ws(' ', (pg_control_system()).system_identifier, \

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 
-use crate::store::fault::StoreFault;
-use crate::store::server::{Replicas, ServerTable};
-use documents::record::ident::Name;
-use wire::tls::client_config::ClientCertificatePem;
-use wire::tls::database::DatabaseTls;
+use crate::store::{
+    fault::StoreFault,
+    server::{Replicas, ServerTable},
+};
+use documents::Name;
+use wire::{ClientCertificatePem, DatabaseTls};
 
 /// The schema of a URL without the parameter `schema`.
 const SCHEMA: &str = "countersign";

@@ -14,11 +14,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::store::postgres::link::Link;
-use crate::store::postgres::schema;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::tests::servers::cluster::Cluster;
-use crate::store::server::{Replicas, ServerTable};
+use crate::store::{
+    postgres::{link::Link, schema, settings::ServerSettings, tests::servers::cluster::Cluster},
+    server::{Replicas, ServerTable},
+};
 
 /// Returns the server of this process, or `None` after a report if the host has no PostgreSQL.
 pub(crate) fn server() -> Option<&'static Cluster> {

@@ -1,13 +1,18 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::lock_key::lock_key;
-use crate::store::postgres::questions::{BEGIN, LOCK};
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::writes::{BATCH, BatchRow, COMMIT};
-use crate::store::postgres::{durability, questions, rare_changes, review_writes, schema, writes};
+use crate::store::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        durability,
+        link::{Flight, Link},
+        lock_key::lock_key,
+        questions::{self, BEGIN, LOCK},
+        rare_changes, review_writes, schema,
+        settings::ServerSettings,
+        writes::{self, BATCH, BatchRow, COMMIT},
+    },
+};
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
 /// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.

@@ -5,20 +5,23 @@ use std::collections::BTreeMap;
 use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Row};
 
-use crate::store::batch::{Commit, StepRow, Writes};
-use crate::store::column_values::{grant_bytes, place, presence_number, tile_id};
-use crate::store::fault::StoreFault;
-use crate::store::postgres::columns::{Fields, id_value, list, signed};
-use crate::store::postgres::errors::fault;
-use crate::store::postgres::link::{Flight, Link};
-use crate::store::postgres::review_writes;
-use crate::store::rows::{FinishRow, RunRow};
-use crate::store::stored_event::ToldTarget;
-use crate::store::stored_grant::StoredGrant;
-use crate::store::stored_run::OutputRow;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::Hash;
+use crate::store::{
+    batch::{Commit, StepRow, Writes},
+    column_values::{grant_bytes, place, presence_number, tile_id},
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, id_value, list, signed},
+        errors::fault,
+        link::{Flight, Link},
+        review_writes,
+    },
+    rows::{FinishRow, RunRow},
+    stored_event::ToldTarget,
+    stored_grant::StoredGrant,
+    stored_run::OutputRow,
+    stored_status::StoredStatus,
+};
+use documents::{Hash, SealDigest};
 
 const DURING: &str = "writing a batch";
 

@@ -5,12 +5,15 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
-use crate::store::sqlite::read_connection::read_only;
-use crate::store::sqlite::schema::{harden, migrate};
-use documents::crypto::digest::Blake3Digest;
-use documents::record::ident::Name;
+use crate::store::{
+    fault::StoreFault,
+    sqlite::{
+        errors::{fault, is_interrupted, unusable},
+        read_connection::read_only,
+        schema::{harden, migrate},
+    },
+};
+use documents::{Blake3Digest, Name};
 
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.

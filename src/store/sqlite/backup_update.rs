@@ -4,15 +4,18 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::store::crash_points;
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::backup::{settle, writable};
-use crate::store::sqlite::columns::run;
-use crate::store::sqlite::errors::fault;
-use crate::store::sqlite::packed_tiles::Entries;
-use crate::store::sqlite::read_connection::read_only;
-use documents::crypto::digest::Blake3Digest;
-use documents::crypto::tlog_tiles::TILE_WIDTH;
+use crate::store::{
+    crash_points,
+    fault::StoreFault,
+    sqlite::{
+        backup::{settle, writable},
+        columns::run,
+        errors::fault,
+        packed_tiles::Entries,
+        read_connection::read_only,
+    },
+};
+use documents::{Blake3Digest, TILE_WIDTH};
 
 const DURING: &str = "copying news into the backup";
 /// Number of log entries in a packed tile.

@@ -2,17 +2,15 @@
 
 use rusqlite::{Connection, params};
 
-use crate::store::batch::Writes;
-use crate::store::column_values::{
-    grant_bytes, id_bytes, observed_number, presence_number, tile_id,
+use crate::store::{
+    batch::Writes,
+    column_values::{grant_bytes, id_bytes, observed_number, presence_number, tile_id},
+    fault::StoreFault,
+    rows::{CheckpointRow, ReviewRow},
+    sqlite::columns::{one, run},
+    stored_status::StoredStatus,
 };
-use crate::store::fault::StoreFault;
-use crate::store::rows::{CheckpointRow, ReviewRow};
-use crate::store::sqlite::columns::{one, run};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::Hash;
-use documents::record::review_statement::ReviewVerdict;
+use documents::{Hash, ReviewVerdict, SealDigest};
 
 /// Appends the leaves with their tiles, and notes which leaves are seals.
 pub(super) fn append(connection: &Connection, writes: &Writes<'_>) -> rusqlite::Result<()> {

@@ -14,33 +14,24 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
-use crate::store::column_values::tile_id;
-use crate::store::consume_window::MOST_MARK_AHEAD_S;
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::errors::fault;
-use crate::store::sqlite::read_connection::read_only;
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::MIGRATIONS;
-use crate::store::store_report::{
-    DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope,
+use crate::store::{
+    column_values::tile_id,
+    consume_window::MOST_MARK_AHEAD_S,
+    fault::StoreFault,
+    sqlite::{
+        errors::fault,
+        read_connection::read_only,
+        schema::{self, MIGRATIONS},
+    },
+    store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope},
+    stored_leaf::opened,
+    stored_review::OwedReview,
+    tree::TreeEdge,
 };
-use crate::store::stored_leaf::opened;
-use crate::store::stored_review::OwedReview;
-use crate::store::tree::TreeEdge;
-use documents::crypto::digest::{SealDigest, hex, sha256};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::{self, Frontier, Hash};
-use documents::crypto::note::{self, Note};
-use documents::crypto::signature::PublicKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::document::Statement;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::kinds::LeafKind;
-use documents::record::revocation::RevokedSubject;
-use documents::record::roster::Roster;
-use documents::record::seal::Seal;
-use documents::record::validity::Timestamp;
+use documents::{
+    Checkpoint, Frontier, Hash, KeyId, LeafKind, Name, Note, ProposalId, PublicKey, RevokedSubject,
+    Roster, Seal, SealDigest, SshKey, Statement, Timestamp, hex, merkle, note, origin, sha256,
+};
 
 /// Number of leaves that one query of the check reads.
 const AT_ONCE: u64 = 256;

@@ -3,25 +3,22 @@
 use base64::Engine as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::store::column_values::{
-    grant_id, id_bytes, observed_of, presence_of, tile_id, unplace, verdict_of,
+use crate::store::{
+    column_values::{grant_id, id_bytes, observed_of, presence_of, tile_id, unplace, verdict_of},
+    fault::StoreFault,
+    rows::{ProposalState, StoreHead},
+    sqlite::errors::fault,
+    stored_grant::{SpentUse, StoredGrant},
+    stored_proposal::{AuthorizationCore, Proposal, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::NonceUse,
+    stored_status::StoredStatus,
+    stored_token::Token,
 };
-use crate::store::fault::StoreFault;
-use crate::store::rows::{ProposalState, StoreHead};
-use crate::store::sqlite::errors::fault;
-use crate::store::stored_grant::{SpentUse, StoredGrant};
-use crate::store::stored_proposal::{AuthorizationCore, Proposal, Signature};
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::NonceUse;
-use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::Token;
-use documents::crypto::digest::{
-    AuthorizationDigest, ContentDigest, ParamsDigest, SealDigest, StepDigest,
+use documents::{
+    AuthorizationDigest, ContentDigest, Hash, ParamsDigest, ProposalId, Scope, SealDigest,
+    StepDigest, Timestamp,
 };
-use documents::crypto::merkle::Hash;
-use documents::record::ident::ProposalId;
-use documents::record::token::Scope;
-use documents::record::validity::Timestamp;
 
 pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
 

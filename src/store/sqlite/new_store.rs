@@ -5,8 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::store::fault::StoreFault;
-use crate::store::sqlite;
+use crate::store::{fault::StoreFault, sqlite};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {

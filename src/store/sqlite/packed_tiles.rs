@@ -7,14 +7,17 @@
 
 use rusqlite::{Connection, Row, params};
 
-use crate::store::fault::StoreFault;
-use crate::store::rows::PackedRow;
-use crate::store::sqlite::columns::{all, one, read_tile, run};
-use crate::store::sqlite::errors::fault;
-use documents::crypto::digest::sha256;
-use documents::crypto::merkle::{Hash, leaf_hash};
-use documents::crypto::tlog_tiles::{MAX_ENTRY_BYTES, TILE_WIDTH, push_entry, split_entries};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    rows::PackedRow,
+    sqlite::{
+        columns::{all, one, read_tile, run},
+        errors::fault,
+    },
+};
+use documents::{
+    Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Timestamp, leaf_hash, push_entry, sha256, split_entries,
+};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 /// Number of entries in a group.

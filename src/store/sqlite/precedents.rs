@@ -2,18 +2,16 @@
 
 use rusqlite::{Connection, Row, ToSql, params};
 
-use crate::store::batch::{DenialPrecedent, DenialQuestion};
-use crate::store::column_values::id_bytes;
-use crate::store::fault::StoreFault;
-use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::rows::{DenialsAhead, ProposalPrecedent, ProposalState};
-use crate::store::sqlite::columns::{
-    PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing,
+use crate::store::{
+    batch::{DenialPrecedent, DenialQuestion},
+    column_values::id_bytes,
+    fault::StoreFault,
+    retention::UNSIGNED_KEPT_S,
+    rows::{DenialsAhead, ProposalPrecedent, ProposalState},
+    sqlite::columns::{PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing},
+    stored_proposal::{MOST_COMPARED, NewProposal},
 };
-use crate::store::stored_proposal::{MOST_COMPARED, NewProposal};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use documents::{AuthorizationDigest, ProposalId, Timestamp};
 
 /// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
 /// unsigned proposals.

@@ -6,15 +6,16 @@ use std::path::Path;
 use regex::Regex;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::store::StoreReads as _;
-use crate::store::sqlite;
-use crate::store::sqlite::columns::{GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN};
-use crate::store::stored_proposal::{ProposalQuery, RunOutcome, RunQuery};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::canonical::canonical_of;
-use documents::record::ident::ProposalId;
-use documents::record::receipt::Outcome;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    StoreReads as _,
+    sqlite::{
+        self,
+        columns::{GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN},
+    },
+    stored_proposal::{ProposalQuery, RunOutcome, RunQuery},
+    stored_status::StoredStatus,
+};
+use documents::{Outcome, ProposalId, Timestamp, canonical_of};
 
 /// Number of runs in the store of these tests.
 const RUNS: i64 = 100_000;
@@ -125,11 +126,9 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("data").join("countersign.db");
     drop(sqlite::open(&path).expect("store"));
     let connection = Connection::open(&path).expect("store");
-    let hex =
-        |outcome: &Outcome| documents::crypto::digest::hex(&canonical_of(outcome).expect("json"));
+    let hex = |outcome: &Outcome| documents::hex(&canonical_of(outcome).expect("json"));
     let succeeded = hex(&Outcome::exited(0));
-    let unknown =
-        documents::crypto::digest::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
+    let unknown = documents::hex(br#"{"status":"unknown","why":"the service was killed"}"#);
     // The first two runs are the only ones of their steps and of their proposer. Then follow many runs of another step.
     let rows = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RUNS})
@@ -239,7 +238,7 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
         }),
         []
     );
-    let other = documents::crypto::digest::ParamsDigest::of(b"other");
+    let other = documents::ParamsDigest::of(b"other");
     assert_eq!(
         found(&RunQuery {
             params: Some(other),

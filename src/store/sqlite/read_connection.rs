@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::errors::{fault, is_interrupted, unusable};
-use crate::store::sqlite::schema;
-use crate::store::sqlite::schema::APPLICATION_ID;
+use crate::store::{
+    fault::StoreFault,
+    sqlite::{
+        errors::{fault, is_interrupted, unusable},
+        schema::{self, APPLICATION_ID},
+    },
+};
 
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -6,39 +6,38 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use rusqlite::{Connection, Row, params};
 
-use crate::store::column_values::{grant_bytes, id_bytes, unplace};
-use crate::store::fault::StoreFault;
-use crate::store::rows::{CheckpointRow, PackedRow, StoreHead};
-use crate::store::sqlite::columns::{
-    GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed, proposal,
-    proposal_id, read_head, read_signatures, read_tile, read_uses, review, spent, text, time,
-    token,
+use crate::store::{
+    ClosedKey, StoreReads,
+    column_values::{grant_bytes, id_bytes, unplace},
+    fault::StoreFault,
+    rows::{CheckpointRow, PackedRow, StoreHead},
+    sqlite::{
+        columns::{
+            GRANT, OWED, PROPOSAL, REVIEW, SPENT, TOKEN, all, from_json, grant, odd, one, owed,
+            proposal, proposal_id, read_head, read_signatures, read_tile, read_uses, review, spent,
+            text, time, token,
+        },
+        errors::fault,
+        packed_tiles::{self, Entries, EntryRow},
+        read_connection::{connect, read_only},
+    },
+    stored_denial::StoredDenial,
+    stored_event::{EventFact, StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_proposal::{
+        PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery,
+        Signature,
+    },
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{Token, TokenBindings},
 };
-use crate::store::sqlite::errors::fault;
-use crate::store::sqlite::packed_tiles::{self, Entries, EntryRow};
-use crate::store::sqlite::read_connection::{connect, read_only};
-use crate::store::stored_denial::StoredDenial;
-use crate::store::stored_event::{EventFact, StoredEvent, ToldTarget};
-use crate::store::stored_grant::{SpentUse, StoredGrant};
-use crate::store::stored_leaf::Leaf;
-use crate::store::stored_proposal::{
-    PayloadSource, Proposal, ProposalPage, ProposalQuery, ProposalSource, RunOutcome, RunQuery,
-    Signature,
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafHash,
+    LeafKind, Name, Nonce, ParamsDigest, ProposalId, SealDigest, Timestamp,
 };
-use crate::store::stored_review::{OwedReview, StoredReview};
-use crate::store::stored_run::{NonceUse, OutputRow, OutputRun, Unfinished};
-use crate::store::stored_seal::SealEntry;
-use crate::store::stored_token::{Token, TokenBindings};
-use crate::store::{ClosedKey, StoreReads};
-use documents::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, LeafHash, ParamsDigest,
-    SealDigest,
-};
-use documents::crypto::merkle::Hash;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, Nonce, ProposalId};
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
 
 /// Maximum number of reading connections. A read from the page cache takes microseconds, so more connections would only
 /// compete for CPU cores.

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::stored_status::StoredStatus;
-use crate::store::{RetentionCut, RetentionWalk, Retired, SweepResult};
-use documents::crypto::digest::Blake3Digest;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    RetentionCut, RetentionWalk, Retired, SweepResult, stored_status::StoredStatus,
+};
+use documents::{Blake3Digest, Timestamp};
 
 /// A key after all nonces.
 const LAST: [u8; 32] = [0xff; 32];

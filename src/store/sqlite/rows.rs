@@ -2,13 +2,8 @@
 
 use rusqlite::Row;
 
-use crate::store::column_values::id_bytes;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::sha256;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::malformed::Malformed;
-use documents::record::validity::Timestamp;
+use crate::store::{column_values::id_bytes, stored_status::StoredStatus};
+use documents::{Authorization, Malformed, Statement, Timestamp, sha256};
 
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \
                                   p.params_digest, p.proposer, p.expires_at, p.status, p.created_at, p.approved_at, \

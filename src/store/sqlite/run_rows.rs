@@ -2,11 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::column_values::{id_bytes, place};
-use crate::store::rows::{Candidate, FinishRow, RunRow};
-use crate::store::sqlite::columns::{SPENT, spent, status};
-use crate::store::stored_proposal::AuthorizationCore;
-use documents::crypto::digest::{AuthorizationDigest, BlobDigest, ContentDigest};
+use crate::store::{
+    column_values::{id_bytes, place},
+    rows::{Candidate, FinishRow, RunRow},
+    sqlite::columns::{SPENT, spent, status},
+    stored_proposal::AuthorizationCore,
+};
+use documents::{AuthorizationDigest, BlobDigest, ContentDigest};
 
 /// Returns the stored facts about each request to run a proposal.
 pub(super) fn candidates(

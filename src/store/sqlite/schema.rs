@@ -7,8 +7,10 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::errors::{fault, unusable};
+use crate::store::{
+    fault::StoreFault,
+    sqlite::errors::{fault, unusable},
+};
 
 /// Number of the first schema that version 0.2.0 wrote.
 const FIRST: usize = 3;

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use crate::store::copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable};
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::backup::writable;
-use crate::store::sqlite::errors::{fault, unusable};
-use crate::store::sqlite::packed_tiles::{Entries, EntryRow};
-use crate::store::sqlite::read_connection::connect;
-use crate::store::sqlite::reads::SqliteReads;
-use crate::store::sqlite::schema::{self, MIGRATIONS, MOVED, migrate};
-use crate::store::tree::root_of;
-use documents::crypto::digest::{Blake3Digest, sha256};
-use documents::crypto::merkle::Hash;
+use crate::store::{
+    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable},
+    fault::StoreFault,
+    sqlite::{
+        backup::writable,
+        errors::{fault, unusable},
+        packed_tiles::{Entries, EntryRow},
+        read_connection::connect,
+        reads::SqliteReads,
+        schema::{self, MIGRATIONS, MOVED, migrate},
+    },
+    tree::root_of,
+};
+use documents::{Blake3Digest, Hash, sha256};
 
 impl ToSql for Cell {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

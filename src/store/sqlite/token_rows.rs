@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, params};
 
-use crate::store::fault::StoreFault;
-use crate::store::sqlite::columns::{json, one, run};
-use crate::store::stored_token::{IdTokenUse, TokenChange};
-use documents::record::ident::Name;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    sqlite::columns::{json, one, run},
+    stored_token::{IdTokenUse, TokenChange},
+};
+use documents::{Name, Timestamp};
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.

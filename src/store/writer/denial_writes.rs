@@ -1,14 +1,14 @@
 //! Writes of denials, and the limit on denials of unknown authorizations.
 
-use crate::store::batch::{DenialPrecedent, DenialRow, StepRow};
-use crate::store::rows::DenialsAhead;
-use crate::store::stored_denial::{DenialResult, DenialWrite, StoredDenial};
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_status::StoredStatus;
-use crate::store::writer::messages::AHEAD_S;
-use crate::store::writer::{Batch, Writer};
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    batch::{DenialPrecedent, DenialRow, StepRow},
+    rows::DenialsAhead,
+    stored_denial::{DenialResult, DenialWrite, StoredDenial},
+    stored_leaf::WriteStop,
+    stored_status::StoredStatus,
+    writer::{Batch, Writer, messages::AHEAD_S},
+};
+use documents::{LeafKind, Timestamp};
 
 /// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
 ///

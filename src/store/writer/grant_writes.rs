@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::store::fault::StoreFault;
-use crate::store::stored_event::EventWrite;
-use crate::store::stored_grant::{
-    GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER, SpentUse, StoredGrant,
+use crate::store::{
+    fault::StoreFault,
+    stored_event::EventWrite,
+    stored_grant::{
+        GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER, SpentUse,
+        StoredGrant,
+    },
+    stored_leaf::WriteStop,
+    stored_run::ConsumeStop,
+    writer::{Batch, Writer},
 };
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_run::ConsumeStop;
-use crate::store::writer::{Batch, Writer};
-use documents::crypto::digest::ContentDigest;
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use documents::{ContentDigest, LeafKind, Timestamp};
 
 impl Writer {
     /// Stores a draft with its signatures, or logs a grant. A grant of the log never changes.

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::store::fault::StoreFault;
-use crate::store::rows::LeafRow;
-use crate::store::stored_event::{EntryEvent, EventWrite};
-use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
-use crate::store::stored_seal::{SealStored, SealWrite};
-use crate::store::stored_token::IdTokenUse;
-use crate::store::writer::{Batch, Writer};
-use documents::crypto::digest::LeafHash;
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    fault::StoreFault,
+    rows::LeafRow,
+    stored_event::{EntryEvent, EventWrite},
+    stored_leaf::{CheckedState, LeafRef, WriteStop},
+    stored_seal::{SealStored, SealWrite},
+    stored_token::IdTokenUse,
+    writer::{Batch, Writer},
+};
+use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
 
 impl Writer {
     pub(super) fn seal<'m>(

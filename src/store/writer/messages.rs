@@ -5,27 +5,25 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::store::Retired;
-use crate::store::batch::{DenialQuestion, Questions};
-use crate::store::fault::StoreFault;
-use crate::store::retention::{PruneResult, Retention};
-use crate::store::rows::PackedRow;
-use crate::store::stored_denial::{DenialResult, DenialWrite};
-use crate::store::stored_event::Telling;
-use crate::store::stored_grant::{GrantStop, GrantWrite, StoredGrant};
-use crate::store::stored_leaf::{LeafRef, WriteStop};
-use crate::store::stored_proposal::{
-    AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature,
+use crate::store::{
+    Retired,
+    batch::{DenialQuestion, Questions},
+    fault::StoreFault,
+    retention::{PruneResult, Retention},
+    rows::PackedRow,
+    stored_denial::{DenialResult, DenialWrite},
+    stored_event::Telling,
+    stored_grant::{GrantStop, GrantWrite, StoredGrant},
+    stored_leaf::{LeafRef, WriteStop},
+    stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature},
+    stored_review::ReviewWrite,
+    stored_revocation::{RevocationResult, RevocationWrite},
+    stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce},
+    stored_seal::{SealStored, SealWrite},
+    stored_status::StoredStatus,
+    stored_token::IdTokenUse,
 };
-use crate::store::stored_review::ReviewWrite;
-use crate::store::stored_revocation::{RevocationResult, RevocationWrite};
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce};
-use crate::store::stored_seal::{SealStored, SealWrite};
-use crate::store::stored_status::StoredStatus;
-use crate::store::stored_token::IdTokenUse;
-use documents::crypto::merkle::Hash;
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use documents::{Hash, ProposalId, Timestamp};
 
 /// Period in seconds for which denials of unknown authorizations are counted.
 pub(super) const AHEAD_S: i64 = 86_400;

@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::store::batch::{Answers, OtherWrites, Questions};
-use crate::store::fault::StoreFault;
-use crate::store::newest_entries::{check_seal, check_state};
-use crate::store::open_proposals::OpenProposals;
-use crate::store::stored_revocation::read_revocations;
-use crate::store::tree::{Subtrees, TileCache, TreeEdge};
-use crate::store::writer::Writer;
-use crate::store::writer::messages::{WriterMessage, answer_idle};
+use crate::store::{
+    batch::{Answers, OtherWrites, Questions},
+    fault::StoreFault,
+    newest_entries::{check_seal, check_state},
+    open_proposals::OpenProposals,
+    stored_revocation::read_revocations,
+    tree::{Subtrees, TileCache, TreeEdge},
+    writer::{
+        Writer,
+        messages::{WriterMessage, answer_idle},
+    },
+};
 
 /// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a
 /// fault, and the writer continues to ask the database.

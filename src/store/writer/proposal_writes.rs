@@ -1,17 +1,16 @@
 //! Writes about proposals: new proposals, their signatures, and changes of their status.
 
-use crate::store::batch::{SignatureRow, StepRow};
-use crate::store::fault::StoreFault;
-use crate::store::retention::UNSIGNED_KEPT_S;
-use crate::store::rows::ProposalPrecedent;
-use crate::store::stored_event::EventWrite;
-use crate::store::stored_proposal::{
-    AdvanceStop, NewProposal, Proposal, ProposalStep, ProposeResult, Signature,
+use crate::store::{
+    batch::{SignatureRow, StepRow},
+    fault::StoreFault,
+    retention::UNSIGNED_KEPT_S,
+    rows::ProposalPrecedent,
+    stored_event::EventWrite,
+    stored_proposal::{AdvanceStop, NewProposal, Proposal, ProposalStep, ProposeResult, Signature},
+    stored_status::StoredStatus,
+    writer::{Batch, Writer},
 };
-use crate::store::stored_status::StoredStatus;
-use crate::store::writer::{Batch, Writer};
-use documents::record::ident::ProposalId;
-use documents::record::validity::Timestamp;
+use documents::{ProposalId, Timestamp};
 
 /// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
 const MAX_EXPIRED: usize = 256;

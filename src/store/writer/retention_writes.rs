@@ -1,10 +1,12 @@
 //! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
 
-use crate::store::fault::StoreFault;
-use crate::store::retention::{PruneResult, Retention, UNSIGNED_KEPT_S};
-use crate::store::stored_event::{EVENTS_KEPT_S, EventWrite, Telling};
-use crate::store::writer::{Batch, Writer};
-use crate::store::{RetentionCut, Retired};
+use crate::store::{
+    RetentionCut, Retired,
+    fault::StoreFault,
+    retention::{PruneResult, Retention, UNSIGNED_KEPT_S},
+    stored_event::{EVENTS_KEPT_S, EventWrite, Telling},
+    writer::{Batch, Writer},
+};
 
 impl<'m> Batch<'m> {
     /// Records how far targets of messages were told.

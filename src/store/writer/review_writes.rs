@@ -1,11 +1,13 @@
 //! Writes of reviews.
 
-use crate::store::rows::ReviewRow;
-use crate::store::stored_event::{EntryEvent, EventWrite};
-use crate::store::stored_leaf::{LeafRef, WriteStop};
-use crate::store::stored_review::{ReviewWrite, StoredReview};
-use crate::store::writer::{Batch, Writer};
-use documents::record::kinds::LeafKind;
+use crate::store::{
+    rows::ReviewRow,
+    stored_event::{EntryEvent, EventWrite},
+    stored_leaf::{LeafRef, WriteStop},
+    stored_review::{ReviewWrite, StoredReview},
+    writer::{Batch, Writer},
+};
+use documents::LeafKind;
 
 impl Writer {
     /// Appends a review. The caller has counted the people.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::store::fault::StoreFault;
-use crate::store::stored_event::{EntryEvent, EventWrite};
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation};
-use crate::store::stored_token::TokenChange;
-use crate::store::writer::{Batch, Writer};
-use documents::record::kinds::LeafKind;
-use documents::record::revocation::RevokedSubject;
+use crate::store::{
+    fault::StoreFault,
+    stored_event::{EntryEvent, EventWrite},
+    stored_leaf::WriteStop,
+    stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation},
+    stored_token::TokenChange,
+    writer::{Batch, Writer},
+};
+use documents::{LeafKind, RevokedSubject};
 
 impl Writer {
     /// Appends a revocation, unless the log has one of the same subject. A second one would change nothing, and anybody

@@ -3,29 +3,28 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::store::crash_points::WriteKind;
-use crate::store::fault::StoreFault;
-use crate::store::open_proposals::StatusChange;
-use crate::store::rows::{Candidate, FinishRow, OwedEnd, RunRow};
-use crate::store::stored_event::EventWrite;
-use crate::store::stored_grant::{GrantClaim, SpentUse};
-use crate::store::stored_leaf::LeafRef;
-use crate::store::stored_run::{
-    CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce,
+use crate::store::{
+    crash_points::WriteKind,
+    fault::StoreFault,
+    open_proposals::StatusChange,
+    rows::{Candidate, FinishRow, OwedEnd, RunRow},
+    stored_event::EventWrite,
+    stored_grant::{GrantClaim, SpentUse},
+    stored_leaf::LeafRef,
+    stored_run::{
+        CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce,
+    },
+    stored_status::StoredStatus,
+    writer::{
+        Batch, Writer,
+        grant_writes::ClaimedUses,
+        messages::{Asked, Hashed},
+    },
 };
-use crate::store::stored_status::StoredStatus;
-use crate::store::writer::grant_writes::ClaimedUses;
-use crate::store::writer::messages::{Asked, Hashed};
-use crate::store::writer::{Batch, Writer};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::signature::{PAYLOAD_TYPE, pae};
-use documents::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-use documents::record::consumption::{Consumption, MAX_ITEMS, Spent as SpentItem};
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::ProposalId;
-use documents::record::kinds::LeafKind;
-use documents::record::run_extensions::GrantUse;
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
+    MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, Spent as SpentItem, Timestamp, pae,
+};
 
 impl Writer {
     /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]

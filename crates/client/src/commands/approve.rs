@@ -5,33 +5,38 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::commands::clock::now;
-use crate::commands::deny;
-use crate::commands::every_boundary::tell_failure;
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{is_grant, signing};
-use crate::commands::inbox::{myself, waiting_proposals};
-use crate::commands::review::check_statement;
-use crate::commands::review_subject::{boundary_with, find_subject, is_file, search_names};
-use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::remote::proposals::only_one;
-use crate::remote::run_printer::held_up_words;
-use crate::review::gather::ReviewSubject;
-use crate::review::line::MOST_REMARKS;
-use crate::review::proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::{Terminal, wrapped, write_new};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::{Name, ProposalId};
-use documents::record::joined::joined;
-use judgement::trust::signer::Signer;
-use wire::api::body::Signatures;
-use wire::api::view::{ProposalStatus, ProposalView, RefusalView};
+use crate::{
+    commands::{
+        clock::now,
+        deny,
+        every_boundary::tell_failure,
+        global::GlobalOptions,
+        grant::{is_grant, signing},
+        inbox::{myself, waiting_proposals},
+        review::check_statement,
+        review_subject::{boundary_with, find_subject, is_file, search_names},
+    },
+    home::{
+        keys::{self, KeyArgs, Keys, SignaturePurpose},
+        trusted_rosters::TrustArgs,
+    },
+    remote::{client::Client, proposals::only_one, run_printer::held_up_words},
+    review::{
+        gather::ReviewSubject,
+        line::MOST_REMARKS,
+        proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::{Terminal, wrapped, write_new},
+    },
+};
+use documents::{
+    AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
+};
+use judgement::Signer;
+use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -442,11 +447,15 @@ pub fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::review::render::{SIGNED, full};
-    use crate::review::review_case::{case, judged, key, section, signature};
-    use crate::terminal::screen_decoder;
-    use documents::crypto::canonical::to_canonical;
-    use judgement::trust::signer::{FileSigner, write_secret_key};
+    use crate::{
+        review::{
+            render::{SIGNED, full},
+            review_case::{case, judged, key, section, signature},
+        },
+        terminal::screen_decoder,
+    };
+    use documents::to_canonical;
+    use judgement::{FileSigner, write_secret_key};
 
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {

@@ -21,38 +21,46 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::commands::audit::audit_output::AuditOutput;
-use crate::commands::audit::beginning::{
-    NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log, said_no,
+use crate::{
+    commands::{
+        audit::{
+            audit_output::AuditOutput,
+            beginning::{
+                NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log,
+                said_no,
+            },
+            decisions::DecisionFilter,
+            log_entries::{each_entry, root_at},
+            open_work::OverdueReviews,
+            other_copy::{another_history, by_its_own_seals, compare},
+            state::{StateChange, StateFile},
+        },
+        bundle_files::logs_below,
+        clock::now,
+        every_boundary::tell_failure,
+        global::GlobalOptions,
+        log_source_options::open_log,
+    },
+    home::{
+        boundaries::find_with_list,
+        keys::KeyArgs,
+        roster_versions::{contradicts_log, join},
+        trusted_rosters::{ChosenTrust, TrustArgs},
+    },
+    remote::{
+        follow_run::{COSIGNED, COSIGNED_PAUSE},
+        log_source::LogSource,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
 };
-use crate::commands::audit::decisions::DecisionFilter;
-use crate::commands::audit::log_entries::{each_entry, root_at};
-use crate::commands::audit::open_work::OverdueReviews;
-use crate::commands::audit::other_copy::{another_history, by_its_own_seals, compare};
-use crate::commands::audit::state::{StateChange, StateFile};
-use crate::commands::bundle_files::logs_below;
-use crate::commands::clock::now;
-use crate::commands::every_boundary::tell_failure;
-use crate::commands::global::GlobalOptions;
-use crate::commands::log_source_options::open_log;
-use crate::home::boundaries::find_with_list;
-use crate::home::keys::KeyArgs;
-use crate::home::roster_versions::{contradicts_log, join};
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
-use crate::remote::follow_run::{COSIGNED, COSIGNED_PAUSE};
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::cosignature::lines_of_others;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::Frontier;
-use documents::record::envelope::Envelope;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::{AuditEvent, Finding};
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::audit::saved_audit::SavedAudit;
-use judgement::audit::seen_head::SeenHead;
+use documents::{Envelope, Frontier, SealDigest, lines_of_others};
+use judgement::{
+    AuditEvent, Auditor, Expected, Finding, LogEntry, SavedAudit, SeenHead, rosters_in,
+};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(Debug, clap::Args)]

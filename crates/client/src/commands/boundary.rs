@@ -4,19 +4,23 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::commands::global::GlobalOptions;
-use crate::home::boundaries::{BoundaryList, ListedBoundary};
-use crate::home::directories::Home;
-use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, trust_advice};
-use crate::remote::client::Client;
-use crate::review::gather::roster_in_force;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::fitted;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::code::Code;
+use crate::{
+    commands::global::GlobalOptions,
+    home::{
+        boundaries::{BoundaryList, ListedBoundary},
+        directories::Home,
+        keys::KeyArgs,
+        trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
+    },
+    remote::client::Client,
+    review::gather::roster_in_force,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+        table::fitted,
+    },
+};
+use documents::{Code, SealDigest, SshKey};
 
 /// Keep a list of your boundaries, for `--boundary`, `inbox` and `console`.
 #[derive(Debug, clap::Args)]

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::commands::log_source_options::DATABASE;
-use crate::home::named_file::read_beginning;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::json;
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::document::{Predicate as _, predicate_type};
-use documents::record::envelope::Base64;
-use documents::record::kinds::KINDS;
-use documents::record::receipt::Receipt;
-use documents::record::roster::Roster;
+use crate::{
+    commands::log_source_options::DATABASE,
+    home::named_file::read_beginning,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{
+    Base64, KINDS, MAX_BUNDLE_BYTES, Predicate as _, Receipt, Roster, json, predicate_type,
+};
 
 /// Maximum number of files of a directory, so that a table of them has a bounded size in memory.
 pub const MOST_FILES: usize = 100_000;

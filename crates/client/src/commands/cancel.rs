@@ -1,13 +1,18 @@
 //! The `cancel` command withdraws a proposal or a draft, or ends a run.
 
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{find_grant, is_grant};
-use crate::home::keys::KeyArgs;
-use crate::remote::proposals::{LookupRange, find_proposal};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use wire::api::grant_view::GrantView;
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::{
+    commands::{
+        global::GlobalOptions,
+        grant::{find_grant, is_grant},
+    },
+    home::keys::KeyArgs,
+    remote::proposals::{LookupRange, find_proposal},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use wire::{GrantView, ProposalStatus, ProposalView};
 
 /// Withdraw a proposal or a draft of a grant, or end a run. Only the proposer and operators can cancel; approvers use `deny`.
 #[derive(Debug, clap::Args)]

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
+use crate::{
+    remote::log_source::LogSource,
+    terminal::{exit::CommandFailure, printable_text::PrintableText},
+};
 
 /// Returns the message for a command that the client does not have.
 pub(super) fn lacks(command: &str) -> String {

@@ -2,12 +2,19 @@
 
 use clap::Subcommand;
 
-use crate::commands::global::GlobalOptions;
-use crate::commands::program::{CommandSet, SharedCommand, command};
-use crate::commands::{man, registry, roster};
-use crate::remote::log_source::OpenStoredLog;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use crate::{
+    commands::{
+        global::GlobalOptions,
+        man,
+        program::{CommandSet, SharedCommand, command},
+        registry, roster,
+    },
+    remote::log_source::OpenStoredLog,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
 
 /// The commands of the client.
 #[derive(Debug, Subcommand)]

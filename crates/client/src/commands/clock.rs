@@ -1,6 +1,6 @@
 //! The clock of this machine.
 
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 
 /// Returns the time of this machine's clock.
 pub fn now() -> Timestamp {

@@ -12,17 +12,17 @@ use clap_complete::engine::{
 use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 
-use crate::commands::every_boundary::ask_each;
-use crate::commands::global::GlobalOptions;
-use crate::home::boundaries::BoundaryList;
-use crate::home::directories::Home;
-use crate::home::keys::KeyArgs;
-use crate::remote::proposals::newest;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use judgement::registry::Registry;
-use judgement::trust::signer::FileSigner;
-use wire::api::registry_view::RegistryView;
+use crate::{
+    commands::{every_boundary::ask_each, global::GlobalOptions},
+    home::{boundaries::BoundaryList, directories::Home, keys::KeyArgs},
+    remote::proposals::newest,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use judgement::{FileSigner, Registry};
+use wire::RegistryView;
 
 /// Print a completion script for a shell.
 #[derive(Debug, clap::Args)]

@@ -6,24 +6,30 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
-use crate::commands::review_subject::{boundary_with, find_subject, search_names};
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::review::gather::ReviewSubject;
-use crate::review::proposal_review::{ProposalReview, check_open};
-use crate::review::render::brief;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, write_new};
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::authorization::Authorization;
-use documents::record::denial::Denial;
-use documents::record::envelope::Envelope;
-use judgement::trust::signer::Signer;
-use wire::api::body::StatementDenial;
-use wire::api::view::{DenialView, ProposalStatus, ProposalView};
+use crate::{
+    commands::{
+        clock::now,
+        global::GlobalOptions,
+        review_subject::{boundary_with, find_subject, search_names},
+    },
+    home::{
+        keys::{self, KeyArgs, SignaturePurpose},
+        trusted_rosters::TrustArgs,
+    },
+    remote::client::Client,
+    review::{
+        gather::ReviewSubject,
+        proposal_review::{ProposalReview, check_open},
+        render::brief,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::{Terminal, write_new},
+    },
+};
+use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
+use judgement::Signer;
+use wire::{DenialView, ProposalStatus, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
 #[derive(Debug, clap::Args)]

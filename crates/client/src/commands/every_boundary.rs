@@ -6,9 +6,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::global::{BoundaryChoice, GlobalOptions};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use crate::{
+    commands::global::{BoundaryChoice, GlobalOptions},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
 
 /// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. A
 /// command with one silent boundary so ends within ten seconds.

@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
-use crate::commands::every_boundary::show_chosen;
-use crate::commands::global::{BoundaryChoice, GlobalOptions};
-use crate::commands::revocation::{self, RevokingBoundary, done_words};
-use crate::commands::revoke::told;
-use crate::home::keys::KeyArgs;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use documents::record::revocation::RevokedSubject;
+use crate::{
+    commands::{
+        every_boundary::show_chosen,
+        global::{BoundaryChoice, GlobalOptions},
+        revocation::{self, RevokingBoundary, done_words},
+        revoke::told,
+    },
+    home::keys::KeyArgs,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use documents::RevokedSubject;
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
 #[derive(Debug, clap::Args)]

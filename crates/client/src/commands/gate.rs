@@ -5,29 +5,34 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::commands::bundle_files::read_bundle;
-use crate::commands::clock::now;
-use crate::commands::verdict_screen::VerdictInputs;
-use crate::commands::verify::{JudgedBundle, with_any};
-use crate::home::checkout::CheckoutDirectories;
-use crate::home::parameter_values::read_params;
-use crate::home::roster_versions::join;
-use crate::home::trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{BlobDigest, RosterDigest, SealDigest, StepDigest};
-use documents::record::ident::StepRef;
-use documents::record::profile::{Layer, STRICT};
-use documents::record::written_time::duration;
-use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::gate::{GateReport, RequirementResult, decide, may_be_unchecked};
-use judgement::audit::gate_requirements::{
-    AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement,
-    ParamsRequirement, SandboxRequirement,
+use crate::{
+    commands::{
+        bundle_files::read_bundle,
+        clock::now,
+        verdict_screen::VerdictInputs,
+        verify::{JudgedBundle, with_any},
+    },
+    home::{
+        checkout::CheckoutDirectories,
+        parameter_values::read_params,
+        roster_versions::join,
+        trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+        streams::Terminal,
+    },
 };
-use judgement::audit::report::CheckName;
+use documents::{
+    BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, duration,
+};
+use judgement::{
+    AgeLimit, CheckName, DigestRequirement, GateReport, GateRequirements, GivenParameter,
+    OutcomeRequirement, ParamsRequirement, RequirementResult, SandboxRequirement, VerifyOptions,
+    gate::decide, may_be_unchecked,
+};
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///

@@ -6,22 +6,30 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::client_build::refused_store;
-use crate::home::boundaries::{ALL, BoundaryList, ListedBoundary};
-use crate::home::directories::Home;
-use crate::home::keys::KeyArgs;
-use crate::home::named_file::read_private;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::address::{Address, DEFAULT_URL};
-use crate::remote::client::Client;
-use crate::remote::job_identity::JobIdentity;
-use crate::remote::log_source::{LogSource, OpenStoredLog};
-use crate::remote::secret::Secret;
-use crate::remote::tls_files::TlsFiles;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::streams::{Terminal, eprintln_quietly};
-use documents::crypto::digest::SealDigest;
-use wire::api::registry_view::RegistryView;
+use crate::{
+    commands::client_build::refused_store,
+    home::{
+        boundaries::{ALL, BoundaryList, ListedBoundary},
+        directories::Home,
+        keys::KeyArgs,
+        named_file::read_private,
+        trusted_rosters::TrustArgs,
+    },
+    remote::{
+        address::{Address, DEFAULT_URL},
+        client::Client,
+        job_identity::JobIdentity,
+        log_source::{LogSource, OpenStoredLog},
+        secret::Secret,
+        tls_files::TlsFiles,
+    },
+    terminal::{
+        exit::CommandFailure,
+        streams::{Terminal, eprintln_quietly},
+    },
+};
+use documents::SealDigest;
+use wire::RegistryView;
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]

@@ -8,28 +8,32 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::commands::clock::now;
-use crate::commands::every_boundary::{Tell, for_chosen, object};
-use crate::commands::global::GlobalOptions;
-use crate::commands::inbox_table::{ending, inbox_table};
-use crate::commands::proposal_filter::ProposalFilterArgs;
-use crate::home::keys::{KeyArgs, Keys};
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs};
-use crate::remote::client::Client;
-use crate::remote::follow_run::next_line;
-use crate::remote::proposals::list;
-use crate::remote::run_printer::held_up_words;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::person_words::person_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::{Terminal, eprintln_quietly};
-use documents::record::code::Code;
-use documents::record::roster::Approver;
-use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
-use wire::api::registry_view::{FreezeView, RegistryView};
-use wire::api::view::{ProposalList, ProposalStatus, ProposalView, Ready};
+use crate::{
+    commands::{
+        clock::now,
+        every_boundary::{Tell, for_chosen, object},
+        global::GlobalOptions,
+        inbox_table::{ending, inbox_table},
+        proposal_filter::ProposalFilterArgs,
+    },
+    home::{
+        keys::{KeyArgs, Keys},
+        trusted_rosters::{ChosenTrust, TrustArgs},
+    },
+    remote::{client::Client, follow_run::next_line, proposals::list, run_printer::held_up_words},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        person_words::person_words,
+        printable_text::PrintableText,
+        streams::{Terminal, eprintln_quietly},
+    },
+};
+use documents::{Approver, Code};
+use judgement::{Pinned, TrustedRoster};
+use wire::{
+    FreezeView, GrantList, GrantStatus, GrantView, ProposalList, ProposalStatus, ProposalView,
+    Ready, RegistryView,
+};
 
 /// List the pending proposals that your signature can advance: those that still need an approver of one of your groups.
 /// Approved runs that cannot start, proposals that were denied or refused in their window, and a freeze are reported too.

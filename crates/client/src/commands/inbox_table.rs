@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::commands::clock::now;
-use crate::review::line::{LineWeight, RemarkSeverity};
-use crate::review::remarks;
-use crate::review::script_places::ScriptPlaces;
-use crate::review::value_words::plain_or_quoted;
-use crate::terminal::field_paths::leaves;
-use crate::terminal::printable_text::PrintableText;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
-use documents::record::validity::Timestamp;
-use wire::api::oidc::AdmittedJob;
-use wire::api::view::ProposalView;
+use crate::{
+    commands::clock::now,
+    review::{
+        line::{LineWeight, RemarkSeverity},
+        remarks,
+        script_places::ScriptPlaces,
+        value_words::plain_or_quoted,
+    },
+    terminal::{field_paths::leaves, printable_text::PrintableText},
+};
+use documents::{Authorization, Base64, Statement, Timestamp};
+use wire::{AdmittedJob, ProposalView};
 
 /// Returns the last digits of an id, which name a proposal at the command line.
 pub(super) fn ending(view: &ProposalView) -> &str {

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::home::directories::Home;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use judgement::trust::open_signer::open_signer;
-use judgement::trust::signer::{write_public_key, write_secret_key};
+use crate::{
+    home::directories::Home,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{SecretKey, SshKey};
+use judgement::{open_signer, write_public_key, write_secret_key};
 
 /// Make keys and show keys.
 #[derive(Debug, clap::Args)]

@@ -4,14 +4,19 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::export::{Export, export};
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use judgement::audit::seen_head::SeenHead;
+use crate::{
+    commands::global::GlobalOptions,
+    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
+    remote::{
+        export::{Export, export},
+        log_source::LogSource,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use judgement::SeenHead;
 
 /// Print the signed head of the log, or copy the log.
 #[derive(Debug, clap::Args)]

@@ -2,14 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
-use crate::remote::address::Address;
-use crate::remote::client::Client;
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
+use crate::{
+    commands::global::GlobalOptions,
+    home::keys::KeyArgs,
+    remote::{address::Address, client::Client, log_source::LogSource},
+    terminal::{exit::CommandFailure, printable_text::PrintableText, streams::Terminal},
+};
 
 /// Name of the database file in the directory of a store.
 pub const DATABASE: &str = "countersign.db";

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use crate::terminal::{
+    exit::{CommandFailure, Exit},
+    streams::Terminal,
+};
 
 /// Write a man page for each command.
 #[derive(Debug, clap::Args)]

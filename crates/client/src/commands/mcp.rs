@@ -5,31 +5,32 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::commands::clock::now;
-use crate::commands::global::{BoundaryChoice, GlobalOptions};
-use crate::commands::mcp_configuration::{McpClient, configuration};
-use crate::commands::mcp_grantee::{McpGrantee, key_args};
-use crate::commands::verify;
-use crate::home::directories::Home;
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, configured};
-use crate::home::usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors};
-use crate::remote::client::Client;
-use crate::remote::mcp_client::Remote;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::key_id::KeyId;
-use documents::record::hidden_character::visible;
-use documents::record::ident::{Name, Nonce};
-use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::report::{BundleReport, CheckFinding};
-use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
-use wire::mcp::answers::{ReceiptCheck, ReceiptVerification, VerificationBasis};
-use wire::mcp::grantee_key::GranteeKey;
-use wire::mcp::line_transport::LineTransport;
-use wire::mcp::server::McpServer;
-use wire::mcp::tool_calls::ToolCalls;
+use crate::{
+    commands::{
+        clock::now,
+        global::{BoundaryChoice, GlobalOptions},
+        mcp_configuration::{McpClient, configuration},
+        mcp_grantee::{McpGrantee, key_args},
+        verify,
+    },
+    home::{
+        directories::Home,
+        trusted_rosters::{ChosenTrust, TrustArgs, configured},
+        usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
+    },
+    remote::{client::Client, mcp_client::Remote},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{KeyId, Name, Nonce, visible};
+use judgement::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
+use wire::{
+    GranteeKey, LineTransport, McpServer, ReceiptCheck, ReceiptVerification, ToolCalls,
+    VerificationBasis,
+};
 
 /// Serve the Model Context Protocol (MCP) for an agent, on the standard input and output.
 ///

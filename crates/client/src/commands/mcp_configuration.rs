@@ -4,11 +4,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::global::{BoundaryChoice, GlobalOptions};
-use crate::commands::own_program::own_program;
-use crate::home::boundaries::ALL;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::terminal::exit::CommandFailure;
+use crate::{
+    commands::{
+        global::{BoundaryChoice, GlobalOptions},
+        own_program::own_program,
+    },
+    home::{boundaries::ALL, trusted_rosters::TrustArgs},
+    terminal::exit::CommandFailure,
+};
 
 /// A client of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -8,21 +8,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::home::directories::Home;
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
-use crate::terminal::exit::CommandFailure;
-use documents::crypto::canonical;
-use documents::crypto::digest::{hex, sha256};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::envelope::EnvelopeSignature;
-use documents::record::joined::joined;
-use judgement::registry::parameter_schema::ParameterSchema;
-use judgement::trust::open_signer::open_signer;
-use judgement::trust::signer::Signer;
-use wire::mcp::answers::ProposeArgs;
-use wire::mcp::grantee_key::{GranteeKey, PlannedUse};
-use wire::mcp::sent_proposals::REPEATS_FOR;
+use crate::{
+    home::{
+        directories::Home,
+        keys::{self, KeyArgs, SignaturePurpose},
+    },
+    terminal::exit::CommandFailure,
+};
+use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
+use judgement::{ParameterSchema, Signer, open_signer};
+use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
 
 /// The key of a grantee.
 #[derive(Debug)]

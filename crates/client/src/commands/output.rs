@@ -8,24 +8,29 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::SpooledTempFile;
 
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
-use crate::remote::client::Client;
-use crate::remote::follow_run::follow;
-use crate::remote::proposals::{LookupRange, find_proposal};
-use crate::remote::read_receipt::signed_receipt;
-use crate::remote::refused_programs;
-use crate::remote::run_printer::{OutputForm, RunPrinter, truncated_words};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::refused_programs::print_hints;
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{Blake3Digest, Blake3Stream, ContentDigest, Sha256Stream};
-use documents::record::ident::ReceiptId;
-use documents::record::receipt::{Files, Receipt};
-use documents::record::run_extensions::{Manifest, ManifestEntry};
-use documents::record::stream_name::StreamName;
-use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
+use crate::{
+    commands::global::GlobalOptions,
+    home::keys::KeyArgs,
+    remote::{
+        client::Client,
+        follow_run::follow,
+        proposals::{LookupRange, find_proposal},
+        read_receipt::signed_receipt,
+        refused_programs,
+        run_printer::{OutputForm, RunPrinter, truncated_words},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        refused_programs::print_hints,
+        streams::Terminal,
+    },
+};
+use documents::{
+    Blake3Digest, Blake3Stream, ContentDigest, Files, Manifest, ManifestEntry, Receipt, ReceiptId,
+    Sha256Stream, StreamName,
+};
+use wire::{ProposalStatus, ProposalView, ReceiptFiles, ReceiptView};
 
 /// Number of bytes of an output that are kept in memory. More bytes wait in a temporary file.
 const KEPT_IN_MEMORY: usize = 4 << 20;

@@ -7,19 +7,25 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands::client_build::lacks;
-use crate::commands::completions::with_values;
-use crate::commands::global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST};
-use crate::commands::version::BuildFacts;
-use crate::commands::{
-    approve, audit, boundary, cancel, completions, deny, freeze, gate, grant, inbox, key, log, mcp,
-    output, proposals, propose, review, review_run, revoke, session, submit, unsettled, verify,
-    wait,
+use crate::{
+    commands::{
+        approve, audit, boundary, cancel,
+        client_build::lacks,
+        completions::{self, with_values},
+        deny, freeze, gate,
+        global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST},
+        grant, inbox, key, log, mcp, output, proposals, propose, review, review_run, revoke,
+        session, submit, unsettled, verify,
+        version::BuildFacts,
+        wait,
+    },
+    home::user_configuration::show_own_letters,
+    remote::log_source::OpenStoredLog,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::{Terminal, eprintln_quietly},
+    },
 };
-use crate::home::user_configuration::show_own_letters;
-use crate::remote::log_source::OpenStoredLog;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, eprintln_quietly};
 
 /// The commands of a program, with what differs between the client and the whole program.
 pub trait CommandSet: Subcommand + fmt::Debug {

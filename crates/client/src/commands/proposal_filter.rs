@@ -1,7 +1,7 @@
 //! Options that choose proposals by their step and their proposer.
 
-use documents::record::ident::Name;
-use judgement::policy::patterns::Pattern;
+use documents::Name;
+use judgement::Pattern;
 
 /// Only the proposals of these steps and of this proposer.
 #[derive(Debug, clap::Args)]

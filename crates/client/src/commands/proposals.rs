@@ -1,21 +1,24 @@
 //! The `proposals` command lists proposals with their status and result.
 
-use crate::commands::every_boundary::show_chosen;
-use crate::commands::global::GlobalOptions;
-use crate::commands::inbox_table::ending;
-use crate::commands::proposal_filter::ProposalFilterArgs;
-use crate::home::keys::KeyArgs;
-use crate::remote::proposals::newest;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::person_words::person_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::fitted;
-use documents::record::ident::StepRef;
-use documents::record::refused_parts::refused_words;
-use judgement::policy::patterns::Pattern;
-use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
+use crate::{
+    commands::{
+        every_boundary::show_chosen, global::GlobalOptions, inbox_table::ending,
+        proposal_filter::ProposalFilterArgs,
+    },
+    home::keys::KeyArgs,
+    remote::proposals::newest,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        outcome_words::outcome_words,
+        person_words::person_words,
+        printable_text::PrintableText,
+        streams::Terminal,
+        table::fitted,
+    },
+};
+use documents::{StepRef, refused_words};
+use judgement::Pattern;
+use wire::{ProposalList, ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may
 /// read everything, the list has the proposals of all proposers.

@@ -6,36 +6,41 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::clock::now;
-use crate::commands::global::{GlobalOptions, JobArgs};
-use crate::commands::grant::find_grant;
-use crate::commands::grant::signing::{WantedUse, sign_use};
-use crate::home::keys::KeyArgs;
-use crate::home::parameter_values::{read_params, typed};
-use crate::remote::client::Client;
-use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
-use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::{Terminal, write_new};
-use documents::crypto::digest::{ContentDigest, RenderedDigest, Sha256Stream, StepDigest};
-use documents::crypto::{canonical, json as strict};
-use documents::record::authorization::{
-    Authorization, BoundaryRef, MAX_REASON_BYTES, StepReference,
+use crate::{
+    commands::{
+        clock::now,
+        global::{GlobalOptions, JobArgs},
+        grant::{
+            find_grant,
+            signing::{WantedUse, sign_use},
+        },
+    },
+    home::{
+        keys::KeyArgs,
+        parameter_values::{read_params, typed},
+    },
+    remote::{
+        client::Client,
+        follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt},
+        run_printer::{OutputForm, RunPrinter},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::{Terminal, write_new},
+    },
 };
-use documents::record::envelope::Envelope;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::{IdentError, Name, Nonce, ProposalId, ReceiptId, StepRef};
-use documents::record::joined::joined;
-use documents::record::step_definition::StepDefinition;
-use documents::record::validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S};
-use documents::record::written_time::duration;
-use judgement::registry::parameter_schema::ParameterSchema;
-use judgement::template::step_template;
-use wire::api::body::StoredArtifact;
-use wire::api::propose_body::{Propose, ProposedArtifact};
-use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::view::{ProposalStatus, ProposalView, ReceiptFiles};
+use documents::{
+    Authorization, BoundaryRef, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError,
+    MAX_REASON_BYTES, MAX_WINDOW_S, Name, Nonce, ProposalId, ReceiptId, RenderedDigest, SessionId,
+    Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, duration, joined,
+    json as strict,
+};
+use judgement::{ParameterSchema, step_template};
+use wire::{
+    ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView,
+    StoredArtifact,
+};
 
 /// Propose to run one step once.
 #[derive(Debug, clap::Args)]
@@ -534,7 +539,7 @@ fn offline(
         .into_statement()
         .and_then(|statement| statement.to_payload())
         .map_err(|error| CommandFailure::usage(format!("the statement can't be made: {error}")))?;
-    let digest = documents::crypto::digest::AuthorizationDigest::of(&payload);
+    let digest = documents::AuthorizationDigest::of(&payload);
     let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
         .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     bytes.push(b'\n');

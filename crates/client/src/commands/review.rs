@@ -1,25 +1,28 @@
 //! The `review` command shows what a signature would cover, and never signs.
 
-use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{self, is_grant};
-use crate::commands::review_subject::{boundary_with, find_subject, search_names};
-use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::review::derived::StatementVerdict;
-use crate::review::gather::ReviewSubject;
-use crate::review::proposal_review::{PagerChoice, ProposalReview, check_open};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::person_words::person_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use wire::api::view::{DenialsView, ProposalStatus, ProposalView};
+use crate::{
+    commands::{
+        clock::now,
+        global::GlobalOptions,
+        grant::{self, is_grant},
+        review_subject::{boundary_with, find_subject, search_names},
+    },
+    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
+    remote::client::Client,
+    review::{
+        derived::StatementVerdict,
+        gather::ReviewSubject,
+        proposal_review::{PagerChoice, ProposalReview, check_open},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        person_words::person_words,
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, Statement};
+use wire::{DenialsView, ProposalStatus, ProposalView};
 
 /// Show what a signature would cover; never signs.
 #[derive(Debug, clap::Args)]

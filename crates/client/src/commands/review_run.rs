@@ -3,27 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::commands::global::GlobalOptions;
-use crate::commands::review_subject::{is_file, read_envelope};
-use crate::commands::revocation::{self, RevokingBoundary};
-use crate::home::keys::{self, KeyArgs, Keys, SignaturePurpose};
-use crate::remote::client::Client;
-use crate::remote::read_receipt::ReadReceipt;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::field_paths::leaves;
-use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::Terminal;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::document::{Statement, Subject};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::{BoundaryName, Name, ReceiptId};
-use documents::record::receipt::Status;
-use documents::record::review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed};
-use judgement::decision::reviews::excluded_words;
-use wire::api::review_view::{ReviewedView, UnsettledList};
+use crate::{
+    commands::{
+        global::GlobalOptions,
+        review_subject::{is_file, read_envelope},
+        revocation::{self, RevokingBoundary},
+    },
+    home::keys::{self, KeyArgs, Keys, SignaturePurpose},
+    remote::{client::Client, read_receipt::ReadReceipt},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        field_paths::leaves,
+        outcome_words::{observed_word, outcome_words, verdict_word},
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+        streams::Terminal,
+    },
+};
+use documents::{
+    Base64, BoundaryName, Envelope, KeyId, Name, ObservedEnd, PAYLOAD_TYPE, ReceiptId,
+    ReviewStatement, ReviewVerdict, Statement, Status, Subject, reviewed,
+};
+use judgement::excluded_words;
+use wire::{ReviewedView, UnsettledList};
 
 /// Sign a review of a run: an emergency, or a run whose end nobody saw. Everybody can verify the review in the log.
 #[derive(Debug, clap::Args)]
@@ -603,7 +605,7 @@ mod tests {
     #[test]
     fn the_screen_shows_the_run_and_the_whole_review() {
         let mut run = golden();
-        run.signed.emergency = Some(documents::record::run_extensions::Emergency::yes());
+        run.signed.emergency = Some(documents::Emergency::yes());
         run.receipt.outcome.status = Status::Unknown;
         run.signed.params = json!({"count": 3, "zones": ["a", "b\u{202e}"]});
         let reason = with_evidence("fine", std::slice::from_ref(&run));
@@ -659,7 +661,7 @@ mod tests {
         let read = Statement::<ReviewStatement>::from_payload(&written).expect("a review");
         assert_eq!(
             reviewed(&read).expect("a digest"),
-            documents::crypto::digest::ContentDigest::of(&payload)
+            documents::ContentDigest::of(&payload)
         );
     }
 

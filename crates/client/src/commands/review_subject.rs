@@ -4,20 +4,26 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::commands::every_boundary::{Tell, ask_each};
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{find_grant, is_grant};
-use crate::home::keys::KeyArgs;
-use crate::home::named_file::read_bounded;
-use crate::remote::client::Client;
-use crate::remote::proposals::{LookupRange, find_proposal};
-use crate::review::gather::{BoundaryReader, ReviewSubject};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::json;
-use documents::record::envelope::Envelope;
-use wire::api::view::ProposalView;
+use crate::{
+    commands::{
+        every_boundary::{Tell, ask_each},
+        global::GlobalOptions,
+        grant::{find_grant, is_grant},
+    },
+    home::{keys::KeyArgs, named_file::read_bounded},
+    remote::{
+        client::Client,
+        proposals::{LookupRange, find_proposal},
+    },
+    review::gather::{BoundaryReader, ReviewSubject},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{Envelope, json};
+use wire::ProposalView;
 
 /// Finds the subject that the user named: a file, an id, or the last digits of an open proposal's id. If the user
 /// gives no name, the subject is the only pending proposal.

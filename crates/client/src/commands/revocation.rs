@@ -2,19 +2,17 @@
 
 use std::path::Path;
 
-use crate::home::keys::{self, Keys, SignaturePurpose};
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, write_new};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::authorization::BoundaryRef;
-use documents::record::envelope::Envelope;
-use documents::record::revocation::{Revocation, RevokedSubject};
-use judgement::trust::signer::Signer;
-use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
-use wire::api::registry_view::RegistryView;
-use wire::api::view::RevocationView;
+use crate::{
+    home::keys::{self, Keys, SignaturePurpose},
+    remote::client::Client,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::{Terminal, write_new},
+    },
+};
+use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
+use judgement::{KeyHolder, Signer, TrustedRoster};
+use wire::{RegistryView, RevocationView};
 
 /// The boundary for which a revocation is signed, as the boundary itself reports it. No trusted roster is needed, because
 /// a revocation can only prevent or end runs.

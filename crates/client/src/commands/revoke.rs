@@ -3,23 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::{find_grant, is_grant};
-use crate::commands::review_subject::read_envelope;
-use crate::commands::revocation::{self, RevokingBoundary};
-use crate::home::keys::{KeyArgs, Keys};
-use crate::remote::address::Address;
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::BoundaryRef;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::Name;
-use documents::record::revocation::{Revocation, RevokedSubject};
-use wire::api::grant_view::GrantView;
-use wire::api::view::RevocationView;
+use crate::{
+    commands::{
+        global::GlobalOptions,
+        grant::{find_grant, is_grant},
+        review_subject::read_envelope,
+        revocation::{self, RevokingBoundary},
+    },
+    home::keys::{KeyArgs, Keys},
+    remote::{address::Address, client::Client},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use documents::{
+    Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedSubject, Statement,
+};
+use wire::{GrantView, RevocationView};
 
 /// Revoke a key, a token or a grant with a signed revocation, which everybody can verify in the log.
 #[derive(Debug, clap::Args)]

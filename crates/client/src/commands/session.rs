@@ -1,15 +1,18 @@
 //! The `session` command creates, shows, resets and ends sessions.
 
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
-use documents::record::extension_names::SessionId;
-use wire::api::body::NewSession;
-use wire::api::view::{SessionList, SessionView};
+use crate::{
+    commands::global::GlobalOptions,
+    home::keys::KeyArgs,
+    remote::client::Client,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+        table::aligned,
+    },
+};
+use documents::SessionId;
+use wire::{NewSession, SessionList, SessionView};
 
 /// Create, show, reset and end sessions. A session carries variables, the directory and files from run to run.
 #[derive(Debug, clap::Args)]

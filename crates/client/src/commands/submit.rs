@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::commands::global::GlobalOptions;
-use crate::commands::review_subject::read_envelope;
-use crate::home::keys::KeyArgs;
-use crate::remote::follow_run::follow;
-use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::streams::{Terminal, write_new};
-use documents::record::authorization::Authorization;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::receipt::Receipt;
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::{
+    commands::{global::GlobalOptions, review_subject::read_envelope},
+    home::keys::KeyArgs,
+    remote::{
+        follow_run::follow,
+        run_printer::{OutputForm, RunPrinter},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        outcome_words::outcome_words,
+        streams::{Terminal, write_new},
+    },
+};
+use documents::{Authorization, Base64, Envelope, Predicate, Receipt, Statement};
+use wire::{ProposalStatus, ProposalView};
 
 /// Pause between two questions whether the run has begun.
 const PAUSE: Duration = Duration::from_millis(250);

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::every_boundary::show_chosen;
-use crate::commands::global::GlobalOptions;
-use crate::home::keys::KeyArgs;
-use crate::review::value_words::short_id;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::{observed_word, outcome_words, verdict_word};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::aligned;
-use documents::record::joined::joined;
-use wire::api::review_view::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
+use crate::{
+    commands::{every_boundary::show_chosen, global::GlobalOptions},
+    home::keys::KeyArgs,
+    review::value_words::short_id,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        outcome_words::{observed_word, outcome_words, verdict_word},
+        printable_text::PrintableText,
+        streams::Terminal,
+        table::aligned,
+    },
+};
+use documents::joined;
+use wire::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};
 
 /// List the runs that people must review: emergencies without their reviews, and then runs whose end nobody has settled.
 /// Runs of one step with the same cause are together.

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use crate::commands::clock::now;
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use documents::crypto::digest::BlobDigest;
-use documents::record::joined::joined;
-use documents::record::program_list::{Executions, ProgramFacts, ProgramMode};
-use documents::record::receipt::Status;
-use documents::record::refused_parts::{refused_parts, refused_words};
-use documents::record::validity::{SKEW_S, Timestamp};
-use judgement::audit::report::{self, BundleReport, Check, CheckFinding, Facts};
+use crate::{
+    commands::clock::now,
+    home::trusted_rosters::ChosenTrust,
+    terminal::{
+        outcome_words::outcome_words,
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+    },
+};
+use documents::{
+    BlobDigest, Executions, ProgramFacts, ProgramMode, SKEW_S, Status, Timestamp, joined,
+    refused_parts, refused_words,
+};
+use judgement::{BundleReport, Check, CheckFinding, Facts, report};
 
 /// Inputs of a verification, for the screen and the JSON. With the same inputs, another person can repeat the
 /// verification.

@@ -4,29 +4,33 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::commands::bundle_files::{bundle_of, bundles_of, read_bundle};
-use crate::commands::verdict_screen::{VerdictInputs, screen};
-use crate::commands::verify_tally::{Tally, UNDECIDED, VERIFIED};
-use crate::home::directories::Home;
-use crate::home::named_file::read_beginning;
-use crate::home::roster_versions::{contradiction, is_later, join_bundles, versions_in};
-use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected, seem_same,
-    trust_advice,
+use crate::{
+    commands::{
+        bundle_files::{bundle_of, bundles_of, read_bundle},
+        verdict_screen::{VerdictInputs, screen},
+        verify_tally::{Tally, UNDECIDED, VERIFIED},
+    },
+    home::{
+        directories::Home,
+        named_file::read_beginning,
+        roster_versions::{contradiction, is_later, join_bundles, versions_in},
+        trusted_rosters::{
+            ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected,
+            seem_same, trust_advice,
+        },
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        screen::Screen,
+        streams::Terminal,
+    },
 };
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::Screen;
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::BlobDigest;
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::validity::Timestamp;
-use documents::record::written_time::time;
-use judgement::audit::bundle_check::{self, Untrusted, VerifyOptions};
-use judgement::audit::newer_roster::leave_to;
-use judgement::audit::report::{BundleReport, CheckFinding, CheckName};
-use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
+use judgement::{
+    BundleReport, CheckFinding, CheckName, Pinned, TrustedRoster, Untrusted, VerifyOptions,
+    bundle_check, leave_to,
+};
 
 /// Check bundles offline: each check is established, failed or not checked. Nothing is fetched.
 #[derive(Debug, clap::Args)]
@@ -399,7 +403,7 @@ fn advice(untrusted: &Untrusted) -> String {
 mod tests {
     use super::*;
     use crate::commands::verdict_screen::{WITHOUT_ROSTER, program_words};
-    use documents::record::envelope::Envelope;
+    use documents::Envelope;
 
     const BUNDLE: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/bundle.json");
     const ROSTER: &str = concat!(
@@ -498,10 +502,7 @@ mod tests {
     }
 
     /// A trusted roster file with these changes of the golden roster.
-    fn roster_with(
-        from: &str,
-        edit: impl FnOnce(&mut documents::record::roster::Roster),
-    ) -> ChosenTrust {
+    fn roster_with(from: &str, edit: impl FnOnce(&mut documents::Roster)) -> ChosenTrust {
         let first = TrustArgs {
             roster: vec![ROSTER.to_owned()],
             ..TrustArgs::default()

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::terminal::exit::Exit;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use judgement::audit::report::Facts;
+use crate::terminal::{
+    exit::Exit,
+    printable_text::PrintableText,
+    screen::{LineTone, Screen},
+};
+use judgement::Facts;
 
 /// Word of a verified bundle in the list.
 pub(super) const VERIFIED: &str = "verified";

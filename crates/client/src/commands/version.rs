@@ -3,9 +3,11 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{hex, sha256};
+use crate::terminal::{
+    exit::{CommandFailure, Exit},
+    streams::Terminal,
+};
+use documents::{hex, sha256};
 
 /// Facts about the build of this program.
 #[derive(Debug, Serialize)]

@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
-use crate::commands::global::{GlobalOptions, JobArgs};
-use crate::home::keys::KeyArgs;
-use crate::remote::follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt};
-use crate::remote::proposals::{LookupRange, find_proposal};
-use crate::remote::run_printer::{OutputForm, RunPrinter};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
-use wire::api::view::ProposalStatus;
+use crate::{
+    commands::global::{GlobalOptions, JobArgs},
+    home::keys::KeyArgs,
+    remote::{
+        follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt},
+        proposals::{LookupRange, find_proposal},
+        run_printer::{OutputForm, RunPrinter},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
+use wire::ProposalStatus;
 
 /// Wait for the end of a proposal: print its output live, and exit with the exit code of the step. Ctrl-C ends the
 /// wait, not the run.

@@ -11,13 +11,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::home::directories::Home;
-use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::{ChosenTrust, TrustArgs, check_own};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::SealDigest;
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    home::{
+        directories::Home,
+        named_file::read_bounded,
+        trusted_rosters::{ChosenTrust, TrustArgs, check_own},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::SealDigest;
+use wire::ProxyAddress;
 
 /// A boundary of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

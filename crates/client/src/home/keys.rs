@@ -7,17 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::home::directories::Home;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::pae;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::envelope::EnvelopeSignature;
-use documents::record::ident::Name;
-use judgement::trust::open_signer::open_signer;
-use judgement::trust::signer::Signer;
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    home::directories::Home,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
+use judgement::{Signer, TrustedRoster, open_signer};
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
@@ -219,8 +217,8 @@ pub fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::crypto::signature::SecretKey;
-    use judgement::trust::signer::{write_public_key, write_secret_key};
+    use documents::SecretKey;
+    use judgement::{write_public_key, write_secret_key};
 
     #[test]
     fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {

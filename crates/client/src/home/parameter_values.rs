@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::home::named_file::read_bounded;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::json as strict;
-use documents::record::authorization::MAX_PARAMS_BYTES;
+use crate::{
+    home::named_file::read_bounded,
+    terminal::{exit::CommandFailure, printable_text::PrintableText},
+};
+use documents::{MAX_PARAMS_BYTES, json as strict};
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///

@@ -6,15 +6,12 @@
 
 use std::collections::HashMap;
 
-use crate::home::trusted_rosters::{ChosenTrust, seem_same};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::json;
-use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use documents::record::envelope::{Base64, Envelope};
-use judgement::audit::bundle_check::RosterTrust;
-use judgement::trust::chain::{Chain, Pinned, payload_of};
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    home::trusted_rosters::{ChosenTrust, seem_same},
+    terminal::printable_text::PrintableText,
+};
+use documents::{Base64, Bundle, Envelope, MAX_BUNDLE_BYTES, RosterDigest, json};
+use judgement::{Chain, Pinned, RosterTrust, TrustedRoster, payload_of};
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
 /// version is missing.

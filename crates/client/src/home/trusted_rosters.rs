@@ -13,19 +13,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::home::directories::Home;
-use crate::home::named_file::read_bounded;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::json;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::envelope::Envelope;
-use documents::record::ident::BoundaryName;
-use documents::record::roster::MAX_ROSTER_BYTES;
-use judgement::audit::bundle_check as audit;
-use judgement::trust::chain::{Chain, Pinned};
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    home::{directories::Home, named_file::read_bounded},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
+use judgement::{Chain, Pinned, TrustedRoster, bundle_check as audit};
 
 /// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]

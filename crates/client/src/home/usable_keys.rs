@@ -3,15 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::home::directories::Home;
-use crate::home::named_file::read_bounded;
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use judgement::trust::signer::Signer as _;
-use judgement::trust::ssh::SshKeygenSigner;
-use judgement::trust::ssh_agent;
+use crate::{
+    home::{directories::Home, named_file::read_bounded},
+    terminal::printable_text::PrintableText,
+};
+use documents::{KeyId, SecretKey, SshKey};
+use judgement::{Signer as _, SshKeygenSigner, ssh_agent};
 
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;

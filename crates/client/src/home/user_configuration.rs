@@ -1,13 +1,12 @@
 //! The scripts whose letters this person reads: from the file `config.toml` in the configuration directory, or else from the
 //! locale.
 
-use documents::record::user_configuration::UserConfiguration;
+use documents::UserConfiguration;
 
-use crate::home::directories::Home;
-use crate::home::named_file::read_bounded;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::letters::DisplayScripts;
-use crate::terminal::printable_text::PrintableText;
+use crate::{
+    home::{directories::Home, named_file::read_bounded},
+    terminal::{exit::CommandFailure, letters::DisplayScripts, printable_text::PrintableText},
+};
 
 /// Maximum size of the file in bytes.
 const MAX_FILE_BYTES: usize = 1 << 16;

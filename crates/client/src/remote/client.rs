@@ -19,22 +19,16 @@ use serde_json::error::Category;
 use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
-use crate::remote::address::Address;
-use crate::remote::job_identity::JobIdentity;
-use crate::remote::secret::Secret;
-use crate::remote::tls_files::TlsFiles;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::BlobDigest;
-use documents::record::bundle::{MAX_BUNDLE_BYTES, MEDIA_TYPE};
-use documents::record::code::Code;
-use documents::record::envelope::Envelope;
-use documents::record::ident::Name;
-use wire::api::advice_words::for_command_line;
-use wire::api::body::{Problem, ProblemError};
-use wire::api::foreign_answer::{foreign_answer, may_pass};
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    home::keys::{self, KeyArgs, SignaturePurpose},
+    remote::{address::Address, job_identity::JobIdentity, secret::Secret, tls_files::TlsFiles},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{BlobDigest, Code, Envelope, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
+use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};
 
 /// Payload type of the DSSE message that a key signs for read access.
 pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";

@@ -6,24 +6,22 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::remote::client::Client;
-use crate::remote::refused_programs;
-use crate::remote::run_printer::RunPrinter;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::person_words::person_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::{Terminal, eprintln_quietly, write_new};
-use documents::crypto::cosignature::lines_of_others;
-use documents::crypto::json as strict;
-use documents::crypto::note::TlogProof;
-use documents::record::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use documents::record::code::Code;
-use documents::record::ident::{ProposalId, ReceiptId};
-use documents::record::receipt::{Outcome, Status};
-use documents::record::refused_parts::refused_words;
-use judgement::trust::chain::Pinned;
-use wire::api::view::{Event, ProposalStatus, ProposalView};
+use crate::{
+    remote::{client::Client, refused_programs, run_printer::RunPrinter},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        outcome_words::outcome_words,
+        person_words::person_words,
+        printable_text::PrintableText,
+        streams::{Terminal, eprintln_quietly, write_new},
+    },
+};
+use documents::{
+    Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
+    json as strict, lines_of_others, refused_words,
+};
+use judgement::Pinned;
+use wire::{Event, ProposalStatus, ProposalView};
 
 /// Maximum length of a line in a stream, enough for the largest bundle.
 const MAX_LINE_BYTES: u64 = 8 << 20;

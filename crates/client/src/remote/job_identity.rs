@@ -7,12 +7,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::remote::address::Address;
-use crate::remote::secret::Secret;
-use crate::remote::tls_files::TlsFiles;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    remote::{address::Address, secret::Secret, tls_files::TlsFiles},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use wire::ProxyAddress;
 
 /// The variable with an ID token, which GitLab sets for `id_tokens`.
 const GIVEN: &str = "COUNTERSIGN_ID_TOKEN";

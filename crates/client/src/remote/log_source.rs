@@ -9,15 +9,17 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::note::MAX_NOTE_BYTES;
-use documents::crypto::tlog_tiles::{
-    MAX_ENTRY_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
+use crate::{
+    remote::client::Client,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
 };
-use judgement::audit::evidence_files::{EvidenceFiles, Unreadable};
+use documents::{
+    BlobDigest, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
+};
+use judgement::{EvidenceFiles, Unreadable};
 
 /// A source of a log.
 #[derive(Debug)]

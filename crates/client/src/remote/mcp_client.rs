@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use ureq::http::Method;
 
-use crate::home::boundaries::ListedBoundary;
-use crate::remote::client::Client;
-use crate::terminal::exit::CommandFailure;
-use wire::api::registry_view::RegistryView;
-use wire::mcp::boundary_api::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi};
+use crate::{
+    home::boundaries::ListedBoundary, remote::client::Client, terminal::exit::CommandFailure,
+};
+use wire::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, RegistryView};
 
 /// Maximum number of requests at the same time, each of which has a thread.
 const MAX_REQUESTS: usize = 32;

@@ -1,10 +1,14 @@
 //! Finds proposals by id, by the last digits of an id, or by status.
 
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::record::ident::{ProposalId, ProposalIdEnding, ReceiptId};
-use wire::api::view::{ProposalList, ProposalStatus, ProposalView};
+use crate::{
+    remote::client::Client,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{ProposalId, ProposalIdEnding, ReceiptId};
+use wire::{ProposalList, ProposalStatus, ProposalView};
 
 /// Maximum number of pages that a search requests. A page ends after a hundred matches, or after ten thousand examined
 /// proposals.

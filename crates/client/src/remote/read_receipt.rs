@@ -1,14 +1,11 @@
 //! Reads a receipt of the boundary, without a check of its signature.
 
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::digest::ContentDigest;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::ReceiptId;
-use documents::record::receipt::Receipt;
-use wire::api::view::ReceiptView;
+use crate::{
+    remote::client::Client,
+    terminal::exit::{CommandFailure, Exit},
+};
+use documents::{Authorization, Base64, ContentDigest, Envelope, Receipt, ReceiptId, Statement};
+use wire::ReceiptView;
 
 /// A receipt with the digest of its payload, which a review names.
 #[derive(Debug, Clone)]

@@ -1,14 +1,15 @@
 //! Explains the programs and hosts that the lists of a boundary's run refused.
 
-use crate::remote::client::Client;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines};
-use crate::terminal::streams::Terminal;
-use documents::record::authorization::Authorization;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::Base64;
-use documents::record::receipt::Receipt;
-use wire::api::view::{ProposalView, ReceiptView};
+use crate::{
+    remote::client::Client,
+    terminal::{
+        exit::CommandFailure,
+        refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines},
+        streams::Terminal,
+    },
+};
+use documents::{Authorization, Base64, Predicate, Receipt, Statement};
+use wire::{ProposalView, ReceiptView};
 
 /// Returns a line for each program and each host that the lists of a run refused, from the receipt of the run.
 pub fn of_receipt(

@@ -5,15 +5,15 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::output_painter::{OutputPainter, plain};
-use crate::terminal::refused_programs::OutputComplaints;
-use crate::terminal::run_output::CommandGuard;
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{ContentDigest, Sha256Stream};
-use documents::record::receipt::Output;
-use documents::record::stream_name::StreamName;
-use wire::api::view::{Event, RefusalView};
+use crate::terminal::{
+    exit::{CommandFailure, Exit},
+    output_painter::{OutputPainter, plain},
+    refused_programs::OutputComplaints,
+    run_output::CommandGuard,
+    streams::Terminal,
+};
+use documents::{ContentDigest, Output, Sha256Stream, StreamName};
+use wire::{Event, RefusalView};
 
 /// Options for the output of a run.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -226,7 +226,7 @@ pub fn held_up_words(why: &RefusalView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::receipt::Stream;
+    use documents::Stream;
 
     #[test]
     fn printed_output_is_compared_with_the_digests_of_the_receipt() {

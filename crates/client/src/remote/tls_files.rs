@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ureq::tls::TlsConfig;
 
-use crate::home::named_file::{read_bounded, read_private};
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use wire::tls::client_config::{ClientCertificatePem, ClientConfigError, client_config};
-use wire::tls::proxy_address::ProxyAddress;
+use crate::{
+    home::named_file::{read_bounded, read_private},
+    terminal::{exit::CommandFailure, printable_text::PrintableText},
+};
+use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, client_config};
 
 /// Maximum size of a file with certificates in bytes. The list of a whole system has a quarter of this size.
 const MAX_CERTIFICATES_BYTES: usize = 1 << 20;

@@ -7,20 +7,20 @@ use serde_json::Value;
 use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
-use crate::review::comparison::{DefinitionDifferences, LineDifference, RunComparison};
-use crate::review::derived::Derived;
-use crate::review::sources::{LastRun, ReviewSources};
-use crate::review::value_words::{counted, plain_or_quoted, program_words};
-use crate::terminal::field_paths::leaves;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::comment_in;
-use documents::crypto::digest::StepDigest;
-use documents::crypto::{canonical, json};
-use documents::record::authorization::{Authorization, Permission, PermissionKind};
-use documents::record::profile::{Layer, Profile};
-use documents::record::program_list::ProgramList;
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
-use judgement::shell::commands::comments;
+use crate::{
+    review::{
+        comparison::{DefinitionDifferences, LineDifference, RunComparison},
+        derived::Derived,
+        sources::{LastRun, ReviewSources},
+        value_words::{counted, plain_or_quoted, program_words},
+    },
+    terminal::{field_paths::leaves, printable_text::PrintableText, screen::comment_in},
+};
+use documents::{
+    Authorization, Layer, MAX_DEFINITION_BYTES, Permission, PermissionKind, Profile, ProgramList,
+    StepDefinition, StepDigest, canonical, json,
+};
+use judgement::comments;
 
 /// Maximum number of removed entries of a list that the screen names, and of added entries.
 const MOST_ENTRIES: usize = 16;
@@ -349,14 +349,14 @@ fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
 mod tests {
     use serde_json::json;
 
-    use crate::review::compare::{fields_diff, lists_diff};
-    use crate::review::review_case::{case, kubectl, painted, program_list};
-    use crate::review::sources::LastRun;
-    use documents::crypto::canonical::to_canonical;
-    use documents::crypto::digest::StepDigest;
-    use documents::record::extension_names::OWN_PROGRAMS;
-    use documents::record::profile::{Layer, Limits, Profile, STRICT};
-    use documents::record::program_list::ProgramList;
+    use crate::review::{
+        compare::{fields_diff, lists_diff},
+        review_case::{case, kubectl, painted, program_list},
+        sources::LastRun,
+    };
+    use documents::{
+        Layer, Limits, OWN_PROGRAMS, Profile, ProgramList, STRICT, StepDigest, to_canonical,
+    };
 
     fn words(old: Option<&ProgramList>, new: Option<&ProgramList>) -> Vec<String> {
         let difference = lists_diff(old, new);

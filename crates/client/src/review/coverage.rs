@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::review::derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED};
-use crate::review::line::Lines;
-use crate::review::signed_field::{FieldReason, SignedField};
-use crate::terminal::field_paths::leaves;
-use documents::record::profile::{Limits, Profile, STRICT};
+use crate::{
+    review::{
+        derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED},
+        line::Lines,
+        signed_field::{FieldReason, SignedField},
+    },
+    terminal::field_paths::leaves,
+};
+use documents::{Limits, Profile, STRICT};
 
 /// Lists every signed field, and every field of the definition, because its digest is signed.
 pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {

@@ -9,39 +9,29 @@ pub mod granted;
 
 use std::borrow::Cow;
 
-use crate::review::coverage;
-use crate::review::derive::comparisons::{configured, differences, parameters, rendered};
-use crate::review::derived::{
-    COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, StatementVerdict,
-    TRUSTED,
+use crate::review::{
+    coverage,
+    derive::comparisons::{configured, differences, parameters, rendered},
+    derived::{
+        COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED,
+        StatementVerdict, TRUSTED,
+    },
+    line::Lines,
+    run_inputs::{self, INPUTS},
+    script_places::ScriptPlaces,
+    signed_field::{FieldReason, SignedField},
+    sources::ReviewSources,
+    step_files::{self, FILES},
 };
-use crate::review::line::Lines;
-use crate::review::run_inputs::{self, INPUTS};
-use crate::review::script_places::ScriptPlaces;
-use crate::review::signed_field::{FieldReason, SignedField};
-use crate::review::sources::ReviewSources;
-use crate::review::step_files::{self, FILES};
-use documents::crypto::digest::{
-    AuthorizationDigest, BlobDigest, PolicyDigest, SealDigest, StepDigest,
+use documents::{
+    Authorization, AuthorizationDigest, Base64, BlobDigest, KeyId, MAX_DEFINITION_BYTES,
+    MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed, Statement,
+    StepDefinition, StepDigest, Timestamp, VerifiedSignature, canonical, joined, json,
 };
-use documents::crypto::key_id::KeyId;
-use documents::crypto::{canonical, json};
-use documents::record::authorization::{Authorization, Permission};
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Signed, VerifiedSignature};
-use documents::record::joined::joined;
-use documents::record::seal::Seal;
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
-use judgement::decision::passkeys::signing_program;
-use judgement::policy::builtins::Builtins;
-use judgement::policy::file::Policy;
-use judgement::policy::profile_error::words_of;
-use judgement::policy::required_permissions::{self, PolicyDenied};
-use judgement::policy::ruling;
-use judgement::policy::signed_programs::{check_list, check_programs, without_list};
-use judgement::policy::step_profile::profile_of_step;
-use judgement::template::step_template;
+use judgement::{
+    Builtins, Policy, PolicyDenied, check_list, check_programs, profile_of_step,
+    required_permissions, ruling, signing_program, step_template, without_list, words_of,
+};
 
 /// Makes all checks that the sources permit.
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {

@@ -2,18 +2,14 @@
 
 use serde_json::Value;
 
-use crate::review::line::Lines;
-use crate::review::reviewed_file::ReviewedFile;
-use crate::review::reviewed_input::ReviewedInput;
-use crate::review::script_places::ScriptPlaces;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::ident::Name;
-use documents::record::profile::Profile;
-use documents::record::step_definition::{Approvals, StepDefinition};
-use judgement::policy::people_rules::{EmergencyRule, PasskeysRule};
+use crate::review::{
+    line::Lines, reviewed_file::ReviewedFile, reviewed_input::ReviewedInput,
+    script_places::ScriptPlaces,
+};
+use documents::{
+    Approvals, Authorization, AuthorizationDigest, KeyId, Name, Profile, Statement, StepDefinition,
+};
+use judgement::{EmergencyRule, PasskeysRule};
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]

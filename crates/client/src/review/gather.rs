@@ -3,26 +3,22 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::review::run_inputs::signed_inputs;
-use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
-use crate::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::digest::{AuthorizationDigest, RosterDigest};
-use documents::crypto::tlog_tiles::{TILE_WIDTH, TileKind, TilePath, split_entries};
-use documents::crypto::{canonical, json};
-use documents::record::authorization::{Authorization, MAX_AUTHORIZATION_BYTES};
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::code::Code;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::ident::BoundaryName;
-use documents::record::receipt::Receipt;
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, StepDefinition};
-use documents::record::step_file::{MAX_FILES, StepFile};
-use judgement::trust::chain::{Chain, Pinned};
-use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::registry_view::{RegistryView, SealView, StepView};
-use wire::api::view::{ProposalView, ReceiptView, SessionView};
+use crate::{
+    home::trusted_rosters::ChosenTrust,
+    review::{
+        run_inputs::signed_inputs,
+        sources::{LastRun, ReportedState, ReviewSources, RosterSource},
+    },
+    terminal::exit::{CommandFailure, Exit},
+};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
+    MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Receipt,
+    RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, TileKind, TilePath,
+    canonical, json, split_entries,
+};
+use judgement::{Chain, Pinned, TrustedRoster};
+use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 
 /// Statement to review.
 #[derive(Debug, Clone)]

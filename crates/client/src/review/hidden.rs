@@ -6,9 +6,11 @@
 
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::terminal::letters::{DisplayScripts, is_of_word};
-use crate::terminal::printable_text::PrintableText;
-use documents::record::hidden_character::HiddenCharacter;
+use crate::terminal::{
+    letters::{DisplayScripts, is_of_word},
+    printable_text::PrintableText,
+};
+use documents::HiddenCharacter;
 
 /// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,
 /// and the list also has each other word whose letters this person sees as escapes.

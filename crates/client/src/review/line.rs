@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::review::comparison::RunComparison;
-use crate::review::signed_field::SignedField;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::LineTone;
+use crate::{
+    review::{comparison::RunComparison, signed_field::SignedField},
+    terminal::{printable_text::PrintableText, screen::LineTone},
+};
 
 /// Weight of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,31 +7,32 @@ mod values;
 
 use serde_json::Value;
 
-use crate::review::compare::compare;
-use crate::review::coverage::EqualValues;
-use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
-use crate::review::line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine};
-use crate::review::lines::values::{
-    END, LeafText, PROSE, changed, folded, in_full, in_row, label_of,
+use crate::{
+    review::{
+        compare::compare,
+        coverage::EqualValues,
+        derived::{Derived, ReviewFinding, StatementVerdict},
+        line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine},
+        lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of},
+        program_lines, remarks, run_inputs, secrets_line,
+        signed_field::{FieldReason, SignedField},
+        sources::{ReviewSources, RosterSource},
+        step_files,
+        value_words::{
+            bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths,
+            plain_or_quoted, rule_words, short_id, told_rules,
+        },
+    },
+    terminal::{
+        field_paths::{leaves, path_key},
+        printable_text::PrintableText,
+        screen::{LineTone, lines_of},
+    },
 };
-use crate::review::signed_field::{FieldReason, SignedField};
-use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::{
-    bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths,
-    plain_or_quoted, rule_words, short_id, told_rules,
+use documents::{
+    Authorization, Format, ISOLATED, Layer, Limits, Name, NetworkMode, Proc, Profile, STRICT,
+    StepDefinition, Template, Timestamp, Workdir, joined,
 };
-use crate::review::{program_lines, remarks, run_inputs, secrets_line, step_files};
-use crate::terminal::field_paths::{leaves, path_key};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, lines_of};
-use documents::record::authorization::Authorization;
-use documents::record::ident::Name;
-use documents::record::joined::joined;
-use documents::record::profile::{
-    ISOLATED, Layer, Limits, NetworkMode, Proc, Profile, STRICT, Workdir,
-};
-use documents::record::step_definition::{Format, StepDefinition, Template};
-use documents::record::validity::Timestamp;
 
 /// Maximum number of rows (of 80 columns) for all parameters together. Above this number, each parameter gets one row.
 const PARAMETER_ROWS: usize = 15;

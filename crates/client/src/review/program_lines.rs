@@ -1,13 +1,15 @@
 //! The lines of a review about programs: what policy asks about, and which programs the run can start.
 
-use crate::review::line::ReviewLine;
-use crate::review::remarks;
-use crate::review::script_places::ScriptPlaces;
-use crate::review::value_words::{list_words, short_list_words};
-use crate::terminal::printable_text::PrintableText;
-use documents::record::authorization::{Authorization, PermissionKind, PermissionReason};
-use documents::record::profile::Profile;
-use documents::record::step_definition::StepDefinition;
+use crate::{
+    review::{
+        line::ReviewLine,
+        remarks,
+        script_places::ScriptPlaces,
+        value_words::{list_words, short_list_words},
+    },
+    terminal::printable_text::PrintableText,
+};
+use documents::{Authorization, PermissionKind, PermissionReason, Profile, StepDefinition};
 
 /// Returns the line about programs, files and variables that are in no list, and about a script that policy can't read.
 /// Without both, there is no line. Remarks name what a built-in list denies.

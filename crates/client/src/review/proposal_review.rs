@@ -2,23 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::home::directories::Home;
-use crate::home::keys::Keys;
-use crate::home::trusted_rosters::{TrustArgs, trust_advice};
-use crate::review::derive::derive;
-use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
-use crate::review::gather::{BoundaryReader, ReviewSubject, gather};
-use crate::review::line::MOST_LINES;
-use crate::review::render::{block, decision, full, text_lines, texts};
-use crate::review::sources::ReviewSources;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::person_words::person_words;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::Screen;
-use crate::terminal::streams::Terminal;
-use documents::crypto::key_id::KeyId;
-use documents::record::validity::Timestamp;
-use wire::api::view::{ProposalStatus, ProposalView};
+use crate::{
+    home::{
+        directories::Home,
+        keys::Keys,
+        trusted_rosters::{TrustArgs, trust_advice},
+    },
+    review::{
+        derive::derive,
+        derived::{Derived, ReviewFinding, StatementVerdict},
+        gather::{BoundaryReader, ReviewSubject, gather},
+        line::MOST_LINES,
+        render::{block, decision, full, text_lines, texts},
+        sources::ReviewSources,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        person_words::person_words,
+        printable_text::PrintableText,
+        screen::Screen,
+        streams::Terminal,
+    },
+};
+use documents::{KeyId, Timestamp};
+use wire::{ProposalStatus, ProposalView};
 
 /// Option for long texts.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -253,8 +260,10 @@ pub struct OpenProposal(());
 
 #[cfg(test)]
 mod tests {
-    use crate::review::proposal_review::ProposalReview;
-    use crate::review::review_case::{case, judged};
+    use crate::review::{
+        proposal_review::ProposalReview,
+        review_case::{case, judged},
+    };
 
     #[test]
     fn the_review_is_available_as_json() {

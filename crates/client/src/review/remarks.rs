@@ -2,29 +2,32 @@
 
 use serde_json::Value;
 
-use crate::review::comparison::RunComparison;
-use crate::review::derived::{COVERED, Derived, EmergencyApproval, ReviewFinding, TRUSTED};
-use crate::review::hidden::hidden;
-use crate::review::line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine};
-use crate::review::script_places::ScriptPlaces;
-use crate::review::sources::{ReviewSources, RosterSource};
-use crate::review::value_words::{
-    clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules,
+use crate::{
+    review::{
+        comparison::RunComparison,
+        derived::{COVERED, Derived, EmergencyApproval, ReviewFinding, TRUSTED},
+        hidden::hidden,
+        line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine},
+        run_inputs,
+        script_places::ScriptPlaces,
+        sources::{ReviewSources, RosterSource},
+        step_files,
+        value_words::{
+            clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules,
+        },
+    },
+    terminal::{
+        field_paths::{leaves, path_key},
+        letters::DisplayScripts,
+        printable_text::PrintableText,
+        screen::lines_of,
+    },
 };
-use crate::review::{run_inputs, step_files};
-use crate::terminal::field_paths::{leaves, path_key};
-use crate::terminal::letters::DisplayScripts;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::lines_of;
-use documents::crypto::canonical::to_canonical;
-use documents::record::authorization::{Authorization, PermissionKind, PermissionReason};
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::profile::{Profile, STRICT, Workdir};
-use documents::record::sandbox_permission::SandboxPermission;
-use documents::record::step_definition::Approvals;
-use documents::record::validity::Timestamp;
-use wire::api::oidc::pairs;
-use wire::api::view::ProposalStatus;
+use documents::{
+    Approvals, Authorization, OWN_PROGRAMS, PermissionKind, PermissionReason, Profile, STRICT,
+    SandboxPermission, Timestamp, Workdir, to_canonical,
+};
+use wire::{ProposalStatus, pairs};
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
 const LONG: usize = 180;

@@ -3,20 +3,24 @@
 //! This module makes no checks. The script comes first, because the script may scroll off the screen. The decision and
 //! the question come last, because the end of the screen stays visible.
 
-use crate::review::comparison::{LineDifference, RunComparison};
-use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
-use crate::review::line::{LineWeight, ReviewLine};
-use crate::review::line::{MOST_REMARKS, ROW};
-use crate::review::signed_field::FieldReason;
-use crate::review::sources::ReviewSources;
-use crate::review::value_words::{bytes, duration_ms, list_words};
-use crate::review::{run_inputs, step_files};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen, lines_of};
-use documents::record::enforcement::UNBOUNDED_WORDS;
-use documents::record::profile::{Layer, Profile, Workdir};
-use documents::record::sandbox_permission::SandboxPermission;
-use judgement::shell::commands::comments;
+use crate::{
+    review::{
+        comparison::{LineDifference, RunComparison},
+        derived::{Derived, ReviewFinding, StatementVerdict},
+        line::{LineWeight, MOST_REMARKS, ROW, ReviewLine},
+        run_inputs,
+        signed_field::FieldReason,
+        sources::ReviewSources,
+        step_files,
+        value_words::{bytes, duration_ms, list_words},
+    },
+    terminal::{
+        printable_text::PrintableText,
+        screen::{LineTone, Screen, lines_of},
+    },
+};
+use documents::{Layer, Profile, SandboxPermission, UNBOUNDED_WORDS, Workdir};
+use judgement::comments;
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";

@@ -4,33 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::review::derive::derive;
-use crate::review::derived::{Derived, ReviewFinding};
-use crate::review::line::{LineWeight, RemarkSeverity};
-use crate::review::render::decision;
-use crate::review::sources::{LastRun, ReportedState, ReviewSources, RosterSource};
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::{
-    BlobDigest, PolicyDigest, RegistryRoot, RenderedDigest, SealDigest, StepDigest,
+use crate::review::{
+    derive::derive,
+    derived::{Derived, ReviewFinding},
+    line::{LineWeight, RemarkSeverity},
+    render::decision,
+    sources::{LastRun, ReportedState, ReviewSources, RosterSource},
 };
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::{
-    Authorization, BoundaryRef, Permission, PermissionKind, PermissionReason, StepReference,
+use documents::{
+    Authorization, BlobDigest, BoundaryRef, Emergency, Envelope, EnvelopeSignature, Genesis,
+    Limits, ListedProgram, OnlyListed, PAYLOAD_TYPE, Permission, PermissionKind, PermissionReason,
+    PolicyDigest, Profile, ProgramList, RegistryRoot, RenderedDigest, Roster, STRICT, Seal,
+    SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition, StepDigest, StepReference,
+    Timestamp, pae, to_canonical,
 };
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::profile::{Limits, Profile, STRICT};
-use documents::record::program_list::{ListedProgram, OnlyListed, ProgramList};
-use documents::record::roster::Roster;
-use documents::record::run_extensions::Emergency;
-use documents::record::seal::{Genesis, Seal, SealedBoundary};
-use documents::record::step_definition::StepDefinition;
-use documents::record::validity::Timestamp;
-use judgement::policy::builtins::{Builtins, CANONICAL};
-use judgement::policy::file::Policy;
-use judgement::policy::required_permissions;
-use judgement::policy::step_profile::{PolicyProfile, RequiredLayers, profile_of_step};
-use judgement::trust::trusted_roster::TrustedRoster;
+use judgement::{
+    Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, TrustedRoster, profile_of_step,
+    required_permissions,
+};
 
 pub(super) const NOW: i64 = 1_795_167_600;
 
@@ -153,7 +144,7 @@ impl ReviewCase {
         let Ok(lists) = Builtins::from_sealed(&lists) else {
             return nothing();
         };
-        let ruling = judgement::policy::ruling::resolve(&policy, &lists, &definition.reference);
+        let ruling = judgement::resolve(&policy, &lists, &definition.reference);
         match (
             required_permissions::needs(&ruling, &definition).permissions,
             profile_of_step(&ruling, &definition, &given),

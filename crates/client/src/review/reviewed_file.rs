@@ -1,6 +1,6 @@
 //! A file of the step in a review.
 
-use documents::record::step_file::StepFile;
+use documents::StepFile;
 
 /// A file of the step with its content, if the content has the digest in the definition.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! An input of the run in a review.
 
-use documents::crypto::digest::ContentDigest;
+use documents::ContentDigest;
 
 /// A signed input of a run, with its content if the content has the signed digest.
 #[derive(Debug, Clone, PartialEq, Eq)]

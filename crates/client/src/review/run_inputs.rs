@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::review::derived::ReviewFinding;
-use crate::review::line::ReviewLine;
-use crate::review::reviewed_input::ReviewedInput;
-use crate::review::sources::ReviewSources;
-use crate::review::step_files::content_finding;
-use crate::review::value_words::{counted, grouped, plain_or_quoted, span};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use documents::crypto::digest::ContentDigest;
-use documents::record::authorization::Authorization;
-use documents::record::step_definition::{SessionUse, StepDefinition};
+use crate::{
+    review::{
+        derived::ReviewFinding,
+        line::ReviewLine,
+        reviewed_input::ReviewedInput,
+        sources::ReviewSources,
+        step_files::content_finding,
+        value_words::{counted, grouped, plain_or_quoted, span},
+    },
+    terminal::{
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+    },
+};
+use documents::{Authorization, ContentDigest, SessionUse, StepDefinition};
 
 /// Name of the check that the inputs have the signed digests.
 pub const INPUTS: &str = "the files that the run gets have the signed digests";
@@ -159,7 +163,7 @@ pub fn lines(
         push("plan", PrintableText::text(&text), shows);
     }
     if let Some(definition) = definition.filter(|definition| !definition.outputs.is_empty()) {
-        let word = |output: &documents::record::step_definition::StepOutput| {
+        let word = |output: &documents::StepOutput| {
             plain_or_quoted(output.name.as_str())
                 .and(" (")
                 .then(&plain_or_quoted(&kind_of(&output.schema)))
@@ -251,11 +255,12 @@ pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
 mod tests {
     use serde_json::json;
 
-    use crate::review::derived::StatementVerdict;
-    use crate::review::review_case::{case, fails, judged, painted};
-    use crate::review::sources::ReviewSources;
-    use documents::crypto::digest::ContentDigest;
-    use documents::record::run_extensions::{Artifact, Artifacts, PlanReference, SessionReference};
+    use crate::review::{
+        derived::StatementVerdict,
+        review_case::{case, fails, judged, painted},
+        sources::ReviewSources,
+    };
+    use documents::{Artifact, Artifacts, ContentDigest, PlanReference, SessionReference};
 
     const PLAN: &str = "+ create web-4\n";
 

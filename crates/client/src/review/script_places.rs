@@ -1,12 +1,11 @@
 //! Lines of the script at which policy asks for a permission.
 
-use crate::review::value_words::{grouped, plain_or_quoted};
-use crate::terminal::printable_text::PrintableText;
-use documents::record::authorization::PermissionKind;
-use documents::record::step_definition::StepDefinition;
-use judgement::policy::decide::{DecisionPlace, Flags, PolicyVerdict};
-use judgement::policy::required_permissions::decide_step;
-use judgement::policy::ruling::Ruling;
+use crate::{
+    review::value_words::{grouped, plain_or_quoted},
+    terminal::printable_text::PrintableText,
+};
+use documents::{PermissionKind, StepDefinition};
+use judgement::{DecisionPlace, Flags, PolicyVerdict, Ruling, decide_step};
 
 /// Maximum number of lines that the screen names for one permission.
 const MOST_NAMED: usize = 3;

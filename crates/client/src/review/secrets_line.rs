@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::review::line::ReviewLine;
-use crate::terminal::printable_text::PrintableText;
-use documents::record::step_definition::{SecretAs, StepDefinition, named_secrets};
+use crate::{review::line::ReviewLine, terminal::printable_text::PrintableText};
+use documents::{SecretAs, StepDefinition, named_secrets};
 
 /// Returns the line, or `None` if the run gets no secret.
 pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {

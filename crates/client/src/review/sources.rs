@@ -4,16 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use documents::crypto::digest::{ContentDigest, StepDigest};
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::Permission;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::Name;
-use documents::record::profile::Profile;
-use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::oidc::AdmittedJob;
-use wire::api::registry_view::UnknownEnd;
-use wire::api::view::SameRun;
+use documents::{
+    ContentDigest, Envelope, EnvelopeSignature, KeyId, Name, Permission, Profile, StepDigest,
+};
+use judgement::TrustedRoster;
+use wire::{AdmittedJob, SameRun, UnknownEnd};
 
 /// Documents that a review reads from the boundary or from a file, without verification.
 #[derive(Debug, Clone, Default)]

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::review::derived::ReviewFinding;
-use crate::review::line::ReviewLine;
-use crate::review::reviewed_file::ReviewedFile;
-use crate::review::value_words::{bytes, counted, plain_or_quoted};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use documents::crypto::digest::ContentDigest;
-use documents::record::step_definition::StepDefinition;
-use documents::record::step_file::StepFile;
+use crate::{
+    review::{
+        derived::ReviewFinding,
+        line::ReviewLine,
+        reviewed_file::ReviewedFile,
+        value_words::{bytes, counted, plain_or_quoted},
+    },
+    terminal::{
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+    },
+};
+use documents::{ContentDigest, StepDefinition, StepFile};
 
 /// Name of the check that the files have the signed digests.
 pub const FILES: &str = "the files shown have the digests in the definition";
@@ -159,11 +163,13 @@ pub fn texts(files: &[ReviewedFile]) -> Vec<(String, String)> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::review::derived::StatementVerdict;
-    use crate::review::line::RemarkSeverity;
-    use crate::review::review_case::{case, fails, judged, painted, remarks};
-    use crate::review::sources::ReviewSources;
-    use documents::crypto::digest::ContentDigest;
+    use crate::review::{
+        derived::StatementVerdict,
+        line::RemarkSeverity,
+        review_case::{case, fails, judged, painted, remarks},
+        sources::ReviewSources,
+    };
+    use documents::ContentDigest;
 
     const LIB: &str = "greet() { printf 'hi\\n'; }\n";
 

@@ -1,12 +1,10 @@
 //! Texts for amounts, rules and paths.
 
 use crate::terminal::printable_text::PrintableText;
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::ident::Name;
-use documents::record::program_list::{ListedProgram, ProgramList};
-use documents::record::step_definition::{Approvals, StepDefinition};
-use documents::record::validity::Timestamp;
-use judgement::policy::program_names::DEFAULT_TOOLS;
+use documents::{
+    Approvals, ListedProgram, Name, OWN_PROGRAMS, ProgramList, StepDefinition, Timestamp,
+};
+use judgement::DEFAULT_TOOLS;
 
 /// Formats a duration exactly, in the largest unit of which it is a multiple.
 pub fn duration_ms(ms: u64) -> String {

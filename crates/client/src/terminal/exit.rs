@@ -4,8 +4,7 @@ use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use documents::record::code::Code;
-use documents::record::receipt::{Outcome, Status};
+use documents::{Code, Outcome, Status};
 
 /// Result of a command, from which the exit code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

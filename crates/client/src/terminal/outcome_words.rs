@@ -1,7 +1,6 @@
 //! Describes the outcome and the reviews of a run in words.
 
-use documents::record::receipt::Outcome;
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
+use documents::{ObservedEnd, Outcome, ReviewVerdict};
 
 /// Describes the outcome of a run in words.
 pub fn outcome_words(outcome: &Outcome) -> String {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::terminal::letters::{DisplayScripts, first_piece};
-use documents::record::hidden_character::push_escape;
+use documents::push_escape;
 
 /// Text of printable ASCII (0x20 to 0x7E) and of words that prose shows, from which the original text can be decoded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

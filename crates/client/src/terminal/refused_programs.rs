@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::record::declared::check_program;
-use documents::record::enforcement::Enforcement;
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::profile::{Layer, Profile};
-use documents::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
+use crate::terminal::{exit::CommandFailure, printable_text::PrintableText, streams::Terminal};
+use documents::{
+    Enforcement, Execution, Executions, Layer, OWN_PROGRAMS, Profile, ProgramFacts, ProgramMode,
+    SEARCHED, check_program,
+};
 
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = [
@@ -387,8 +384,7 @@ pub fn print_hints(lines: &[String], terminal: &Terminal) -> Result<(), CommandF
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::profile::Limits;
-    use documents::record::program_list::{ListedProgram, OnlyListed, ProgramList};
+    use documents::{Limits, ListedProgram, OnlyListed, ProgramList};
 
     /// The profile of a run that may write `write` and read `read`, with a list of names and files.
     fn profile(write: &[&str], read: &[&str], list: &[(&str, &str)]) -> Profile {

@@ -1,7 +1,6 @@
 //! Makes the output of a run safe for a terminal and for the log of a CI job.
 
-use documents::record::hidden_character::{push_escape, push_visible};
-use documents::record::stream_name::StreamName;
+use documents::{StreamName, push_escape, push_visible};
 
 /// Escapes the output of a run for a terminal, so that a step cannot control the terminal. Control characters, C1
 /// codes, invisible characters, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are

@@ -9,8 +9,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::terminal::field_paths::leaves;
-use crate::terminal::printable_text::{PrintableText, first_token};
+use crate::terminal::{
+    field_paths::leaves,
+    printable_text::{PrintableText, first_token},
+};
 
 /// Emphasis of a line. The colour carries no information that the text lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,8 +287,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::terminal::letters::DisplayScripts;
-    use crate::terminal::screen_decoder;
+    use crate::terminal::{letters::DisplayScripts, screen_decoder};
 
     fn painted(text: &str, width: usize) -> String {
         let mut screen = Screen::default();

@@ -7,14 +7,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use documents::record::hidden_character::visible;
+use documents::visible;
 use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::Screen;
+use crate::terminal::{
+    exit::{CommandFailure, Exit},
+    printable_text::PrintableText,
+    screen::Screen,
+};
 
 /// A person who reads the output of a command and answers its questions elsewhere than at a terminal, for example in a
 /// browser.

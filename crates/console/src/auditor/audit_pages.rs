@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::commands::audit::audit_table::{AuditTable, named_log};
-use client::commands::bundle_files::{bundles_of, is_log, logs_below};
-use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::TrustArgs;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{
+    AuditTable, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs, bundles_of, is_log,
+    logs_below, named_log,
+};
 use tokio::sync::Semaphore;
 
-use crate::auditor::kept_table::KeptTable;
-use crate::auditor::routes::{AuditorPages, routes};
-use crate::web::one_use::OpenForms;
-use crate::web::opened::{OpenOptions, serve_pages};
+use crate::{
+    auditor::{
+        kept_table::KeptTable,
+        routes::{AuditorPages, routes},
+    },
+    web::{
+        one_use::OpenForms,
+        opened::{OpenOptions, serve_pages},
+    },
+};
 
 /// Makes each decision of the evidence again, and serves the table until a signal ends the program. If the evidence
 /// can't be judged, for example without a trusted roster, a page says what to do.

@@ -7,14 +7,12 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use client::commands::audit::audit_row::{AuditRow, RowPlace};
-use client::commands::audit::audit_table::{AuditTable, read_again};
-use client::commands::verify::{judged_screen, unverified_words, with_any};
-use client::home::roster_versions::join_bundles;
-use client::home::trusted_rosters::ChosenTrust;
-use client::terminal::screen::Screen;
-use documents::crypto::digest::BlobDigest;
-use judgement::audit::bundle_check::VerifyOptions;
+use client::{
+    AuditRow, AuditTable, ChosenTrust, RowPlace, Screen, join_bundles, judged_screen, read_again,
+    unverified_words, with_any,
+};
+use documents::BlobDigest;
+use judgement::VerifyOptions;
 
 use crate::auditor::multipart::SentFile;
 

@@ -1,16 +1,10 @@
 //! What a page shows about one row of an audited log.
 
-use client::commands::audit::audit_row::{AuditRow, RowPlace};
-use client::commands::audit::audit_table::AuditTable;
-use client::commands::audit::audit_words::{
-    approval_words, joined, review_words, revocation_words,
+use client::{
+    AuditRow, AuditTable, LineTone, PrintableText, RowPlace, Screen, approval_words, joined,
+    outcome_words, program_words, review_words, revocation_words,
 };
-use client::commands::verdict_screen::program_words;
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::printable_text::PrintableText;
-use client::terminal::screen::{LineTone, Screen};
-use judgement::audit::finding::{DecisionLine, Finding};
-use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
+use judgement::{DecisionLine, DenialLine, Finding, ReviewedLine, RevocationLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
 pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
@@ -179,9 +173,7 @@ fn revocation(screen: &mut Screen, line: &RevocationLine) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::crypto::digest::AuthorizationDigest;
-    use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
-    use documents::record::validity::Timestamp;
+    use documents::{AuthorizationDigest, ObservedEnd, ReviewVerdict, Timestamp};
 
     #[test]
     fn the_page_of_a_review_has_its_verdict_and_the_words_of_the_reviewer() {

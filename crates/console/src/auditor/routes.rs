@@ -10,17 +10,18 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::commands::audit::csv_table::{csv_grants, csv_table};
-use client::commands::audit::row_filter::RowFilter;
+use client::{RowFilter, csv_grants, csv_table};
 use tokio::sync::Semaphore;
 
-use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
-use crate::auditor::multipart::SentForm;
-use crate::auditor::view::AuditorViews;
-use crate::page::frame::problem;
-use crate::web::door::Door;
-use crate::web::one_use::OpenForms;
-use crate::web::sealed_form::TakenForm;
+use crate::{
+    auditor::{
+        kept_table::{KeptTable, UPLOAD_PATH},
+        multipart::SentForm,
+        view::AuditorViews,
+    },
+    page::frame::problem,
+    web::{door::Door, one_use::OpenForms, sealed_form::TakenForm},
+};
 
 /// Maximum size of one upload, in bytes.
 pub(super) const MAX_UPLOAD: usize = 64 << 20;

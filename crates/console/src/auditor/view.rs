@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use client::commands::audit::audit_row::{AuditRow, BOUNDARY, COLUMNS, RowVerdict, TIME, VERDICT};
-use client::commands::audit::audit_table::{AuditTable, MOST_ROWS};
-use client::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
-use client::commands::audit::open_work::open_lines;
-use client::commands::audit::row_filter::{FIELDS, OPEN_CHOICES, RowFilter, outcomes};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::screen::LineTone;
-use documents::record::joined::joined;
-use documents::record::validity::Timestamp;
-use judgement::audit::people_lines::GrantLine;
+use client::{
+    AuditRow, AuditTable, BOUNDARY, COLUMNS, FIELDS, GRANT_COLUMNS, LineTone, MOST_ROWS,
+    OPEN_CHOICES, PrintableText, RowFilter, RowVerdict, TIME, VERDICT, grant_cells, open_lines,
+    outcomes,
+};
+use documents::{Timestamp, joined};
+use judgement::GrantLine;
 use maud::{Markup, html};
 
-use crate::auditor::kept_table::{KeptTable, UPLOAD_PATH};
-use crate::auditor::log_row::log_row;
-use crate::page::frame::framed;
-use crate::web::door::Door;
-use crate::web::one_use::OpenForms;
-use crate::web::sealed_form::hidden;
+use crate::{
+    auditor::{
+        kept_table::{KeptTable, UPLOAD_PATH},
+        log_row::log_row,
+    },
+    page::frame::framed,
+    web::{door::Door, one_use::OpenForms, sealed_form::hidden},
+};
 
 /// Number of rows on one page.
 const ROWS: usize = 200;

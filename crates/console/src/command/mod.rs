@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::TrustArgs;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 
-use crate::auditor::audit_pages;
-use crate::companion::options;
-use crate::desk::options::{self as desk, DeskOptions};
-use crate::web::opened::OpenOptions;
+use crate::{
+    auditor::audit_pages,
+    companion::options,
+    desk::{options as desk, options::DeskOptions},
+    web::opened::OpenOptions,
+};
 
 /// Decide in a browser on this machine, or check evidence there
 #[derive(Debug, clap::Args)]

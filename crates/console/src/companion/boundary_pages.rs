@@ -7,25 +7,24 @@ use axum::Router;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::StepDigest;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::{ProposalId, StepRef};
+use client::{Client, CommandFailure, Exit};
+use documents::{ProposalId, SessionId, StepDigest, StepRef, to_canonical};
 use maud::html;
-use wire::api::grant_view::GrantList;
-use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::review_view::UnsettledList;
-use wire::api::view::{ProposalList, SessionList, SessionView};
-
-use crate::companion::boundary_views::{
-    SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice,
+use wire::{
+    GrantList, ProposalList, RegistryView, SessionList, SessionView, StepView, UnsettledList,
 };
-use crate::companion::requests::{PageState, Sent, SharedPages, failed};
-use crate::companion::views::NavPlace;
-use crate::proposal::reached::ReachedBoundary;
-use crate::web::refused_request::PageAnswer;
+
+use crate::{
+    companion::{
+        boundary_views::{
+            SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice,
+        },
+        requests::{PageState, Sent, SharedPages, failed},
+        views::NavPlace,
+    },
+    proposal::reached::ReachedBoundary,
+    web::refused_request::PageAnswer,
+};
 
 /// Number of proposals that one page of receipts reads.
 const ON_PAGE: usize = 50;

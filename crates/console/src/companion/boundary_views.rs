@@ -1,25 +1,20 @@
 //! The markup of the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
 
-use client::commands::grant::{HEADER, cells};
-use client::commands::registry::printed::rules;
-use client::commands::unsettled::{details, more_words, needs};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::outcome_words::outcome_words;
-use documents::record::code::Code;
-use documents::record::hidden_character::visible;
-use documents::record::ident::ProposalId;
+use client::{
+    CommandFailure, Exit, HEADER, cells, details, more_words, needs, outcome_words, rules,
+};
+use documents::{Code, ProposalId, visible};
 use maud::{Markup, html};
-use wire::api::grant_view::GrantView;
-use wire::api::registry_view::{RegistryView, StepView};
-use wire::api::review_view::UnsettledList;
-use wire::api::view::{ProposalList, SessionView};
+use wire::{GrantView, ProposalList, RegistryView, SessionView, StepView, UnsettledList};
 
-use crate::companion::views::{NavPlace, companion_page, id_end, path_of};
-use crate::proposal::log_head::CheckedHead;
-use crate::proposal::proposal_words::{plain, prose, standing_words};
-use crate::web::one_use::OpenForms;
-use crate::web::sealed_form::hidden;
-use crate::web::secrets::FormKey;
+use crate::{
+    companion::views::{NavPlace, companion_page, id_end, path_of},
+    proposal::{
+        log_head::CheckedHead,
+        proposal_words::{plain, prose, standing_words},
+    },
+    web::{one_use::OpenForms, sealed_form::hidden, secrets::FormKey},
+};
 
 /// Seals and numbers of the forms that end sessions.
 #[derive(Debug, Clone, Copy)]

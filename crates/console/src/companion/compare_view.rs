@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client::review::gather::ReviewSubject;
-use client::terminal::exit::CommandFailure;
-use client::terminal::field_paths::leaves;
-use client::terminal::printable_text::PrintableText;
+use client::{CommandFailure, PrintableText, ReviewSubject, leaves};
 use maud::html;
 use serde_json::Value;
-use wire::api::view::ProposalView;
+use wire::ProposalView;
 
-use crate::companion::views::{NavPlace, companion_page, path_of};
-use crate::proposal::proposal_words::plain;
+use crate::{
+    companion::views::{NavPlace, companion_page, path_of},
+    proposal::proposal_words::plain,
+};
 
 /// Maximum number of proposals in one table.
 pub(super) const MOST: usize = 12;

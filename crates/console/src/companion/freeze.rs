@@ -7,14 +7,17 @@ use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use client::commands::revocation::done_words;
+use client::revocation::done_words;
 use maud::{Markup, html};
 
-use crate::companion::requests::{Companion, PageState, Sent, Shared, failed};
-use crate::companion::views::{FREEZE, NavPlace, companion_page};
-use crate::proposal::proposal_words::plain;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
+use crate::{
+    companion::{
+        requests::{Companion, PageState, Sent, Shared, failed},
+        views::{FREEZE, NavPlace, companion_page},
+    },
+    proposal::proposal_words::plain,
+    web::{refused_request::PageAnswer, sealed_form::hidden},
+};
 
 /// Word that the person types, so that nobody freezes by a click.
 pub(crate) const WORD: &str = "freeze";

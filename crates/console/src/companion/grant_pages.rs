@@ -8,22 +8,23 @@ use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
-use client::commands::clock::now;
-use client::commands::grant::cells;
-use client::commands::revocation::done_words;
-use documents::record::extension_names::GrantId;
+use client::{cells, now, revocation::done_words};
+use documents::GrantId;
 use maud::{Markup, html};
-use wire::api::grant_view::GrantStatus;
+use wire::GrantStatus;
 
-use crate::companion::held::{HeldReview, replaced};
-use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held};
-use crate::companion::review_view::RefusedReview;
-use crate::companion::signing::MadeGrant;
-use crate::companion::views::{NavPlace, companion_page};
-use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::plain;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
+use crate::{
+    companion::{
+        held::{HeldReview, replaced},
+        requests::{Companion, Sent, Shared, after_signature, failed, take_held},
+        review_view::RefusedReview,
+        signing::MadeGrant,
+        views::{NavPlace, companion_page},
+    },
+    page::screen_lines::screen_lines,
+    proposal::proposal_words::plain,
+    web::{refused_request::PageAnswer, sealed_form::hidden},
+};
 
 /// Word that the person types, so that nobody ends a grant by a click.
 const WORD: &str = "revoke";

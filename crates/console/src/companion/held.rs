@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client::terminal::exit::{CommandFailure, Exit};
+use client::{CommandFailure, Exit};
 
 /// Longest time between the review and the signature.
 pub(crate) const LIFE: Duration = Duration::from_secs(600);

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::commands::inbox::{myself, waiting_grants};
-use client::remote::client::Client;
-use client::remote::proposals::{list, newest};
-use client::terminal::exit::CommandFailure;
-use documents::crypto::digest::StepDigest;
-use documents::record::ident::Name;
-use documents::record::roster::Approver;
-use documents::record::validity::Timestamp;
-use wire::api::grant_view::GrantView;
-use wire::api::view::ProposalView;
+use client::{Client, CommandFailure, list, myself, newest, waiting_grants};
+use documents::{Approver, Name, StepDigest, Timestamp};
+use wire::{GrantView, ProposalView};
 
-use crate::companion::signing::Signing;
-use crate::proposal::reached::{BoundaryState, ReachedBoundary};
+use crate::{
+    companion::signing::Signing,
+    proposal::reached::{BoundaryState, ReachedBoundary},
+};
 
 /// Maximum number of ended proposals of one boundary and one status.
 const MOST_ENDED: usize = 20;

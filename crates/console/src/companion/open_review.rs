@@ -1,16 +1,12 @@
 //! Reviews of proposals that are open, for all pages that sign. This module has no key.
 
-use client::commands::clock::now;
-use client::commands::review_subject::find_subject;
-use client::remote::client::Client;
-use client::review::gather::ReviewSubject;
-use client::review::proposal_review::{ProposalReview, check_open};
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::ident::{Name, ProposalId};
-use wire::api::view::{ProposalStatus, ProposalView};
+use client::{
+    Client, CommandFailure, Exit, ProposalReview, ReviewSubject, check_open, find_subject, now,
+};
+use documents::{Name, ProposalId};
+use wire::{ProposalStatus, ProposalView};
 
-use crate::companion::held::HeldReview;
-use crate::proposal::boundary_trust::BoundaryTrust;
+use crate::{companion::held::HeldReview, proposal::boundary_trust::BoundaryTrust};
 
 /// A review that was just made.
 #[derive(Debug)]

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::TrustArgs;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 
-use crate::companion::requests::{Companion, PageState};
-use crate::companion::routes::routes;
-use crate::companion::signing::Signing;
-use crate::proposal::reached::ReachedBoundary;
-use crate::web::opened::{OpenOptions, serve_pages};
+use crate::{
+    companion::{
+        requests::{Companion, PageState},
+        routes::routes,
+        signing::Signing,
+    },
+    proposal::reached::ReachedBoundary,
+    web::opened::{OpenOptions, serve_pages},
+};
 
 /// Serves the pages until a signal ends the program.
 ///

@@ -7,27 +7,25 @@ use std::time::Instant;
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use client::commands::clock::now;
-use client::commands::grant::grant_review::GrantReview;
-use client::commands::review_run::RunReview;
-use client::review::proposal_review::ProposalReview;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::extension_names::GrantId;
-use documents::record::hidden_character::visible;
-use documents::record::ident::{ProposalId, ReceiptId};
+use client::{CommandFailure, Exit, GrantReview, ProposalReview, RunReview, now};
+use documents::{GrantId, ProposalId, ReceiptId, visible};
 use maud::{Markup, PreEscaped, html};
 
-use crate::companion::held::{HeldReview, HeldReviews};
-use crate::companion::open_review::SentSignature;
-use crate::companion::signing::Signing;
-use crate::companion::views::{NavPlace, companion_page};
-use crate::proposal::live::RunWatchers;
-use crate::proposal::proposal_words::status_of;
-use crate::proposal::reached::ReachedBoundary;
-use crate::web::one_use::OpenForms;
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
-use crate::web::sealed_form::TakenForm;
-use crate::web::secrets::FormKey;
+use crate::{
+    companion::{
+        held::{HeldReview, HeldReviews},
+        open_review::SentSignature,
+        signing::Signing,
+        views::{NavPlace, companion_page},
+    },
+    proposal::{live::RunWatchers, proposal_words::status_of, reached::ReachedBoundary},
+    web::{
+        one_use::OpenForms,
+        refused_request::{PageAnswer, RefusedRequest},
+        sealed_form::TakenForm,
+        secrets::FormKey,
+    },
+};
 
 /// What all pages need. It has no key, so a desk has these pages too.
 #[derive(Debug)]

@@ -5,28 +5,28 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
-use client::commands::approve::AskedText;
-use client::commands::deny;
-use client::commands::grant::grant_review::GrantReview;
-use client::commands::grant::signing::check_typed;
-use client::review::derived::StatementVerdict;
-use client::review::proposal_review::ProposalReview;
-use client::terminal::exit::CommandFailure;
-use documents::record::ident::ProposalId;
+use client::{
+    AskedText, CommandFailure, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
+};
+use documents::ProposalId;
 use maud::{Markup, html};
-use wire::api::view::ProposalStatus;
+use wire::ProposalStatus;
 
-use crate::companion::held::{HeldReview, HeldReviews, LIFE, replaced};
-use crate::companion::open_review::MadeReview;
-use crate::companion::requests::{PageState, failed, ways};
-use crate::companion::views::{NavPlace, companion_page, path_of};
-use crate::page::field_errors::{FieldError, FieldErrors};
-use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields};
-use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::plain;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
-use crate::web::secrets::FormKey;
+use crate::{
+    companion::{
+        held::{HeldReview, HeldReviews, LIFE, replaced},
+        open_review::MadeReview,
+        requests::{PageState, failed, ways},
+        views::{NavPlace, companion_page, path_of},
+    },
+    page::{
+        field_errors::{FieldError, FieldErrors},
+        passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
+        screen_lines::screen_lines,
+    },
+    proposal::proposal_words::plain,
+    web::{refused_request::PageAnswer, sealed_form::hidden, secrets::FormKey},
+};
 
 /// What the review page needs.
 #[derive(Debug, Clone, Copy)]

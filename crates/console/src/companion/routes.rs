@@ -6,20 +6,21 @@ use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
-use client::commands::approve::AskedText;
-use client::commands::clock::now;
-use documents::record::ident::ProposalId;
+use client::{AskedText, now};
+use documents::ProposalId;
 use maud::html;
 
-use crate::companion::freeze;
-use crate::companion::grant_pages;
-use crate::companion::inbox::read_all;
-use crate::companion::requests::{Companion, Sent, Shared, after_signature, take_held, ways};
-use crate::companion::review_view::{RefusedReview, shown_review};
-use crate::companion::run_pages;
-use crate::companion::run_review_pages;
-use crate::companion::views::inbox;
-use crate::web::refused_request::PageAnswer;
+use crate::{
+    companion::{
+        freeze, grant_pages,
+        inbox::read_all,
+        requests::{Companion, Sent, Shared, after_signature, take_held, ways},
+        review_view::{RefusedReview, shown_review},
+        run_pages, run_review_pages,
+        views::inbox,
+    },
+    web::refused_request::PageAnswer,
+};
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
 pub(super) fn routes(companion: Arc<Companion>) -> Router {

@@ -8,23 +8,25 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::commands::clock::now;
-use client::remote::proposals::list;
-use client::terminal::exit::CommandFailure;
-use documents::crypto::digest::StepDigest;
-use documents::record::code::Code;
-use documents::record::ident::ProposalId;
+use client::{CommandFailure, list, now};
+use documents::{Code, ProposalId, StepDigest};
 use maud::html;
-use wire::api::view::ProposalView;
+use wire::ProposalView;
 
-use crate::companion::boundary_pages;
-use crate::companion::compare_view::{self, compare, fields_of};
-use crate::companion::requests::{PageState, Sent, SharedPages, failed, ways};
-use crate::companion::views::{NavPlace, companion_page, is_live, path_of};
-use crate::proposal::proposal_words::{plain, proposal_of};
-use crate::proposal::receipts::{check, sent_bundle};
-use crate::proposal::run_view::{RunAddresses, RunView};
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
+use crate::{
+    companion::{
+        boundary_pages,
+        compare_view::{self, compare, fields_of},
+        requests::{PageState, Sent, SharedPages, failed, ways},
+        views::{NavPlace, companion_page, is_live, path_of},
+    },
+    proposal::{
+        proposal_words::{plain, proposal_of},
+        receipts::{check, sent_bundle},
+        run_view::{RunAddresses, RunView},
+    },
+    web::refused_request::{PageAnswer, RefusedRequest},
+};
 
 /// Advice if a boundary refuses to cancel.
 const CANCEL_ADVICE: &str = "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";

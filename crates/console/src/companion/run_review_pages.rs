@@ -9,25 +9,26 @@ use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
-use client::commands::review_run::{RunReview, SaidOfRun, done_words, run_to_review};
-use client::commands::unsettled::{details, needs};
-use client::remote::read_receipt::ReadReceipt;
-use client::terminal::outcome_words::observed_word;
-use documents::record::ident::ReceiptId;
-use documents::record::receipt::Status;
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
+use client::{
+    ReadReceipt, RunReview, SaidOfRun, details, needs, observed_word, review_run::done_words,
+    run_to_review,
+};
+use documents::{ObservedEnd, ReceiptId, ReviewVerdict, Status};
 use maud::{Markup, html};
-use wire::api::review_view::{UnsettledList, UnsettledRun};
+use wire::{UnsettledList, UnsettledRun};
 
-use crate::companion::held::{HeldReview, replaced};
-use crate::companion::open_review::SentSignature;
-use crate::companion::requests::{Companion, Sent, Shared, after_signature, failed, take_held};
-use crate::companion::review_view::RefusedReview;
-use crate::companion::views::{NavPlace, companion_page};
-use crate::page::screen_lines::screen_lines;
-use crate::proposal::proposal_words::plain;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
+use crate::{
+    companion::{
+        held::{HeldReview, replaced},
+        open_review::SentSignature,
+        requests::{Companion, Sent, Shared, after_signature, failed, take_held},
+        review_view::RefusedReview,
+        views::{NavPlace, companion_page},
+    },
+    page::screen_lines::screen_lines,
+    proposal::proposal_words::plain,
+    web::{refused_request::PageAnswer, sealed_form::hidden},
+};
 
 /// The verdicts, with the words of the form.
 const VERDICTS: [(ReviewVerdict, &str, &str); 2] = [

@@ -5,27 +5,21 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use client::commands::clock::now;
-use client::commands::grant::find_grant;
-use client::commands::grant::grant_review::GrantReview;
-use client::commands::grant::signing::{self as grants, check_pending, check_typed};
-use client::commands::review_run::{self, RunReview, SaidOfRun};
-use client::commands::revocation::{self, RevokingBoundary};
-use client::commands::{approve, deny, revoke};
-use client::home::keys::{KeyArgs, Keys};
-use client::remote::client::Client;
-use client::remote::read_receipt::ReadReceipt;
-use client::review::proposal_review::ProposalReview;
-use client::terminal::exit::CommandFailure;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, ProposalId, ReceiptId};
-use wire::api::grant_view::GrantView;
-use wire::api::review_view::ReviewedView;
-use wire::api::view::{ProposalView, RevocationView};
+use client::{
+    Client, CommandFailure, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
+    RevokingBoundary, RunReview, SaidOfRun, approve, check_pending, check_typed, deny, find_grant,
+    now, review_run, revocation, revoke, signing as grants,
+};
+use documents::{GrantId, Name, ProposalId, ReceiptId};
+use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
 
-use crate::companion::held::{HeldReview, replaced};
-use crate::companion::open_review::{MadeReview, SentSignature, still_open};
-use crate::proposal::boundary_trust::BoundaryTrust;
+use crate::{
+    companion::{
+        held::{HeldReview, replaced},
+        open_review::{MadeReview, SentSignature, still_open},
+    },
+    proposal::boundary_trust::BoundaryTrust,
+};
 
 /// The keys of the approver.
 #[derive(Debug)]

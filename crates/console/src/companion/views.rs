@@ -1,18 +1,21 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
-use client::commands::inbox::{freeze_words, grant_words};
-use client::commands::inbox_table::{end_of, heaviest, parameter_words, step_words, time_left};
-use client::remote::run_printer::held_up_words;
-use client::terminal::exit::CommandFailure;
-use documents::record::hidden_character::visible;
-use documents::record::validity::Timestamp;
+use client::{
+    CommandFailure, end_of, freeze_words, grant_words, heaviest, held_up_words, parameter_words,
+    step_words, time_left,
+};
+use documents::{Timestamp, visible};
 use maud::{Markup, html};
-use wire::api::view::{ProposalStatus, ProposalView};
+use wire::{ProposalStatus, ProposalView};
 
-use crate::companion::inbox::BoundaryInbox;
-use crate::page::frame::framed;
-use crate::proposal::proposal_words::{plain, standing_words};
-use crate::proposal::reached::BoundaryState;
+use crate::{
+    companion::inbox::BoundaryInbox,
+    page::frame::framed,
+    proposal::{
+        proposal_words::{plain, standing_words},
+        reached::BoundaryState,
+    },
+};
 
 /// Maximum length of the parameters in a line of the inbox. The review shows all of them.
 const MOST_WORDS: usize = 160;

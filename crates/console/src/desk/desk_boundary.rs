@@ -2,17 +2,11 @@
 
 use std::sync::Arc;
 
-use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::TrustArgs;
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::ForeignKey;
-use documents::record::ident::Name;
-use judgement::trust::trusted_roster::{KeyHolder, TrustedRoster};
+use client::{Client, CommandFailure, Exit, GlobalOptions, TrustArgs};
+use documents::{ForeignKey, KeyId, Name};
+use judgement::{KeyHolder, TrustedRoster};
 
-use crate::proposal::boundary_trust::BoundaryTrust;
-use crate::proposal::reached::ReachedBoundary;
+use crate::proposal::{boundary_trust::BoundaryTrust, reached::ReachedBoundary};
 
 /// A boundary of a desk.
 #[derive(Debug)]

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::passkey_signing::{BrowserAnswer, PasskeyMessage};
-use documents::crypto::ssh_key::ForeignKey;
-use documents::record::envelope::EnvelopeSignature;
-use documents::record::roster::Approver;
-use judgement::trust::trusted_roster::TrustedRoster;
+use client::{Client, CommandFailure, Exit};
+use documents::{Approver, BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage};
+use judgement::TrustedRoster;
 
-use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion};
-use crate::proposal::reached::ReachedBoundary;
+use crate::{
+    page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion},
+    proposal::reached::ReachedBoundary,
+};
 
 /// A person who is logged in.
 #[derive(Debug, Clone)]

@@ -11,18 +11,24 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::get;
-use client::terminal::streams::eprintln_quietly;
+use client::eprintln_quietly;
 use maud::{DOCTYPE, html};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::desk::desk_state::{Desk, LoginTarget};
-use crate::desk::enrolment;
-use crate::desk::listening::BrowserAddress;
-use crate::desk::login;
-use crate::page::frame::problem;
-use crate::web::guard::{MAX_FORM, files, finish};
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
+use crate::{
+    desk::{
+        desk_state::{Desk, LoginTarget},
+        enrolment,
+        listening::BrowserAddress,
+        login,
+    },
+    page::frame::problem,
+    web::{
+        guard::{MAX_FORM, files, finish},
+        refused_request::{PageAnswer, RefusedRequest},
+    },
+};
 
 /// Time limit for the body of a request.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);

@@ -5,16 +5,21 @@ use std::time::Instant;
 
 use axum::Extension;
 use axum::http::StatusCode;
-use client::terminal::streams::eprintln_quietly;
-use documents::crypto::ssh_key::ForeignKey;
-use documents::record::ident::Name;
+use client::eprintln_quietly;
+use documents::{ForeignKey, Name};
 
-use crate::desk::desk_boundary::DeskBoundary;
-use crate::desk::listening::{AttemptLimits, BrowserAddress};
-use crate::desk::login_sessions::LoginSessions;
-use crate::web::one_use::OpenForms;
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
-use crate::web::secrets::FormKey;
+use crate::{
+    desk::{
+        desk_boundary::DeskBoundary,
+        listening::{AttemptLimits, BrowserAddress},
+        login_sessions::LoginSessions,
+    },
+    web::{
+        one_use::OpenForms,
+        refused_request::{PageAnswer, RefusedRequest},
+        secrets::FormKey,
+    },
+};
 
 /// Maximum length of a path after the login.
 const LONGEST: usize = 200;

@@ -10,14 +10,17 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use documents::crypto::passkey_signing::enrolled;
-use documents::record::ident::Name;
+use documents::{Name, enrolled};
 use maud::html;
 
-use crate::desk::desk_state::{Desk, Peer};
-use crate::desk::login::framed_page;
-use crate::page::passkey_form::answer_fields;
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
+use crate::{
+    desk::{
+        desk_state::{Desk, Peer},
+        login::framed_page,
+    },
+    page::passkey_form::answer_fields,
+    web::refused_request::{PageAnswer, RefusedRequest},
+};
 
 const ENROL: &str = "/enrol";
 /// Name of the field with the public key, which the script fills.

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Request as HttpRequest;
-use client::terminal::streams::eprintln_quietly;
+use client::eprintln_quietly;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
-use wire::tls::server::TlsServer;
+use wire::TlsServer;
 
 use crate::desk::proxy_header::read_proxy_header;
 

@@ -12,27 +12,29 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::commands::clock::now;
-use client::remote::client::CHALLENGE_TYPE;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::digest::hex;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::passkey_signing::PasskeyMessage;
-use documents::record::envelope::EnvelopeSignature;
-use documents::record::hidden_character::visible;
+use client::{CHALLENGE_TYPE, CommandFailure, Exit, now};
+use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
 use maud::{Markup, html};
 
-use crate::desk::desk_boundary::DeskBoundary;
-use crate::desk::desk_person::{DeskPerson, browser_answer};
-use crate::desk::desk_state::{Desk, LoginAttempt, LoginTarget, Peer};
-use crate::desk::login_sessions::{LOG_OUT, LoginSession};
-use crate::desk::passkey_pages;
-use crate::page::frame::framed;
-use crate::page::passkey_form::{ANSWER_FIELDS, answer_fields};
-use crate::proposal::proposal_words::{plain, status_of};
-use crate::web::refused_request::{PageAnswer, RefusedRequest};
-use crate::web::sealed_form::{TakenForm, hidden};
-use crate::web::secrets::random;
+use crate::{
+    desk::{
+        desk_boundary::DeskBoundary,
+        desk_person::{DeskPerson, browser_answer},
+        desk_state::{Desk, LoginAttempt, LoginTarget, Peer},
+        login_sessions::{LOG_OUT, LoginSession},
+        passkey_pages,
+    },
+    page::{
+        frame::framed,
+        passkey_form::{ANSWER_FIELDS, answer_fields},
+    },
+    proposal::proposal_words::{plain, status_of},
+    web::{
+        refused_request::{PageAnswer, RefusedRequest},
+        sealed_form::{TakenForm, hidden},
+        secrets::random,
+    },
+};
 
 const LOGIN: &str = "/login";
 const ANSWER: &str = "/login/answer";

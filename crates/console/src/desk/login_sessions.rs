@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue};
-use documents::crypto::digest::hex;
-use documents::record::ident::Name;
+use documents::{Name, hex};
 
-use crate::web::door::cookie_of;
-use crate::web::secrets::random;
+use crate::web::{door::cookie_of, secrets::random};
 
 /// Name of the cookie. Browsers take a cookie with this prefix only over TLS, from this host, and for all paths.
 const COOKIE_NAME: &str = "__Host-countersign_desk";

@@ -5,24 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use client::commands::clock::now;
-use client::commands::global::GlobalOptions;
-use client::home::named_file::{read_bounded, read_private};
-use client::home::trusted_rosters::TrustArgs;
-use client::home::user_configuration::show_own_letters;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::host_names::check_origin;
+use client::{
+    CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs, now, read_bounded, read_private,
+    show_own_letters,
+};
+use documents::check_origin;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use wire::tls::server::RenewedServer;
-use wire::tls::server_pair::{PairFile, PairText, ServerPair};
+use wire::{PairFile, PairText, RenewedServer, ServerPair};
 
-use crate::desk::desk_boundary::DeskBoundary;
-use crate::desk::desk_routes::desk_routes;
-use crate::desk::desk_state::Desk;
-use crate::desk::listening::serve;
+use crate::desk::{
+    desk_boundary::DeskBoundary, desk_routes::desk_routes, desk_state::Desk, listening::serve,
+};
 
 /// Maximum size of a file for TLS in bytes.
 const MAX_PEM: usize = 1 << 20;

@@ -7,34 +7,33 @@ use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
-use client::commands::approve::{self, AskedText};
-use client::commands::clock::now;
-use client::commands::deny;
-use client::review::proposal_review::ProposalReview;
-use client::review::render::brief;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use documents::record::envelope::Envelope;
-use documents::record::ident::ProposalId;
+use client::{
+    AskedText, CommandFailure, Exit, PrintableText, ProposalReview, approve, brief, deny, now,
+};
+use documents::{Envelope, ProposalId};
 use maud::html;
 
-use crate::companion::held::{HeldReview, HeldReviews};
-use crate::companion::inbox::BoundaryInbox;
-use crate::companion::open_review::{MadeReview, SentSignature, still_open};
-use crate::companion::requests::{PageState, Sent, after_signature, failed, take_held, ways};
-use crate::companion::review_view::{RefusedReview, shown_review};
-use crate::companion::run_pages;
-use crate::companion::views::{NavPlace, inbox};
-use crate::desk::desk_person::{DeskPerson, browser_answer};
-use crate::desk::login_sessions::LOG_OUT;
-use crate::desk::shown_pages;
-use crate::desk::signing_page::signing_page;
-use crate::desk::stop_pages::{self, StopPages};
-use crate::page::screen_lines::screen_lines;
-use crate::proposal::reached::ReachedBoundary;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
-use crate::web::secrets::FormKey;
+use crate::{
+    companion::{
+        held::{HeldReview, HeldReviews},
+        inbox::BoundaryInbox,
+        open_review::{MadeReview, SentSignature, still_open},
+        requests::{PageState, Sent, after_signature, failed, take_held, ways},
+        review_view::{RefusedReview, shown_review},
+        run_pages,
+        views::{NavPlace, inbox},
+    },
+    desk::{
+        desk_person::{DeskPerson, browser_answer},
+        login_sessions::LOG_OUT,
+        shown_pages,
+        signing_page::signing_page,
+        stop_pages::{self, StopPages},
+    },
+    page::screen_lines::screen_lines,
+    proposal::reached::ReachedBoundary,
+    web::{refused_request::PageAnswer, sealed_form::hidden, secrets::FormKey},
+};
 
 /// What the pages of a person need.
 #[derive(Debug)]

@@ -6,20 +6,18 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
-use client::commands::clock::now;
-use client::commands::grant::find_grant;
-use client::commands::grant::grant_review::GrantReview;
-use client::commands::review_run::run_to_review;
-use client::remote::read_receipt::ReadReceipt;
-use client::terminal::screen::Screen;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::ReceiptId;
+use client::{GrantReview, ReadReceipt, Screen, find_grant, now, run_to_review};
+use documents::{GrantId, ReceiptId};
 use maud::html;
 
-use crate::companion::requests::{PageState, SharedPages, failed};
-use crate::companion::views::{NavPlace, companion_page};
-use crate::page::screen_lines::screen_lines;
-use crate::web::refused_request::PageAnswer;
+use crate::{
+    companion::{
+        requests::{PageState, SharedPages, failed},
+        views::{NavPlace, companion_page},
+    },
+    page::screen_lines::screen_lines,
+    web::refused_request::PageAnswer,
+};
 
 pub(super) fn routes() -> Router<Arc<PageState>> {
     Router::new()

@@ -2,8 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::companion::views::{NavPlace, companion_page};
-use crate::page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields};
+use crate::{
+    companion::views::{NavPlace, companion_page},
+    page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
+};
 
 /// Returns the page on which the passkey signs a statement of few words.
 pub(super) fn signing_page(

@@ -8,21 +8,27 @@ use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
-use client::commands::revocation::{self, RevokingBoundary, done_words};
-use client::terminal::printable_text::PrintableText;
-use documents::record::envelope::Envelope;
-use documents::record::revocation::RevokedSubject;
+use client::{
+    PrintableText, RevokingBoundary,
+    revocation::{self, done_words},
+};
+use documents::{Envelope, RevokedSubject};
 use maud::{Markup, html};
 
-use crate::companion::freeze;
-use crate::companion::held::{HeldReview, HeldReviews};
-use crate::companion::requests::{PageState, Sent, failed, take_held};
-use crate::companion::views::{NavPlace, companion_page};
-use crate::desk::desk_person::{DeskPerson, browser_answer};
-use crate::desk::signing_page::signing_page;
-use crate::proposal::proposal_words::plain;
-use crate::web::refused_request::PageAnswer;
-use crate::web::sealed_form::hidden;
+use crate::{
+    companion::{
+        freeze,
+        held::{HeldReview, HeldReviews},
+        requests::{PageState, Sent, failed, take_held},
+        views::{NavPlace, companion_page},
+    },
+    desk::{
+        desk_person::{DeskPerson, browser_answer},
+        signing_page::signing_page,
+    },
+    proposal::proposal_words::plain,
+    web::{refused_request::PageAnswer, sealed_form::hidden},
+};
 
 /// Word that the person types, so that nobody ends a passkey by a click.
 const WORD: &str = "revoke";

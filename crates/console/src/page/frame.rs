@@ -1,6 +1,6 @@
 //! The frame of each page: its head, its title and its two files.
 
-use documents::record::hidden_character::visible;
+use documents::visible;
 use maud::{DOCTYPE, Markup, html};
 
 /// Path of the style sheet.

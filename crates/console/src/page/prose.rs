@@ -1,7 +1,7 @@
 //! The prose of a runbook as markup. Only the tags that this file writes come into a page.
 
-use documents::record::hidden_character::visible;
-use judgement::registry::prose_tree::{kind_of_element, original, text_attribute};
+use documents::visible;
+use judgement::{kind_of_element, original, text_attribute};
 use markdown::mdast::Node;
 use maud::{Markup, html};
 
@@ -342,8 +342,8 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::hidden_character::HiddenCharacter;
-    use judgement::registry::prose_tree::prose_tree;
+    use documents::HiddenCharacter;
+    use judgement::prose_tree;
     use proptest::prelude::*;
 
     const TAGS: [&str; 29] = [

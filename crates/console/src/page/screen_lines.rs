@@ -3,7 +3,7 @@
 //! Each line is an element with two columns: the prefix, which only the program chooses, and the content. A line that is
 //! too long continues in the second column, so no external text begins where a line of the program begins.
 
-use client::terminal::screen::{LineTone, Screen, ScreenLine};
+use client::{LineTone, Screen, ScreenLine};
 use maud::{Markup, html};
 
 /// Returns the lines of a screen. The lines that begin with `== ` are headings of this level, 2 or 3.
@@ -49,7 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use client::terminal::printable_text::PrintableText;
+    use client::PrintableText;
 
     /// Returns the text of the lines in a page.
     fn text_of_lines(page: &str) -> String {

@@ -1,6 +1,6 @@
 //! The output of a step as markup.
 
-use client::terminal::output_painter::ColouredText;
+use client::ColouredText;
 use maud::{Markup, html};
 
 /// Returns pieces of output as markup.

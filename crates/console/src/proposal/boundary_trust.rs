@@ -1,10 +1,7 @@
 //! What the person trusts at one boundary: its id in the list of boundaries, and its roster.
 
-use client::commands::global::GlobalOptions;
-use client::home::boundaries::ListedBoundary;
-use client::home::trusted_rosters::{ChosenTrust, TrustArgs};
-use client::terminal::exit::CommandFailure;
-use documents::crypto::digest::SealDigest;
+use client::{ChosenTrust, CommandFailure, GlobalOptions, ListedBoundary, TrustArgs};
+use documents::SealDigest;
 
 /// What the person trusts at one boundary.
 #[derive(Debug)]

@@ -8,20 +8,17 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
-use client::remote::follow_run::{StreamLine, read_line};
-use client::remote::run_printer::{held_up_words, piece_of, truncated_words};
-use client::terminal::exit::CommandFailure;
-use client::terminal::output_painter::OutputPainter;
-use documents::record::ident::ProposalId;
-use documents::record::stream_name::StreamName;
+use client::{
+    CommandFailure, OutputPainter, StreamLine, held_up_words, piece_of, read_line, truncated_words,
+};
+use documents::{ProposalId, StreamName};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
-use wire::api::view::{Event, RefusalView};
+use wire::{Event, RefusalView};
 
-use crate::page::frame::problem;
-use crate::proposal::reached::ReachedBoundary;
+use crate::{page::frame::problem, proposal::reached::ReachedBoundary};
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.
 const MOST_WATCHERS: usize = 128;
@@ -198,9 +195,7 @@ impl LiveRun {
 }
 
 fn fact(text: &str) -> Value {
-    let text = client::terminal::printable_text::PrintableText::text(text)
-        .as_str()
-        .to_owned();
+    let text = client::PrintableText::text(text).as_str().to_owned();
     json!({"type": "fact", "at": "run", "text": text})
 }
 

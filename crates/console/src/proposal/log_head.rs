@@ -2,16 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use client::home::trusted_rosters::ChosenTrust;
-use client::remote::client::Client;
-use client::remote::export::export;
-use client::remote::log_source::LogSource;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::crypto::note::Note;
-use documents::record::checkpoint::Checkpoint;
-use judgement::trust::chain::Pinned;
-use judgement::trust::trusted_roster::TrustedRoster;
+use client::{ChosenTrust, Client, CommandFailure, Exit, LogSource, Terminal, export};
+use documents::{Checkpoint, Note};
+use judgement::{Pinned, TrustedRoster};
 use tempfile::TempDir;
 
 /// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is

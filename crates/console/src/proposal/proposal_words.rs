@@ -1,15 +1,9 @@
 //! A proposal in words, and what a page says if a boundary does not give it.
 
 use axum::http::StatusCode;
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::person_words::person_words;
-use client::terminal::printable_text::PrintableText;
-use documents::record::code::Code;
-use documents::record::ident::ProposalId;
-use documents::record::refused_parts::refused_words;
-use wire::api::view::ProposalView;
+use client::{Client, CommandFailure, Exit, PrintableText, outcome_words, person_words};
+use documents::{Code, ProposalId, refused_words};
+use wire::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
 pub fn plain(text: &str) -> String {

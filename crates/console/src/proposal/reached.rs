@@ -4,18 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::commands::global::GlobalOptions;
-use client::home::trusted_rosters::TrustArgs;
-use client::remote::client::Client;
-use client::review::gather::roster_in_force;
-use client::review::sources::RosterSource;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::ident::BoundaryName;
+use client::{
+    Client, CommandFailure, Exit, GlobalOptions, RosterSource, TrustArgs, roster_in_force,
+};
+use documents::BoundaryName;
 use tokio::sync::Semaphore;
-use wire::api::registry_view::{FreezeView, RegistryView};
+use wire::{FreezeView, RegistryView};
 
-use crate::proposal::boundary_trust::BoundaryTrust;
-use crate::proposal::log_head::VerifiedHashes;
+use crate::proposal::{boundary_trust::BoundaryTrust, log_head::VerifiedHashes};
 
 /// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);

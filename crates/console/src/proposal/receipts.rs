@@ -4,22 +4,17 @@ use std::sync::Arc;
 
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use client::commands::verify::{JudgedBundle, with_any};
-use client::home::directories::Home;
-use client::home::trusted_rosters::trust_advice;
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::output_painter::{ColouredText, OutputPainter};
-use documents::crypto::digest::{Blake3Digest, ContentDigest};
-use documents::record::ident::{ProposalId, ReceiptId};
-use documents::record::receipt::{Outcome, Stream};
-use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::report::{ApprovedFacts, BundleReport};
-use wire::api::view::ProposalView;
+use client::{
+    Client, ColouredText, CommandFailure, Exit, Home, JudgedBundle, OutputPainter, trust_advice,
+    with_any,
+};
+use documents::{Blake3Digest, ContentDigest, Outcome, ProposalId, ReceiptId, Stream};
+use judgement::{ApprovedFacts, BundleReport, VerifyOptions};
+use wire::ProposalView;
 
-use crate::proposal::boundary_trust::BoundaryTrust;
-use crate::proposal::proposal_words::proposal_of;
-use crate::proposal::reached::ReachedBoundary;
+use crate::proposal::{
+    boundary_trust::BoundaryTrust, proposal_words::proposal_of, reached::ReachedBoundary,
+};
 
 /// Maximum size of a stream that the page shows.
 const MOST_SHOWN: u64 = 1 << 20;

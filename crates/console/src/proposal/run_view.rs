@@ -1,22 +1,19 @@
 //! The markup of a run: its state, its output, and its receipt with all checks.
 
-use client::commands::inbox_table::time_left;
-use client::remote::run_printer::held_up_words;
-use client::terminal::outcome_words::outcome_words;
-use client::terminal::printable_text::PrintableText;
-use documents::record::ident::Name;
-use documents::record::receipt::Status;
-use documents::record::refused_parts::{refused_parts, refused_words};
-use documents::record::validity::Timestamp;
-use judgement::audit::report::{CheckFinding, Facts};
+use client::{PrintableText, held_up_words, outcome_words, time_left};
+use documents::{Name, Status, Timestamp, refused_parts, refused_words};
+use judgement::{CheckFinding, Facts};
 use maud::{Markup, html};
-use wire::api::view::{ProposalStatus, ProposalView};
+use wire::{ProposalStatus, ProposalView};
 
-use crate::page::terminal_text::coloured;
-use crate::proposal::proposal_words::{plain, standing_words};
-use crate::proposal::receipts::CheckedReceipt;
-use crate::web::sealed_form::hidden;
-use crate::web::secrets::FormKey;
+use crate::{
+    page::terminal_text::coloured,
+    proposal::{
+        proposal_words::{plain, standing_words},
+        receipts::CheckedReceipt,
+    },
+    web::{sealed_form::hidden, secrets::FormKey},
+};
 
 /// Addresses of what belongs to a run.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
-use documents::crypto::digest::hex;
+use documents::hex;
 use maud::{DOCTYPE, html};
 use tokio::net::TcpListener;
 

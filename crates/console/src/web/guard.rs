@@ -14,9 +14,10 @@ use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, html};
 
-use crate::page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem};
-use crate::web::door::Door;
-use crate::web::refused_request::with_page;
+use crate::{
+    page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem},
+    web::{door::Door, refused_request::with_page},
+};
 
 /// What a page may load and do. Trusted types let no text become script. `same-origin` as the policy of the referrer,
 /// because under `no-referrer` Chromium sends the origin `null` with the form of a page, and every sandboxed frame sends

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
+use client::{CommandFailure, Exit, Terminal};
 
-use crate::web::browser::start;
-use crate::web::door::Door;
-use crate::web::guard::serve;
+use crate::web::{browser::start, door::Door, guard::serve};
 
 /// Where and how the pages open.
 #[derive(Debug, Clone, Copy, clap::Args)]

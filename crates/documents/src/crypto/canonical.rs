@@ -15,8 +15,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::json::{self, JsonError, ReadError, Reason};
-use crate::crypto::writer;
+use crate::crypto::{
+    json::{self, JsonError, ReadError, Reason},
+    writer,
+};
 
 /// Returns the canonical bytes of a value from the strict reader.
 ///

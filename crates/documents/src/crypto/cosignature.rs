@@ -12,8 +12,10 @@
 
 use std::fmt;
 
-use crate::crypto::note::{Note, NoteError, NoteSignature, key_hash_of, parse_vkey_of, vkey_of};
-use crate::crypto::signature::PublicKey;
+use crate::crypto::{
+    note::{Note, NoteError, NoteSignature, key_hash_of, parse_vkey_of, vkey_of},
+    signature::PublicKey,
+};
 
 /// The algorithm byte of Ed25519 cosignatures, in key ids and vkeys.
 const COSIGNATURE: u8 = 4;
@@ -177,8 +179,10 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::crypto::note::{parse_signatures, verify_note, vkey};
-    use crate::crypto::signature::SecretKey;
+    use crate::crypto::{
+        note::{parse_signatures, verify_note, vkey},
+        signature::SecretKey,
+    };
     use proptest::prelude::*;
 
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");

@@ -10,9 +10,11 @@ use base64::Engine as _;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::digest::{Sha256Stream, hex};
-use crate::crypto::merkle::Hash;
-use crate::crypto::signature::PublicKey;
+use crate::crypto::{
+    digest::{Sha256Stream, hex},
+    merkle::Hash,
+    signature::PublicKey,
+};
 
 /// Maximum size of a note in bytes. A checkpoint is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;

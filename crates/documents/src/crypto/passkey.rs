@@ -7,10 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::crypto::digest::sha256;
-use crate::crypto::json;
-use crate::crypto::signature::{BadSignature, SignatureProof, verify_p256};
-use crate::crypto::ssh_wire::{WireReader, text};
+use crate::crypto::{
+    digest::sha256,
+    json,
+    signature::{BadSignature, SignatureProof, verify_p256},
+    ssh_wire::{WireReader, text},
+};
 
 /// The type of a passkey's line in a roster.
 pub const PASSKEY: &str = "sk-ecdsa-sha2-nistp256@openssh.com";

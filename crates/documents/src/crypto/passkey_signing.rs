@@ -3,14 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use crate::crypto::json;
-use crate::crypto::key_id::KeyId;
-use crate::crypto::passkey::{ASSERTION, MAX_CLIENT_DATA, PASSKEY};
-use crate::crypto::signature::{PAYLOAD_TYPE, pae};
-use crate::crypto::ssh_key::ForeignKey;
-use crate::crypto::ssh_wire::put;
-use crate::crypto::sshsig::{
-    HashName, MAGIC, NAMESPACE, SignatureError, StatementKey, signed_data, verify,
+use crate::crypto::{
+    json,
+    key_id::KeyId,
+    passkey::{ASSERTION, MAX_CLIENT_DATA, PASSKEY},
+    signature::{PAYLOAD_TYPE, pae},
+    ssh_key::ForeignKey,
+    ssh_wire::put,
+    sshsig::{HashName, MAGIC, NAMESPACE, SignatureError, StatementKey, signed_data, verify},
 };
 
 /// Beginning of a public key of P-256 with an uncompressed point (RFC 5480), before the point.

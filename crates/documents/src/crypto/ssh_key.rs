@@ -9,11 +9,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::digest::sha256;
-use crate::crypto::key_id::KeyId;
-use crate::crypto::passkey::Passkey;
-use crate::crypto::signature::{KeyError, PublicKey};
-use crate::crypto::ssh_wire::{WireReader, put, text};
+use crate::crypto::{
+    digest::sha256,
+    key_id::KeyId,
+    passkey::Passkey,
+    signature::{KeyError, PublicKey},
+    ssh_wire::{WireReader, put, text},
+};
 
 /// Maximum length of a public key line, in bytes, because the size of a roster is limited.
 pub const MAX_LINE_BYTES: usize = 1024;

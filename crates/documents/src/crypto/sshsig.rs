@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 
-use crate::crypto::digest::sha256;
-use crate::crypto::passkey::{ASSERTION, Assertion, AssertionError, Passkey};
-use crate::crypto::signature::SignatureProof;
-use crate::crypto::ssh_key::{PLAIN, SECURITY_KEY, SshKey};
-use crate::crypto::ssh_wire::{WireReader, put, text};
+use crate::crypto::{
+    digest::sha256,
+    passkey::{ASSERTION, Assertion, AssertionError, Passkey},
+    signature::SignatureProof,
+    ssh_key::{PLAIN, SECURITY_KEY, SshKey},
+    ssh_wire::{WireReader, put, text},
+};
 
 /// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature for
 /// git or for a file has another namespace, so it never counts as an approval.

@@ -11,9 +11,11 @@ use std::ops::Range;
 use serde::ser::{self, Error as _, Impossible, Serialize, Serializer};
 use serde_json::{Number, Value};
 
-use crate::crypto::canonical_text::write_escaped;
-use crate::crypto::json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX, Reason};
-use crate::crypto::shape::push_step;
+use crate::crypto::{
+    canonical_text::write_escaped,
+    json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX, Reason},
+    shape::push_step,
+};
 
 /// Returns the canonical bytes of a document, or the rule of the strict reader that the document breaks.
 pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<Flaw>> {

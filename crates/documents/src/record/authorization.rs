@@ -4,21 +4,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::digest::{
-    AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest, StepDigest,
+use crate::{
+    crypto::{
+        canonical,
+        digest::{
+            AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest,
+            StepDigest,
+        },
+        key_id::KeyId,
+    },
+    record::{
+        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
+        envelope::Verified,
+        ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef},
+        malformed::Malformed,
+        profile::Profile,
+        reserved::{Reserved, below},
+        run_extensions::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference},
+        validity::Timestamp,
+    },
 };
-use crate::crypto::key_id::KeyId;
-use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
-use crate::record::envelope::Verified;
-use crate::record::ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef};
-use crate::record::malformed::Malformed;
-use crate::record::profile::Profile;
-use crate::record::reserved::{Reserved, below};
-use crate::record::run_extensions::{
-    Artifacts, Emergency, PlanReference, RunTarget, SessionReference,
-};
-use crate::record::validity::Timestamp;
 
 /// Maximum size of an authorization's payload, in bytes.
 pub const MAX_AUTHORIZATION_BYTES: usize = 20 << 10;

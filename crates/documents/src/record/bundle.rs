@@ -7,16 +7,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::json;
-use crate::crypto::note::TlogProof;
-use crate::record::document::Predicate;
-use crate::record::envelope::{Base64, Envelope, Signed};
-use crate::record::grant::Grant;
-use crate::record::malformed::Malformed;
-use crate::record::reserved::below;
-use crate::record::run_extensions::Manifest;
-use crate::record::run_report::RunReport;
-use crate::record::step_definition::MAX_DEFINITION_BYTES;
+use crate::{
+    crypto::{json, note::TlogProof},
+    record::{
+        document::Predicate,
+        envelope::{Base64, Envelope, Signed},
+        grant::Grant,
+        malformed::Malformed,
+        reserved::below,
+        run_extensions::Manifest,
+        run_report::RunReport,
+        step_definition::MAX_DEFINITION_BYTES,
+    },
+};
 
 /// The media type of a bundle. The media type names the format and the version of the format.
 pub const MEDIA_TYPE: &str = "application/vnd.countersign.bundle.v1+json";

@@ -10,9 +10,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::digest::SealDigest;
-use crate::crypto::merkle::{self, Hash};
-use crate::record::ident::BoundaryName;
+use crate::{
+    crypto::{
+        digest::SealDigest,
+        merkle::{self, Hash},
+    },
+    record::ident::BoundaryName,
+};
 
 /// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///

@@ -3,13 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest};
-use crate::record::document::{Predicate, Statement, Subject, check_subjects};
-use crate::record::ident::{Name, Nonce};
-use crate::record::malformed::Malformed;
-use crate::record::reserved::Reserved;
-use crate::record::run_extensions::{GrantUse, MAX_USES, SessionReference, check_range};
-use crate::record::validity::Timestamp;
+use crate::{
+    crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest},
+    record::{
+        document::{Predicate, Statement, Subject, check_subjects},
+        ident::{Name, Nonce},
+        malformed::Malformed,
+        reserved::Reserved,
+        run_extensions::{GrantUse, MAX_USES, SessionReference, check_range},
+        validity::Timestamp,
+    },
+};
 
 /// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make
 /// many bundles larger.
@@ -121,11 +125,10 @@ impl Predicate for Consumption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::canonical;
-    use crate::crypto::signature::SecretKey;
-    use crate::crypto::ssh_key::SshKey;
-    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-    use crate::record::envelope::{Envelope, EnvelopeSignature};
+    use crate::{
+        crypto::{canonical, signature::SecretKey, ssh_key::SshKey, tlog_tiles::MAX_ENTRY_BYTES},
+        record::envelope::{Envelope, EnvelopeSignature},
+    };
 
     fn of(items: usize) -> Consumption {
         let spent = |item: usize| Spent {

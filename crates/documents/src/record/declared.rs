@@ -7,11 +7,15 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::record::extension_names::{OWN_PROGRAMS, Program};
-use crate::record::network_host::{AllowedHost, MAX_HOSTS, check_host};
-use crate::record::profile::{Limits, Proc, Workdir};
-use crate::record::program_list::{MAX_PROGRAMS, ProgramMode};
-use crate::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
+use crate::{
+    record::{
+        extension_names::{OWN_PROGRAMS, Program},
+        network_host::{AllowedHost, MAX_HOSTS, check_host},
+        profile::{Limits, Proc, Workdir},
+        program_list::{MAX_PROGRAMS, ProgramMode},
+    },
+    yaml::{YamlFlaw, YamlKind, YamlNode, unknown},
+};
 
 /// The network that a step declares: `none`, `host`, or a list such as `{allow: ["api.example.com:443"]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,10 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::AuthorizationDigest;
-use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Statement, Subject, only_subject};
-use crate::record::malformed::Malformed;
+use crate::{
+    crypto::digest::AuthorizationDigest,
+    record::{
+        authorization::BoundaryRef,
+        document::{Predicate, Statement, Subject, only_subject},
+        malformed::Malformed,
+    },
+};
 
 /// A statement of one approver against one authorization, its only subject. The authorization never runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,11 +7,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::json::{self};
-use crate::crypto::key_id::KeyId;
-use crate::crypto::{canonical, digest};
-use crate::record::malformed::Malformed;
-use crate::record::reserved::{self, Reserved, below, each, remove};
+use crate::{
+    crypto::{canonical, digest, json, key_id::KeyId},
+    record::{
+        malformed::Malformed,
+        reserved::{self, Reserved, below, each, remove},
+    },
+};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -321,8 +323,7 @@ pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, M
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::authorization::Authorization;
-    use crate::record::consumption::Consumption;
+    use crate::record::{authorization::Authorization, consumption::Consumption};
 
     fn payload(kind: &str) -> Vec<u8> {
         let path = format!(

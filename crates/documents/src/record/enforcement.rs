@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::document::check_sorted;
-use crate::record::malformed::Malformed;
-use crate::record::network_host::{HostRefusal, MAX_HOSTS};
-use crate::record::profile::{Layer, NetworkMode, Workdir};
+use crate::record::{
+    document::check_sorted,
+    malformed::Malformed,
+    network_host::{HostRefusal, MAX_HOSTS},
+    profile::{Layer, NetworkMode, Workdir},
+};
 
 /// The sandbox of a run as it was enforced. Example:
 /// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the

@@ -5,13 +5,13 @@
 //! document.
 //!
 //! ```compile_fail,E0616
-//! # use documents::record::{authorization::Authorization, envelope::Signed};
+//! # use documents::{Authorization, Signed};
 //! fn peek(signed: Signed<Authorization>) {
 //!     let _ = signed.payload; // private: unreadable until the signatures are verified
 //! }
 //! ```
 //! ```compile_fail,E0451
-//! # use documents::record::{authorization::Authorization, document::Statement, envelope::Verified};
+//! # use documents::{Authorization, Statement, Verified};
 //! fn forge(statement: Statement<Authorization>) -> Verified<Authorization> {
 //!     Verified { statement, payload: [].into(), signatures: Vec::new() } // no public constructor
 //! }
@@ -25,14 +25,20 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::key_id::KeyId;
-use crate::crypto::signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae};
-use crate::crypto::ssh_key::SshKey;
-use crate::crypto::sshsig::{self, MAX_SIGNATURE_BYTES, Presence, StatementKey};
-use crate::crypto::{canonical, digest};
-use crate::record::document::{Predicate, Statement};
-use crate::record::malformed::Malformed;
-use crate::record::schema::BASE64;
+use crate::{
+    crypto::{
+        canonical, digest,
+        key_id::KeyId,
+        signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae},
+        ssh_key::SshKey,
+        sshsig::{self, MAX_SIGNATURE_BYTES, Presence, StatementKey},
+    },
+    record::{
+        document::{Predicate, Statement},
+        malformed::Malformed,
+        schema::BASE64,
+    },
+};
 
 /// Maximum number of signatures over one payload. [`MAX_SIGNATURE_BYTES`] limits the total size of all these
 /// signatures.

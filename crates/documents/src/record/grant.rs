@@ -4,22 +4,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::digest::StepDigest;
-use crate::crypto::key_id::KeyId;
-use crate::record::authorization::{
-    BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason,
+use crate::{
+    crypto::{digest::StepDigest, key_id::KeyId},
+    record::{
+        authorization::{
+            BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason,
+        },
+        document::{Predicate, Statement, Subject, check_subjects},
+        extension_names::GrantId,
+        ident::{Name, StepRef},
+        malformed::Malformed,
+        profile::Profile,
+        reserved::below,
+        run_extensions::{
+            Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by,
+            check_count, check_range,
+        },
+        validity::Timestamp,
+    },
 };
-use crate::record::document::{Predicate, Statement, Subject, check_subjects};
-use crate::record::extension_names::GrantId;
-use crate::record::ident::{Name, StepRef};
-use crate::record::malformed::Malformed;
-use crate::record::profile::Profile;
-use crate::record::reserved::below;
-use crate::record::run_extensions::{
-    Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by, check_count,
-    check_range,
-};
-use crate::record::validity::Timestamp;
 
 /// Maximum size of a grant's payload, in bytes. With signatures of 8,192 bytes in total, its log entry still fits into
 /// a tile.
@@ -218,11 +221,10 @@ impl Predicate for Grant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::canonical;
-    use crate::crypto::signature::SecretKey;
-    use crate::crypto::ssh_key::SshKey;
-    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-    use crate::record::envelope::{Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed};
+    use crate::{
+        crypto::{canonical, signature::SecretKey, ssh_key::SshKey, tlog_tiles::MAX_ENTRY_BYTES},
+        record::envelope::{Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed},
+    };
 
     fn keyid(seed: usize) -> KeyId {
         let seed = u8::try_from(seed).expect("few");

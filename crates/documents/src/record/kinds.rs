@@ -2,20 +2,22 @@
 
 use serde_json::{Value, json};
 
-use crate::record::authorization::Authorization;
-use crate::record::consumption::Consumption;
-use crate::record::denial::Denial;
-use crate::record::document::{Predicate, STATEMENT_TYPE, Statement, predicate_type};
-use crate::record::grant::Grant;
-use crate::record::later::schema_of;
-use crate::record::malformed::Malformed;
-use crate::record::receipt::Receipt;
-use crate::record::refusal_statement::RefusalStatement;
-use crate::record::review_statement::ReviewStatement;
-use crate::record::revocation::Revocation;
-use crate::record::roster::Roster;
-use crate::record::run_report::RunReport;
-use crate::record::seal::Seal;
+use crate::record::{
+    authorization::Authorization,
+    consumption::Consumption,
+    denial::Denial,
+    document::{Predicate, STATEMENT_TYPE, Statement, predicate_type},
+    grant::Grant,
+    later::schema_of,
+    malformed::Malformed,
+    receipt::Receipt,
+    refusal_statement::RefusalStatement,
+    review_statement::ReviewStatement,
+    revocation::Revocation,
+    roster::Roster,
+    run_report::RunReport,
+    seal::Seal,
+};
 
 /// One kind of statement. Its name and its maximum size are constants of its [`Predicate`].
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::record::document::{Predicate, Statement};
-use crate::record::schema::settings;
+use crate::record::{
+    document::{Predicate, Statement},
+    schema::settings,
+};
 
 /// Returns the schema of a statement of this kind, with its reserved parts.
 pub fn schema_of<P: Predicate>() -> Value {

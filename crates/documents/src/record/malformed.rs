@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use crate::crypto::json::{JsonError, ReadError, Reason};
-use crate::record::code::Code;
+use crate::{
+    crypto::json::{JsonError, ReadError, Reason},
+    record::code::Code,
+};
 
 /// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

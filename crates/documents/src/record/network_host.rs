@@ -8,8 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::host_names::check_address;
-use crate::record::profile::Network;
+use crate::record::{host_names::check_address, profile::Network};
 
 /// Maximum number of hosts of one list, because the service holds a listener for each host of each run.
 pub const MAX_HOSTS: usize = 64;

@@ -3,10 +3,12 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
-use crate::record::document::check_sorted;
-use crate::record::malformed::Malformed;
-use crate::record::program_list::ProgramList;
-use crate::record::reserved::{ReservedPart as _, below};
+use crate::record::{
+    document::check_sorted,
+    malformed::Malformed,
+    program_list::ProgramList,
+    reserved::{ReservedPart as _, below},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

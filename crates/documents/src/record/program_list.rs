@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::document::check_sorted;
-use crate::record::extension_names::{HostPath, OWN_PROGRAMS, Program, ProgramPath};
-use crate::record::malformed::Malformed;
-use crate::record::reserved::ReservedPart;
-use crate::record::run_extensions::{check_by, check_bytes, check_count, check_range};
+use crate::record::{
+    document::check_sorted,
+    extension_names::{HostPath, OWN_PROGRAMS, Program, ProgramPath},
+    malformed::Malformed,
+    reserved::ReservedPart,
+    run_extensions::{check_by, check_bytes, check_count, check_range},
+};
 
 /// Maximum number of programs that a profile lists.
 pub const MAX_PROGRAMS: usize = 128;

@@ -5,22 +5,28 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::canonical;
-use crate::crypto::digest::{
-    AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest,
-    Sha256Stream,
+use crate::{
+    crypto::{
+        canonical,
+        digest::{
+            AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest,
+            Sha256Stream,
+        },
+        key_id::KeyId,
+    },
+    record::{
+        declared::Limit,
+        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
+        enforcement::Enforcement,
+        envelope::{Base64, Envelope},
+        ident::{BoundaryName, GroupName, Name},
+        malformed::Malformed,
+        program_list::ProgramFacts,
+        reserved::{Reserved, ReservedPart as _, below},
+        run_extensions::{Manifest, RunnerReference, SessionChange},
+        validity::Timestamp,
+    },
 };
-use crate::crypto::key_id::KeyId;
-use crate::record::declared::Limit;
-use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
-use crate::record::enforcement::Enforcement;
-use crate::record::envelope::{Base64, Envelope};
-use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::malformed::Malformed;
-use crate::record::program_list::ProgramFacts;
-use crate::record::reserved::{Reserved, ReservedPart as _, below};
-use crate::record::run_extensions::{Manifest, RunnerReference, SessionChange};
-use crate::record::validity::Timestamp;
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
 pub const MAX_REST_BYTES: usize = 9_450;
@@ -547,18 +553,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::crypto::json::MAX_INTEGER;
-    use crate::crypto::sshsig::MAX_SIGNATURE_BYTES;
-    use crate::crypto::tlog_tiles::MAX_ENTRY_BYTES;
-    use crate::record::authorization::MAX_AUTHORIZATION_BYTES;
-    use crate::record::enforcement::{
-        Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level, LimitFacts,
-        LimitHolder, Masks, RefusedHost, Root, SeccompFacts, UNBOUNDED,
+    use crate::{
+        crypto::{json::MAX_INTEGER, sshsig::MAX_SIGNATURE_BYTES, tlog_tiles::MAX_ENTRY_BYTES},
+        record::{
+            authorization::MAX_AUTHORIZATION_BYTES,
+            enforcement::{
+                Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
+                LimitFacts, LimitHolder, Masks, RefusedHost, Root, SeccompFacts, UNBOUNDED,
+            },
+            envelope::{EnvelopeSignature, MAX_SIGNATURES},
+            network_host::HostRefusal,
+            profile::{Layer, NetworkMode, Workdir},
+            program_list::MAX_PROGRAM_FACTS_BYTES,
+        },
     };
-    use crate::record::envelope::{EnvelopeSignature, MAX_SIGNATURES};
-    use crate::record::network_host::HostRefusal;
-    use crate::record::profile::{Layer, NetworkMode, Workdir};
-    use crate::record::program_list::MAX_PROGRAM_FACTS_BYTES;
 
     fn name<T: std::str::FromStr>(at: usize) -> T
     where

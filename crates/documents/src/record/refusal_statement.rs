@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::canonical;
-use crate::crypto::digest::{InputDigest, SealDigest};
-use crate::record::code::Code;
-use crate::record::document::{Predicate, Statement, Subject, only_subject};
-use crate::record::ident::BoundaryName;
-use crate::record::malformed::Malformed;
-use crate::record::validity::Timestamp;
+use crate::{
+    crypto::{
+        canonical,
+        digest::{InputDigest, SealDigest},
+    },
+    record::{
+        code::Code,
+        document::{Predicate, Statement, Subject, only_subject},
+        ident::BoundaryName,
+        malformed::Malformed,
+        validity::Timestamp,
+    },
+};
 
 /// A refusal in the log: of one input, or a summary of one hour. The statement never contains text of the input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED};
-use crate::record::receipt::{Outcome, Receipt};
+use crate::record::{
+    program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED},
+    receipt::{Outcome, Receipt},
+};
 
 /// Something that a list of a run refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

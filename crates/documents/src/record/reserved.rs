@@ -10,8 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::json;
-use crate::record::malformed::Malformed;
+use crate::{crypto::json, record::malformed::Malformed};
 
 /// Type of a reserved part, with its rules.
 pub trait ReservedPart: Serialize + DeserializeOwned + JsonSchema {

@@ -3,10 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::ContentDigest;
-use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Statement, Subject, only_subject};
-use crate::record::malformed::Malformed;
+use crate::{
+    crypto::digest::ContentDigest,
+    record::{
+        authorization::BoundaryRef,
+        document::{Predicate, Statement, Subject, only_subject},
+        malformed::Malformed,
+    },
+};
 
 /// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
 /// end ended.

@@ -5,12 +5,15 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::ContentDigest;
-use crate::crypto::key_id::KeyId;
-use crate::record::authorization::BoundaryRef;
-use crate::record::document::{Predicate, Statement, Subject};
-use crate::record::ident::{Epoch, Name};
-use crate::record::malformed::Malformed;
+use crate::{
+    crypto::{digest::ContentDigest, key_id::KeyId},
+    record::{
+        authorization::BoundaryRef,
+        document::{Predicate, Statement, Subject},
+        ident::{Epoch, Name},
+        malformed::Malformed,
+    },
+};
 
 /// A statement that ends the validity of its only subject: a grant, a key, a token or an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,15 +7,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::canonical;
-use crate::crypto::digest::{PolicyDigest, RosterDigest, sha256};
-use crate::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
-use crate::record::document::{Predicate, Statement, Subject, check_subjects};
-use crate::record::ident::{BoundaryName, GroupName, Name};
-use crate::record::malformed::Malformed;
-use crate::record::reserved::{Reserved, below, read_typed};
-use crate::record::run_extensions::Runners;
-use crate::record::validity::Timestamp;
+use crate::{
+    crypto::{
+        canonical,
+        digest::{PolicyDigest, RosterDigest, sha256},
+        ssh_key::{ForeignKey, SshKey, SshKeyError},
+    },
+    record::{
+        document::{Predicate, Statement, Subject, check_subjects},
+        ident::{BoundaryName, GroupName, Name},
+        malformed::Malformed,
+        reserved::{Reserved, below, read_typed},
+        run_extensions::Runners,
+        validity::Timestamp,
+    },
+};
 
 /// Maximum size of a roster's payload, in bytes.
 pub const MAX_ROSTER_BYTES: usize = 256 << 10;

@@ -6,14 +6,20 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::canonical;
-use crate::crypto::digest::{Blake3Digest, ContentDigest};
-use crate::crypto::key_id::KeyId;
-use crate::record::document::{Subject, check_sorted};
-use crate::record::extension_names::{ArtifactName, Label, RelativePath, SessionId};
-use crate::record::ident::Name;
-use crate::record::malformed::Malformed;
-use crate::record::reserved::ReservedPart;
+use crate::{
+    crypto::{
+        canonical,
+        digest::{Blake3Digest, ContentDigest},
+        key_id::KeyId,
+    },
+    record::{
+        document::{Subject, check_sorted},
+        extension_names::{ArtifactName, Label, RelativePath, SessionId},
+        ident::Name,
+        malformed::Malformed,
+        reserved::ReservedPart,
+    },
+};
 
 /// Maximum number of artifacts of one run.
 pub const MAX_ARTIFACTS: usize = 16;

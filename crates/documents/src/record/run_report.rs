@@ -3,18 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::AuthorizationDigest;
-use crate::crypto::key_id::KeyId;
-use crate::record::document::{Predicate, Subject, check_subjects};
-use crate::record::enforcement::Enforcement;
-use crate::record::ident::Name;
-use crate::record::malformed::Malformed;
-use crate::record::program_list::ProgramFacts;
-use crate::record::receipt::{
-    ConsumptionRef, Files, Outcome, Output, Usage, check_output, check_programs,
+use crate::{
+    crypto::{digest::AuthorizationDigest, key_id::KeyId},
+    record::{
+        document::{Predicate, Subject, check_subjects},
+        enforcement::Enforcement,
+        ident::Name,
+        malformed::Malformed,
+        program_list::ProgramFacts,
+        receipt::{ConsumptionRef, Files, Outcome, Output, Usage, check_output, check_programs},
+        refusal_statement::RefusingBoundary,
+        validity::Timestamp,
+    },
 };
-use crate::record::refusal_statement::RefusingBoundary;
-use crate::record::validity::Timestamp;
 
 /// The statement of a runner about one run. Reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

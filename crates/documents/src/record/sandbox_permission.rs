@@ -3,16 +3,21 @@
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
-use crate::record::declared::{
-    DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word,
+use crate::{
+    record::{
+        declared::{
+            DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word,
+        },
+        host_names::{
+            check_path, check_pattern, check_reason, check_user, is_at_or_below, split_patterns,
+        },
+        network_host::{
+            AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost,
+        },
+        profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir},
+    },
+    yaml::{YamlFlaw, YamlNode},
 };
-use crate::record::host_names::{check_path, check_pattern, check_reason, check_user};
-use crate::record::host_names::{is_at_or_below, split_patterns};
-use crate::record::network_host::{
-    AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost,
-};
-use crate::record::profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
-use crate::yaml::{YamlFlaw, YamlNode};
 
 /// One sandbox permission, which is a field of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,13 +3,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest};
-use crate::crypto::key_id::KeyId;
-use crate::record::bundle::MAX_BUNDLE_BYTES;
-use crate::record::document::{Predicate, Statement, Subject, check_sorted, check_subjects};
-use crate::record::ident::{BoundaryName, Epoch, GenesisSalt};
-use crate::record::malformed::Malformed;
-use crate::record::validity::Timestamp;
+use crate::{
+    crypto::{
+        digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest},
+        key_id::KeyId,
+    },
+    record::{
+        bundle::MAX_BUNDLE_BYTES,
+        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
+        ident::{BoundaryName, Epoch, GenesisSalt},
+        malformed::Malformed,
+        validity::Timestamp,
+    },
+};
 
 /// Maximum size of a blob that a seal may name, in bytes. An auditor reads no larger blob, and it would not fit into a
 /// bundle.

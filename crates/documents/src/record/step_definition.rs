@@ -6,19 +6,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::crypto::digest::StepDigest;
-use crate::record::declared::DeclaredSandbox;
-use crate::record::document::check_sorted;
-use crate::record::envelope::MAX_SIGNATURES;
-use crate::record::extension_names::{Label, OutputName, Program, SecretName, Variable};
-use crate::record::ident::{GroupName, StepRef};
-use crate::record::malformed::Malformed;
-use crate::record::program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES};
-use crate::record::run_extensions::{
-    MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
+use crate::{
+    crypto::digest::StepDigest,
+    record::{
+        declared::DeclaredSandbox,
+        document::check_sorted,
+        envelope::MAX_SIGNATURES,
+        extension_names::{Label, OutputName, Program, SecretName, Variable},
+        ident::{GroupName, StepRef},
+        malformed::Malformed,
+        program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES},
+        run_extensions::{
+            MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
+        },
+        step_file::{MAX_FILES, StepFile, check_files},
+    },
+    yaml::{YamlFlaw, YamlKind, YamlNode},
 };
-use crate::record::step_file::{MAX_FILES, StepFile, check_files};
-use crate::yaml::{YamlFlaw, YamlKind, YamlNode};
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
 /// text of the runbook outside of the step, and nothing of policy, roster or host.

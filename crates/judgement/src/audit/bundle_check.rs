@@ -8,47 +8,49 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::audit::bundled_grant::{
-    BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
+use crate::{
+    audit::{
+        bundled_grant::{
+            BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
+        },
+        bundled_plan::RunOfPlan,
+        check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed},
+        decided::{
+            check_asked, check_consumption, check_each_counts, check_excluded, check_outcome,
+            check_quorum, check_registered, check_sandbox, check_seal, check_still_rostered,
+            check_subjects, read_rules,
+        },
+        documents::{
+            check_checkpoint, check_document, check_included, check_roster_in_seal,
+            verify_authorization, verify_by_boundary, verify_seal,
+        },
+        receipt_facts,
+        report::{
+            BundleReport, CheckFinding, CheckName, MissingVersions, TrustBasis, TrustFacts,
+            VersionFacts,
+        },
+        witness_check::check_witnesses,
+    },
+    decision::{
+        exclusion::ExcludedSigners,
+        grants::check_signers,
+        parameters::{ParametersError, check_parameters},
+        place::check_place,
+        signature_count,
+        step::{HashedStep, check_recorded_step},
+        window::check_window,
+    },
+    registry::parameter_schema::ParameterSchema,
+    trust::{
+        chain::{Chain, Pinned, payload_of},
+        chain_error::ChainError,
+        trusted_roster::KeyHolder,
+    },
 };
-use crate::audit::bundled_plan::RunOfPlan;
-use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
-use crate::audit::decided::{
-    check_asked, check_consumption, check_each_counts, check_excluded, check_outcome, check_quorum,
-    check_registered, check_sandbox, check_seal, check_still_rostered, check_subjects, read_rules,
+use documents::{
+    Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, Receipt,
+    RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
-use crate::audit::documents::{
-    check_checkpoint, check_document, check_included, check_roster_in_seal, verify_authorization,
-    verify_by_boundary, verify_seal,
-};
-use crate::audit::receipt_facts;
-use crate::audit::report::{
-    BundleReport, CheckFinding, CheckName, MissingVersions, TrustBasis, TrustFacts, VersionFacts,
-};
-use crate::audit::witness_check::check_witnesses;
-use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::grants::check_signers;
-use crate::decision::parameters::{ParametersError, check_parameters};
-use crate::decision::place::check_place;
-use crate::decision::signature_count;
-use crate::decision::step::{HashedStep, check_recorded_step};
-use crate::decision::window::check_window;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::trust::chain::{Chain, Pinned, payload_of};
-use crate::trust::chain_error::ChainError;
-use crate::trust::trusted_roster::KeyHolder;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::json;
-use documents::crypto::ssh_key::ForeignKey;
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::joined::joined;
-use documents::record::receipt::Receipt;
-use documents::record::roster::MAX_ROSTER_BYTES;
-use documents::record::seal::Seal;
-use documents::record::validity::{SKEW_S, Timestamp};
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]

@@ -1,26 +1,27 @@
 //! Checks the grant of a run in a bundle.
 
-use crate::audit::check_ledger::{CheckStop, ensure, failed};
-use crate::audit::decided::StepInSeal;
-use crate::audit::documents::{LogProofs, check_included};
-use crate::audit::report::UsedGrant;
-use crate::decision::granted_parameters::GrantedSchemas;
-use crate::decision::grants::{
-    check_grant_window, check_granted_parameters, check_granted_step, check_grantee,
-    check_standing, check_use, grant_rules, verify_grant,
+use crate::{
+    audit::{
+        check_ledger::{CheckStop, ensure, failed},
+        decided::StepInSeal,
+        documents::{LogProofs, check_included},
+        report::UsedGrant,
+    },
+    decision::{
+        granted_parameters::GrantedSchemas,
+        grants::{
+            check_grant_window, check_granted_parameters, check_granted_step, check_grantee,
+            check_standing, check_use, grant_rules, verify_grant,
+        },
+        quorum_rules::QuorumRules,
+        step::HashedStep,
+    },
+    trust::trusted_roster::TrustedRoster,
 };
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::step::HashedStep;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::note::TlogProof;
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::{Consumption, Spent};
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Signed, Verified};
-use documents::record::grant::Grant;
-use documents::record::receipt::Receipt;
+use documents::{
+    Authorization, Base64, Bundle, Consumption, ContentDigest, Grant, Receipt, Signed, Spent,
+    Statement, TlogProof, Verified,
+};
 
 /// A well-formed grant whose signatures are not verified.
 pub(crate) struct ReadGrant {

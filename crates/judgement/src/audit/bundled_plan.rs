@@ -1,16 +1,17 @@
 //! Checks the plan of a run in a bundle.
 
-use crate::audit::check_ledger::{CheckStop, ensure, failed};
-use crate::audit::documents::{LogProofs, SealedRoster};
-use crate::audit::report::BundleReport;
-use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
-use documents::crypto::digest::{ContentDigest, ParamsDigest};
-use documents::crypto::{canonical, note::TlogProof};
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::envelope::Base64;
-use documents::record::step_definition::StepDefinition;
+use crate::{
+    audit::{
+        check_ledger::{CheckStop, ensure, failed},
+        documents::{LogProofs, SealedRoster},
+        report::BundleReport,
+    },
+    decision::plan::{PlanFacts, PlannedRun, check_plan},
+};
+use documents::{
+    Authorization, Base64, Bundle, Consumption, ContentDigest, ParamsDigest, StepDefinition,
+    TlogProof, canonical,
+};
 
 /// The run of a bundle, which may carry out a plan.
 pub(crate) struct RunOfPlan<'a> {

@@ -2,41 +2,37 @@
 
 use serde_json::Value;
 
-use crate::audit::check_ledger::{CheckStop, ensure, failed};
-use crate::audit::documents::{LogProofs, SealedRoster, leaf_of};
-use crate::decision::emergency::rules_of_run;
-use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::grants::judge_excluded;
-use crate::decision::permissions::check_permissions;
-use crate::decision::quorum::{self, QuorumMet};
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::signature_count::{NotCounted, SignatureCount};
-use crate::decision::step::HashedStep;
-use crate::policy::builtins::Builtins;
-use crate::policy::file::Policy;
-use crate::policy::program_names::ProgramNames;
-use crate::policy::required_permissions::{PolicyDenied, needs};
-use crate::policy::ruling::{self, Ruling};
-use crate::policy::signed_programs::{check_list, check_programs};
-use crate::trust::chain::Chain;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::canonical;
-use documents::crypto::digest::{BlobDigest, LeafHash, PolicyDigest, StepDigest, unhex32};
-use documents::crypto::merkle::{self, Hash};
-use documents::record::authorization::{Authorization, Permission, authorization_digest};
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::envelope::Verified;
-use documents::record::grant::Grant;
-use documents::record::ident::StepRef;
-use documents::record::joined::joined;
-use documents::record::profile::Layer;
-use documents::record::program_list::ProgramMode;
-use documents::record::receipt::{Files, Receipt, Status, Stream};
-use documents::record::run_extensions::{MAX_MANIFEST_ENTRIES, OUTPUTS_PATH};
-use documents::record::seal::{ENGINE, Seal, parses_alike};
-use documents::record::step_definition::RegistryLeaf;
-use documents::record::validity::Timestamp;
+use crate::{
+    audit::{
+        check_ledger::{CheckStop, ensure, failed},
+        documents::{LogProofs, SealedRoster, leaf_of},
+    },
+    decision::{
+        emergency::rules_of_run,
+        exclusion::{self, ExcludedSigners, Tokens},
+        grants::judge_excluded,
+        permissions::check_permissions,
+        quorum::{self, QuorumMet},
+        quorum_rules::QuorumRules,
+        signature_count::{NotCounted, SignatureCount},
+        step::HashedStep,
+    },
+    policy::{
+        builtins::Builtins,
+        file::Policy,
+        program_names::ProgramNames,
+        required_permissions::{PolicyDenied, needs},
+        ruling::{self, Ruling},
+        signed_programs::{check_list, check_programs},
+    },
+    trust::{chain::Chain, trusted_roster::TrustedRoster},
+};
+use documents::{
+    Authorization, BlobDigest, Bundle, Consumption, ENGINE, Files, Grant, Hash, Layer, LeafHash,
+    MAX_MANIFEST_ENTRIES, OUTPUTS_PATH, Permission, PolicyDigest, ProgramMode, Receipt,
+    RegistryLeaf, Seal, Status, StepDigest, StepRef, Stream, Timestamp, Verified,
+    authorization_digest, canonical, joined, merkle, parses_alike, unhex32,
+};
 
 /// Permissions and approval rules that policy gives for the step.
 pub(crate) struct StepInSeal {

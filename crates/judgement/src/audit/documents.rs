@@ -1,21 +1,20 @@
 //! Checks the signatures of a bundle's documents and their inclusion in the log.
 
-use crate::audit::check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed};
-use crate::audit::report::CheckName;
-use crate::trust::chain::Chain;
-use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
-use documents::crypto::canonical;
-use documents::crypto::digest::{BlobDigest, SealDigest};
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note::{self, Note, TlogProof};
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig::StatementKey;
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::checkpoint::{self, Checkpoint};
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope, Signed, Verified};
-use documents::record::seal::Seal;
+use crate::{
+    audit::{
+        check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed},
+        report::CheckName,
+    },
+    trust::{
+        chain::Chain,
+        trusted_roster::{KeyHolder, TrustedRoster},
+    },
+};
+use documents::{
+    Authorization, Base64, BlobDigest, Bundle, Checkpoint, Envelope, Hash, Note, Predicate, Seal,
+    SealDigest, Signed, SshKey, Statement, StatementKey, TlogProof, Verified, canonical,
+    checkpoint, merkle, note,
+};
 
 /// Seal in force, with its roster and the boundary's id.
 pub(crate) struct SealedRoster<'a> {

@@ -5,10 +5,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use documents::crypto::canonical;
-use documents::crypto::merkle::{self, Hash};
-use documents::record::document::PREDICATE_BASE;
-use documents::record::envelope::{Base64, EnvelopeSignature};
+use documents::{Base64, EnvelopeSignature, Hash, PREDICATE_BASE, canonical, merkle};
 
 /// Entry of a log, parsed but not verified.
 #[derive(Debug)]

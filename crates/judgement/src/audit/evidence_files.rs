@@ -1,7 +1,6 @@
 //! Source of the blobs, tiles and entries that an audit reads.
 
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::tlog_tiles::TilePath;
+use documents::{BlobDigest, TilePath};
 
 /// Source of the blobs, tiles and entries of a log.
 pub trait EvidenceFiles {

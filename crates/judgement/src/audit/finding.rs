@@ -6,18 +6,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::people_lines::{
-    DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState,
+use crate::audit::{
+    people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState},
+    report::{UsedGrant, WitnessFacts},
 };
-use crate::audit::report::{UsedGrant, WitnessFacts};
-use documents::crypto::digest::{
-    AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, SealDigest, StepDigest,
+use documents::{
+    AuthorizationDigest, BoundaryName, ContentDigest, FollowedLog, GroupName, Name, Outcome,
+    ParamsDigest, ProgramFacts, ReceiptId, RosterDigest, SealDigest, StepDigest, StepRef,
+    Timestamp,
 };
-use documents::record::ident::{BoundaryName, GroupName, Name, ReceiptId, StepRef};
-use documents::record::program_list::ProgramFacts;
-use documents::record::receipt::Outcome;
-use documents::record::seal::FollowedLog;
-use documents::record::validity::Timestamp;
 
 macro_rules! whats {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $rests_on:ident;)*) => {

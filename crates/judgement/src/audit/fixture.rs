@@ -5,15 +5,14 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::bundle_check::{RosterTrust, VerifyOptions, verify};
-use crate::audit::report::BundleReport;
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::{hex, sha256};
-use documents::crypto::merkle::{Hash, leaf_hash, node_hash};
-use documents::crypto::note::{TlogProof, sign_note};
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
+use crate::audit::{
+    bundle_check::{RosterTrust, VerifyOptions, verify},
+    report::BundleReport,
+};
+use documents::{
+    Envelope, EnvelopeSignature, Hash, PAYLOAD_TYPE, SecretKey, SshKey, TlogProof, hex, leaf_hash,
+    node_hash, pae, sha256, sign_note, to_canonical,
+};
 
 /// Document that a test edits. The edit function receives the whole statement, and the fixture then computes the
 /// subjects again.
@@ -62,7 +61,7 @@ impl HistoryCase {
 
     /// Verifies the bundle of the crossing. The pinned roster is the roster of the crossing.
     pub(crate) fn report(&self, options: VerifyOptions) -> BundleReport {
-        let pinned = documents::crypto::digest::RosterDigest::of(&self.roster());
+        let pinned = documents::RosterDigest::of(&self.roster());
         self.report_with(&RosterTrust::Digest(pinned), options)
     }
 
@@ -211,7 +210,7 @@ fn leaf(envelope: &Envelope) -> Hash {
 }
 
 fn checkpoint(origin: &str, root: &Hash) -> String {
-    let body = documents::record::checkpoint::Checkpoint {
+    let body = documents::Checkpoint {
         origin: origin.to_owned(),
         size: 3,
         root: *root,

@@ -11,18 +11,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 
-use crate::audit::bundle_check::MAY_BE_OPEN;
-use crate::audit::gate_requirements::{
-    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-    SandboxRequirement, written,
+use crate::audit::{
+    bundle_check::MAY_BE_OPEN,
+    gate_requirements::{
+        AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+        SandboxRequirement, written,
+    },
+    report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, UsedGrant},
 };
-use crate::audit::report::{
-    ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, UsedGrant,
-};
-use documents::record::profile::Layer;
-use documents::record::receipt::{Outcome, Status};
-use documents::record::refused_parts::{refused_parts, refused_words};
-use documents::record::validity::Timestamp;
+use documents::{Layer, Outcome, Status, Timestamp, refused_parts, refused_words};
 
 /// Result of the gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -497,10 +494,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::bundle_check::{RosterTrust, VerifyOptions};
-    use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
-    use crate::audit::gate_requirements::GivenParameter;
-    use documents::record::profile::STRICT;
+    use crate::audit::{
+        bundle_check::{RosterTrust, VerifyOptions},
+        fixture::{FixtureStage, HistoryCase, read_by_another_version},
+        gate_requirements::GivenParameter,
+    };
+    use documents::STRICT;
 
     const NOW: &str = "2026-11-20T10:00:00Z";
 
@@ -643,8 +642,8 @@ mod tests {
             ..asked
         };
         assert_eq!(unmet_of(&report, &waived), [""; 0]);
-        let key = documents::crypto::signature::SecretKey::from_seed([9; 32]).public();
-        let vkey = documents::crypto::cosignature::WitnessKey::new("w.example", key).vkey();
+        let key = documents::SecretKey::from_seed([9; 32]).public();
+        let vkey = documents::WitnessKey::new("w.example", key).vkey();
         let edit = move |roster: &mut Value| {
             roster["predicate"]["witness"] =
                 json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);

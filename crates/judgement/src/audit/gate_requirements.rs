@@ -5,12 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::audit::report::CheckName;
-use documents::crypto::canonical;
-use documents::crypto::digest::{SealDigest, StepDigest};
-use documents::crypto::json;
-use documents::record::authorization::MAX_PARAMS_BYTES;
-use documents::record::ident::StepRef;
-use documents::record::profile::Layer;
+use documents::{Layer, MAX_PARAMS_BYTES, SealDigest, StepDigest, StepRef, canonical, json};
 
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]

@@ -6,32 +6,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::entry::LogEntry;
-use crate::audit::finding::FindingKind;
-use crate::audit::people_lines::GrantLine;
-use crate::audit::report::UsedGrant;
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seal_in_force::named_documents::SealedState;
-use crate::decision::exclusion::Tokens;
-use crate::decision::grant_error::GrantError;
-use crate::decision::granted_parameters::GrantedSchemas;
-use crate::decision::grants::{
-    GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant,
+use crate::{
+    audit::{
+        entry::LogEntry,
+        finding::FindingKind,
+        people_lines::GrantLine,
+        report::UsedGrant,
+        seal_in_force::{SealInForce, named_documents::SealedState},
+    },
+    decision::{
+        exclusion::Tokens,
+        grant_error::GrantError,
+        granted_parameters::GrantedSchemas,
+        grants::{GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant},
+        permissions::check_profile,
+        place::check_place,
+        revocations::{Revocations, RevokedBefore},
+    },
+    policy::signed_programs::without_list,
+    trust::trusted_roster::TrustedRoster,
 };
-use crate::decision::permissions::check_profile;
-use crate::decision::place::check_place;
-use crate::decision::revocations::{Revocations, RevokedBefore};
-use crate::policy::signed_programs::without_list;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::{ContentDigest, RosterDigest};
-use documents::record::consumption::Spent;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, Signed};
-use documents::record::grant::{Grant, GrantedSession};
-use documents::record::ident::Name;
-use documents::record::receipt::Status;
-use documents::record::revocation::RevokedSubject;
-use documents::record::validity::Timestamp;
+use documents::{
+    Base64, ContentDigest, Grant, GrantedSession, Name, RevokedSubject, RosterDigest, Signed,
+    Spent, Statement, Status, Timestamp,
+};
 
 /// The grants of the log, by the digest of the payload.
 #[derive(Default)]

@@ -15,35 +15,34 @@ mod summary;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::audit::entry::{EntryParts, LogEntry};
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary};
-use crate::audit::longer_copy::LongerCopy;
-use crate::audit::report::WitnessFacts;
-use crate::audit::runs::Runs;
-use crate::audit::seal_in_force::rosters::{Rosters, versions_of};
-use crate::audit::seal_in_force::{SealFlaw, SealInForce, Seals};
-use crate::audit::seen_head::{SeenHead, verify_head};
-use crate::audit::tiles::Tiles;
-use crate::audit::used_values::Place;
-use crate::decision::revocations::Revocations;
-use crate::trust::chain::{Chain, Pinned};
-use crate::trust::chain_error::ChainError;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::{AuthorizationDigest, SealDigest};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::Frontier;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::consumption::Consumption;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope, EnvelopeSignature, Signed};
-use documents::record::grant::Grant;
-use documents::record::kinds::{Carrier, LeafKind, StatementKind};
-use documents::record::malformed::Malformed;
-use documents::record::receipt::Receipt;
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::seal::{FollowedLog, Genesis, Seal};
-use documents::record::validity::Timestamp;
+use crate::{
+    audit::{
+        entry::{EntryParts, LogEntry},
+        evidence_files::{EvidenceFiles, Unreadable},
+        finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary},
+        longer_copy::LongerCopy,
+        report::WitnessFacts,
+        runs::Runs,
+        seal_in_force::{
+            SealFlaw, SealInForce, Seals,
+            rosters::{Rosters, versions_of},
+        },
+        seen_head::{SeenHead, verify_head},
+        tiles::Tiles,
+        used_values::Place,
+    },
+    decision::revocations::Revocations,
+    trust::{
+        chain::{Chain, Pinned},
+        chain_error::ChainError,
+        trusted_roster::TrustedRoster,
+    },
+};
+use documents::{
+    AuthorizationDigest, Base64, Carrier, Checkpoint, Consumption, Envelope, EnvelopeSignature,
+    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Malformed, Predicate, Receipt,
+    RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+};
 
 /// Requirements of an auditor. The trusted roster is not one of these requirements.
 #[derive(Debug, Clone, Default)]

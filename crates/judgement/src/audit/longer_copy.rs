@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::audit::entry::{EntryParts, LogEntry};
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::seal_in_force::rosters::Rosters;
-use crate::audit::seal_in_force::verify as verify_seal;
-use crate::audit::seen_head::verify_head;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::record::authorization::BoundaryRef;
-use documents::record::checkpoint::Checkpoint;
-use documents::record::document::Predicate;
-use documents::record::envelope::{Base64, Signed};
-use documents::record::seal::Seal;
+use crate::{
+    audit::{
+        entry::{EntryParts, LogEntry},
+        evidence_files::{EvidenceFiles, Unreadable},
+        seal_in_force::{rosters::Rosters, verify as verify_seal},
+        seen_head::verify_head,
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{Base64, BoundaryRef, Checkpoint, Predicate, Seal, Signed};
 
 /// Verifies the checkpoint of another copy of the log. The seals of the other copy name the keys of the boundary. Only
 /// seals are checked.

@@ -1,9 +1,13 @@
 //! Leaves the checks of the newest roster open if a newer trusted roster is not connected with a bundle.
 
-use crate::audit::bundle_check::VerifyOptions;
-use crate::audit::receipt_facts;
-use crate::audit::report::{BundleReport, CheckFinding, CheckName, VersionFacts};
-use crate::trust::trusted_roster::TrustedRoster;
+use crate::{
+    audit::{
+        bundle_check::VerifyOptions,
+        receipt_facts,
+        report::{BundleReport, CheckFinding, CheckName, VersionFacts},
+    },
+    trust::trusted_roster::TrustedRoster,
+};
 
 /// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is trusted, but the
 /// rosters of the bundle are not connected with `newer`.

@@ -3,12 +3,10 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest};
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, ReceiptId, StepRef};
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
-use documents::record::revocation::RevokedSubject;
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, ContentDigest, GrantId, Name, ObservedEnd, ReceiptId, ReviewVerdict,
+    RevokedSubject, StepRef, Timestamp,
+};
 
 /// One denial in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]

@@ -6,11 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
-use documents::crypto::digest::{ContentDigest, ParamsDigest};
-use documents::record::ident::StepRef;
-use documents::record::receipt::Status;
-use documents::record::run_extensions::MAX_GRANT_S;
-use documents::record::validity::Timestamp;
+use documents::{ContentDigest, MAX_GRANT_S, ParamsDigest, Status, StepRef, Timestamp};
 
 /// Receipts of plans, by the digest of their payloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

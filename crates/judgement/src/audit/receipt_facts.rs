@@ -1,15 +1,13 @@
 //! Collects the facts of a verified receipt for the report.
 
-use crate::audit::report::{
-    ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts,
+use crate::{
+    audit::report::{
+        ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts,
+    },
+    decision::signature_count::SignatureCount,
+    trust::trusted_roster::TrustedRoster,
 };
-use crate::decision::signature_count::SignatureCount;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::sshsig::StatementKey;
-use documents::record::authorization::Authorization;
-use documents::record::consumption::Consumption;
-use documents::record::envelope::Verified;
-use documents::record::receipt::Receipt;
+use documents::{Authorization, Consumption, Receipt, StatementKey, Verified};
 
 pub(crate) fn collect(
     receipt: &Verified<Receipt>,

@@ -7,17 +7,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::trust::chain_error::missing_words;
-use documents::crypto::digest::{
-    ContentDigest, LeafHash, PolicyDigest, RenderedDigest, RosterDigest, SealDigest, StepDigest,
+use documents::{
+    Artifacts, BoundaryName, ContentDigest, Enforcement, Files, GrantId, GroupName, KeyId,
+    LeafHash, Name, Nonce, Outcome, Output, PlanReference, PolicyDigest, ProgramFacts, ReceiptId,
+    RenderedDigest, RosterDigest, SealDigest, SessionReference, StepDigest, StepRef, Timestamp,
+    Usage,
 };
-use documents::crypto::key_id::KeyId;
-use documents::record::enforcement::Enforcement;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{BoundaryName, GroupName, Name, Nonce, ReceiptId, StepRef};
-use documents::record::program_list::ProgramFacts;
-use documents::record::receipt::{Files, Outcome, Output, Usage};
-use documents::record::run_extensions::{Artifacts, PlanReference, SessionReference};
-use documents::record::validity::Timestamp;
 
 macro_rules! check_names {
     ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::people_lines::RunReviewState;
-use crate::audit::seal_in_force::SealInForce;
-use crate::decision::reviews::{CountedReview, ReviewContext, ReviewRules, RunReviews, Settlement};
-use documents::crypto::digest::ContentDigest;
-use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::ident::{ReceiptId, StepRef};
-use documents::record::receipt::{Decision, Receipt, Status};
-use documents::record::review_statement::ObservedEnd;
-use documents::record::validity::Timestamp;
+use crate::{
+    audit::{
+        finding::{Finding, FindingKind},
+        people_lines::RunReviewState,
+        seal_in_force::SealInForce,
+    },
+    decision::reviews::{CountedReview, ReviewContext, ReviewRules, RunReviews, Settlement},
+};
+use documents::{
+    Authorization, BoundaryRef, ContentDigest, Decision, ObservedEnd, Receipt, ReceiptId, Status,
+    StepRef, Timestamp,
+};
 
 /// The emergencies of the log and the runs with an unknown end, by the digest of the receipt's payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,31 +7,32 @@ mod again;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::audit::documents::{stated_authorization, verify_authorization};
-use crate::audit::finding::{
-    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, UncheckedQuestion,
+use crate::{
+    audit::{
+        documents::{stated_authorization, verify_authorization},
+        finding::{
+            AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun,
+            UncheckedQuestion,
+        },
+        grant_uses::GrantUses,
+        plan_receipts::PlanReceipts,
+        reviewed_runs::ReviewedRuns,
+        runs::again::{Again, Open, words},
+        saved_audit::{SavedAudit, SavedOpenRun, SavedRuns},
+        seal_in_force::{SealInForce, named_documents::SealedState},
+        session_chains::SessionChains,
+        used_values::{Place, UsedValue, UsedValues, has_receipt, spent_before, without_run},
+    },
+    decision::{
+        plan::{PlanFacts, PlannedRun},
+        revocations::{Revocations, RevokedBefore},
+    },
 };
-use crate::audit::grant_uses::GrantUses;
-use crate::audit::plan_receipts::PlanReceipts;
-use crate::audit::reviewed_runs::ReviewedRuns;
-use crate::audit::runs::again::{Again, Open, words};
-use crate::audit::saved_audit::{SavedAudit, SavedOpenRun, SavedRuns};
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seal_in_force::named_documents::SealedState;
-use crate::audit::session_chains::SessionChains;
-use crate::audit::used_values::{
-    Place, UsedValue, UsedValues, has_receipt, spent_before, without_run,
+use documents::{
+    Authorization, AuthorizationDigest, Base64, BoundaryRef, Consumption, ContentDigest, Hash,
+    LeafHash, MAX_WINDOW_S, ParamsDigest, Receipt, RevokedSubject, SKEW_S, Signed, Timestamp,
+    Verified,
 };
-use crate::decision::plan::{PlanFacts, PlannedRun};
-use crate::decision::revocations::{Revocations, RevokedBefore};
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, ParamsDigest};
-use documents::crypto::merkle::Hash;
-use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::consumption::Consumption;
-use documents::record::envelope::{Base64, Signed, Verified};
-use documents::record::receipt::Receipt;
-use documents::record::revocation::RevokedSubject;
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S, Timestamp};
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
 #[derive(Default)]

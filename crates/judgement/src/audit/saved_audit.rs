@@ -9,18 +9,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::finding::{AuditCounts, UncheckedQuestion};
-use crate::audit::grant_uses::SavedGrant;
-use crate::audit::plan_receipts::PlanReceipts;
-use crate::audit::reviewed_runs::ReviewedRuns;
-use crate::audit::session_chains::SessionChains;
-use documents::crypto::digest::{AuthorizationDigest, Blake3Digest, LeafHash, SealDigest, unhex32};
-use documents::crypto::merkle::{Frontier, Hash};
-use documents::record::consumption::Spent;
-use documents::record::ident::{Epoch, Name};
-use documents::record::revocation::RevokedSubject;
-use documents::record::seal::FollowedLog;
-use documents::record::validity::Timestamp;
+use crate::audit::{
+    finding::{AuditCounts, UncheckedQuestion},
+    grant_uses::SavedGrant,
+    plan_receipts::PlanReceipts,
+    reviewed_runs::ReviewedRuns,
+    session_chains::SessionChains,
+};
+use documents::{
+    AuthorizationDigest, Blake3Digest, Epoch, FollowedLog, Frontier, Hash, LeafHash, Name,
+    RevokedSubject, SealDigest, Spent, Timestamp, unhex32,
+};
 
 /// Stored state of an audit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,20 +7,22 @@ pub(crate) mod rosters;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::FindingKind;
-use crate::audit::seal_in_force::named_documents::{SealedState, Unread, read};
-use crate::audit::seal_in_force::rosters::Rosters;
-use crate::policy::people_rules::PasskeysRule;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::BoundaryRef;
-use documents::record::document::{Statement, check_sorted};
-use documents::record::envelope::{Signed, Verified, VerifyError};
-use documents::record::ident::{Epoch, Name};
-use documents::record::seal::{Seal, is_own_engine, parses_alike};
-use documents::record::token::SealedToken;
+use crate::{
+    audit::{
+        evidence_files::{EvidenceFiles, Unreadable},
+        finding::FindingKind,
+        seal_in_force::{
+            named_documents::{SealedState, Unread, read},
+            rosters::Rosters,
+        },
+    },
+    policy::people_rules::PasskeysRule,
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    BoundaryRef, Epoch, Name, Seal, SealDigest, SealedToken, Signed, SshKey, Statement, Verified,
+    VerifyError, check_sorted, is_own_engine, parses_alike,
+};
 
 #[derive(Debug)]
 pub(crate) struct SealInForce {

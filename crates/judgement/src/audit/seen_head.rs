@@ -1,11 +1,7 @@
 //! Signed heads of a log from other sources or earlier audits, and the check of a head's signature.
 
-use crate::audit::seal_in_force::SealInForce;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::note::{self, Note};
-use documents::record::authorization::BoundaryRef;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::validity::Timestamp;
+use crate::{audit::seal_in_force::SealInForce, trust::trusted_roster::TrustedRoster};
+use documents::{BoundaryRef, Checkpoint, Note, Timestamp, note, origin};
 
 /// Signed checkpoint of a log, from another source or an earlier audit.
 #[derive(Debug, Clone)]

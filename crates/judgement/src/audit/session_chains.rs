@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::SessionId;
-use documents::record::run_extensions::{SessionChange, SessionReference};
+use documents::{ContentDigest, SessionChange, SessionId, SessionReference};
 
 /// The last state of each session, and the run that uses the session.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,9 +1,10 @@
 //! Compares the stored tiles with tiles that are computed from the entries.
 
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{Finding, FindingKind};
-use documents::crypto::merkle::{Hash, root};
-use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
+use crate::audit::{
+    evidence_files::{EvidenceFiles, Unreadable},
+    finding::{Finding, FindingKind},
+};
+use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
 
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
 /// tile.

@@ -7,9 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::finding::{Finding, FindingKind};
-use documents::crypto::digest::{AuthorizationDigest, sha256};
-use documents::record::ident::{Nonce, ProposalId};
-use documents::record::validity::Timestamp;
+use documents::{AuthorizationDigest, Nonce, ProposalId, Timestamp, sha256};
 
 /// Log entry and item of a consumption. For a proposal: log entry of the receipt, and 0.
 pub(crate) type Place = (u64, u64);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::check_ledger::{CheckStop, ensure, failed};
-use crate::audit::report::WitnessFacts;
-use crate::trust::chain::Chain;
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::note::Note;
-use documents::record::ident::BoundaryName;
-use documents::record::validity::{SKEW_S, Timestamp};
+use crate::{
+    audit::{
+        check_ledger::{CheckStop, ensure, failed},
+        report::WitnessFacts,
+    },
+    trust::chain::Chain,
+};
+use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey};
 
 /// Counts the distinct witnesses of the roster that cosigned the checkpoint, and compares the count with the required
 /// number.
@@ -108,12 +109,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::bundle_check::VerifyOptions;
-    use crate::audit::fixture::{FixtureStage, HistoryCase};
-    use crate::audit::report::{CheckFinding, CheckName, TrustBasis};
-    use documents::crypto::note::TlogProof;
-    use documents::crypto::signature::SecretKey;
-    use documents::crypto::ssh_key::SshKey;
+    use crate::audit::{
+        bundle_check::VerifyOptions,
+        fixture::{FixtureStage, HistoryCase},
+        report::{CheckFinding, CheckName, TrustBasis},
+    };
+    use documents::{SecretKey, SshKey, TlogProof};
 
     const AT: &str = "2026-11-20T10:00:00Z";
 

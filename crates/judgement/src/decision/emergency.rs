@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::decision::quorum_rules::{QuorumRules, RuleError};
-use crate::policy::ruling::Ruling;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::Approvals;
+use crate::{
+    decision::quorum_rules::{QuorumRules, RuleError},
+    policy::ruling::Ruling,
+};
+use documents::{Approvals, Authorization, Code, StepRef};
 
 /// Returns the approval rules for a run: `rules`, which are those of policy and of the step, or those of an emergency. In
 /// an emergency, the rule `emergency` of policy takes the place of its rule `approvals`. The rule of the step always holds.

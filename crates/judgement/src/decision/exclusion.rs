@@ -3,10 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::trust::trusted_roster::TrustedRoster;
-use documents::record::code::Code;
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::SealedToken;
-use documents::record::validity::Timestamp;
+use documents::{Code, Name, SealedToken, StepRef, Timestamp};
 
 /// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +134,7 @@ impl ExclusionError {
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::{name, roster};
-    use documents::record::token::Scope;
+    use documents::Scope;
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -214,7 +211,7 @@ mod tests {
         .expect("known");
         let names = excluded.names();
         assert!(
-            documents::record::document::check_sorted("/excluded", &names).is_ok(),
+            documents::check_sorted("/excluded", &names).is_ok(),
             "{names:?}"
         );
     }

@@ -1,17 +1,10 @@
 //! The reasons why a grant does not stand, or does not cover a run.
 
-use crate::decision::exclusion::ExclusionError;
-use crate::decision::permissions::PermissionsError;
-use crate::decision::place::PlaceError;
-use crate::decision::quorum::QuorumError;
-use crate::decision::quorum_rules::RuleError;
-use crate::decision::step::StepError;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::ident::{Name, StepRef};
-use documents::record::joined::joined;
-use documents::record::malformed::Malformed;
-use documents::record::validity::{Timestamp, WindowError};
+use crate::decision::{
+    exclusion::ExclusionError, permissions::PermissionsError, place::PlaceError,
+    quorum::QuorumError, quorum_rules::RuleError, step::StepError,
+};
+use documents::{Code, KeyId, Malformed, Name, StepRef, Timestamp, WindowError, joined};
 
 /// Reason why no run can use a grant now, or why a run can't use it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::decision::grant_error::GrantError;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::schema_keywords::{escape, pointer};
-use documents::record::grant::Grant;
-use documents::record::malformed::Malformed;
-use documents::record::step_definition::StepDefinition;
+use crate::{
+    decision::grant_error::GrantError,
+    registry::{
+        parameter_schema::ParameterSchema,
+        schema_keywords::{escape, pointer},
+    },
+};
+use documents::{Grant, Malformed, StepDefinition};
 
 /// Keywords of a parameter schema that no schema of a grant has: nothing is computed, and no secret can be narrowed.
 const FORBIDDEN: [&str; 2] = ["default", "x-secret"];

@@ -3,7 +3,7 @@
 //! The answers do not depend on how often the grant was used: the store and the log count the uses.
 //!
 //! ```compile_fail,E0451
-//! # use judgement::decision::grants::Stands;
+//! # use judgement::Stands;
 //! fn forge(grant: &judgement::decision::grants::PreparedGrant) -> Stands<'_> {
 //!     Stands { grant, ..todo!() } // the fields are private: only stands() makes it
 //! }
@@ -11,29 +11,29 @@
 
 use std::collections::VecDeque;
 
-use crate::decision::exclusion::{self, ExcludedSigners, Tokens};
-use crate::decision::grant_error::GrantError;
-use crate::decision::granted_parameters::{GrantedSchemas, differing_name, place};
-use crate::decision::in_force::StepInForce;
-use crate::decision::permissions::{PermissionsError, check_permissions};
-use crate::decision::place::check_place;
-use crate::decision::quorum::{self, QuorumMet};
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::revocations::{RevocableGrant, RevokedBefore};
-use crate::decision::signature_count::count_unrevoked;
-use crate::decision::step::{HashedStep, StepError};
-use crate::policy::ruling::Ruling;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::envelope::{Signed, Verified, VerifiedSignature, VerifyError};
-use documents::record::grant::{Grant, GrantRate, GrantedSession, GrantedStep};
-use documents::record::ident::{GroupName, Name, StepRef};
-use documents::record::profile::Profile;
-use documents::record::revocation::RevokedSubject;
-use documents::record::validity::{SKEW_S, Timestamp, WindowError};
+use crate::{
+    decision::{
+        exclusion::{self, ExcludedSigners, Tokens},
+        grant_error::GrantError,
+        granted_parameters::{GrantedSchemas, differing_name, place},
+        in_force::StepInForce,
+        permissions::{PermissionsError, check_permissions},
+        place::check_place,
+        quorum::{self, QuorumMet},
+        quorum_rules::QuorumRules,
+        revocations::{RevocableGrant, RevokedBefore},
+        signature_count::count_unrevoked,
+        step::{HashedStep, StepError},
+    },
+    policy::ruling::Ruling,
+    registry::parameter_schema::ParameterSchema,
+    trust::trusted_roster::{KeyHolder, TrustedRoster},
+};
+use documents::{
+    Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, GrantedStep,
+    GroupName, KeyId, Name, Profile, RevokedSubject, SKEW_S, Signed, StepRef, Timestamp, Verified,
+    VerifiedSignature, VerifyError, WindowError,
+};
 
 /// The state that decides about a grant.
 #[derive(Clone, Copy)]

@@ -8,27 +8,27 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::decision::emergency::{EmergencyError, rules_of_emergency};
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::step::{HashedStep, StepError};
-use crate::policy::builtins::Builtins;
-use crate::policy::file::Policy;
-use crate::policy::program_names::{ProgramNames, SharedNames};
-use crate::policy::required_permissions::{PolicyDenied, needs};
-use crate::policy::ruling::{Ruling, resolve};
-use crate::policy::step_profile::{PolicyProfile, profile_of_step};
-use crate::registry::Registry;
-use crate::registry::on_all_cores::on_all_cores;
-use crate::registry::registry_error::RegistryError;
-use crate::template::template_rules::TemplateRules;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::hex;
-use documents::record::authorization::{Authorization, Permission};
-use documents::record::bundle::StepProof;
-use documents::record::configuration::Configuration;
-use documents::record::ident::StepRef;
-use documents::record::profile::Profile;
-use documents::record::step_definition::Approvals;
+use crate::{
+    decision::{
+        emergency::{EmergencyError, rules_of_emergency},
+        quorum_rules::QuorumRules,
+        step::{HashedStep, StepError},
+    },
+    policy::{
+        builtins::Builtins,
+        file::Policy,
+        program_names::{ProgramNames, SharedNames},
+        required_permissions::{PolicyDenied, needs},
+        ruling::{Ruling, resolve},
+        step_profile::{PolicyProfile, profile_of_step},
+    },
+    registry::{Registry, on_all_cores::on_all_cores, registry_error::RegistryError},
+    template::template_rules::TemplateRules,
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    Approvals, Authorization, Configuration, Permission, Profile, StepProof, StepRef, hex,
+};
 
 /// Rules that apply to one step under a seal. Steps share equal parts in memory.
 #[derive(Debug, Clone)]
@@ -351,9 +351,7 @@ mod tests {
 
     use super::*;
     use crate::decision::quorum::tests::{definition, roster};
-    use documents::record::configuration::{ConfiguredLimits, ConfiguredSandbox};
-    use documents::record::enforcement::Level;
-    use documents::record::profile::{Limits, STRICT};
+    use documents::{ConfiguredLimits, ConfiguredSandbox, Level, Limits, STRICT};
 
     /// Returns the rules of steps with these references and scripts, under a policy that lists programs.
     fn steps(tools: &str, scripts: &[(&str, &str)]) -> StepsInForce {

@@ -5,17 +5,17 @@
 //! the boundary with the whole sealed state, the auditor with the content of a bundle.
 //!
 //! ```compile_fail,E0423
-//! # use judgement::decision::window::WithinWindow;
+//! # use judgement::WithinWindow;
 //! let forged = WithinWindow(()); // the field is private: only check_window() makes it
 //! ```
 //! ```compile_fail,E0423
-//! use judgement::decision::window::{RunWindow, WindowBounds};
+//! use judgement::{RunWindow, WindowBounds};
 //! fn forge(bounds: WindowBounds) -> RunWindow {
 //!     RunWindow(bounds) // the field is private: only RunWindow::of() makes it
 //! }
 //! ```
 //! ```compile_fail,E0063
-//! use judgement::decision::window::{RunWindow, TimeLimits};
+//! use judgement::{RunWindow, TimeLimits};
 //! fn forget(limits: TimeLimits<'_>) -> RunWindow {
 //!     let TimeLimits { signed, quorum, roster, tokens, submitter, .. } = limits;
 //!     RunWindow::of(TimeLimits { signed, quorum, roster, tokens, submitter }) // `plan_ends` is missing
@@ -42,16 +42,12 @@ pub mod signature_count;
 pub mod step;
 pub mod window;
 
-use crate::decision::emergency::EmergencyError;
-use crate::decision::exclusion::ExclusionError;
-use crate::decision::parameters::ParametersError;
-use crate::decision::permissions::PermissionsError;
-use crate::decision::place::PlaceError;
-use crate::decision::quorum::QuorumError;
-use crate::decision::quorum_rules::RuleError;
-use crate::decision::step::StepError;
-use documents::record::code::Code;
-use documents::record::validity::WindowError;
+use crate::decision::{
+    emergency::EmergencyError, exclusion::ExclusionError, parameters::ParametersError,
+    permissions::PermissionsError, place::PlaceError, quorum::QuorumError, quorum_rules::RuleError,
+    step::StepError,
+};
+use documents::{Code, WindowError};
 
 /// Reason for a negative verdict, with one variant for each question.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

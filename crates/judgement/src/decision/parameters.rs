@@ -1,11 +1,11 @@
 //! Question: do the signed parameters fit the step's schema, and are the parameters complete?
 
-use crate::registry::parameter_error::ParameterError;
-use crate::registry::parameter_schema::{ParameterSchema, Params};
-use crate::registry::schema_keywords::SchemaFlaw;
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::joined::joined;
+use crate::registry::{
+    parameter_error::ParameterError,
+    parameter_schema::{ParameterSchema, Params},
+    schema_keywords::SchemaFlaw,
+};
+use documents::{Authorization, Code, joined};
 
 /// Proof that the signed parameters fit the schema, with the parameters for the run. Only [`check_parameters`]
 /// constructs this proof.

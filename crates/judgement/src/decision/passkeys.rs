@@ -1,8 +1,7 @@
 //! Question: does the signature of a passkey count under this policy?
 
 use crate::policy::people_rules::PasskeysRule;
-use documents::crypto::sshsig::is_of_synced_passkey;
-use documents::record::code::Code;
+use documents::{Code, is_of_synced_passkey};
 
 /// The program in which a person signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

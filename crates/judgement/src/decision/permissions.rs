@@ -3,11 +3,7 @@
 use serde_json::Value;
 
 use crate::policy::required_permissions::PolicyDenied;
-use documents::record::authorization::Permission;
-use documents::record::code::Code;
-use documents::record::joined::joined;
-use documents::record::profile::Profile;
-use documents::record::sandbox_permission::SandboxPermission;
+use documents::{Code, Permission, Profile, SandboxPermission, joined};
 
 /// Proof that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
 /// this proof.
@@ -113,7 +109,7 @@ impl PermissionsError {
 mod tests {
     use super::*;
     use crate::decision::quorum::tests::authorization;
-    use documents::record::authorization::{PermissionKind, PermissionReason};
+    use documents::{PermissionKind, PermissionReason};
 
     #[test]
     fn every_required_permission_must_be_signed_with_the_same_reason() {

@@ -1,9 +1,6 @@
 //! Question: is the statement for this boundary and for this epoch?
 
-use documents::crypto::digest::SealDigest;
-use documents::record::authorization::BoundaryRef;
-use documents::record::code::Code;
-use documents::record::ident::{BoundaryName, Epoch};
+use documents::{BoundaryName, BoundaryRef, Code, Epoch, SealDigest};
 
 /// Proof that a statement is for this boundary and for the epoch in force. Only [`check_place`] constructs this proof.
 #[derive(Debug)]

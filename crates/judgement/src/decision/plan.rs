@@ -1,12 +1,8 @@
 //! Question: may the run carry out this plan?
 
-use documents::crypto::digest::{ContentDigest, ParamsDigest};
-use documents::record::code::Code;
-use documents::record::ident::StepRef;
-use documents::record::receipt::Status;
-use documents::record::run_extensions::PlanReference;
-use documents::record::step_definition::StepPlan;
-use documents::record::validity::Timestamp;
+use documents::{
+    Code, ContentDigest, ParamsDigest, PlanReference, Status, StepPlan, StepRef, Timestamp,
+};
 
 /// What the receipt of a plan states.
 #[derive(Debug, Clone, PartialEq, Eq)]

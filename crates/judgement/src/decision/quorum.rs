@@ -9,14 +9,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
-use crate::decision::signature_count::{
-    CountedSigner, NotCounted, SignatureCount, UncountedSignature,
+use crate::decision::{
+    quorum_rules::{QuorumRules, RuleSigner},
+    signature_count::{CountedSigner, NotCounted, SignatureCount, UncountedSignature},
 };
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::ident::{GroupName, Name};
-use documents::record::joined::joined;
+use documents::{Code, GroupName, KeyId, Name, joined};
 
 /// Proof that enough distinct people signed. Only [`decide`] constructs this proof.
 #[derive(Debug)]
@@ -206,14 +203,18 @@ pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::decision::passkeys::SigningProgram;
-    use crate::decision::quorum_rules::tests::rule;
-    use crate::decision::signature_count::count;
-    use crate::decision::signature_count::tests::{ALICE, at, nobody, signed};
-    use crate::trust::trusted_roster::TrustedRoster;
-    use documents::record::authorization::Authorization;
-    use documents::record::document::Statement;
-    use documents::record::step_definition::Approvals;
+    use crate::{
+        decision::{
+            passkeys::SigningProgram,
+            quorum_rules::tests::rule,
+            signature_count::{
+                count,
+                tests::{ALICE, at, nobody, signed},
+            },
+        },
+        trust::trusted_roster::TrustedRoster,
+    };
+    use documents::{Approvals, Authorization, Statement};
 
     pub(crate) fn name(text: &str) -> Name {
         text.parse().expect("name")
@@ -243,8 +244,8 @@ pub(crate) mod tests {
     #[test]
     fn signatures_that_the_quorum_does_not_need_are_dropped() {
         let person = |n: u8, group: &str| {
-            let key = documents::crypto::signature::SecretKey::from_seed([n; 32]).public();
-            let key = documents::crypto::ssh_key::SshKey::from_public(key, "").expect("a key");
+            let key = documents::SecretKey::from_seed([n; 32]).public();
+            let key = documents::SshKey::from_public(key, "").expect("a key");
             CountedSigner {
                 name: name(&format!("p{n}")),
                 keyid: key.keyid(),

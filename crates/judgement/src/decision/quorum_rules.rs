@@ -2,11 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::decision::passkeys::SigningProgram;
-use crate::policy::people_rules::PasskeysRule;
-use documents::record::code::Code;
-use documents::record::ident::GroupName;
-use documents::record::step_definition::{Approvals, MAX_EACH_GROUPS};
+use crate::{decision::passkeys::SigningProgram, policy::people_rules::PasskeysRule};
+use documents::{Approvals, Code, GroupName, MAX_EACH_GROUPS};
 
 /// Approval rules. All rules must be met.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::decision::passkeys::SigningProgram;
-use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
-use documents::record::ident::{GroupName, Name};
-use documents::record::joined::joined;
-use documents::record::validity::Timestamp;
+use crate::{
+    decision::{
+        passkeys::SigningProgram,
+        quorum_rules::{QuorumRules, RuleSigner},
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{ForeignKey, GroupName, KeyId, Name, SshKey, Timestamp, joined};
 
 /// Approvers of one roster, each with the groups for which the signature of this person could count.
 #[derive(Debug)]
@@ -185,10 +185,11 @@ impl fmt::Display for OutOfReach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::quorum::tests::roster;
-    use crate::decision::signature_count::tests::with_passkeys;
-    use crate::policy::people_rules::PasskeysRule;
-    use documents::record::step_definition::Approvals;
+    use crate::{
+        decision::{quorum::tests::roster, signature_count::tests::with_passkeys},
+        policy::people_rules::PasskeysRule,
+    };
+    use documents::Approvals;
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 

@@ -6,20 +6,18 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::quorum_rules::QuorumRules;
-use crate::decision::signature_count::{NotCounted, UncountedSignature, count_unrevoked};
-use crate::policy::people_rules::PeopleRule;
-use crate::policy::ruling::Ruling;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::envelope::VerifiedSignature;
-use documents::record::ident::{GroupName, Name};
-use documents::record::receipt::Decision;
-use documents::record::review_statement::ObservedEnd;
-use documents::record::step_definition::Approvals;
-use documents::record::validity::Timestamp;
+use crate::{
+    decision::{
+        exclusion::ExcludedSigners,
+        quorum_rules::QuorumRules,
+        signature_count::{NotCounted, UncountedSignature, count_unrevoked},
+    },
+    policy::{people_rules::PeopleRule, ruling::Ruling},
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    Approvals, Code, Decision, GroupName, KeyId, Name, ObservedEnd, Timestamp, VerifiedSignature,
+};
 
 /// The people who may review a run, by the rules under the seal of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

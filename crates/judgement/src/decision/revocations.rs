@@ -4,16 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decision::passkeys::{PasskeyError, SigningProgram, signing_program};
-use crate::policy::people_rules::PasskeysRule;
-use crate::trust::trusted_roster::{KeyHolder, TrustedRoster};
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::envelope::VerifiedSignature;
-use documents::record::ident::{Epoch, GroupName, Name};
-use documents::record::revocation::RevokedSubject;
-use documents::record::token::SealedToken;
+use crate::{
+    decision::passkeys::{PasskeyError, SigningProgram, signing_program},
+    policy::people_rules::PasskeysRule,
+    trust::trusted_roster::{KeyHolder, TrustedRoster},
+};
+use documents::{
+    Code, ContentDigest, Epoch, GroupName, KeyId, Name, RevokedSubject, SealedToken,
+    VerifiedSignature,
+};
 
 /// The subjects that are revoked so far, each with the log entry of its revocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

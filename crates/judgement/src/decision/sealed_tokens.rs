@@ -3,12 +3,11 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use crate::decision::exclusion::ExclusionError;
-use crate::policy::patterns::Pattern;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::record::ident::{Name, StepRef};
-use documents::record::token::{Scope, SealedToken};
-use documents::record::validity::Timestamp;
+use crate::{
+    decision::exclusion::ExclusionError, policy::patterns::Pattern,
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{Name, Scope, SealedToken, StepRef, Timestamp};
 
 /// The tokens of a seal.
 #[derive(Debug)]

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::decision::exclusion::ExcludedSigners;
-use crate::decision::passkeys::{PasskeyError, SigningProgram, signing_program};
-use crate::decision::quorum_rules::{QuorumRules, RuleSigner};
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::sshsig::Presence;
-use documents::record::envelope::VerifiedSignature;
-use documents::record::ident::{GroupName, Name};
-use documents::record::roster::PresenceRule;
-use documents::record::validity::Timestamp;
+use crate::{
+    decision::{
+        exclusion::ExcludedSigners,
+        passkeys::{PasskeyError, SigningProgram, signing_program},
+        quorum_rules::{QuorumRules, RuleSigner},
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{GroupName, KeyId, Name, Presence, PresenceRule, Timestamp, VerifiedSignature};
 
 /// Signatures that count, and signatures that do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,14 +287,16 @@ pub fn count_unrevoked(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::decision::exclusion::{self, Tokens};
-    use crate::decision::quorum::tests::{name, roster};
-    use crate::decision::quorum_rules::tests::rule;
-    use crate::policy::people_rules::PasskeysRule;
+    use crate::{
+        decision::{
+            exclusion::{self, Tokens},
+            quorum::tests::{name, roster},
+            quorum_rules::tests::rule,
+        },
+        policy::people_rules::PasskeysRule,
+    };
     use base64::Engine as _;
-    use documents::crypto::passkey::PASSKEY;
-    use documents::crypto::ssh_key::ForeignKey;
-    use documents::record::step_definition::Approvals;
+    use documents::{Approvals, ForeignKey, PASSKEY};
 
     pub(crate) const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
     pub(crate) const BOB: &str = "SHA256:4A9jyZBOhnKZvcGQ6TRFbf5Gymb41AfYvYaVmWHD+G4";
@@ -346,7 +347,7 @@ pub(crate) mod tests {
             why(&[CAROL, CAROL_2], &roster()),
             [NotCounted::SecondKey(CAROL_2.parse().expect("lowest"))]
         );
-        let edit = |change: fn(&mut documents::record::roster::Roster)| {
+        let edit = |change: fn(&mut documents::Roster)| {
             let mut tables = roster().tables().clone();
             change(&mut tables);
             let payload = tables

@@ -6,23 +6,22 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::registry::output_schema::output_schema;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::schema_keywords::pointer;
-use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::script_template::ScriptTemplate;
-use crate::template::step_template;
-use crate::template::template_rules::TemplateRules;
-use documents::crypto::digest::{RenderedDigest, StepDigest};
-use documents::crypto::{canonical, json};
-use documents::record::authorization::Authorization;
-use documents::record::code::Code;
-use documents::record::ident::StepRef;
-use documents::record::joined::joined;
-use documents::record::malformed::Malformed;
-use documents::record::reserved::check_no_null;
-use documents::record::step_definition::{SessionUse, StepDefinition};
+use crate::{
+    registry::{
+        output_schema::output_schema, parameter_schema::ParameterSchema,
+        registered_step::RegisteredStep, schema_keywords::pointer,
+    },
+    template::{
+        flaw::{RenderError, TemplateFlaw},
+        script_template::ScriptTemplate,
+        step_template,
+        template_rules::TemplateRules,
+    },
+};
+use documents::{
+    Authorization, Code, Malformed, RenderedDigest, SessionUse, StepDefinition, StepDigest,
+    StepRef, canonical, check_no_null, joined, json,
+};
 
 /// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
 /// the definition again.

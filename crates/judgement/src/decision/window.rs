@@ -1,11 +1,10 @@
 //! Questions: is the time within the signed window, and at which times can the run start?
 
-use crate::decision::grants::Authority;
-use crate::decision::sealed_tokens::SealedTokens;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::record::authorization::Authorization;
-use documents::record::ident::Name;
-use documents::record::validity::{OpenWindow, Timestamp, WindowError, judge};
+use crate::{
+    decision::{grants::Authority, sealed_tokens::SealedTokens},
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{Authorization, Name, OpenWindow, Timestamp, WindowError, judge};
 
 /// Proof that the time of the decision is within the signed window. Only [`check_window`] constructs this proof.
 #[derive(Debug)]
@@ -119,15 +118,18 @@ impl RunWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::quorum;
-    use crate::decision::quorum::tests::{authorization, name, roster};
-    use crate::decision::quorum_rules::QuorumRules;
-    use crate::decision::quorum_rules::tests::rule;
-    use crate::decision::signature_count::count;
-    use crate::decision::signature_count::tests::{ALICE, CAROL, at, nobody, signed as signatures};
-    use documents::record::roster::Roster;
-    use documents::record::step_definition::Approvals;
-    use documents::record::token::SealedToken;
+    use crate::decision::{
+        quorum::{
+            self,
+            tests::{authorization, name, roster},
+        },
+        quorum_rules::{QuorumRules, tests::rule},
+        signature_count::{
+            count,
+            tests::{ALICE, CAROL, at, nobody, signed as signatures},
+        },
+    };
+    use documents::{Approvals, Roster, SealedToken};
 
     /// Returns the roster after the change `edit`.
     fn edited(edit: impl FnOnce(&mut Roster)) -> TrustedRoster {

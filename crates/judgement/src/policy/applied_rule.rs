@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::policy::file::Mode;
-use crate::policy::lists::{ListEntry, ListSide, word};
-use crate::policy::origin::{RuleOrigin, WithOrigin};
-use documents::record::authorization::PermissionKind;
-use documents::record::extension_names::Program;
+use crate::policy::{
+    file::Mode,
+    lists::{ListEntry, ListSide, word},
+    origin::{RuleOrigin, WithOrigin},
+};
+use documents::{PermissionKind, Program};
 
 /// Rule behind a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]

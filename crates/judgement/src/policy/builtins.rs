@@ -9,11 +9,10 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::policy::closures::Closures;
-use crate::policy::lists::AllPermissionLists;
-use crate::policy::origin::RuleOrigin;
-use crate::policy::policy_error::PolicyError;
-use crate::policy::policy_reader::read_lists;
+use crate::policy::{
+    closures::Closures, lists::AllPermissionLists, origin::RuleOrigin, policy_error::PolicyError,
+    policy_reader::read_lists,
+};
 
 /// Built-in lists in canonical JSON.
 pub const CANONICAL: &[u8] = include_bytes!("builtins.json");
@@ -90,7 +89,7 @@ static CURRENT: LazyLock<Builtins> = LazyLock::new(|| {
 mod tests {
     use super::*;
     use crate::policy::lists::KINDS;
-    use documents::crypto::canonical;
+    use documents::canonical;
 
     #[test]
     fn the_built_in_lists_are_canonical_and_sorted() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use documents::record::extension_names::Program;
+use documents::Program;
 
 /// Maximum number of programs with a closure, and maximum number of programs in one closure.
 const MAX_PROGRAMS: usize = 512;

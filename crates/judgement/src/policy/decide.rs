@@ -9,22 +9,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::policy::applied_rule::{AnswerChange, AppliedRule};
-use crate::policy::file::Mode;
-use crate::policy::lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList};
-use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::{PathVariables, normalised};
-use crate::policy::patterns::PatternError;
-use crate::policy::ruling::Ruling;
-use crate::shell::commands::{self, ReadLimit};
-use crate::shell::found::{
-    FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason,
+use crate::{
+    policy::{
+        applied_rule::{AnswerChange, AppliedRule},
+        file::Mode,
+        lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList},
+        origin::RuleOrigin,
+        paths::{PathVariables, normalised},
+        patterns::PatternError,
+        ruling::Ruling,
+    },
+    shell::{
+        commands::{self, ReadLimit},
+        found::{
+            FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason,
+        },
+        programs::{is_used_for, uses::STARTER},
+        settings::{TRUSTED, changes},
+    },
 };
-use crate::shell::programs::is_used_for;
-use crate::shell::programs::uses::STARTER;
-use crate::shell::settings::{TRUSTED, changes};
-use documents::record::authorization::{PermissionKind, PermissionReason};
-use documents::record::extension_names::Program;
+use documents::{PermissionKind, PermissionReason, Program};
 
 /// Place of the decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -673,7 +677,7 @@ fn listed(
 /// Returns the name of an unknown command in a permission: its source text and line, and also its column if the source
 /// text is cut.
 fn unknown_name(source: &str, place: ScriptPlace) -> String {
-    let most = documents::record::authorization::MAX_PERMISSION_BYTES;
+    let most = documents::MAX_PERMISSION_BYTES;
     let mut line = format!("@{}", place.line);
     if source.len() > most - line.len() {
         // The column distinguishes two long texts with the same beginning.
@@ -702,10 +706,9 @@ const SYSTEM: [&str; 7] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::builtins::Builtins;
-    use crate::policy::file::Policy;
-    use crate::policy::paths::RunbookPath;
-    use crate::policy::ruling::resolve_path;
+    use crate::policy::{
+        builtins::Builtins, file::Policy, paths::RunbookPath, ruling::resolve_path,
+    };
 
     #[test]
     fn two_unknown_texts_with_the_same_beginning_are_two_questions() {
@@ -715,10 +718,7 @@ mod tests {
             unknown_name(&long, place(1)),
             unknown_name(&long, place(400))
         );
-        assert!(
-            unknown_name(&long, place(400)).len()
-                <= documents::record::authorization::MAX_PERMISSION_BYTES
-        );
+        assert!(unknown_name(&long, place(400)).len() <= documents::MAX_PERMISSION_BYTES);
         assert_eq!(unknown_name("$x", place(7)), "$x@3");
     }
 

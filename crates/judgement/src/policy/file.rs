@@ -9,15 +9,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::lists::{ListSide, ListedPattern};
-use crate::policy::patterns::Pattern;
-use crate::policy::people_rules::{
-    EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule,
+use crate::policy::{
+    lists::{ListSide, ListedPattern},
+    patterns::Pattern,
+    people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule},
 };
-use documents::crypto::digest::PolicyDigest;
-use documents::record::authorization::PermissionKind;
-use documents::record::declared::SandboxRule;
-use documents::record::step_definition::Approvals;
+use documents::{Approvals, PermissionKind, PolicyDigest, SandboxRule};
 
 /// A parsed policy, with its rules and the canonical JSON of the file.
 #[derive(Debug, Clone)]

@@ -4,11 +4,8 @@
 //! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
 //! apply.
 
-use crate::policy::patterns::Pattern;
-use crate::policy::profile_error::ProfileError;
-use documents::record::declared::{DeclaredSandbox, SandboxRule};
-use documents::record::profile::Profile;
-use documents::record::sandbox_permission::{SandboxPermission, listed_host};
+use crate::policy::{patterns::Pattern, profile_error::ProfileError};
+use documents::{DeclaredSandbox, Profile, SandboxPermission, SandboxRule, listed_host};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
 /// policy does not allow.
@@ -69,7 +66,7 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
 /// # Errors
 /// Returns an error with the problem in the pattern and its correction.
 pub fn check_deny(text: &str) -> Result<(), String> {
-    documents::record::host_names::check_pattern(text)?;
+    documents::check_pattern(text)?;
     // The pattern is compared with paths without their leading slash.
     let pattern =
         Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;
@@ -101,9 +98,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::policy::profile_error::words_of;
-    use documents::record::declared::DeclaredNetwork;
-    use documents::record::network_host::AllowedHost;
-    use documents::record::profile::Limits;
+    use documents::{AllowedHost, DeclaredNetwork, Limits};
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
         let mut declared = DeclaredSandbox::default();

@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::policy::origin::RuleOrigin;
-use crate::policy::paths::{PathPattern, PathVariables, normalised};
-use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
-use crate::shell::settings::TRUSTED;
-use documents::record::authorization::PermissionKind;
+use crate::{
+    policy::{
+        origin::RuleOrigin,
+        paths::{PathPattern, PathVariables, normalised},
+        patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError},
+    },
+    shell::settings::TRUSTED,
+};
+use documents::PermissionKind;
 
 /// Kind of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use documents::record::envelope::MAX_SIGNATURES;
-use documents::record::grant::GrantedSession;
-use documents::record::ident::GroupName;
-use documents::record::run_extensions::MAX_USES;
-use documents::record::step_definition::{Approvals, GroupSource};
-use documents::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
+use documents::{
+    Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, YamlFlaw,
+    YamlKind, YamlNode, unknown,
+};
 
 /// Keys of version 3 in a rule.
 pub(super) const RULE_KEYS: [&str; 2] = ["standing", "emergency"];
@@ -292,10 +290,12 @@ fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> 
 mod tests {
     use serde_json::json;
 
-    use crate::policy::builtins::Builtins;
-    use crate::policy::file::{Policy, PolicyFile};
-    use crate::policy::people_rules::PasskeysRule;
-    use crate::policy::ruling::resolve;
+    use crate::policy::{
+        builtins::Builtins,
+        file::{Policy, PolicyFile},
+        people_rules::PasskeysRule,
+        ruling::resolve,
+    };
 
     const WHOLE: &str = "
 version: 3

@@ -3,24 +3,23 @@
 
 use serde_json::Value;
 
-use crate::policy::file::{
-    AllowDeny, BasePolicy, Compiled, CompiledPattern, GrantScope, MAX_FILE_BYTES, MAX_GRANTS,
-    MAX_LIST, MAX_OVERRIDES, Mode, Override, Policy, PolicyFile, PolicyGrant, PolicyRule,
+use crate::policy::{
+    file::{
+        AllowDeny, BasePolicy, Compiled, CompiledPattern, GrantScope, MAX_FILE_BYTES, MAX_GRANTS,
+        MAX_LIST, MAX_OVERRIDES, Mode, Override, Policy, PolicyFile, PolicyGrant, PolicyRule,
+    },
+    lists::{KINDS, ListSide, ListedPattern, word},
+    patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError},
+    people_rules::{
+        EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, RULE_KEYS, StandingRule, TOP_KEYS,
+    },
+    policy_error::PolicyError,
+    possible_names, sandbox_rule,
 };
-use crate::policy::lists::{KINDS, ListSide, ListedPattern, word};
-use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
-use crate::policy::people_rules::{
-    EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, RULE_KEYS, StandingRule, TOP_KEYS,
+use documents::{
+    Approvals, GroupSource, PermissionKind, PolicyDigest, Timestamp, YamlFlaw, YamlKind, YamlNode,
+    canonical_of, yaml,
 };
-use crate::policy::policy_error::PolicyError;
-use crate::policy::possible_names;
-use crate::policy::sandbox_rule;
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::PolicyDigest;
-use documents::record::authorization::PermissionKind;
-use documents::record::step_definition::{Approvals, GroupSource};
-use documents::record::validity::Timestamp;
-use documents::yaml::{self, YamlFlaw, YamlKind, YamlNode};
 
 impl Policy {
     /// Parses a policy file in YAML or JSON.

@@ -4,13 +4,13 @@
 //! of a runbook. If no such name matches an alternative of a pattern, the rule has no effect, so the pattern is an error.
 //! A wildcard matches every character, so `?` takes the place of a character that these checks refuse.
 
-use crate::policy::host_access;
-use crate::policy::lists::ListSide;
-use crate::policy::paths::VARIABLE;
-use crate::policy::patterns::{PatternError, PatternPart, alternatives};
-use documents::record::authorization::PermissionKind;
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::ident::StepRef;
+use crate::policy::{
+    host_access,
+    lists::ListSide,
+    paths::VARIABLE,
+    patterns::{PatternError, PatternPart, alternatives},
+};
+use documents::{OWN_PROGRAMS, PermissionKind, StepRef};
 
 /// Names that policy can compare with a pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) fn check_runbook(text: &str) -> Result<(), PatternError> {
 /// # Errors
 /// Returns an error with what to write instead.
 pub fn check_program(text: &str) -> Result<(), String> {
-    documents::record::declared::check_program(text)?;
+    documents::check_program(text)?;
     if text == OWN_PROGRAMS {
         return Ok(());
     }
@@ -280,11 +280,13 @@ fn shown(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::builtins::Builtins;
-    use crate::policy::lists::{KINDS, ListedPattern, PatternList};
-    use crate::policy::origin::RuleOrigin;
-    use crate::policy::paths::PathVariables;
-    use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern};
+    use crate::policy::{
+        builtins::Builtins,
+        lists::{KINDS, ListedPattern, PatternList},
+        origin::RuleOrigin,
+        paths::PathVariables,
+        patterns::{CaseSensitivity, LeadingDots, Pattern},
+    };
 
     #[test]
     fn a_pattern_that_can_match_no_name_is_refused_with_what_to_write() {

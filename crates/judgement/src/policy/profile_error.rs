@@ -1,7 +1,6 @@
 //! Errors for a step whose sandbox declaration is refused.
 
-use documents::record::declared::Limit;
-use documents::record::joined::joined;
+use documents::{Limit, joined};
 
 /// Reason why the sandbox declaration of a step is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,15 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::decide::{Decided, PolicyDecision, PolicyVerdict};
-use crate::policy::lists::ListEntry;
-use crate::policy::origin::RuleOrigin;
-use crate::policy::ruling::Ruling;
-use documents::record::authorization::PermissionKind;
-use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
-use documents::record::program_list::ProgramMode;
-use documents::record::step_definition::StepDefinition;
+use crate::policy::{
+    applied_rule::AppliedRule,
+    decide::{Decided, PolicyDecision, PolicyVerdict},
+    lists::ListEntry,
+    origin::RuleOrigin,
+    ruling::Ruling,
+};
+use documents::{OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, listed_name};
 
 /// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
 /// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).

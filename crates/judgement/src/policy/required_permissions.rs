@@ -5,25 +5,29 @@
 
 use std::fmt;
 
-use crate::policy::applied_rule::AppliedRule;
-use crate::policy::decide::{
-    Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command, decide_script,
-    decide_unknown, worst,
+use crate::{
+    policy::{
+        applied_rule::AppliedRule,
+        decide::{
+            Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command,
+            decide_script, decide_unknown, worst,
+        },
+        file::Mode,
+        lists::{AllPermissionLists, ListSide, word},
+        origin::RuleOrigin,
+        program_names::{ProgramNames, is_listed, program_names, program_of},
+        ruling::Ruling,
+    },
+    shell::{
+        commands::ReadLimit,
+        found::{NotUnderstood, ScriptPlace, Shell},
+        settings::TRUSTED,
+    },
 };
-use crate::policy::file::Mode;
-use crate::policy::lists::{AllPermissionLists, ListSide, word};
-use crate::policy::origin::RuleOrigin;
-use crate::policy::program_names::{ProgramNames, is_listed, program_names, program_of};
-use crate::policy::ruling::Ruling;
-use crate::shell::commands::ReadLimit;
-use crate::shell::found::{NotUnderstood, ScriptPlace, Shell};
-use crate::shell::settings::TRUSTED;
-use documents::crypto::canonical;
-use documents::record::authorization::{
-    MAX_PERMISSION_BYTES, MAX_PERMISSIONS, Permission, PermissionKind,
+use documents::{
+    MAX_PERMISSION_BYTES, MAX_PERMISSIONS, OWN_PROGRAMS, Permission, PermissionKind, Program,
+    StepDefinition, canonical,
 };
-use documents::record::extension_names::{OWN_PROGRAMS, Program};
-use documents::record::step_definition::StepDefinition;
 
 /// Reason why policy denies the step. No signature can change this denial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -411,13 +415,10 @@ pub const MAX_SHOWN: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::builtins::Builtins;
-    use crate::policy::file::Policy;
-    use crate::policy::ruling::resolve;
-    use documents::record::authorization::PermissionReason;
-    use documents::record::declared::DeclaredSandbox;
-    use documents::record::document::check_sorted;
-    use documents::record::step_definition::{Approvals, Format, SessionUse, Template};
+    use crate::policy::{builtins::Builtins, file::Policy, ruling::resolve};
+    use documents::{
+        Approvals, DeclaredSandbox, Format, PermissionReason, SessionUse, Template, check_sorted,
+    };
 
     fn step(interpreter: &str, source: &str) -> StepDefinition {
         StepDefinition {

@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::policy::builtins::Builtins;
-use crate::policy::closures::Closures;
-use crate::policy::file::{CompiledPattern, Mode, Policy, RuleValues};
-use crate::policy::lists::AllPermissionLists;
-use crate::policy::origin::{RuleOrigin, WithOrigin};
-use crate::policy::paths::RunbookPath;
-use crate::policy::people_rules::{EmergencyRule, PasskeysRule, PeopleRule, StandingRule};
-use documents::record::declared::{Limit, SandboxRule};
-use documents::record::extension_names::Program;
-use documents::record::ident::StepRef;
-use documents::record::profile::Proc;
-use documents::record::program_list::ProgramMode;
-use documents::record::step_definition::Approvals;
+use crate::policy::{
+    builtins::Builtins,
+    closures::Closures,
+    file::{CompiledPattern, Mode, Policy, RuleValues},
+    lists::AllPermissionLists,
+    origin::{RuleOrigin, WithOrigin},
+    paths::RunbookPath,
+    people_rules::{EmergencyRule, PasskeysRule, PeopleRule, StandingRule},
+};
+use documents::{Approvals, Limit, Proc, Program, ProgramMode, SandboxRule, StepRef};
 
 /// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]

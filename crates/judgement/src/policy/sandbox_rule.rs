@@ -1,14 +1,11 @@
 //! The `sandbox` map of a policy rule, as written in the file.
 
-use crate::policy::host_access::check_deny;
-use crate::policy::possible_names;
-use documents::record::declared::{
-    DeclaredLimits, DeclaredSandbox, Limit, ProgramsRule, SandboxRule, check_program, list,
-    network_of_rule,
+use crate::policy::{host_access::check_deny, possible_names};
+use documents::{
+    DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode, ProgramsRule,
+    SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_program, list,
+    network_of_rule, unknown,
 };
-use documents::record::program_list::{MAX_PROGRAMS, ProgramMode};
-use documents::record::sandbox_permission::SandboxPermission;
-use documents::yaml::{YamlFlaw, YamlKind, YamlNode, unknown};
 
 /// Keys of newer versions.
 pub const LATER_KEYS: [&str; 3] = ["level", "require", "off_reason"];

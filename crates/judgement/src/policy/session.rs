@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::policy::lists::word;
-use documents::record::authorization::{Permission, PermissionKind, PermissionReason};
+use documents::{Permission, PermissionKind, PermissionReason};
 
 /// Possible answers of a person to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

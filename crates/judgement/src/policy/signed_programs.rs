@@ -5,14 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::program_names::ProgramNames;
-use crate::policy::ruling::Ruling;
-use documents::record::authorization::PermissionKind;
-use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
-use documents::record::joined::joined;
-use documents::record::profile::{Layer, Profile};
-use documents::record::program_list::{ListedProgram, ProgramList};
-use documents::record::step_definition::StepDefinition;
+use crate::policy::{program_names::ProgramNames, ruling::Ruling};
+use documents::{
+    Layer, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramList,
+    StepDefinition, joined, listed_name,
+};
 
 /// Reason why a signed list of programs is not the derived list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

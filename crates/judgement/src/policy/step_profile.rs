@@ -3,16 +3,13 @@
 //! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
 //! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
 
-use crate::policy::host_access;
-use crate::policy::profile_error::ProfileError;
-use crate::policy::program_names::is_listed;
-use crate::policy::ruling::Ruling;
-use documents::record::authorization::PermissionKind;
-use documents::record::configuration::Configuration;
-use documents::record::declared::{DeclaredSandbox, Limit};
-use documents::record::enforcement;
-use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT};
-use documents::record::step_definition::StepDefinition;
+use crate::policy::{
+    host_access, profile_error::ProfileError, program_names::is_listed, ruling::Ruling,
+};
+use documents::{
+    Configuration, DeclaredSandbox, Layer, Limit, Limits, PermissionKind, Proc, Profile, STRICT,
+    StepDefinition, enforcement,
+};
 
 /// Sandbox values that the boundary's configuration gives to every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,11 +172,8 @@ fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::builtins::Builtins;
-    use crate::policy::file::Policy;
-    use crate::policy::ruling::resolve;
-    use documents::record::declared::{DeclaredLimits, DeclaredNetwork};
-    use documents::record::profile::Workdir;
+    use crate::policy::{builtins::Builtins, file::Policy, ruling::resolve};
+    use documents::{DeclaredLimits, DeclaredNetwork, Workdir};
 
     fn first(found: Result<Profile, Vec<ProfileError>>) -> Result<Profile, ProfileError> {
         found.map_err(|mut errors| errors.swap_remove(0))

@@ -5,17 +5,16 @@
 
 use std::sync::Arc;
 
-use crate::registry::attributes::{LIMITS, LINKS};
-use crate::registry::declared_secrets::declared_secrets;
-use crate::registry::front_matter::declare;
-use crate::registry::markdown::program_names;
-use crate::registry::page::RunbookFiles;
-use crate::registry::run_links::RunLinks;
-use crate::registry::step_contents::{named_files, put_files};
-use documents::record::declared::DeclaredSandbox;
-use documents::record::extension_names::Program;
-use documents::record::sandbox_permission::SandboxPermission;
-use documents::record::step_definition::{StepDefinition, StepSecret};
+use crate::registry::{
+    attributes::{LIMITS, LINKS},
+    declared_secrets::declared_secrets,
+    front_matter::declare,
+    markdown::program_names,
+    page::RunbookFiles,
+    run_links::RunLinks,
+    step_contents::{named_files, put_files},
+};
+use documents::{DeclaredSandbox, Program, SandboxPermission, StepDefinition, StepSecret};
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! Reads the secrets that a block declares: `secrets="db=env:DB_PASSWORD, tls-key=file:TLS_KEY, ca"`.
 
-use documents::record::extension_names::{SecretName, Variable};
-use documents::record::ident::IdentError;
-use documents::record::step_definition::{OWN_VARIABLES, SecretAs, StepSecret};
+use documents::{IdentError, OWN_VARIABLES, SecretAs, SecretName, StepSecret, Variable};
 
 /// Maximum number of secrets of a step.
 const MAX_SECRETS: usize = 32;

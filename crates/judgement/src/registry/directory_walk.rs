@@ -4,10 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::registry::page::{Page, ReadPage, RunbookFiles};
-use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::{fence_remarks, gruntwork, markdown, rundown, runnable};
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    fence_remarks, gruntwork, markdown,
+    page::{Page, ReadPage, RunbookFiles},
+    registry_error::{RegistryError, whole},
+    rundown, runnable,
+};
+use documents::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
 pub(super) struct RunbookDirectoryWalk {

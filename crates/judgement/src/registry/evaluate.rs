@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::registry::parameter_error::{ParameterError, cut};
-use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::schema_keywords::{escape, pointer};
-use documents::record::extension_names::SecretName;
-use documents::record::step_definition::secret_parameters;
-use documents::yaml;
+use crate::registry::{
+    parameter_error::{ParameterError, cut},
+    parameter_pattern::ParameterPatterns,
+    schema_keywords::{escape, pointer},
+};
+use documents::{SecretName, secret_parameters, yaml};
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset of JSON Schema.
 pub(super) fn evaluate(

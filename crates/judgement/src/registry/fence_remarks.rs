@@ -1,10 +1,12 @@
 //! Remarks about blocks that look like steps and are none, and about front matter that nobody reads.
 
-use crate::registry::attributes;
-use crate::registry::fenced_block::{FencedBlock, fenced_blocks};
-use crate::registry::front_matter::INTERPRETERS;
-use crate::registry::text_lines::TextLines;
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    attributes,
+    fenced_block::{FencedBlock, fenced_blocks},
+    front_matter::INTERPRETERS,
+    text_lines::TextLines,
+};
+use documents::{TextPlace, YamlFlaw};
 
 /// Returns a remark if the block has a name in the form of another program: Pandoc, Runme, kramdown or R Markdown.
 pub(super) fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlFlaw> {

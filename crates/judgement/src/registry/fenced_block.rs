@@ -7,11 +7,13 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::registry::attributes::PlacedText;
-use crate::registry::front_matter;
-use crate::registry::script_rules::{REFUSED_CHARACTERS, check_size, interpreter_of_shebang};
-use crate::registry::text_lines::TextLines;
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    attributes::PlacedText,
+    front_matter,
+    script_rules::{REFUSED_CHARACTERS, check_size, interpreter_of_shebang},
+    text_lines::TextLines,
+};
+use documents::{TextPlace, YamlFlaw};
 
 /// Fenced block of a document.
 pub(super) struct FencedBlock {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::registry::step_place::{ScriptOrigin, StepPlace};
-use documents::record::step_definition::StepDefinition;
-use documents::yaml::{TextPlace, YamlFlaw};
+use documents::{StepDefinition, TextPlace, YamlFlaw};
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,12 +19,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::attributes::{self, LATER, LIMITS, limit};
-use crate::registry::parameter_schema::ParameterSchema;
-use documents::record::declared::DeclaredSandbox;
-use documents::record::sandbox_permission::SandboxPermission;
-use documents::record::step_definition::{Approvals, GroupSource};
-use documents::yaml::{YamlFlaw, YamlKind, YamlNode, nearest, unknown};
+use crate::registry::{
+    attributes::{self, LATER, LIMITS, limit},
+    parameter_schema::ParameterSchema,
+};
+use documents::{
+    Approvals, DeclaredSandbox, GroupSource, SandboxPermission, YamlFlaw, YamlKind, YamlNode,
+    nearest, unknown,
+};
 
 /// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]

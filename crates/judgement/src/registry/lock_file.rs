@@ -9,9 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::registry::page::RunbookFiles;
-use documents::crypto::digest::StepDigest;
-use documents::crypto::json;
-use documents::record::ident::StepRef;
+use documents::{StepDigest, StepRef, json};
 
 /// Name of the file.
 pub const LOCK_FILE: &str = "countersign.lock";

@@ -4,25 +4,25 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
-use crate::registry::attributes::{self, FenceInfo, LINKS, PlacedText};
-use crate::registry::declared_secrets::declared_secrets;
-use crate::registry::fence_remarks;
-use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
-use crate::registry::found_step::{FoundStep, add_step};
-use crate::registry::front_matter::{self, FrontMatter};
-use crate::registry::page::{Page, ReadPage, RunbookFiles};
-use crate::registry::run_links::RunLinks;
-use crate::registry::script_rules::{BYTE_ORDER_MARK, check_path, step_ref};
-use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
-use crate::registry::step_contents::{named_files, put_files};
-use crate::registry::step_place::ScriptOrigin;
-use crate::registry::text_lines::TextLines;
-use documents::crypto::canonical::canonical_of;
-use documents::record::declared::check_program;
-use documents::record::extension_names::Program;
-use documents::record::ident::IdentError;
-use documents::record::step_definition::{Format, SessionUse, StepDefinition, Template};
-use documents::yaml::{self, TextPlace, YamlFlaw, unknown};
+use crate::registry::{
+    attributes::{self, FenceInfo, LINKS, PlacedText},
+    declared_secrets::declared_secrets,
+    fence_remarks,
+    fenced_block::{FencedBlock, check_characters, fenced_blocks},
+    found_step::{FoundStep, add_step},
+    front_matter::{self, FrontMatter},
+    page::{Page, ReadPage, RunbookFiles},
+    run_links::RunLinks,
+    script_rules::{BYTE_ORDER_MARK, check_path, step_ref},
+    shared_remarks::{RemarkKind, SharedRemarks},
+    step_contents::{named_files, put_files},
+    step_place::ScriptOrigin,
+    text_lines::TextLines,
+};
+use documents::{
+    Format, IdentError, Program, SessionUse, StepDefinition, Template, TextPlace, YamlFlaw,
+    canonical_of, check_program, unknown, yaml,
+};
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file is prose.

@@ -47,20 +47,20 @@ use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::registry::directory_walk::{read_page, read_text};
-use crate::registry::on_all_cores::on_all_cores;
-use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep, register};
-use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::rundown::workflow::Workflow;
-use crate::registry::script_remarks::script_remarks;
-use crate::registry::shared_schemas::SharedSchemas;
-use crate::registry::step_place::{ScriptOrigin, StepPlace};
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::{BlobDigest, ContentDigest, RegistryRoot};
-use documents::crypto::merkle;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{RegistryLeaf, StepDefinition};
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    directory_walk::{read_page, read_text},
+    on_all_cores::on_all_cores,
+    registered_step::{RegisteredStep, ScriptCheck, StoredStep, register},
+    registry_error::{RegistryError, whole},
+    rundown::workflow::Workflow,
+    script_remarks::script_remarks,
+    shared_schemas::SharedSchemas,
+    step_place::{ScriptOrigin, StepPlace},
+};
+use documents::{
+    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, TextPlace,
+    YamlFlaw, canonical_of, merkle,
+};
 
 /// Sealed set of steps.
 #[derive(Debug, Clone)]

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::schema_keywords::{SchemaFlaw, pointer};
-use documents::record::malformed::Malformed;
-use documents::record::step_definition::StepOutput;
+use crate::registry::{
+    parameter_schema::ParameterSchema,
+    schema_keywords::{SchemaFlaw, pointer},
+};
+use documents::{Malformed, StepOutput};
 
 /// Keywords that the schema of a parameter can have, but not the schema of an output: a run gives the value itself, and
 /// the value is stored with the receipt.

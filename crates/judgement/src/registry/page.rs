@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use crate::registry::found_step::FoundStep;
-use documents::yaml::YamlFlaw;
+use documents::YamlFlaw;
 
 /// Maximum size of a file that a runbook names, in bytes.
 const MAX_NAMED_BYTES: u64 = 1 << 20;

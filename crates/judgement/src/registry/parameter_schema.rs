@@ -7,14 +7,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::registry::evaluate::evaluate;
-use crate::registry::parameter_error::ParameterError;
-use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer};
-use documents::crypto::canonical::{canonical_of, to_canonical};
-use documents::crypto::digest::ParamsDigest;
-use documents::record::authorization::MAX_PARAMS_BYTES;
-use documents::record::step_definition::parameter_variable;
+use crate::registry::{
+    evaluate::evaluate,
+    parameter_error::ParameterError,
+    parameter_pattern::ParameterPatterns,
+    schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer},
+};
+use documents::{MAX_PARAMS_BYTES, ParamsDigest, canonical_of, parameter_variable, to_canonical};
 
 /// Schema within the closed subset of JSON Schema.
 #[derive(Debug, Clone)]

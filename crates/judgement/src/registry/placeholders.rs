@@ -1,8 +1,10 @@
 //! Prompts of a script, and placeholders for which a reader of a page writes a value: `<pod-name>`, `{{pod}}`, `YOUR_TOKEN`.
 
-use crate::registry::call_habits::lists;
-use crate::shell::script_calls::{CallWord, ScriptCall};
-use documents::record::step_definition::{Format, parameter_variable};
+use crate::{
+    registry::call_habits::lists,
+    shell::script_calls::{CallWord, ScriptCall},
+};
+use documents::{Format, parameter_variable};
 
 /// Returns the text `<name>`. `at` is the offset after `<`. Redirections such as `<in >out` are no placeholders.
 pub(super) fn angle_placeholder(text: &str, at: usize) -> Option<&str> {

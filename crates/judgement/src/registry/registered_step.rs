@@ -6,24 +6,27 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::registry::found_step::FoundStep;
-use crate::registry::output_schema::output_schema;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::script_flaws::script_flaws;
-use crate::registry::shared_schemas::SharedSchemas;
-use crate::registry::step_place::StepPlace;
-use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::script_template::ScriptTemplate;
-use crate::template::step_template;
-use crate::template::template_rules::TemplateRules;
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::StepDigest;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{
-    GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition,
+use crate::{
+    registry::{
+        found_step::FoundStep,
+        output_schema::output_schema,
+        parameter_schema::ParameterSchema,
+        registry_error::{RegistryError, whole},
+        script_flaws::script_flaws,
+        shared_schemas::SharedSchemas,
+        step_place::StepPlace,
+    },
+    template::{
+        flaw::{RenderError, TemplateFlaw},
+        script_template::ScriptTemplate,
+        step_template,
+        template_rules::TemplateRules,
+    },
 };
-use documents::record::step_file::StepFile;
+use documents::{
+    GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition, StepDigest, StepFile,
+    StepRef, canonical_of,
+};
 
 /// Sealed step.
 #[derive(Debug, Clone)]

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use crate::registry::step_place::{ScriptOrigin, StepPlace, in_other_file};
-use crate::template::flaw::TemplateFlaw;
-use documents::yaml::YamlFlaw;
+use crate::{
+    registry::step_place::{ScriptOrigin, StepPlace, in_other_file},
+    template::flaw::TemplateFlaw,
+};
+use documents::YamlFlaw;
 
 /// Error in a runbook, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,13 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::registry::attributes::limit;
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::registry_error::RegistryError;
-use documents::record::declared::Limit;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{SessionUse, StepDefinition, StepOutput, StepPlan};
-use documents::yaml::unknown;
+use crate::registry::{
+    attributes::limit, registered_step::RegisteredStep, registry_error::RegistryError,
+};
+use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, unknown};
 
 /// Age that a plan may have if the step declares none, in seconds.
 const PLAN_AGE_S: u64 = 3600;

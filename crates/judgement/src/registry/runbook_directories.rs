@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::registry::Registry;
-use crate::registry::directory_walk::{RunbookDirectoryWalk, read_page, read_text};
-use crate::registry::found_step::FoundStep;
-use crate::registry::lock_file::{LOCK_FILE, LockFile};
-use crate::registry::on_all_cores::on_all_cores;
-use crate::registry::page::ReadPage;
-use crate::registry::registered_step::{RegisteredStep, ScriptCheck, StoredStep};
-use crate::registry::registry_error::{RegistryError, whole};
-use crate::registry::run_links::plan_errors;
-use crate::registry::shared_schemas::SharedSchemas;
-use crate::registry::step_place::StepPlace;
-use documents::crypto::digest::StepDigest;
-use documents::record::ident::StepRef;
-use documents::yaml::YamlFlaw;
+use crate::registry::{
+    Registry,
+    directory_walk::{RunbookDirectoryWalk, read_page, read_text},
+    found_step::FoundStep,
+    lock_file::{LOCK_FILE, LockFile},
+    on_all_cores::on_all_cores,
+    page::ReadPage,
+    registered_step::{RegisteredStep, ScriptCheck, StoredStep},
+    registry_error::{RegistryError, whole},
+    run_links::plan_errors,
+    shared_schemas::SharedSchemas,
+    step_place::StepPlace,
+};
+use documents::{StepDigest, StepRef, YamlFlaw};
 
 /// Runbook directories, and how their files are read.
 #[derive(Debug, Clone)]

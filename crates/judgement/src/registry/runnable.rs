@@ -7,19 +7,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::attributes::{self, FenceInfo, PlacedText};
-use crate::registry::fence_remarks::hidden_fences;
-use crate::registry::fenced_block::{FencedBlock, check_characters, fenced_blocks};
-use crate::registry::found_step::{FoundStep, add_step};
-use crate::registry::front_matter::FrontMatter;
-use crate::registry::markdown::{check_file_name, step};
-use crate::registry::page::{Page, ReadPage};
-use crate::registry::script_rules::BYTE_ORDER_MARK;
-use crate::registry::step_contents::{FileContent, check_file_path, check_files, put_files};
-use crate::registry::text_lines::TextLines;
-use documents::record::step_definition::Format;
-use documents::record::step_file::{MAX_FILES, inside_a_file};
-use documents::yaml::{TextPlace, YamlFlaw, unknown};
+use crate::registry::{
+    attributes::{self, FenceInfo, PlacedText},
+    fence_remarks::hidden_fences,
+    fenced_block::{FencedBlock, check_characters, fenced_blocks},
+    found_step::{FoundStep, add_step},
+    front_matter::FrontMatter,
+    markdown::{check_file_name, step},
+    page::{Page, ReadPage},
+    script_rules::BYTE_ORDER_MARK,
+    step_contents::{FileContent, check_file_path, check_files, put_files},
+    text_lines::TextLines,
+};
+use documents::{Format, MAX_FILES, TextPlace, YamlFlaw, inside_a_file, unknown};
 
 /// Languages of runnable blocks, each with the interpreter of the step.
 const LANGUAGES: [(&str, &str); 4] = [

@@ -10,8 +10,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use crate::registry::parameter_pattern::ParameterPatterns;
-use documents::record::step_definition::parameter_variable;
-use documents::yaml;
+use documents::{parameter_variable, yaml};
 
 /// Flaw in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,12 +3,15 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use crate::registry::placeholders::advice_about;
-use crate::shell::commands::{ReadLimit, ReadScript};
-use crate::shell::found::Shell;
-use crate::template::flaw::TemplateFlaw;
-use documents::record::step_definition::{StepDefinition, parameter_variable};
-use documents::yaml::nearest;
+use crate::{
+    registry::placeholders::advice_about,
+    shell::{
+        commands::{ReadLimit, ReadScript},
+        found::Shell,
+    },
+    template::flaw::TemplateFlaw,
+};
+use documents::{StepDefinition, nearest, parameter_variable};
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.

@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::call_habits::{habit, lists};
-use crate::registry::placeholders::{angle_placeholder, is_prompt, replace, word_placeholder};
-use crate::registry::registered_step::RegisteredStep;
-use crate::registry::registry_error::RegistryError;
-use crate::shell::commands::calls_in;
-use crate::shell::found::Shell;
-use crate::shell::script_calls::{CallWord, ScriptCall};
-use crate::template::flaw::TemplateFlaw;
-use documents::record::profile::Proc;
-use documents::record::step_definition::{StepDefinition, parameter_variable};
+use crate::{
+    registry::{
+        call_habits::{habit, lists},
+        placeholders::{angle_placeholder, is_prompt, replace, word_placeholder},
+        registered_step::RegisteredStep,
+        registry_error::RegistryError,
+    },
+    shell::{
+        commands::calls_in,
+        found::Shell,
+        script_calls::{CallWord, ScriptCall},
+    },
+    template::flaw::TemplateFlaw,
+};
+use documents::{Proc, StepDefinition, parameter_variable};
 
 /// Returns the remarks about the script of a step. A step from a store has no remark.
 pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {

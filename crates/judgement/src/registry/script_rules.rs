@@ -1,8 +1,7 @@
 //! Rules for the id, the interpreter and the text of a script, which every format of runbooks shares.
 
 use crate::registry::front_matter;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::MAX_SOURCE_BYTES;
+use documents::{MAX_SOURCE_BYTES, StepRef};
 
 /// Returns the reference of a step.
 ///

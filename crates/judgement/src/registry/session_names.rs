@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::registry::Registry;
-use crate::shell::commands::{ReadLimit, names_set_in};
-use crate::shell::found::Shell;
-use documents::record::step_definition::SessionUse;
+use crate::{
+    registry::Registry,
+    shell::{
+        commands::{ReadLimit, names_set_in},
+        found::Shell,
+    },
+};
+use documents::SessionUse;
 
 /// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.
 pub fn session_names(registry: &Registry) -> BTreeMap<String, Arc<BTreeSet<String>>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::yaml::{TextPlace, YamlFlaw};
+use documents::{TextPlace, YamlFlaw};
 
 /// Kind of remark: the text before the names, and the text after the names.
 pub(super) type RemarkKind = (&'static str, &'static str);

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::registry::parameter_pattern::ParameterPatterns;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::schema_keywords::SchemaFlaw;
-use documents::record::step_definition::StepDefinition;
+use crate::registry::{
+    parameter_pattern::ParameterPatterns, parameter_schema::ParameterSchema,
+    schema_keywords::SchemaFlaw,
+};
+use documents::StepDefinition;
 
 /// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]

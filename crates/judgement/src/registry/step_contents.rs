@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use crate::registry::page::RunbookFiles;
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::RelativePath;
-use documents::record::step_definition::StepDefinition;
-use documents::record::step_file::{
-    MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, SCRIPT_NAMES, StepFile, inside_a_file,
+use documents::{
+    ContentDigest, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, RelativePath, SCRIPT_NAMES,
+    StepDefinition, StepFile, inside_a_file,
 };
 
 /// A file of a step with its content.

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::registry::Registry;
-use documents::record::ident::StepRef;
+use documents::StepRef;
 
 /// Difference between two registries in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use documents::yaml::{OtherFile, TextPlace};
+use documents::{OtherFile, TextPlace};
 
 /// Place of a step and of its script.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::*;
-use crate::registry::directory_walk::MAX_FILE_BYTES;
-use crate::registry::runbook_directories::{InvalidFiles, RunbookDirectories};
-use documents::record::step_definition::MAX_SOURCE_BYTES;
+use crate::registry::{
+    directory_walk::MAX_FILE_BYTES,
+    runbook_directories::{InvalidFiles, RunbookDirectories},
+};
+use documents::MAX_SOURCE_BYTES;
 
 const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
 const WEB: &str = "---\ncountersign: 1\ntitle: Status\napprovals: {from: [ops]}\n---\n```bash {#status}\nsystemctl status web\n```\n";
@@ -86,7 +88,7 @@ fn the_golden_registry_is_built_from_its_runbooks() {
         "sha256:2fe5507201fa7effa940ae021b49a561a38d2d1cbd1d955f3937323b2b41af49"
     );
     assert_eq!(
-        documents::crypto::digest::BlobDigest::of(registry.manifest()).to_string(),
+        documents::BlobDigest::of(registry.manifest()).to_string(),
         "sha256:bec4a3eeb9361bb0e7242abdb615d1b78f57ac3e3b6a0b89aafc235552a21d49"
     );
     let proof = registry.proof_at(1).expect("a proof");
@@ -95,7 +97,7 @@ fn the_golden_registry_is_built_from_its_runbooks() {
         proof
             .hashes
             .iter()
-            .map(|hash| documents::crypto::digest::hex(hash))
+            .map(|hash| documents::hex(hash))
             .collect::<Vec<_>>(),
         ["99b74b957a5a17a7c6a4b956da9d2f526921b3c6c7bc1612a6f8c972937ab761"]
     );
@@ -629,10 +631,7 @@ fn a_step_gets_its_fields_from_its_fence_and_the_front_matter() {
         py.sandbox.limits.as_ref().and_then(|limits| limits.wall_ms),
         Some(5000)
     );
-    assert_eq!(
-        py.sandbox.proc,
-        Some(documents::record::profile::Proc::Full)
-    );
+    assert_eq!(py.sandbox.proc, Some(documents::Proc::Full));
     assert_eq!(py.exclusive.as_deref(), Some("e"));
     assert_eq!(
         (env.title.as_str(), env.interpreter.as_str()),

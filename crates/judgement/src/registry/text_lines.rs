@@ -1,6 +1,6 @@
 //! Converts byte offsets of a text to lines and columns.
 
-use documents::yaml::TextPlace;
+use documents::TextPlace;
 
 /// Text with the byte offsets of its lines.
 pub(super) struct TextLines<'a> {

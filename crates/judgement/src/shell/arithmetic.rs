@@ -1,9 +1,11 @@
 //! Parser of arithmetic expressions, and of brackets in patterns.
 
-use crate::shell::reasons::NOT_NAMED;
-use crate::shell::settings;
-use crate::shell::syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart};
-use crate::shell::words::{QuoteKind, WordBuilder, finished};
+use crate::shell::{
+    reasons::NOT_NAMED,
+    settings,
+    syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart},
+    words::{QuoteKind, WordBuilder, finished},
+};
 
 impl Parser<'_> {
     /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text is

@@ -1,10 +1,12 @@
 //! Assignments in a script: the variables that a command or a builtin sets, and their values.
 
-use crate::shell::found::{FoundKind, UnknownReason};
-use crate::shell::reasons::NOT_NAMED;
-use crate::shell::script_walk::{Context, ScriptWalk, raw};
-use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Word, is_name};
+use crate::shell::{
+    found::{FoundKind, UnknownReason},
+    reasons::NOT_NAMED,
+    script_walk::{Context, ScriptWalk, raw},
+    settings,
+    syntax::{HOLE, Word, is_name},
+};
 
 impl ScriptWalk<'_> {
     /// Records an assignment to the variable `name`. `None` means an unknown name.

@@ -1,21 +1,24 @@
 //! Walk through the syntax tree of a script, which records the commands.
 
-use crate::shell::assignments::assigns_for_bash;
-use crate::shell::commands::ReadScript;
-use crate::shell::found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason};
-use crate::shell::nested_text::check_nesting;
-use crate::shell::positional_parameters::MOVES;
-use crate::shell::programs::is_known;
-use crate::shell::reasons::{NO_NAME, OF_THE_KERNEL, TRAP};
-use crate::shell::redirects::writes_a_file;
-use crate::shell::script_calls::{CallWord, ScriptCall, reads_all};
-use crate::shell::script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw};
-use crate::shell::syntax::{
-    CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode,
-    SimpleCommand, SyntaxFlaw, Word, WordPart,
+use crate::shell::{
+    assignments::assigns_for_bash,
+    commands::ReadScript,
+    found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason},
+    nested_text::check_nesting,
+    positional_parameters::MOVES,
+    programs::is_known,
+    reasons::{NO_NAME, OF_THE_KERNEL, TRAP},
+    redirects::writes_a_file,
+    script_calls::{CallWord, ScriptCall, reads_all},
+    script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw},
+    settings,
+    syntax::{
+        CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode,
+        SimpleCommand, SyntaxFlaw, Word, WordPart,
+    },
+    traps::{is_trap, is_whole_trap, opens_index},
+    wrappers,
 };
-use crate::shell::traps::{is_trap, is_whole_trap, opens_index};
-use crate::shell::{settings, wrappers};
 
 /// Builtins that take numbers as operands and run nothing.
 const TAKE_NUMBERS: [&str; 6] = ["[", "echo", "exit", "return", "shift", "test"];

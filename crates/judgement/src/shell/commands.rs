@@ -3,12 +3,14 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use crate::shell::found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell};
-use crate::shell::outline::{Outline, outline_list};
-use crate::shell::script_calls::ScriptCalls;
-use crate::shell::script_shape::{ScriptShape, ShapeQuotes, ShapeWriter};
-use crate::shell::script_walk::ScriptWalk;
-use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, Script};
+use crate::shell::{
+    found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell},
+    outline::{Outline, outline_list},
+    script_calls::ScriptCalls,
+    script_shape::{ScriptShape, ShapeQuotes, ShapeWriter},
+    script_walk::ScriptWalk,
+    syntax::{self, ByteOrigin, Dialect, HOLE, Script},
+};
 
 /// Maximum size of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

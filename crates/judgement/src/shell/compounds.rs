@@ -1,11 +1,14 @@
 //! Parser of compound commands, for example conditions, loops, `case`, `[[ ]]`, functions.
 
-use crate::shell::arithmetic::evaluates;
-use crate::shell::grammar::ListEnd;
-use crate::shell::syntax::{
-    CommandList, CompoundCommand, MAX_DEPTH, Parser, Pipeline, Read, ShellNode, SimpleCommand, Word,
+use crate::shell::{
+    arithmetic::evaluates,
+    grammar::ListEnd,
+    syntax::{
+        CommandList, CompoundCommand, MAX_DEPTH, Parser, Pipeline, Read, ShellNode, SimpleCommand,
+        Word,
+    },
+    words::WordPosition,
 };
-use crate::shell::words::WordPosition;
 
 impl Parser<'_> {
     /// Reads the redirections after a compound command.

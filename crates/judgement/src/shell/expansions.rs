@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
-use crate::shell::arithmetic::evaluates;
-use crate::shell::found::UnknownReason;
-use crate::shell::grammar::ListEnd;
-use crate::shell::settings;
-use crate::shell::syntax::{ByteOrigin, CommandList, HOLE, Parser, Read, Word, WordPart};
-use crate::shell::traps::{is_open_index, is_trap};
-use crate::shell::words::{QuoteKind, WordBuilder, finished};
+use crate::shell::{
+    arithmetic::evaluates,
+    found::UnknownReason,
+    grammar::ListEnd,
+    settings,
+    syntax::{ByteOrigin, CommandList, HOLE, Parser, Read, Word, WordPart},
+    traps::{is_open_index, is_trap},
+    words::{QuoteKind, WordBuilder, finished},
+};
 
 impl Parser<'_> {
     /// Reads an expansion that begins with a dollar.

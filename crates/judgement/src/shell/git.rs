@@ -4,10 +4,15 @@
 
 use std::iter;
 
-use crate::shell::options::OptionValue::{Nothing, Optional, Value};
-use crate::shell::options::{OptionGrammar, read};
-use crate::shell::programs::{is_option, with_values};
-use crate::shell::syntax::{HOLE, Word};
+use crate::shell::{
+    options::{
+        OptionGrammar,
+        OptionValue::{Nothing, Optional, Value},
+        read,
+    },
+    programs::{is_option, with_values},
+    syntax::{HOLE, Word},
+};
 
 /// Returns the words of a git command with which git may start programs that the script chooses. Everyday commands have no
 /// such words. `name` is the word `git`.

@@ -1,9 +1,9 @@
 //! Parser of lists, pipelines and simple commands.
 
-use crate::shell::syntax::{
-    CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand,
+use crate::shell::{
+    syntax::{CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand},
+    words::WordPosition,
 };
-use crate::shell::words::WordPosition;
 
 /// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Programs that run their arguments and need special rules.
 
-use crate::shell::grammars::{ENV, NICE, SSH, SUDO, XARGS};
-use crate::shell::reasons::{FIND_ACTION, LOGIN, NO_TEXT, SEVERAL_WORDS, SSH_OPTION};
-use crate::shell::script_walk::TextReader;
-use crate::shell::syntax::{HOLE, Word};
-use crate::shell::wrappers::{Done, WrapperCall};
+use crate::shell::{
+    grammars::{ENV, NICE, SSH, SUDO, XARGS},
+    reasons::{FIND_ACTION, LOGIN, NO_TEXT, SEVERAL_WORDS, SSH_OPTION},
+    script_walk::TextReader,
+    syntax::{HOLE, Word},
+    wrappers::{Done, WrapperCall},
+};
 
 impl<'a> WrapperCall<'_, '_, 'a> {
     pub(super) fn env(&mut self) -> Done {

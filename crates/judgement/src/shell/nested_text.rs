@@ -1,9 +1,11 @@
 //! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
 
-use crate::shell::found::{FoundKind, UnknownPart, UnknownReason};
-use crate::shell::reasons::NO_TEXT;
-use crate::shell::script_walk::{Context, RawFinding, ScriptWalk, TextReader};
-use crate::shell::syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word};
+use crate::shell::{
+    found::{FoundKind, UnknownPart, UnknownReason},
+    reasons::NO_TEXT,
+    script_walk::{Context, RawFinding, ScriptWalk, TextReader},
+    syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word},
+};
 
 impl ScriptWalk<'_> {
     /// Reads the text of `word`, which `reader` runs with unknown words after it.

@@ -1,8 +1,10 @@
 //! Parser of command-line options in the style of getopt.
 
-use crate::shell::found::UnknownReason;
-use crate::shell::reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION};
-use crate::shell::syntax::{HOLE, Word};
+use crate::shell::{
+    found::UnknownReason,
+    reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION},
+    syntax::{HOLE, Word},
+};
 
 /// Options of a program.
 pub(super) struct OptionGrammar {

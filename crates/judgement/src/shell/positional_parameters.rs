@@ -1,8 +1,10 @@
 //! Positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them.
 
-use crate::shell::programs::is_known;
-use crate::shell::script_walk::{Context, NOT_FOUND, ScriptWalk};
-use crate::shell::syntax::Word;
+use crate::shell::{
+    programs::is_known,
+    script_walk::{Context, NOT_FOUND, ScriptWalk},
+    syntax::Word,
+};
 
 impl ScriptWalk<'_> {
     /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.

@@ -444,8 +444,10 @@ pub(super) fn is_option(text: &str, short: &str, long: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::commands::{ReadLimit, find_in};
-    use crate::shell::found::{FoundKind, Shell, UnknownPart};
+    use crate::shell::{
+        commands::{ReadLimit, find_in},
+        found::{FoundKind, Shell, UnknownPart},
+    };
 
     fn is_unknown(script: &str) -> bool {
         let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);

@@ -1,7 +1,9 @@
 //! Parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
 
-use crate::shell::syntax::{Parser, Read};
-use crate::shell::words::{QuoteKind, WordBuilder};
+use crate::shell::{
+    syntax::{Parser, Read},
+    words::{QuoteKind, WordBuilder},
+};
 
 impl Parser<'_> {
     /// Reads `'…'`.
@@ -43,7 +45,8 @@ impl Parser<'_> {
                     }
                     Some(_) => self.literal(w, 1),
                     None => {
-                        return self.guard("the script ends with a backslash: remove the backslash");
+                        return self
+                            .guard("the script ends with a backslash: remove the backslash");
                     }
                 },
                 b'$' => self.dollar(w, quote)?,

@@ -1,7 +1,9 @@
 //! Parser of redirections and here-documents.
 
-use crate::shell::syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is_name};
-use crate::shell::words::WordPosition;
+use crate::shell::{
+    syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is_name},
+    words::WordPosition,
+};
 
 impl Parser<'_> {
     /// Reads a redirection, and returns false if no redirection begins at this position.

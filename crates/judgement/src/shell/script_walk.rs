@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::found::{FoundKind, Shell, UnknownPart, UnknownReason};
-use crate::shell::programs::{ArgumentReading, reading};
-use crate::shell::script_calls::ScriptCalls;
-use crate::shell::syntax::{Dialect, Word};
+use crate::shell::{
+    found::{FoundKind, Shell, UnknownPart, UnknownReason},
+    programs::{ArgumentReading, reading},
+    script_calls::ScriptCalls,
+    syntax::{Dialect, Word},
+};
 
 /// A result with a byte offset instead of line and column.
 pub(super) struct RawFinding {

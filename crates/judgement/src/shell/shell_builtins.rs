@@ -1,17 +1,19 @@
 //! Builtins that run texts or commands, or that set variables.
 
-use crate::shell::arithmetic::evaluates;
-use crate::shell::found::UnknownReason;
-use crate::shell::grammar::RESERVED;
-use crate::shell::grammars::{EXEC, MAPFILE};
-use crate::shell::options::OptionGrammar;
-use crate::shell::programs::is_known;
-use crate::shell::reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_TEXT, NOT_NAMED, READING};
-use crate::shell::script_walk::TextReader;
-use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Word, WordPart};
-use crate::shell::words::INDEX;
-use crate::shell::wrappers::{Done, WrapperCall};
+use crate::shell::{
+    arithmetic::evaluates,
+    found::UnknownReason,
+    grammar::RESERVED,
+    grammars::{EXEC, MAPFILE},
+    options::OptionGrammar,
+    programs::is_known,
+    reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_TEXT, NOT_NAMED, READING},
+    script_walk::TextReader,
+    settings,
+    syntax::{HOLE, Word, WordPart},
+    words::INDEX,
+    wrappers::{Done, WrapperCall},
+};
 
 /// Returns true if `text` is the number of a signal. The highest signal number is 64 (signal(7)).
 fn is_signal(text: &str) -> bool {

@@ -1,10 +1,12 @@
 //! Shells that receive a script as a text, as a file or on standard input.
 
-use crate::shell::found::{FoundKind, UnknownReason};
-use crate::shell::reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION};
-use crate::shell::script_walk::TextReader;
-use crate::shell::syntax::{self, ByteOrigin, Dialect, Word};
-use crate::shell::wrappers::{Done, WrapperCall};
+use crate::shell::{
+    found::{FoundKind, UnknownReason},
+    reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION},
+    script_walk::TextReader,
+    syntax::{self, ByteOrigin, Dialect, Word},
+    wrappers::{Done, WrapperCall},
+};
 
 impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the commands that a shell takes from standard input.

@@ -1,9 +1,11 @@
 //! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
-use crate::shell::found::UnknownReason;
-use crate::shell::settings;
-use crate::shell::syntax::{HOLE, Parser, Read, Word, WordPart, is_name};
-use crate::shell::traps::{is_trap, opens_index};
+use crate::shell::{
+    found::UnknownReason,
+    settings,
+    syntax::{HOLE, Parser, Read, Word, WordPart, is_name},
+    traps::{is_trap, opens_index},
+};
 
 /// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

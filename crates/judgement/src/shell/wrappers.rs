@@ -5,14 +5,16 @@
 
 use std::iter;
 
-use crate::shell::found::UnknownReason;
-use crate::shell::git;
-use crate::shell::grammars::{FLOCK, IONICE, READ, SETSID, SSH_AGENT, STDBUF, TIME, TIMEOUT};
-use crate::shell::options::{OptionGrammar, ReadOptions, read};
-use crate::shell::programs::{ArgumentReading, reading};
-use crate::shell::reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, SEVERAL_WORDS, STARTS_OTHERS};
-use crate::shell::script_walk::{Context, ScriptWalk, TextReader};
-use crate::shell::syntax::{SyntaxFlaw, Word};
+use crate::shell::{
+    found::UnknownReason,
+    git,
+    grammars::{FLOCK, IONICE, READ, SETSID, SSH_AGENT, STDBUF, TIME, TIMEOUT},
+    options::{OptionGrammar, ReadOptions, read},
+    programs::{ArgumentReading, reading},
+    reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, SEVERAL_WORDS, STARTS_OTHERS},
+    script_walk::{Context, ScriptWalk, TextReader},
+    syntax::{SyntaxFlaw, Word},
+};
 
 /// Result of reading a call of a wrapper.
 pub(super) type Done = Result<(), SyntaxFlaw>;

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::template::code_reader::{
-    CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments,
+use crate::template::{
+    code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
+    flaw::RenderError,
+    shell_plan::Flaws,
+    shell_quoting::TemplatePlace,
+    shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks},
+    template_rules::TemplateRules,
+    variant::Variant,
 };
-use crate::template::flaw::RenderError;
-use crate::template::shell_plan::Flaws;
-use crate::template::shell_quoting::TemplatePlace;
-use crate::template::shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks};
-use crate::template::template_rules::TemplateRules;
-use crate::template::variant::Variant;
-use documents::crypto::canonical::to_canonical;
+use documents::to_canonical;
 
 /// Places for the slots of a variant.
 #[derive(Debug)]

@@ -5,19 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::shell::found::Shell;
-use crate::template::code_plan::{self, CodePlan, plain};
-use crate::template::code_reader::CodeLanguage;
-use crate::template::condition::ValueName;
-use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::shell_plan::{self, Flaws, ShellPlan};
-use crate::template::shell_quoting::TemplatePlace;
-use crate::template::syntax::{TemplateNode, parse};
-use crate::template::template_rules::TemplateRules;
-use crate::template::variant::{
-    MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand,
+use crate::{
+    shell::found::Shell,
+    template::{
+        code_plan::{self, CodePlan, plain},
+        code_reader::CodeLanguage,
+        condition::ValueName,
+        flaw::{RenderError, TemplateFlaw},
+        shell_plan::{self, Flaws, ShellPlan},
+        shell_quoting::TemplatePlace,
+        syntax::{TemplateNode, parse},
+        template_rules::TemplateRules,
+        variant::{
+            MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand,
+        },
+    },
 };
-use documents::record::step_definition::{StepDefinition, parameter_variable, secret_parameters};
+use documents::{StepDefinition, parameter_variable, secret_parameters};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
 ///

@@ -3,14 +3,15 @@
 //!
 //! These rules decide where a placeholder is allowed, and the check `step` of a verifier depends on them. They are frozen.
 
-use crate::shell::outline::{
-    OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART,
-};
-use crate::shell::programs::uses::{
-    DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT, SHELL,
-};
-use crate::shell::programs::{
-    EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for,
+use crate::shell::{
+    outline::{OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART},
+    programs::{
+        EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for,
+        uses::{
+            DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT,
+            SHELL,
+        },
+    },
 };
 
 /// Rule for a value in an argument.

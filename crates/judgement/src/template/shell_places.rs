@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
-use crate::template::shell_quoting::TemplatePlace;
-use crate::template::shell_roles::{MARK_BYTES, marks_in};
+use crate::template::{
+    shell_quoting::TemplatePlace,
+    shell_roles::{MARK_BYTES, marks_in},
+};
 
 /// What the rules find in a script in which each slot is marked.
 #[derive(Debug, Clone, Default)]

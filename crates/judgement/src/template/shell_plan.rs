@@ -1,18 +1,22 @@
 //! Plan for writing values into a shell script, and the check of the rendered script.
 
-use crate::shell::commands::{ReadLimit, ReadScript, find_in};
-use crate::shell::found::{FoundKind, NotUnderstood, ScriptFinding, Shell};
-use crate::shell::outline::UNKNOWN_PART;
-use crate::shell::script_shape::ShapeQuotes;
-use crate::template::flaw::RenderError;
-use crate::template::shell_commands::text_hazard;
-use crate::template::shell_places::{HereDocumentBody, ShellPlaces, shell_places};
-use crate::template::shell_quoting::{TemplatePlace, quoted};
-use crate::template::shell_roles::{
-    MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules,
+use crate::{
+    shell::{
+        commands::{ReadLimit, ReadScript, find_in},
+        found::{FoundKind, NotUnderstood, ScriptFinding, Shell},
+        outline::UNKNOWN_PART,
+        script_shape::ShapeQuotes,
+    },
+    template::{
+        flaw::RenderError,
+        shell_commands::text_hazard,
+        shell_places::{HereDocumentBody, ShellPlaces, shell_places},
+        shell_quoting::{TemplatePlace, quoted},
+        shell_roles::{MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules},
+        template_rules::TemplateRules,
+        variant::Variant,
+    },
 };
-use crate::template::template_rules::TemplateRules;
-use crate::template::variant::Variant;
 
 /// Places for the slots of a variant.
 #[derive(Debug)]

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::shell::outline::{
-    Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord,
-    UNKNOWN_PART,
-};
-use crate::template::shell_commands::{
-    DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
-    is_program_of_make, reads_code, simple_reads_code,
+use crate::{
+    shell::outline::{
+        Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord,
+        UNKNOWN_PART,
+    },
+    template::shell_commands::{
+        DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
+        is_program_of_make, reads_code, simple_reads_code,
+    },
 };
 
 /// First of the private-use characters that mark the slots of a script.

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::template::flaw::{RenderError, TemplateFlaw};
-use crate::template::script_template::{ScriptTemplate, is_invalid, names};
-use crate::template::syntax::{OUTPUTS, parse};
-use documents::record::step_definition::{StepDefinition, Template};
+use crate::template::{
+    flaw::{RenderError, TemplateFlaw},
+    script_template::{ScriptTemplate, is_invalid, names},
+    syntax::{OUTPUTS, parse},
+};
+use documents::{StepDefinition, Template};
 use serde_json::{Map, Value};
 
 /// Returns the script that runs for these parameters by the rules of this version: the source, or the rendered template.

@@ -1,7 +1,9 @@
 //! Parser of templates: the text of a script with actions between `{{` and `}}`.
 
-use crate::template::condition::{Condition, ValueName, parse_condition};
-use crate::template::flaw::TemplateFlaw;
+use crate::template::{
+    condition::{Condition, ValueName, parse_condition},
+    flaw::TemplateFlaw,
+};
 
 /// Beginning of the names of parameters for outputs.
 pub(super) const OUTPUTS: &str = "outputs_";

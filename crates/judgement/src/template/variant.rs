@@ -1,7 +1,9 @@
 //! Variants of a template: the script for one set of decisions, with a slot for each value.
 
-use crate::template::condition::{Condition, ValueName};
-use crate::template::syntax::TemplateNode;
+use crate::template::{
+    condition::{Condition, ValueName},
+    syntax::TemplateNode,
+};
 
 /// Script for one set of decisions.
 #[derive(Debug, Clone, Default)]

@@ -6,15 +6,12 @@
 
 use std::collections::HashMap;
 
-use crate::trust::chain_error::{ChainError, MAX_VERSIONS};
-use crate::trust::succession::SuccessionTallies;
-use crate::trust::trusted_roster::{RosterError, TrustedRoster};
-use documents::crypto::canonical;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::{Base64, Envelope, Signed};
-use documents::record::malformed::Malformed;
-use documents::record::roster::Roster;
+use crate::trust::{
+    chain_error::{ChainError, MAX_VERSIONS},
+    succession::SuccessionTallies,
+    trusted_roster::{RosterError, TrustedRoster},
+};
+use documents::{Base64, Envelope, KeyId, Malformed, Roster, RosterDigest, Signed, canonical};
 
 /// Roster that a reader trusts before any verification.
 #[derive(Debug, Clone)]
@@ -425,9 +422,7 @@ fn check_link(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-    use documents::crypto::ssh_key::SshKey;
-    use documents::record::envelope::EnvelopeSignature;
+    use documents::{EnvelopeSignature, PAYLOAD_TYPE, SecretKey, SshKey, pae};
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;

@@ -1,9 +1,7 @@
 //! Reasons why the versions of a roster are not connected.
 
 use crate::trust::trusted_roster::RosterError;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::malformed::Malformed;
+use documents::{KeyId, Malformed, RosterDigest};
 
 /// Maximum number of versions. One version has at most 256 KiB, and a bundle has at most 4 MiB.
 pub const MAX_VERSIONS: usize = 1024;

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::trust::signer::{FileSigner, Signer, SignerError, open};
-use crate::trust::ssh::SshKeygenSigner;
+use crate::trust::{
+    signer::{FileSigner, Signer, SignerError, open},
+    ssh::SshKeygenSigner,
+};
 
 /// Opens the signer for a key file: a PKCS#8 private key, an OpenSSH private key, or an OpenSSH public key whose
 /// private half is in an agent or a hardware token.

@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use zeroize::Zeroizing;
 
-use documents::crypto::signature::{PemError, SecretKey};
-use documents::crypto::ssh_key::{SshKey, SshKeyError};
-use documents::crypto::sshsig::SignatureError;
+use documents::{PemError, SecretKey, SignatureError, SshKey, SshKeyError};
 
 /// Signs with one key.
 ///
@@ -365,7 +363,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
 mod tests {
     use super::*;
     use crate::trust::open_signer::open_signer;
-    use documents::crypto::sshsig;
+    use documents::sshsig;
     use std::os::unix::fs::symlink;
 
     fn key(seed: u8) -> SecretKey {

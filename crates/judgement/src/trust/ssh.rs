@@ -14,9 +14,7 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::trust::signer::{Signer, SignerError, open, read_bounded};
-use documents::crypto::ssh_key::{SshKey, SshKeyError};
-use documents::crypto::ssh_wire::WireReader;
-use documents::crypto::sshsig::{self, NAMESPACE, SignatureError};
+use documents::{NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader, sshsig};
 
 /// Maximum time for a person to type a passphrase and to touch a key. Then ssh-keygen is stopped.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -294,8 +292,7 @@ fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::open_signer::open_signer;
-    use crate::trust::signer::write_public_key;
+    use crate::trust::{open_signer::open_signer, signer::write_public_key};
     use std::os::unix::fs::PermissionsExt as _;
 
     const MESSAGE: &[u8] = b"DSSEv1 28 application/vnd.in-toto+json 2 {}";
@@ -401,7 +398,7 @@ mod tests {
     #[test]
     fn the_key_lines_of_this_program_equal_the_key_lines_of_ssh_keygen() {
         let directory = tempfile::tempdir().expect("directory");
-        let public = documents::crypto::signature::SecretKey::from_seed([5; 32]).public();
+        let public = documents::SecretKey::from_seed([5; 32]).public();
         let key = SshKey::from_public(public, "mallory").expect("key");
         write_public_key(&directory.path().join("key.pub"), &key).expect("written");
         let shown = run(directory.path(), "ssh-keygen", &["-lf", "key.pub"], b"");

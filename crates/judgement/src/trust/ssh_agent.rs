@@ -5,8 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::ssh_wire::WireReader;
+use documents::{SshKey, WireReader};
 
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;

@@ -6,14 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::trust::chain_error::ChainError;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::signature::{PAYLOAD_TYPE, pae};
-use documents::crypto::sshsig;
-use documents::record::envelope::{Base64, EnvelopeSignature};
-use documents::record::ident::Name;
-use documents::record::joined::first_of;
+use crate::trust::{chain_error::ChainError, trusted_roster::TrustedRoster};
+use documents::{Base64, EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, first_of, pae, sshsig};
 
 /// Signers of the next version, counted for the threshold of each of the two versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,9 +246,7 @@ impl fmt::Display for SuccessionTallies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::crypto::signature::SecretKey;
-    use documents::crypto::ssh_key::SshKey;
-    use documents::record::roster::Roster;
+    use documents::{Roster, SecretKey, SshKey};
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;

@@ -10,16 +10,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use documents::crypto::digest::{PolicyDigest, RosterDigest};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::{ForeignKey, SshKey, SshKeyError};
-use documents::crypto::sshsig::StatementKey;
-use documents::record::document::Statement;
-use documents::record::envelope::MAX_SIGNATURES;
-use documents::record::ident::{BoundaryName, GroupName, Name};
-use documents::record::joined::joined;
-use documents::record::malformed::Malformed;
-use documents::record::roster::{Approver, PresenceRule, Proposer, Roster};
+use documents::{
+    Approver, BoundaryName, ForeignKey, GroupName, KeyId, MAX_SIGNATURES, Malformed, Name,
+    PolicyDigest, PresenceRule, Proposer, Roster, RosterDigest, SshKey, SshKeyError, Statement,
+    StatementKey, joined,
+};
 
 /// One version of a roster that satisfies all rules, with its payload.
 #[derive(Debug, Clone)]
@@ -255,7 +250,7 @@ impl TrustedRoster {
     /// alice`. The passkeys are among the keys: `ssh-keygen` verifies their signatures too.
     pub fn allowed_signers(&self) -> String {
         use std::fmt::Write as _;
-        let stamp = |time: &documents::record::validity::Timestamp| {
+        let stamp = |time: &documents::Timestamp| {
             time.to_string()
                 .chars()
                 .filter(|c| !"-:T".contains(*c))

@@ -5,8 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use documents::record::envelope::Envelope;
-use documents::record::roster::MAX_ROSTER_BYTES;
+use documents::{Envelope, MAX_ROSTER_BYTES};
 
 /// Maximum size of a version's file in bytes: an envelope with the largest roster and all signatures.
 pub const MAX_FILE_BYTES: usize = 2 * MAX_ROSTER_BYTES;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use documents::record::profile::Limits;
+use documents::Limits;
 
 /// The parent directory of the control groups of runs.
 #[derive(Debug)]

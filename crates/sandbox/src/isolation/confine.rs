@@ -14,17 +14,19 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::isolation::protocol::{
-    self, AnnouncedPrograms, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts,
-};
-use crate::isolation::run_places::{self, OF_RESULTS};
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::step_paths::StepPaths;
-use crate::isolation::syscalls::{self, ForkSide};
 use crate::isolation::{
-    filesystem, grants, interpreter, seccomp, secret_files, step_files, step_paths,
+    filesystem, grants, interpreter,
+    protocol::{
+        self, AnnouncedPrograms, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts,
+    },
+    run_places::{self, OF_RESULTS},
+    seccomp, secret_files,
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    step_files,
+    step_paths::{self, StepPaths},
+    syscalls::{self, ForkSide},
 };
-use documents::record::profile::{NetworkMode, Workdir};
+use documents::{NetworkMode, Workdir};
 
 /// Maximum number of open descriptors of a step, as most programs expect.
 const DESCRIPTORS: u64 = 1024;
@@ -489,7 +491,7 @@ fn is_counted() -> Result<bool, SetupFailure> {
 }
 
 /// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
-pub(crate) fn cpu_seconds(limits: &documents::record::profile::Limits) -> u64 {
+pub(crate) fn cpu_seconds(limits: &documents::Limits) -> u64 {
     limits
         .wall_ms
         .saturating_mul(limits.cpu_milli)

@@ -18,20 +18,24 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::denied_names::NamePatterns;
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source};
-use crate::isolation::grants::{PathAccess, PathGrant};
-use crate::isolation::mount_points::{directory_at, file_at, move_to, tmpfs};
-use crate::isolation::protocol::{RunRequest, RunTexts};
-use crate::isolation::run_places::{self, SESSION_HOME};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::step_files::{self, PutFiles};
-use crate::isolation::step_paths::{HOME, StepPaths, gives_paths, host_paths, work_of};
-use crate::isolation::system_paths::{Host, SYSTEM};
-use crate::isolation::trees::{self, Disk, EmptyMountSources, RemovedTree};
-use crate::isolation::{interpreter, secret_files, syscalls};
-use documents::record::profile::{Proc, Workdir};
+use crate::isolation::{
+    denied_names::NamePatterns,
+    executable_files::ExecutableFiles,
+    filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
+    grants::{PathAccess, PathGrant},
+    interpreter,
+    mount_points::{directory_at, file_at, move_to, tmpfs},
+    protocol::{RunRequest, RunTexts},
+    run_places::{self, SESSION_HOME},
+    secret_files,
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    step_files::{self, PutFiles},
+    step_paths::{HOME, StepPaths, gives_paths, host_paths, work_of},
+    syscalls,
+    system_paths::{Host, SYSTEM},
+    trees::{self, Disk, EmptyMountSources, RemovedTree},
+};
+use documents::{Proc, Workdir};
 
 /// git's system configuration, created for a run that gets paths of the host.
 pub(crate) const GIT_CONFIG: &str = "/etc/gitconfig";

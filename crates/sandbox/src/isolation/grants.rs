@@ -15,8 +15,10 @@ use landlock::{
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
+use crate::isolation::{
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+};
 
 pub(crate) struct PathGrant {
     pub(crate) path: PathBuf,

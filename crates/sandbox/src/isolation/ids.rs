@@ -1,7 +1,7 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
 use crate::isolation::protocol::HostId;
-use documents::record::host_names::check_user;
+use documents::check_user;
 use std::sync::{Mutex, PoisonError};
 
 /// First id of the high range, above all ids that distributions and systemd assign.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-use documents::record::step_file::SCRIPT_NAMES;
+use documents::SCRIPT_NAMES;
 
 /// Search path for programs, with the system directories that every run sees.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -20,23 +20,25 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
-use crate::isolation::confine::{self, Confinement};
-use crate::isolation::filesystem::host_view;
-use crate::isolation::launcher::family::{
-    KILL_DEADLINE, end_family, kill_everything_of, living_of,
+use crate::isolation::{
+    confine::{self, Confinement},
+    filesystem::{self, host_view},
+    launcher::{
+        family::{KILL_DEADLINE, end_family, kill_everything_of, living_of},
+        namespaces::{namespaces, refused},
+        watch::{file_limit, report_empty, report_end, watch},
+    },
+    protocol::{
+        self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources,
+        TERMINATE,
+    },
+    run_hosts, seccomp,
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    start_packet::{Descriptors, Start, receive_start},
+    syscalls::{self, Cloned, loopback},
+    system_paths::{self, INNER_ID},
 };
-use crate::isolation::launcher::namespaces::{namespaces, refused};
-use crate::isolation::launcher::watch::{file_limit, report_empty, report_end, watch};
-use crate::isolation::protocol::{
-    self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources,
-    TERMINATE,
-};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::start_packet::{Descriptors, Start, receive_start};
-use crate::isolation::syscalls::{self, Cloned, loopback};
-use crate::isolation::system_paths::INNER_ID;
-use crate::isolation::{filesystem, run_hosts, seccomp, system_paths};
-use documents::record::profile::NetworkMode;
+use documents::NetworkMode;
 
 /// Maximum time to wait for a request of the service.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);

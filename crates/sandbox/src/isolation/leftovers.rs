@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use crate::isolation::protocol::LAUNCH;
-use documents::crypto::digest::{hex, sha256};
+use documents::{hex, sha256};
 
 /// Maximum time to wait for the end of leftover processes. The kernel can't kill a process that is stuck in a system
 /// call.

@@ -1,7 +1,6 @@
 //! The secrets of a planned run, and the checks before the run.
 
-use documents::crypto::secret_value::SecretValue;
-use documents::record::extension_names::SecretName;
+use documents::{SecretName, SecretValue};
 
 /// A secret that a run gets.
 #[derive(Debug, Clone, PartialEq, Eq)]

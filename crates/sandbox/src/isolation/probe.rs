@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use crate::isolation::protocol::RunForm;
-use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-use documents::record::enforcement::Level;
-use documents::record::profile::{Layer, STRICT};
+use crate::isolation::{
+    protocol::RunForm,
+    setup_failure::{SetupFailure, SetupStage},
+};
+use documents::{Layer, Level, STRICT};
 
 /// The layers and limits that this host supports.
 #[derive(Debug, Clone)]

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags};
 
-use crate::isolation::denied_names::NamePatterns;
-use crate::isolation::mounts::Mounts;
-use crate::isolation::probe::{HostProbe, Missing};
-use crate::isolation::unavailable::Unavailable;
-use crate::isolation::{step_paths, system_paths};
-use documents::record::profile::{ISOLATED, Profile, Workdir};
+use crate::isolation::{
+    denied_names::NamePatterns,
+    mounts::Mounts,
+    probe::{HostProbe, Missing},
+    step_paths, system_paths,
+    unavailable::Unavailable,
+};
+use documents::{ISOLATED, Profile, Workdir};
 
 /// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
@@ -258,7 +260,7 @@ fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
 mod tests {
     use super::*;
     use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-    use documents::record::profile::{Limits, STRICT};
+    use documents::{Limits, STRICT};
 
     #[test]
     fn an_overlay_is_refused_if_the_kernel_mounts_no_overlays() {

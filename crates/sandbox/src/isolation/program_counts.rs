@@ -4,11 +4,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use documents::crypto::canonical;
-use documents::record::extension_names::HostPath;
-use documents::record::program_list::{
-    Execution, Executions, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED, ProgramFacts,
-    ProgramMode,
+use documents::{
+    Execution, Executions, HostPath, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED,
+    ProgramFacts, ProgramMode, canonical,
 };
 
 /// Maximum number of started programs, and of refused programs, that are counted by their path. Further programs are only
@@ -201,7 +199,7 @@ impl ProgramCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::record::reserved::ReservedPart as _;
+    use documents::ReservedPart as _;
 
     fn program(path: &str, given: &str) -> FoundProgram {
         let file = (1, path.bytes().map(u64::from).sum());

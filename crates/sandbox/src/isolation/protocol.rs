@@ -20,16 +20,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::isolation::cgroup::Controllers;
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::planned_secret::MAX_SECRETS_BYTES;
-use crate::isolation::program_counts::FileId;
-use crate::isolation::session_request::{InputEntry, SessionRequest};
-use crate::isolation::setup_failure::SetupFailure;
-use documents::crypto::secret_value::SecretValue;
-use documents::record::extension_names::SecretName;
-use documents::record::profile::{NetworkMode, Profile, Workdir};
-use documents::record::step_file::{MAX_FILES_BYTES, StepFile};
+use crate::isolation::{
+    cgroup::Controllers,
+    executable_files::ExecutableFiles,
+    planned_secret::MAX_SECRETS_BYTES,
+    program_counts::FileId,
+    session_request::{InputEntry, SessionRequest},
+    setup_failure::SetupFailure,
+};
+use documents::{
+    MAX_FILES_BYTES, NetworkMode, Profile, SecretName, SecretValue, StepFile, Workdir,
+};
 
 /// The first argument of the binary that starts the helper.
 pub const LAUNCH: &str = "__launch";
@@ -519,7 +520,7 @@ pub(super) fn invalid(what: &str) -> io::Error {
 mod tests {
     use super::*;
     use crate::isolation::session_request::WrapperRequest;
-    use documents::crypto::digest::ContentDigest;
+    use documents::ContentDigest;
     use std::os::fd::AsFd as _;
 
     fn profile() -> Profile {

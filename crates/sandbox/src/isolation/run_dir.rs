@@ -4,8 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::ids::Id;
-use crate::isolation::remove;
+use crate::isolation::{ids::Id, remove};
 
 const PREFIX: &str = "run-";
 

@@ -12,10 +12,12 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::isolation::protocol::{self, HelperMessage};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::syscalls::loopback;
-use documents::record::network_host::is_localhost;
+use crate::isolation::{
+    protocol::{self, HelperMessage},
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    syscalls::loopback,
+};
+use documents::is_localhost;
 
 /// Maximum time until the kernel lets a process bind to a new IPv6 address.
 const NEW_ADDRESS: Duration = Duration::from_secs(1);

@@ -16,15 +16,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::isolation::grants::{PathAccess, PathGrant};
-use crate::isolation::protocol::{self, HelperMessage, RunRequest, RunTexts};
-use crate::isolation::session_request::{
-    InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest,
+use crate::isolation::{
+    grants::{PathAccess, PathGrant},
+    protocol::{self, HelperMessage, RunRequest, RunTexts},
+    session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest},
+    session_tree,
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+    trees::Disk,
 };
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::trees::Disk;
-use crate::isolation::{session_tree, syscalls};
-use documents::crypto::digest::{ContentDigest, Sha256Stream};
+use documents::{ContentDigest, Sha256Stream};
 
 /// The directory of a run's results that `$COUNTERSIGN_OUTPUT` names.
 pub(crate) const FILES: &str = "files";

@@ -21,12 +21,14 @@ use std::sync::OnceLock;
 
 use rustix::thread::SecureComputingMode;
 
-use crate::isolation::bpf::{self, FilterEntry, FilterVerdict, Instruction};
-use crate::isolation::protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter};
-use crate::isolation::seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN};
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
-use documents::crypto::digest::{hex, sha256};
+use crate::isolation::{
+    bpf::{self, FilterEntry, FilterVerdict, Instruction},
+    protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter},
+    seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN},
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+};
+use documents::{hex, sha256};
 
 /// Installs the filter for this process and all its future children, permanently. Returns the SHA-256 of the filter,
 /// in hex.
@@ -181,9 +183,11 @@ fn filter(machine: Machine, leaves: SyscallFilter) -> Vec<Instruction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::bpf::machine;
-    use crate::isolation::seccomp::syscall_table::{
-        Call, EACCES, EAFNOSUPPORT, ENOMEM, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT,
+    use crate::isolation::{
+        bpf::machine,
+        seccomp::syscall_table::{
+            Call, EACCES, EAFNOSUPPORT, ENOMEM, ENOSYS, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT,
+        },
     };
 
     const BOTH: [Machine; 2] = [Machine::X86_64, Machine::Aarch64];

@@ -11,10 +11,12 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::isolation::planned_secret::{PlannedSecret, SECRETS, secret_path};
-use crate::isolation::protocol::{RunRequest, RunTexts, SecretEntry};
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
+use crate::isolation::{
+    planned_secret::{PlannedSecret, SECRETS, secret_path},
+    protocol::{RunRequest, RunTexts, SecretEntry},
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+};
 
 /// Returns the description of a secret for the first process of a run.
 pub(crate) fn entry_of(secret: &PlannedSecret) -> SecretEntry {

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::ArtifactName;
+use documents::{ArtifactName, ContentDigest};
 
 /// Text that stands for the path of the state in a wrapper.
 pub(crate) const STATE_PLACEHOLDER: &str = "{state}";

@@ -15,12 +15,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
-use crate::isolation::denied_names::MAX_DEPTH;
-use crate::isolation::run_dir::RunDir;
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::step_files;
-use crate::isolation::stream_search::StreamSearch;
-use documents::record::extension_names::RelativePath;
+use crate::isolation::{
+    denied_names::MAX_DEPTH,
+    run_dir::RunDir,
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    step_files,
+    stream_search::StreamSearch,
+};
+use documents::RelativePath;
 
 /// The work directory that a run of a session left. It exists until this value is dropped.
 #[derive(Debug)]

@@ -14,11 +14,13 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::protocol::{RunRequest, RunTexts};
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::{interpreter, syscalls};
-use documents::crypto::digest::ContentDigest;
-use documents::record::step_file::StepFile;
+use crate::isolation::{
+    interpreter,
+    protocol::{RunRequest, RunTexts},
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+};
+use documents::{ContentDigest, StepFile};
 
 /// Place of the file system with the files, before they are bound to their targets. The path is relative to the new root
 /// of the run.

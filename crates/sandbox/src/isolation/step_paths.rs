@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::isolation::grants::PathGrant;
-use crate::isolation::protocol::RunRequest;
-use crate::isolation::run_places::RunPlaces;
-use documents::record::profile::{Profile, Workdir};
+use crate::isolation::{grants::PathGrant, protocol::RunRequest, run_places::RunPlaces};
+use documents::{Profile, Workdir};
 
 /// Paths and access rights of the step.
 pub(crate) struct StepPaths {

@@ -6,10 +6,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::isolation::mount_points::{new_file, with_parents};
-use crate::isolation::run_hosts;
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use documents::record::profile::{Network, NetworkMode};
+use crate::isolation::{
+    mount_points::{new_file, with_parents},
+    run_hosts,
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+};
+use documents::{Network, NetworkMode};
 
 /// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
 pub(crate) const SYSTEM: [&str; 7] = [

@@ -20,9 +20,11 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::denied_names::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns};
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
+use crate::isolation::{
+    denied_names::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns},
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    syscalls,
+};
 
 /// Maximum number of masked names in one run. Each mask needs one mount.
 const MAX_MASKS: usize = 4096;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::isolation::probe::Missing;
-use documents::record::profile::Layer;
+use documents::Layer;
 
 /// The reason why this host can't enforce a profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::programs::library_search::LibrarySearch;
-use crate::programs::listed_programs;
-use documents::record::program_list::ProgramList;
+use crate::{
+    isolation::executable_files::ExecutableFiles,
+    programs::{library_search::LibrarySearch, listed_programs},
+};
+use documents::ProgramList;
 
 /// Time after which the files of a list are searched again, even without a known change.
 const MAX_AGE: Duration = Duration::from_secs(10);

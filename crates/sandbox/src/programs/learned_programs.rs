@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::isolation::program_counts::ProgramCounts;
-use crate::programs::program_lookup::program_path;
-use documents::record::extension_names::OWN_PROGRAMS;
+use crate::{isolation::program_counts::ProgramCounts, programs::program_lookup::program_path};
+use documents::OWN_PROGRAMS;
 
 /// The programs that a command started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -5,12 +5,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::system_paths::SYSTEM;
-use crate::programs::library_search::LibrarySearch;
-use crate::programs::program_format::{FileFormat, format_of};
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::program_list::ProgramList;
+use crate::{
+    isolation::{executable_files::ExecutableFiles, system_paths::SYSTEM},
+    programs::{
+        library_search::LibrarySearch,
+        program_format::{FileFormat, format_of},
+    },
+};
+use documents::{OWN_PROGRAMS, ProgramList};
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.
 const LIBRARIES: [&str; 8] = [

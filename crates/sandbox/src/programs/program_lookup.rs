@@ -10,14 +10,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::isolation::interpreter::{self, started_by_env};
-use crate::programs::listed_programs::lies_in_system;
-use crate::programs::path_pattern::matching;
-use crate::programs::program_format::{FileFormat, format_of};
-use documents::crypto::canonical;
-use documents::record::extension_names::{OWN_PROGRAMS, Program, listed_name};
-use documents::record::program_list::{
-    ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OnlyListed, ProgramList,
+use crate::{
+    isolation::interpreter::{self, started_by_env},
+    programs::{
+        listed_programs::lies_in_system,
+        path_pattern::matching,
+        program_format::{FileFormat, format_of},
+    },
+};
+use documents::{
+    ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OWN_PROGRAMS, OnlyListed, Program,
+    ProgramList, canonical, listed_name,
 };
 
 /// What a person can do about a list that is too large.

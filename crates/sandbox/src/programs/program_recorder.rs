@@ -17,15 +17,21 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts};
-use crate::isolation::protocol::AnnouncedPrograms;
-use crate::isolation::syscalls::notifications::{self, WaitingCall};
-use crate::isolation::system_paths;
-use crate::programs::called_program::{self, WaitingProcess};
-use crate::programs::learned_programs::LearnedPrograms;
-use crate::programs::program_lookup::MAX_INTERPRETERS;
-use documents::record::program_list::{ProgramFacts, ProgramMode};
+use crate::{
+    isolation::{
+        executable_files::ExecutableFiles,
+        program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts},
+        protocol::AnnouncedPrograms,
+        syscalls::notifications::{self, WaitingCall},
+        system_paths,
+    },
+    programs::{
+        called_program::{self, WaitingProcess},
+        learned_programs::LearnedPrograms,
+        program_lookup::MAX_INTERPRETERS,
+    },
+};
+use documents::{ProgramFacts, ProgramMode};
 
 /// Pause after an unexpected error of the kernel, so that the thread does not use a whole processor.
 const PAUSE: Duration = Duration::from_millis(1);

@@ -19,9 +19,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::relay::own_addresses::{is_own, listens_on};
-use documents::record::enforcement::{MAX_REFUSED_HOSTS, RefusedHost};
-use documents::record::network_host::AllowedHost;
-use documents::record::network_host::{HostRefusal, check_reach};
+use documents::{AllowedHost, HostRefusal, MAX_REFUSED_HOSTS, RefusedHost, check_reach};
 
 /// Maximum number of simultaneous connections of a run, because each uses threads and descriptors of the service.
 const MOST_AT_ONCE: usize = 32;

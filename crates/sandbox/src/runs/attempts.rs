@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::{End, Plan, Sandbox};
-use documents::record::profile::{Limits, Profile};
+use crate::runs::{End, Plan, Sandbox, cancel_flag::CancelFlag};
+use documents::{Limits, Profile};
 
 /// One escape attempt and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

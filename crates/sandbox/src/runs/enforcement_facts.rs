@@ -1,16 +1,19 @@
 //! Builds the enforcement block of a receipt from observed facts.
 
-use crate::isolation::cgroup::Controllers;
-use crate::isolation::confine;
-use crate::isolation::protocol::{Confined, RunForm};
-use crate::relay::NetworkContacts;
-use crate::runs::profile_check::Prepared;
-use documents::record::enforcement::{
-    Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
-    LimitFacts, LimitHolder, Masks, Root, SeccompFacts, UNBOUNDED,
+use crate::{
+    isolation::{
+        cgroup::Controllers,
+        confine,
+        protocol::{Confined, RunForm},
+    },
+    relay::NetworkContacts,
+    runs::profile_check::Prepared,
 };
-use documents::record::profile::STRICT;
-use documents::record::profile::{NetworkMode, Profile, Workdir};
+use documents::{
+    Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
+    LimitFacts, LimitHolder, Masks, NetworkMode, Profile, Root, STRICT, SeccompFacts, UNBOUNDED,
+    Workdir,
+};
 
 /// Returns the enforcement block for a run that was not started.
 pub fn nothing_enforced() -> Enforcement {

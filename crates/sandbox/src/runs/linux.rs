@@ -11,28 +11,36 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 
-use crate::isolation::cgroup::{GroupParent, RunGroup};
-use crate::isolation::helper::{Helper, PATIENCE};
-use crate::isolation::ids::{Id, Ids};
-use crate::isolation::probe::{HostProbe, Missing, ProbeFailures};
-use crate::isolation::protocol::{self, HelperMessage, HostId, RunForm, RunRequest};
-use crate::isolation::run_dir::{self, RunDir};
-use crate::isolation::run_places::RESULTS;
-use crate::isolation::secret_files::entry_of;
-use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-use crate::isolation::start_packet::{Descriptors, Start};
-use crate::isolation::unavailable::Unavailable;
-use crate::isolation::{leftovers, planned_secret, profile_paths, step_files, step_paths};
-use crate::programs::program_recorder::{ProgramRecorder, ProgramRules};
-use crate::relay::{Relay, Resolve};
-use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::capture::Chunk;
-use crate::runs::profile_check::{self, HostSurroundings, Prepared};
-use crate::runs::run_follower::{DEATH, FollowedRun, LaunchedRun};
-use crate::runs::{Plan, Report, Sandbox, plan_check, run_contents};
-use documents::record::network_host::AllowedHost;
-use documents::record::profile::{Layer, NetworkMode, Profile, Workdir};
-use documents::record::step_file::StepFile;
+use crate::{
+    isolation::{
+        cgroup::{GroupParent, RunGroup},
+        helper::{Helper, PATIENCE},
+        ids::{Id, Ids},
+        leftovers, planned_secret,
+        probe::{HostProbe, Missing, ProbeFailures},
+        profile_paths,
+        protocol::{self, HelperMessage, HostId, RunForm, RunRequest},
+        run_dir::{self, RunDir},
+        run_places::RESULTS,
+        secret_files::entry_of,
+        setup_failure::{SetupFailure, SetupStage},
+        start_packet::{Descriptors, Start},
+        step_files, step_paths,
+        unavailable::Unavailable,
+    },
+    programs::program_recorder::{ProgramRecorder, ProgramRules},
+    relay::{Relay, Resolve},
+    runs::{
+        Plan, Report, Sandbox,
+        cancel_flag::CancelFlag,
+        capture::Chunk,
+        plan_check,
+        profile_check::{self, HostSurroundings, Prepared},
+        run_contents,
+        run_follower::{DEATH, FollowedRun, LaunchedRun},
+    },
+};
+use documents::{AllowedHost, Layer, NetworkMode, Profile, StepFile, Workdir};
 
 /// Path of this program, valid even if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";

@@ -17,22 +17,20 @@ pub mod run_follower;
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::isolation::planned_secret::PlannedSecret;
-use crate::isolation::probe::HostProbe;
-use crate::isolation::session_tree::SessionTree;
-use crate::isolation::unavailable::Unavailable;
-use crate::programs::learned_programs::LearnedPrograms;
-use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::capture::{Capture, Chunk};
-use crate::runs::profile_check::Prepared;
-use crate::sessions::run_results::RunResults;
-use crate::sessions::session_wrapper::SessionWrapper;
-use documents::crypto::digest::ContentDigest;
-use documents::record::enforcement::Enforcement;
-use documents::record::extension_names::ArtifactName;
-use documents::record::profile::Profile;
-use documents::record::program_list::ProgramFacts;
-use documents::record::step_file::StepFile;
+use crate::{
+    isolation::{
+        planned_secret::PlannedSecret, probe::HostProbe, session_tree::SessionTree,
+        unavailable::Unavailable,
+    },
+    programs::learned_programs::LearnedPrograms,
+    runs::{
+        cancel_flag::CancelFlag,
+        capture::{Capture, Chunk},
+        profile_check::Prepared,
+    },
+    sessions::{run_results::RunResults, session_wrapper::SessionWrapper},
+};
+use documents::{ArtifactName, ContentDigest, Enforcement, Profile, ProgramFacts, StepFile};
 
 /// Runs steps. After [`Sandbox::run`] returns, all processes of the run have ended, except those that
 /// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.

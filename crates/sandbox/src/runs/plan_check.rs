@@ -1,12 +1,13 @@
 //! Checks the plan of a run before any process starts.
 
-use crate::isolation::interpreter;
-use crate::isolation::protocol::MAX_TEXT;
-use crate::runs::profile_check::LEAST_MEMORY;
-use crate::runs::{MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSession};
-use documents::record::profile::Limits;
-use documents::record::step_definition::OWN_VARIABLES;
-use documents::record::step_file::{StepFile, check_files};
+use crate::{
+    isolation::{interpreter, protocol::MAX_TEXT},
+    runs::{
+        MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSession,
+        profile_check::LEAST_MEMORY,
+    },
+};
+use documents::{Limits, OWN_VARIABLES, StepFile, check_files};
 
 /// Maximum size of a run's environment, in bytes. The kernel's maximum for one string is 128 KiB.
 const MAX_ENV: usize = 100 << 10;
@@ -198,7 +199,7 @@ fn invalid_session(session: &PlannedSession) -> Option<String> {
 mod tests {
     use super::*;
     use crate::runs::PlannedFile;
-    use documents::crypto::digest::ContentDigest;
+    use documents::ContentDigest;
 
     fn plan() -> Plan {
         Plan {

@@ -2,22 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::isolation::denied_names::NamePatterns;
-use crate::isolation::executable_files::ExecutableFiles;
-use crate::isolation::mounts::Mounts;
-use crate::isolation::probe::{HostProbe, level};
-use crate::isolation::profile_paths::{
-    check_denied, check_overlays, check_paths, check_reached, check_sockets, check_trees,
+use crate::{
+    isolation::{
+        denied_names::NamePatterns,
+        executable_files::ExecutableFiles,
+        ids,
+        mounts::Mounts,
+        probe::{HostProbe, level},
+        profile_paths::{
+            check_denied, check_overlays, check_paths, check_reached, check_sockets, check_trees,
+        },
+        protocol::{CodeInMemory, HostId, RunForm, SyscallFilter},
+        step_paths, system_paths,
+        unavailable::Unavailable,
+    },
+    programs::{found_lists::FoundLists, listed_programs},
 };
-use crate::isolation::protocol::{CodeInMemory, HostId, RunForm, SyscallFilter};
-use crate::isolation::unavailable::Unavailable;
-use crate::isolation::{ids, step_paths, system_paths};
-use crate::programs::found_lists::FoundLists;
-use crate::programs::listed_programs;
-use documents::record::enforcement::Level;
-use documents::record::network_host::{MAX_HOSTS, check_host};
-use documents::record::profile::{ISOLATED, Layer, NetworkMode, Proc, Profile, STRICT, Workdir};
-use documents::record::program_list::ProgramList;
+use documents::{
+    ISOLATED, Layer, Level, MAX_HOSTS, NetworkMode, Proc, Profile, ProgramList, STRICT, Workdir,
+    check_host,
+};
 
 /// Checked profile, with the mechanisms that will enforce it.
 #[derive(Debug)]
@@ -475,9 +479,11 @@ fn others_may(path: &Path, bits: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::probe::ProbeFailures;
-    use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-    use documents::record::profile::Limits;
+    use crate::isolation::{
+        probe::ProbeFailures,
+        setup_failure::{SetupFailure, SetupStage},
+    };
+    use documents::Limits;
 
     fn profile() -> Profile {
         Profile::nothing(STRICT.to_vec(), Limits::default())

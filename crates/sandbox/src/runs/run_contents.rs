@@ -7,11 +7,15 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::isolation::protocol::{self, RunRequest};
-use crate::isolation::session_request::{InputEntry, SessionRequest, WrapperRequest};
-use crate::isolation::session_tree::is_of_socket;
-use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-use crate::runs::{Plan, PlannedInput, PlannedSession};
+use crate::{
+    isolation::{
+        protocol::{self, RunRequest},
+        session_request::{InputEntry, SessionRequest, WrapperRequest},
+        session_tree::is_of_socket,
+        setup_failure::{SetupFailure, SetupStage},
+    },
+    runs::{Plan, PlannedInput, PlannedSession},
+};
 
 /// Maximum size of one read of an input, in bytes.
 const BUFFER: usize = 64 << 10;

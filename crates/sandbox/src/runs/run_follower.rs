@@ -12,19 +12,26 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
-use crate::isolation::cgroup::{Controllers, GroupEvents};
-use crate::isolation::confine;
-use crate::isolation::helper::{PATIENCE, Running};
-use crate::isolation::protocol::{
-    self, Confined, HelperMessage, KILL, RunForm, SizeLimit, SpentResources, StepEnd, TERMINATE,
+use crate::{
+    isolation::{
+        cgroup::{Controllers, GroupEvents},
+        confine,
+        helper::{PATIENCE, Running},
+        protocol::{
+            self, Confined, HelperMessage, KILL, RunForm, SizeLimit, SpentResources, StepEnd,
+            TERMINATE,
+        },
+        setup_failure::{SetupFailure, SetupStage},
+    },
+    programs::program_recorder::ProgramRecorder,
+    relay::NetworkContacts,
+    runs::{
+        cancel_flag::CancelFlag,
+        capture::{Chunk, OutputStream, Recorder},
+    },
+    sessions::run_results::RunResults,
 };
-use crate::isolation::setup_failure::{SetupFailure, SetupStage};
-use crate::programs::program_recorder::ProgramRecorder;
-use crate::relay::NetworkContacts;
-use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::capture::{Chunk, OutputStream, Recorder};
-use crate::sessions::run_results::RunResults;
-use documents::record::profile::Limits;
+use documents::Limits;
 
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
@@ -480,8 +487,7 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::setup_failure::SetupStage;
-    use crate::runs::End;
+    use crate::{isolation::setup_failure::SetupStage, runs::End};
 
     #[test]
     fn a_run_that_ends_during_its_set_up_is_reported_as_lost() {

@@ -16,11 +16,12 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::isolation::run_dir::RunDir;
-use crate::isolation::run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES};
-use crate::isolation::session_tree::{LeftDirectory, SessionTree, enter, open_file};
-use documents::record::extension_names::{OutputName, RelativePath};
-use documents::record::hidden_character::HiddenCharacter;
+use crate::isolation::{
+    run_dir::RunDir,
+    run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES},
+    session_tree::{LeftDirectory, SessionTree, enter, open_file},
+};
+use documents::{HiddenCharacter, OutputName, RelativePath};
 
 /// Maximum number of files that a run can leave, and of directories.
 pub const MAX_RESULT_FILES: usize = 1000;

@@ -10,11 +10,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::isolation::interpreter;
-use crate::sessions::code_variables::{CODE_VARIABLES, matches_any};
-use crate::sessions::exported_variables::{Exports, read_exports};
-use documents::crypto::canonical::to_canonical;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, hex};
+use crate::{
+    isolation::interpreter,
+    sessions::{
+        code_variables::{CODE_VARIABLES, matches_any},
+        exported_variables::{Exports, read_exports},
+    },
+};
+use documents::{AuthorizationDigest, ContentDigest, hex, to_canonical};
 
 /// Maximum size of a state, in bytes: all names and values, with two bytes for each variable, and the directory.
 pub const MAX_STATE_BYTES: usize = 256 << 10;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use crate::isolation::interpreter::{shebang, started_by_env};
-use crate::isolation::session_request::{STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER};
+use crate::isolation::{
+    interpreter::{shebang, started_by_env},
+    session_request::{STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER},
+};
 
 /// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.
 pub const SESSION_STATE_FILE: &str = STATE_PLACEHOLDER;

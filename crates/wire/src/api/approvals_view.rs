@@ -1,9 +1,6 @@
 //! The approvals of a proposal.
 
-use documents::record::ident::{GroupName, Name};
-use documents::record::joined::joined;
-use documents::record::roster::Approver;
-use documents::record::step_definition::Approvals;
+use documents::{Approvals, Approver, GroupName, Name, joined};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

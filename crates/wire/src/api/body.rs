@@ -5,12 +5,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
-use documents::record::ident::{Name, ProposalId, ReceiptId};
-use documents::record::validity::Timestamp;
+use documents::{
+    ContentDigest, Envelope, EnvelopeSignature, KeyId, Name, ProposalId, ReceiptId, Timestamp, json,
+};
 
 /// Returns the integer that a JSON number states exactly, also if it is written as `2.0`.
 pub fn whole(number: &Number) -> Option<i64> {

@@ -1,12 +1,8 @@
 //! Events of the whole boundary, as `GET /v1/events` transports them.
 
-use documents::crypto::key_id::KeyId;
-use documents::record::code::Code;
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{Name, ProposalId, StepRef};
-use documents::record::receipt::Status;
-use documents::record::revocation::RevokedSubject;
-use documents::record::validity::Timestamp;
+use documents::{
+    Code, GrantId, KeyId, Name, ProposalId, RevokedSubject, Status, StepRef, Timestamp,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,17 +1,14 @@
 //! Standing grants, as the HTTP API shows them.
 
-use documents::crypto::digest::ContentDigest;
-use documents::record::envelope::Envelope;
-use documents::record::extension_names::GrantId;
-use documents::record::grant::{Grant, GrantRate, GrantedSession, Grantee};
-use documents::record::run_extensions::Artifact;
-use documents::record::validity::Timestamp;
+use documents::{
+    Artifact, ContentDigest, Envelope, Grant, GrantId, GrantRate, GrantedSession, Grantee,
+    Timestamp,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::approvals_view::ApprovalsView;
-use crate::api::view::RefusalView;
+use crate::api::{approvals_view::ApprovalsView, view::RefusalView};
 
 /// `POST /v1/grants`: a draft, or a grant that was made elsewhere. Exactly one of the two fields is present.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -57,7 +54,7 @@ pub struct DraftTerms {
 #[serde(deny_unknown_fields)]
 pub struct DraftStep {
     /// Ref of the step: `PATH:ID`.
-    pub step: documents::record::ident::StepRef,
+    pub step: documents::StepRef,
     /// Schema that the parameters of each run must satisfy. It names each parameter of the step.
     #[schemars(with = "serde_json::Map<String, Value>")]
     pub params: Value,

@@ -5,10 +5,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use documents::crypto::digest::ContentDigest;
-use documents::crypto::json;
-use documents::record::extension_names::{ArtifactName, GrantId, SessionId};
-use documents::record::ident::{Nonce, ReceiptId};
+use documents::{ArtifactName, ContentDigest, GrantId, Nonce, ReceiptId, SessionId, json};
 
 /// `POST /v1/proposals`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -1,13 +1,9 @@
 //! The registry, the seal and the steps, as the API shows them.
 
-use documents::crypto::digest::{
-    BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest, StepDigest,
+use documents::{
+    Approvals, BlobDigest, BoundaryName, Epoch, Permission, PolicyDigest, Profile, ReceiptId,
+    RegistryRoot, RosterDigest, SealDigest, StepDigest, StepRef, Timestamp,
 };
-use documents::record::authorization::Permission;
-use documents::record::ident::{BoundaryName, Epoch, ReceiptId, StepRef};
-use documents::record::profile::Profile;
-use documents::record::step_definition::Approvals;
-use documents::record::validity::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

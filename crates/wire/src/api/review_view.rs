@@ -3,11 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use documents::record::extension_names::GrantId;
-use documents::record::ident::{GroupName, Name, ProposalId, ReceiptId, StepRef};
-use documents::record::receipt::Outcome;
-use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
-use documents::record::validity::Timestamp;
+use documents::{
+    GrantId, GroupName, Name, ObservedEnd, Outcome, ProposalId, ReceiptId, ReviewVerdict, StepRef,
+    Timestamp,
+};
 
 /// `GET /v1/unsettled`: the emergencies without their reviews, and the runs whose end nobody has settled.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

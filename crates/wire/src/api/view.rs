@@ -8,21 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::approvals_view::ApprovalsView;
-use crate::api::oidc::{AdmittedJob, OidcBinding};
-use crate::api::registry_view::UnknownEnd;
-use documents::crypto::digest::{
-    AuthorizationDigest, ContentDigest, ParamsDigest, RosterDigest, StepDigest,
+use crate::api::{
+    approvals_view::ApprovalsView,
+    oidc::{AdmittedJob, OidcBinding},
+    registry_view::UnknownEnd,
 };
-use documents::record::code::Code;
-use documents::record::extension_names::SessionId;
-use documents::record::ident::{Name, ProposalId, ReceiptId, StepRef};
-use documents::record::receipt::Outcome;
-use documents::record::refused_parts::RefusedPart;
-use documents::record::revocation::RevokedSubject;
-use documents::record::run_extensions::ManifestEntry;
-use documents::record::stream_name::StreamName;
-use documents::record::validity::Timestamp;
+use documents::{
+    AuthorizationDigest, Code, ContentDigest, ManifestEntry, Name, Outcome, ParamsDigest,
+    ProposalId, ReceiptId, RefusedPart, RevokedSubject, RosterDigest, SessionId, StepDigest,
+    StepRef, StreamName, Timestamp,
+};
 
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -320,7 +315,7 @@ pub struct ReceiptView {
     /// Index of the receipt's log entry.
     pub index: u64,
     /// The signed envelope.
-    pub envelope: documents::record::envelope::Envelope,
+    pub envelope: documents::Envelope,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
@@ -473,7 +468,7 @@ pub struct RosterView {
 pub struct TokenView {
     /// Token, as the seal contains it.
     #[serde(flatten)]
-    pub token: documents::record::token::SealedToken,
+    pub token: documents::SealedToken,
     /// Time at which the token was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,

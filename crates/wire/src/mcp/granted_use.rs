@@ -8,19 +8,22 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::grant_view::{GrantList, GrantStatus, GrantView};
-use crate::api::registry_view::StepView;
-use crate::api::view::{ProposalStatus, ProposalView};
-use crate::mcp::answers::ProposeArgs;
-use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::grantee_key::{GrantNote, GranteeKey, PlannedUse};
-use crate::mcp::run_evidence::ANOTHER_RUN;
-use crate::mcp::tool_calls::{AgentMachine, Answer, ToolCalls, of_json, succeeded};
-use crate::mcp::tool_problem::ToolProblem;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
-use documents::record::grant::GrantedSession;
+use crate::{
+    api::{
+        grant_view::{GrantList, GrantStatus, GrantView},
+        registry_view::StepView,
+        view::{ProposalStatus, ProposalView},
+    },
+    mcp::{
+        answers::ProposeArgs,
+        boundary_api::{ApiRequest, BoundaryApi},
+        grantee_key::{GrantNote, GranteeKey, PlannedUse},
+        run_evidence::ANOTHER_RUN,
+        tool_calls::{AgentMachine, Answer, ToolCalls, of_json, succeeded},
+        tool_problem::ToolProblem,
+    },
+};
+use documents::{Authorization, Base64, GrantedSession, Statement};
 
 /// Code of a run that the grant does not cover.
 const NOT_GRANTED: &str = "not-granted";

@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::api::grant_view::GrantView;
-use crate::mcp::answers::{ProposalProgress, ProposeArgs, StatedReason};
-use crate::mcp::visible_text::visible_detail;
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::EnvelopeSignature;
-use documents::record::ident::Nonce;
+use crate::{
+    api::grant_view::GrantView,
+    mcp::{
+        answers::{ProposalProgress, ProposeArgs, StatedReason},
+        visible_text::visible_detail,
+    },
+};
+use documents::{EnvelopeSignature, KeyId, Nonce};
 
 /// One use of a grant by a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]

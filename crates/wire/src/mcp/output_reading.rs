@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use documents::record::receipt::{RecordedDigest, Stream};
+use documents::{RecordedDigest, Stream};
 
 /// Maximum number of bytes that the server keeps of one stream.
 const MAX_KEPT_BYTES: u64 = 32 << 20;

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::percent_encoded::percent_encoded;
-use crate::api::registry_view::{RegistryView, StepView};
-use crate::mcp::answers::{GetStepArgs, ListStepsArgs, StepDetails, StepLine, StepPage};
-use crate::mcp::boundary_api::BoundaryApi;
-use crate::mcp::tool_calls::{Answer, ToolCalls, object, parse};
-use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible_cut, visible_detail, visible_json, visible_up_to};
-use documents::record::hidden_character::visible;
-use documents::record::ident::StepRef;
+use crate::{
+    api::{
+        percent_encoded::percent_encoded,
+        registry_view::{RegistryView, StepView},
+    },
+    mcp::{
+        answers::{GetStepArgs, ListStepsArgs, StepDetails, StepLine, StepPage},
+        boundary_api::BoundaryApi,
+        tool_calls::{Answer, ToolCalls, object, parse},
+        tool_problem::ToolProblem,
+        visible_text::{visible_cut, visible_detail, visible_json, visible_up_to},
+    },
+};
+use documents::{StepRef, visible};
 
 /// Maximum number of bytes of a script in an answer.
 const MAX_SCRIPT_BYTES: usize = 16 << 10;

@@ -9,25 +9,21 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::mcp::answer_limit::{MAX_ANSWER_BYTES, WHOLE};
-use crate::mcp::answers::{
-    FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck,
-    ReceiptFacts, ReceiptVerification, VerificationBasis,
+use crate::mcp::{
+    answer_limit::{MAX_ANSWER_BYTES, WHOLE},
+    answers::{
+        FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck,
+        ReceiptFacts, ReceiptVerification, VerificationBasis,
+    },
+    boundary_api::{ApiRequest, BoundaryApi},
+    tool_calls::{Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded},
+    tool_problem::ToolProblem,
+    visible_text::{visible_end, visible_json_text, visible_start},
 };
-use crate::mcp::boundary_api::{ApiRequest, BoundaryApi};
-use crate::mcp::tool_calls::{
-    Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded,
+use documents::{
+    Authorization, Base64, Bundle, Consumption, Envelope, Grant, Predicate, Receipt, ReceiptId,
+    Statement, Stream,
 };
-use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible_end, visible_json_text, visible_start};
-use documents::record::authorization::Authorization;
-use documents::record::bundle::Bundle;
-use documents::record::consumption::Consumption;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::grant::Grant;
-use documents::record::ident::ReceiptId;
-use documents::record::receipt::{Receipt, Stream};
 
 /// Number of bytes in one window of an output, before and after the escapes.
 const WINDOW_BYTES: usize = 16 << 10;

@@ -11,12 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::api::view::ProposalView;
-use crate::mcp::answers::ProposeArgs;
-use documents::crypto::digest::ContentDigest;
-use documents::record::authorization::Authorization;
-use documents::record::ident::{Nonce, ProposalId, ReceiptId};
-use documents::record::validity::Timestamp;
+use crate::{api::view::ProposalView, mcp::answers::ProposeArgs};
+use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Timestamp};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;

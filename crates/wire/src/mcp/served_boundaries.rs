@@ -8,10 +8,12 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::mcp::answers::ListStepsArgs;
-use crate::mcp::boundary_api::BoundaryApi;
-use crate::mcp::tool_calls::{Answer, ToolCalls};
-use crate::mcp::tool_problem::ToolProblem;
+use crate::mcp::{
+    answers::ListStepsArgs,
+    boundary_api::BoundaryApi,
+    tool_calls::{Answer, ToolCalls},
+    tool_problem::ToolProblem,
+};
 
 /// Name of the argument that names a boundary.
 pub(super) const BOUNDARY: &str = "boundary";

@@ -24,22 +24,28 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::body::{of_value, whole};
-use crate::api::view::{ProposalStatus, ProposalView};
-use crate::mcp::answer_limit::within_limit;
-use crate::mcp::answers::{CancelArgs, GetStepArgs, ProposeArgs};
-use crate::mcp::boundary_api::BoundaryApi;
-use crate::mcp::progress::ProgressNotes;
-use crate::mcp::rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params};
-use crate::mcp::served_boundaries::{BOUNDARY, ServedBoundaries};
-use crate::mcp::tool_calls::{CALL_LIMIT, ToolCalls, waiting_words};
-use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::tools::{
-    INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName,
-    resource_templates, resources, tools,
+use crate::{
+    api::{
+        body::{of_value, whole},
+        view::{ProposalStatus, ProposalView},
+    },
+    mcp::{
+        answer_limit::within_limit,
+        answers::{CancelArgs, GetStepArgs, ProposeArgs},
+        boundary_api::BoundaryApi,
+        progress::ProgressNotes,
+        rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params},
+        served_boundaries::{BOUNDARY, ServedBoundaries},
+        tool_calls::{CALL_LIMIT, ToolCalls, waiting_words},
+        tool_problem::ToolProblem,
+        tools::{
+            INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName,
+            resource_templates, resources, tools,
+        },
+        visible_text::visible_json,
+    },
 };
-use crate::mcp::visible_text::visible_json;
-use documents::record::ident::{ReceiptId, StepRef};
+use documents::{ReceiptId, StepRef};
 
 /// Maximum number of tool calls of one client at the same time.
 const MAX_CALLS: usize = 32;

@@ -11,25 +11,28 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::api::body::{Problem, of_value};
-use crate::api::foreign_answer::foreign_answer;
-use crate::api::grant_view::GrantView;
-use crate::api::view::{DeniedView, ProposalStatus, ProposalView};
-use crate::mcp::answers::{
-    CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification, StatedReason,
-    WaitArgs,
+use crate::{
+    api::{
+        body::{Problem, of_value},
+        foreign_answer::foreign_answer,
+        grant_view::GrantView,
+        view::{DeniedView, ProposalStatus, ProposalView},
+    },
+    mcp::{
+        answers::{
+            CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
+            StatedReason, WaitArgs,
+        },
+        boundary_api::{ApiAnswer, ApiRequest, BoundaryApi},
+        grantee_key::{GrantNote, GranteeKey},
+        output_reading::OutputReading,
+        progress::ProgressNotes,
+        sent_proposals::SentProposals,
+        tool_problem::ToolProblem,
+        visible_text::{visible_detail, visible_json},
+    },
 };
-use crate::mcp::boundary_api::{ApiAnswer, ApiRequest, BoundaryApi};
-use crate::mcp::grantee_key::{GrantNote, GranteeKey};
-use crate::mcp::output_reading::OutputReading;
-use crate::mcp::progress::ProgressNotes;
-use crate::mcp::sent_proposals::SentProposals;
-use crate::mcp::tool_problem::ToolProblem;
-use crate::mcp::visible_text::{visible_detail, visible_json};
-use documents::record::hidden_character::visible;
-use documents::record::ident::{Nonce, ProposalId, ReceiptId};
-use documents::record::receipt::{Outcome, Status};
-use documents::record::refused_parts::RefusedPart;
+use documents::{Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, visible};
 
 /// Time limit of every call, because clients end a call after 60 s without an answer.
 pub const CALL_LIMIT: Duration = Duration::from_secs(45);
@@ -475,8 +478,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
-    use crate::mcp::answers::VerificationBasis;
-    use crate::mcp::boundary_api::ApiUnreachable;
+    use crate::mcp::{answers::VerificationBasis, boundary_api::ApiUnreachable};
 
     /// A boundary with a list of answers. After the last answer, it answers no request.
     #[derive(Clone, Default)]

@@ -4,13 +4,19 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use crate::api::advice_words::for_tools;
-use crate::api::body::{Problem, ProblemError};
-use crate::api::foreign_answer::{foreign_answer, may_pass};
-use crate::mcp::answer_limit::within_limit;
-use crate::mcp::boundary_api::ApiAnswer;
-use crate::mcp::visible_text::{visible_detail, visible_json};
-use documents::record::code::Code;
+use crate::{
+    api::{
+        advice_words::for_tools,
+        body::{Problem, ProblemError},
+        foreign_answer::{foreign_answer, may_pass},
+    },
+    mcp::{
+        answer_limit::within_limit,
+        boundary_api::ApiAnswer,
+        visible_text::{visible_detail, visible_json},
+    },
+};
+use documents::Code;
 
 /// Maximum number of errors in one problem.
 const MAX_ERRORS: usize = 16;

@@ -9,12 +9,14 @@ use rmcp::model::{JsonObject, Resource, ResourceTemplate, Tool, ToolAnnotations}
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::mcp::answers::{
-    CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
-    ProposalProgress, ProposeArgs, ReceiptFacts, StepDetails, StepPage, WaitArgs,
+use crate::mcp::{
+    answers::{
+        CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
+        ProposalProgress, ProposeArgs, ReceiptFacts, StepDetails, StepPage, WaitArgs,
+    },
+    served_boundaries::BOUNDARY,
 };
-use crate::mcp::served_boundaries::BOUNDARY;
-use documents::record::schema;
+use documents::schema;
 
 /// Instructions for the agent.
 pub const INSTRUCTIONS: &str = "Countersign runs registered steps after people have signed them. You can propose a \

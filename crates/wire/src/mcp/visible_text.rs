@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use documents::record::hidden_character::{HiddenCharacter, push_visible, visible};
+use documents::{HiddenCharacter, push_visible, visible};
 
 /// Maximum number of bytes of a description that the boundary wrote.
 const MAX_DETAIL_BYTES: usize = 2 << 10;

@@ -3,7 +3,7 @@
 //! The fields decide only what a message says, and whether a file of `[tls]` is taken. rustls checks the certificates of
 //! a connection.
 
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 
 /// Some fields of a certificate (RFC 5280, section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]

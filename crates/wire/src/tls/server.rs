@@ -9,8 +9,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::certificate_fields::ValidTime;
-use crate::tls::server_pair::{PairText, ServerPair};
+use crate::tls::{
+    certificate_fields::ValidTime,
+    server_pair::{PairText, ServerPair},
+};
 
 /// An encrypted connection from a client.
 pub type EncryptedStream = TlsStream<TcpStream>;

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore
 use zeroize::Zeroizing;
 
 use crate::tls::certificate_fields::{CertificateFields, ValidTime};
-use documents::record::validity::Timestamp;
+use documents::Timestamp;
 
 /// The content of the files of `[tls]`.
 #[derive(Clone, PartialEq, Eq)]

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::cli::configured::ConfigArgs;
-use crate::cli::registry::from_files::files_read::{missing_json, places_json};
-use crate::cli::registry::from_files::policy_draft::{self, LISTED};
-use crate::local::problems::problems;
-use crate::local::project::Project;
-use crate::local::runbook_check::{RunbookCheck, of_sound_files};
-use crate::local::script_answer::to_json;
-use crate::node::config::Config;
-use crate::node::file_problem::Problems;
-use crate::node::start::surroundings;
-use crate::node::{file_refusals, files};
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::{Terminal, write_new};
-use documents::record::ident::StepRef;
-use judgement::policy::file::Policy;
-use judgement::registry::Registry;
-use judgement::registry::lock_file::{LOCK_FILE, LockFile};
-use judgement::registry::runbook_directories::Locks;
+use crate::{
+    cli::{
+        configured::ConfigArgs,
+        registry::from_files::{
+            files_read::{missing_json, places_json},
+            policy_draft::{self, LISTED},
+        },
+    },
+    local::{
+        problems::problems,
+        project::Project,
+        runbook_check::{RunbookCheck, of_sound_files},
+        script_answer::to_json,
+    },
+    node::{config::Config, file_problem::Problems, file_refusals, files, start::surroundings},
+};
+use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
+use documents::StepRef;
+use judgement::{LOCK_FILE, LockFile, Locks, Policy, Registry};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///

@@ -5,15 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 
-use client::remote::client::Client;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use documents::crypto::digest::StepDigest;
-use documents::record::ident::StepRef;
-use judgement::registry::Registry;
-use judgement::registry::step_differences::changed_fields;
-use wire::api::registry_view::{RegistryView, StepView};
+use client::{Client, CommandFailure, Exit, PrintableText, Terminal};
+use documents::{StepDigest, StepRef};
+use judgement::{Registry, changed_fields};
+use wire::{RegistryView, StepView};
 
 /// Difference between the files and the seal in one step.
 #[derive(Serialize)]

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::local::problems::problems;
-use crate::local::runbook_check::missing_programs;
-use crate::node::file_problem::{FileProblem, Problems};
-use client::terminal::exit::{CommandFailure, Exit};
-use judgement::registry::Registry;
-use judgement::registry::registry_error::RegistryError;
-use judgement::registry::runbook_directories::{Locks, RunbookDirectories};
+use crate::{
+    local::{problems::problems, runbook_check::missing_programs},
+    node::file_problem::{FileProblem, Problems},
+};
+use client::{CommandFailure, Exit};
+use judgement::{Locks, Registry, RegistryError, RunbookDirectories};
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::cli::registry::from_files::files_read::read_files;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::printable_text::PrintableText;
-use client::terminal::streams::Terminal;
-use judgement::registry::lock_file::{LOCK_FILE, LockFile};
-use judgement::registry::runbook_directories::Locks;
+use client::{CommandFailure, Exit, PrintableText, Terminal};
+use judgement::{LOCK_FILE, LockFile, Locks};
 
 pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if dirs.len() > 1 {

@@ -11,18 +11,12 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::cli::registry::from_files::files_read::read_files;
-use client::commands::global::GlobalOptions;
-use client::commands::registry::printed::{print_list, print_step, rules};
-use client::home::keys::KeyArgs;
-use client::terminal::exit::{CommandFailure, Exit};
-use client::terminal::streams::Terminal;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::SessionUse;
-use documents::yaml::nearest;
-use judgement::policy::patterns::Pattern;
-use judgement::registry::runbook_directories::Locks;
-use judgement::registry::session_names::session_names;
-use sandbox::sessions::session_state::is_carried;
+use client::{
+    CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step, rules,
+};
+use documents::{SessionUse, StepRef, nearest};
+use judgement::{Locks, Pattern, session_names};
+use sandbox::is_carried;
 
 /// Commands that read runbook files.
 #[derive(Debug, clap::Subcommand)]

@@ -4,21 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::local::network_programs::uses_network;
-use client::terminal::exit::{CommandFailure, Exit};
-use documents::record::declared::DeclaredNetwork;
-use documents::record::joined::joined;
-use documents::record::network_host::{AllowedHost, check_host};
-use documents::record::sandbox_permission::{rule_entry, with_needed_word};
-use documents::record::step_definition::{Format, StepDefinition};
-use judgement::policy::builtins::Builtins;
-use judgement::policy::decide::{DecisionPlace, Flags};
-use judgement::policy::file::Policy;
-use judgement::policy::possible_names::check_program;
-use judgement::policy::program_names::{ProgramOrigin, named_origins};
-use judgement::policy::required_permissions::{decide_step, is_read};
-use judgement::policy::ruling::resolve;
-use judgement::registry::Registry;
-use judgement::registry::registered_step::RegisteredStep;
+use client::{CommandFailure, Exit};
+use documents::{
+    AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
+    with_needed_word,
+};
+use judgement::{
+    Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
+    decide_step, is_read, named_origins, resolve,
+};
 
 /// What the blocks of one runbook seem to need.
 #[derive(Default)]

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::ledger::tests::{
-    T0, World, check_laws, consume_of, core, new_proposal, run_whole, seal, seal_write, t,
+use crate::store::{
+    ledger::tests::{
+        T0, World, check_laws, consume_of, core, new_proposal, run_whole, seal, seal_write, t,
+    },
+    stored_denial::DenialWrite,
+    stored_leaf::WriteStop,
+    stored_proposal::AuthorizationCore,
+    stored_run::{Consume, ConsumeStop},
+    stored_seal::SealWrite,
 };
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_proposal::AuthorizationCore;
-use crate::store::stored_run::{Consume, ConsumeStop};
-use crate::store::stored_seal::SealWrite;
 
 #[tokio::test]
 async fn the_ledger_checks_windows_and_its_time_never_decreases() {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::tests::{World, consume_of, core, finish_of, seal, t};
-use crate::store::stored_run::{ConsumeStop, Finish, FinishStop};
-use documents::crypto::digest::LeafHash;
+use crate::store::{
+    fault::StoreFault,
+    ledger::tests::{World, consume_of, core, finish_of, seal, t},
+    stored_run::{ConsumeStop, Finish, FinishStop},
+};
+use documents::LeafHash;
 
 #[tokio::test]
 async fn a_batch_is_decided_again_before_its_runs_start_if_the_server_changed_meanwhile() {

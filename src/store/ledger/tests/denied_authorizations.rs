@@ -1,12 +1,13 @@
 //! Denials of known and of unknown authorizations.
 
-use crate::store::ledger::tests::{World, consume_of, core, new_proposal, status, t};
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_run::ConsumeStop;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    ledger::tests::{World, consume_of, core, new_proposal, status, t},
+    stored_denial::DenialWrite,
+    stored_leaf::WriteStop,
+    stored_run::ConsumeStop,
+    stored_status::StoredStatus,
+};
+use documents::{AuthorizationDigest, Timestamp};
 
 #[tokio::test]
 async fn a_denial_stops_known_and_unknown_authorizations() {

@@ -2,14 +2,18 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{T0, World, consume_of, core, new_proposal, run_whole, t};
-use crate::store::retention::Retention;
-use crate::store::stored_event::{EntryEvent, EventFact, Telling, ToldTarget};
-use crate::store::stored_proposal::Signature;
-use crate::store::stored_run::Consume;
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::sshsig::Presence;
+use crate::store::{
+    ledger::{
+        Ledger,
+        tests::{T0, World, consume_of, core, new_proposal, run_whole, t},
+    },
+    retention::Retention,
+    stored_event::{EntryEvent, EventFact, Telling, ToldTarget},
+    stored_proposal::Signature,
+    stored_run::Consume,
+    stored_status::StoredStatus,
+};
+use documents::Presence;
 
 fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<StoredStatus>)> {
     let events = ledger.events(after, 100).expect("read").into_iter();

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{
-    World, check_laws, consume_of, core, finish_of, seal, status, t,
+use crate::store::{
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{World, check_laws, consume_of, core, finish_of, seal, status, t},
+    },
+    sqlite,
+    stored_denial::DenialWrite,
+    stored_leaf::WriteStop,
+    stored_run::{Consume, ConsumeStop, FinishStop},
+    stored_status::StoredStatus,
 };
-use crate::store::sqlite;
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_run::{Consume, ConsumeStop, FinishStop};
-use crate::store::stored_status::StoredStatus;
 
 #[tokio::test]
 async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {

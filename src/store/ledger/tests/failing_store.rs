@@ -4,15 +4,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use crate::store::batch::{Answers, Commit, Questions, Writes};
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::rows::{PackedRow, StoreHead};
-use crate::store::stored_token::{IdTokenUse, TokenChange};
-use crate::store::{RetentionCut, RetentionWalk, Retired, Store, SweepResult};
-use documents::crypto::merkle::Hash;
-use documents::record::ident::{Name, ProposalId};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    batch::{Answers, Commit, Questions, Writes},
+    fault::StoreFault,
+    ledger::Ledger,
+    rows::{PackedRow, StoreHead},
+    stored_token::{IdTokenUse, TokenChange},
+};
+use documents::{Hash, Name, ProposalId, Timestamp};
 
 type RejectsBatch = fn(&Writes<'_>) -> bool;
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{T0, World, consume_of, core, envelope_of, finish_of, t};
-use crate::store::stored_grant::{GrantClaim, GrantStop, GrantWrite, SpentUse, StoredGrant};
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, SpentNonce};
-use documents::crypto::digest::ContentDigest;
-use documents::record::extension_names::GrantId;
+use crate::store::{
+    ledger::{
+        Ledger,
+        tests::{T0, World, consume_of, core, envelope_of, finish_of, t},
+    },
+    stored_grant::{GrantClaim, GrantStop, GrantWrite, SpentUse, StoredGrant},
+    stored_leaf::{CheckedState, WriteStop},
+    stored_run::{Consume, ConsumeStop, Finish, SpentNonce},
+};
+use documents::{ContentDigest, GrantId};
 
 fn draft(number: u8) -> StoredGrant {
     let payload = [number; 30];

@@ -2,17 +2,16 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{World, run_whole, seal, t};
-use crate::store::rows::CheckpointRow;
-use crate::store::stored_leaf::WriteStop;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::merkle::{self, Hash};
-use documents::crypto::note;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::tlog_tiles::{TilePath, split_entries};
-use documents::record::checkpoint::Checkpoint;
+use crate::store::{
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{World, run_whole, seal, t},
+    },
+    rows::CheckpointRow,
+    stored_leaf::WriteStop,
+};
+use documents::{Checkpoint, Hash, SealDigest, SecretKey, TilePath, merkle, note, split_entries};
 
 #[tokio::test]
 async fn every_proof_verifies_at_every_size_and_after_a_restart() {

@@ -2,16 +2,17 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{
-    T0, World, consume_of, core, finish_of, new_proposal, status, t,
+use crate::store::{
+    ledger::{
+        Ledger,
+        tests::{T0, World, consume_of, core, finish_of, new_proposal, status, t},
+    },
+    retention::Retention,
+    stored_proposal::ProposalStep,
+    stored_run::{ConsumeStop, Finish, OutputRow},
+    stored_status::StoredStatus,
 };
-use crate::store::retention::Retention;
-use crate::store::stored_proposal::ProposalStep;
-use crate::store::stored_run::{ConsumeStop, Finish, OutputRow};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::{Blake3Digest, BlobDigest};
-use documents::record::ident::ProposalId;
+use documents::{Blake3Digest, BlobDigest, ProposalId};
 
 /// Returns the runs with an output, the newest first, one with each read.
 fn runs_of(ledger: &Ledger, name: &Blake3Digest) -> Vec<ProposalId> {

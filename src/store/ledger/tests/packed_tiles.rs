@@ -2,17 +2,18 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::batch::Questions;
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::revocations::revoke;
-use crate::store::ledger::tests::{T0, World, check_laws, consume_of, core, run_whole, t};
-use crate::store::sqlite::{self, backup, check};
-use crate::store::store_report::StoreScope;
-use crate::store::{Store as _, StoreReads as _};
-use documents::crypto::digest::Blake3Digest;
-use documents::crypto::tlog_tiles::{TileKind, TilePath};
-use documents::record::validity::Timestamp;
+use crate::store::{
+    Store as _, StoreReads as _,
+    batch::Questions,
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{T0, World, check_laws, consume_of, core, revocations::revoke, run_whole, t},
+    },
+    sqlite::{self, backup, check},
+    store_report::StoreScope,
+};
+use documents::{Blake3Digest, TileKind, TilePath, Timestamp};
 
 /// Age in seconds from which the entries of these tests are packed.
 const AGE_S: i64 = 100;

@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{
-    T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole,
-    status, t,
+use crate::store::{
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{
+            T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal,
+            run_whole, status, t,
+        },
+    },
+    retention::{Retention, UNSIGNED_KEPT_S},
+    shared::LedgerLimits,
+    stored_proposal::{
+        AdvanceStop, AuthorizationCore, NewProposal, ProposalStep, ProposeResult, Signature,
+    },
+    stored_run::{ConsumeStop, Finish, FinishStop},
+    stored_status::StoredStatus,
 };
-use crate::store::retention::{Retention, UNSIGNED_KEPT_S};
-use crate::store::shared::LedgerLimits;
-use crate::store::stored_proposal::{
-    AdvanceStop, AuthorizationCore, NewProposal, ProposalStep, ProposeResult, Signature,
-};
-use crate::store::stored_run::{ConsumeStop, Finish, FinishStop};
-use crate::store::stored_status::StoredStatus;
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::signature::SecretKey;
-use documents::crypto::ssh_key::SshKey;
-use documents::crypto::sshsig::Presence;
+use documents::{AuthorizationDigest, Presence, SecretKey, SshKey};
 
 const KEPT_90_DAYS: Retention = Retention {
     outputs_s: 90 * 86_400,

@@ -4,14 +4,16 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 
-use crate::store::ledger::tests::{
-    World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t,
+use crate::store::{
+    ledger::tests::{
+        World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t,
+    },
+    retention::Retention,
+    stored_denial::DenialWrite,
+    stored_proposal::ProposalStep,
+    stored_run::Consume,
+    stored_status::StoredStatus,
 };
-use crate::store::retention::Retention;
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_proposal::ProposalStep;
-use crate::store::stored_run::Consume;
-use crate::store::stored_status::StoredStatus;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {

@@ -5,24 +5,29 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::{Value, json};
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::grants::{active, spend};
-use crate::store::ledger::tests::{World, consume_of, core, envelope_of, finish_of, seal, t};
-use crate::store::retention::Retention;
-use crate::store::sqlite;
-use crate::store::store_report::StoreScope;
-use crate::store::stored_event::{EntryEvent, EventFact};
-use crate::store::stored_grant::StoredGrant;
-use crate::store::stored_leaf::{CheckedState, LeafRef, WriteStop};
-use crate::store::stored_review::{OwedReview, ReviewWrite, StoredReview};
-use crate::store::stored_run::{Consume, ConsumeStop, Finish, SpentNonce};
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::{ContentDigest, hex, sha256};
-use documents::record::authorization::BoundaryRef;
-use documents::record::document::{Statement, Subject};
-use documents::record::kinds::LeafKind;
-use documents::record::review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict};
+use crate::store::{
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{
+            World, consume_of, core, envelope_of, finish_of,
+            grants::{active, spend},
+            seal, t,
+        },
+    },
+    retention::Retention,
+    sqlite,
+    store_report::StoreScope,
+    stored_event::{EntryEvent, EventFact},
+    stored_grant::StoredGrant,
+    stored_leaf::{CheckedState, LeafRef, WriteStop},
+    stored_review::{OwedReview, ReviewWrite, StoredReview},
+    stored_run::{Consume, ConsumeStop, Finish, SpentNonce},
+};
+use documents::{
+    BoundaryRef, ContentDigest, LeafKind, ObservedEnd, ReviewStatement, ReviewVerdict, Statement,
+    Subject, canonical_of, hex, sha256,
+};
 
 fn emergency_of(ledger: &Ledger, number: u8, most: u64) -> Consume {
     Consume {

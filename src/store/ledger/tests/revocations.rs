@@ -1,17 +1,17 @@
 //! Revocations: each subject once, after the checks of the caller only if nothing changed, and known to the next start.
 
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{World, consume_of, core, seal, seal_write, t};
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_leaf::{CheckedState, WriteStop};
-use crate::store::stored_revocation::RevocationWrite;
-use crate::store::stored_run::ConsumeStop;
-use crate::store::stored_seal::SealWrite;
-use documents::crypto::digest::SealDigest;
-use documents::record::authorization::BoundaryRef;
-use documents::record::envelope::Envelope;
-use documents::record::ident::Name;
-use documents::record::revocation::{Revocation, RevokedSubject};
+use crate::store::{
+    ledger::{
+        Ledger,
+        tests::{World, consume_of, core, seal, seal_write, t},
+    },
+    stored_denial::DenialWrite,
+    stored_leaf::{CheckedState, WriteStop},
+    stored_revocation::RevocationWrite,
+    stored_run::ConsumeStop,
+    stored_seal::SealWrite,
+};
+use documents::{BoundaryRef, Envelope, Name, Revocation, RevokedSubject, SealDigest};
 
 fn name(number: u8) -> Name {
     format!("agent-{number}").parse().expect("a name")

@@ -2,16 +2,16 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use crate::store::ledger::tests::{T0, World, consume_of, core, new_proposal, seal, seal_write, t};
-use crate::store::stored_leaf::WriteStop;
-use crate::store::stored_proposal::NewProposal;
-use crate::store::stored_run::ConsumeStop;
-use crate::store::stored_seal::SealWrite;
-use crate::store::stored_token::{IdTokenUse, Token, TokenChange};
-use documents::crypto::digest::{BlobDigest, SealDigest};
-use documents::record::ident::Name;
-use documents::record::token::Scope;
-use wire::api::oidc::OidcBinding;
+use crate::store::{
+    ledger::tests::{T0, World, consume_of, core, new_proposal, seal, seal_write, t},
+    stored_leaf::WriteStop,
+    stored_proposal::NewProposal,
+    stored_run::ConsumeStop,
+    stored_seal::SealWrite,
+    stored_token::{IdTokenUse, Token, TokenChange},
+};
+use documents::{BlobDigest, Name, Scope, SealDigest};
+use wire::OidcBinding;
 
 #[tokio::test]
 async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {

@@ -3,15 +3,19 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{
-    World, check_laws, consume_of, consumptions, core, finish_of, new_proposal, run_whole, seal,
-    status, t,
+use crate::store::{
+    ledger::{
+        Ledger,
+        tests::{
+            World, check_laws, consume_of, consumptions, core, finish_of, new_proposal, run_whole,
+            seal, status, t,
+        },
+    },
+    stored_denial::DenialWrite,
+    stored_proposal::{AuthorizationCore, ProposalStep},
+    stored_run::{Consume, ConsumeStop, NonceUse},
+    stored_status::StoredStatus,
 };
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_proposal::{AuthorizationCore, ProposalStep};
-use crate::store::stored_run::{Consume, ConsumeStop, NonceUse};
-use crate::store::stored_status::StoredStatus;
 
 #[tokio::test]
 async fn consumptions_of_a_large_batch_have_at_most_sixteen_items() {

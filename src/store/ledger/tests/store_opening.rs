@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use crate::store::fault::StoreFault;
-use crate::store::ledger::Ledger;
-use crate::store::ledger::tests::{T0, World, consume_of, core, run_whole, t};
-use crate::store::stored_denial::DenialWrite;
-use crate::store::stored_run::ConsumeStop;
-use crate::store::{lock, sqlite};
-use documents::crypto::digest::SealDigest;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::BoundaryRef;
-use documents::record::denial::Denial;
-use documents::record::envelope::{Envelope, EnvelopeSignature};
+use crate::store::{
+    fault::StoreFault,
+    ledger::{
+        Ledger,
+        tests::{T0, World, consume_of, core, run_whole, t},
+    },
+    lock, sqlite,
+    stored_denial::DenialWrite,
+    stored_run::ConsumeStop,
+};
+use documents::{
+    BoundaryRef, Denial, Envelope, EnvelopeSignature, PAYLOAD_TYPE, SealDigest, SecretKey, SshKey,
+    pae,
+};
 
 #[test]
 fn a_store_is_refused_if_other_users_can_access_its_files_or_another_program_wrote_them() {

@@ -1,7 +1,9 @@
 //! Two writers of one database, which SQLite does not allow.
 
-use crate::store::ledger::tests::{World, check_laws, consume_of, core, finish_of, seal};
-use crate::store::stored_run::{Consume, ConsumeStop};
+use crate::store::{
+    ledger::tests::{World, check_laws, consume_of, core, finish_of, seal},
+    stored_run::{Consume, ConsumeStop},
+};
 
 #[tokio::test]
 async fn two_writers_follow_one_log_and_spend_no_nonce_twice() {

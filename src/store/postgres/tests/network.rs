@@ -6,16 +6,23 @@ use std::process::Command;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::store::batch::{Commit, Questions, Writes};
-use crate::store::postgres::link::Link;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::tests::servers::installation::SERVER_USER;
-use crate::store::postgres::tests::servers::proxy::Proxy;
-use crate::store::postgres::tests::unknown_commits::{begin, leaves, open};
-use crate::store::postgres::tests::{server, start, table};
-use crate::store::postgres::{self, schema};
-use crate::store::server::{Replicas, ServerTable};
-use crate::store::{Store as _, StoreReads as _};
+use crate::store::{
+    Store as _, StoreReads as _,
+    batch::{Commit, Questions, Writes},
+    postgres::{
+        self,
+        link::Link,
+        schema,
+        settings::ServerSettings,
+        tests::{
+            server,
+            servers::{installation::SERVER_USER, proxy::Proxy},
+            start, table,
+            unknown_commits::{begin, leaves, open},
+        },
+    },
+    server::{Replicas, ServerTable},
+};
 
 /// Makes an authority, a certificate for the name `localhost`, and a client certificate for the role `service`.
 const CERTIFICATES: &str = "\

@@ -4,14 +4,19 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::store::StoreReads as _;
-use crate::store::fault::StoreFault;
-use crate::store::postgres::link::Link;
-use crate::store::postgres::reads::PostgresReads;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::tests::{server, start, table, tamper};
-use crate::store::postgres::{self, durability, schema};
-use crate::store::server::{Replicas, ServerTable};
+use crate::store::{
+    StoreReads as _,
+    fault::StoreFault,
+    postgres::{
+        self, durability,
+        link::Link,
+        reads::PostgresReads,
+        schema,
+        settings::ServerSettings,
+        tests::{server, start, table, tamper},
+    },
+    server::{Replicas, ServerTable},
+};
 
 fn message<T>(result: Result<T, StoreFault>) -> String {
     match result {

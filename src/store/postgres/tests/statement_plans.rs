@@ -1,11 +1,15 @@
 //! The plan of each statement, on empty tables and on many rows.
 
-use crate::store::postgres::columns::Fields;
-use crate::store::postgres::questions::{BEGIN, LOCK};
-use crate::store::postgres::read_statements::{PAGES, READS, RUNS};
-use crate::store::postgres::tests::{server, tamper};
-use crate::store::postgres::writes::COMMIT;
-use crate::store::postgres::{self, PostgresStore, questions, rare_changes, review_writes, writes};
+use crate::store::postgres::{
+    self, PostgresStore,
+    columns::Fields,
+    questions::{self, BEGIN, LOCK},
+    rare_changes,
+    read_statements::{PAGES, READS, RUNS},
+    review_writes,
+    tests::{server, tamper},
+    writes::{self, COMMIT},
+};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;

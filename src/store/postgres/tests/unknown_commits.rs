@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::store::batch::{Commit, Questions, Writes};
-use crate::store::fault::StoreFault;
-use crate::store::postgres::settings::ServerSettings;
-use crate::store::postgres::tests::{server, tamper};
-use crate::store::postgres::{self, PostgresStore};
-use crate::store::rows::{LeafRow, StoreHead};
-use crate::store::{Store as _, StoreReads as _};
-use documents::crypto::merkle;
-use documents::record::kinds::LeafKind;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    Store as _, StoreReads as _,
+    batch::{Commit, Questions, Writes},
+    fault::StoreFault,
+    postgres::{
+        self, PostgresStore,
+        settings::ServerSettings,
+        tests::{server, tamper},
+    },
+    rows::{LeafRow, StoreHead},
+};
+use documents::{LeafKind, Timestamp, merkle};
 
 pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
     postgres::open(settings.clone(), None).expect("opened").0

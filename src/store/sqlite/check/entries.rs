@@ -4,28 +4,22 @@ use std::collections::BTreeSet;
 
 use rusqlite::params;
 
-use crate::store::column_values::{place, unplace};
-use crate::store::end_detail;
-use crate::store::sqlite::check::Look;
-use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::store_report::{LOST, RESTORE};
-use crate::store::stored_leaf::opened;
-use documents::crypto::digest::{AuthorizationDigest, ContentDigest, LeafHash, SealDigest, hex};
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::consumption::Consumption;
-use documents::record::denial::{Denial, denied};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::grant::Grant;
-use documents::record::kinds::LeafKind;
-use documents::record::malformed::Malformed;
-use documents::record::receipt::{Receipt, Status};
-use documents::record::refusal_statement::RefusalStatement;
-use documents::record::review_statement::{ReviewStatement, reviewed};
-use documents::record::revocation::{Revocation, revoked};
-use documents::record::run_extensions::{Manifest, ManifestEntry};
-use documents::record::seal::Seal;
-use documents::record::step_definition::RegistryLeaf;
+use crate::store::{
+    column_values::{place, unplace},
+    end_detail,
+    sqlite::{
+        check::Look,
+        rows::{COLUMNS, ProposalRow},
+    },
+    store_report::{LOST, RESTORE},
+    stored_leaf::opened,
+};
+use documents::{
+    AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope, Grant, KeyId,
+    LeafHash, LeafKind, Malformed, Manifest, ManifestEntry, Receipt, RefusalStatement,
+    RegistryLeaf, ReviewStatement, Revocation, Seal, SealDigest, Status, denied, hex, json,
+    reviewed, revoked,
+};
 
 impl Look<'_> {
     pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {

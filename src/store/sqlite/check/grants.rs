@@ -1,13 +1,12 @@
 //! Check of standing grants and of their uses.
 
-use crate::store::column_values::{grant_id, place};
-use crate::store::sqlite::check::Look;
-use crate::store::store_report::RESTORE;
-use crate::store::stored_leaf::opened;
-use documents::crypto::digest::hex;
-use documents::record::consumption::Spent;
-use documents::record::grant::Grant;
-use documents::record::validity::Timestamp;
+use crate::store::{
+    column_values::{grant_id, place},
+    sqlite::check::Look,
+    store_report::RESTORE,
+    stored_leaf::opened,
+};
+use documents::{Grant, Spent, Timestamp, hex};
 
 impl Look<'_> {
     /// Checks that a grant of the log has its row.
@@ -76,7 +75,7 @@ impl Look<'_> {
             let place = format!("table standing, row {}", hex(&id));
             let same = opened::<Grant>(&envelope).is_ok_and(|(payload, statement)| {
                 let terms = statement.predicate;
-                documents::crypto::digest::sha256(&payload) == digest
+                documents::sha256(&payload) == digest
                     && Some(terms.grant) == grant_id(id)
                     && terms.proposer.as_str() == proposer
                     && terms.expires_at.unix() == expires_at

@@ -1,8 +1,12 @@
 //! The entries of the log for the check, packed or not.
 
-use crate::store::sqlite::check::{LogRow, Look};
-use crate::store::sqlite::packed_tiles::{Entries, EntryRow, NoEntry, is_intact};
-use crate::store::store_report::RESTORE;
+use crate::store::{
+    sqlite::{
+        check::{LogRow, Look},
+        packed_tiles::{Entries, EntryRow, NoEntry, is_intact},
+    },
+    store_report::RESTORE,
+};
 
 impl Look<'_> {
     /// Returns the entries of one tile.

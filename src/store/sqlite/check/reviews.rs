@@ -1,17 +1,16 @@
 //! Check of reviews, and of the runs that need a review.
 
-use crate::store::column_values::id_bytes;
-use crate::store::sqlite::check::Look;
-use crate::store::sqlite::columns::{OWED, REVIEW, owed, proposal_id, review};
-use crate::store::store_report::RESTORE;
-use crate::store::stored_leaf::opened;
-use crate::store::stored_review::OwedReview;
-use documents::crypto::digest::sha256;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::kinds::LeafKind;
-use documents::record::receipt::Receipt;
-use documents::record::review_statement::ReviewStatement;
+use crate::store::{
+    column_values::id_bytes,
+    sqlite::{
+        check::Look,
+        columns::{OWED, REVIEW, owed, proposal_id, review},
+    },
+    store_report::RESTORE,
+    stored_leaf::opened,
+    stored_review::OwedReview,
+};
+use documents::{Authorization, LeafKind, Receipt, ReviewStatement, Statement, sha256};
 
 impl Look<'_> {
     /// Checks that a review of the log has its row, and that the row names the same receipt.

@@ -7,18 +7,18 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::store::sqlite::check::{Look, file_of, files_below, opened};
-use crate::store::sqlite::columns::{TOKEN, token};
-use crate::store::sqlite::rows::{COLUMNS, ProposalRow};
-use crate::store::store_report::{LOST, RESTORE};
-use documents::crypto::digest::{Blake3Digest, Blake3Stream, hex, sha256};
-use documents::crypto::json;
-use documents::crypto::key_id::KeyId;
-use documents::record::revocation::RevokedSubject;
-use documents::record::seal::{Genesis, Seal};
-use documents::record::step_definition::{RegistryLeaf, StepDefinition};
-use documents::record::token::SealedToken;
-use documents::record::validity::{MAX_WINDOW_S, SKEW_S};
+use crate::store::{
+    sqlite::{
+        check::{Look, file_of, files_below, opened},
+        columns::{TOKEN, token},
+        rows::{COLUMNS, ProposalRow},
+    },
+    store_report::{LOST, RESTORE},
+};
+use documents::{
+    Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf, RevokedSubject, SKEW_S,
+    Seal, SealedToken, StepDefinition, hex, json, sha256,
+};
 
 impl Look<'_> {
     pub(super) fn runs(&mut self) -> rusqlite::Result<()> {

@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::commands::audit::decisions::{DecisionFilter, Row, table};
-use crate::commands::audit::grant_table::{grant_words, is_active};
-use crate::commands::audit::open_work::{OverdueReviews, open_lines};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::Terminal;
-use documents::record::ident::ReceiptId;
-use documents::record::validity::Timestamp;
-use judgement::audit::finding::{AuditEvent, Finding, Summary};
+use crate::{
+    commands::audit::{
+        decisions::{DecisionFilter, Row, table},
+        grant_table::{grant_words, is_active},
+        open_work::{OverdueReviews, open_lines},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+        streams::Terminal,
+    },
+};
+use documents::{ReceiptId, Timestamp};
+use judgement::{AuditEvent, Finding, Summary};
 
 pub(super) struct AuditOutput<'a> {
     terminal: &'a Terminal,

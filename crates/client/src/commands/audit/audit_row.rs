@@ -2,25 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_words::{
-    NOTHING, approval_words, joined, review_state_words, review_words, revocation_words,
+use crate::{
+    commands::{
+        audit::audit_words::{
+            NOTHING, approval_words, joined, review_state_words, review_words, revocation_words,
+        },
+        bundle_files::{bundle_of, looks_like_bundle},
+        verify::{JudgedBundle, other_roster, with_any},
+    },
+    home::trusted_rosters::ChosenTrust,
+    terminal::{outcome_words::outcome_words, printable_text::PrintableText},
 };
-use crate::commands::bundle_files::{bundle_of, looks_like_bundle};
-use crate::commands::verify::{JudgedBundle, other_roster, with_any};
-use crate::terminal::outcome_words::outcome_words;
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::canonical;
-use documents::crypto::digest::{BlobDigest, RosterDigest};
-use documents::record::receipt::Status;
-use documents::record::validity::Timestamp;
-use judgement::audit::bundle_check::VerifyOptions;
-use judgement::audit::finding::{DecisionLine, EntryVerdict, FindingKind, OpenRun};
-use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine, RunReviewState};
-use judgement::audit::report::{BundleReport, CheckFinding, Facts, UsedGrant};
-use judgement::trust::chain::Pinned;
+use documents::{BlobDigest, RosterDigest, Status, Timestamp, canonical};
+use judgement::{
+    BundleReport, CheckFinding, DecisionLine, DenialLine, EntryVerdict, Facts, FindingKind,
+    OpenRun, Pinned, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
+};
 use serde_json::Value;
-
-use crate::home::trusted_rosters::ChosenTrust;
 
 /// Names of the columns. The cells of a row have the same order.
 pub const COLUMNS: [&str; 12] = [
@@ -41,8 +39,6 @@ pub const COLUMNS: [&str; 12] = [
 pub const GRANT: usize = 4;
 /// Column of the time.
 pub const TIME: usize = 5;
-/// Column of the outcome.
-pub const OUTCOME: usize = 6;
 /// Column of what a run leaves open, and of its reviews.
 const OPEN: usize = 7;
 /// Column of the verdict.

@@ -3,27 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::commands::audit::audit_row::{
-    AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words,
+use crate::{
+    commands::{
+        audit::{
+            audit_row::{AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words},
+            audit_words::joined,
+            grant_table::grant_words,
+            whole_log::AuditedLog,
+        },
+        bundle_files::{FoundFiles, MOST_FILES, is_log},
+        global::GlobalOptions,
+        log_source_options::{is_address, open_log_without_key},
+    },
+    home::{
+        named_file::read_beginning, roster_versions::join_bundles, trusted_rosters::ChosenTrust,
+    },
+    remote::log_source::LogSource,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
 };
-use crate::commands::audit::audit_words::joined;
-use crate::commands::audit::grant_table::grant_words;
-use crate::commands::audit::whole_log::AuditedLog;
-use crate::commands::bundle_files::{FoundFiles, MOST_FILES, is_log};
-use crate::commands::global::GlobalOptions;
-use crate::commands::log_source_options::{is_address, open_log_without_key};
-use crate::home::named_file::read_beginning;
-use crate::home::roster_versions::join_bundles;
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::BlobDigest;
-use documents::record::bundle::MAX_BUNDLE_BYTES;
-use documents::record::validity::Timestamp;
-use judgement::audit::finding::AuditEvent;
-use judgement::audit::people_lines::GrantLine;
-use judgement::registry::on_all_cores::on_all_cores;
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
+use judgement::{AuditEvent, GrantLine, on_all_cores};
 
 /// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
 /// result, then the newest ones.

@@ -1,8 +1,8 @@
 //! What the tables of an audit say about approvals, reviews and revocations, in words.
 
 use crate::terminal::outcome_words::{observed_word, verdict_word};
-use documents::record::revocation::RevokedSubject;
-use judgement::audit::people_lines::{ReviewedLine, RevocationLine, RunReviewState};
+use documents::RevokedSubject;
+use judgement::{ReviewedLine, RevocationLine, RunReviewState};
 
 /// Text of an empty list.
 pub(super) const NOTHING: &str = "nothing";

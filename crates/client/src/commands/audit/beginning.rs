@@ -1,22 +1,25 @@
 //! The beginning of an audit: the trusted roster that is connected with the log, and the heads that were seen before.
 
-use crate::commands::audit::log_entries::each_entry;
-use crate::home::directories::Home;
-use crate::home::roster_versions::{contradicts_log, join};
-use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
-    trust_advice,
+use crate::{
+    commands::audit::log_entries::each_entry,
+    home::{
+        directories::Home,
+        roster_versions::{contradicts_log, join},
+        trusted_rosters::{
+            ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+            trust_advice,
+        },
+    },
+    remote::log_source::LogSource,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
 };
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::RosterDigest;
-use documents::record::envelope::{Base64, Envelope};
-use judgement::audit::entry::LogEntry;
-use judgement::audit::finding::{Finding, FindingKind};
-use judgement::audit::history::{Auditor, Expected, rosters_in};
-use judgement::audit::seen_head::SeenHead;
-use judgement::trust::chain::{Pinned, payload_of};
+use documents::{Base64, Envelope, RosterDigest};
+use judgement::{
+    Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, payload_of, rosters_in,
+};
 
 /// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
 /// of the log.

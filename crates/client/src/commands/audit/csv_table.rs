@@ -2,10 +2,12 @@
 
 use std::borrow::Borrow;
 
-use crate::commands::audit::audit_row::{AuditRow, COLUMNS};
-use crate::commands::audit::grant_table::{GRANT_COLUMNS, grant_cells};
-use documents::record::validity::Timestamp;
-use judgement::audit::people_lines::GrantLine;
+use crate::commands::audit::{
+    audit_row::{AuditRow, COLUMNS},
+    grant_table::{GRANT_COLUMNS, grant_cells},
+};
+use documents::Timestamp;
+use judgement::GrantLine;
 
 /// Characters with which a spreadsheet begins a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];

@@ -1,16 +1,14 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
-use crate::commands::audit::audit_words::{approval_words, review_words, revocation_words};
-use crate::commands::clock::now;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::table::aligned;
-use documents::record::ident::Name;
-use documents::record::receipt::Status;
-use documents::record::validity::Timestamp;
-use documents::record::written_time::{duration, time};
-use judgement::audit::finding::{DecisionLine, EntryVerdict};
-use judgement::audit::people_lines::{DenialLine, ReviewedLine, RevocationLine};
-use judgement::policy::patterns::Pattern;
+use crate::{
+    commands::{
+        audit::audit_words::{approval_words, review_words, revocation_words},
+        clock::now,
+    },
+    terminal::{printable_text::PrintableText, table::aligned},
+};
+use documents::{Name, Status, Timestamp, duration, time};
+use judgement::{DecisionLine, DenialLine, EntryVerdict, Pattern, ReviewedLine, RevocationLine};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct DecisionFilter {
@@ -215,8 +213,8 @@ pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::audit::audit_row::{AuditRow, OUTCOME, REVIEWED, RowVerdict};
-    use documents::record::review_statement::{ObservedEnd, ReviewVerdict};
+    use crate::commands::audit::audit_row::{AuditRow, REVIEWED, RowVerdict};
+    use documents::{ObservedEnd, ReviewVerdict};
 
     #[test]
     fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
@@ -301,10 +299,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let row = AuditRow::of_review(line.clone());
-        assert_eq!(
-            &*row.cells[OUTCOME],
-            "run accepted by bob, observed: not started"
-        );
+        assert_eq!(&*row.cells[6], "run accepted by bob, observed: not started");
         assert_eq!(
             (row.outcome, row.verdict, &*row.receipt),
             (REVIEWED, RowVerdict::Reviewed, "")

@@ -1,9 +1,8 @@
 //! The grants of a log, apart from its runs: who signed each grant, how often runs used it, and how it ended.
 
-use crate::commands::audit::audit_words::joined;
-use crate::terminal::printable_text::PrintableText;
-use documents::record::validity::Timestamp;
-use judgement::audit::people_lines::GrantLine;
+use crate::{commands::audit::audit_words::joined, terminal::printable_text::PrintableText};
+use documents::Timestamp;
+use judgement::GrantLine;
 
 /// Names of the columns of the table of grants.
 pub const GRANT_COLUMNS: [&str; 8] = [

@@ -1,10 +1,8 @@
 //! Reads the entries of a log in order.
 
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::CommandFailure;
-use documents::crypto::merkle::{self, Frontier};
-use documents::crypto::tlog_tiles::TILE_WIDTH;
-use judgement::audit::entry::{self, LogEntry};
+use crate::{remote::log_source::LogSource, terminal::exit::CommandFailure};
+use documents::{Frontier, TILE_WIDTH, merkle};
+use judgement::{LogEntry, entry};
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
 pub(super) fn root_at(

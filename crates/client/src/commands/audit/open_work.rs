@@ -1,13 +1,14 @@
 //! What a log leaves open: runs without their reviews, and grants that somebody can still use.
 
-use crate::commands::audit::audit_words::review_state_words;
-use crate::commands::audit::grant_table::{grant_words, is_active};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::LineTone;
-use documents::record::ident::ReceiptId;
-use documents::record::validity::Timestamp;
-use judgement::audit::finding::Summary;
-use judgement::audit::people_lines::RunReviewState;
+use crate::{
+    commands::audit::{
+        audit_words::review_state_words,
+        grant_table::{grant_words, is_active},
+    },
+    terminal::{printable_text::PrintableText, screen::LineTone},
+};
+use documents::{ReceiptId, Timestamp};
+use judgement::{RunReviewState, Summary};
 
 const DAY_S: i64 = 86_400;
 
@@ -90,10 +91,8 @@ impl OverdueReviews {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use documents::crypto::digest::{ContentDigest, RosterDigest};
-    use documents::record::review_statement::ObservedEnd;
-    use judgement::audit::finding::AuditCounts;
-    use judgement::audit::people_lines::GrantLine;
+    use documents::{ContentDigest, ObservedEnd, RosterDigest};
+    use judgement::{AuditCounts, GrantLine};
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")

@@ -1,15 +1,12 @@
 //! Compares the audited log with another copy of the log.
 
-use crate::commands::audit::log_entries::each_entry;
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::digest::hex;
-use documents::crypto::merkle::{self, Frontier};
-use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind};
-use documents::record::checkpoint::Checkpoint;
-use judgement::audit::finding::{Finding, FindingKind};
-use judgement::audit::history::Auditor;
-use judgement::audit::seen_head::SeenHead;
+use crate::{
+    commands::audit::log_entries::each_entry,
+    remote::log_source::LogSource,
+    terminal::exit::{CommandFailure, Exit},
+};
+use documents::{Checkpoint, Frontier, TILE_HEIGHT, TILE_WIDTH, TileKind, hex, merkle};
+use judgement::{Auditor, Finding, FindingKind, SeenHead};
 
 /// Checks with the tiles of a longer copy that the copy begins with the audited log.
 pub(super) fn compare(

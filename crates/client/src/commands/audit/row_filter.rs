@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::audit::audit_row::{
-    AuditRow, DENIED, GRANT, NO_RECEIPT, REVIEWED, REVOKED, RowVerdict,
+use crate::commands::audit::{
+    audit_row::{AuditRow, DENIED, GRANT, NO_RECEIPT, REVIEWED, REVOKED, RowVerdict},
+    decisions::{parse_pattern, parse_since},
 };
-use crate::commands::audit::decisions::{parse_pattern, parse_since};
-use documents::record::receipt::Status;
-use documents::record::validity::Timestamp;
-use judgement::policy::patterns::Pattern;
+use documents::{Status, Timestamp};
+use judgement::Pattern;
 
 /// Names of the fields in the form.
 pub const FIELDS: [&str; 8] = [

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::commands::audit::used_values_file::{EarlierValues, UsedValuesFile};
-use crate::remote::log_source::read_file;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::json;
-use documents::crypto::merkle::Hash;
-use judgement::audit::saved_audit::SavedAudit;
+use crate::{
+    commands::audit::used_values_file::{EarlierValues, UsedValuesFile},
+    remote::log_source::read_file,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{Hash, json};
+use judgement::SavedAudit;
 
 /// Maximum size of a state file, in bytes. The state contains each session, grant, denial and open run of the log.
 const MAX_STATE_BYTES: usize = 1 << 28;

@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::{Blake3Stream, SealDigest};
-use judgement::audit::saved_audit::SavedAudit;
+use documents::{Blake3Stream, SealDigest};
+use judgement::SavedAudit;
 
 const MAGIC: &[u8; 16] = b"countersign used";
 const VERSION: u64 = 1;

@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::audit::audit_output::{MOST_SHOWN, log_screen, verdict};
-use crate::commands::audit::beginning::{NotBegun, begin, expect_kept_heads, no_log, said_no};
-use crate::commands::audit::log_entries::each_entry;
-use crate::commands::clock::now;
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::screen::Screen;
-use judgement::audit::finding::{AuditEvent, Finding, Summary};
-use judgement::audit::history::Expected;
-use judgement::audit::seen_head::SeenHead;
+use crate::{
+    commands::{
+        audit::{
+            audit_output::{MOST_SHOWN, log_screen, verdict},
+            beginning::{NotBegun, begin, expect_kept_heads, no_log, said_no},
+            log_entries::each_entry,
+        },
+        clock::now,
+    },
+    home::trusted_rosters::ChosenTrust,
+    remote::log_source::LogSource,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        screen::Screen,
+    },
+};
+use judgement::{AuditEvent, Expected, Finding, SeenHead, Summary};
 
 /// Result of the audit of a whole log.
 #[derive(Debug)]

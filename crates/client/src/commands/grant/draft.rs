@@ -4,34 +4,23 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::commands::clock::now;
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::grant_review::all_of;
-use crate::commands::verify::with_any;
-use crate::home::keys::KeyArgs;
-use crate::home::parameter_values::typed;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::remote::proposals::list;
-use crate::review::gather::roster_in_force;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::canonical;
-use documents::crypto::key_id::KeyId;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::authorization::{Authorization, PermissionReason};
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
-use documents::record::grant::{GrantRate, GrantedSession, Grantee};
-use documents::record::ident::{Name, StepRef};
-use documents::record::joined::joined;
-use documents::record::receipt::{Receipt, Status};
-use documents::record::written_time::duration;
-use judgement::audit::bundle_check::VerifyOptions;
-use judgement::trust::chain::Pinned;
-use wire::api::grant_view::{DraftStep, DraftTerms, GrantRequest, GrantView};
-use wire::api::registry_view::StepView;
+use crate::{
+    commands::{clock::now, global::GlobalOptions, grant::grant_review::all_of, verify::with_any},
+    home::{keys::KeyArgs, parameter_values::typed, trusted_rosters::TrustArgs},
+    remote::{client::Client, proposals::list},
+    review::gather::roster_in_force,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{
+    Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
+    Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
+};
+use judgement::{Pinned, VerifyOptions};
+use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 
 /// Draft a standing grant.
 #[derive(Debug, clap::Args)]

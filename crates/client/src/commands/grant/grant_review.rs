@@ -4,39 +4,36 @@
 
 use serde_json::{Map, Value};
 
-use crate::commands::clock::now;
-use crate::commands::grant::varying_values::VaryingValues;
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::remote::client::Client;
-use crate::remote::proposals::list;
-use crate::review::derive::granted::derive_granted;
-use crate::review::derived::{Derived, StatementVerdict};
-use crate::review::gather::gather_granted;
-use crate::review::line::{LineWeight, MOST_LINES, RemarkSeverity, ReviewLine};
-use crate::review::proposal_review::PagerChoice;
-use crate::review::render::{
-    DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed, remarks,
-    text_lines,
+use crate::{
+    commands::{clock::now, grant::varying_values::VaryingValues},
+    home::trusted_rosters::ChosenTrust,
+    remote::{client::Client, proposals::list},
+    review::{
+        derive::granted::derive_granted,
+        derived::{Derived, StatementVerdict},
+        gather::gather_granted,
+        line::{LineWeight, MOST_LINES, RemarkSeverity, ReviewLine},
+        proposal_review::PagerChoice,
+        render::{
+            DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed,
+            remarks, text_lines,
+        },
+        sources::{ReportedState, ReviewSources},
+        value_words::{grouped, listed, span},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+        streams::Terminal,
+    },
 };
-use crate::review::sources::{ReportedState, ReviewSources};
-use crate::review::value_words::{grouped, listed, span};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::{ContentDigest, RenderedDigest};
-use documents::crypto::json;
-use documents::record::authorization::{Authorization, StepReference};
-use documents::record::document::Statement;
-use documents::record::envelope::Base64;
-use documents::record::grant::{Grant, GrantedStep};
-use documents::record::ident::{Nonce, ProposalId, StepRef};
-use documents::record::profile::NetworkMode;
-use documents::record::receipt::Status;
-use documents::record::validity::Timestamp;
-use judgement::decision::grants::check_grantee;
-use judgement::trust::trusted_roster::TrustedRoster;
-use wire::api::grant_view::{GrantList, GrantStatus, GrantView};
+use documents::{
+    Authorization, Base64, ContentDigest, Grant, GrantedStep, NetworkMode, Nonce, ProposalId,
+    RenderedDigest, Statement, Status, StepRef, StepReference, Timestamp, json,
+};
+use judgement::{TrustedRoster, check_grantee};
+use wire::{GrantList, GrantStatus, GrantView};
 
 /// Number of hex digits of the digest that a person must type.
 const DIGITS: usize = 8;

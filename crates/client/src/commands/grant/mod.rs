@@ -5,19 +5,22 @@ pub mod grant_review;
 pub mod signing;
 mod varying_values;
 
-use crate::commands::every_boundary::show_chosen;
-use crate::commands::global::GlobalOptions;
-use crate::commands::grant::grant_review::GrantReview;
-use crate::home::keys::KeyArgs;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::review::proposal_review::PagerChoice;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::fitted;
-use documents::record::extension_names::GrantId;
-use wire::api::grant_view::{GrantList, GrantView};
+use crate::{
+    commands::{
+        every_boundary::show_chosen, global::GlobalOptions, grant::grant_review::GrantReview,
+    },
+    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
+    remote::client::Client,
+    review::proposal_review::PagerChoice,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+        table::fitted,
+    },
+};
+use documents::GrantId;
+use wire::{GrantList, GrantView};
 
 /// Draft, list and show standing grants: runs within limits, for which nobody is asked again.
 #[derive(Debug, clap::Args)]

@@ -2,27 +2,28 @@
 
 use serde_json::Value;
 
-use crate::commands::clock::now;
-use crate::commands::grant::find_grant;
-use crate::commands::grant::grant_review::GrantReview;
-use crate::home::keys::{self, Keys, SignaturePurpose};
-use crate::home::trusted_rosters::TrustArgs;
-use crate::remote::client::Client;
-use crate::review::proposal_review::PagerChoice;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::{Terminal, wrapped};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::record::authorization::Authorization;
-use documents::record::document::Statement;
-use documents::record::envelope::{Base64, EnvelopeSignature};
-use documents::record::extension_names::GrantId;
-use documents::record::ident::Nonce;
-use documents::record::joined::joined;
-use judgement::trust::signer::Signer;
-use wire::api::body::Signatures;
-use wire::api::grant_view::{GrantStatus, GrantView};
-use wire::api::view::ProposalView;
+use crate::{
+    commands::{
+        clock::now,
+        grant::{find_grant, grant_review::GrantReview},
+    },
+    home::{
+        keys::{self, Keys, SignaturePurpose},
+        trusted_rosters::TrustArgs,
+    },
+    remote::client::Client,
+    review::proposal_review::PagerChoice,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::{Terminal, wrapped},
+    },
+};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
+    Statement, joined,
+};
+use judgement::Signer;
+use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
 /// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.
 ///
@@ -208,7 +209,7 @@ pub fn sign_use(
     client: &Client,
     keys: &Keys,
 ) -> Result<ProposalView, CommandFailure> {
-    let unreadable = |error: documents::record::malformed::Malformed| {
+    let unreadable = |error: documents::Malformed| {
         CommandFailure::new(
             Exit::Refused,
             format!("nothing was signed: the boundary's statement is malformed: {error}"),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use documents::crypto::canonical;
+use documents::canonical;
 
 /// The values of a parameter, in words.
 #[derive(Debug, PartialEq, Eq)]

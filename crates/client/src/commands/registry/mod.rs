@@ -3,18 +3,24 @@ pub mod printed;
 
 use std::path::PathBuf;
 
-use documents::record::ident::StepRef;
-use judgement::policy::patterns::Pattern;
+use documents::StepRef;
+use judgement::Pattern;
 use serde_json::json;
-use wire::api::registry_view::{RegistryView, StepView};
+use wire::{RegistryView, StepView};
 
-use crate::commands::client_build::needs_boundary;
-use crate::commands::global::GlobalOptions;
-use crate::commands::registry::printed::{print_list, print_step, rules};
-use crate::home::keys::KeyArgs;
-use crate::remote::client::Client;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use crate::{
+    commands::{
+        client_build::needs_boundary,
+        global::GlobalOptions,
+        registry::printed::{print_list, print_step, rules},
+    },
+    home::keys::KeyArgs,
+    remote::client::Client,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
 #[derive(Debug, clap::Args)]

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::Screen;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::fitted;
-use documents::record::joined::joined;
-use documents::record::step_definition::Approvals;
-use judgement::shell::commands::comments;
+use crate::terminal::{
+    exit::{CommandFailure, Exit},
+    printable_text::PrintableText,
+    screen::Screen,
+    streams::Terminal,
+    table::fitted,
+};
+use documents::{Approvals, joined};
+use judgement::comments;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.

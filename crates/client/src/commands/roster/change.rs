@@ -3,13 +3,15 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::review::comparison::LineDifference;
-use crate::review::render::draw_differences;
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
-use documents::record::roster::Roster;
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    review::{comparison::LineDifference, render::draw_differences},
+    terminal::{
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+    },
+};
+use documents::{ForeignKey, Roster, SshKey};
+use judgement::TrustedRoster;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -381,7 +383,7 @@ mod tests {
         };
         let other = |tables: &mut Roster| {
             tables.threshold = 0;
-            tables.policy = documents::crypto::digest::PolicyDigest::of(b"another");
+            tables.policy = documents::PolicyDigest::of(b"another");
         };
         let text = review(
             &roster(&|_| {}),

@@ -6,12 +6,17 @@ pub mod proposed;
 pub mod show;
 pub mod sign;
 
-use crate::commands::client_build::needs_boundary;
-use crate::commands::global::GlobalOptions;
-use crate::commands::roster::show::ShowArgs;
-use crate::commands::roster::sign::SigningCommand;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::streams::Terminal;
+use crate::{
+    commands::{
+        client_build::needs_boundary,
+        global::GlobalOptions,
+        roster::{show::ShowArgs, sign::SigningCommand},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        streams::Terminal,
+    },
+};
 
 /// Show the roster, or draft, sign and merge its next version.
 #[derive(Debug, clap::Args)]

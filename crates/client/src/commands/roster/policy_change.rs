@@ -4,24 +4,18 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::commands::every_boundary::PATIENCE;
-use crate::remote::client::Client;
-use crate::review::compare::changed_places;
-use crate::review::comparison::LineDifference;
-use crate::terminal::field_paths::leaves;
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::canonical::canonical_of;
-use documents::crypto::digest::PolicyDigest;
-use documents::crypto::{json, merkle};
-use documents::record::configuration::Configuration;
-use documents::record::joined::{first_of, joined};
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
-use judgement::policy::builtins::Builtins;
-use judgement::policy::file::Policy;
-use judgement::policy::required_permissions::needs;
-use judgement::policy::ruling::{Ruling, resolve};
-use judgement::policy::step_profile::{PolicyProfile, profile_of_step};
-use wire::api::registry_view::RegistryView;
+use crate::{
+    commands::every_boundary::PATIENCE,
+    remote::client::Client,
+    review::{compare::changed_places, comparison::LineDifference},
+    terminal::{field_paths::leaves, printable_text::PrintableText},
+};
+use documents::{
+    Configuration, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, StepDefinition, canonical_of,
+    first_of, joined, json, merkle,
+};
+use judgement::{Builtins, Policy, PolicyProfile, Ruling, needs, profile_of_step, resolve};
+use wire::RegistryView;
 
 /// Maximum number of steps that the sentence names.
 const MOST_NAMED: usize = 20;

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::{
-    ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+use crate::{
+    home::{
+        named_file::read_bounded,
+        trusted_rosters::{
+            ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
+        },
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
 };
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::json;
-use documents::record::envelope::{Base64, Envelope};
-use judgement::trust::chain::{Chain, Pinned, payload_of};
-use judgement::trust::trusted_roster::TrustedRoster;
-use judgement::trust::version_file::MAX_FILE_BYTES;
+use documents::{Base64, Envelope, RosterDigest, json};
+use judgement::{Chain, Pinned, TrustedRoster, payload_of, version_file::MAX_FILE_BYTES};
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {

@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::home::named_file::read_bounded;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use crate::terminal::table::fitted;
-use documents::crypto::json as strict;
-use documents::crypto::ssh_key::{ForeignKey, SshKey};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::joined::joined;
-use documents::record::roster::MAX_ROSTER_BYTES;
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    home::named_file::read_bounded,
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+        table::fitted,
+    },
+};
+use documents::{Base64, Envelope, ForeignKey, MAX_ROSTER_BYTES, SshKey, joined, json as strict};
+use judgement::TrustedRoster;
 
 /// Arguments of `roster show`.
 #[derive(Debug, clap::Args)]

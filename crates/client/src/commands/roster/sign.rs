@@ -4,30 +4,35 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::commands::every_boundary::PATIENCE;
-use crate::commands::global::GlobalOptions;
-use crate::commands::roster::change::{ShownPolicy, changes, review};
-use crate::commands::roster::policy_change::{changed_steps, differences, sealed_policy};
-use crate::commands::roster::proposed::{ProposedRoster, read_envelope};
-use crate::home::boundaries::find_with_list;
-use crate::home::keys::{self, KeyArgs, SignaturePurpose};
-use crate::home::named_file::read_bounded;
-use crate::home::trusted_rosters::TrustArgs;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::screen::{LineTone, Screen};
-use crate::terminal::streams::{Terminal, write_new};
-use documents::crypto::digest::RosterDigest;
-use documents::crypto::signature::PAYLOAD_TYPE;
-use documents::crypto::ssh_key::SshKey;
-use documents::record::envelope::{Envelope, EnvelopeSignature, MAX_SIGNATURES};
-use documents::record::ident::Name;
-use documents::record::joined::joined;
-use judgement::policy::file::{self, Policy};
-use judgement::trust::signer::Signer;
-use judgement::trust::succession::{SuccessionTallies, ThresholdTally};
-use judgement::trust::trusted_roster::TrustedRoster;
-use judgement::trust::version_file;
+use crate::{
+    commands::{
+        every_boundary::PATIENCE,
+        global::GlobalOptions,
+        roster::{
+            change::{ShownPolicy, changes, review},
+            policy_change::{changed_steps, differences, sealed_policy},
+            proposed::{ProposedRoster, read_envelope},
+        },
+    },
+    home::{
+        boundaries::find_with_list,
+        keys::{self, KeyArgs, SignaturePurpose},
+        named_file::read_bounded,
+        trusted_rosters::TrustArgs,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        screen::{LineTone, Screen},
+        streams::{Terminal, write_new},
+    },
+};
+use documents::{
+    Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,
+};
+use judgement::{
+    Policy, Signer, SuccessionTallies, ThresholdTally, TrustedRoster, file, version_file,
+};
 
 /// The commands that sign the next version of a roster.
 #[derive(Debug, clap::Subcommand)]

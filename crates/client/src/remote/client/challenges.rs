@@ -4,12 +4,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
-use crate::remote::client::Client;
-use crate::terminal::exit::CommandFailure;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::EnvelopeSignature;
-use wire::api::body::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
+use crate::{remote::client::Client, terminal::exit::CommandFailure};
+use documents::{EnvelopeSignature, KeyId, SealDigest};
+use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 
 impl Client {
     /// Asks for the text that a key of the roster signs for read access. Returns also the id of the boundary in the text.

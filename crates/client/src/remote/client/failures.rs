@@ -5,15 +5,16 @@ use std::io::ErrorKind;
 use ureq::Body;
 use ureq::http::Response;
 
-use crate::home::directories::Home;
-use crate::remote::client::{Client, refusal};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::record::code::Code;
-use wire::api::body::Problem;
-use wire::api::foreign_answer::foreign_answer;
-use wire::tls::client_problem::TlsProblem;
-use wire::tls::proxy_address::unused_proxy;
+use crate::{
+    home::directories::Home,
+    remote::client::{Client, refusal},
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::Code;
+use wire::{Problem, TlsProblem, foreign_answer, unused_proxy};
 
 impl Client {
     pub(super) fn refuse_problem(

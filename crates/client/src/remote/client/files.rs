@@ -6,9 +6,8 @@ use std::io::{Seek as _, Write};
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request};
 
-use crate::remote::client::Client;
-use crate::terminal::exit::CommandFailure;
-use documents::record::run_extensions::MAX_ARTIFACTS_BYTES;
+use crate::{remote::client::Client, terminal::exit::CommandFailure};
+use documents::MAX_ARTIFACTS_BYTES;
 
 impl Client {
     /// Fetches bytes of an announced size into memory.

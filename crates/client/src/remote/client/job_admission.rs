@@ -5,14 +5,15 @@ use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Method, Response};
 
-use crate::remote::client::{Client, retry_after};
-use crate::remote::job_identity::JobIdentity;
-use crate::remote::secret::Secret;
-use crate::terminal::exit::CommandFailure;
-use crate::terminal::streams::eprintln_quietly;
-use wire::api::body::AdmissionResponse;
-use wire::api::foreign_answer::may_pass;
-use wire::api::oidc::IdTokenBody;
+use crate::{
+    remote::{
+        client::{Client, retry_after},
+        job_identity::JobIdentity,
+        secret::Secret,
+    },
+    terminal::{exit::CommandFailure, streams::eprintln_quietly},
+};
+use wire::{AdmissionResponse, IdTokenBody, may_pass};
 
 /// Maximum time in seconds for which a job waits for a busy boundary.
 const LONGEST_WAIT_S: u64 = 330;

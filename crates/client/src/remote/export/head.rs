@@ -5,22 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::home::trusted_rosters::{ChosenTrust, NewestRoster, newest_of};
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::cosignature::WitnessKey;
-use documents::crypto::digest::SealDigest;
-use documents::crypto::note::{Note, verify_note};
-use documents::crypto::tlog_tiles::TILE_WIDTH;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::document::{Predicate as _, Statement};
-use documents::record::envelope::{Base64, Envelope};
-use documents::record::ident::BoundaryName;
-use documents::record::seal::Seal;
-use judgement::audit::entry::LogEntry;
-use judgement::audit::history::rosters_in;
-use judgement::trust::chain::{Chain, Pinned};
-use judgement::trust::trusted_roster::TrustedRoster;
+use crate::{
+    home::trusted_rosters::{ChosenTrust, NewestRoster, newest_of},
+    remote::log_source::LogSource,
+    terminal::exit::{CommandFailure, Exit},
+};
+use documents::{
+    Base64, BoundaryName, Checkpoint, Envelope, Note, Predicate as _, Seal, SealDigest, Statement,
+    TILE_WIDTH, WitnessKey, origin, verify_note,
+};
+use judgement::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]

@@ -7,16 +7,20 @@ use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use crate::remote::export::head::ExportHead;
-use crate::remote::export::tile::ExportTile;
-use crate::remote::log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file};
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::merkle::{Hash, root, root_of};
-use documents::crypto::note::MAX_NOTE_BYTES;
-use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
-use documents::record::checkpoint::Checkpoint;
+use crate::{
+    remote::{
+        export::{head::ExportHead, tile::ExportTile},
+        log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file},
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+    },
+};
+use documents::{
+    BlobDigest, Checkpoint, Hash, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
+    root, root_of,
+};
 
 /// Number of entries in a complete tile, as `u64`.
 pub(super) const WIDTH: u64 = TILE_WIDTH as u64;

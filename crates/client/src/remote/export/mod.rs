@@ -16,19 +16,26 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::home::trusted_rosters::ChosenTrust;
-use crate::remote::export::head::{ExportHead, sealed};
-use crate::remote::export::mirror::{LogMirror, WIDTH};
-use crate::remote::export::tile::ExportTile;
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use crate::terminal::printable_text::PrintableText;
-use crate::terminal::streams::Terminal;
-use documents::crypto::digest::BlobDigest;
-use documents::crypto::json;
-use documents::crypto::merkle::{Hash, root};
-use documents::crypto::tlog_tiles::{TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath};
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
+use crate::{
+    home::trusted_rosters::ChosenTrust,
+    remote::{
+        export::{
+            head::{ExportHead, sealed},
+            mirror::{LogMirror, WIDTH},
+            tile::ExportTile,
+        },
+        log_source::LogSource,
+    },
+    terminal::{
+        exit::{CommandFailure, Exit},
+        printable_text::PrintableText,
+        streams::Terminal,
+    },
+};
+use documents::{
+    BlobDigest, Hash, MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition, TILE_HEIGHT, TILE_WIDTH,
+    TileKind, TilePath, json, root,
+};
 
 /// Result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

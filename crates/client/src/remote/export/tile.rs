@@ -1,9 +1,10 @@
 //! One tile of leaves, with whole entries or only with hashes.
 
-use crate::remote::log_source::LogSource;
-use crate::terminal::exit::{CommandFailure, Exit};
-use documents::crypto::merkle::{Hash, leaf_hash};
-use documents::crypto::tlog_tiles::{TileKind, TilePath, push_entry, split_entries};
+use crate::{
+    remote::log_source::LogSource,
+    terminal::exit::{CommandFailure, Exit},
+};
+use documents::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 
 /// A tile with exactly the number of leaves that its path requires.
 #[derive(Debug)]

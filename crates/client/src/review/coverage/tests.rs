@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::review::coverage::fields;
-use crate::review::derived::{Derived, ReviewFinding, StatementVerdict};
-use crate::review::review_case::{ReviewCase, case, decided, emergency, fails, judged};
-use crate::review::signed_field::FieldReason;
-use documents::crypto::canonical::to_canonical;
-use documents::record::step_definition::StepDefinition;
+use crate::review::{
+    coverage::fields,
+    derived::{Derived, ReviewFinding, StatementVerdict},
+    review_case::{ReviewCase, case, decided, emergency, fails, judged},
+    signed_field::FieldReason,
+};
+use documents::{StepDefinition, to_canonical};
 
 /// Returns documents with usual and unusual values, in which the tests change each field.
 fn cases() -> Vec<ReviewCase> {
@@ -42,8 +43,8 @@ fn cases() -> Vec<ReviewCase> {
     parts.definition["outputs"] = json!([{"name": "id", "schema": {"type": "string"}}]);
     parts.definition["plan"] = json!({"step": "nginx:plan", "max_age_s": 600});
     parts.spoil = |signed| {
-        let digest = documents::crypto::digest::ContentDigest::of(b"app");
-        let output = documents::crypto::digest::ContentDigest::of(b"plan");
+        let digest = documents::ContentDigest::of(b"app");
+        let output = documents::ContentDigest::of(b"plan");
         let session = json!({"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest});
         signed.session = Some(serde_json::from_value(session).expect("a session"));
         let artifacts = json!([{"name": "app.tar", "digest": digest, "bytes": 3}]);
@@ -182,9 +183,8 @@ fn promise_4_a_change_of_any_signed_field_is_visible() {
             other.payload = to_canonical(&changed);
             // Compute the digest of the changed parameters, as an honest boundary would.
             if path.starts_with(".predicate.params") {
-                let digest = documents::crypto::digest::ParamsDigest::of(&to_canonical(
-                    &changed["predicate"]["params"],
-                ));
+                let digest =
+                    documents::ParamsDigest::of(&to_canonical(&changed["predicate"]["params"]));
                 let mut changed = changed.clone();
                 changed["subject"][1]["digest"]["sha256"] = digest.hex().into();
                 other.payload = to_canonical(&changed);

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::review::derived::{Derived, EmergencyApproval, ReviewFinding};
-use crate::review::sources::ReviewSources;
-use documents::record::authorization::Authorization;
-use documents::record::ident::{GroupName, Name};
-use documents::record::step_definition::Approvals;
-use judgement::decision::emergency::rules_of_run;
-use judgement::decision::quorum_rules::QuorumRules;
-use judgement::decision::signature_count::NotCounted;
-use judgement::policy::ruling::Ruling;
-use judgement::trust::trusted_roster::KeyHolder;
+use crate::review::{
+    derived::{Derived, EmergencyApproval, ReviewFinding},
+    sources::ReviewSources,
+};
+use documents::{Approvals, Authorization, GroupName, Name};
+use judgement::{KeyHolder, NotCounted, QuorumRules, Ruling, rules_of_run};
 
 const EMERGENCY: &str = "policy permits this emergency";
 

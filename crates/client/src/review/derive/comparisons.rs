@@ -1,14 +1,10 @@
 //! Comparisons of what this program derives with what was signed.
 
 use crate::review::derived::ReviewFinding;
-use documents::crypto::digest::RenderedDigest;
-use documents::crypto::json;
-use documents::record::authorization::Authorization;
-use documents::record::joined::joined;
-use documents::record::profile::{Layer, Limits, Profile};
-use documents::record::step_definition::StepDefinition;
-use judgement::policy::step_profile::{PolicyProfile, RequiredLayers};
-use judgement::registry::parameter_schema::ParameterSchema;
+use documents::{
+    Authorization, Layer, Limits, Profile, RenderedDigest, StepDefinition, joined, json,
+};
+use judgement::{ParameterSchema, PolicyProfile, RequiredLayers};
 use serde_json::Value;
 
 pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {

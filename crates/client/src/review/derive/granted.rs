@@ -1,12 +1,9 @@
 //! Checks a step of a grant like the step of one run.
 
-use crate::review::compare::compare;
-use crate::review::coverage;
-use crate::review::derived::Derived;
-use crate::review::line::Lines;
-use crate::review::sources::ReviewSources;
-use documents::record::authorization::Authorization;
-use documents::record::validity::Timestamp;
+use crate::review::{
+    compare::compare, coverage, derived::Derived, line::Lines, sources::ReviewSources,
+};
+use documents::{Authorization, Timestamp};
 
 /// Makes the checks of a step of a grant, and builds its lines. `run` has what all runs of this step under the grant have in
 /// common. Its parameters are not checked, because each run has its own.

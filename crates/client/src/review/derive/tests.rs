@@ -2,17 +2,16 @@
 
 use serde_json::json;
 
-use crate::review::derived::{ReviewFinding, StatementVerdict};
-use crate::review::line::RemarkSeverity;
-use crate::review::review_case::{
-    NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature,
+use crate::review::{
+    derived::{ReviewFinding, StatementVerdict},
+    line::RemarkSeverity,
+    review_case::{NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature},
+    sources::{ReviewSources, RosterSource},
 };
-use crate::review::sources::{ReviewSources, RosterSource};
-use documents::crypto::digest::{BlobDigest, PolicyDigest, RenderedDigest, SealDigest, StepDigest};
-use documents::record::authorization::Authorization;
-use documents::record::profile::Proc;
-use documents::record::seal::Seal;
-use documents::record::validity::Timestamp;
+use documents::{
+    Authorization, BlobDigest, PolicyDigest, Proc, RenderedDigest, Seal, SealDigest, StepDigest,
+    Timestamp,
+};
 
 #[test]
 fn an_authorization_that_matches_the_derived_values_passes_the_review() {
@@ -125,7 +124,7 @@ fn an_authorization_with_a_contradiction_fails_the_review_and_the_check_is_named
         ),
         (
             "the roster in force",
-            seal(|seal| seal.roster = documents::crypto::digest::RosterDigest::of(b"other")),
+            seal(|seal| seal.roster = documents::RosterDigest::of(b"other")),
         ),
         (
             "the policy in force",

@@ -2,19 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::review::derived::StatementVerdict;
-use crate::review::line::RemarkSeverity;
-use crate::review::render::brief;
-use crate::review::review_case::{
-    ReviewCase, case, fails, is_script, judged, painted, program_list, remarks,
+use crate::{
+    review::{
+        derived::StatementVerdict,
+        line::RemarkSeverity,
+        render::brief,
+        review_case::{ReviewCase, case, fails, is_script, judged, painted, program_list, remarks},
+        sources::RosterSource,
+    },
+    terminal::screen_decoder,
 };
-use crate::review::sources::RosterSource;
-use crate::terminal::screen_decoder;
-use documents::crypto::canonical::to_canonical;
-use documents::record::authorization::Authorization;
-use documents::record::extension_names::OWN_PROGRAMS;
-use documents::record::roster::PresenceRule;
-use judgement::trust::trusted_roster::TrustedRoster;
+use documents::{Authorization, OWN_PROGRAMS, PresenceRule, to_canonical};
+use judgement::TrustedRoster;
 
 #[test]
 fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script() {
@@ -42,7 +41,7 @@ fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script()
         "{screen}"
     );
     let below = joined(below);
-    let digest = documents::crypto::digest::ContentDigest::of(value.as_bytes());
+    let digest = documents::ContentDigest::of(value.as_bytes());
     assert!(
         below.contains("parameters  host = \"begin-0123456789"),
         "{screen}"
@@ -103,7 +102,7 @@ fn a_parameter_with_many_parts_does_not_hide_another_parameter() {
     );
     let screen = painted(&sources, 80, false);
     let below = below_the_script(&screen);
-    let digest = documents::crypto::digest::ContentDigest::of(&to_canonical(&json!(many)));
+    let digest = documents::ContentDigest::of(&to_canonical(&json!(many)));
     for expected in [
         &*format!(
             "  parameters  a = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1... 188, 189, 190, 191, 192, 193, \

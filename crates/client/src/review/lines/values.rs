@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::review::value_words::counted;
-use crate::terminal::field_paths::{leaves, path_key};
-use crate::terminal::printable_text::PrintableText;
-use documents::crypto::canonical;
-use documents::crypto::digest::ContentDigest;
-use documents::record::joined::first_of;
+use crate::{
+    review::value_words::counted,
+    terminal::{
+        field_paths::{leaves, path_key},
+        printable_text::PrintableText,
+    },
+};
+use documents::{ContentDigest, canonical, first_of};
 use serde_json::Value;
 
 /// Widest value, in columns, that the decision screen shows in full: three lines of 80 columns.

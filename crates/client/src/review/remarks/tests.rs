@@ -2,16 +2,17 @@
 
 use serde_json::json;
 
-use crate::review::derived::StatementVerdict;
-use crate::review::line::{MOST_REMARKS, RemarkSeverity};
-use crate::review::proposal_review::ProposalReview;
-use crate::review::render::{block, brief};
-use crate::review::review_case::{case, emergency, fails, judged, painted, program_list, remarks};
-use crate::review::signed_field::FieldReason;
-use crate::review::sources::ReviewSources;
-use documents::record::extension_names::OWN_PROGRAMS;
-use wire::api::oidc::AdmittedJob;
-use wire::api::registry_view::UnknownEnd;
+use crate::review::{
+    derived::StatementVerdict,
+    line::{MOST_REMARKS, RemarkSeverity},
+    proposal_review::ProposalReview,
+    render::{block, brief},
+    review_case::{case, emergency, fails, judged, painted, program_list, remarks},
+    signed_field::FieldReason,
+    sources::ReviewSources,
+};
+use documents::OWN_PROGRAMS;
+use wire::{AdmittedJob, UnknownEnd};
 
 #[test]
 fn access_to_the_host_causes_a_red_remark() {
@@ -411,7 +412,7 @@ fn a_content_that_cannot_be_shown_weighs_more_than_a_long_script() {
         "mode": "prompted", "run": {"allow": [":"]}, "approvals": {"required": 1, "from": ["ops"]},
     }});
     case.spoil = |signed| {
-        let digest = documents::crypto::digest::ContentDigest::of(&[0; 2000]);
+        let digest = documents::ContentDigest::of(&[0; 2000]);
         let blob = json!([{"name": "blob", "digest": digest, "bytes": 2000}]);
         signed.artifacts = Some(serde_json::from_value(blob).expect("artifacts"));
     };

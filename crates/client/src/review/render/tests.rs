@@ -4,18 +4,20 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::review::derived::StatementVerdict;
-use crate::review::render::{DEFINITION, SIGNED, block, brief, decision, full, profile_words};
-use crate::review::review_case::{
-    ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section,
+use crate::{
+    review::{
+        derived::StatementVerdict,
+        render::{DEFINITION, SIGNED, block, brief, decision, full, profile_words},
+        review_case::{
+            ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section,
+        },
+        value_words::grouped,
+    },
+    terminal::{screen::lines_of, screen_decoder},
 };
-use crate::review::value_words::grouped;
-use crate::terminal::screen::lines_of;
-use crate::terminal::screen_decoder;
-use documents::crypto::canonical::to_canonical;
-use documents::record::profile::{Layer, Limits, Proc, Profile, STRICT, Workdir};
-use judgement::policy::program_names::DEFAULT_TOOLS;
-use wire::api::registry_view::UnknownEnd;
+use documents::{Layer, Limits, Proc, Profile, STRICT, Workdir, to_canonical};
+use judgement::DEFAULT_TOOLS;
+use wire::UnknownEnd;
 
 #[test]
 fn a_profile_is_described_by_its_weakest_possible_effect() {

@@ -299,7 +299,7 @@ fn a_malformed_bundle_causes_no_panic() {
             ["bundle"]
         );
     }
-    let large = vec![b' '; documents::record::bundle::MAX_BUNDLE_BYTES + 1];
+    let large = vec![b' '; documents::MAX_BUNDLE_BYTES + 1];
     assert_eq!(
         failed_checks(&verify(&large, &roster, VerifyOptions::default()).expect("report")),
         ["bundle"]

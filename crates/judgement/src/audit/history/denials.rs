@@ -1,14 +1,15 @@
 //! Denials in the log, and statements that the boundary signed.
 
-use crate::audit::finding::{AuditEvent, Finding, FindingKind};
-use crate::audit::history::{Auditor, of_malformed, signed};
-use crate::audit::people_lines::DenialLine;
-use crate::audit::seal_in_force::SealInForce;
-use crate::decision::passkeys::signing_program;
-use crate::decision::place::check_place;
-use documents::record::denial::{Denial, denied};
-use documents::record::document::Predicate;
-use documents::record::envelope::{EnvelopeSignature, Verified, VerifyError};
+use crate::{
+    audit::{
+        finding::{AuditEvent, Finding, FindingKind},
+        history::{Auditor, of_malformed, signed},
+        people_lines::DenialLine,
+        seal_in_force::SealInForce,
+    },
+    decision::{passkeys::signing_program, place::check_place},
+};
+use documents::{Denial, EnvelopeSignature, Predicate, Verified, VerifyError, denied};
 
 impl Auditor {
     pub(super) fn denial(

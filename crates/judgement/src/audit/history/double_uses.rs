@@ -2,19 +2,17 @@
 
 use std::collections::HashMap;
 
-use crate::audit::documents::stated_authorization;
-use crate::audit::entry::{LogEntry, each};
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::history::Auditor;
-use crate::audit::used_values::{Place, UsedValue, has_receipt, short, spent_before, without_run};
-use documents::crypto::digest::AuthorizationDigest;
-use documents::crypto::merkle::Frontier;
-use documents::crypto::tlog_tiles::TILE_WIDTH;
-use documents::record::consumption::Consumption;
-use documents::record::document::{Predicate, Statement};
-use documents::record::envelope::Base64;
-use documents::record::receipt::Receipt;
+use crate::audit::{
+    documents::stated_authorization,
+    entry::{LogEntry, each},
+    evidence_files::{EvidenceFiles, Unreadable},
+    finding::{Finding, FindingKind},
+    history::Auditor,
+    used_values::{Place, UsedValue, has_receipt, short, spent_before, without_run},
+};
+use documents::{
+    AuthorizationDigest, Base64, Consumption, Frontier, Predicate, Receipt, Statement, TILE_WIDTH,
+};
 
 impl Auditor {
     /// Compares nonces and proposals of the entries that this audit has read with those of earlier audits. The caller passes

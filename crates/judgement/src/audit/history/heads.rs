@@ -1,15 +1,14 @@
 //! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
-use crate::audit::check_ledger::CheckStop;
-use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::history::{Auditor, LATE_S, LeftTo};
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seen_head::verify_head;
-use crate::audit::witness_check::check_witnesses;
-use documents::crypto::digest::hex;
-use documents::crypto::note::Note;
-use documents::record::checkpoint::{Checkpoint, origin};
-use documents::record::validity::Timestamp;
+use crate::audit::{
+    check_ledger::CheckStop,
+    finding::{Finding, FindingKind},
+    history::{Auditor, LATE_S, LeftTo},
+    seal_in_force::SealInForce,
+    seen_head::verify_head,
+    witness_check::check_witnesses,
+};
+use documents::{Checkpoint, Note, Timestamp, hex, origin};
 
 impl Auditor {
     /// Compares the root of the log with each checkpoint from another source that has the same size.

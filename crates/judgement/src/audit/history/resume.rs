@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::audit::entry::{EntryParts, LogEntry};
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::history::{Auditor, Expected, signed};
-use crate::audit::runs::Runs;
-use crate::audit::saved_audit::{SavedAudit, SavedSeal};
-use crate::audit::seal_in_force::{SealInForce, Seals};
-use crate::audit::tiles::Tiles;
-use crate::trust::chain::Pinned;
-use documents::crypto::digest::hex;
-use documents::record::envelope::Envelope;
-use documents::record::seal::Seal;
+use crate::{
+    audit::{
+        entry::{EntryParts, LogEntry},
+        evidence_files::{EvidenceFiles, Unreadable},
+        history::{Auditor, Expected, signed},
+        runs::Runs,
+        saved_audit::{SavedAudit, SavedSeal},
+        seal_in_force::{SealInForce, Seals},
+        tiles::Tiles,
+    },
+    trust::chain::Pinned,
+};
+use documents::{Envelope, Seal, hex};
 
 impl Auditor {
     /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.

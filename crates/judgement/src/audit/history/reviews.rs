@@ -1,13 +1,15 @@
 //! Reviews in the log.
 
-use crate::audit::finding::{AuditEvent, Finding, FindingKind};
-use crate::audit::history::{Auditor, signed};
-use crate::audit::people_lines::ReviewedLine;
-use crate::audit::seal_in_force::SealInForce;
-use crate::decision::reviews::{ReviewContext, ReviewError, check_reviewer};
-use documents::record::envelope::{EnvelopeSignature, Signed};
-use documents::record::receipt::Status;
-use documents::record::review_statement::{ReviewStatement, reviewed};
+use crate::{
+    audit::{
+        finding::{AuditEvent, Finding, FindingKind},
+        history::{Auditor, signed},
+        people_lines::ReviewedLine,
+        seal_in_force::SealInForce,
+    },
+    decision::reviews::{ReviewContext, ReviewError, check_reviewer},
+};
+use documents::{EnvelopeSignature, ReviewStatement, Signed, Status, reviewed};
 
 impl Auditor {
     pub(super) fn review(

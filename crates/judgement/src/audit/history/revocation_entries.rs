@@ -1,19 +1,22 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::finding::{AuditEvent, Finding, FindingKind};
-use crate::audit::history::{Auditor, signed};
-use crate::audit::people_lines::RevocationLine;
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seal_in_force::rosters::versions_of;
-use crate::decision::grants::revocable;
-use crate::decision::place::check_place;
-use crate::decision::revocations::{MayRevoke, RevocationContext, check_may_revoke};
-use documents::crypto::key_id::KeyId;
-use documents::record::envelope::{EnvelopeSignature, Signed};
-use documents::record::revocation::{Revocation, RevokedSubject, revoked};
-use documents::record::seal::Seal;
-use documents::record::token::SealedToken;
+use crate::{
+    audit::{
+        evidence_files::{EvidenceFiles, Unreadable},
+        finding::{AuditEvent, Finding, FindingKind},
+        history::{Auditor, signed},
+        people_lines::RevocationLine,
+        seal_in_force::{SealInForce, rosters::versions_of},
+    },
+    decision::{
+        grants::revocable,
+        place::check_place,
+        revocations::{MayRevoke, RevocationContext, check_may_revoke},
+    },
+};
+use documents::{
+    EnvelopeSignature, KeyId, Revocation, RevokedSubject, Seal, SealedToken, Signed, revoked,
+};
 
 impl Auditor {
     pub(super) fn revocation(

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::audit::bundle_check::warnings_of_foreign;
-use crate::audit::finding::{OpenRun, Summary};
-use crate::audit::history::{Auditor, LATE_S, LeftTo};
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seen_head::SeenHead;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::record::revocation::RevokedSubject;
+use crate::{
+    audit::{
+        bundle_check::warnings_of_foreign,
+        finding::{OpenRun, Summary},
+        history::{Auditor, LATE_S, LeftTo},
+        seal_in_force::SealInForce,
+        seen_head::SeenHead,
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::RevokedSubject;
 
 impl Auditor {
     pub(super) fn summary(&self) -> Summary {

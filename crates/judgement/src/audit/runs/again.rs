@@ -3,35 +3,33 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::audit::check_ledger::CheckStop;
-use crate::audit::decided::{
-    check_counted, check_each_counts, check_outcome, check_sandbox, check_session,
+use crate::{
+    audit::{
+        check_ledger::CheckStop,
+        decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session},
+        finding::{Finding, FindingKind},
+        grant_uses::{GrantUses, decide_in},
+        seal_in_force::{SealInForce, named_documents::SealedState},
+    },
+    decision::{
+        exclusion::{self, ExcludedSigners, ExclusionError, Tokens},
+        grant_error::GrantError,
+        grants::{Authority, covers, stands},
+        parameters::check_parameters,
+        permissions::{PermissionsError, check_permissions, check_profile},
+        place::check_place,
+        quorum,
+        revocations::RevokedBefore,
+        signature_count::{self, NotCounted},
+        step::{StepError, check_recorded_step},
+        window::check_window,
+    },
+    policy::signed_programs::{check_list, check_programs, without_list},
 };
-use crate::audit::finding::{Finding, FindingKind};
-use crate::audit::grant_uses::{GrantUses, decide_in};
-use crate::audit::seal_in_force::SealInForce;
-use crate::audit::seal_in_force::named_documents::SealedState;
-use crate::decision::exclusion::{self, ExcludedSigners, ExclusionError, Tokens};
-use crate::decision::grant_error::GrantError;
-use crate::decision::grants::{Authority, covers, stands};
-use crate::decision::parameters::check_parameters;
-use crate::decision::permissions::{PermissionsError, check_permissions, check_profile};
-use crate::decision::place::check_place;
-use crate::decision::quorum;
-use crate::decision::revocations::RevokedBefore;
-use crate::decision::signature_count::{self, NotCounted};
-use crate::decision::step::{StepError, check_recorded_step};
-use crate::decision::window::check_window;
-use crate::policy::signed_programs::{check_list, check_programs, without_list};
-use documents::crypto::digest::{AuthorizationDigest, LeafHash, ParamsDigest};
-use documents::crypto::key_id::KeyId;
-use documents::crypto::merkle::Hash;
-use documents::record::authorization::{Authorization, BoundaryRef};
-use documents::record::consumption::Spent;
-use documents::record::document::Subject;
-use documents::record::envelope::Verified;
-use documents::record::receipt::{Decision, Receipt};
-use documents::record::validity::Timestamp;
+use documents::{
+    Authorization, AuthorizationDigest, BoundaryRef, Decision, Hash, KeyId, LeafHash, ParamsDigest,
+    Receipt, Spent, Subject, Timestamp, Verified,
+};
 
 /// Consumption that has no receipt yet.
 #[derive(Debug)]

@@ -6,24 +6,21 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::decision::in_force::{StepInForce, steps_in_force};
-use crate::decision::sealed_tokens::SealedTokens;
-use crate::policy::builtins::Builtins;
-use crate::policy::file::Policy;
-use crate::policy::people_rules::PasskeysRule;
-use crate::registry::Registry;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::{BlobDigest, PolicyDigest, RegistryRoot, sha256};
-use documents::crypto::{canonical, json};
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::enforcement::Level;
-use documents::record::ident::StepRef;
-use documents::record::profile::{Layer, Limits};
-use documents::record::seal::{MAX_BLOB_BYTES, Seal};
-use documents::record::step_definition::{MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition};
-use documents::record::token::SealedToken;
+use crate::{
+    audit::evidence_files::{EvidenceFiles, Unreadable},
+    decision::{
+        in_force::{StepInForce, steps_in_force},
+        sealed_tokens::SealedTokens,
+    },
+    policy::{builtins::Builtins, file::Policy, people_rules::PasskeysRule},
+    registry::{Registry, parameter_schema::ParameterSchema},
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    BlobDigest, Configuration, ConfiguredLimits, ConfiguredSandbox, Layer, Level, Limits,
+    MAX_BLOB_BYTES, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, RegistryRoot, Seal,
+    SealedToken, StepDefinition, StepRef, canonical, json, sha256,
+};
 
 /// Sealed state from which the audit repeats decisions.
 #[derive(Debug)]

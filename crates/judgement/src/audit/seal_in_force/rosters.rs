@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::audit::evidence_files::{EvidenceFiles, Unreadable};
-use crate::audit::seal_in_force::named_documents::canonical_document;
-use crate::trust::chain::{Chain, Pinned};
-use crate::trust::chain_error::ChainError;
-use crate::trust::trusted_roster::TrustedRoster;
-use documents::crypto::digest::{BlobDigest, RosterDigest};
-use documents::record::envelope::Envelope;
-use documents::record::roster::MAX_ROSTER_BYTES;
-use documents::record::seal::{MAX_BLOB_BYTES, Seal};
+use crate::{
+    audit::{
+        evidence_files::{EvidenceFiles, Unreadable},
+        seal_in_force::named_documents::canonical_document,
+    },
+    trust::{
+        chain::{Chain, Pinned},
+        chain_error::ChainError,
+        trusted_roster::TrustedRoster,
+    },
+};
+use documents::{BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, Seal};
 
 /// Known roster versions, all connected with the trusted version.
 #[derive(Debug, Clone)]

@@ -5,22 +5,20 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::in_force::steps_in_force;
-use crate::decision::permissions::check_profile;
-use crate::decision::quorum::tests::{authorization, definition, name, roster};
-use crate::decision::revocations::Revocations;
-use crate::policy::builtins::Builtins;
-use crate::policy::file::Policy;
-use crate::registry::Registry;
-use documents::crypto::signature::{PAYLOAD_TYPE, SecretKey, pae};
-use documents::crypto::ssh_key::SshKey;
-use documents::record::code::Code;
-use documents::record::configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox};
-use documents::record::document::Subject;
-use documents::record::enforcement::Level;
-use documents::record::envelope::{Base64, EnvelopeSignature};
-use documents::record::profile::{Limits, STRICT};
-use documents::record::token::{Scope, SealedToken};
+use crate::{
+    decision::{
+        in_force::steps_in_force,
+        permissions::check_profile,
+        quorum::tests::{authorization, definition, name, roster},
+        revocations::Revocations,
+    },
+    policy::{builtins::Builtins, file::Policy},
+    registry::Registry,
+};
+use documents::{
+    Base64, Code, Configuration, ConfiguredLimits, ConfiguredSandbox, EnvelopeSignature, Level,
+    Limits, PAYLOAD_TYPE, STRICT, Scope, SealedToken, SecretKey, SshKey, Subject, pae,
+};
 
 const ALICE: u8 = 1;
 const BOB: u8 = 2;
@@ -102,7 +100,7 @@ impl World {
     }
 
     fn roster(&self) -> TrustedRoster {
-        let tables: documents::record::roster::Roster =
+        let tables: documents::Roster =
             serde_json::from_value(self.roster.clone()).expect("tables");
         let payload = tables
             .into_statement()
@@ -133,10 +131,9 @@ impl World {
             .steps
             .iter()
             .map(|step| Subject::new(step.reference.as_str(), step.digest.as_bytes()));
-        let payload =
-            documents::record::document::Statement::new(terms.clone(), subjects.collect())
-                .to_payload()
-                .expect("a payload");
+        let payload = documents::Statement::new(terms.clone(), subjects.collect())
+            .to_payload()
+            .expect("a payload");
         let message = pae(PAYLOAD_TYPE, &payload);
         let mut signatures: Vec<_> = self
             .signers
@@ -442,7 +439,7 @@ fn a_grant_covers_only_runs_within_its_terms() {
             signed.step.reference = "nginx:stop".parse().expect("a ref")
         }),
         ("/predicate/step/digest", |signed| {
-            signed.step.digest = documents::crypto::digest::StepDigest::of(b"")
+            signed.step.digest = documents::StepDigest::of(b"")
         }),
         ("/predicate/sandbox", |signed| {
             signed.sandbox.limits.wall_ms += 1

@@ -10,10 +10,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::gruntwork::notes::{Notes, YamlSource};
-use crate::registry::gruntwork::validations;
-use crate::registry::gruntwork::variable::Variable;
-use documents::yaml::{YamlKind, YamlNode, unknown};
+use crate::registry::gruntwork::{
+    notes::{Notes, YamlSource},
+    validations,
+    variable::Variable,
+};
+use documents::{YamlKind, YamlNode, unknown};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
 pub(super) fn read(

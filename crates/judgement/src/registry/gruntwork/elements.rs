@@ -9,10 +9,15 @@ use markdown::message::{Message, Place};
 use markdown::{Constructs, MdxSignal, ParseOptions};
 use serde_json::Value;
 
-use crate::registry::gruntwork::literal::{self, ExpressionEnd};
-use crate::registry::gruntwork::{entities, nesting};
-use crate::registry::text_lines::TextLines;
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    gruntwork::{
+        entities,
+        literal::{self, ExpressionEnd},
+        nesting,
+    },
+    text_lines::TextLines,
+};
+use documents::{TextPlace, YamlFlaw};
 
 /// Element of a page, for example `<Command id="a" />`.
 #[derive(Debug)]

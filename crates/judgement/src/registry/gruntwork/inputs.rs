@@ -5,16 +5,19 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::gruntwork::boilerplate;
-use crate::registry::gruntwork::elements::Element;
-use crate::registry::gruntwork::notes::{Notes, YamlSource};
-use crate::registry::gruntwork::variable::Variable;
-use crate::registry::page::Page;
-use crate::registry::parameter_schema::ParameterSchema;
-use crate::registry::schema_keywords::pointer;
-use crate::registry::text_lines::TextLines;
-use documents::record::step_definition::parameter_variable;
-use documents::yaml::{self, YamlFlaw, unknown};
+use crate::registry::{
+    gruntwork::{
+        boilerplate,
+        elements::Element,
+        notes::{Notes, YamlSource},
+        variable::Variable,
+    },
+    page::Page,
+    parameter_schema::ParameterSchema,
+    schema_keywords::pointer,
+    text_lines::TextLines,
+};
+use documents::{YamlFlaw, parameter_variable, unknown, yaml};
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
 pub(super) struct InputBlocks<'a> {

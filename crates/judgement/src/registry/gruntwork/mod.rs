@@ -20,24 +20,32 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::registry::declared_needs::{self, DeclaredNeeds};
-use crate::registry::found_step::FoundStep;
-use crate::registry::front_matter;
-use crate::registry::gruntwork::elements::Element;
-use crate::registry::gruntwork::gruntwork_bytes::GruntworkScript;
-use crate::registry::gruntwork::inputs::{InputBlocks, has_word};
-use crate::registry::gruntwork::notes::Notes;
-use crate::registry::page::{Page, ReadPage};
-use crate::registry::script_rules::{
-    BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang, step_ref,
+use crate::{
+    registry::{
+        declared_needs::{self, DeclaredNeeds},
+        found_step::FoundStep,
+        front_matter,
+        gruntwork::{
+            elements::Element,
+            gruntwork_bytes::GruntworkScript,
+            inputs::{InputBlocks, has_word},
+            notes::Notes,
+        },
+        page::{Page, ReadPage},
+        script_rules::{
+            BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
+            step_ref,
+        },
+        shared_remarks::RemarkKind,
+        step_place::ScriptOrigin,
+        text_lines::TextLines,
+    },
+    template::step_template,
 };
-use crate::registry::shared_remarks::RemarkKind;
-use crate::registry::step_place::ScriptOrigin;
-use crate::registry::text_lines::TextLines;
-use crate::template::step_template;
-use documents::record::declared::{DeclaredSandbox, Limit};
-use documents::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
-use documents::yaml::{OtherFile, TextPlace, YamlFlaw};
+use documents::{
+    Approvals, DeclaredSandbox, Format, Limit, OtherFile, SessionUse, StepDefinition, Template,
+    TextPlace, YamlFlaw,
+};
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
 /// page has no step.

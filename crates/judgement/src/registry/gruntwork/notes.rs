@@ -1,9 +1,9 @@
 //! Errors and remarks about a page, and the places of YAML in it.
 
-use crate::registry::gruntwork::elements::Fence;
-use crate::registry::shared_remarks::SharedRemarks;
-use crate::registry::text_lines::TextLines;
-use documents::yaml::{TextPlace, YamlFlaw};
+use crate::registry::{
+    gruntwork::elements::Fence, shared_remarks::SharedRemarks, text_lines::TextLines,
+};
+use documents::{TextPlace, YamlFlaw};
 
 /// Errors and remarks that the reader has found.
 #[derive(Debug, Default)]

@@ -6,8 +6,7 @@
 use serde_json::Value;
 
 use crate::registry::gruntwork::elements::Element;
-use documents::record::step_definition::{SecretAs, StepSecret};
-use documents::yaml::YamlFlaw;
+use documents::{SecretAs, StepSecret, YamlFlaw};
 
 /// Attributes of a step that name a sign-in block.
 pub(super) const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::registry::page::RunbookFiles;
-use documents::record::step_definition::SecretAs;
+use documents::SecretAs;
 
 /// Reads a page beside files. Errors and remarks are `LINE:COLUMN: message`.
 fn read_with(text: &str, files: &[(&str, &str)]) -> Result<ReadPage, Vec<String>> {
@@ -697,7 +697,7 @@ fn a_block_declares_what_it_needs_of_the_host() {
     let hosts = vec!["api.example.com:443".to_owned()];
     assert_eq!(
         step.sandbox.network,
-        Some(documents::record::declared::DeclaredNetwork::Allow(hosts))
+        Some(documents::DeclaredNetwork::Allow(hosts))
     );
     assert_eq!(step.sandbox.read, Some(vec!["/srv/a".to_owned()]));
     assert_eq!(step.sandbox.run_as.as_deref(), Some("web"));

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::registry::gruntwork::notes::Notes;
-use crate::registry::gruntwork::variable::Variable;
-use crate::registry::parameter_pattern::ParameterPatterns;
-use documents::yaml::{YamlKind, YamlNode};
+use crate::registry::{
+    gruntwork::{notes::Notes, variable::Variable},
+    parameter_pattern::ParameterPatterns,
+};
+use documents::{YamlKind, YamlNode};
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::registry::gruntwork::notes::YamlSource;
-use documents::yaml::{TextPlace, YamlFlaw};
+use documents::{TextPlace, YamlFlaw};
 
 /// Variable of an `<Inputs>` or `<Template>` block.
 #[derive(Debug, Clone)]

@@ -2,18 +2,19 @@
 
 use pulldown_cmark::HeadingLevel;
 
-use crate::registry::attributes::{self, PlacedText};
-use crate::registry::declared_needs::{self, DeclaredNeeds};
-use crate::registry::fenced_block::FencedBlock;
-use crate::registry::rundown::header::{step_header, substep_header};
-use crate::registry::rundown::loop_clause::{loop_clause, replace_variable};
-use crate::registry::rundown::outline::MarkdownPiece;
-use crate::registry::rundown::transition::{TransitionLine, newer, transition, transitions};
-use crate::registry::rundown::workflow::{
-    LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit,
+use crate::registry::{
+    attributes::{self, PlacedText},
+    declared_needs::{self, DeclaredNeeds},
+    fenced_block::FencedBlock,
+    rundown::{
+        header::{step_header, substep_header},
+        loop_clause::{loop_clause, replace_variable},
+        outline::MarkdownPiece,
+        transition::{TransitionLine, newer, transition, transitions},
+        workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit},
+    },
 };
-use documents::record::step_definition::parameter_variable;
-use documents::yaml::{TextPlace, YamlFlaw, unknown};
+use documents::{TextPlace, YamlFlaw, parameter_variable, unknown};
 
 /// Languages whose blocks are run, each with the interpreter.
 const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];

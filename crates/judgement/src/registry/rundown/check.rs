@@ -1,10 +1,10 @@
 //! Checks the numbers of the steps and the targets of `GOTO`.
 
-use crate::registry::rundown::transition::newer;
-use crate::registry::rundown::workflow::{
-    FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+use crate::registry::rundown::{
+    transition::newer,
+    workflow::{FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit},
 };
-use documents::yaml::{TextPlace, YamlFlaw};
+use documents::{TextPlace, YamlFlaw};
 
 /// Adds the flaws of the whole workflow.
 pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {

@@ -1,9 +1,10 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
-use crate::registry::rundown::header::is_identifier;
-use crate::registry::rundown::workflow::{LoopClause, LoopSource, MAX_ITERATIONS};
-use documents::record::step_definition::parameter_variable;
-use documents::yaml::TextPlace;
+use crate::registry::rundown::{
+    header::is_identifier,
+    workflow::{LoopClause, LoopSource, MAX_ITERATIONS},
+};
+use documents::{TextPlace, parameter_variable};
 
 /// Reads the text after `FOR`, for example `item IN {{ items }}` or `i IN 1 TO 5`.
 pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {

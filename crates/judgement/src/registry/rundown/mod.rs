@@ -17,21 +17,22 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::fenced_block::check_characters;
-use crate::registry::found_step::FoundStep;
-use crate::registry::front_matter;
-use crate::registry::markdown::check_file_name;
-use crate::registry::page::{Page, ReadPage};
-use crate::registry::rundown::workflow::{
-    LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit,
+use crate::registry::{
+    fenced_block::check_characters,
+    found_step::FoundStep,
+    front_matter,
+    markdown::check_file_name,
+    page::{Page, ReadPage},
+    rundown::workflow::{LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit},
+    script_rules::BYTE_ORDER_MARK,
+    shared_remarks::{RemarkKind, SharedRemarks},
+    step_place::ScriptOrigin,
+    text_lines::TextLines,
 };
-use crate::registry::script_rules::BYTE_ORDER_MARK;
-use crate::registry::shared_remarks::{RemarkKind, SharedRemarks};
-use crate::registry::step_place::ScriptOrigin;
-use crate::registry::text_lines::TextLines;
-use documents::record::ident::StepRef;
-use documents::record::step_definition::{Approvals, Format, SessionUse, StepDefinition, Template};
-use documents::yaml::{self, TextPlace, YamlFlaw, YamlKind};
+use documents::{
+    Approvals, Format, SessionUse, StepDefinition, StepRef, Template, TextPlace, YamlFlaw,
+    YamlKind, yaml,
+};
 
 /// Maximum length of a loop value, in characters.
 const MAX_VALUE_LENGTH: u32 = 4096;

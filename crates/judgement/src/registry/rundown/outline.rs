@@ -4,10 +4,8 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::registry::attributes::PlacedText;
-use crate::registry::fenced_block::FencedBlock;
-use crate::registry::text_lines::TextLines;
-use documents::yaml::TextPlace;
+use crate::registry::{attributes::PlacedText, fenced_block::FencedBlock, text_lines::TextLines};
+use documents::TextPlace;
 
 /// Part of a Rundown file.
 pub(super) enum MarkdownPiece {

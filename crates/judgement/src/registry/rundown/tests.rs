@@ -738,10 +738,7 @@ fn all_errors_of_a_file_are_reported_together() {
 fn a_block_declares_what_it_needs_of_the_host() {
     let found = page("## 1. A\n\n```bash {network=host programs=curl timeout=30m}\ncurl x\n```\n");
     let step = &found.steps[0].definition;
-    assert_eq!(
-        step.sandbox.network,
-        Some(documents::record::declared::DeclaredNetwork::Host)
-    );
+    assert_eq!(step.sandbox.network, Some(documents::DeclaredNetwork::Host));
     assert_eq!(
         step.sandbox
             .limits

@@ -1,10 +1,12 @@
 //! Reads transitions such as `PASS: CONTINUE` and `FAIL ANY RETRY 2 STOP "message"`.
 
-use crate::registry::rundown::header::{RESERVED, is_identifier, is_separator, target};
-use crate::registry::rundown::workflow::{
-    Aggregation, FinalAction, MAX_ITERATIONS, TransitionAction, Transitions, UnitLabel,
+use crate::registry::rundown::{
+    header::{RESERVED, is_identifier, is_separator, target},
+    workflow::{
+        Aggregation, FinalAction, MAX_ITERATIONS, TransitionAction, Transitions, UnitLabel,
+    },
 };
-use documents::yaml::{TextPlace, YamlFlaw, unknown};
+use documents::{TextPlace, YamlFlaw, unknown};
 
 /// One transition of the file.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::registry::declared_needs::DeclaredNeeds;
-use documents::yaml::TextPlace;
+use documents::TextPlace;
 
 /// Maximum number of iterations of a loop, and of retries of a step. The limit bounds a run that nobody watches.
 pub const MAX_ITERATIONS: u32 = 10_000;

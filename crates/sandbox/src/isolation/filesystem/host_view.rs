@@ -4,15 +4,18 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::filesystem::DEVICES;
-use crate::isolation::grants::{PathAccess, PathGrant};
-use crate::isolation::mount_points::{directory_at, file_at};
-use crate::isolation::protocol::{RunRequest, RunTexts};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::step_files::{self, PutFiles};
-use crate::isolation::step_paths::{HOME, StepPaths, begins_in, host_paths};
-use crate::isolation::system_paths::{ETC_FILES, ETC_HOST_FILES, SYSTEM, etc_directories};
-use crate::isolation::{interpreter, run_places};
+use crate::isolation::{
+    filesystem::DEVICES,
+    grants::{PathAccess, PathGrant},
+    interpreter,
+    mount_points::{directory_at, file_at},
+    protocol::{RunRequest, RunTexts},
+    run_places,
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    step_files::{self, PutFiles},
+    step_paths::{HOME, StepPaths, begins_in, host_paths},
+    system_paths::{ETC_FILES, ETC_HOST_FILES, SYSTEM, etc_directories},
+};
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
 /// The user `own_id` owns the step's directories. The service's user owns the script and the parameters.

@@ -5,9 +5,11 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use crate::isolation::mount_points::{move_to, with_parents};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::syscalls;
+use crate::isolation::{
+    mount_points::{move_to, with_parents},
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    syscalls,
+};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 

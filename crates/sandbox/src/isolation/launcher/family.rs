@@ -3,9 +3,11 @@
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::isolation::confine;
-use crate::isolation::launcher::watch::report_end;
-use crate::isolation::syscalls::{self, ForkSide};
+use crate::isolation::{
+    confine,
+    launcher::watch::report_end,
+    syscalls::{self, ForkSide},
+};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 

@@ -2,10 +2,12 @@
 
 use std::io::Read as _;
 
-use crate::isolation::protocol::{self, HelperMessage, RunForm};
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::isolation::start_packet::Start;
-use crate::isolation::syscalls::{self, ForkSide};
+use crate::isolation::{
+    protocol::{self, HelperMessage, RunForm},
+    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    start_packet::Start,
+    syscalls::{self, ForkSide},
+};
 use rustix::process::WaitOptions;
 
 pub(super) fn namespaces(network: bool) -> libc::c_int {

@@ -4,12 +4,14 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use crate::isolation::filesystem::host_view;
-use crate::isolation::protocol::{
-    self, HelperMessage, KILL, RunRequest, SizeLimit, SpentResources, StepEnd, TERMINATE,
+use crate::isolation::{
+    filesystem::host_view,
+    protocol::{
+        self, HelperMessage, KILL, RunRequest, SizeLimit, SpentResources, StepEnd, TERMINATE,
+    },
+    step_paths::StepPaths,
+    syscalls,
 };
-use crate::isolation::step_paths::StepPaths;
-use crate::isolation::syscalls;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};

@@ -1,7 +1,9 @@
 //! The table of system calls that the filter refuses, or allows only with some arguments.
 
-use crate::isolation::bpf::{ArgumentTest, FilterEntry, FilterVerdict};
-use crate::isolation::protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter};
+use crate::isolation::{
+    bpf::{ArgumentTest, FilterEntry, FilterVerdict},
+    protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter},
+};
 
 /// An architecture with a table of system calls.
 #[allow(

@@ -410,7 +410,7 @@ fn a_list_is_a_valid_part_of_a_document() {
         .try_list(&["b", "a", "a-b", "{work}/**"], &["a b", "a!"])
         .expect("a list");
     assert_eq!(list.list.len(), 6);
-    documents::record::document::check_sorted("", &list.list).expect("sorted");
+    documents::check_sorted("", &list.list).expect("sorted");
     assert_eq!(list.list.last().expect("own").path.as_str(), OWN_PROGRAMS);
 }
 

@@ -2,17 +2,22 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::isolation::probe::{HostProbe, Missing, ProbeFailures};
-use crate::isolation::protocol::{RunForm, StepEnd, SyscallFilter};
-use crate::isolation::run_dir::RunDir;
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
-use crate::runs::Plan;
-use crate::runs::cancel_flag::CancelFlag;
-use crate::runs::linux::{LinuxSandbox, SELF_TEST, TRIAL_MS, filters_here};
-use crate::runs::profile_check::Prepared;
-use crate::runs::run_follower::FollowedRun;
-use documents::record::enforcement::Level;
-use documents::record::profile::{Layer, Limits, Profile, STRICT, Workdir};
+use crate::{
+    isolation::{
+        probe::{HostProbe, Missing, ProbeFailures},
+        protocol::{RunForm, StepEnd, SyscallFilter},
+        run_dir::RunDir,
+        setup_failure::{AtStage as _, SetupFailure, SetupStage},
+    },
+    runs::{
+        Plan,
+        cancel_flag::CancelFlag,
+        linux::{LinuxSandbox, SELF_TEST, TRIAL_MS, filters_here},
+        profile_check::Prepared,
+        run_follower::FollowedRun,
+    },
+};
+use documents::{Layer, Level, Limits, Profile, STRICT, Workdir};
 
 impl LinuxSandbox {
     /// Probes the whole set-up with a script that checks the sandbox from inside, and repeats the probe without each

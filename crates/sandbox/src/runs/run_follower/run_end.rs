@@ -3,15 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::isolation::interpreter;
-use crate::isolation::protocol::{SizeLimit, SpentResources, StepEnd};
-use crate::isolation::run_dir::RunDir;
-use crate::isolation::session_tree::SessionTree;
-use crate::programs::program_recorder::{ProgramRecorder, nothing_recorded};
-use crate::runs::profile_check::Prepared;
-use crate::runs::run_follower::{CPU_COUNTED, FollowedRun, Why};
-use crate::runs::{End, Plan, Report, RunUsage, enforcement_facts};
-use crate::sessions::run_results::RunResults;
+use crate::{
+    isolation::{
+        interpreter,
+        protocol::{SizeLimit, SpentResources, StepEnd},
+        run_dir::RunDir,
+        session_tree::SessionTree,
+    },
+    programs::program_recorder::{ProgramRecorder, nothing_recorded},
+    runs::{
+        End, Plan, Report, RunUsage, enforcement_facts,
+        profile_check::Prepared,
+        run_follower::{CPU_COUNTED, FollowedRun, Why},
+    },
+    sessions::run_results::RunResults,
+};
 
 impl FollowedRun {
     /// Keeps what an ended run left. `work` is the path of its private work directory in the run. If a process may still
