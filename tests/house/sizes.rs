@@ -35,7 +35,7 @@ type Sizes<'a> = (BTreeMap<&'a str, usize>, Vec<(&'a str, String, usize)>);
 fn size(all: &[Token], range: std::ops::RangeInclusive<usize>) -> usize {
     let closes = |at: usize| matches!(text(all, at), ")" | "]" | "}");
     range
-        .filter(|at| !all[*at].in_test && !(text(all, *at) == "," && closes(at + 1)))
+        .filter(|at| !(all[*at].in_test || text(all, *at) == "," && closes(at + 1)))
         .count()
 }
 
