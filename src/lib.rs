@@ -59,10 +59,11 @@ pub use node::{
     config::Config, restore, roster_file, serve::Node, service_manager::ServiceManager,
     start::surroundings,
 };
+#[cfg(debug_assertions)]
+pub use store::crash_points::POINTS;
 pub use store::{
     Store, StoreReads,
     batch::{Commit, Questions, Writes},
-    crash_points::POINTS,
     ledger::Ledger,
     rows::LeafRow,
     shared::{LedgerConfig, LedgerLimits, LogSigner},
