@@ -377,7 +377,7 @@ async fn reseal_on(
         match boundary.sealing.reseal(config.runbook_directories()).await {
             Ok(true) => tracing::info!(
                 seal = boundary.crossing.state().seal.number,
-                "runbooks sealed anew"
+                "runbooks sealed again"
             ),
             Ok(false) => tracing::info!("runbooks are as sealed"),
             Err(stopped) => tracing::error!("{stopped}"),

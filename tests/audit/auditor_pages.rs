@@ -428,7 +428,7 @@ fn several_places_are_one_table_with_the_boundary_of_each_row() {
             .body
             .contains("\"Verdict\",\"Boundary\",\"Evidence\"")
     );
-    // One place alone has no such column, and a directory of logs stands for the logs in it.
+    // The table of one place has no such column. A directory of logs means all logs in it.
     let alone = Pages(support::pages::Pages::start(words(&[&mirrors])));
     assert_eq!(alone.rows("/").len(), 10);
     assert!(!alone.get("/").body.contains(">Boundary</th>"));

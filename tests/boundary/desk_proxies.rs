@@ -143,9 +143,9 @@ fn a_desk_closes_each_connection_of_a_named_proxy_without_a_header_and_says_why(
         ),
         (
             b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\x0c",
-            "another version, or is for no connection of TCP",
+            "another version, or its connection does not use TCP",
         ),
-        (&unix, "another version, or is for no connection of TCP"),
+        (&unix, "another version, or its connection does not use TCP"),
         (
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0b",
             "the length of the header is wrong",

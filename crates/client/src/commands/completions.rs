@@ -40,8 +40,8 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Longest wait for an answer of a boundary. After half as much more time, the program ends without values, so that a completion
-/// never takes 200 ms.
+/// Longest wait for an answer of a boundary. If a completion takes half as much time again, the program ends without values, so
+/// that a completion never takes 200 ms.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The script for bash. Bash divides words at `:` and `=`, so the script joins them again, which the script of clap_complete does
@@ -85,7 +85,7 @@ pub fn run(args: &Args, name: &str, terminal: &Terminal) -> Result<Exit, Command
         _ => script = BASH.replace("NAME", name).into_bytes(),
     }
     if args.shell == Shell::Zsh {
-        // zsh runs a script in `$fpath` as a function for the first completion.
+        // zsh calls a script in `$fpath` for the first completion, so the script must complete then.
         script.extend_from_slice(b"[[ $funcstack[1] != _$service ]] || $_comps[$service] \"$@\"\n");
     }
     terminal.put(&script)?;

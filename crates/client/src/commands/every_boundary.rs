@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. A
-/// command with one silent boundary so ends within ten seconds.
+/// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. It
+/// leaves time for the start of the program, so that a command with a silent boundary ends within ten seconds.
 pub const PATIENCE: Duration = Duration::from_millis(9700);
 
 /// Takes a result of a boundary. An error means that the result can't be shown.

@@ -38,7 +38,7 @@ pub fn run(
     for place in named {
         let path = PathBuf::from(place);
         let places = match (bundles_of(std::slice::from_ref(&path)), logs_below(&path)) {
-            // A directory without bundles that has directories with logs stands for these.
+            // A directory without bundles, but with directories of logs, means all these logs.
             (Err(_), logs) if !logs.is_empty() => logs,
             // Bundles are uploaded into a table whose only place is an empty directory.
             (Err(nothing), _) if named.len() > 1 && !is_log(&path) => return Err(nothing),

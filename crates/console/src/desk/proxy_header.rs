@@ -1,5 +1,5 @@
-//! The header with which a proxy names the browser of a connection that it passes through: the PROXY protocol, version 2
-//! (section 2.2 of <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).
+//! The header in which a proxy states the address of the browser, before it passes a connection through: the PROXY protocol,
+//! version 2 (section 2.2 of <https://www.haproxy.org/download/2.6/doc/proxy-protocol.txt>).
 
 use std::net::IpAddr;
 
@@ -35,7 +35,7 @@ pub(super) async fn read_proxy_header(
         (LOCAL, _) => 0,
         (PROXY, TCP4) => 12,
         (PROXY, TCP6) => 36,
-        _ => return Err("the header has another version, or is for no connection of TCP"),
+        _ => return Err("the header has another version, or its connection does not use TCP"),
     };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if !(needed..=MOST).contains(&length) {
@@ -133,11 +133,11 @@ mod tests {
             (header(0x11, TCP4, four), "another version"),
             (header(0x31, TCP4, four), "another version"),
             (header(0x22, TCP4, four), "another version"),
-            (header(PROXY, 0, &[]), "for no connection of TCP"),
-            (header(PROXY, 0x12, four), "for no connection of TCP"),
-            (header(PROXY, 0x22, six), "for no connection of TCP"),
-            (header(PROXY, 0x31, &[0; 216]), "for no connection of TCP"),
-            (header(PROXY, 0x41, six), "for no connection of TCP"),
+            (header(PROXY, 0, &[]), "does not use TCP"),
+            (header(PROXY, 0x12, four), "does not use TCP"),
+            (header(PROXY, 0x22, six), "does not use TCP"),
+            (header(PROXY, 0x31, &[0; 216]), "does not use TCP"),
+            (header(PROXY, 0x41, six), "does not use TCP"),
             (header(PROXY, TCP4, &four[1..]), "length of the header"),
             (header(PROXY, TCP6, four), "length of the header"),
             (too_long.clone(), "length of the header"),
@@ -145,7 +145,7 @@ mod tests {
             let refused = read(&bytes).0.expect_err("a refusal");
             assert!(refused.contains(why), "{bytes:?}: {refused}");
         }
-        // The length alone decides, before the bytes arrive.
+        // A wrong length is refused before the bytes arrive.
         too_long.truncate(16);
         assert_eq!(read(&too_long).0, Err("the length of the header is wrong"));
     }

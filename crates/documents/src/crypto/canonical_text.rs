@@ -15,8 +15,8 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
 /// Returns the number of bytes at the start of the text that need no escape. These bytes are ASCII, so the count ends
 /// at a character boundary.
 fn plain_length(bytes: &[u8]) -> usize {
-    // Most of an envelope is base64, which needs no escapes. Eight bytes are checked at once as one number, because a
-    // release is built without the vector instructions that a compiler can choose.
+    // Most of an envelope is base64, which needs no escapes. Eight bytes are checked at once as one number, because the
+    // compiler uses no vector instructions in a release (Cargo.toml).
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     let is_plain = |block: &[u8; 8]| {
         let word = u64::from_ne_bytes(*block);
@@ -24,7 +24,7 @@ fn plain_length(bytes: &[u8]) -> usize {
         let quote = (word ^ (EACH * 0x22)).wrapping_sub(EACH);
         let backslash = (word ^ (EACH * 0x5c)).wrapping_sub(EACH);
         let delete = word.wrapping_add(EACH);
-        // Each number has the high bit of a byte that needs an escape. A carry begins only at such a byte.
+        // Each number has the high bit of a byte that needs an escape. Only such a byte can change the byte above it.
         (below_space | quote | backslash | delete | word) & (EACH << 7) == 0
     };
     let plain = 8 * bytes

@@ -296,8 +296,8 @@ impl AuditRow {
         }
     }
 
-    /// Returns the row of a review in a log. The row of the receipt has the step and the parameters, and the row of a review
-    /// has no receipt, because it belongs to the run of that row.
+    /// Returns the row of a review in a log. It has no receipt: the receipt stands in the row of the run, with the step and
+    /// the parameters.
     pub fn of_review(line: ReviewedLine) -> Self {
         let reviewer = line
             .reviewer

@@ -544,7 +544,7 @@ fn reach(step: &GrantedStep) -> Option<String> {
     (!found.is_empty()).then(|| found.join(", "))
 }
 
-/// Returns the query for the proposals of a step with this status, whoever proposed them.
+/// Returns the query for the proposals of a step with this status, of all proposers.
 pub(super) fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, &'q str); 3] {
     [("all", "true"), ("status", status), ("step", step.as_str())]
 }
