@@ -15,7 +15,7 @@ use crate::history::grants::{OSCAR, PLAIN, grant, run};
 use crate::history::{ALICE, BOB, Log};
 use crate::support::pages::PageReply;
 use crate::support::people::alice;
-use crate::support::{self, World, assert_says, exited, said, said_at_exit};
+use crate::support::{self, World, assert_says, exited, said};
 
 const GOLDEN: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -437,7 +437,21 @@ fn several_places_are_one_table_with_the_boundary_of_each_row() {
         (&*empty, "has no bundle"),
         ("/nonexistent", "is no file and no directory"),
     ] {
-        said_at_exit(words(&[&mirrors, place]).output().unwrap(), 2, why);
+        let mut console = words(&[&mirrors, place]);
+        console.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut refused = support::KilledAtEnd(console.spawn().unwrap());
+        support::wait_for("the end of the program", || {
+            refused.try_wait().unwrap().is_some()
+        });
+        let mut said = String::new();
+        let error = refused.stderr.as_mut().unwrap();
+        error.read_to_string(&mut said).unwrap();
+        assert_eq!(
+            refused.try_wait().unwrap().unwrap().code(),
+            Some(2),
+            "{said}"
+        );
+        assert_says(&said, why);
     }
     fs::remove_file(Path::new(&mirrors).join("two/checkpoint")).unwrap();
     let page = Pages(support::pages::Pages::start(words(&[&mirrors, &bundles])))
