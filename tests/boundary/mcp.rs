@@ -283,6 +283,16 @@ fn list_steps_finds_words_in_any_order_and_lists_the_best_steps_first() {
         );
     });
     let mut server = Server::opened(&world, &world.wire.url);
+    // The ref of the resource of a step is completed by the same search.
+    let mut completed = |resource: &str, argument: &str| {
+        let about = json!({"type": "ref/resource", "uri": format!("countersign://{resource}")});
+        let typed = json!({"name": argument, "value": "service:st"});
+        let asked = json!({"ref": about, "argument": typed});
+        server.ask("completion/complete", asked)["result"]["completion"].clone()
+    };
+    let refs = completed("steps/{ref}", "ref");
+    assert_eq!(refs["values"][0], "service:stop", "{refs}");
+    assert_eq!(completed("receipts/{id}", "id")["values"], json!([]));
     let mut found = |arguments: Value| {
         let answer = server.call("list_steps", arguments);
         let steps: Vec<String> = answer["steps"]

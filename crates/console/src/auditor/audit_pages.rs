@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Makes each decision of the evidence again, and serves the table until a signal ends the program. If the evidence
-/// can't be judged, for example without a trusted roster, a page says what to do.
+/// Makes each decision of the evidence again, and serves the table until a signal ends the program. If a log can't be
+/// judged, for example without a trusted roster, a page says what to do.
 ///
 /// # Errors
 /// Returns an error if the evidence does not exist, if one of several places has none, if the roster can't be read, or if the
@@ -56,18 +56,13 @@ pub fn run(
             terminal.say(&format!("{done} of {all} files"));
         }
     };
-    let (table, problem) = match AuditTable::of(&evidence, &trust, progress) {
-        Ok(table) => (table, None),
-        Err(failure) => (AuditTable::default(), Some(failure.message)),
-    };
+    let table = AuditTable::of(&evidence, &trust, progress);
     drop(evidence);
-    if let Some(problem) = &problem {
-        terminal.say(problem);
-    }
+    table.unjudged.iter().for_each(|log| terminal.say(log));
     let failed = |what: &str, error: std::io::Error| {
         CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
     };
-    let kept = KeptTable::new(named.join(", "), trust, table, problem)
+    let kept = KeptTable::new(named.join(", "), trust, table)
         .map_err(|error| failed("the file for uploaded bundles can't be made", error))?;
     serve_pages(open, terminal, |door| {
         let pages = AuditorPages {

@@ -28,8 +28,6 @@ pub struct KeptTable {
     pub named: String,
     /// Trusted rosters.
     pub trust: Vec<ChosenTrust>,
-    /// Reason why the named evidence could not be judged.
-    pub problem: Option<String>,
     table: Mutex<AuditTable>,
     uploads: Mutex<(File, u64)>,
     /// What the last upload added.
@@ -45,13 +43,11 @@ impl KeptTable {
         named: String,
         trust: Vec<ChosenTrust>,
         table: AuditTable,
-        problem: Option<String>,
     ) -> io::Result<Self> {
         let uploads = Mutex::new((tempfile::tempfile()?, 0));
         Ok(Self {
             named,
             trust,
-            problem,
             table: Mutex::new(table),
             uploads,
             said: Mutex::default(),

@@ -88,8 +88,11 @@ impl AuditorViews<'_> {
     fn remarks(&self, table: &AuditTable) -> Markup {
         let open = table.open_count();
         html! {
-            @if let Some(problem) = &self.kept.problem {
-                div.admonition role="alert" { h2 { "The evidence was not judged" } p { (shown(problem)) } }
+            @if !table.unjudged.is_empty() {
+                div.admonition role="alert" {
+                    @if table.logs.is_empty() { h2 { "The evidence was not judged" } } @else { h2 { "Part of the evidence was not judged" } }
+                    @for log in &table.unjudged { p { (shown(log)) } }
+                }
             }
             @if self.kept.trust.is_empty() {
                 div.admonition role="alert" {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams, CreateTaskResult,
-    CustomRequest, CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest, CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
     JsonObject, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
     ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
     ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig,
@@ -31,7 +31,7 @@ use crate::{
     },
     mcp::{
         answer_limit::within_limit,
-        answers::{CancelArgs, GetStepArgs, ProposeArgs},
+        answers::{CancelArgs, GetStepArgs, ListStepsArgs, ProposeArgs},
         boundary_api::BoundaryApi,
         progress::ProgressNotes,
         rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params},
@@ -196,7 +196,10 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let tools = ServerCapabilities::builder().enable_tools();
         let (capabilities, of_list) = match self.is_list() {
             true => (tools.build(), INSTRUCTIONS_OF_LIST),
-            false => (tools.enable_resources().enable_tasks().build(), ""),
+            false => {
+                let tools = tools.enable_resources().enable_completions();
+                (tools.enable_tasks().build(), "")
+            }
         };
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new(
@@ -283,6 +286,30 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
             .map_err(refused)??;
         let contents = ResourceContents::text(text, request.uri).with_mime_type("application/json");
         Ok(ReadResourceResult::new(vec![contents]).into())
+    }
+
+    /// Completes the ref of a step, the only argument of a resource that has a list. Each found step is a suggestion.
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let calls = self.only()?;
+        if request.argument.name != "ref" {
+            return Ok(CompleteResult::default());
+        }
+        let search = calls.list_steps(ListStepsArgs {
+            query: Some(request.argument.value),
+            cursor: None,
+        });
+        let found = self.limited(Instant::now() + CALL_LIMIT, search).await;
+        let found = found.map_err(refused)?;
+        let refs = found.steps.into_iter().map(|step| step.step).collect();
+        let total = u32::try_from(found.found_steps).ok();
+        let values = CompletionInfo::with_pagination(refs, total, found.next_cursor.is_some());
+        Ok(CompleteResult::new(values.map_err(|error| {
+            ErrorData::internal_error(error, None)
+        })?))
     }
 
     async fn get_task(

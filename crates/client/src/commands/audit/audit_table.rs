@@ -59,6 +59,8 @@ pub struct AuditTable {
     pub skipped_count: u64,
     /// The audited logs.
     pub logs: Vec<AuditedLog>,
+    /// Logs that could not be judged, each with the reason. They have no row.
+    pub unjudged: Vec<String>,
     /// Trusted rosters, joined with the older versions that the bundles contain.
     pub trust: Vec<ChosenTrust>,
     /// Trusted rosters, in words.
@@ -86,15 +88,13 @@ pub fn named_log(named: &str, global: &GlobalOptions) -> Result<Option<LogSource
 
 impl AuditTable {
     /// Makes every decision of the evidence again: each named place, with its log if it is one. `progress` gets the number of the
-    /// files that are done, and of all files.
-    ///
-    /// # Errors
-    /// Returns an error if the evidence can't be read, or if there is no trusted roster for a log.
+    /// files that are done, and of all files. A log that can't be judged, for example without a trusted roster, stops no
+    /// other.
     pub fn of(
         evidence: &[(String, Option<LogSource>)],
         trust: &[ChosenTrust],
         progress: impl Fn(usize, usize),
-    ) -> Result<Self, CommandFailure> {
+    ) -> Self {
         let mut table = Self {
             trusted: trust.iter().map(pinned_words).collect(),
             ..Self::default()
@@ -104,16 +104,12 @@ impl AuditTable {
             let path = Path::new(named);
             match log {
                 Some(log) => {
-                    table
-                        .add_log(log, named, trust)
-                        .map_err(|failure| CommandFailure {
-                            message: format!(
-                                "{}: {}",
-                                PrintableText::text(named).as_str(),
-                                failure.message
-                            ),
-                            ..failure
-                        })?
+                    if let Err(failure) = table.add_log(log, named, trust) {
+                        let named = PrintableText::text(named);
+                        table
+                            .unjudged
+                            .push(format!("{}: {}", named.as_str(), failure.message));
+                    }
                 }
                 None if path.is_dir() => {
                     let found = FoundFiles::below(path);
@@ -148,10 +144,10 @@ impl AuditTable {
         }
         table.trust = trust;
         table.sort();
-        Ok(table)
+        table
     }
 
-    /// Audits a log, and adds its rows.
+    /// Audits a log, and adds its rows. A log that can't be audited to its end adds none.
     fn add_log(
         &mut self,
         place: &LogSource,
@@ -166,7 +162,9 @@ impl AuditTable {
             AuditEvent::Review(line) => push(AuditRow::of_review(*line)),
             AuditEvent::Revocation(line) => push(AuditRow::of_revocation(*line)),
             AuditEvent::Finding(_) => {}
-        })?;
+        });
+        let log = log.inspect_err(|_| self.rows.retain(|row| row.log != number))?;
+        let mut push = |row| self.push(AuditRow { log: number, ..row });
         let (open, done) = (&log.summary.reviews, &log.summary.reviewed);
         let states: BTreeMap<_, _> = open
             .iter()
