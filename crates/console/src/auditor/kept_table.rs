@@ -39,11 +39,7 @@ impl KeptTable {
     ///
     /// # Errors
     /// Returns an error if the file for uploads can't be made.
-    pub fn new(
-        named: String,
-        trust: Vec<ChosenTrust>,
-        table: AuditTable,
-    ) -> io::Result<Self> {
+    pub fn new(named: String, trust: Vec<ChosenTrust>, table: AuditTable) -> io::Result<Self> {
         let uploads = Mutex::new((tempfile::tempfile()?, 0));
         Ok(Self {
             named,

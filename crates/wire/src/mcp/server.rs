@@ -10,11 +10,12 @@ use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-    CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest, CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation,
-    JsonObject, ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig,
-    Task, TaskPayload, TaskStatus, Tool,
+    CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest,
+    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig, Task, TaskPayload,
+    TaskStatus, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
 use rmcp::transport::Transport;
@@ -307,9 +308,9 @@ impl<A: BoundaryApi> ServerHandler for McpServer<A> {
         let refs = found.steps.into_iter().map(|step| step.step).collect();
         let total = u32::try_from(found.found_steps).ok();
         let values = CompletionInfo::with_pagination(refs, total, found.next_cursor.is_some());
-        Ok(CompleteResult::new(values.map_err(|error| {
-            ErrorData::internal_error(error, None)
-        })?))
+        Ok(CompleteResult::new(
+            values.map_err(|error| ErrorData::internal_error(error, None))?,
+        ))
     }
 
     async fn get_task(
