@@ -11,7 +11,8 @@ const MAX_WORDS: usize = 16;
 
 /// A search for a reference, a folder, a runbook, or words of references and titles.
 pub struct StepSearch {
-    query: String,
+    /// The whole query as a path, which begins and ends with a slash.
+    path: String,
     words: Vec<String>,
     under: String,
     /// The rank and the reference of the last step of the page before. A cursor with both also works after a reload.
@@ -48,8 +49,9 @@ impl StepSearch {
         let after = after.and_then(|(rank, step)| Some((rank.parse().ok()?, step.to_owned())));
         let after = after
             .ok_or("?cursor=: no answer had this cursor: send the cursor of the page before")?;
+        let path = format!("/{}/", query.replace(':', "/"));
         Ok(Some(Self {
-            query,
+            path,
             words,
             under: under.unwrap_or_default().trim_matches('/').to_owned(),
             after,
@@ -94,10 +96,8 @@ impl StepSearch {
             return Some(0);
         }
         let reference = reference.to_lowercase();
-        let inside = format!("/{reference}/")
-            .replace(':', "/")
-            .contains(&format!("/{}/", self.query.replace(':', "/")));
-        if inside && self.words.len() == 1 {
+        let as_path = || format!("/{reference}/").replace(':', "/");
+        if self.words.len() == 1 && as_path().contains(&self.path) {
             return Some(0);
         }
         let text = format!("{reference} {}", title.to_lowercase());
