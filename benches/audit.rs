@@ -23,9 +23,9 @@ use documents::{
     Timestamp, merkle, pae, sshsig,
 };
 use history::{ALICE, BOB, Log, grants, key};
-use judgement::{Expected, entry};
 use passkey::PasskeyPair;
 use serde_json::Value;
+use verdict::{Expected, entry};
 
 /// The program uses the same allocator.
 #[global_allocator]

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use divan::{Bencher, black_box};
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, Policy, ReadLimit, Ruling, Shell, decide_script, find_in,
     resolve,
 };

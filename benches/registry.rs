@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use documents::{SecretKey, SshKey};
-use judgement::RunbookDirectories;
+use reading::RunbookDirectories;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The program uses the same allocator.

@@ -4,7 +4,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use judgement::{ReadLimit, ScriptTemplate, Shell, find_in};
+use reading::{ReadLimit, ScriptTemplate, Shell, find_in};
 
 /// The program uses the same allocator.
 #[global_allocator]

@@ -15,14 +15,17 @@ use documents::{
     Statement, StatementKey, StepRef, TilePath, TlogProof, WitnessKey, json, kinds,
     parse_canonical, parse_signatures, push_entry, split_entries, sshsig, to_canonical,
 };
-use judgement::{
-    Builtins, CheckFinding, CheckName, DecisionPlace, Flags, HashedStep, Page, Policy, ReadLimit,
-    ReadPage, RosterTrust, RunbookFiles, ScriptTemplate, Shell, StepError, TrustedRoster,
-    VerifyOptions, commands, decide_command, gruntwork, markdown, resolve, rundown, runnable,
-    verify,
+use reading::{
+    Builtins, DecisionPlace, Flags, Page, Policy, ReadLimit, ReadPage, RunbookFiles,
+    ScriptTemplate, Shell, commands, decide_command, gruntwork, markdown, resolve, rundown,
+    runnable,
 };
 use sandbox::{protocol, start_packet};
 use serde_json::Value;
+use verdict::{
+    CheckFinding, CheckName, HashedStep, RosterTrust, StepError, TrustedRoster, VerifyOptions,
+    verify,
+};
 
 pub type Target = fn(&[u8]);
 
@@ -250,7 +253,7 @@ pub fn markdown_runbook(data: &[u8]) {
     .unwrap_or_default();
     for one in found.steps {
         let value = serde_json::to_value(&one.definition).expect("a definition is JSON");
-        let _ = judgement::HashedStep::parse(&value);
+        let _ = verdict::HashedStep::parse(&value);
     }
 }
 

@@ -24,7 +24,7 @@ use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
     sshsig,
 };
-use judgement::{KeyHolder, SigningProgram, signing_program};
+use verdict::{KeyHolder, SigningProgram, signing_program};
 
 /// Prefix of every bearer token, so that secret scanners can find a leaked token.
 const BEARER_PREFIX: &str = "cst_";

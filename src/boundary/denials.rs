@@ -20,7 +20,7 @@ use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,
 };
-use judgement::{Tokens, check_place, exclusion, signing_program};
+use verdict::{Tokens, check_place, exclusion, signing_program};
 use wire::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
 
 impl Proposals {

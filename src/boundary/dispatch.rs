@@ -22,7 +22,7 @@ use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
 };
-use judgement::quorum;
+use verdict::quorum;
 
 /// Interval between two attempts to start a run while no capacity is free. If another run ends earlier, the next
 /// attempt begins at once.

@@ -25,7 +25,7 @@ use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
 };
-use judgement::{
+use verdict::{
     EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
     count_unrevoked, grant_rules, judge_excluded, quorum, revocable,
 };

@@ -18,11 +18,12 @@ use crate::{
     },
 };
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
-use judgement::{
-    EligibleApprovers, ExcludedSigners, Pattern, QuorumRules, RegistryError, Revocations,
-    StepInForce, StepsInForce, Tokens, exclusion, parse_scripts,
-};
+use reading::{Pattern, RegistryError};
 use sandbox::{Sandbox, Unavailable, interpreter};
+use verdict::{
+    EligibleApprovers, ExcludedSigners, QuorumRules, Revocations, StepInForce, StepsInForce,
+    Tokens, exclusion, parse_scripts,
+};
 use wire::{FreezeView, Ready, RosterView};
 
 /// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.

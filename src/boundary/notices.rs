@@ -12,7 +12,7 @@ use documents::{
     Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,
     Timestamp, hex, joined,
 };
-use judgement::Pattern;
+use reading::Pattern;
 use wire::{
     ApprovalsView, FeedEvent, FeedKind, GrantStatus, GrantView, ProposalStatus, ProposalView,
     SignedBy,

@@ -17,7 +17,7 @@ use crate::{
     store::stored_status::StoredStatus,
 };
 use documents::{Authorization, Code, Permission, ProposalId, SessionId, SessionReference};
-use judgement::{PermissionsError, check_permissions, check_profile};
+use verdict::{PermissionsError, check_permissions, check_profile};
 
 impl Proposals {
     /// Ends each open proposal that can no longer run. Returns their number.

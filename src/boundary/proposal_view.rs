@@ -23,7 +23,7 @@ use documents::{
     Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Statement, Status, StepRef,
     Timestamp, VerifiedSignature, json,
 };
-use judgement::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
+use verdict::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
 use wire::{
     AdmittedJob, ApprovalsView, DeniedView, ProposalStatus, ProposalView, RefusalView, UnknownEnd,
 };

@@ -40,8 +40,8 @@ use documents::{
     MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
     Timestamp, VerifiedSignature, canonical, joined,
 };
-use judgement::{EligibleApprovers, StepInForce, Tokens, exclusion};
 use sandbox::Sandbox;
+use verdict::{EligibleApprovers, StepInForce, Tokens, exclusion};
 use wire::{ProposalView, Propose, RefusalView};
 
 /// Maximum time that one call waits.

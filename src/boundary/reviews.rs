@@ -23,10 +23,10 @@ use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Statement, Timestamp, Verified, json, reviewed,
 };
-use judgement::{
-    Builtins, CountedReview, HashedStep, Policy, QuorumRules, ReviewContext, ReviewError,
-    ReviewOpinion, ReviewRules, RunReviews, Settlement, StepInForce, Tokens, check_reviewer,
-    exclusion, ruling,
+use reading::{Builtins, Policy, ruling};
+use verdict::{
+    CountedReview, HashedStep, QuorumRules, ReviewContext, ReviewError, ReviewOpinion, ReviewRules,
+    RunReviews, Settlement, StepInForce, Tokens, check_reviewer, exclusion,
 };
 use wire::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun};
 
@@ -546,7 +546,7 @@ fn settled_end(owed: &OwedReview, stored: &[StoredReview]) -> Option<ObservedEnd
         .and_then(|one| one.observed)
 }
 
-fn need_of(rule: &judgement::PeopleRule, have: u64) -> ReviewNeed {
+fn need_of(rule: &reading::PeopleRule, have: u64) -> ReviewNeed {
     ReviewNeed {
         required: rule.required,
         have,

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use documents::{Base64, Code, Envelope, Revocation, RevokedSubject, Signed, Verified, revoked};
-use judgement::{RevocationContext, check_may_revoke, check_place};
+use verdict::{RevocationContext, check_may_revoke, check_place};
 use wire::RevocationView;
 
 /// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.

@@ -29,11 +29,9 @@ use documents::{
     Code, Configuration, Epoch, GrantId, KeyId, Malformed, RevokedSubject, Seal, SealDigest,
     SealedToken, Timestamp, Workdir, joined,
 };
-use judgement::{
-    Policy, Registry, RegistryError, RunbookDirectories, StepsInForce, TrustedRoster, differences,
-    steps_to_seal,
-};
+use reading::{Policy, Registry, RegistryError, RunbookDirectories, differences};
 use sandbox::{Sandbox, Unavailable};
+use verdict::{StepsInForce, TrustedRoster, steps_to_seal};
 
 /// Maximum number of errors in a note about a failed reseal.
 const MOST_TOLD: usize = 4;

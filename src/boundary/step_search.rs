@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use judgement::RegisteredStep;
+use reading::RegisteredStep;
 
 /// Number of steps on one page.
 const STEPS_A_PAGE: usize = 50;

@@ -13,7 +13,7 @@ use crate::{
     store::stored_token::{Token, TokenChange},
 };
 use documents::{Code, Name, SealedToken, StepRef, Timestamp, sha256};
-use judgement::Pattern;
+use reading::Pattern;
 use wire::{OidcBinding, TokenView};
 
 impl Sealing {

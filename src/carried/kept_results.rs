@@ -10,7 +10,7 @@ use documents::{
     Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
     RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,
 };
-use judgement::{ParameterSchema, output_schema};
+use reading::{ParameterSchema, output_schema};
 use sandbox::{CapturedFile, PlannedFile, ResultLimits, RunResults, StreamSearch};
 
 /// Maximum size of all captured files of a run, in bytes.

@@ -21,8 +21,8 @@ use documents::{
     Authorization, Code, ContentDigest, MAX_WINDOW_S, Name, ParamsDigest, PlanReference,
     ProposalId, Receipt, SKEW_S, StepPlan, StepRef, Timestamp,
 };
-use judgement::{PlanFacts, PlannedRun, check_plan};
 use sandbox::PlannedInput;
+use verdict::{PlanFacts, PlannedRun, check_plan};
 
 /// Name of the artifact with the output of the plan.
 pub const PLAN_ARTIFACT: &str = "plan";

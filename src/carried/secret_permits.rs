@@ -11,7 +11,7 @@ use documents::{
     Code, Format, OWN_VARIABLES, SecretAs, SecretName, SecretValue, StepDefinition, StepRef,
     StepSecret, named_secrets, secret_name,
 };
-use judgement::Pattern;
+use reading::Pattern;
 use sandbox::{PlannedSecret, planned_secret, secret_path};
 
 /// A function that reads the value of a configured secret. The error names the reason, and never contains the value.

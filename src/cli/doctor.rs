@@ -46,8 +46,9 @@ use crate::{
 };
 use client::{CommandFailure, Exit, Terminal};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
-use judgement::{FileSigner, Policy, RegisteredStep, Registry, RegistryError, TrustedRoster};
+use reading::{Policy, RegisteredStep, Registry, RegistryError};
 use sandbox::Sandbox as _;
+use verdict::{FileSigner, TrustedRoster};
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use crate::local::network_programs::uses_network;
 use documents::DeclaredNetwork;
-use judgement::{Builtins, DecisionPlace, Flags, Policy, RegisteredStep, decide_step, resolve};
+use reading::{Builtins, DecisionPlace, Flags, Policy, RegisteredStep, decide_step, resolve};
 
 /// Returns true if the step starts a program of the network and does not declare the network.
 pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {

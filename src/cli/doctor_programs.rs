@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use documents::{OWN_PROGRAMS, Program, StepRef, first_of};
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, Policy, Registry, decide_step, is_listed, named_in,
     resolve as ruling_of, with_closures,
 };

@@ -31,7 +31,7 @@ use crate::{
 use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use documents::duration;
-use judgement::Policy;
+use reading::Policy;
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
 #[derive(Debug, clap::Args)]

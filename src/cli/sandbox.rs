@@ -416,7 +416,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
         .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
     declared.check().map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
-        judgement::check_deny(pattern).map_err(usage)?;
+        reading::check_deny(pattern).map_err(usage)?;
     }
     declared.off_reason = off_reason;
     let mut limits = Limits::default();

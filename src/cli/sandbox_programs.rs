@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use documents::{Program, ProgramList};
-use judgement::Builtins;
+use reading::Builtins;
 use sandbox::{End, LearnedPrograms, ListError, WantedPrograms, list_of};
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.

@@ -11,7 +11,7 @@ use documents::{
     Bundle, Configuration, Envelope, KINDS, RegistryLeaf, SealedToken, StepDefinition,
     UserConfiguration, settings,
 };
-use judgement::{LATER_KEYS, PolicyFile};
+use reading::{LATER_KEYS, PolicyFile};
 
 /// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]

@@ -21,7 +21,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::Name;
-use judgement::Signer as _;
+use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
 
 /// Check, back up and restore the store.

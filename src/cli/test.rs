@@ -19,7 +19,7 @@ use crate::{
     node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use judgement::{Registry, RegistryError, gruntwork};
+use reading::{Registry, RegistryError, gruntwork};
 
 /// Name of the file with the tests, beside the page.
 const TESTS: &str = "runbook_test.yml";

@@ -51,11 +51,12 @@ use documents::{
     ReceiptBoundary, SessionChange, SessionReference, Signed, Status, Stream, StreamName,
     Timestamp, Usage, canonical,
 };
-use judgement::{
-    Objection, RunWindow, WindowBounds, check_parameters, check_permissions, check_place,
-    check_profile, check_step, check_window, parameter_schema,
-};
+use reading::parameter_schema;
 use sandbox::{CancelFlag, Plan, Report, Sandbox, capture, nothing_enforced};
+use verdict::{
+    Objection, RunWindow, WindowBounds, check_parameters, check_permissions, check_place,
+    check_profile, check_step, check_window,
+};
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
@@ -780,7 +781,7 @@ impl Crossing {
 fn refusal_of(objection: &Objection) -> Refusal {
     let refusal = Refusal::new(objection.code(), objection.to_string());
     match objection {
-        Objection::Parameters(judgement::ParametersError::Invalid(errors)) => {
+        Objection::Parameters(verdict::ParametersError::Invalid(errors)) => {
             errors.iter().fold(refusal, |refusal, error| {
                 refusal.at(format!("/params{}", error.pointer), error.message.clone())
             })

@@ -19,11 +19,11 @@ use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,
     Timestamp, Verified, joined, json,
 };
-use judgement::{
-    Authority, Covered, EligibleApprovers, EmergencyRule, ExcludedSigners, GrantContext,
-    GrantError, Objection, PermissionsError, PreparedGrant, QuorumRules, Stands, StepInForce,
-    Tokens, TrustedRoster, WithOrigin, check_profile, covers, exclusion, quorum, signature_count,
-    stands, verify_grant,
+use reading::{EmergencyRule, WithOrigin};
+use verdict::{
+    Authority, Covered, EligibleApprovers, ExcludedSigners, GrantContext, GrantError, Objection,
+    PermissionsError, PreparedGrant, QuorumRules, Stands, StepInForce, Tokens, TrustedRoster,
+    check_profile, covers, exclusion, quorum, signature_count, stands, verify_grant,
 };
 
 impl Crossing {

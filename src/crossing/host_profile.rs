@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::{crossing::step_files::check_files, seal::refusal::Refusal};
 use documents::{Code, Profile, ProgramList};
-use judgement::{ProgramNames, StepInForce, moved, without_denied};
+use reading::{ProgramNames, moved, without_denied};
 use sandbox::{ListError, SMALLER_LIST, WantedPrograms, interpreter, list_of};
+use verdict::StepInForce;
 
 /// Returns the profile of a run. If the step may execute only listed programs, the names are resolved on this host now.
 ///

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use documents::{Code, Envelope, KeyId, Name, Revocation, Timestamp, json};
-use judgement::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
+use verdict::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
 
 /// Number of the newest events that are searched for a freeze. A frozen boundary has few new events.
 const MOST_EVENTS: u64 = 1000;

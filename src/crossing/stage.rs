@@ -53,12 +53,12 @@ use documents::{
     Authorization, AuthorizationDigest, ContentDigest, Envelope, KeyId, Name, ProposalId, Receipt,
     SealDigest, SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
 };
-use judgement::{
-    AtThisBoundary, Authority, ExcludedSigners, MayPropose, NotRevoked, ParametersFit,
-    PermissionsCovered, ProfileHolds, RegisteredStep, RunWindow, StepSealed, TimeLimits,
-    WithinWindow,
-};
+use reading::RegisteredStep;
 use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
+use verdict::{
+    AtThisBoundary, Authority, ExcludedSigners, MayPropose, NotRevoked, ParametersFit,
+    PermissionsCovered, ProfileHolds, RunWindow, StepSealed, TimeLimits, WithinWindow,
+};
 
 /// Input of a crossing: an envelope and the name of its sender.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! The files of a step: whether its sandbox has room for them, and the files of a plan.
 
 use documents::{Format, Profile, StepDefinition, Workdir};
-use judgement::RegisteredStep;
+use reading::RegisteredStep;
 use sandbox::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.

@@ -14,7 +14,7 @@ use crate::{
     seal::refusal::fault,
 };
 use documents::{Bundle, MEDIA_TYPE, ReceiptId};
-use judgement::{BundleReport, RosterTrust, VerifyOptions, bundle_check};
+use verdict::{BundleReport, RosterTrust, VerifyOptions, bundle_check};
 use wire::{ReceiptFiles, ReceiptView};
 
 const RECEIPT_ID: Field = Field {

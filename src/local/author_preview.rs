@@ -30,10 +30,10 @@ use documents::{
     Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, RosteredBoundary, STRICT, SealDigest,
     SecretKey, SshKey, StepReference, Timestamp, joined, pae,
 };
-use judgement::{
-    Builtins, Chain, Locks, Policy, RegisteredStep, Registry, RegistryError, StepInForce,
-    StoredStep, builtins, resolve,
+use reading::{
+    Builtins, Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins, resolve,
 };
+use verdict::{Chain, StepInForce};
 
 /// Policy and configuration under which the approvers would decide.
 #[derive(Debug, Clone)]

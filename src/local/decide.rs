@@ -13,7 +13,7 @@ use crate::local::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest};
-use judgement::{
+use reading::{
     AppliedRule, Builtins, Decided, DecisionPlace, DefaultAnswers, Flags, MAX_SHOWN, Policy,
     PolicyDecision, PolicyVerdict, RuleOrigin, Ruling, RunbookPath, decide_env, decide_path,
     decide_step, resolve_path,

@@ -7,7 +7,7 @@ use clap::Args;
 use crate::local::project::{Project, real_program};
 use client::{CommandFailure, PrintableText};
 use documents::{PermissionKind, split_patterns};
-use judgement::{Flags, Granted};
+use reading::{Flags, Granted};
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]

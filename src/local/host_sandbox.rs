@@ -15,7 +15,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, Home, Terminal};
 use documents::{DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
-use judgement::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
+use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
 use sandbox::{
     CancelFlag, Chunk, LinuxSandbox, Missing, Plan, Prepared, Report, Sandbox, Setup, Unavailable,
 };

@@ -23,7 +23,7 @@ use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
     StepSecret, joined, named_secrets,
 };
-use judgement::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
+use reading::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
 use sandbox::PlannedSecret;
 
 /// Sources of the secrets of one command. By default, no step gets a secret.

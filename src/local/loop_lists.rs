@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::local::{project::Project, workflow_walk::loop_values};
 use client::{CommandFailure, Exit, PrintableText, read_bounded};
 use documents::{ContentDigest, json as strict};
-use judgement::{LoopSource, MAX_ITERATIONS, Workflow};
+use reading::{LoopSource, MAX_ITERATIONS, Workflow};
 
 /// Maximum size of a file with a list, in bytes.
 const MAX_LIST_BYTES: usize = 4 << 20;

@@ -13,7 +13,7 @@ use crate::{
     node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, PrintableText, read_bounded};
-use judgement::{PathVariables, Policy, file::MAX_FILE_BYTES};
+use reading::{MAX_FILE_BYTES, PathVariables, Policy};
 
 /// Directories for the rules of a policy.
 #[derive(Debug, Clone)]
@@ -263,7 +263,7 @@ fn text(file: &Path) -> Result<String, CommandFailure> {
         .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<judgement::PolicyError>) -> CommandFailure {
+fn wrong(file: &Path, errors: Vec<reading::PolicyError>) -> CommandFailure {
     let list = errors.into_iter().map(|error| FileProblem {
         file: file.display().to_string(),
         line: error.line,
@@ -288,12 +288,12 @@ pub fn real_path(path: &Path) -> PathBuf {
         let whole = real.join(rest);
         return whole
             .to_str()
-            .map_or_else(|| whole.clone(), |text| judgement::normalised(text).into());
+            .map_or_else(|| whole.clone(), |text| reading::normalised(text).into());
     }
     path.to_owned()
 }
 
-/// Returns the real path of a program, for [`judgement::Flags::real`]. The argument is an absolute path.
+/// Returns the real path of a program, for [`reading::Flags::real`]. The argument is an absolute path.
 pub fn real_program(name: &str) -> Option<String> {
     Path::new(name)
         .canonicalize()

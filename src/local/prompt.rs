@@ -2,7 +2,7 @@
 
 use client::{AnswerButton, LineTone, PrintableText, Screen};
 use documents::{Permission, PermissionKind, PermissionReason};
-use judgement::{AnswerChoice, plural, word};
+use reading::{AnswerChoice, plural, word};
 
 /// One question of the policy, with all places in the script that need the permission.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, first_of, joined};
-use judgement::{
+use reading::{
     FileSteps, Params, RegisteredStep, Registry, RegistryError, Workflow, script_remarks,
 };
 

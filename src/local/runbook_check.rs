@@ -18,7 +18,7 @@ use crate::{
 };
 use client::aligned;
 use documents::{OWN_PROGRAMS, Program, StepRef, Timestamp};
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
     RegistryError, RunbookDirectories, resolve,
 };

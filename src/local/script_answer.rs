@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use client::PrintableText;
 use documents::{PermissionKind, PermissionReason, Program};
-use judgement::{
+use reading::{
     Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
     RegisteredStep, Ruling, ScriptOrigin, ScriptPlace, StepPlace, decide_step, is_listed,
     named_origins, not_listable, with_started, word,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use client::{Client, CommandFailure, DefinitionDifferences, definitions_diff};
 use documents::{Code, StepDigest};
-use judgement::RegisteredStep;
+use reading::RegisteredStep;
 use wire::{RegistryView, StepView};
 
 /// The steps that a boundary has sealed.

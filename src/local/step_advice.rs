@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::local::{network_programs::uses_network, script_answer::ScriptAnswer};
 use documents::{DeclaredNetwork, Program};
-use judgement::{AppliedRule, Decided, RegisteredStep, is_read};
+use reading::{AppliedRule, Decided, RegisteredStep, is_read};
 
 /// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
 /// `secrets` is true if no configuration says which secrets the step gets.

@@ -14,7 +14,7 @@ use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
     ProgramMode, StepDefinition, check_program, first_of,
 };
-use judgement::{
+use reading::{
     AppliedRule, Decided, Mode, PolicyDecision, RuleOrigin, Ruling, denial_of, is_listed, named_in,
     with_closures, without_denied,
 };

@@ -30,7 +30,7 @@ use client::{
     print_hints, refusal_lines,
 };
 use documents::{Format, Outcome, canonical};
-use judgement::{AnswerChoice, AnswerGiven, PolicyVerdict, Session, parameter_schema, plural};
+use reading::{AnswerChoice, AnswerGiven, PolicyVerdict, Session, parameter_schema, plural};
 use sandbox::{CancelFlag, End, MAX_RESULT_FILES, PATH, Plan, PlannedFile, Prepared, ResultLimits};
 
 /// Variables that the sandbox sets.

@@ -18,7 +18,7 @@ use crate::local::{
 };
 use client::{CommandFailure, PrintableText, Terminal};
 use documents::{DeclaredSandbox, RelativePath, StepDefinition, Template, joined};
-use judgement::{OtherBlock, RegisteredStep, Registry};
+use reading::{OtherBlock, RegisteredStep, Registry};
 use sandbox::is_carried;
 
 /// Maximum size of a file that an assertion reads, in bytes.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{carried::secret_masks::SecretMasks, local::environment::InheritedEnvironment};
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, Profile, Workdir};
-use judgement::RegisteredStep;
+use reading::RegisteredStep;
 use sandbox::{
     CapturedFile, End, GivenToRun, MAX_RESULT_FILES, PlannedSession, Report, ResultLimits,
     RunResults, SessionTree, ShellState, always_readable, wrapper_for,

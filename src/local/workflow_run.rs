@@ -12,7 +12,7 @@ use crate::local::{
 };
 use client::{AnswerButton, CommandFailure, Exit, PrintableText, Terminal};
 use documents::joined;
-use judgement::{Params, UnitScript, WorkflowStep};
+use reading::{Params, UnitScript, WorkflowStep};
 
 /// Maximum number of attempts to read a valid answer. After the last attempt the unit failed.
 const TRIES: usize = 3;

@@ -1,6 +1,6 @@
 //! Walks through a workflow: which unit follows after each result. This file runs nothing and asks nobody.
 
-use judgement::{
+use reading::{
     Aggregation, FinalAction, LoopClause, LoopSource, UnitLabel, UnitTarget, Workflow,
     WorkflowStep, WorkflowUnit,
 };
@@ -402,7 +402,7 @@ pub fn loop_values(clause: &LoopClause, items: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use judgement::read_workflow;
+    use reading::read_workflow;
 
     /// Walks with these results (`p` and `f`), and returns the labels of the units and the end.
     fn path(text: &str, lists: &[&[&str]], results: &str) -> String {

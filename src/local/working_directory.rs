@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::local::{decide::LocalRules, project::Project};
 use client::CommandFailure;
 use documents::{Layer, PermissionKind, Profile, Workdir};
-use judgement::Ruling;
+use reading::Ruling;
 
 /// Working directory of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

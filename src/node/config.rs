@@ -14,7 +14,7 @@ use crate::{
     store::{database::Database, retention::Retention, server::Replicas},
 };
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
-use judgement::{InvalidFiles, RunbookDirectories};
+use reading::{InvalidFiles, RunbookDirectories};
 use wire::ProxyAddress;
 
 /// Name of the configuration file.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 
 use crate::boundary::notices::NoticeFilter;
 use documents::Name;
-use judgement::Pattern;
+use reading::Pattern;
 use wire::FeedKind;
 
 /// A target of messages.

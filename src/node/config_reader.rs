@@ -24,7 +24,7 @@ use documents::{
     BoundaryName, Level, Limit, Limits, Name, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
     duration, unknown,
 };
-use judgement::{LIMITS, Pattern, attributes};
+use reading::{LIMITS, Pattern, attributes};
 use wire::ProxyAddress;
 
 impl Config {

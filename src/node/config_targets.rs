@@ -5,7 +5,7 @@ use crate::node::{
     config_reader::Reader,
 };
 use documents::{Name, YamlFlaw, YamlNode, check_origin};
-use judgement::Pattern;
+use reading::Pattern;
 use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.

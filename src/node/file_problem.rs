@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::store::{database::Database, fault::StoreFault};
 use documents::{StepRef, YamlFlaw, first_of};
-use judgement::RegistryError;
+use reading::RegistryError;
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -19,10 +19,10 @@ use documents::{
     Configuration, ConfiguredLimits, ConfiguredSandbox, Level, Limit, Roster, StepDefinition,
     StepRef, Timestamp,
 };
-use judgement::{
-    Builtins, EligibleApprovers, InvalidFiles, Locks, Policy, QuorumRules, Registry, RegistryError,
-    RunbookDirectories, TrustedRoster, resolve,
+use reading::{
+    Builtins, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories, resolve,
 };
+use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
 /// Every reason for which a start, a seal or `doctor` refuses the files.
 #[derive(Debug, Default)]

@@ -11,7 +11,8 @@ use crate::node::{
     roster_file::{self, DraftRoster},
 };
 use documents::SshKey;
-use judgement::{FileSigner, Policy, Registry, Signer as _};
+use reading::{Policy, Registry};
+use verdict::{FileSigner, Signer as _};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]

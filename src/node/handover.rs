@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
-use judgement::{FileSigner, Signer as _};
+use verdict::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]

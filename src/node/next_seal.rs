@@ -22,8 +22,9 @@ use crate::{
     store::{fault::StoreFault, ledger::Ledger},
 };
 use documents::{Code, Configuration, KeyId, Name};
-use judgement::{Chain, Policy, RegistryError, Revocations, StepsInForce, TrustedRoster};
+use reading::{Policy, RegistryError};
 use sandbox::Sandbox;
+use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
 /// Findings about the operator's files.
 #[derive(Debug, Default)]

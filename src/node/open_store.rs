@@ -23,7 +23,7 @@ use crate::{
     },
 };
 use documents::SecretKey;
-use judgement::{FileSigner, Signer as _};
+use verdict::{FileSigner, Signer as _};
 
 /// Returns true if the store exists.
 ///

@@ -9,7 +9,7 @@ use crate::{
     store::{StoreReads, fault::StoreFault, ledger::Ledger, shared::LedgerConfig, tree::root_of},
 };
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
-use judgement::FileSigner;
+use verdict::FileSigner;
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);

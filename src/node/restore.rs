@@ -34,7 +34,7 @@ use crate::{
     },
 };
 use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
-use judgement::{FileSigner, Signer as _};
+use verdict::{FileSigner, Signer as _};
 use wire::TokenView;
 
 /// Result of a restore.

@@ -11,7 +11,7 @@ use crate::node::{file_problem::FileProblem, toml_tree};
 use documents::{
     Malformed, PolicyDigest, Roster, RosterDigest, YamlFlaw, YamlKind, YamlNode, json as strict,
 };
-use judgement::{RosterError, TrustedRoster};
+use verdict::{RosterError, TrustedRoster};
 
 /// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]

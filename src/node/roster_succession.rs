@@ -8,7 +8,8 @@
 
 use crate::node::{config::Config, file_problem::FileProblem, files::BoundaryFiles, rosters};
 use documents::joined;
-use judgement::{Chain, ChainError, Policy, SuccessionTallies, TrustedRoster};
+use reading::Policy;
+use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};
 
 /// Result of the search for roster versions at a start.
 #[derive(Debug)]

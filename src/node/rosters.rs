@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::node::{config::Config, file_problem::FileProblem, owned::read_owned};
 use documents::{Base64, Envelope, json};
-use judgement::{
-    Chain, FileWritten, TrustedRoster, payload_of,
-    version_file::{self, MAX_FILE_BYTES},
-};
+use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};
 
 /// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
 pub fn directory(config: &Config) -> PathBuf {

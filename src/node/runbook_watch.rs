@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::boundary::Boundary;
-use judgement::RunbookDirectories;
+use reading::RunbookDirectories;
 
 /// What the service does after a runbook changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

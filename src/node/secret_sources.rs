@@ -18,7 +18,7 @@ use crate::{
     node::config::{ConfiguredSecret, SecretSource},
 };
 use documents::{SecretName, SecretValue};
-use judgement::Pattern;
+use reading::Pattern;
 
 /// Maximum size of a value, in bytes, without its final newline.
 const MAX_VALUE: usize = 64 << 10;

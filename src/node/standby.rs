@@ -25,7 +25,7 @@ use crate::{
     },
 };
 use documents::Code;
-use judgement::FileSigner;
+use verdict::FileSigner;
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -42,8 +42,9 @@ use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
     Signed, Timestamp, json,
 };
-use judgement::{Chain, Policy, Registry, Signer as _};
+use reading::{Policy, Registry};
 use sandbox::Sandbox;
+use verdict::{Chain, Signer as _};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.

@@ -10,7 +10,7 @@ use crate::{
     },
     store::{database::Database, fault::StoreFault, ledger::Ledger, server::MoveEnd},
 };
-use judgement::Signer as _;
+use verdict::Signer as _;
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
 /// call continues an interrupted move.

@@ -10,7 +10,7 @@ use crate::{
     seal::sealed::Sealed,
     store::{fault::StoreFault, ledger::Ledger},
 };
-use judgement::Signer as _;
+use verdict::Signer as _;
 
 /// The stored state of a boundary.
 pub struct StoredState {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{PrintableText, typed};
 use console::{FieldError, FieldErrors};
-use judgement::RegisteredStep;
+use reading::RegisteredStep;
 use serde_json::{Map, Value, json};
 
 use crate::notebook::shown_step::{PlaceOnPage, id};

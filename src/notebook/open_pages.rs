@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Redirect;
 use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
 use documents::{StepDefinition, sha256};
-use judgement::{RegisteredStep, RegistryError, prose_tree};
+use reading::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
 use crate::{

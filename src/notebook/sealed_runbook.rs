@@ -9,7 +9,7 @@ use documents::{
     Approvals, SessionId, SessionUse, StepDefinition, StepDigest, StepRef, json as strict,
     to_canonical,
 };
-use judgement::{RegisteredStep, Registry};
+use reading::{RegisteredStep, Registry};
 use wire::{RegistryView, SessionList, StepSummary, StepView};
 
 use crate::{local::sealed_steps::differences_from, notebook::open_pages::OpenPage};

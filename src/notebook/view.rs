@@ -2,8 +2,8 @@
 
 use console::{Door, FieldErrors, OpenForms, Part, coloured, framed};
 use documents::visible;
-use judgement::{LoopSource, RegistryError};
 use maud::{Markup, html};
+use reading::{LoopSource, RegistryError};
 
 use crate::notebook::{
     board::{Board, file_path, file_words},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{Client, CommandFailure, Exit};
 use documents::{ReceiptId, SessionId, StepDefinition};
-use judgement::{ParameterError, ParameterSchema};
+use reading::{ParameterError, ParameterSchema};
 use serde_json::Value;
 use wire::{NewSession, ProposalView, Propose, SessionView};
 

@@ -10,7 +10,7 @@ use crate::seal::{
     sealed::Sealed,
 };
 use documents::{Code, Name, Scope, StepRef, Timestamp};
-use judgement::Pattern;
+use reading::Pattern;
 
 /// Caller of a request, with the caller's rights.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use documents::PermissionKind;
-use judgement::Ruling;
+use reading::Ruling;
 use sandbox::is_carried;
 
 /// The variables that the sessions of a runbook carry. A value that only a sourced file or a program sets is not carried,

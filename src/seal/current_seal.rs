@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::{seal::sealed::Sealed, store::stored_revocation::StoredRevocation};
-use judgement::Revocations;
+use verdict::Revocations;
 
 /// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
 /// of two seals.

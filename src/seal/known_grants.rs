@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use documents::ContentDigest;
-use judgement::PreparedGrant;
+use verdict::PreparedGrant;
 
 /// Maximum number of grants in memory. A grant has at most 36 KiB.
 const MOST_KNOWN: usize = 256;

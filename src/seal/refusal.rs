@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::store::fault::StoreFault;
 use documents::{Code, Malformed, ProposalId, ReceiptId, VerifyError};
-use judgement::StepError;
+use verdict::StepError;
 
 /// The reason why a request stops.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -15,9 +15,9 @@ use documents::{
     Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
     SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, sha256,
 };
-use judgement::{
-    Builtins, Chain, Policy, Registry, RegistryError, SealedTokens, StepsInForce, StoredStep,
-    TrustedRoster, builtins, share_needs, steps_in_force, steps_to_seal,
+use reading::{Builtins, Policy, Registry, RegistryError, StoredStep, builtins};
+use verdict::{
+    Chain, SealedTokens, StepsInForce, TrustedRoster, share_needs, steps_in_force, steps_to_seal,
 };
 
 /// Content of a seal before the seal is signed.

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::history_entries::{kept_of, resumed_audit, resumed_auditor};
 use super::log_mutation::{Told, answers};
 use crate::history::{ALICE, Approved, BOB, Log};
-use judgement::{AuditEvent, FindingKind};
 use serde_json::{Value, json};
+use verdict::{AuditEvent, FindingKind};
 
 const DAY: i64 = 86_400;
 

@@ -3,12 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::{TlogProof, hex, merkle, to_canonical};
-use judgement::{
+use reading::Registry;
+use serde_json::{Value, json};
+use verdict::{
     AgeLimit, BundleReport, DigestRequirement, GateRequirements, OutcomeRequirement,
-    ParamsRequirement, Registry, RosterTrust, SandboxRequirement, VerifyOptions, gate::decide,
+    ParamsRequirement, RosterTrust, SandboxRequirement, VerifyOptions, gate::decide,
     may_be_unchecked, verify,
 };
-use serde_json::{Value, json};
 
 use super::grant_logs::{log, once, people, series, steps, used, uses};
 use super::history_entries::Case as LogCase;

@@ -10,8 +10,8 @@ use crate::history::grants::{
 };
 use crate::history::{ALICE, Approved, BOB, CAROL, Log, MALLORY, Place, key, reference, t};
 use documents::{sha256, to_canonical};
-use judgement::AuditEvent;
 use serde_json::{Value, json};
+use verdict::AuditEvent;
 
 pub(super) fn log() -> Log {
     log_with(|_, _| {})

@@ -7,11 +7,11 @@ use super::log_mutation::Told;
 use crate::history::{ALICE, BOB, BOUNDARY, CAROL, Log, MALLORY, T0, key, reference, t};
 use base64::Engine as _;
 use documents::{Note, SecretKey, Timestamp, WitnessKey, canonical_of};
-use judgement::{
+use serde_json::json;
+use verdict::{
     AuditEvent, Auditor, EntryVerdict, Expected, FindingKind, LogEntry, Pinned, SavedAudit,
     SeenHead, Summary, rosters_in,
 };
-use serde_json::json;
 
 /// The kinds of the findings, each kind once, without differences between program versions.
 pub(super) fn found(log: &Log) -> Vec<&'static str> {

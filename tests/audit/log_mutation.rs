@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::{ENGINE, Envelope, canonical_of, hex, sha256, to_canonical};
-use judgement::{AuditEvent, LogEntry};
 use serde_json::{Value, json};
+use verdict::{AuditEvent, LogEntry};
 
 use crate::history::{
     self, ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, reference, sign,
@@ -297,15 +297,15 @@ struct Found {
 
 fn ours(log: &Log) -> Found {
     let Some(versions) =
-        judgement::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
+        verdict::rosters_in(&LogEntry::of(log.entries[0].clone()), log).expect("readable")
     else {
         return Found {
             clean: false,
             words: ["no genesis seal".to_owned()].into(),
         };
     };
-    let trusted = judgement::Pinned::Digest(log.roster_digest(1));
-    let Ok(mut auditor) = judgement::Auditor::new(trusted, &versions, Default::default()) else {
+    let trusted = verdict::Pinned::Digest(log.roster_digest(1));
+    let Ok(mut auditor) = verdict::Auditor::new(trusted, &versions, Default::default()) else {
         return Found {
             clean: false,
             words: ["no trust".to_owned()].into(),

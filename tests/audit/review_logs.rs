@@ -12,8 +12,8 @@ use crate::history::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::to_canonical;
-use judgement::{AuditEvent, RunReviewState, Summary};
 use serde_json::{Value, json};
+use verdict::{AuditEvent, RunReviewState, Summary};
 
 /// The keys of an approver of the group `security`, and of an approver of both groups.
 pub(super) const DAVE: u8 = 20;

@@ -7,8 +7,8 @@ use super::log_mutation::{Told, alike, answers_trusting};
 use crate::fuzz_corpus::Random;
 use crate::history::{ALICE, Approved, BOB, BOUNDARY, BOUNDARY_2, CAROL, Log, MALLORY, key, t};
 use documents::sha256;
-use judgement::{AuditEvent, Auditor, Expected, LogEntry, Pinned, rosters_in};
 use serde_json::{Value, json};
+use verdict::{AuditEvent, Auditor, Expected, LogEntry, Pinned, rosters_in};
 
 /// A second key of alice.
 const ALICE_2: u8 = 11;

@@ -237,7 +237,7 @@ fn a_bundle_with_a_roster_that_the_boundary_made_alone_fails_and_gives_no_other_
     let again = world.other_roster(1, &[], |_| {});
     let reference = |version: &Value| {
         let envelope = serde_json::from_value(version.clone()).expect("an envelope");
-        let payload = judgement::payload_of(&envelope, documents::Base64::Strict);
+        let payload = verdict::payload_of(&envelope, documents::Base64::Strict);
         documents::RosterDigest::of(&payload.expect("a payload")).to_string()
     };
     let after = world.other_roster(2, &[], |tables| {

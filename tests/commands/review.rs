@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::people::{self, Key, alice, bob, mallory};
 use crate::support::{self, SMALL, World, exited, id_of, runbook, said};
 use crate::terminal::Terminal;
-use judgement::DEFAULT_TOOLS;
+use reading::DEFAULT_TOOLS;
 use serde_json::{Value, json};
 
 /// Starts the command at a terminal with this number of columns.

@@ -23,10 +23,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::{Config, POINTS, StoreReads, StoredStatus, restore};
 use documents::{BlobDigest, LeafKind, TilePath, merkle};
-use judgement::{
+use serde_json::{Value, json};
+use verdict::{
     AuditEvent, Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Unreadable, rosters_in,
 };
-use serde_json::{Value, json};
 
 /// Number of cycles of a plain test run: each point at least once, and about as many pairs.
 const CYCLES: usize = 60;

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use crate::second::{Case, Verdict, ours, theirs};
-use judgement::CheckName;
 use serde_json::Value;
+use verdict::CheckName;
 
 use crate::golden;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use judgement::{RegistryError, RunbookDirectories};
+use reading::{RegistryError, RunbookDirectories};
 
 use crate::fuzz_corpus::{Random, damage};
 

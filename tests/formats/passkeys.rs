@@ -8,8 +8,8 @@ use documents::{
     Bundle, Envelope, EnvelopeSignature, ForeignKey, PAYLOAD_TYPE, PolicyDigest, Presence,
     StatementKey, is_of_synced_passkey, pae, sshsig, to_canonical,
 };
-use judgement::{BundleReport, RosterTrust, TrustedRoster, VerifyOptions, verify};
 use serde_json::{Value, json};
+use verdict::{BundleReport, RosterTrust, TrustedRoster, VerifyOptions, verify};
 
 use crate::golden;
 use crate::mutants::Story;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use documents::StepDefinition;
-use judgement::{Page, Registry, RunbookFiles, gruntwork};
+use reading::{Page, Registry, RunbookFiles, gruntwork};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 

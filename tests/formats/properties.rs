@@ -11,12 +11,13 @@ use documents::{
     SecretKey, Signed, SshKey, Statement, Verified, VerifiedSignature, canonical_of, check_program,
     json, parse_canonical, push_entry, sha256, to_canonical,
 };
-use judgement::{
-    Builtins, Closures, Policy, QuorumRules, RosterTrust, Tokens, TrustedRoster, VerifyOptions,
-    count, exclusion, quorum::decide, resolve, verify,
-};
 use proptest::prelude::*;
+use reading::{Builtins, Closures, Policy, resolve};
 use serde_json::{Value, json};
+use verdict::{
+    QuorumRules, RosterTrust, Tokens, TrustedRoster, VerifyOptions, count, exclusion,
+    quorum::decide, verify,
+};
 
 use crate::golden;
 

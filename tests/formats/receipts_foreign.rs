@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use documents::{PAYLOAD_TYPE, SecretKey, pae};
-use judgement::TrustedRoster;
 use serde_json::Value;
+use verdict::TrustedRoster;
 
 use crate::golden;
 use crate::support::host::not_run;

@@ -8,8 +8,8 @@ use documents::{
     Authorization, Base64, Bundle, Consumption, Grant, Malformed, Predicate, Receipt,
     ReviewStatement, Revocation, Roster, Signed, Statement, of_kind,
 };
-use judgement::{HashedStep, StepError};
 use serde_json::Value;
+use verdict::{HashedStep, StepError};
 
 use crate::golden::own_vectors;
 use crate::schemas::{Case, check};

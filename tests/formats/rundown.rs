@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use countersign::{NextUnit, WorkflowWalk};
 use documents::yaml;
-use judgement::{Page, RunbookFiles, read, read_workflow};
+use reading::{Page, RunbookFiles, read, read_workflow};
 
 use crate::peers::peer;
 

@@ -12,7 +12,7 @@ use documents::{
     Authorization, Bundle, Consumption, Denial, Envelope, Receipt, RefusalStatement, Roster, Seal,
     Statement, StatementKind,
 };
-use judgement::Policy;
+use reading::Policy;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 

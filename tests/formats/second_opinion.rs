@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use judgement::{HashedStep, TemplateRules, of_step};
+use reading::{TemplateRules, of_step};
 use serde_json::{Value, json};
+use verdict::HashedStep;
 
 use crate::golden;
 use crate::mutants::Story;

@@ -20,11 +20,12 @@ use documents::{
     EnvelopeSignature, Level, Limits, PAYLOAD_TYPE, RosterDigest, STRICT, SecretKey, SshKey,
     TilePath, Timestamp, canonical_of, hex, merkle, pae, sha256, sign_note, to_canonical,
 };
-use judgement::{
-    AuditEvent, Auditor, Builtins, EvidenceFiles, Expected, LogEntry, Pinned, Policy, Registry,
-    Summary, TrustedRoster, Unreadable, rosters_in, steps_in_force,
-};
+use reading::{Builtins, Policy, Registry};
 use serde_json::{Value, json};
+use verdict::{
+    AuditEvent, Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Summary, TrustedRoster,
+    Unreadable, rosters_in, steps_in_force,
+};
 
 pub const ALICE: u8 = 1;
 pub const BOB: u8 = 2;

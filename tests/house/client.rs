@@ -17,10 +17,11 @@ const ONLY_LINUX: &[&str] = &[
 ];
 
 /// The crates of the client, and of the client with pages.
-const CLIENT: [&str; 7] = [
+const CLIENT: [&str; 8] = [
     "documents",
     "wire",
-    "judgement",
+    "reading",
+    "verdict",
     "client",
     "client-program",
     "console",
@@ -157,9 +158,9 @@ fn the_client_uses_nothing_that_only_linux_has() {
     // The kernel of Linux is not asked: each of these lines compares a path that a person or a script wrote.
     let compared = [
         "crates/client/src/home/trusted_rosters.rs",
-        "crates/judgement/src/policy/lists.rs",
+        "crates/reading/src/policy/lists.rs",
         "crates/documents/src/record/host_names.rs",
-        "crates/judgement/src/template/shell_commands.rs",
+        "crates/reading/src/template/shell_commands.rs",
     ];
     let found: Vec<String> = files
         .iter()
@@ -196,7 +197,7 @@ fn used_crates(package: &str, target: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
+fn the_clients_have_no_crate_of_the_service_and_verdicts_have_no_runtime() {
     for target in ["aarch64-apple-darwin", "x86_64-unknown-linux-gnu"] {
         let client = used_crates("countersign-client", target);
         assert!(
@@ -233,12 +234,11 @@ fn the_clients_have_no_crate_of_the_service_and_judgement_has_no_runtime() {
             assert!(!pages.contains(name), "{name}");
         }
     }
-    let judgement = used_crates("judgement", "x86_64-unknown-linux-gnu");
-    assert!(
-        judgement.contains("documents")
-            && !judgement.contains("tokio")
-            && !judgement.contains("rusqlite")
-    );
+    let verdict = used_crates("verdict", "x86_64-unknown-linux-gnu");
+    assert!(verdict.contains("reading") && verdict.contains("documents"));
+    for name in ["tokio", "rusqlite", "tokio-postgres", "axum", "landlock"] {
+        assert!(!verdict.contains(name), "{name}");
+    }
     // The whole program has these crates, so the test reads the right output.
     let whole = used_crates("countersign", "x86_64-unknown-linux-gnu");
     assert!(whole.contains("rusqlite") && whole.contains("tokio") && whole.contains("landlock"));

@@ -27,16 +27,16 @@ mod imports {
         use documents::{Authorization, Statement, Verified};
     }
     mod forge_window {
-        use judgement::WithinWindow;
+        use verdict::WithinWindow;
     }
     mod forge_run_window {
-        use judgement::{RunWindow, WindowBounds};
+        use verdict::{RunWindow, WindowBounds};
     }
     mod forge_stands {
-        use judgement::Stands;
+        use verdict::Stands;
     }
     mod forget_limit {
-        use judgement::{RunWindow, TimeLimits};
+        use verdict::{RunWindow, TimeLimits};
     }
 }
 

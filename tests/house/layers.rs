@@ -33,35 +33,20 @@ const CRATES: &[(&str, &[Room])] = &[
         ],
     ),
     (
-        "judgement",
+        "reading",
         &[
             ("shell", &[]),
             ("template", &["shell", "documents"]),
             ("registry", &["shell", "template", "documents"]),
             ("policy", &["shell", "documents"]),
-            ("trust", &["shell", "documents"]),
-            (
-                "decision",
-                &[
-                    "shell",
-                    "template",
-                    "registry",
-                    "policy",
-                    "trust",
-                    "documents",
-                ],
-            ),
-            (
-                "audit",
-                &[
-                    "shell",
-                    "registry",
-                    "policy",
-                    "trust",
-                    "decision",
-                    "documents",
-                ],
-            ),
+        ],
+    ),
+    (
+        "verdict",
+        &[
+            ("trust", &["reading", "documents"]),
+            ("decision", &["trust", "reading", "documents"]),
+            ("audit", &["trust", "decision", "reading", "documents"]),
         ],
     ),
     (
@@ -81,14 +66,14 @@ const CRATES: &[(&str, &[Room])] = &[
         "client",
         &[
             ("terminal", &["documents"]),
-            ("home", &["terminal", "documents", "wire", "judgement"]),
+            ("home", &["terminal", "documents", "wire", "verdict"]),
             (
                 "remote",
-                &["terminal", "home", "documents", "wire", "judgement"],
+                &["terminal", "home", "documents", "wire", "verdict"],
             ),
             (
                 "review",
-                &["terminal", "home", "documents", "wire", "judgement"],
+                &["terminal", "home", "documents", "wire", "reading", "verdict"],
             ),
             (
                 "commands",
@@ -99,7 +84,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "review",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading", "verdict",
                 ],
             ),
         ],
@@ -107,15 +92,15 @@ const CRATES: &[(&str, &[Room])] = &[
     (
         "console",
         &[
-            ("page", &["client", "judgement", "documents"]),
+            ("page", &["client", "reading", "documents"]),
             ("web", &["page", "client", "documents"]),
             (
                 "auditor",
-                &["page", "web", "client", "judgement", "documents"],
+                &["page", "web", "client", "verdict", "documents"],
             ),
             (
                 "proposal",
-                &["page", "web", "client", "wire", "judgement", "documents"],
+                &["page", "web", "client", "wire", "verdict", "documents"],
             ),
             (
                 "companion",
@@ -125,7 +110,6 @@ const CRATES: &[(&str, &[Room])] = &[
                     "proposal",
                     "client",
                     "wire",
-                    "judgement",
                     "documents",
                 ],
             ),
@@ -138,7 +122,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "companion",
                     "client",
                     "wire",
-                    "judgement",
+                    "verdict",
                     "documents",
                 ],
             ),
@@ -154,10 +138,10 @@ const CRATES: &[(&str, &[Room])] = &[
             ("metrics", &["documents"]),
             // TLS to a database server is a part of `wire`.
             ("store", &["metrics", "documents", "wire"]),
-            ("seal", &["store", "documents", "judgement", "sandbox"]),
+            ("seal", &["store", "documents", "reading", "verdict", "sandbox"]),
             (
                 "carried",
-                &["store", "seal", "documents", "judgement", "sandbox"],
+                &["store", "seal", "documents", "reading", "verdict", "sandbox"],
             ),
             (
                 "crossing",
@@ -167,7 +151,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "seal",
                     "carried",
                     "documents",
-                    "judgement",
+                    "reading", "verdict",
                     "sandbox",
                 ],
             ),
@@ -181,7 +165,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "crossing",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading", "verdict",
                     "sandbox",
                 ],
             ),
@@ -196,7 +180,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "boundary",
                     "documents",
                     "wire",
-                    "judgement",
+                    "verdict",
                     "sandbox",
                 ],
             ),
@@ -212,7 +196,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "http",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading", "verdict",
                     "sandbox",
                 ],
             ),
@@ -226,7 +210,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "node",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading", "verdict",
                     "sandbox",
                     "client",
                 ],
@@ -237,7 +221,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "local",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading",
                     "sandbox",
                     "client",
                     "console",
@@ -257,7 +241,7 @@ const CRATES: &[(&str, &[Room])] = &[
                     "local",
                     "documents",
                     "wire",
-                    "judgement",
+                    "reading", "verdict",
                     "sandbox",
                     "client",
                     "console",
@@ -336,9 +320,9 @@ const OF_KEYS: [&str; 9] = [
     "client::commands::approve",
     "client::commands::deny",
     "client::commands::key",
-    "judgement::trust::signer",
-    "judgement::trust::open_signer",
-    "judgement::trust::ssh_agent",
+    "verdict::trust::signer",
+    "verdict::trust::open_signer",
+    "verdict::trust::ssh_agent",
     "documents::crypto::signature",
 ];
 
@@ -975,7 +959,7 @@ mod checker {
         assert_eq!(
             check(
                 "src/cli/verify.rs",
-                "use judgement::audit::bundle_check;\nuse crate::node::start;"
+                "use verdict::bundle_check;\nuse crate::node::start;"
             ),
             [""; 0]
         );
@@ -996,10 +980,10 @@ mod checker {
     fn modules_of_one_layer_cannot_import_each_other() {
         assert_eq!(
             check(
-                "crates/judgement/src/policy/mod.rs",
-                "fn f(x: crate::trust::trusted_roster::Roster) {}"
+                "crates/verdict/src/trust/mod.rs",
+                "fn f(x: crate::decision::window::RunWindow) {}"
             ),
-            ["crates/judgement/src/policy/mod.rs:1: room policy may not import trust"]
+            ["crates/verdict/src/trust/mod.rs:1: room trust may not import decision"]
         );
     }
 
@@ -1182,7 +1166,7 @@ mod checker {
         assert_eq!(
             check(
                 "crates/client/src/terminal/exit.rs",
-                "use judgement::policy::x;"
+                "use reading::x;"
             )
             .len(),
             1
@@ -1201,7 +1185,7 @@ mod checker {
         );
         assert_eq!(
             check(
-                "crates/judgement/src/trust/trusted_roster.rs",
+                "crates/verdict/src/trust/trusted_roster.rs",
                 "fn f(k: ed25519_dalek::VerifyingKey) {}"
             )
             .len(),

@@ -16,7 +16,7 @@ const FUNCTION: usize = 1_400;
 /// built in the order in which an interrupted restore goes on.
 const IN_ONE_PIECE: [(&str, &str, usize); 3] = [
     (
-        "crates/judgement/src/audit/bundle_check.rs",
+        "crates/verdict/src/audit/bundle_check.rs",
         "verify_parsed",
         3_199,
     ),

@@ -40,15 +40,16 @@ const DUPLICATES: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The packages of this workspace.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     "client",
     "console",
     "countersign",
     "countersign-client",
     "countersign-console",
     "documents",
-    "judgement",
+    "reading",
     "sandbox",
+    "verdict",
     "wire",
 ];
 

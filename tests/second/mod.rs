@@ -19,8 +19,8 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use documents::to_canonical;
-use judgement::{CheckFinding, RosterTrust, VerifyOptions, verify};
 use serde_json::{Value, json};
+use verdict::{CheckFinding, RosterTrust, VerifyOptions, verify};
 
 /// A bundle and its trusted roster: the file of a roster, or `sha256:…` of a roster's payload.
 pub struct Case {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, Policy, PolicyVerdict, ReadLimit, RunbookPath, Shell,
     decide_script, resolve_path,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use judgement::{FoundKind, ReadLimit, ScriptFinding, Shell, UnknownPart, find_in};
+use reading::{FoundKind, ReadLimit, ScriptFinding, Shell, UnknownPart, find_in};
 
 use super::script_lists::{pairs, scripts, triples};
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use judgement::{FoundKind, NotUnderstood, ReadLimit, ScriptFinding, Shell, find_in};
+use reading::{FoundKind, NotUnderstood, ReadLimit, ScriptFinding, Shell, find_in};
 use sandbox::program_path;
 
 use super::generator::{Form, PROGRAMS, script};

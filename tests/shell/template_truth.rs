@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use judgement::{FoundKind, ReadLimit, ScriptFinding, ScriptTemplate, Shell, find_in};
+use reading::{FoundKind, ReadLimit, ScriptFinding, ScriptTemplate, Shell, find_in};
 use serde_json::{Map, Value};
 
 use super::generator::{Form, PROGRAMS, script};

@@ -1,6 +1,6 @@
 //! Templates: how values are written, and which places are refused.
 
-use judgement::{ScriptTemplate, TemplateFlaw};
+use reading::{ScriptTemplate, TemplateFlaw};
 use serde_json::{Map, Value, json};
 
 use super::script_lists::{pairs, scripts};

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use judgement::Policy;
+use reading::Policy;
 use serde_json::Value;
 
 use crate::shown::exchange::Exchange;

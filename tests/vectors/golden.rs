@@ -8,8 +8,8 @@ use documents::{
     SshKey, Statement, TlogProof, hex, merkle, origin, pae, parse_canonical, parses_alike,
     push_entry, sha256, split_entries, sshsig, to_canonical, verify_note, vkey,
 };
-use judgement::{CheckFinding, RosterTrust, TrustedRoster, VerifyOptions, verify};
 use serde_json::Value;
+use verdict::{CheckFinding, RosterTrust, TrustedRoster, VerifyOptions, verify};
 
 use super::{Outcome, same};
 use crate::golden::{own_vectors, reference};

@@ -9,11 +9,9 @@ use documents::{
     KeyId, Malformed, Name, Nonce, Note, ProposalId, ReceiptId, Signed, StepRef, Timestamp,
     WitnessKey, hex, json, merkle as tree, sha256, to_canonical, unhex32,
 };
-use judgement::{
-    CaseSensitivity, HashedStep, LeadingDots, ParameterSchema, Pattern, TemplateRules,
-    TrustedRoster, pointer,
-};
+use reading::{CaseSensitivity, LeadingDots, ParameterSchema, Pattern, TemplateRules, pointer};
 use serde_json::Value;
+use verdict::{HashedStep, TrustedRoster};
 
 use super::{Outcome, each, expected, same, text};
 use crate::golden::own_vectors;

@@ -8,11 +8,11 @@ use documents::{
     Approvals, Authorization, Envelope, KeyId, Presence, Roster, SecretKey, SshKey, Statement,
     Timestamp, VerifiedSignature, sha256,
 };
-use judgement::{
+use serde_json::{Value, json};
+use verdict::{
     Chain, Pinned, QuorumRules, RosterError, Tokens, TrustedRoster, check_window, count, exclusion,
     quorum::decide,
 };
-use serde_json::{Value, json};
 
 use super::{Outcome, each, expected, same, text};
 

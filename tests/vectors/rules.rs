@@ -1,7 +1,7 @@
 //! Readers of vectors for policy decisions about commands, paths and variables.
 
 use documents::{Permission, PermissionKind, PermissionReason};
-use judgement::{
+use reading::{
     AnswerChoice, AnswerGiven, Builtins, DecisionPlace, DefaultAnswers, Flags, KINDS,
     PathVariables, Policy, PolicyVerdict, ReadLimit, RunbookPath, Session, Shell, decide_env,
     decide_path, decide_script, normalised, resolve_path, word, worst,

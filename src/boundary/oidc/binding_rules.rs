@@ -20,7 +20,7 @@ use crate::{
 use serde_json::Value;
 
 use documents::{Code, SealedToken, StepDefinition, StepRef};
-use judgement::Pattern;
+use reading::Pattern;
 use wire::{AdmittedJob, OidcBinding, client_config};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";

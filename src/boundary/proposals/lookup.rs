@@ -13,7 +13,7 @@ use crate::{
     store::{retention::UNSIGNED_KEPT_S, stored_proposal::Proposal, stored_status::StoredStatus},
 };
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
-use judgement::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
+use verdict::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
 use wire::RefusalView;
 
 impl Proposals {
@@ -87,7 +87,7 @@ impl Proposals {
         let (_, held) = sealed.signed_step(signed).map_err(|error| {
             Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
         })?;
-        let _ = judgement::check_step(signed, &held.hashed).map_err(|error| {
+        let _ = verdict::check_step(signed, &held.hashed).map_err(|error| {
             Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
         })?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());

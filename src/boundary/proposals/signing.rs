@@ -21,7 +21,7 @@ use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
 };
-use judgement::{NotCounted, quorum};
+use verdict::{NotCounted, quorum};
 use wire::{ProposalStatus, ProposalView};
 
 /// Longest time that the answer to the signature of a use waits for the decision.

@@ -22,7 +22,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
 use documents::Outcome;
-use judgement::{RegisteredStep, Registry};
+use reading::{RegisteredStep, Registry};
 use wire::ProposalView;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt

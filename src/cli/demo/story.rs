@@ -289,7 +289,7 @@ fn hand_out(
         .map_err(|error| broken(&error.to_string()))?;
     let envelope: Envelope =
         serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
-    let pinned = judgement::Pinned::from_envelope(&envelope)
+    let pinned = verdict::Pinned::from_envelope(&envelope)
         .map_err(|error| broken(&error.to_string()))?
         .digest();
     tale.check(

@@ -9,7 +9,7 @@ use crate::{
     store::stored_token::Token,
 };
 use documents::{Roster, Scope, SshKey, Timestamp};
-use judgement::Pattern;
+use reading::Pattern;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
 pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

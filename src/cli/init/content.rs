@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use documents::{BoundaryName, Name, SshKey};
-use judgement::DEFAULT_TOOLS;
+use reading::DEFAULT_TOOLS;
 
 /// The sample runbooks.
 pub const RUNBOOKS: [(&str, &str); 5] = [

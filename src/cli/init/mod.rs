@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::node::config::{FILE, template};
 use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
 use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
-use judgement::write_secret_key;
+use verdict::write_secret_key;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]

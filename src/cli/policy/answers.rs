@@ -13,7 +13,7 @@ use crate::{
     node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, PrintableText, read_bounded};
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, ReadLimit, RegisteredStep, Registry, Ruling, RunbookPath,
     decide_file, is_listed_by_policy, resolve_path,
 };

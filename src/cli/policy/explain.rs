@@ -15,7 +15,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
 use documents::Program;
-use judgement::{DecisionPlace, ProgramOrigin, is_read};
+use reading::{DecisionPlace, ProgramOrigin, is_read};
 
 /// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
 /// policy allows only listed programs, also show the list of the script and the origin of each program.

@@ -8,7 +8,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
-use judgement::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, word};
+use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, word};
 use sandbox::always_readable;
 
 /// Show the rules in force and the source of each rule.

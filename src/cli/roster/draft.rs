@@ -20,7 +20,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
 use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};
-use judgement::{SuccessionTallies, version_file};
+use verdict::{SuccessionTallies, version_file};
 
 /// Commands that write the next version of the roster.
 #[derive(Debug, clap::Subcommand)]

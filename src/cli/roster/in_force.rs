@@ -12,7 +12,7 @@ use crate::{
 };
 use client::{CommandFailure, PrintableText, Terminal};
 use documents::{Envelope, RosterDigest};
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 
 /// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
 /// `roster.toml`.

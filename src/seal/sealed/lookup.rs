@@ -8,7 +8,8 @@ use crate::seal::{
     sealed::Sealed,
 };
 use documents::{Authorization, Code, KeyId, Name, Scope, StatementKey, StepRef, VerifyError};
-use judgement::{RegisteredStep, StepError, StepInForce, StepsInForce, session_names};
+use reading::{RegisteredStep, session_names};
+use verdict::{StepError, StepInForce, StepsInForce};
 
 impl Sealed {
     /// Returns a registered step with the rules in force for the step.

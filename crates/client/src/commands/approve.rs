@@ -35,7 +35,7 @@ use crate::{
 use documents::{
     AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
 };
-use judgement::Signer;
+use verdict::Signer;
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -455,7 +455,7 @@ mod tests {
         terminal::screen_decoder,
     };
     use documents::to_canonical;
-    use judgement::{FileSigner, write_secret_key};
+    use verdict::{FileSigner, write_secret_key};
 
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {

@@ -58,9 +58,7 @@ use crate::{
     },
 };
 use documents::{Envelope, Frontier, SealDigest, lines_of_others};
-use judgement::{
-    AuditEvent, Auditor, Expected, Finding, LogEntry, SavedAudit, SeenHead, rosters_in,
-};
+use verdict::{AuditEvent, Auditor, Expected, Finding, LogEntry, SavedAudit, SeenHead, rosters_in};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(Debug, clap::Args)]

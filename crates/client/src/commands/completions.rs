@@ -21,7 +21,8 @@ use crate::{
         streams::Terminal,
     },
 };
-use judgement::{FileSigner, Registry};
+use reading::Registry;
+use verdict::FileSigner;
 use wire::RegistryView;
 
 /// Print a completion script for a shell.

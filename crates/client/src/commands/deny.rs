@@ -28,7 +28,7 @@ use crate::{
     },
 };
 use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
-use judgement::Signer;
+use verdict::Signer;
 use wire::{DenialView, ProposalStatus, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.

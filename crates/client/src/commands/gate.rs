@@ -28,7 +28,7 @@ use crate::{
 use documents::{
     BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, duration,
 };
-use judgement::{
+use verdict::{
     AgeLimit, CheckName, DigestRequirement, GateReport, GateRequirements, GivenParameter,
     OutcomeRequirement, ParamsRequirement, RequirementResult, SandboxRequirement, VerifyOptions,
     gate::decide, may_be_unchecked,

@@ -29,7 +29,7 @@ use crate::{
     },
 };
 use documents::{Approver, Code};
-use judgement::{Pinned, TrustedRoster};
+use verdict::{Pinned, TrustedRoster};
 use wire::{
     FreezeView, GrantList, GrantStatus, GrantView, ProposalList, ProposalStatus, ProposalView,
     Ready, RegistryView,

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use documents::{SecretKey, SshKey};
-use judgement::{open_signer, write_public_key, write_secret_key};
+use verdict::{open_signer, write_public_key, write_secret_key};
 
 /// Make keys and show keys.
 #[derive(Debug, clap::Args)]

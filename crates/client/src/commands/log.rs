@@ -16,7 +16,7 @@ use crate::{
         streams::Terminal,
     },
 };
-use judgement::SeenHead;
+use verdict::SeenHead;
 
 /// Print the signed head of the log, or copy the log.
 #[derive(Debug, clap::Args)]

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 use documents::{KeyId, Name, Nonce, visible};
-use judgement::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
+use verdict::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
 use wire::{
     GranteeKey, LineTransport, McpServer, ReceiptCheck, ReceiptVerification, ToolCalls,
     VerificationBasis,

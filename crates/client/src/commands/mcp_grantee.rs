@@ -16,7 +16,8 @@ use crate::{
     terminal::exit::CommandFailure,
 };
 use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
-use judgement::{ParameterSchema, Signer, open_signer};
+use reading::ParameterSchema;
+use verdict::{Signer, open_signer};
 use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
 
 /// The key of a grantee.

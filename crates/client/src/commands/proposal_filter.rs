@@ -1,7 +1,7 @@
 //! Options that choose proposals by their step and their proposer.
 
 use documents::Name;
-use judgement::Pattern;
+use reading::Pattern;
 
 /// Only the proposals of these steps and of this proposer.
 #[derive(Debug, clap::Args)]

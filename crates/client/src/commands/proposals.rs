@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use documents::{StepRef, refused_words};
-use judgement::Pattern;
+use reading::Pattern;
 use wire::{ProposalList, ProposalStatus, ProposalView};
 
 /// List your proposals, the newest first: what was proposed, its status, and its result. With a token or a key that may

@@ -36,7 +36,7 @@ use documents::{
     Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, duration, joined,
     json as strict,
 };
-use judgement::{ParameterSchema, step_template};
+use reading::{ParameterSchema, step_template};
 use wire::{
     ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView,
     StoredArtifact,

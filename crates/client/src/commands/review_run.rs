@@ -24,7 +24,7 @@ use documents::{
     Base64, BoundaryName, Envelope, KeyId, Name, ObservedEnd, PAYLOAD_TYPE, ReceiptId,
     ReviewStatement, ReviewVerdict, Statement, Status, Subject, reviewed,
 };
-use judgement::excluded_words;
+use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
 
 /// Sign a review of a run: an emergency, or a run whose end nobody saw. Everybody can verify the review in the log.

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
-use judgement::{KeyHolder, Signer, TrustedRoster};
+use verdict::{KeyHolder, Signer, TrustedRoster};
 use wire::{RegistryView, RevocationView};
 
 /// The boundary for which a revocation is signed, as the boundary itself reports it. No trusted roster is needed, because

@@ -15,7 +15,7 @@ use documents::{
     BlobDigest, Executions, ProgramFacts, ProgramMode, SKEW_S, Status, Timestamp, joined,
     refused_parts, refused_words,
 };
-use judgement::{BundleReport, Check, CheckFinding, Facts, report};
+use verdict::{BundleReport, Check, CheckFinding, Facts, report};
 
 /// Inputs of a verification, for the screen and the JSON. With the same inputs, another person can repeat the
 /// verification.

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
-use judgement::{
+use verdict::{
     BundleReport, CheckFinding, CheckName, Pinned, TrustedRoster, Untrusted, VerifyOptions,
     bundle_check, leave_to,
 };

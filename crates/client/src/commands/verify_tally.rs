@@ -8,7 +8,7 @@ use crate::terminal::{
     printable_text::PrintableText,
     screen::{LineTone, Screen},
 };
-use judgement::Facts;
+use verdict::Facts;
 
 /// Word of a verified bundle in the list.
 pub(super) const VERIFIED: &str = "verified";

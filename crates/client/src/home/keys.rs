@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
-use judgement::{Signer, TrustedRoster, open_signer};
+use verdict::{Signer, TrustedRoster, open_signer};
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
@@ -218,7 +218,7 @@ pub fn sign(
 mod tests {
     use super::*;
     use documents::SecretKey;
-    use judgement::{write_public_key, write_secret_key};
+    use verdict::{write_public_key, write_secret_key};
 
     #[test]
     fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {

@@ -11,7 +11,7 @@ use crate::{
     terminal::printable_text::PrintableText,
 };
 use documents::{Base64, Bundle, Envelope, MAX_BUNDLE_BYTES, RosterDigest, json};
-use judgement::{Chain, Pinned, RosterTrust, TrustedRoster, payload_of};
+use verdict::{Chain, Pinned, RosterTrust, TrustedRoster, payload_of};
 
 /// Adds the versions of the bundles to the trusted rosters that lack older versions. The bundles are read only if a
 /// version is missing.

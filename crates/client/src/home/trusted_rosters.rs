@@ -21,7 +21,7 @@ use crate::{
     },
 };
 use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
-use judgement::{Chain, Pinned, TrustedRoster, bundle_check as audit};
+use verdict::{Chain, Pinned, TrustedRoster, bundle_check as audit};
 
 /// Option that names the trusted roster.
 #[derive(Debug, Clone, Default, Args)]

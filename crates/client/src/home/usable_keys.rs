@@ -8,7 +8,7 @@ use crate::{
     terminal::printable_text::PrintableText,
 };
 use documents::{KeyId, SecretKey, SshKey};
-use judgement::{Signer as _, SshKeygenSigner, ssh_agent};
+use verdict::{Signer as _, SshKeygenSigner, ssh_agent};
 
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;

@@ -20,7 +20,7 @@ use documents::{
     Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
     json as strict, lines_of_others, refused_words,
 };
-use judgement::Pinned;
+use verdict::Pinned;
 use wire::{Event, ProposalStatus, ProposalView};
 
 /// Maximum length of a line in a stream, enough for the largest bundle.

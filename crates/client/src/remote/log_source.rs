@@ -19,7 +19,7 @@ use crate::{
 use documents::{
     BlobDigest, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
 };
-use judgement::{EvidenceFiles, Unreadable};
+use verdict::{EvidenceFiles, Unreadable};
 
 /// A source of a log.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use documents::{
     Authorization, Layer, MAX_DEFINITION_BYTES, Permission, PermissionKind, Profile, ProgramList,
     StepDefinition, StepDigest, canonical, json,
 };
-use judgement::comments;
+use reading::comments;
 
 /// Maximum number of removed entries of a list that the screen names, and of added entries.
 const MOST_ENTRIES: usize = 16;

@@ -28,10 +28,11 @@ use documents::{
     MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed, Statement,
     StepDefinition, StepDigest, Timestamp, VerifiedSignature, canonical, joined, json,
 };
-use judgement::{
+use reading::{
     Builtins, Policy, PolicyDenied, check_list, check_programs, profile_of_step,
-    required_permissions, ruling, signing_program, step_template, without_list, words_of,
+    required_permissions, ruling, step_template, without_list, words_of,
 };
+use verdict::signing_program;
 
 /// Makes all checks that the sources permit.
 pub fn derive(sources: &ReviewSources, now: Timestamp) -> Derived {

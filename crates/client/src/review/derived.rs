@@ -9,7 +9,7 @@ use crate::review::{
 use documents::{
     Approvals, Authorization, AuthorizationDigest, KeyId, Name, Profile, Statement, StepDefinition,
 };
-use judgement::{EmergencyRule, PasskeysRule};
+use reading::{EmergencyRule, PasskeysRule};
 
 /// Check with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use documents::{
     RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, TileKind, TilePath,
     canonical, json, split_entries,
 };
-use judgement::{Chain, Pinned, TrustedRoster};
+use verdict::{Chain, Pinned, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 
 /// Statement to review.

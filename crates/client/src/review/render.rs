@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use documents::{Layer, Profile, SandboxPermission, UNBOUNDED_WORDS, Workdir};
-use judgement::comments;
+use reading::comments;
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";

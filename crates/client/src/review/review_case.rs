@@ -18,10 +18,11 @@ use documents::{
     SealDigest, SealedBoundary, SecretKey, SshKey, StepDefinition, StepDigest, StepReference,
     Timestamp, pae, to_canonical,
 };
-use judgement::{
-    Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, TrustedRoster, profile_of_step,
+use reading::{
+    Builtins, CANONICAL, Policy, PolicyProfile, RequiredLayers, profile_of_step,
     required_permissions,
 };
+use verdict::TrustedRoster;
 
 pub(super) const NOW: i64 = 1_795_167_600;
 
@@ -144,7 +145,7 @@ impl ReviewCase {
         let Ok(lists) = Builtins::from_sealed(&lists) else {
             return nothing();
         };
-        let ruling = judgement::resolve(&policy, &lists, &definition.reference);
+        let ruling = reading::resolve(&policy, &lists, &definition.reference);
         match (
             required_permissions::needs(&ruling, &definition).permissions,
             profile_of_step(&ruling, &definition, &given),

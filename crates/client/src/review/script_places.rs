@@ -5,7 +5,7 @@ use crate::{
     terminal::printable_text::PrintableText,
 };
 use documents::{PermissionKind, StepDefinition};
-use judgement::{DecisionPlace, Flags, PolicyVerdict, Ruling, decide_step};
+use reading::{DecisionPlace, Flags, PolicyVerdict, Ruling, decide_step};
 
 /// Maximum number of lines that the screen names for one permission.
 const MOST_NAMED: usize = 3;

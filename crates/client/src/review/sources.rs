@@ -7,7 +7,7 @@ use serde_json::Value;
 use documents::{
     ContentDigest, Envelope, EnvelopeSignature, KeyId, Name, Permission, Profile, StepDigest,
 };
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 use wire::{AdmittedJob, SameRun, UnknownEnd};
 
 /// Documents that a review reads from the boundary or from a file, without verification.

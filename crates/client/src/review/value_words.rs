@@ -4,7 +4,7 @@ use crate::terminal::printable_text::PrintableText;
 use documents::{
     Approvals, ListedProgram, Name, OWN_PROGRAMS, ProgramList, StepDefinition, Timestamp,
 };
-use judgement::DEFAULT_TOOLS;
+use reading::DEFAULT_TOOLS;
 
 /// Formats a duration exactly, in the largest unit of which it is a multiple.
 pub fn duration_ms(ms: u64) -> String {

@@ -12,7 +12,7 @@ use client::{
     unverified_words, with_any,
 };
 use documents::BlobDigest;
-use judgement::VerifyOptions;
+use verdict::VerifyOptions;
 
 use crate::auditor::multipart::SentFile;
 

@@ -4,7 +4,7 @@ use client::{
     AuditRow, AuditTable, LineTone, PrintableText, RowPlace, Screen, approval_words, joined,
     outcome_words, program_words, review_words, revocation_words,
 };
-use judgement::{DecisionLine, DenialLine, Finding, ReviewedLine, RevocationLine};
+use verdict::{DecisionLine, DenialLine, Finding, ReviewedLine, RevocationLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
 pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {

@@ -8,8 +8,8 @@ use client::{
     outcomes,
 };
 use documents::{Timestamp, joined};
-use judgement::GrantLine;
 use maud::{Markup, html};
+use verdict::GrantLine;
 
 use crate::{
     auditor::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use client::{Client, CommandFailure, Exit, GlobalOptions, TrustArgs};
 use documents::{ForeignKey, KeyId, Name};
-use judgement::{KeyHolder, TrustedRoster};
+use verdict::{KeyHolder, TrustedRoster};
 
 use crate::proposal::{boundary_trust::BoundaryTrust, reached::ReachedBoundary};
 

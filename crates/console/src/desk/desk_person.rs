@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{Client, CommandFailure, Exit};
 use documents::{Approver, BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage};
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 
 use crate::{
     page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion},

@@ -1,9 +1,9 @@
 //! The prose of a runbook as markup. Only the tags that this file writes come into a page.
 
 use documents::visible;
-use judgement::{kind_of_element, original, text_attribute};
 use markdown::mdast::Node;
 use maud::{Markup, html};
+use reading::{kind_of_element, original, text_attribute};
 
 /// A heading, for the contents at the side.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,8 +343,8 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
     use documents::HiddenCharacter;
-    use judgement::prose_tree;
     use proptest::prelude::*;
+    use reading::prose_tree;
 
     const TAGS: [&str; 29] = [
         "a",

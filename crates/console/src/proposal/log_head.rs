@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use client::{ChosenTrust, Client, CommandFailure, Exit, LogSource, Terminal, export};
 use documents::{Checkpoint, Note};
-use judgement::{Pinned, TrustedRoster};
 use tempfile::TempDir;
+use verdict::{Pinned, TrustedRoster};
 
 /// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
 /// deleted with the program.

@@ -9,7 +9,7 @@ use client::{
     with_any,
 };
 use documents::{Blake3Digest, ContentDigest, Outcome, ProposalId, ReceiptId, Stream};
-use judgement::{ApprovedFacts, BundleReport, VerifyOptions};
+use verdict::{ApprovedFacts, BundleReport, VerifyOptions};
 use wire::ProposalView;
 
 use crate::proposal::{

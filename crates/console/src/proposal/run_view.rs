@@ -2,8 +2,8 @@
 
 use client::{PrintableText, held_up_words, outcome_words, time_left};
 use documents::{Name, Status, Timestamp, refused_parts, refused_words};
-use judgement::{CheckFinding, Facts};
 use maud::{Markup, html};
+use verdict::{CheckFinding, Facts};
 use wire::{ProposalStatus, ProposalView};
 
 use crate::{

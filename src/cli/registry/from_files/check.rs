@@ -23,7 +23,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
 use documents::StepRef;
-use judgement::{LOCK_FILE, LockFile, Locks, Policy, Registry};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///

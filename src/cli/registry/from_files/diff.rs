@@ -7,7 +7,7 @@ use serde_json::json;
 
 use client::{Client, CommandFailure, Exit, PrintableText, Terminal};
 use documents::{StepDigest, StepRef};
-use judgement::{Registry, changed_fields};
+use reading::{Registry, changed_fields};
 use wire::{RegistryView, StepView};
 
 /// Difference between the files and the seal in one step.

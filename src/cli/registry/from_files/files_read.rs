@@ -9,7 +9,7 @@ use crate::{
     node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit};
-use judgement::{Locks, Registry, RegistryError, RunbookDirectories};
+use reading::{Locks, Registry, RegistryError, RunbookDirectories};
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::registry::from_files::files_read::read_files;
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use judgement::{LOCK_FILE, LockFile, Locks};
+use reading::{LOCK_FILE, LockFile, Locks};
 
 pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if dirs.len() > 1 {

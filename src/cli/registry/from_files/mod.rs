@@ -15,7 +15,7 @@ use client::{
     CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step, rules,
 };
 use documents::{SessionUse, StepRef, nearest};
-use judgement::{Locks, Pattern, session_names};
+use reading::{Locks, Pattern, session_names};
 use sandbox::is_carried;
 
 /// Commands that read runbook files.

@@ -9,7 +9,7 @@ use documents::{
     AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
     with_needed_word,
 };
-use judgement::{
+use reading::{
     Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
     decide_step, is_read, named_origins, resolve,
 };

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use documents::{ReceiptId, Timestamp};
-use judgement::{AuditEvent, Finding, Summary};
+use verdict::{AuditEvent, Finding, Summary};
 
 pub(super) struct AuditOutput<'a> {
     terminal: &'a Terminal,

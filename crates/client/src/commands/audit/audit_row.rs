@@ -14,11 +14,11 @@ use crate::{
     terminal::{outcome_words::outcome_words, printable_text::PrintableText},
 };
 use documents::{BlobDigest, RosterDigest, Status, Timestamp, canonical};
-use judgement::{
+use serde_json::Value;
+use verdict::{
     BundleReport, CheckFinding, DecisionLine, DenialLine, EntryVerdict, Facts, FindingKind,
     OpenRun, Pinned, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, VerifyOptions,
 };
-use serde_json::Value;
 
 /// Names of the columns. The cells of a row have the same order.
 pub const COLUMNS: [&str; 12] = [

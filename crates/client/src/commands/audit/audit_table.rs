@@ -25,7 +25,8 @@ use crate::{
     },
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
-use judgement::{AuditEvent, GrantLine, on_all_cores};
+use reading::on_all_cores;
+use verdict::{AuditEvent, GrantLine};
 
 /// Maximum number of rows, so that the table has a bounded size in memory. The open rows stay, then the rows without a good
 /// result, then the newest ones.

@@ -2,7 +2,7 @@
 
 use crate::terminal::outcome_words::{observed_word, verdict_word};
 use documents::RevokedSubject;
-use judgement::{ReviewedLine, RevocationLine, RunReviewState};
+use verdict::{ReviewedLine, RevocationLine, RunReviewState};
 
 /// Text of an empty list.
 pub(super) const NOTHING: &str = "nothing";

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use documents::{Base64, Envelope, RosterDigest};
-use judgement::{
+use verdict::{
     Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, payload_of, rosters_in,
 };
 

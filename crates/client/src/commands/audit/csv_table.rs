@@ -7,7 +7,7 @@ use crate::commands::audit::{
     grant_table::{GRANT_COLUMNS, grant_cells},
 };
 use documents::Timestamp;
-use judgement::GrantLine;
+use verdict::GrantLine;
 
 /// Characters with which a spreadsheet begins a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];

@@ -8,7 +8,8 @@ use crate::{
     terminal::{printable_text::PrintableText, table::aligned},
 };
 use documents::{Name, Status, Timestamp, duration, time};
-use judgement::{DecisionLine, DenialLine, EntryVerdict, Pattern, ReviewedLine, RevocationLine};
+use reading::Pattern;
+use verdict::{DecisionLine, DenialLine, EntryVerdict, ReviewedLine, RevocationLine};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct DecisionFilter {

@@ -2,7 +2,7 @@
 
 use crate::{commands::audit::audit_words::joined, terminal::printable_text::PrintableText};
 use documents::Timestamp;
-use judgement::GrantLine;
+use verdict::GrantLine;
 
 /// Names of the columns of the table of grants.
 pub const GRANT_COLUMNS: [&str; 8] = [

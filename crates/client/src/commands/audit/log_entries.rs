@@ -2,7 +2,7 @@
 
 use crate::{remote::log_source::LogSource, terminal::exit::CommandFailure};
 use documents::{Frontier, TILE_WIDTH, merkle};
-use judgement::{LogEntry, entry};
+use verdict::{LogEntry, entry};
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
 pub(super) fn root_at(

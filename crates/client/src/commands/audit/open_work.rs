@@ -8,7 +8,7 @@ use crate::{
     terminal::{printable_text::PrintableText, screen::LineTone},
 };
 use documents::{ReceiptId, Timestamp};
-use judgement::{RunReviewState, Summary};
+use verdict::{RunReviewState, Summary};
 
 const DAY_S: i64 = 86_400;
 
@@ -92,7 +92,7 @@ impl OverdueReviews {
 pub(super) mod tests {
     use super::*;
     use documents::{ContentDigest, ObservedEnd, RosterDigest};
-    use judgement::{AuditCounts, GrantLine};
+    use verdict::{AuditCounts, GrantLine};
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")

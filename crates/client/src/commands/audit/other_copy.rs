@@ -6,7 +6,7 @@ use crate::{
     terminal::exit::{CommandFailure, Exit},
 };
 use documents::{Checkpoint, Frontier, TILE_HEIGHT, TILE_WIDTH, TileKind, hex, merkle};
-use judgement::{Auditor, Finding, FindingKind, SeenHead};
+use verdict::{Auditor, Finding, FindingKind, SeenHead};
 
 /// Checks with the tiles of a longer copy that the copy begins with the audited log.
 pub(super) fn compare(

@@ -7,7 +7,7 @@ use crate::commands::audit::{
     decisions::{parse_pattern, parse_since},
 };
 use documents::{Status, Timestamp};
-use judgement::Pattern;
+use reading::Pattern;
 
 /// Names of the fields in the form.
 pub const FIELDS: [&str; 8] = [

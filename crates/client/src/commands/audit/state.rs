@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use documents::{Hash, json};
-use judgement::SavedAudit;
+use verdict::SavedAudit;
 
 /// Maximum size of a state file, in bytes. The state contains each session, grant, denial and open run of the log.
 const MAX_STATE_BYTES: usize = 1 << 28;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::terminal::printable_text::PrintableText;
 use documents::{Blake3Stream, SealDigest};
-use judgement::SavedAudit;
+use verdict::SavedAudit;
 
 const MAGIC: &[u8; 16] = b"countersign used";
 const VERSION: u64 = 1;

@@ -18,7 +18,7 @@ use crate::{
         screen::Screen,
     },
 };
-use judgement::{AuditEvent, Expected, Finding, SeenHead, Summary};
+use verdict::{AuditEvent, Expected, Finding, SeenHead, Summary};
 
 /// Result of the audit of a whole log.
 #[derive(Debug)]

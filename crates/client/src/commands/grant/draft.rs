@@ -19,7 +19,7 @@ use documents::{
     Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
     Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
 };
-use judgement::{Pinned, VerifyOptions};
+use verdict::{Pinned, VerifyOptions};
 use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 
 /// Draft a standing grant.

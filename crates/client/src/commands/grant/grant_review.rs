@@ -32,7 +32,7 @@ use documents::{
     Authorization, Base64, ContentDigest, Grant, GrantedStep, NetworkMode, Nonce, ProposalId,
     RenderedDigest, Statement, Status, StepRef, StepReference, Timestamp, json,
 };
-use judgement::{TrustedRoster, check_grantee};
+use verdict::{TrustedRoster, check_grantee};
 use wire::{GrantList, GrantStatus, GrantView};
 
 /// Number of hex digits of the digest that a person must type.

@@ -22,7 +22,7 @@ use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
     Statement, joined,
 };
-use judgement::Signer;
+use verdict::Signer;
 use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
 /// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.

@@ -4,7 +4,7 @@ pub mod printed;
 use std::path::PathBuf;
 
 use documents::StepRef;
-use judgement::Pattern;
+use reading::Pattern;
 use serde_json::json;
 use wire::{RegistryView, StepView};
 

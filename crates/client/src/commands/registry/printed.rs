@@ -10,7 +10,7 @@ use crate::terminal::{
     table::fitted,
 };
 use documents::{Approvals, joined};
-use judgement::comments;
+use reading::comments;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use documents::{ForeignKey, Roster, SshKey};
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -14,7 +14,7 @@ use documents::{
     Configuration, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, StepDefinition, canonical_of,
     first_of, joined, json, merkle,
 };
-use judgement::{Builtins, Policy, PolicyProfile, Ruling, needs, profile_of_step, resolve};
+use reading::{Builtins, Policy, PolicyProfile, Ruling, needs, profile_of_step, resolve};
 use wire::RegistryView;
 
 /// Maximum number of steps that the sentence names.

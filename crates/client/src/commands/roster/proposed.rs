@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use documents::{Base64, Envelope, RosterDigest, json};
-use judgement::{Chain, Pinned, TrustedRoster, payload_of, version_file::MAX_FILE_BYTES};
+use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use documents::{Base64, Envelope, ForeignKey, MAX_ROSTER_BYTES, SshKey, joined, json as strict};
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 
 /// Arguments of `roster show`.
 #[derive(Debug, clap::Args)]

@@ -30,9 +30,8 @@ use crate::{
 use documents::{
     Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,
 };
-use judgement::{
-    Policy, Signer, SuccessionTallies, ThresholdTally, TrustedRoster, file, version_file,
-};
+use reading::{Policy, file};
+use verdict::{Signer, SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
 
 /// The commands that sign the next version of a roster.
 #[derive(Debug, clap::Subcommand)]

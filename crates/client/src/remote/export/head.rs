@@ -14,7 +14,7 @@ use documents::{
     Base64, BoundaryName, Checkpoint, Envelope, Note, Predicate as _, Seal, SealDigest, Statement,
     TILE_WIDTH, WitnessKey, origin, verify_note,
 };
-use judgement::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
+use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use crate::review::{
     sources::ReviewSources,
 };
 use documents::{Approvals, Authorization, GroupName, Name};
-use judgement::{KeyHolder, NotCounted, QuorumRules, Ruling, rules_of_run};
+use reading::Ruling;
+use verdict::{KeyHolder, NotCounted, QuorumRules, rules_of_run};
 
 const EMERGENCY: &str = "policy permits this emergency";
 

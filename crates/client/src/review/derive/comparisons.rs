@@ -4,7 +4,7 @@ use crate::review::derived::ReviewFinding;
 use documents::{
     Authorization, Layer, Limits, Profile, RenderedDigest, StepDefinition, joined, json,
 };
-use judgement::{ParameterSchema, PolicyProfile, RequiredLayers};
+use reading::{ParameterSchema, PolicyProfile, RequiredLayers};
 use serde_json::Value;
 
 pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {

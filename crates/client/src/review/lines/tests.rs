@@ -13,7 +13,7 @@ use crate::{
     terminal::screen_decoder,
 };
 use documents::{Authorization, OWN_PROGRAMS, PresenceRule, to_canonical};
-use judgement::TrustedRoster;
+use verdict::TrustedRoster;
 
 #[test]
 fn a_long_value_is_shortened_in_its_line_and_shown_completely_above_the_script() {

@@ -16,7 +16,7 @@ use crate::{
     terminal::{screen::lines_of, screen_decoder},
 };
 use documents::{Layer, Limits, Proc, Profile, STRICT, Workdir, to_canonical};
-use judgement::DEFAULT_TOOLS;
+use reading::DEFAULT_TOOLS;
 use wire::UnknownEnd;
 
 #[test]

@@ -1,0 +1,629 @@
+//! Verifies one bundle with a trusted roster only.
+//!
+//! Each check is *established*, *failed* or *not checked*. A check is *not checked* if one of its inputs was not
+//! established. Such an input is an `Err`, so no check can use the input by mistake.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    audit::{
+        bundled_grant::{
+            BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
+        },
+        bundled_plan::RunOfPlan,
+        check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed},
+        decided::{
+            check_asked, check_consumption, check_each_counts, check_excluded, check_outcome,
+            check_quorum, check_registered, check_sandbox, check_seal, check_still_rostered,
+            check_subjects, read_rules,
+        },
+        documents::{
+            check_checkpoint, check_document, check_included, check_roster_in_seal,
+            verify_authorization, verify_by_boundary, verify_seal,
+        },
+        receipt_facts,
+        report::{
+            BundleReport, CheckFinding, CheckName, MissingVersions, TrustBasis, TrustFacts,
+            VersionFacts,
+        },
+        witness_check::check_witnesses,
+    },
+    decision::{
+        exclusion::ExcludedSigners,
+        grants::check_signers,
+        parameters::{ParametersError, check_parameters},
+        place::check_place,
+        signature_count,
+        step::{HashedStep, check_recorded_step},
+        window::check_window,
+    },
+    trust::{
+        chain::{Chain, Pinned, payload_of},
+        chain_error::ChainError,
+        trusted_roster::KeyHolder,
+    },
+};
+use documents::{
+    Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, Receipt,
+    RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
+};
+use reading::ParameterSchema;
+
+/// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
+#[derive(Debug, Clone)]
+pub enum RosterTrust {
+    /// No trusted roster. Without a trusted roster, nothing can be verified.
+    Nothing,
+    /// Digest of a roster's payload, `sha256:…`.
+    Digest(RosterDigest),
+    /// Bytes of a roster file (an envelope).
+    Roster(Vec<u8>),
+    /// All roster versions up to the newest trusted version.
+    Chain(Box<Chain>),
+}
+
+/// Options of a verification. The trusted roster is not an option.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerifyOptions {
+    /// Time of the verification. The verifier refuses a receipt of a later time and does not count a later cosignature.
+    /// Without this time, the verifier only compares the times of the documents with each other.
+    pub at: Option<Timestamp>,
+    /// Number of distinct witnesses of the roster that must have cosigned the checkpoint.
+    pub witnesses: u64,
+}
+
+/// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
+/// rosters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Untrusted {
+    /// Message that states which trust is missing and how the user gets it.
+    pub message: String,
+    /// Digest of version 1 of the bundle's roster, if that version is readable. The user compares this digest with the
+    /// digest that the operator gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_roster: Option<RosterDigest>,
+    /// Digest of the last roster version in the bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_roster: Option<RosterDigest>,
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match self.first_roster {
+            Some(digest) => write!(f, "; version 1 of the roster in the bundle is {digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Untrusted {}
+
+/// Verifies a bundle.
+///
+/// # Errors
+/// Returns an error if there is no usable trusted roster. The report contains all other results.
+pub fn verify(
+    bundle: &[u8],
+    trust: &RosterTrust,
+    options: VerifyOptions,
+) -> Result<BundleReport, Untrusted> {
+    let parsed = Bundle::parse(bundle);
+    let pinned = match trust {
+        RosterTrust::Nothing => {
+            Err("there is no trusted roster: give --roster with the roster file, or with the digest that the \
+            operator gives you"
+                .to_owned())
+        }
+        RosterTrust::Digest(digest) => Ok(Pinned::Digest(*digest)),
+        RosterTrust::Chain(chain) => Ok(Pinned::Chain(chain.clone())),
+        RosterTrust::Roster(file) => json::parse_as::<Envelope>(file, 2 * MAX_ROSTER_BYTES)
+            .map_err(|error| error.to_string())
+            .and_then(|envelope| Pinned::from_envelope(&envelope).map_err(|error| error.to_string()))
+            .map_err(|error| {
+                format!("the trusted roster can't be used: {error}; get the roster again from a source that you trust")
+            }),
+    };
+    let pinned = pinned.map_err(|message| {
+        let seen = |envelope: Option<&Envelope>| {
+            envelope
+                .and_then(|envelope| payload_of(envelope, Base64::Strict).ok())
+                .map(|payload| RosterDigest::of(&payload))
+        };
+        let rosters = parsed.as_ref().map_or(&[][..], |bundle| &bundle.roster);
+        Untrusted {
+            message,
+            first_roster: seen(rosters.first()),
+            last_roster: seen(rosters.last()),
+        }
+    })?;
+    let mut ledger = CheckLedger::default();
+    let parsed = ledger.check(CheckName::Bundle, || match parsed {
+        Ok(bundle) => Ok((
+            bundle,
+            "the bundle is strict JSON, and all its fields are known".to_owned(),
+        )),
+        Err(error) => Err(failed(error)),
+    });
+    Ok(verify_parsed(ledger, &parsed, &pinned, options))
+}
+
+/// Checks that may be *not checked* in a verified bundle.
+pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
+    CheckName::Permissions,
+    CheckName::Sandbox,
+    CheckName::KeysStillRostered,
+    CheckName::SealInForce,
+    CheckName::Revocations,
+    CheckName::Witnesses,
+];
+
+fn verify_parsed(
+    mut ledger: CheckLedger,
+    bundle: &CheckOutcome<Bundle>,
+    pinned: &Pinned,
+    options: VerifyOptions,
+) -> BundleReport {
+    use CheckName as C;
+
+    let bundle = by_ref(bundle);
+    let mut missing = None;
+    let chain = ledger.check(C::RosterChain, || {
+        let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
+            // Without the versions between, the chain may be valid or not.
+            ChainError::TooNew { trusted, newest } => {
+                missing = Some(MissingVersions {
+                    first: newest + 1,
+                    last: trusted - 1,
+                });
+                CheckStop::NotChecked(error.to_string())
+            }
+            error => failed(error),
+        })?;
+        let detail = format!(
+            "roster version {} ({}) is connected with the trusted roster {}",
+            chain.last().version(),
+            chain.last().digest(),
+            pinned.digest()
+        );
+        Ok((chain, detail))
+    });
+    let chain = by_ref(&chain);
+
+    // The last roster of the bundle contains the boundary's keys. The check `roster-in-seal` then establishes that the
+    // seal names this roster.
+    let receipt = check_document::<Receipt>(
+        &mut ledger,
+        C::ReceiptDocument,
+        bundle.map(|bundle| &bundle.receipt),
+    );
+    let consumption = check_document::<Consumption>(
+        &mut ledger,
+        C::ConsumptionDocument,
+        bundle.map(|bundle| &bundle.consumption),
+    );
+    let seal = check_document::<Seal>(
+        &mut ledger,
+        C::SealDocument,
+        bundle.map(|bundle| &bundle.seal),
+    );
+    let receipt_read = by_ref(&receipt).map(|_| ());
+    let consumption_read = by_ref(&consumption).map(|_| ());
+    let seal_read = by_ref(&seal).map(|_| ());
+    let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
+    let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?));
+    let sealed = by_ref(&sealed);
+    let consumption = ledger.check(C::ConsumptionSignature, || {
+        verify_by_boundary(consumption?, sealed?)
+    });
+    let consumption = by_ref(&consumption);
+    let receipt = ledger.check(C::ReceiptSignature, || {
+        let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
+        let said = receipt.predicate().boundary.keyid;
+        ensure(
+            receipt
+                .signatures()
+                .iter()
+                .all(|signature| signature.keyid == said),
+            || format!("the receipt names the key {said}, but another key signed the receipt"),
+        )?;
+        Ok((receipt, detail))
+    });
+    let receipt = by_ref(&receipt);
+
+    let log = ledger.check(C::Checkpoint, || check_checkpoint(bundle?, sealed?));
+    let log = by_ref(&log);
+    let receipt_at = ledger.check(C::ReceiptIncluded, || {
+        receipt_read?;
+        check_included(&bundle?.receipt, &log?.receipt, log?)
+    });
+    let consumption_at = ledger.check(C::ConsumptionIncluded, || {
+        consumption_read?;
+        check_included(&bundle?.consumption, &log?.consumption, log?)
+    });
+    let seal_at = ledger.check(C::SealIncluded, || {
+        seal_read?;
+        check_included(&bundle?.seal, &log?.seal, log?)
+    });
+    let _order = ledger.check(C::LogOrder, || {
+        let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
+        ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
+            format!(
+                "expected the order seal, consumption, receipt, but the seal is entry {seal_at}, the consumption entry \
+                 {consumption_at} and the receipt entry {receipt_at}"
+            )
+        })?;
+        let seal = sealed?.seal.predicate();
+        ensure((seal.number == 0) == (seal_at == 0), || {
+            format!(
+                "seal number {} is entry {seal_at}: seal number 0 must be entry 0, and no other seal may be entry 0",
+                seal.number
+            )
+        })?;
+        ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
+        Ok((
+            (),
+            format!(
+                "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry {receipt_at}"
+            ),
+        ))
+    });
+
+    // The authorization becomes readable only after all its signatures verify.
+    let authorization = check_document::<Authorization>(
+        &mut ledger,
+        C::AuthorizationDocument,
+        receipt.map(|receipt| &receipt.predicate().authorization),
+    );
+    let authorization_read = by_ref(&authorization).map(|_| ());
+    let authorization = ledger.check(C::AuthorizationSignatures, || {
+        verify_authorization(authorization?, sealed?.roster)
+    });
+    let authorization = by_ref(&authorization);
+
+    let _place = ledger.check(C::Boundary, || {
+        let sealed = sealed?;
+        let seal = sealed.seal.predicate();
+        let _place = check_place(
+            &authorization?.predicate().boundary,
+            &seal.boundary.name,
+            &sealed.id,
+            &seal.epoch,
+        )
+        .map_err(failed)?;
+        let said = &receipt?.predicate().boundary;
+        ensure(
+            said.name == seal.boundary.name && said.id == sealed.id,
+            || {
+                format!(
+                    "the receipt belongs to boundary {} ({})",
+                    said.name, said.id
+                )
+            },
+        )?;
+        Ok((
+            (),
+            format!(
+                "{} ({}), epoch {}",
+                seal.boundary.name, sealed.id, seal.epoch
+            ),
+        ))
+    });
+    let in_force = ledger.check(C::Seal, || {
+        check_seal(
+            bundle?,
+            sealed?,
+            consumption?.predicate(),
+            receipt?.predicate(),
+        )
+    });
+    let _spent = ledger.check(C::Consumption, || {
+        check_consumption(
+            bundle?,
+            log?,
+            consumption?.predicate(),
+            receipt?.predicate(),
+            authorization?,
+        )
+    });
+
+    // The verifier makes the decision again with the same functions that the boundary calls.
+    let step = ledger.check(C::Step, || {
+        let (bundle, authorization) = (bundle?, authorization?);
+        let step = HashedStep::parse(&bundle.step).map_err(failed)?;
+        let sealed = check_recorded_step(authorization.predicate(), &step).map_err(failed)?;
+        let detail = format!("{} is {}", step.definition().reference, step.digest());
+        Ok((sealed.step().clone(), detail))
+    });
+    let step = by_ref(&step);
+    let _registered = ledger.check(C::StepInRegistry, || {
+        check_registered(bundle?, sealed?.seal.predicate())
+    });
+    let _fit = ledger.check(C::Parameters, || {
+        let schema = ParameterSchema::compile(&step?.definition().params)
+            .map_err(|flaws| failed(ParametersError::Schema(flaws)))?;
+        let fit = check_parameters(authorization?.predicate(), &schema).map_err(failed)?;
+        Ok(((), format!("complete and valid, {}", fit.params().digest())))
+    });
+    let rules = ledger.check(C::Quorum, || {
+        in_force?;
+        read_rules(bundle?, step?, authorization?.predicate())
+    });
+    let rules = by_ref(&rules);
+    let grant = ledger.check(C::GrantDocument, || read_grant(bundle?));
+    let grant = ledger.check(C::GrantDocument, || {
+        check_present(grant?, authorization?.predicate())
+    });
+    let grant_read = by_ref(&grant).map(|_| ());
+    let grant = ledger.check(C::GrantSignatures, || {
+        verify_signers(grant?, sealed?.roster)
+    });
+    let grant = by_ref(&grant);
+    let _in_log = ledger.check(C::GrantIncluded, || {
+        grant_read?;
+        check_in_log(bundle?, log?)
+    });
+    // A run that uses no grant needs no check of a grant.
+    let used = || -> CheckOutcome<Option<&BundledGrant>> {
+        if authorization?.predicate().grant.is_some() {
+            grant.map(Option::as_ref)
+        } else {
+            Ok(None)
+        }
+    };
+    let excluded = ledger.check(C::Excluded, || {
+        let terms = used()?.map(|grant| grant.verified.predicate());
+        check_excluded(
+            authorization?.predicate(),
+            terms,
+            receipt?.predicate(),
+            sealed?.roster,
+        )
+    });
+    let excluded = by_ref(&excluded);
+    let count = ledger.check(C::AuthorizationSignatures, || {
+        let _names = excluded?;
+        let none = ExcludedSigners::judged_later();
+        let (roster, at) = (sealed?.roster, consumption?.predicate().at);
+        if let Some(grant) = used()? {
+            let rules = grant.rules(rules?)?;
+            let count =
+                signature_count::count(grant.verified.signatures(), roster, &none, &rules, at);
+            return Ok((
+                count,
+                format!("of the grantee {}", authorization?.predicate().proposer),
+            ));
+        }
+        check_each_counts(signature_count::count(
+            authorization?.signatures(),
+            roster,
+            &none,
+            &rules?.rules,
+            at,
+        ))
+    });
+    let count = by_ref(&count);
+    let nobody_excluded = ledger.check(C::Excluded, || {
+        let excluded = excluded?;
+        if let Some(grant) = used()? {
+            check_signers(grant.verified.signatures(), excluded, sealed?.roster).map_err(failed)?;
+        }
+        let signed = count?
+            .counted()
+            .iter()
+            .filter(|person| excluded.contains(&person.name));
+        let signed: Vec<_> = signed
+            .map(|person| format!("{} proposed the run, or controls the proposer", person.name))
+            .collect();
+        ensure(signed.is_empty(), || signed.join("; "))?;
+        Ok((
+            (),
+            format!("none of {} signed", joined(excluded.names(), ", ")),
+        ))
+    });
+    let met = ledger.check(C::Quorum, || {
+        nobody_excluded?;
+        let of_grant = used()?.map(|grant| grant.rules(rules?)).transpose()?;
+        check_quorum(
+            of_grant.as_ref().unwrap_or(&rules?.rules),
+            count?,
+            receipt?.predicate(),
+        )
+    });
+    let _window = ledger.check(C::Window, || {
+        let at = consumption?.predicate().at;
+        let signed = authorization?.predicate();
+        let _within = check_window(signed, at, None).map_err(failed)?;
+        if let Some(now) = options.at {
+            let last = at.max(receipt?.predicate().finished_at);
+            ensure(last <= now.plus(SKEW_S), || {
+                format!(
+                    "the receipt is dated {last}, but the time now is {now}; set the clocks right"
+                )
+            })?;
+        }
+        Ok((
+            (),
+            format!(
+                "the nonce was spent at {at}; the authorization is valid from {} until {}",
+                signed.not_before, signed.expires_at
+            ),
+        ))
+    });
+    let _permissions = ledger.check(C::Permissions, || {
+        check_asked(
+            rules?,
+            step?,
+            authorization?.predicate(),
+            sealed?.seal.predicate(),
+        )
+    });
+    let _sandbox = ledger.check(C::Sandbox, || {
+        check_sandbox(authorization?.predicate(), receipt?.predicate())
+    });
+
+    let _covers = ledger.check(C::GrantCovers, || {
+        let Some(grant) = used()? else {
+            return Ok(((), "the run uses no grant".to_owned()));
+        };
+        let (authorization, consumption) = (authorization?, consumption?.predicate());
+        let spent = item(receipt?.predicate(), consumption)
+            .ok_or_else(|| failed("the consumption has no such item"))?;
+        grant.check_covers(
+            authorization,
+            spent,
+            consumption,
+            (step?, rules?, sealed?.roster),
+        )
+    });
+
+    let _outcome = ledger.check(C::Outcome, || {
+        check_outcome(receipt?.predicate(), consumption?.predicate().at)
+    });
+    let _subjects = ledger.check(C::ReceiptSubjects, || {
+        authorization_read?;
+        check_subjects(bundle?, receipt?)
+    });
+
+    let plan_report = match (bundle, chain) {
+        (Ok(bundle), Ok(chain)) => bundle
+            .plan
+            .as_deref()
+            .map(|plan| verify_plan(plan, chain, options.at)),
+        _ => None,
+    };
+    let _plan = ledger.check(C::Plan, || {
+        let run = RunOfPlan {
+            bundle: bundle?,
+            sealed: sealed?,
+            log: log?,
+            consumption: consumption?.predicate(),
+            authorization: authorization?.predicate(),
+            step: step?.definition(),
+        };
+        run.check(plan_report.as_ref())
+    });
+
+    // A bundle alone does not contain enough data for the following checks.
+    let _rostered = ledger.check(C::KeysStillRostered, || {
+        let _met = met?;
+        check_still_rostered(chain?, sealed?, receipt?, count?)
+    });
+    for name in [C::SealInForce, C::Revocations] {
+        let _in_log = ledger.check::<()>(name, || {
+            sealed?;
+            Err(CheckStop::NotChecked(
+                "only the whole log can show this: run `countersign audit`".to_owned(),
+            ))
+        });
+    }
+    let witnesses = ledger.check(C::Witnesses, || {
+        // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
+        // counts.
+        let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
+        if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
+            return Ok((Vec::new(), "the roster names no witness".to_owned()));
+        }
+        check_witnesses(&log?.note, chain, boundary, options.witnesses, options.at)
+    });
+    let witnesses = witnesses.unwrap_or_default();
+
+    let facts = match (receipt, sealed) {
+        (Ok(receipt), Ok(sealed)) => {
+            let mut facts = receipt_facts::collect(
+                receipt,
+                sealed.roster,
+                consumption.ok(),
+                authorization.ok(),
+                count.ok(),
+            );
+            facts.witnesses.clone_from(&witnesses);
+            let spent = consumption
+                .ok()
+                .and_then(|consumption| item(receipt.predicate(), consumption.predicate()));
+            if let (Some(approved), Ok(Some(grant))) = (&mut facts.approved, used()) {
+                approved.grant = Some(grant.facts(spent));
+            }
+            Some(Box::new(facts))
+        }
+        _ => None,
+    };
+    let mut warnings = Vec::new();
+    for open in chain.iter().flat_map(|chain| chain.unguarded()) {
+        warnings.push(format!(
+            "version {} of the roster is unguarded (threshold 0): the operator of the boundary can replace it",
+            open.version()
+        ));
+    }
+    let passkeys_count = rules.is_ok_and(|rules| rules.ruling.passkeys.is_some());
+    warnings.extend(warnings_of_foreign(
+        chain.iter().flat_map(|chain| chain.last().foreign_keys()),
+        passkeys_count,
+    ));
+    let trust = TrustFacts {
+        roster: pinned.digest(),
+        newest: chain.ok().map(|chain| VersionFacts {
+            version: chain.newest().version(),
+            digest: chain.newest().digest(),
+        }),
+        guarded: chain.is_ok_and(Chain::is_guarded_since_trusted),
+        missing,
+    };
+    let mut checks = ledger.into_checks();
+    if witnesses.is_empty() {
+        // If no witness counts, the result depends only on the roster, because the roster lists the witnesses.
+        checks
+            .iter_mut()
+            .filter(|check| check.name == C::Witnesses)
+            .for_each(|check| check.rests_on = TrustBasis::Roster);
+    }
+    let verified = checks.iter().all(|check| match check.finding {
+        CheckFinding::Established => true,
+        CheckFinding::NotChecked => MAY_BE_OPEN.contains(&check.name),
+        CheckFinding::Failed => false,
+    });
+    let boundary_says = receipt_facts::boundary_says(&witnesses, facts.as_deref());
+    BundleReport {
+        verified,
+        checks,
+        trust,
+        facts,
+        boundary_says,
+        warnings,
+    }
+}
+
+/// Verifies the bundle of a plan. The rosters of the plan must be versions of the rosters of the run.
+fn verify_plan(plan: &Bundle, chain: &Chain, at: Option<Timestamp>) -> BundleReport {
+    let mut ledger = CheckLedger::default();
+    let plan = ledger.check(CheckName::Bundle, || {
+        Ok((plan.clone(), "the bundle of a plan".to_owned()))
+    });
+    let options = VerifyOptions { at, witnesses: 0 };
+    verify_parsed(
+        ledger,
+        &plan,
+        &Pinned::Chain(Box::new(chain.clone())),
+        options,
+    )
+}
+
+/// Returns the warnings about keys of a roster whose signatures may not count. If policy is known and lets passkeys count,
+/// passkeys have no warning.
+pub(crate) fn warnings_of_foreign<'k>(
+    keys: impl Iterator<Item = &'k (KeyHolder, ForeignKey)>,
+    passkeys_count: bool,
+) -> impl Iterator<Item = String> {
+    keys.filter(move |(_, key)| !passkeys_count || key.passkey().is_none())
+        .map(|(holder, key)| key.warning(holder))
+}
+
+fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {
+    got.as_ref().map_err(|name| *name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,627 @@
+//! Repeats the boundary's decision and checks how the run ended.
+
+use serde_json::Value;
+
+use crate::{
+    audit::{
+        check_ledger::{CheckStop, ensure, failed},
+        documents::{LogProofs, SealedRoster, leaf_of},
+    },
+    decision::{
+        emergency::rules_of_run,
+        exclusion::{self, ExcludedSigners, Tokens},
+        grants::judge_excluded,
+        permissions::check_permissions,
+        quorum::{self, QuorumMet},
+        quorum_rules::QuorumRules,
+        signature_count::{NotCounted, SignatureCount},
+        step::HashedStep,
+    },
+    trust::{chain::Chain, trusted_roster::TrustedRoster},
+};
+use documents::{
+    Authorization, BlobDigest, Bundle, Consumption, ENGINE, Files, Grant, Hash, Layer, LeafHash,
+    MAX_MANIFEST_ENTRIES, OUTPUTS_PATH, Permission, PolicyDigest, ProgramMode, Receipt,
+    RegistryLeaf, Seal, Status, StepDigest, StepRef, Stream, Timestamp, Verified,
+    authorization_digest, canonical, joined, merkle, parses_alike, unhex32,
+};
+use reading::{
+    Builtins, Policy, PolicyDenied, ProgramNames, Ruling, check_list, check_programs, needs, ruling,
+};
+
+/// Permissions and approval rules that policy gives for the step.
+pub(crate) struct StepInSeal {
+    /// Permissions that policy requires for each run, or the reason why policy denies the step.
+    pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
+    pub(crate) rules: QuorumRules,
+    /// Names of the programs that a run may execute, or `None` if a run may execute every program.
+    pub(crate) programs: Option<ProgramNames>,
+    /// The rules of policy for the step.
+    pub(crate) ruling: Ruling,
+}
+
+pub(crate) fn check_seal(
+    bundle: &Bundle,
+    sealed: &SealedRoster<'_>,
+    consumption: &Consumption,
+    receipt: &Receipt,
+) -> Result<((), String), CheckStop> {
+    let seal = sealed.seal.predicate();
+    let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
+    let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
+    for (same, what) in [
+        (
+            seal.policy == policy,
+            "the field `policy` of the bundle is not the policy that the seal names: the bundle was changed, so get it again",
+        ),
+        (
+            seal.builtins == builtins,
+            "the field `builtins` of the bundle (lists of programs) is not what the seal names: the bundle was changed, so get it again",
+        ),
+        (
+            sealed.roster.policy() == policy,
+            "the roster names another policy than the seal",
+        ),
+        (
+            receipt.decision.policy == policy,
+            "the receipt names another policy than the seal",
+        ),
+        (
+            consumption.seal == sealed.digest,
+            "the consumption names another seal than the seal in the bundle",
+        ),
+        (
+            receipt.seal == sealed.digest,
+            "the receipt names another seal than the seal in the bundle",
+        ),
+    ] {
+        ensure(same, || what.to_owned())?;
+    }
+    Ok((
+        (),
+        format!("number {}, {}, policy {policy}", seal.number, sealed.digest),
+    ))
+}
+
+pub(crate) fn check_consumption(
+    bundle: &Bundle,
+    log: &LogProofs,
+    consumption: &Consumption,
+    receipt: &Receipt,
+    authorization: &Verified<Authorization>,
+) -> Result<((), String), CheckStop> {
+    let named = &receipt.consumption;
+    let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
+    ensure(named.leaf == leaf, || {
+        format!(
+            "the receipt names the leaf {}, but the leaf of the consumption is {leaf}",
+            named.leaf
+        )
+    })?;
+    ensure(named.index == log.consumption.index, || {
+        format!(
+            "the receipt names entry {}, but the consumption is entry {}",
+            named.index, log.consumption.index
+        )
+    })?;
+    let item = usize::try_from(named.item)
+        .ok()
+        .and_then(|item| consumption.spent.get(item));
+    let item = item.ok_or_else(|| failed(format!("the consumption has no item {}", named.item)))?;
+    let signed = authorization.predicate();
+    ensure(
+        item.authorization == authorization_digest(authorization.payload()),
+        || {
+            format!(
+                "item {} of the consumption does not spend the authorization in the receipt",
+                named.item
+            )
+        },
+    )?;
+    ensure(item.nonce == signed.nonce, || {
+        format!(
+            "item {} of the consumption does not spend the nonce of the authorization",
+            named.item
+        )
+    })?;
+    ensure(item.expires_at == signed.expires_at, || {
+        format!(
+            "item {} of the consumption has another end of validity than the authorization",
+            named.item
+        )
+    })?;
+    ensure(item.grant == signed.grant, || {
+        format!(
+            "item {} of the consumption names another grant than the authorization",
+            named.item
+        )
+    })?;
+    ensure(item.session == signed.session, || {
+        format!(
+            "item {} of the consumption has another session than the authorization",
+            named.item
+        )
+    })?;
+    check_session(signed, receipt)?;
+    let session = signed.session.as_ref().map_or_else(String::new, |session| {
+        format!("; the content of the state of {} is not checked, because only the boundary knows the salt", session.id)
+    });
+    Ok((
+        (),
+        format!(
+            "item {} of entry {}, nonce {}{session}",
+            named.item, named.index, item.nonce
+        ),
+    ))
+}
+
+/// Checks that the receipt has the state of the signed session as the state before the run, or no session.
+pub(crate) fn check_session(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
+    match (&signed.session, &receipt.session) {
+        (None, None) => Ok(()),
+        (Some(session), Some(change)) => ensure(change.before == session.state, || {
+            format!(
+                "the receipt says that the run used the state {}, but {} is signed",
+                change.before, session.state
+            )
+        }),
+        (Some(_), None) => Err(failed(
+            "the authorization names a session, but the receipt does not",
+        )),
+        (None, Some(_)) => Err(failed(
+            "the receipt has states of a session, but the authorization names no session",
+        )),
+    }
+}
+
+pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
+    let reference = bundle
+        .step
+        .get("ref")
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse::<StepRef>().ok());
+    let reference = reference.ok_or_else(|| failed("the step in the bundle has no valid `ref`"))?;
+    let leaf = RegistryLeaf {
+        digest: StepDigest::of(&canonical::to_canonical(&bundle.step)),
+        reference,
+    };
+    let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
+    let proof = &bundle.step_proof;
+    let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| unhex32(hash)).collect();
+    let hashes = hashes.ok_or_else(|| {
+        failed("a hash in the proof of the step does not have 64 lower-case hex digits")
+    })?;
+    let _included = merkle::verify_inclusion(
+        &leaf,
+        proof.index,
+        proof.size,
+        &hashes,
+        seal.registry_root.as_bytes(),
+    )
+    .map_err(failed)?;
+    Ok((
+        (),
+        format!(
+            "step {} of {} under {}",
+            proof.index, proof.size, seal.registry_root
+        ),
+    ))
+}
+
+pub(crate) fn read_rules(
+    bundle: &Bundle,
+    step: &HashedStep,
+    signed: &Authorization,
+) -> Result<(StepInSeal, String), CheckStop> {
+    let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
+        failed(format!(
+            "the policy can't be read: {}",
+            joined(&errors, "; ")
+        ))
+    })?;
+    let definition = step.definition();
+    let builtins = Builtins::from_sealed(&bundle.builtins).map_err(|errors| {
+        failed(format!(
+            "the built-in lists can't be read: {}",
+            joined(&errors, "; ")
+        ))
+    })?;
+    let ruling = ruling::resolve(&policy, &builtins, &definition.reference);
+    let rules = QuorumRules::combine(
+        ruling.approvals.as_ref().map(|approvals| &approvals.value),
+        &definition.approvals,
+    )
+    .map_err(failed)?
+    .with_passkeys(ruling.passkeys);
+    let rules = rules_of_run(signed, &rules, &ruling, &definition.approvals)
+        .map_err(failed)?
+        .into_owned();
+    let needs = needs(&ruling, definition);
+    Ok((
+        StepInSeal {
+            asked: needs.permissions,
+            rules,
+            programs: needs.programs,
+            ruling,
+        },
+        String::new(),
+    ))
+}
+
+pub(crate) fn check_excluded(
+    signed: &Authorization,
+    grant: Option<&Grant>,
+    receipt: &Receipt,
+    roster: &TrustedRoster,
+) -> Result<(ExcludedSigners, String), CheckStop> {
+    let decision = &receipt.decision;
+    let mut known = exclusion::judge(
+        &signed.proposer,
+        &decision.handed_in_by,
+        Tokens::Unknown,
+        roster,
+    )
+    .map_err(failed)?;
+    if let Some(grant) = grant {
+        known = known.with(
+            &judge_excluded(grant, Tokens::Unknown, roster)
+                .map_err(failed)?
+                .names(),
+        );
+    }
+    // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people. The
+    // list must contain each person whom the documents in the bundle exclude.
+    let left_out: Vec<_> = known
+        .names()
+        .iter()
+        .filter(|name| !decision.excluded.contains(name))
+        .map(ToString::to_string)
+        .collect();
+    ensure(left_out.is_empty(), || {
+        format!("the receipt does not exclude {}", left_out.join(", "))
+    })?;
+    Ok((known.with(&decision.excluded), String::new()))
+}
+
+/// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
+pub(crate) fn check_each_counts(
+    count: SignatureCount,
+) -> Result<(SignatureCount, String), CheckStop> {
+    let others: Vec<_> = count
+        .uncounted()
+        .iter()
+        .filter(|signature| !matches!(signature.why, NotCounted::Excluded | NotCounted::Revoked))
+        .map(ToString::to_string)
+        .collect();
+    ensure(others.is_empty(), || others.join("; "))?;
+    let names = joined(count.counted().iter().map(|person| &person.name), ", ");
+    Ok((count, format!("of {names}")))
+}
+
+pub(crate) fn check_quorum(
+    rules: &QuorumRules,
+    count: &SignatureCount,
+    receipt: &Receipt,
+) -> Result<(QuorumMet, String), CheckStop> {
+    let met = quorum::decide(rules, count).map_err(failed)?;
+    let decision = &receipt.decision;
+    ensure(decision.approvers == met.approvers(), || {
+        "the approvers in the receipt differ from the approvers who count".to_owned()
+    })?;
+    ensure(decision.groups == met.groups(), || {
+        "the groups in the receipt differ from the groups of the approvers who count".to_owned()
+    })?;
+    let list = |names: Vec<String>| names.join(", ");
+    let detail = format!(
+        "{} for {}",
+        list(met.approvers().iter().map(ToString::to_string).collect()),
+        list(met.groups().iter().map(ToString::to_string).collect())
+    );
+    Ok((met, detail))
+}
+
+pub(crate) fn check_asked(
+    rules: &StepInSeal,
+    step: &HashedStep,
+    signed: &Authorization,
+    seal: &Seal,
+) -> Result<((), String), CheckStop> {
+    check_list(
+        &rules.ruling,
+        step.definition(),
+        rules.programs.as_ref(),
+        &signed.sandbox,
+    )
+    .map_err(failed)?;
+    let asked = rules.asked.as_ref().map_or(0, Vec::len);
+    let read_otherwise = |error: &dyn std::fmt::Display| {
+        CheckStop::NotChecked(format!(
+            "{:?} made the decision, but this program ({ENGINE}) decides differently: {error}",
+            seal.engine
+        ))
+    };
+    match check_permissions(&rules.asked, &signed.permissions) {
+        Ok(_covered) => {
+            match check_programs(rules.programs.as_ref(), signed.sandbox.programs.as_ref()) {
+                Ok(()) => {
+                    let list =
+                        signed
+                            .sandbox
+                            .programs
+                            .as_ref()
+                            .map_or_else(String::new, |programs| {
+                                format!(
+                                    "; the list has only names that the step needs ({})",
+                                    programs.list.len()
+                                )
+                            });
+                    Ok((
+                        (),
+                        format!(
+                            "policy lets the step run; all {asked} permissions that policy asks for are signed{list}"
+                        ),
+                    ))
+                }
+                Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => {
+                    Err(read_otherwise(&error))
+                }
+                Err(error) => Err(failed(error)),
+            }
+        }
+        // The program finds the permissions by parsing the script, and another program version may parse the script
+        // differently.
+        Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => {
+            Err(read_otherwise(&error))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+pub(crate) fn check_sandbox(
+    signed: &Authorization,
+    receipt: &Receipt,
+) -> Result<((), String), CheckStop> {
+    let held = &receipt.sandbox;
+    if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
+        return Err(CheckStop::NotChecked(format!(
+            "the outcome is {}",
+            receipt.outcome.status
+        )));
+    }
+    let words = |layers: Vec<&Layer>| {
+        layers
+            .iter()
+            .map(|layer| layer.word())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let lacking: Vec<_> = signed
+        .sandbox
+        .require
+        .iter()
+        .filter(|layer| !held.layers.contains(layer))
+        .collect();
+    ensure(lacking.is_empty(), || {
+        format!("required but not enforced: {}", words(lacking))
+    })?;
+    let both: Vec<_> = held
+        .missing
+        .iter()
+        .filter(|layer| held.layers.contains(layer))
+        .collect();
+    ensure(both.is_empty(), || {
+        format!(
+            "the receipt lists the same layers as enforced and as missing: {}",
+            words(both)
+        )
+    })?;
+    check_program_facts(signed, receipt)?;
+    if signed.sandbox.require.is_empty() {
+        return Ok(((), "no layer was required".to_owned()));
+    }
+    Ok((
+        (),
+        format!(
+            "enforced: {}",
+            words(signed.sandbox.require.iter().collect())
+        ),
+    ))
+}
+
+/// Checks that the receipt of a run with a list of programs states the number of these programs, and that no other
+/// receipt states a list.
+fn check_program_facts(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
+    let expected = signed
+        .sandbox
+        .programs
+        .as_ref()
+        .map(|programs| programs.list.len() as u64);
+    let stated = receipt
+        .programs
+        .as_ref()
+        .filter(|facts| facts.mode == ProgramMode::Listed)
+        .map(|facts| facts.listed);
+    ensure(expected == stated, || {
+        let words = |count: Option<u64>| {
+            count.map_or("no list".to_owned(), |count| {
+                format!("a list of {count} programs")
+            })
+        };
+        format!(
+            "the approvers signed {}, but the receipt states {}",
+            words(expected),
+            words(stated)
+        )
+    })
+}
+
+pub(crate) fn check_outcome(
+    receipt: &Receipt,
+    consumed_at: Timestamp,
+) -> Result<((), String), CheckStop> {
+    receipt.outcome.check().map_err(failed)?;
+    ensure(consumed_at <= receipt.started_at, || {
+        format!(
+            "the run started at {}, before its nonce was spent at {consumed_at}",
+            receipt.started_at
+        )
+    })?;
+    ensure(receipt.started_at <= receipt.finished_at, || {
+        "the run finished before its start".to_owned()
+    })?;
+    let unknown = receipt.outcome.status == Status::Unknown;
+    ensure(
+        !unknown || receipt.started_at == receipt.finished_at,
+        || "an unknown run must start and end at the same time, the time of recovery".to_owned(),
+    )?;
+    Ok(((), receipt.outcome.status.to_string()))
+}
+
+/// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
+/// the receipt has already compared the other subjects with the receipt's fields.
+pub(crate) fn check_subjects(
+    bundle: &Bundle,
+    receipt: &Verified<Receipt>,
+) -> Result<((), String), CheckStop> {
+    let subjects = &receipt.statement().subject;
+    let _named = receipt
+        .predicate()
+        .check_authorization_subject(subjects)
+        .map_err(failed)?;
+    let (checked, detail) = check_counted(receipt.predicate())?;
+    check_manifest(bundle, receipt.predicate())?;
+    let contents = if bundle.manifest.is_some() {
+        ", whose contents are not checked"
+    } else {
+        ""
+    };
+    Ok((checked, format!("{detail}{contents}")))
+}
+
+/// Checks that the bundle has the manifest that the receipt names, if the run left files.
+fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
+    let Some(manifest) = &bundle.manifest else {
+        return ensure(receipt.files.count == 0, || {
+            format!(
+                "the receipt counts {} files, but the bundle has no manifest",
+                receipt.files.count
+            )
+        });
+    };
+    let files = Files::of(manifest).map_err(failed)?;
+    ensure(files == receipt.files, || {
+        format!(
+            "the manifest has {} files of {} bytes and the digest {}, but the receipt states {} files of {} bytes and the \
+             digest {}",
+            files.count,
+            files.bytes,
+            files.manifest,
+            receipt.files.count,
+            receipt.files.bytes,
+            receipt.files.manifest
+        )
+    })?;
+    // If `outputs` is missing or no array, the check `step` fails.
+    let without_outputs = bundle.step["outputs"].as_array().is_some_and(Vec::is_empty);
+    ensure(
+        !without_outputs
+            || manifest
+                .0
+                .iter()
+                .all(|entry| entry.path.as_str() != OUTPUTS_PATH),
+        || format!("the manifest has the file {OUTPUTS_PATH}, but the step has no outputs"),
+    )
+}
+
+/// Checks that the digests of the output and the files agree with their counts.
+pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
+    let (nothing, none) = (Stream::empty(), Files::none());
+    for (name, stream) in [
+        ("stdout", &receipt.output.stdout),
+        ("stderr", &receipt.output.stderr),
+    ] {
+        let empty = [
+            stream.sha256 == nothing.sha256,
+            stream.blake3 == nothing.blake3,
+        ];
+        ensure(empty == [stream.recorded == 0; 2], || {
+            format!(
+                "the receipt counts {} recorded bytes of {name}, but the digests of {name} contradict this number",
+                stream.recorded
+            )
+        })?;
+    }
+    let files = &receipt.files;
+    ensure(
+        (files.count == 0) == (files.manifest == none.manifest),
+        || {
+            format!(
+                "the receipt counts {} files, but the digest of the `manifest` belongs to another number",
+                files.count
+            )
+        },
+    )?;
+    ensure(files.count <= MAX_MANIFEST_ENTRIES as u64, || {
+        format!(
+            "the receipt counts {} files, but a run can leave at most {MAX_MANIFEST_ENTRIES}",
+            files.count
+        )
+    })?;
+    ensure(files.count > 0 || files.bytes == 0, || {
+        "the receipt counts bytes of files but no files".to_owned()
+    })?;
+    Ok((
+        (),
+        format!(
+            "{} and {} bytes recorded, {} files",
+            receipt.output.stdout.recorded, receipt.output.stderr.recorded, files.count
+        ),
+    ))
+}
+
+/// Checks that the newest roster still has all keys that signed. If the roster no longer has a key, the result is *not
+/// checked*, because only the log can show whether the key was removed before this run.
+pub(crate) fn check_still_rostered(
+    chain: &Chain,
+    sealed: &SealedRoster<'_>,
+    receipt: &Verified<Receipt>,
+    count: &SignatureCount,
+) -> Result<((), String), CheckStop> {
+    let newest = chain.newest();
+    let name = &sealed.seal.predicate().boundary.name;
+    let mut gone: Vec<String> = receipt
+        .signatures()
+        .iter()
+        .chain(sealed.seal.signatures())
+        .filter(|signature| newest.boundary_key(name, &signature.keyid).is_none())
+        .map(|signature| format!("{} of boundary {name}", signature.keyid))
+        .collect();
+    gone.extend(
+        count
+            .counted()
+            .iter()
+            .filter(|person| {
+                newest
+                    .statement_approver(&person.keyid)
+                    .is_none_or(|(approver, _)| approver.name != person.name)
+            })
+            .map(|person| format!("{} of {}", person.keyid, person.name)),
+    );
+    gone.dedup();
+    if gone.is_empty() {
+        Ok((
+            (),
+            format!(
+                "all keys are in roster version {}, the newest known version",
+                newest.version()
+            ),
+        ))
+    } else {
+        Err(CheckStop::NotChecked(format!(
+            "roster version {} no longer has these keys: {}. Only the log can show whether the removal was before this \
+             run: run `countersign audit`",
+            newest.version(),
+            gone.join(", ")
+        )))
+    }
+}

@@ -1,0 +1,383 @@
+//! Follows the grants of a log and their uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    audit::{
+        entry::LogEntry,
+        finding::FindingKind,
+        people_lines::GrantLine,
+        report::UsedGrant,
+        seal_in_force::{SealInForce, named_documents::SealedState},
+    },
+    decision::{
+        exclusion::Tokens,
+        grant_error::GrantError,
+        granted_parameters::GrantedSchemas,
+        grants::{GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant},
+        permissions::check_profile,
+        place::check_place,
+        revocations::{Revocations, RevokedBefore},
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    Base64, ContentDigest, Grant, GrantedSession, Name, RevokedSubject, RosterDigest, Signed,
+    Spent, Statement, Status, Timestamp,
+};
+use reading::without_list;
+
+/// The grants of the log, by the digest of the payload.
+#[derive(Default)]
+pub(crate) struct GrantUses(BTreeMap<ContentDigest, LoggedGrant>);
+
+/// A grant, and its uses so far.
+pub(crate) struct LoggedGrant {
+    pub(crate) terms: Grant,
+    /// Log entry of the grant.
+    pub(crate) entry: u64,
+    data: Box<[u8]>,
+    signed: Signed<Grant>,
+    /// The grant as prepared with this roster.
+    prepared: Mutex<Option<(RosterDigest, Arc<PreparedGrant>)>>,
+    /// Approvers in force who signed the grant.
+    signers: Vec<Name>,
+    /// The holder of the key that revoked the grant.
+    revoked_by: Option<String>,
+    /// Number of items of consumptions that name the grant.
+    used: u64,
+    recent: RecentUses,
+    last: Option<Timestamp>,
+    /// Log entries of the receipts with an unknown end that nobody has settled. While there is one, the grant pauses.
+    unsettled: BTreeSet<u64>,
+}
+
+/// Saved grant, and its uses so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "KeptGrant")]
+pub struct SavedGrant {
+    /// Log entry of the grant.
+    pub entry: u64,
+    /// Bytes of the entry.
+    pub data: String,
+    /// Approvers who signed the grant.
+    pub signers: Vec<Name>,
+    /// The holder of the key that revoked the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
+    /// Number of uses.
+    pub used: u64,
+    /// Times of the uses that the rate still counts.
+    pub recent: Vec<Timestamp>,
+    /// Time of the last use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Log entries of the receipts with an unknown end that nobody has settled.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsettled: BTreeSet<u64>,
+}
+
+impl GrantUses {
+    /// Adds the grant of the log entry `entry`. The decision about a use checks the people and policy, because the
+    /// entry of a grant states no time.
+    pub(crate) fn add(
+        &mut self,
+        entry: u64,
+        (data, payload, signed): (&[u8], &[u8], Signed<Grant>),
+        in_force: &SealInForce,
+    ) -> Result<(), String> {
+        let here = &in_force.boundary;
+        let verified = signed
+            .clone()
+            .verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key))
+            .map_err(|error| error.to_string())?;
+        let terms = verified.predicate();
+        let _schemas = GrantedSchemas::of(terms).map_err(|error| error.to_string())?;
+        let _place = check_place(&terms.boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| error.to_string())?;
+        check_grantee(terms, &in_force.roster).map_err(|error| error.to_string())?;
+        let digest = ContentDigest::of(payload);
+        if let Some(earlier) = self
+            .0
+            .values()
+            .find(|earlier| earlier.terms.grant == terms.grant)
+        {
+            return Err(format!(
+                "entry {} already has the grant {}",
+                earlier.entry, terms.grant
+            ));
+        }
+        let name = |keyid| {
+            in_force
+                .roster
+                .approver_of(keyid)
+                .map(|(approver, _)| approver.name.clone())
+        };
+        let mut signers: Vec<_> = verified
+            .signatures()
+            .iter()
+            .filter_map(|one| name(&one.keyid))
+            .collect();
+        signers.sort();
+        self.0.insert(
+            digest,
+            LoggedGrant {
+                signers,
+                ..LoggedGrant::new(terms.clone(), entry, data, signed)
+            },
+        );
+        Ok(())
+    }
+
+    /// Returns the grant with this digest.
+    pub(crate) fn get(&self, digest: &ContentDigest) -> Option<&LoggedGrant> {
+        self.0.get(digest)
+    }
+
+    /// Returns the grant of an item, with the number of the use.
+    pub(crate) fn used(&self, spent: &Spent) -> Option<UsedGrant> {
+        let digest = spent.grant?;
+        let LoggedGrant { terms, signed, .. } = self.0.get(&digest)?;
+        Some(UsedGrant {
+            grant: terms.grant.clone(),
+            digest,
+            use_number: spent.grant_use.map(|number| number.0),
+            max_uses: terms.max_uses,
+            expires_at: terms.expires_at,
+            signatures: signed.signature_count() as u64,
+        })
+    }
+
+    /// Notes who revoked a grant.
+    pub(crate) fn revoke(&mut self, digest: &ContentDigest, signer: &str) {
+        if let Some(grant) = self.0.get_mut(digest) {
+            grant.revoked_by = Some(signer.to_owned());
+        }
+    }
+
+    /// Counts the item of a consumption at `at`. Returns the broken rules. `is_known` is true if an earlier item has the
+    /// session of this item.
+    pub(crate) fn count(
+        &mut self,
+        spent: &Spent,
+        at: Timestamp,
+        is_known: bool,
+    ) -> Vec<(FindingKind, String)> {
+        let Some(digest) = &spent.grant else {
+            return Vec::new();
+        };
+        let Some(grant) = self.0.get_mut(digest) else {
+            return vec![(
+                FindingKind::Grant,
+                format!("no earlier entry is the grant {digest}"),
+            )];
+        };
+        let id = &grant.terms.grant;
+        let mut found = Vec::new();
+        grant.used += 1;
+        grant.last = Some(at);
+        if spent.grant_use.is_none_or(|number| number.0 != grant.used) {
+            let stated = spent.grant_use.map_or(0, |number| number.0);
+            found.push(format!(
+                "the use of {id} has the number {stated}, but the number {} follows",
+                grant.used
+            ));
+        }
+        if grant.used > grant.terms.max_uses {
+            found.push(
+                GrantError::Exhausted {
+                    max_uses: grant.terms.max_uses,
+                }
+                .to_string(),
+            );
+        }
+        if let Some(rate) = &grant.terms.rate
+            && let Err(error) = grant.recent.add(rate, at)
+        {
+            found.push(error.to_string());
+        }
+        if let Some(entry) = grant.unsettled.first() {
+            found.push(format!(
+                "the end of an earlier run of {id} is unknown (entry {entry}) and not settled, so the grant pauses"
+            ));
+        }
+        if grant.terms.session == GrantedSession::Fresh && is_known {
+            found
+                .push("the session is not new, but the grant permits only new sessions".to_owned());
+        }
+        found
+            .into_iter()
+            .map(|why| (FindingKind::GrantUse, why))
+            .collect()
+    }
+
+    /// Follows the receipt of a use.
+    pub(crate) fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
+        if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
+            grant.unsettled.insert(receipt);
+        }
+    }
+
+    /// Follows the review that settles the run with the receipt at this entry.
+    pub(crate) fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
+        if let Some(grant) = self.0.get_mut(digest) {
+            grant.unsettled.remove(&receipt);
+        }
+    }
+
+    /// Returns one line for each grant at the time `at`, in log order.
+    pub(crate) fn lines(
+        &self,
+        in_force: Option<&SealInForce>,
+        revocations: &Revocations,
+        at: Timestamp,
+    ) -> Vec<GrantLine> {
+        let ended =
+            |digest: &ContentDigest| revocations.now().subject(&RevokedSubject::Grant(*digest));
+        let line = |(digest, grant): (&ContentDigest, &LoggedGrant)| GrantLine {
+            grant: grant.terms.grant.clone(),
+            digest: *digest,
+            grantee: grant.terms.grantee.name.clone(),
+            proposer: grant.terms.proposer.clone(),
+            signers: grant.signers.clone(),
+            until: grant.terms.expires_at,
+            uses: grant.used,
+            max_uses: grant.terms.max_uses,
+            last: grant.last,
+            revoked: ended(digest),
+            revoked_by: grant.revoked_by.clone(),
+            paused: grant.unsettled.first().copied(),
+            unusable: in_force.and_then(|in_force| grant.unusable(in_force, revocations.now(), at)),
+            entry: grant.entry,
+        };
+        let mut lines: Vec<_> = self.0.iter().map(line).collect();
+        lines.sort_by_key(|line| line.entry);
+        lines
+    }
+
+    pub(crate) fn keep(&self) -> Vec<SavedGrant> {
+        let kept = |grant: &LoggedGrant| {
+            Some(SavedGrant {
+                entry: grant.entry,
+                data: String::from_utf8(grant.data.to_vec()).ok()?,
+                signers: grant.signers.clone(),
+                revoked_by: grant.revoked_by.clone(),
+                used: grant.used,
+                recent: grant.recent.times().collect(),
+                last: grant.last,
+                unsettled: grant.unsettled.clone(),
+            })
+        };
+        self.0.values().filter_map(kept).collect()
+    }
+
+    /// Restores the saved grants.
+    pub(crate) fn resume(saved: &[SavedGrant]) -> Result<Self, String> {
+        let mut grants = BTreeMap::new();
+        for one in saved {
+            let entry = LogEntry::of(one.data.clone().into_bytes());
+            let parts = entry
+                .parts()
+                .map_err(|_| format!("the saved grant of entry {} can't be read", one.entry))?;
+            let terms = Statement::<Grant>::from_payload(&parts.payload)
+                .map_err(|error| error.to_string())?
+                .predicate;
+            let signed = Signed::from_parts(&parts.payload, &parts.signatures, Base64::Strict);
+            let signed = signed.map_err(|error| error.to_string())?;
+            let grant = LoggedGrant {
+                signers: one.signers.clone(),
+                revoked_by: one.revoked_by.clone(),
+                used: one.used,
+                recent: one.recent.iter().copied().collect(),
+                last: one.last,
+                unsettled: one.unsettled.clone(),
+                ..LoggedGrant::new(terms, one.entry, one.data.as_bytes(), signed)
+            };
+            grants.insert(ContentDigest::of(&parts.payload), grant);
+        }
+        Ok(Self(grants))
+    }
+}
+
+/// Makes a decision about a grant in a sealed state at a time.
+pub(crate) fn decide_in<T>(
+    in_force: &SealInForce,
+    (state, revoked): (&SealedState, RevokedBefore<'_>),
+    at: Timestamp,
+    decide: impl FnOnce(GrantContext<'_>) -> T,
+) -> T {
+    decide(GrantContext {
+        boundary: &in_force.boundary,
+        roster: &in_force.roster,
+        tokens: Tokens::Sealed(&state.tokens, at),
+        step: &|reference| state.step(reference).map(|(step, _)| step),
+        // The profile of a run is compared with the seal. Without complete limits, no other profile is known.
+        profile: &|step, granted| match &state.steps.unprofiled {
+            Some(_) => Ok(()),
+            None => check_profile(&step.profile, &without_list(granted, &step.profile)).map(drop),
+        },
+        revoked,
+        at,
+    })
+}
+
+impl LoggedGrant {
+    fn new(terms: Grant, entry: u64, data: &[u8], signed: Signed<Grant>) -> Self {
+        Self {
+            terms,
+            entry,
+            data: data.into(),
+            signed,
+            prepared: Mutex::default(),
+            signers: Vec::new(),
+            revoked_by: None,
+            used: 0,
+            recent: RecentUses::default(),
+            last: None,
+            unsettled: BTreeSet::new(),
+        }
+    }
+
+    /// Returns why no run can use the grant under this seal at this time.
+    fn unusable(
+        &self,
+        in_force: &SealInForce,
+        revoked: RevokedBefore<'_>,
+        at: Timestamp,
+    ) -> Option<String> {
+        let state = in_force.state.as_deref()?;
+        let stands_here = |grant: &PreparedGrant| {
+            decide_in(in_force, (state, revoked), at, |context| {
+                stands(grant, context).map(drop)
+            })
+        };
+        self.prepared(&in_force.roster)
+            .and_then(|grant| stands_here(&grant))
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    /// Verifies the signatures with this roster. The uses under one roster share the result.
+    pub(crate) fn prepared(
+        &self,
+        roster: &TrustedRoster,
+    ) -> Result<Arc<PreparedGrant>, GrantError> {
+        let mut last = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == roster.digest()) {
+            return Ok(known.clone());
+        }
+        let verified =
+            verify_grant(self.signed.clone(), roster).map_err(|error| GrantError::NotCovered {
+                pointer: String::new(),
+                why: error.to_string(),
+            })?;
+        let prepared = Arc::new(PreparedGrant::new(verified)?);
+        *last = Some((roster.digest(), prepared.clone()));
+        Ok(prepared)
+    }
+}

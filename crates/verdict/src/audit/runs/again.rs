@@ -1,0 +1,493 @@
+//! The checks that repeat the decision about a run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::{
+    audit::{
+        check_ledger::CheckStop,
+        decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session},
+        finding::{Finding, FindingKind},
+        grant_uses::{GrantUses, decide_in},
+        seal_in_force::{SealInForce, named_documents::SealedState},
+    },
+    decision::{
+        exclusion::{self, ExcludedSigners, ExclusionError, Tokens},
+        grant_error::GrantError,
+        grants::{Authority, covers, stands},
+        parameters::check_parameters,
+        permissions::{PermissionsError, check_permissions, check_profile},
+        place::check_place,
+        quorum,
+        revocations::RevokedBefore,
+        signature_count::{self, NotCounted},
+        step::{StepError, check_recorded_step},
+        window::check_window,
+    },
+};
+use documents::{
+    Authorization, AuthorizationDigest, BoundaryRef, Decision, Hash, KeyId, LeafHash, ParamsDigest,
+    Receipt, Spent, Subject, Timestamp, Verified,
+};
+use reading::{check_list, check_programs, without_list};
+
+/// Consumption that has no receipt yet.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) leaf: Hash,
+    pub(super) at: Timestamp,
+    pub(super) spent: Spent,
+    pub(super) in_force: Arc<SealInForce>,
+    pub(super) found: Vec<FindingKind>,
+}
+
+impl Open {
+    /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
+    /// `None` if the state of the run's seal could not be read.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        let longest = self.in_force.state.as_ref()?.steps.longest_ms;
+        Some(
+            self.at
+                .plus(i64::try_from(longest / 1000).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+/// Decision that the audit repeats.
+#[derive(Default)]
+pub(super) struct Again {
+    pub(super) index: u64,
+    pub(super) ours: bool,
+    pub(super) parsed_alike: bool,
+    pub(super) about: Option<String>,
+    pub(super) found: Vec<FindingKind>,
+    pub(super) findings: Vec<Finding>,
+    /// Keys that signed the authorization and that were revoked before the consumption.
+    pub(super) revoked_keys: Vec<KeyId>,
+    /// Questions that could not be decided, with the reasons.
+    pub(super) open: Vec<(FindingKind, String)>,
+}
+
+impl Again {
+    pub(super) fn find(&mut self, what: FindingKind, why: impl Into<String>) {
+        let mut finding = Finding::at(what, self.index, why);
+        finding.id.clone_from(&self.about);
+        self.found.push(what);
+        self.findings.push(finding);
+    }
+
+    /// Records a question that can't be answered from the sealed state. Such a question is not a failure.
+    fn leave_open(&mut self, what: FindingKind, why: &str) {
+        self.open.push((what, why.to_owned()));
+    }
+
+    /// Adds a finding that depends on how a program version decides. Unless `ours`, the finding is a difference, not a
+    /// failure.
+    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>, ours: bool) {
+        self.find(what, why);
+        if let Some(finding) = self.findings.last_mut() {
+            finding.differs = !ours;
+        }
+    }
+
+    /// Checks the boundary, the key, the seal and the consumption that a receipt names.
+    pub(super) fn names(
+        &mut self,
+        document: &Verified<Receipt>,
+        open: &Open,
+        here: &BoundaryRef,
+        revoked: RevokedBefore<'_>,
+    ) {
+        if let Some(why) = revoked.signer(
+            document
+                .signatures()
+                .iter()
+                .map(|signature| &signature.keyid),
+        ) {
+            self.find(FindingKind::Revoked, why);
+        }
+        let receipt = document.predicate();
+        let said = &receipt.boundary;
+        if (&said.name, &said.id) != (&here.name, &here.id) {
+            self.find(
+                FindingKind::Boundary,
+                format!(
+                    "the receipt belongs to boundary {} ({})",
+                    said.name, said.id
+                ),
+            );
+        }
+        if document
+            .signatures()
+            .iter()
+            .any(|signature| signature.keyid != said.keyid)
+        {
+            self.find(
+                FindingKind::Signature,
+                format!(
+                    "the receipt names the key {}, but another key signed the receipt",
+                    said.keyid
+                ),
+            );
+        }
+        if receipt.seal != open.in_force.digest {
+            self.find(
+                FindingKind::SealInForce,
+                format!(
+                    "the receipt names the seal {}, but the run has the seal {}",
+                    receipt.seal, open.in_force.digest
+                ),
+            );
+        }
+        if receipt.consumption.leaf != LeafHash::from_bytes(open.leaf) {
+            let leaf = LeafHash::from_bytes(open.leaf);
+            let message = format!(
+                "the receipt names the leaf {}, but the consumption has {leaf}",
+                receipt.consumption.leaf
+            );
+            self.find(FindingKind::Consumption, message);
+        }
+    }
+
+    /// Checks that the consumption spends this authorization.
+    pub(super) fn matches(
+        &mut self,
+        open: &Open,
+        signed: &Authorization,
+        digest: AuthorizationDigest,
+    ) {
+        let spent = &open.spent;
+        for (same, what) in [
+            (spent.authorization == digest, "authorization"),
+            (spent.nonce == signed.nonce, "nonce"),
+            (spent.expires_at == signed.expires_at, "end of validity"),
+            (spent.session == signed.session, "session"),
+            (spent.grant == signed.grant, "grant"),
+        ] {
+            if !same {
+                self.find(
+                    FindingKind::Consumption,
+                    format!("the {what} in the consumption differs from the authorization in the receipt"),
+                );
+            }
+        }
+    }
+
+    /// Checks that the first subject of the receipt is the authorization that the receipt contains.
+    pub(super) fn names_in_subject(
+        &mut self,
+        document: &Verified<Receipt>,
+        digest: AuthorizationDigest,
+    ) {
+        if document
+            .statement()
+            .subject
+            .first()
+            .and_then(Subject::sha256)
+            != Some(*digest.as_bytes())
+        {
+            self.find(
+                FindingKind::ReceiptSubjects,
+                "the subject of the receipt is not the authorization that the receipt contains",
+            );
+        }
+    }
+
+    /// Reports each signature of a revoked key, and a revoked token that proposed the run.
+    pub(super) fn revoked(
+        &mut self,
+        authorization: &Verified<Authorization>,
+        revoked: RevokedBefore<'_>,
+    ) {
+        for keyid in authorization
+            .signatures()
+            .iter()
+            .map(|signature| signature.keyid)
+        {
+            if let Some(entry) = revoked.key(&keyid) {
+                let why = format!(
+                    "the key {keyid} signed the authorization, but was revoked at entry {entry}"
+                );
+                self.find(FindingKind::Revoked, why);
+                self.revoked_keys.push(keyid);
+            }
+        }
+        let proposer = &authorization.predicate().proposer;
+        if let Some(entry) = revoked.token(proposer) {
+            let why =
+                format!("the token {proposer} proposed the run, but was revoked at entry {entry}");
+            self.find(FindingKind::Revoked, why);
+        }
+    }
+
+    /// Repeats the decision from the state before the consumption, with the functions that the crossing calls. Returns
+    /// the digest of the parameters if the parameters fit the schema.
+    pub(super) fn decide(
+        &mut self,
+        open: &Open,
+        (state, revoked): (&SealedState, RevokedBefore<'_>),
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        grants: &GrantUses,
+    ) -> Option<ParamsDigest> {
+        let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
+        let (signed, decision) = (authorization.predicate(), &receipt.decision);
+        let here = &in_force.boundary;
+        if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
+            self.find(FindingKind::Boundary, error.to_string());
+        }
+        if let Err(error) = check_window(signed, at, None) {
+            self.find(FindingKind::Window, error.to_string());
+        }
+        let reference = &signed.step.reference;
+        let names = [&signed.proposer, &decision.handed_in_by];
+        // The function `judge` below reports an unknown name.
+        if let Err(error @ ExclusionError::NotPermitted { .. }) =
+            state.tokens.check_may_propose(names, roster, reference)
+        {
+            self.find(FindingKind::Proposer, error.to_string());
+        }
+        let found = state.step(reference);
+        let sealed = match found {
+            Some((step, _)) => check_recorded_step(signed, &step.hashed),
+            None => Err(StepError::Unknown {
+                step: reference.clone(),
+            }),
+        };
+        if let Err(error) = &sealed {
+            self.find(FindingKind::Step, error.to_string());
+        }
+        let (step, schema) = found?;
+        let step = sealed
+            .as_ref()
+            .map_or(Cow::Borrowed(step), |sealed| step.with(sealed.step()));
+        // The schema is sealed and complete, so no program version may accept parameters outside the schema.
+        let params = match check_parameters(signed, schema) {
+            Ok(fit) => Some(fit.params().digest()),
+            Err(error) => {
+                self.find(FindingKind::Parameters, error.to_string());
+                None
+            }
+        };
+        match check_permissions(step.asked(), &signed.permissions) {
+            Err(error) if error.rests_on_reading() => self.read_otherwise(
+                FindingKind::Permissions,
+                error.to_string(),
+                self.parsed_alike,
+            ),
+            Err(error) => self.find(FindingKind::Permissions, error.to_string()),
+            Ok(_covered) => {}
+        }
+        let required = &step.profile.require;
+        let lacking: Vec<_> = required
+            .iter()
+            .filter(|layer| !signed.sandbox.require.contains(layer))
+            .collect();
+        if !lacking.is_empty() {
+            let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
+            self.find(
+                FindingKind::Sandbox,
+                format!(
+                    "the sealed state requires layers that are not in the signed profile: {}",
+                    words.join(", ")
+                ),
+            );
+        } else if let Some(why) = &state.steps.unprofiled {
+            // The sealed configuration does not contain limits, additional layers and denied paths, so these fields are
+            // copied from the authorization. All other fields of the profile are the same for every run.
+            let mut known = (*step.profile).clone();
+            known.limits.clone_from(&signed.sandbox.limits);
+            known.require.clone_from(&signed.sandbox.require);
+            known.deny.clone_from(&signed.sandbox.deny);
+            if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
+                self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
+            }
+            self.leave_open(FindingKind::Sandbox, why);
+        } else if let Err(error) =
+            check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile))
+        {
+            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
+        }
+        if let Err(error) = check_list(
+            &step.ruling,
+            step.hashed.definition(),
+            step.programs().map(AsRef::as_ref),
+            &signed.sandbox,
+        ) {
+            self.find(FindingKind::Sandbox, error.to_string());
+        } else if let Err(error) = check_programs(
+            step.programs().map(AsRef::as_ref),
+            signed.sandbox.programs.as_ref(),
+        ) {
+            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
+        }
+        let tokens = Tokens::Sealed(&state.tokens, at);
+        match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
+            Ok(excluded) if signed.grant.is_some() => {
+                self.count_granted(
+                    open,
+                    (state, revoked),
+                    authorization,
+                    receipt,
+                    (&excluded, grants),
+                );
+            }
+            Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
+            Err(error) => self.find(FindingKind::Proposer, error.to_string()),
+        }
+        params
+    }
+
+    fn count(
+        &mut self,
+        open: &Open,
+        state: &SealedState,
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        excluded: &ExcludedSigners,
+    ) {
+        let signed = authorization.predicate();
+        let Some((step, _)) = state.step(&signed.step.reference) else {
+            return;
+        };
+        let step = match step.for_run(signed) {
+            Ok(step) => step,
+            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+        };
+        let roster = &*open.in_force.roster;
+        let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
+        let signatures = authorization.signatures();
+        let count = signature_count::count_unrevoked(
+            signatures,
+            roster,
+            excluded,
+            &step.rules,
+            open.at,
+            is_revoked,
+        );
+        for signature in count
+            .uncounted()
+            .iter()
+            .filter(|signature| signature.why == NotCounted::Excluded)
+        {
+            self.find(FindingKind::Excluded, signature.to_string());
+        }
+        let count = match check_each_counts(count) {
+            Ok((count, _)) => count,
+            Err(stop) => return self.find(FindingKind::Approvals, words(stop)),
+        };
+        let met = match quorum::decide(&step.rules, &count) {
+            Ok(met) => met,
+            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+        };
+        self.compare(&Authority::Signed(met), excluded, state, receipt);
+    }
+
+    /// Decides whether the grant stood before the consumption and covers the run.
+    fn count_granted(
+        &mut self,
+        open: &Open,
+        (state, revoked): (&SealedState, RevokedBefore<'_>),
+        authorization: &Verified<Authorization>,
+        receipt: &Receipt,
+        (parties, grants): (&ExcludedSigners, &GrantUses),
+    ) {
+        let (in_force, signed) = (&open.in_force, authorization.predicate());
+        let [signature] = authorization.signatures() else {
+            return;
+        };
+        let logged = signed.grant.and_then(|digest| grants.get(&digest));
+        let Some(logged) = logged.filter(|logged| logged.entry < receipt.consumption.index) else {
+            return self.find(
+                FindingKind::Grant,
+                "no entry before the consumption is the grant of the authorization",
+            );
+        };
+        let covered = logged.prepared(&in_force.roster).and_then(|grant| {
+            decide_in(in_force, (state, revoked), open.at, |context| {
+                covers(&stands(&grant, context)?, signed, &signature.keyid, parties)
+            })
+        });
+        match covered {
+            Ok(covered) => {
+                let excluded = covered.excluded().clone();
+                self.compare(&Authority::Granted(covered), &excluded, state, receipt);
+            }
+            Err(error) => {
+                let what = match &error {
+                    GrantError::Quorum { .. } => FindingKind::Quorum,
+                    GrantError::SelfApproval { .. } => FindingKind::Excluded,
+                    GrantError::Revoked { .. } => FindingKind::Revoked,
+                    _ => FindingKind::Grant,
+                };
+                // The consumption has the same finding about a revoked grant.
+                if self.found.contains(&what) && what == FindingKind::Revoked {
+                    return;
+                }
+                let ours = match &error {
+                    GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => self.ours,
+                    error => !error.rests_on_reading() || self.parsed_alike,
+                };
+                self.read_otherwise(what, error.to_string(), ours);
+            }
+        }
+    }
+
+    /// Compares the decision that the receipt states with the decision from the sealed state.
+    fn compare(
+        &mut self,
+        authority: &Authority,
+        excluded: &ExcludedSigners,
+        state: &SealedState,
+        receipt: &Receipt,
+    ) {
+        let stated = &receipt.decision;
+        let expected = Decision {
+            approvers: authority.approvers().to_vec(),
+            groups: authority.groups().to_vec(),
+            excluded: excluded.names(),
+            handed_in_by: stated.handed_in_by.clone(),
+            policy: state.policy,
+        };
+        for (same, what) in [
+            (expected.approvers == stated.approvers, "approvers"),
+            (expected.groups == stated.groups, "groups"),
+            (expected.excluded == stated.excluded, "excluded people"),
+            (expected.policy == stated.policy, "policy"),
+        ] {
+            if !same {
+                self.find(
+                    FindingKind::Decision,
+                    format!(
+                        "the receipt has wrong {what}: other values follow from the sealed state"
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Checks the outcome and the counts that the receipt states.
+    pub(super) fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
+        if let Err(stop) = check_session(signed, receipt) {
+            self.find(FindingKind::Consumption, words(stop));
+        }
+        if let Err(stop) = check_outcome(receipt, open.at) {
+            self.find(FindingKind::Outcome, words(stop));
+        }
+        if let Err(stop) = check_counted(receipt) {
+            self.find(FindingKind::ReceiptSubjects, words(stop));
+        }
+        // A run that was not started has no layers, and the layers of a run with an unknown outcome can't be checked.
+        // Only a failed check of a layer counts here.
+        if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
+            self.find(FindingKind::Sandbox, why);
+        }
+    }
+}
+
+pub(super) fn words(stop: CheckStop) -> String {
+    match stop {
+        CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
+        CheckStop::Because(name) => format!("because {name} was not established"),
+    }
+}

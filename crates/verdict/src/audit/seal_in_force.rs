@@ -1,0 +1,368 @@
+//! Reads the state that a seal puts in force, and compares a seal with the previous seal.
+
+pub(crate) mod named_documents;
+
+pub(crate) mod rosters;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::{
+    audit::{
+        evidence_files::{EvidenceFiles, Unreadable},
+        finding::FindingKind,
+        seal_in_force::{
+            named_documents::{SealedState, Unread, read},
+            rosters::Rosters,
+        },
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    BoundaryRef, Epoch, Name, Seal, SealDigest, SealedToken, Signed, SshKey, Statement, Verified,
+    VerifyError, check_sorted, is_own_engine, parses_alike,
+};
+use reading::PasskeysRule;
+
+#[derive(Debug)]
+pub(crate) struct SealInForce {
+    pub(crate) index: u64,
+    pub(crate) digest: SealDigest,
+    pub(crate) number: u64,
+    pub(crate) boundary: BoundaryRef,
+    pub(crate) roster: Arc<TrustedRoster>,
+    /// Program version that decided under the seal, according to the boundary.
+    pub(crate) engine: Arc<str>,
+    /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
+    /// this case, every difference is a failure.
+    pub(crate) ours: bool,
+    /// The same for findings that depend on how a program version parses scripts.
+    pub(crate) parsed_alike: bool,
+    /// State of the seal, or `None` if the state could not be read.
+    pub(crate) state: Option<Arc<SealedState>>,
+    /// Bytes of the seal's log entry. A later audit resumes from these bytes.
+    pub(crate) entry: Arc<[u8]>,
+}
+
+impl SealInForce {
+    /// Returns the passkeys that count, or `None` if none counts. Without a readable policy, none counts.
+    pub(crate) fn passkeys(&self) -> Option<PasskeysRule> {
+        self.state.as_ref().and_then(|state| state.steps.passkeys)
+    }
+}
+
+/// Seals that were read so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seals {
+    pub(crate) current: Option<Arc<SealInForce>>,
+    /// Last sealed state that could be read.
+    pub(crate) last: Option<Arc<SealedState>>,
+    /// True if every difference counts as a failure, even under a seal of another program version.
+    pub(crate) no_differences: bool,
+    /// Epochs that were replaced.
+    pub(crate) past_epochs: BTreeSet<Epoch>,
+    /// Names of tokens that were removed.
+    pub(crate) gone_tokens: BTreeSet<Name>,
+}
+
+type Flaws = Vec<SealFlaw>;
+
+#[derive(Debug)]
+pub(crate) struct SealFlaw {
+    pub(crate) what: FindingKind,
+    pub(crate) why: String,
+    /// True if the program version that the seal names may accept the seal, although this version refuses it.
+    pub(crate) differs: bool,
+}
+
+/// Returns the words that follow the reasons why the state of a seal of this engine can't be read.
+fn advice_about(engine: &str) -> String {
+    if is_own_engine(engine) {
+        return String::new();
+    }
+    format!(
+        "; the program version {engine:?} made the seal, so an auditor with that version may be able to read the seal"
+    )
+}
+
+impl Seals {
+    /// Checks the seal in log entry `index`. Returns all defects. Also returns the seal if the boundary signed it.
+    pub(crate) fn follow(
+        &mut self,
+        index: u64,
+        entry: &[u8],
+        (payload, signed): (&[u8], Signed<Seal>),
+        rosters: &mut Rosters,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(Option<Seal>, Flaws), Unreadable> {
+        let mut flaws = Flaws::new();
+        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
+            Ok(found) => found,
+            Err((what, why)) => {
+                return Ok((
+                    None,
+                    vec![SealFlaw {
+                        what,
+                        why,
+                        differs: false,
+                    }],
+                ));
+            }
+        };
+        let seal = verified.predicate().clone();
+        let digest = SealDigest::from_bytes(verified.digest());
+        let before = self.current.clone();
+        let mut flaw = |what: FindingKind, why: String| {
+            flaws.push(SealFlaw {
+                what,
+                why,
+                differs: false,
+            })
+        };
+        match &before {
+            None if seal.number != 0 => flaw(
+                FindingKind::SealChain,
+                format!(
+                    "the first seal of the log has the number {}, expected 0",
+                    seal.number
+                ),
+            ),
+            None => {}
+            Some(before) => {
+                let expected = (
+                    before.number + 1,
+                    Some(before.digest),
+                    Some(before.boundary.id),
+                );
+                if (seal.number, seal.previous, seal.boundary.id) != expected {
+                    let message = format!(
+                        "seal number {} does not follow seal number {} ({}): a seal is missing, occurs twice, or was \
+                         inserted",
+                        seal.number, before.number, before.digest
+                    );
+                    flaw(FindingKind::SealChain, message);
+                }
+                if seal.boundary.name != before.boundary.name {
+                    flaw(
+                        FindingKind::Boundary,
+                        format!("the seal belongs to boundary {}", seal.boundary.name),
+                    );
+                }
+                if roster.version() < before.roster.version() {
+                    let message = format!(
+                        "version {} of the roster comes into force after the later version {}",
+                        roster.version(),
+                        before.roster.version()
+                    );
+                    flaw(FindingKind::RosterChain, message);
+                }
+                if seal.epoch != before.boundary.epoch {
+                    self.past_epochs.insert(before.boundary.epoch.clone());
+                }
+            }
+        }
+        if self.past_epochs.contains(&seal.epoch) {
+            flaw(
+                FindingKind::Epoch,
+                format!(
+                    "the epoch {} was replaced earlier, but the seal puts this epoch into force again",
+                    seal.epoch
+                ),
+            );
+        }
+        let mut keys: Vec<_> = roster
+            .boundary_keys(&seal.boundary.name)
+            .iter()
+            .map(SshKey::keyid)
+            .collect();
+        keys.sort();
+        if seal.keys != keys {
+            flaw(
+                FindingKind::SealedState,
+                "the keys in the seal differ from the boundary's keys in the roster".to_owned(),
+            );
+        }
+        if roster.policy() != seal.policy {
+            flaw(
+                FindingKind::RosterChain,
+                format!(
+                    "the roster was signed for the policy {}, but the sealed policy is {}",
+                    roster.policy(),
+                    seal.policy
+                ),
+            );
+        }
+        let boundary = BoundaryRef {
+            name: seal.boundary.name.clone(),
+            id: before.as_ref().map_or(digest, |before| before.boundary.id),
+            epoch: seal.epoch.clone(),
+        };
+        // Compare the tokens with the last readable state, because the seals in between may be unreadable.
+        let earlier = self.last.clone();
+        let ours = self.no_differences || is_own_engine(&seal.engine);
+        let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
+            Ok(state) => {
+                let state = Arc::new(state);
+                self.check_tokens(earlier.as_deref(), &state.tokens, &roster, &mut flaw);
+                self.last = Some(state.clone());
+                Some(state)
+            }
+            Err(Unread::Gone(message)) => {
+                flaw(FindingKind::SealedState, message);
+                None
+            }
+            Err(Unread::Refused(messages)) => {
+                let advice = advice_about(&seal.engine);
+                flaws.extend(messages.into_iter().map(|message| SealFlaw {
+                    what: FindingKind::SealedState,
+                    why: format!("{message}{advice}"),
+                    differs: !ours,
+                }));
+                None
+            }
+        };
+        self.current = Some(Arc::new(SealInForce {
+            index,
+            digest,
+            number: seal.number,
+            boundary,
+            roster,
+            engine: seal.engine.as_str().into(),
+            ours,
+            parsed_alike: self.no_differences || parses_alike(&seal.engine),
+            state,
+            entry: entry.into(),
+        }));
+        Ok((Some(seal), flaws))
+    }
+
+    /// Checks the sealed tokens. Tokens never change, and the name of a removed token is never used again.
+    fn check_tokens(
+        &mut self,
+        before: Option<&SealedState>,
+        now: &[SealedToken],
+        roster: &TrustedRoster,
+        flaw: &mut dyn FnMut(FindingKind, String),
+    ) {
+        let before: &[SealedToken] = before.map_or(&[], |before| &before.tokens);
+        let names: BTreeSet<_> = now.iter().map(|token| &token.name).collect();
+        if check_sorted("", now).is_err() || names.len() < now.len() {
+            flaw(
+                FindingKind::Tokens,
+                "the sealed tokens are not sorted, or a name occurs twice".to_owned(),
+            );
+        }
+        for token in now {
+            let name = &token.name;
+            match before.iter().find(|other| other.name == *name) {
+                Some(other) if other != token => {
+                    flaw(
+                        FindingKind::Tokens,
+                        format!(
+                            "the token {name} was changed, but the owners, scopes and end of a token never change"
+                        ),
+                    );
+                }
+                None if self.gone_tokens.contains(name) => {
+                    flaw(
+                        FindingKind::Tokens,
+                        format!(
+                            "the removed token {name} is back: the name of a removed token is never used again"
+                        ),
+                    );
+                }
+                _ => {}
+            }
+            if let Err(taken) = roster.check_token_name(name) {
+                flaw(FindingKind::Tokens, taken.to_string());
+            }
+        }
+        let gone = before
+            .iter()
+            .filter(|token| now.iter().all(|other| other.name != token.name));
+        self.gone_tokens
+            .extend(gone.map(|token| token.name.clone()));
+    }
+
+    /// Reads the state of a seal that an earlier audit already accepted.
+    pub(crate) fn again(
+        index: u64,
+        entry: &[u8],
+        (payload, signed): (&[u8], Signed<Seal>),
+        (id, no_differences): (SealDigest, bool),
+        rosters: &mut Rosters,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<Result<SealInForce, String>, Unreadable> {
+        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
+            Ok(found) => found,
+            Err((_, message)) => return Ok(Err(message)),
+        };
+        let seal = verified.predicate();
+        let digest = SealDigest::from_bytes(verified.digest());
+        let state = match read(seal, &roster, None, beside)? {
+            Ok(state) => state,
+            Err(Unread::Gone(message)) => return Ok(Err(message)),
+            Err(Unread::Refused(messages)) => return Ok(Err(messages.join("; "))),
+        };
+        Ok(Ok(SealInForce {
+            index,
+            digest,
+            number: seal.number,
+            boundary: BoundaryRef {
+                name: seal.boundary.name.clone(),
+                id,
+                epoch: seal.epoch.clone(),
+            },
+            roster,
+            engine: seal.engine.as_str().into(),
+            ours: no_differences || is_own_engine(&seal.engine),
+            parsed_alike: no_differences || parses_alike(&seal.engine),
+            state: Some(Arc::new(state)),
+            entry: entry.into(),
+        }))
+    }
+}
+
+type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
+
+/// Verifies the signature of the seal with the boundary's keys in the roster that the seal names.
+pub(crate) fn verify(
+    payload: &[u8],
+    signed: Signed<Seal>,
+    rosters: &mut Rosters,
+    beside: &dyn EvidenceFiles,
+) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
+    if signed.signature_count() != 1 {
+        let message = format!(
+            "found {} signatures, expected only the signature of the boundary",
+            signed.signature_count()
+        );
+        return Ok(Err((FindingKind::Signature, message)));
+    }
+    // The keys for this signature are in the roster that the seal names. Therefore the program reads the name of the
+    // roster before the verification. This order is safe, because the roster must be connected with the trusted roster.
+    let claimed = match Statement::<Seal>::from_payload(payload) {
+        Ok(statement) => statement.predicate,
+        Err(malformed) => return Ok(Err((FindingKind::Entry, malformed.to_string()))),
+    };
+    let roster = match rosters.named_by(&claimed, beside)? {
+        Ok(roster) => roster,
+        Err(message) => return Ok(Err((FindingKind::RosterChain, message))),
+    };
+    let name = claimed.boundary.name;
+    Ok(
+        match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
+            Ok(verified) => Ok((verified, roster)),
+            Err(VerifyError::UnknownSigner { keyid }) => {
+                let version = roster.version();
+                Err((
+                    FindingKind::Signature,
+                    format!(
+                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
+                    ),
+                ))
+            }
+            Err(error) => Err((FindingKind::Signature, error.to_string())),
+        },
+    )
+}

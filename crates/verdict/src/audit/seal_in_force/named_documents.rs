@@ -1,0 +1,322 @@
+//! The documents that a seal names, read from the evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    audit::evidence_files::{EvidenceFiles, Unreadable},
+    decision::{
+        in_force::{StepInForce, steps_in_force},
+        sealed_tokens::SealedTokens,
+    },
+    trust::trusted_roster::TrustedRoster,
+};
+use documents::{
+    BlobDigest, Configuration, ConfiguredLimits, ConfiguredSandbox, Layer, Level, Limits,
+    MAX_BLOB_BYTES, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, RegistryRoot, Seal,
+    SealedToken, StepDefinition, StepRef, canonical, json, sha256,
+};
+use reading::{Builtins, ParameterSchema, PasskeysRule, Policy, Registry};
+
+/// Sealed state from which the audit repeats decisions.
+#[derive(Debug)]
+pub(crate) struct SealedState {
+    pub(crate) policy: PolicyDigest,
+    pub(crate) steps: Arc<Steps>,
+    pub(crate) tokens: SealedTokens,
+}
+
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// Digests of all documents that define the steps.
+    of: (
+        BlobDigest,
+        RegistryRoot,
+        PolicyDigest,
+        BlobDigest,
+        [u8; 32],
+        BlobDigest,
+    ),
+    registry: Arc<Registry>,
+    pub(super) held: BTreeMap<StepRef, StepInForce>,
+    /// Steps that other steps name as their plan.
+    pub(crate) plans: BTreeSet<StepRef>,
+    /// Reason why the sealed configuration does not contain all data for the profiles in `held`. The value is `None`
+    /// if the configuration is complete.
+    pub(crate) unprofiled: Option<String>,
+    /// Longest time limit of all steps, in milliseconds.
+    pub(crate) longest_ms: u64,
+    /// The passkeys that count, or `None` if none counts.
+    pub(crate) passkeys: Option<PasskeysRule>,
+}
+
+impl SealedState {
+    pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
+        Some((
+            self.steps.held.get(reference)?,
+            &self.steps.registry.get(reference)?.schema,
+        ))
+    }
+}
+
+/// Reason why no state could be read from the documents of a seal.
+pub(super) enum Unread {
+    /// A document is missing or has another digest, so no program version can read it.
+    Gone(String),
+    /// This program version can't read a document.
+    Refused(Vec<String>),
+}
+
+/// Reads the documents that a seal names. Documents that have not changed since the last seal are not read again.
+pub(super) fn read(
+    seal: &Seal,
+    roster: &TrustedRoster,
+    before: Option<&SealedState>,
+    beside: &dyn EvidenceFiles,
+) -> Result<Result<SealedState, Unread>, Unreadable> {
+    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, Unread>, Unreadable> {
+        let digest = BlobDigest::from_bytes(digest);
+        Ok(match beside.blob(&digest)? {
+            Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
+            Some(_) => Err(Unread::Gone(format!(
+                "the {what} stored with the log does not have the digest {digest}"
+            ))),
+            None => Err(Unread::Gone(format!(
+                "the {what} ({digest}) is not stored with the log"
+            ))),
+        })
+    };
+    // The outer error means that the source can't be read. The inner error means that the document is not usable.
+    macro_rules! hold {
+        ($result:expr) => {
+            match $result {
+                Ok(value) => value,
+                Err(unread) => return Ok(Err(unread)),
+            }
+        };
+    }
+    fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
+        canonical_document(what, bytes, MAX_BLOB_BYTES)
+            .map_err(|message| Unread::Refused(vec![message]))
+    }
+    let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
+    let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
+    let of = (
+        seal.registry,
+        seal.registry_root,
+        seal.policy,
+        seal.builtins,
+        *seal.roster.as_bytes(),
+        seal.configuration,
+    );
+    let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
+    let builtins: Value = hold!(document("built-in lists", &builtins));
+    let lists = match Builtins::from_sealed(&builtins) {
+        Ok(lists) => lists,
+        Err(errors) => {
+            let messages = errors
+                .iter()
+                .map(|error| format!("the sealed built-in lists: {error}"));
+            return Ok(Err(Unread::Refused(messages.collect())));
+        }
+    };
+    let steps = match before.filter(|before| before.steps.of == of) {
+        Some(before) => before.steps.clone(),
+        None => {
+            let policy = hold!(find("policy", *seal.policy.as_bytes())?);
+            let policy: Value = hold!(document("policy", &policy));
+            let policy = match Policy::from_sealed(&policy) {
+                Ok(policy) => policy,
+                Err(errors) => {
+                    let messages = errors
+                        .iter()
+                        .map(|error| format!("the sealed policy: {error}"));
+                    return Ok(Err(Unread::Refused(messages.collect())));
+                }
+            };
+            let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
+            let configuration: Value = hold!(document("configuration", &configuration));
+            let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
+                Ok(Configuration {
+                    limits,
+                    sandbox: ConfiguredSandbox { level, require },
+                }) => (
+                    Configuration {
+                        limits,
+                        sandbox: as_sealed(level, require),
+                    },
+                    None,
+                ),
+                Err(error) => match in_part(&configuration) {
+                    Some(part) => {
+                        let why = format!(
+                            "this version can't derive every profile from the sealed configuration ({error})"
+                        );
+                        (part, Some(why))
+                    }
+                    None => {
+                        return Ok(Err(Unread::Refused(vec![format!(
+                            "the sealed configuration: {error}"
+                        )])));
+                    }
+                },
+            };
+            let same =
+                before.filter(|before| (before.steps.of.0, before.steps.of.1) == (of.0, of.1));
+            let registry = match same {
+                Some(before) => before.steps.registry.clone(),
+                None => {
+                    let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
+                    let leaves: Vec<RegistryLeaf> = hold!(document("registry", &manifest));
+                    let mut definitions = Vec::with_capacity(leaves.len());
+                    let mut contents = BTreeSet::new();
+                    for leaf in &leaves {
+                        let what = format!("step {}", leaf.reference);
+                        let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
+                        let definition = canonical_document(&what, &bytes, MAX_DEFINITION_BYTES);
+                        let definition: StepDefinition =
+                            hold!(definition.map_err(|message| Unread::Refused(vec![message])));
+                        for file in &definition.files {
+                            let what = format!("file {:?} of {}", file.path, leaf.reference);
+                            if contents.insert(file.digest)
+                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64
+                                    != file.bytes
+                            {
+                                let message = format!(
+                                    "the sealed {what} has another size than its definition states"
+                                );
+                                return Ok(Err(Unread::Refused(vec![message])));
+                            }
+                        }
+                        definitions.push(definition);
+                    }
+                    let registry = match Registry::from_definitions(definitions) {
+                        Ok(registry) => registry,
+                        Err(errors) => {
+                            let messages = errors
+                                .iter()
+                                .map(|error| format!("the sealed registry: {error}"));
+                            return Ok(Err(Unread::Refused(messages.collect())));
+                        }
+                    };
+                    if registry.root() != seal.registry_root || registry.manifest() != manifest {
+                        return Ok(Err(Unread::Gone(
+                            "the root hash of the sealed steps differs from the root in the seal"
+                                .to_owned(),
+                        )));
+                    }
+                    Arc::new(registry)
+                }
+            };
+            let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
+                Ok(held) => held,
+                Err(flaws) => {
+                    return Ok(Err(Unread::Refused(
+                        flaws.iter().map(ToString::to_string).collect(),
+                    )));
+                }
+            };
+            let longest_ms = held
+                .values()
+                .map(|step| step.profile.limits.wall_ms)
+                .max()
+                .unwrap_or(0);
+            let plans = held
+                .values()
+                .filter_map(|step| Some(step.hashed.definition().plan.as_ref()?.step.clone()));
+            let plans = plans.collect();
+            Arc::new(Steps {
+                of,
+                registry,
+                held,
+                plans,
+                unprofiled,
+                longest_ms,
+                passkeys: policy.passkeys(),
+            })
+        }
+    };
+    Ok(Ok(SealedState {
+        policy: seal.policy,
+        steps,
+        tokens: tokens.into(),
+    }))
+}
+
+/// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,
+/// because `docs/formats.md` requires only `limits` and `sandbox`. The layers of the sealed level are still required.
+/// If fields are missing, limits and further layers are not checked, and a run may last up to the default limit. A
+/// boundary gains nothing if it leaves fields out, because only the boundary decides what the sealed configuration
+/// contains.
+pub(super) fn in_part(value: &Value) -> Option<Configuration> {
+    let whole = value.as_object().filter(|whole| whole.len() == 2)?;
+    let (limits, sandbox) = (
+        whole.get("limits")?.as_object()?,
+        whole.get("sandbox")?.as_object()?,
+    );
+    let known = |map: &Map<String, Value>, names: [&str; 2]| {
+        map.keys().all(|name| names.contains(&&**name))
+    };
+    if !known(limits, ["default", "maximum"]) || !known(sandbox, ["level", "require"]) {
+        return None;
+    }
+    let level: Level = serde_json::from_value(sandbox.get("level")?.clone()).ok()?;
+    let require = match sandbox.get("require") {
+        Some(require) => serde_json::from_value(require.clone()).ok()?,
+        None => Vec::new(),
+    };
+    if require.contains(&Layer::Programs) {
+        return None;
+    }
+    let any = u64::MAX;
+    let maximum = Limits {
+        wall_ms: any,
+        cpu_milli: any,
+        memory_bytes: any,
+        processes: any,
+        file_bytes: any,
+        disk_bytes: any,
+        output_bytes: any,
+    };
+    let limits = ConfiguredLimits {
+        default: Limits::default(),
+        maximum,
+    };
+    Some(Configuration {
+        limits,
+        sandbox: as_sealed(level, require),
+    })
+}
+
+/// Returns the layers that a sealed level required. The sealed list of layers decides, because later program versions
+/// may add layers to a level. The level `strict` always required at least the layers in `FIRST`.
+pub(super) fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
+    const FIRST: [Layer; 4] = [
+        Layer::Capabilities,
+        Layer::Landlock,
+        Layer::Namespaces,
+        Layer::Network,
+    ];
+    if level == Level::Strict {
+        require.extend(FIRST);
+    }
+    require.sort_unstable();
+    require.dedup();
+    ConfiguredSandbox {
+        level: Level::BestEffort,
+        require,
+    }
+}
+
+pub(super) fn canonical_document<T: DeserializeOwned>(
+    what: &str,
+    bytes: &[u8],
+    most: usize,
+) -> Result<T, String> {
+    let value = canonical::parse_canonical(bytes, most)
+        .map_err(|error| format!("the sealed {what}: {error}"))?;
+    json::typed(&value).map_err(|error| format!("the sealed {what}: {error}"))
+}

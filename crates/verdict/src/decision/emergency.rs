@@ -1,0 +1,86 @@
+//! Question: which approval rules must the signatures of a run meet, and may the run be an emergency?
+
+use std::borrow::Cow;
+
+use crate::decision::quorum_rules::{QuorumRules, RuleError};
+use documents::{Approvals, Authorization, Code, StepRef};
+use reading::Ruling;
+
+/// Returns the approval rules for a run: `rules`, which are those of policy and of the step, or those of an emergency. In
+/// an emergency, the rule `emergency` of policy takes the place of its rule `approvals`. The rule of the step always holds.
+///
+/// # Errors
+/// Returns an error if policy permits no emergency for the step, or no emergency with a window as long as that of the run.
+pub fn rules_of_run<'r>(
+    signed: &Authorization,
+    rules: &'r QuorumRules,
+    ruling: &Ruling,
+    of_step: &Approvals,
+) -> Result<Cow<'r, QuorumRules>, EmergencyError> {
+    if signed.emergency.is_none() {
+        return Ok(Cow::Borrowed(rules));
+    }
+    let window_s = signed.expires_at.unix() - signed.issued_at.unix();
+    rules_of_emergency(&signed.step.reference, window_s, ruling, of_step).map(Cow::Owned)
+}
+
+/// Returns the approval rules for an emergency of `window_s` seconds.
+///
+/// # Errors
+/// Returns the errors of [`rules_of_run`].
+pub fn rules_of_emergency(
+    step: &StepRef,
+    window_s: i64,
+    ruling: &Ruling,
+    of_step: &Approvals,
+) -> Result<QuorumRules, EmergencyError> {
+    let rule = ruling.emergency.as_ref();
+    let rule = &rule
+        .ok_or_else(|| EmergencyError::NotPermitted { step: step.clone() })?
+        .value;
+    let most_s = rule.max_window_s;
+    if u64::try_from(window_s).is_ok_and(|window_s| window_s > most_s) {
+        return Err(EmergencyError::TooLong {
+            step: step.clone(),
+            window_s,
+            most_s,
+        });
+    }
+    let rules =
+        QuorumRules::combine(Some(&rule.approvals()), of_step).map_err(EmergencyError::Rules)?;
+    Ok(rules.with_passkeys(ruling.passkeys))
+}
+
+/// Reason why a run may not be an emergency.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmergencyError {
+    /// Policy has no rule `emergency` for the step.
+    #[error("policy permits no emergency for {step}: propose the step without an emergency")]
+    NotPermitted {
+        /// The step.
+        step: StepRef,
+    },
+    /// The window is longer than policy permits in an emergency.
+    #[error(
+        "an emergency of {step} may last {most_s} s from its issue, but this one lasts {window_s} s: propose it with \
+         a shorter window"
+    )]
+    TooLong {
+        /// The step.
+        step: StepRef,
+        /// Seconds from the issue to the end of the authorization.
+        window_s: i64,
+        /// Maximum number of seconds.
+        most_s: u64,
+    },
+    /// The rules of the step can't be met.
+    #[error(transparent)]
+    Rules(RuleError),
+}
+
+impl EmergencyError {
+    /// The stable code.
+    pub const fn code(&self) -> Code {
+        Code::PolicyDenied
+    }
+}

@@ -1,0 +1,77 @@
+//! From the sealed state and an envelope to a verdict: who may approve, and whether a history is sound.
+//!
+//! - `trust`: the people and their public keys
+//! - `decision`: pure functions that compute a verdict from the sealed state and an envelope
+//! - `audit`: offline verification
+#![forbid(unsafe_code)]
+
+mod audit;
+mod decision;
+mod trust;
+
+pub use audit::{
+    bundle_check::{self, RosterTrust, Untrusted, VerifyOptions, verify},
+    entry::{self, LogEntry},
+    evidence_files::{EvidenceFiles, Unreadable},
+    finding::{
+        AuditCounts, AuditEvent, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Summary,
+    },
+    gate::{self, GateReport, RequirementResult, may_be_unchecked},
+    gate_requirements::{
+        AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement,
+        ParamsRequirement, SandboxRequirement,
+    },
+    history::{Auditor, Expected, rosters_in},
+    newer_roster::leave_to,
+    people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState},
+    report::{self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant},
+    saved_audit::SavedAudit,
+    seen_head::SeenHead,
+};
+pub use decision::{
+    Objection,
+    emergency::rules_of_run,
+    exclusion::{self, ExcludedSigners, Tokens},
+    grant_error::GrantError,
+    granted_parameters::check_usable,
+    grants::{
+        Authority, Covered, GrantContext, PreparedGrant, Stands, check_grantee, covers,
+        grant_rules, judge_excluded, revocable, stands, verify_grant,
+    },
+    in_force::{
+        StepInForce, StepsInForce, parse_scripts, share_needs, steps_in_force, steps_to_seal,
+    },
+    parameters::{ParametersError, ParametersFit, check_parameters},
+    passkeys::{SigningProgram, signing_program},
+    permissions::{
+        PermissionsCovered, PermissionsError, ProfileHolds, check_permissions, check_profile,
+    },
+    place::{AtThisBoundary, check_place},
+    plan::{PlanFacts, PlannedRun, check_plan},
+    quorum,
+    quorum_rules::QuorumRules,
+    reach::EligibleApprovers,
+    reviews::{
+        CountedReview, ReviewContext, ReviewError, ReviewOpinion, ReviewRules, RunReviews,
+        Settlement, check_reviewer, excluded_words,
+    },
+    revocations::{
+        NotRevoked, RevocableGrant, RevocationContext, Revocations, RevokedRun, check_may_revoke,
+        check_not_revoked,
+    },
+    sealed_tokens::{MayPropose, SealedTokens},
+    signature_count::{self, NotCounted, SignatureCount, count, count_unrevoked},
+    step::{HashedStep, StepError, StepSealed, check_step},
+    window::{RunWindow, TimeLimits, WindowBounds, WithinWindow, check_window},
+};
+pub use trust::{
+    chain::{Chain, Pinned, payload_of},
+    chain_error::ChainError,
+    open_signer::open_signer,
+    signer::{FileSigner, Signer, write_public_key, write_secret_key},
+    ssh::SshKeygenSigner,
+    ssh_agent,
+    succession::{SuccessionTallies, ThresholdTally},
+    trusted_roster::{KeyHolder, RosterError, TrustedRoster},
+    version_file::{self, FileWritten, MAX_FILE_BYTES},
+};
