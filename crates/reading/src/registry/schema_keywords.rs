@@ -63,7 +63,8 @@ pub fn pointer(path: &[String]) -> String {
     })
 }
 
-pub(crate) fn escape(token: &str) -> String {
+/// Returns a name as a token of a JSON pointer (RFC 6901).
+pub fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
