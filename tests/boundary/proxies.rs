@@ -36,7 +36,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Proxy {
     name: &'static str,
     pub(crate) port: u16,
-    _process: KilledAtEnd,
+    process: KilledAtEnd,
     directory: tempfile::TempDir,
 }
 
@@ -51,6 +51,21 @@ const MODULES: [&str; 9] = [
     "lbmethod_byrequests",
     "slotmem_shm",
 ];
+
+impl Drop for Proxy {
+    /// Asks the proxy to end, because apache leaves its workers behind if it is killed.
+    fn drop(&mut self) {
+        let child = &mut self.process.0;
+        let pid = rustix::process::Pid::from_child(child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        for _ in 0..100 {
+            if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
 
 impl Proxy {
     /// Starts the proxy with the block of this name, before these two nodes. `timeout` takes the place of the 60 s of the page.
@@ -147,7 +162,7 @@ impl Proxy {
         Self {
             name,
             port,
-            _process: process,
+            process,
             directory,
         }
     }
