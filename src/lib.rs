@@ -29,6 +29,7 @@ mod boundary;
 mod carried;
 mod cli;
 mod crossing;
+mod file_problem;
 mod http;
 mod local;
 mod metrics;

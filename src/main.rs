@@ -12,5 +12,5 @@ fn main() -> std::process::ExitCode {
     }
     // `scripts/package` sets the variable. Only this small file reads it, so that a new commit does not compile the whole
     // library again.
-    client::main::<crate::cli::WholeProgram>(option_env!("COUNTERSIGN_COMMIT"))
+    client::main::<countersign::WholeProgram>(option_env!("COUNTERSIGN_COMMIT"))
 }

@@ -26,8 +26,8 @@ use crate::{
     },
 };
 use documents::{
-    Code, Configuration, Epoch, GrantId, KeyId, Malformed, RevokedSubject, Seal, SealDigest,
-    SealedToken, Timestamp, Workdir, joined,
+    Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
+    Limits, Malformed, RevokedSubject, Seal, SealDigest, SealedToken, Timestamp, Workdir, joined,
 };
 use reading::{Policy, Registry, RegistryError, RunbookDirectories, differences};
 use sandbox::{Sandbox, Unavailable};
@@ -131,6 +131,23 @@ pub fn sound_registry(
     match check_on_host(material, known, sandbox, &runbooks.paths) {
         Ok(()) => Ok(material.registry.clone()),
         Err(errors) => runbooks.without(&material.registry, errors),
+    }
+}
+
+/// Returns a configuration that permits each limit and requires no layer of the sandbox, for files whose boundary is
+/// unknown.
+pub fn without_maximum() -> Configuration {
+    let default = Limits::default();
+    let mut maximum = default.clone();
+    Limit::ALL
+        .into_iter()
+        .for_each(|limit| *limit.of(&mut maximum) = u64::MAX);
+    Configuration {
+        limits: ConfiguredLimits { default, maximum },
+        sandbox: ConfiguredSandbox {
+            level: Level::BestEffort,
+            require: Vec::new(),
+        },
     }
 }
 

@@ -18,7 +18,10 @@ use crate::{
         },
         sealing,
     },
-    carried::capacity::PROPOSAL_ROOM,
+    carried::{
+        capacity::PROPOSAL_ROOM,
+        secret_sources::{self, SecretSource},
+    },
     cli::{
         configured::ConfigArgs,
         doctor::{
@@ -29,18 +32,18 @@ use crate::{
         hardening::{self, point_finding::PointResult},
         inspected_boundary::InspectedBoundary,
     },
+    file_problem::{FileProblem, lines_of},
     local::problems::problems,
     node::{
-        config::{Config, SecretSource},
+        config::Config,
         control::NodeStatus,
-        file_problem::{FileProblem, lines_of},
         file_refusals,
         files::{self, BoundaryFiles},
         host_sandbox,
         kept_checkpoint::ComparedCheckpoint,
         listener,
         roster_file::DraftRoster,
-        roster_succession, secret_sources, served_certificate, start,
+        roster_succession, served_certificate, start,
     },
     seal::current_seal::revocations,
 };

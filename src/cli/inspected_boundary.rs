@@ -4,10 +4,10 @@ use crate::{
     boundary::data_growth::{DataGrowth, MeasuredGrowth},
     carried::recorded_outputs::free_bytes,
     cli::sandbox_programs::in_a_shell,
+    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
         control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress},
-        file_problem::{FileProblem, Problems},
         files::BoundaryFiles,
         stored_state::{self, StoredState},
     },

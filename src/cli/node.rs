@@ -3,9 +3,8 @@
 use serde_json::json;
 
 use crate::{
-    cli::configured::ConfigArgs,
-    local::problems::problems,
-    node::{file_problem::FileProblem, handover},
+    cli::configured::ConfigArgs, file_problem::FileProblem, local::problems::problems,
+    node::handover,
 };
 use client::{CommandFailure, Exit, Terminal};
 use documents::Name;

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::{
     cli::{configured::ConfigArgs, store_move},
+    file_problem::FileProblem,
     local::problems::problems,
     node::{
-        backup, config::Config, file_problem::FileProblem, kept_checkpoint, last_backup,
-        open_store, places, restore, start,
+        backup, config::Config, kept_checkpoint, last_backup, open_store, places, restore, start,
     },
     store::{
         database::{self, Database},

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     local::{
         decide::{LocalRules, RuleArgs},
         host_sandbox::HostSandbox,
@@ -16,7 +17,6 @@ use crate::{
         signals::Signals,
         test_run::{TestResult, TestRunner, TestedRunbook},
     },
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use reading::{Registry, RegistryError, gruntwork};

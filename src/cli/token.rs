@@ -196,7 +196,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         } => Some(SecretFile::create(path)?),
         _ => None,
     };
-    let one = |problem: crate::node::file_problem::FileProblem| problems(problem.into());
+    let one = |problem: crate::file_problem::FileProblem| problems(problem.into());
     let socket = config.socket();
     let (answer, notes) = match control::ask(&socket, &request).map_err(one)? {
         Some(answer) => (answer, None),

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::Uri;
-
 use crate::crossing::{cross::Crossing, stage::Admitted};
 use documents::NetworkMode;
 
@@ -24,15 +22,21 @@ impl Crossing {
 
 /// Returns the host and the port of a URL.
 fn service_of(url: &str) -> Option<(String, u16)> {
-    let uri: Uri = url.parse().ok()?;
-    let port = uri
-        .port_u16()
-        .unwrap_or(if uri.scheme_str() == Some("http") {
-            80
-        } else {
-            443
-        });
-    Some((uri.host()?.to_owned(), port))
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (_, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    match address.rsplit_once(':') {
+        // The last colon of an IPv6 address without a port is inside its brackets.
+        Some((host, port)) if !port.ends_with(']') => Some((host.to_owned(), port.parse().ok()?)),
+        _ => {
+            let port = if scheme.eq_ignore_ascii_case("http") {
+                80
+            } else {
+                443
+            };
+            Some((address.to_owned(), port))
+        }
+    }
 }
 
 #[cfg(test)]

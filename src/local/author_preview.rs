@@ -17,7 +17,6 @@ use crate::{
         runbook_check::RunbookCheck,
         sealed_steps::{ComparedStep, SealedSteps},
     },
-    node::config::LimitsTable,
     seal::{
         sealed::{SealContent, SealPredecessor},
         surroundings::Surroundings,
@@ -52,13 +51,6 @@ const PEOPLE: u8 = 12;
 impl PreviewRules {
     /// Returns the rules of a boundary with the limits of a new configuration and the sandbox level `strict`.
     pub fn of_policy(policy: Policy, from: String) -> Self {
-        let LimitsTable {
-            of_a_run, maximum, ..
-        } = LimitsTable::defaults();
-        let limits = ConfiguredLimits {
-            default: of_a_run,
-            maximum,
-        };
         let sandbox = ConfiguredSandbox {
             level: Level::Strict,
             require: STRICT.to_vec(),
@@ -66,7 +58,10 @@ impl PreviewRules {
         Self {
             policy,
             from,
-            configuration: Configuration { limits, sandbox },
+            configuration: Configuration {
+                limits: ConfiguredLimits::default(),
+                sandbox,
+            },
         }
     }
 
@@ -362,7 +357,7 @@ impl AuthorPreview {
             .flat_map(Registry::steps)
             .all(|step| rules.names_approvers(step))
         {
-            check.compare(&rules.policy, None, None, (self.around.now)());
+            check.refuse(&rules.policy);
         }
         check
     }

@@ -3,18 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    local::{
-        decide::LocalRules,
-        project::Project,
-        sandbox_choice::SandboxChoice,
-        step_programs::{StepPrograms, not_enforced},
-        working_directory::WorkingDirectory,
-    },
-    node::config::LimitsTable,
+use crate::local::{
+    decide::LocalRules,
+    project::Project,
+    sandbox_choice::SandboxChoice,
+    step_programs::{StepPrograms, not_enforced},
+    working_directory::WorkingDirectory,
 };
 use client::{CommandFailure, Exit, Home, Terminal};
-use documents::{DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
+use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
 use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
 use sandbox::{
     CancelFlag, Chunk, LinuxSandbox, Missing, Plan, Prepared, Report, Sandbox, Setup, Unavailable,
@@ -47,14 +44,10 @@ pub fn profile(
         SandboxChoice::Off(_) => RequiredLayers::BestEffort(Vec::new()),
     };
     // A step at a terminal gets the default limits of a boundary's configuration.
-    let LimitsTable {
-        of_a_run: limits,
-        maximum,
-        ..
-    } = LimitsTable::defaults();
+    let ConfiguredLimits { default, maximum } = ConfiguredLimits::default();
     let given = PolicyProfile {
         level,
-        limits,
+        limits: default,
         maximum,
     };
     let mut profile = effective(ruling, declared, &given).map_err(|errors| {

@@ -11,12 +11,9 @@ use crate::{
     carried::{
         secret_masks::{MIN_MASKED, SecretMasks},
         secret_permits::{SecretPermits, SecretUse, sign_in_block, uses_of},
+        secret_sources::{SecretSource, json_note, read},
     },
     local::{decide::LocalRules, prompt::Question, runbook::ChosenStep},
-    node::{
-        config::SecretSource,
-        secret_sources::{json_note, read},
-    },
 };
 use client::{CommandFailure, Exit, PrintableText};
 use documents::{

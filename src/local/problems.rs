@@ -1,6 +1,6 @@
 //! Conversion from errors in a person's files to a command failure.
 
-use crate::node::file_problem::Problems;
+use crate::file_problem::Problems;
 use client::{CommandFailure, Exit};
 
 /// Returns a command failure that lists all errors in the files.

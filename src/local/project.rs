@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     local::problems::problems,
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, PrintableText, read_bounded};
 use reading::{MAX_FILE_BYTES, PathVariables, Policy};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     local::{
         problems::problems,
         project::Project,
         walk_session::{StepOutputs, add_outputs, may_come_from},
     },
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, first_of, joined};

@@ -4,20 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    boundary::health::some_of,
+    boundary::{
+        health::some_of,
+        sealing::{refused_steps, without_maximum},
+    },
+    file_problem::{FileProblem, lines_of},
     local::{
         script_answer::{ScriptAnswer, heading, heads},
         step_advice::advice,
     },
-    node::{
-        config::Config,
-        file_problem::{FileProblem, lines_of},
-        file_refusals,
-        roster_file::DraftRoster,
-    },
 };
 use client::aligned;
-use documents::{OWN_PROGRAMS, Program, StepRef, Timestamp};
+use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
     Builtins, DecisionPlace, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
     RegistryError, RunbookDirectories, resolve,
@@ -74,40 +72,24 @@ impl RunbookCheck {
         }
     }
 
-    /// Adds everything for which `doctor`, `serve` and `seal` refuse these files to the errors. Returns the steps whose secret
-    /// the configuration does not give, each with the reason.
-    pub fn compare(
-        &mut self,
-        policy: &Policy,
-        roster: Option<(&Path, &DraftRoster)>,
-        config: Option<&Config>,
-        now: Timestamp,
-    ) -> Vec<(StepRef, String)> {
+    /// Adds each step that no boundary seals under this policy to the errors.
+    pub fn refuse(&mut self, policy: &Policy) {
         let Some(files) = &self.sound_files else {
-            return Vec::new();
+            return;
         };
-        let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
-        let file = roster
-            .map(|(path, _)| path.display().to_string())
-            .unwrap_or_default();
-        let whole = |message| RegistryError {
-            file: file.clone(),
-            line: 0,
-            column: 0,
-            message,
-        };
-        self.errors.extend(found.steps);
-        self.errors
-            .extend(found.roster.into_iter().chain(found.quorums).map(whole));
+        let (_, refused) = refused_steps(files, policy, None, &without_maximum(), &[], None);
+        self.errors.extend(refused);
+        self.note_not_checked(false, false);
+    }
+
+    /// Notes what a comparison with this roster and this configuration leaves open.
+    pub fn note_not_checked(&mut self, has_roster: bool, has_config: bool) {
         let open = [
             (
-                roster.is_none(),
+                !has_roster,
                 "groups and people of a roster (--config, --roster)",
             ),
-            (
-                config.is_none(),
-                "limits and secrets of a boundary (--config)",
-            ),
+            (!has_config, "limits and secrets of a boundary (--config)"),
             (
                 true,
                 "paths, users, programs (also of programs=) and sandbox of the boundary's host; its keys, tokens and signed \
@@ -119,7 +101,6 @@ impl RunbookCheck {
             .filter(|(open, _)| *open)
             .map(|(_, what)| what)
             .collect();
-        found.secrets
     }
 
     /// Returns the line about what was not compared.

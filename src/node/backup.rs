@@ -20,9 +20,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
-        file_problem::{FileProblem, Problems},
         kept_checkpoint, open_store,
         places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync},
         start,

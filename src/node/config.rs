@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::{
+    carried::secret_sources::ConfiguredSecret,
     node::config_notify::NotifyTable,
     store::{database::Database, retention::Retention, server::Replicas},
 };
@@ -315,28 +316,6 @@ pub enum LevelWord {
     Strict,
     /// Runs get the layers that the host has.
     BestEffort,
-}
-
-/// A secret of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfiguredSecret {
-    /// The name of the secret.
-    pub name: SecretName,
-    /// The place of the value.
-    pub source: SecretSource,
-    /// Patterns of the references of the steps that may get the secret. There is at least one, and each is valid.
-    pub steps: Vec<String>,
-}
-
-/// Place of the value of a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// A private file.
-    File(PathBuf),
-    /// A variable of the environment of the service.
-    Env(String),
-    /// A credential that systemd gives to the service.
-    Credential(String),
 }
 
 impl Config {

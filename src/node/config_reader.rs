@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::{
+    carried::secret_sources::{ConfiguredSecret, SecretSource},
+    file_problem::{FileProblem, Problems},
     node::{
         config::{
-            Config, ConfiguredSecret, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable,
-            PostgresTable, RetentionTable, RunLimits, SandboxTable, SecretSource, SecretTable,
-            TlsTable, template,
+            Config, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable,
+            RetentionTable, RunLimits, SandboxTable, SecretTable, TlsTable, template,
         },
-        file_problem::{FileProblem, Problems},
         owned::read_owned,
         toml_tree,
     },
@@ -48,14 +48,6 @@ impl Config {
         let (mut reader, tree) = Reader::new(path, text);
         let config = reader.config(&tree);
         reader.finish(config)
-    }
-}
-
-impl LimitsTable {
-    /// Returns the limits of a boundary whose configuration names none.
-    pub fn defaults() -> Self {
-        let (mut reader, tree) = Reader::new(Path::new("/"), "");
-        reader.limits(&tree)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     boundary::{
         Boundary, monitoring::MonitoringStatus, oidc::binding_rules::steps_without_parameter,
     },
-    node::{config::Config, file_problem::FileProblem, next_seal, notifying},
+    file_problem::FileProblem,
+    node::{config::Config, next_seal, notifying},
     seal::refusal::Stopped,
 };
 use documents::{Code, Name, SealedToken};

@@ -5,20 +5,14 @@ use std::collections::BTreeMap;
 use crate::{
     boundary::{
         health::{unapprovable_steps, unmet_people_rules},
-        sealing::refused_steps,
+        sealing::{refused_steps, without_maximum},
     },
-    node::{
-        config::{Config, LimitsTable},
-        file_problem::FileProblem,
-        roster_file::DraftRoster,
-        secret_sources,
-    },
+    carried::secret_sources,
+    file_problem::FileProblem,
+    node::{config::Config, roster_file::DraftRoster},
     seal::sealed::lacks_boundary,
 };
-use documents::{
-    Configuration, ConfiguredLimits, ConfiguredSandbox, Level, Limit, Roster, StepDefinition,
-    StepRef, Timestamp,
-};
+use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
     Builtins, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories, resolve,
 };
@@ -165,25 +159,15 @@ pub fn of_sound_files(
 
 /// Returns the configuration of every run. A host may lack layers of the sandbox, so none is required.
 fn configuration(config: Option<&Config>) -> Configuration {
-    let limits = match config {
-        Some(config) => ConfiguredLimits {
-            default: config.limits.of_a_run.clone(),
-            maximum: config.limits.maximum.clone(),
+    let configuration = without_maximum();
+    match config {
+        Some(config) => Configuration {
+            limits: ConfiguredLimits {
+                default: config.limits.of_a_run.clone(),
+                maximum: config.limits.maximum.clone(),
+            },
+            ..configuration
         },
-        None => {
-            let default = LimitsTable::defaults().of_a_run;
-            let mut maximum = default.clone();
-            Limit::ALL
-                .into_iter()
-                .for_each(|limit| *limit.of(&mut maximum) = u64::MAX);
-            ConfiguredLimits { default, maximum }
-        }
-    };
-    Configuration {
-        limits,
-        sandbox: ConfiguredSandbox {
-            level: Level::BestEffort,
-            require: Vec::new(),
-        },
+        None => configuration,
     }
 }

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use crate::node::{
-    config::Config,
+use crate::{
     file_problem::{FileProblem, Problems},
-    file_refusals,
-    owned::read_owned,
-    private,
-    roster_file::{self, DraftRoster},
+    node::{
+        config::Config,
+        file_refusals,
+        owned::read_owned,
+        private,
+        roster_file::{self, DraftRoster},
+    },
 };
 use documents::SshKey;
 use reading::{Policy, Registry};

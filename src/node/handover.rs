@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{
-    node::{config::Config, file_problem::FileProblem},
+    file_problem::FileProblem,
+    node::{config::Config, open_store::fault_problem},
     store::{
         StoreReads, database::Database, fault::StoreFault, ledger::Ledger, server::KeyWait,
         stored_leaf::opened, stored_revocation::read_revocations,
@@ -30,7 +31,7 @@ pub(super) fn check(
 ) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     let work = open_work(&mut SealKeys::new(ledger.reads()), keyid.as_str());
-    match work.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
+    match work.map_err(|fault| fault_problem(&config.database, &fault))? {
         None => Ok(KeyHandoverChecked(())),
         Some(what) => Err(FileProblem::whole(
             &config.key,

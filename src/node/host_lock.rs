@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
-use crate::node::{config::Config, file_problem::FileProblem};
+use crate::{file_problem::FileProblem, node::config::Config};
 use documents::SealDigest;
 
 /// Lock on the boundary's id. Dropping the value releases the lock.

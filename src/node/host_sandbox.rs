@@ -1,10 +1,8 @@
 //! The sandbox of this host, and the level that it must reach.
 
-use crate::node::{
-    config::Config,
-    descriptors,
+use crate::{
     file_problem::{FileProblem, Problems},
-    private,
+    node::{config::Config, descriptors, private},
 };
 use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
 use sandbox::{HostProbe, LinuxSandbox, Setup};

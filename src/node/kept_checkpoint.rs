@@ -13,11 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{
-    node::{
-        config::Config,
-        file_problem::{FileProblem, Problems},
-        places, private,
-    },
+    file_problem::{FileProblem, Problems},
+    node::{config::Config, places, private},
     store::{ledger::Ledger, rows::CheckpointRow, small_file::replace},
 };
 use documents::{

@@ -1,8 +1,8 @@
 //! The rule for the address of the service: other machines need TLS, or a proxy with TLS.
 
-use crate::node::{
-    config::{Config, LISTEN},
+use crate::{
     file_problem::FileProblem,
+    node::config::{Config, LISTEN},
 };
 
 /// Returns the reason why the service may not listen on the configured address.

@@ -7,9 +7,9 @@ use crate::{
         Boundary,
         sealing::{sound_registry, tokens_in_force, told_steps},
     },
+    file_problem::Problems,
     node::{
         config::Config,
-        file_problem::Problems,
         file_refusals::of_sound_files,
         files::{BoundaryFiles, read_policy},
         host_sandbox::configure,

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    node::{
-        config::Config,
-        file_problem::{FileProblem, Problems},
-        handover::StandbyKey,
-        kept_checkpoint, log_at_rest, places,
-    },
+    file_problem::{FileProblem, Problems},
+    node::{config::Config, handover::StandbyKey, kept_checkpoint, log_at_rest, places},
     seal::surroundings::Surroundings,
     store::{
-        database::{NodeLock, OpenStore, Role, RoleCandidate},
+        database::{Database, NodeLock, OpenStore, Role, RoleCandidate},
+        fault::StoreFault,
         ledger::Ledger,
         rows::CheckpointRow,
         server::Turn,
@@ -24,6 +21,14 @@ use crate::{
 };
 use documents::SecretKey;
 use verdict::{FileSigner, Signer as _};
+
+/// Returns the problem of a store that reported a fault.
+pub fn fault_problem(database: &Database, fault: &StoreFault) -> FileProblem {
+    FileProblem {
+        can_pass: fault.is_unreachable(),
+        ..FileProblem::of_store(database, fault)
+    }
+}
 
 /// Returns true if the store exists.
 ///
@@ -40,7 +45,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
     if config
         .database
         .exists()
-        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?
+        .map_err(|fault| fault_problem(&config.database, &fault))?
     {
         return Ok(true);
     }
@@ -64,7 +69,7 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
     let (_, head) = config
         .database
         .at_rest()
-        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+        .map_err(|fault| fault_problem(&config.database, &fault))?;
     Ok(head.size > 0)
 }
 
@@ -81,7 +86,7 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     let store = config
         .database
         .open(role)
-        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+        .map_err(|fault| fault_problem(&config.database, &fault))?;
     small_file::sweep(&config.data)
         .map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
     Ok(store)
@@ -128,7 +133,7 @@ pub fn candidate(
         &key.key().keyid(),
         Arc::new(read),
     );
-    candidate.map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
+    candidate.map_err(|fault| fault_problem(&config.database, &fault).into())
 }
 
 /// Takes the role of the active node for a command.
@@ -153,7 +158,7 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
     };
     let lock = lock_node(config).map_err(stands_by)?;
     let turn = candidate(config, &lock, key)?.attempt(&mut || sealed_key.waits());
-    match turn.map_err(|fault| FileProblem::of_fault(&config.database, &fault))? {
+    match turn.map_err(|fault| fault_problem(&config.database, &fault))? {
         Turn::Active(role) => Ok(role),
         Turn::Waits(why) => Err(elsewhere(&why)),
     }
@@ -196,7 +201,7 @@ pub(super) fn open_ledger(
         ..settings(config, key, around)?
     };
     Ledger::open(store.store, store.reads, settings)
-        .map_err(|fault| FileProblem::of_fault(&config.database, &fault).into())
+        .map_err(|fault| fault_problem(&config.database, &fault).into())
 }
 
 /// Reads the boundary's key.

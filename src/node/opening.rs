@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     boundary::{Boundary, seen_nodes::SeenNodes},
+    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
-        file_problem::{FileProblem, Problems},
         files::BoundaryFiles,
         host_sandbox, listener, memory, open_store,
         serve::{Node, ServiceSignals, Started},

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::node::{config::Config, file_problem::FileProblem, rosters, secret_sources};
+use crate::{
+    carried::secret_sources,
+    file_problem::FileProblem,
+    node::{config::Config, rosters},
+};
 
 /// Returns the paths that no run may see.
 pub fn set(config: &Config) -> Vec<PathBuf> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::{
-    node::{config::Config, file_problem::Problems, kept_checkpoint, open_store, start},
+    file_problem::Problems,
+    node::{config::Config, kept_checkpoint, open_store, start},
     store::{StoreReads, fault::StoreFault, ledger::Ledger, shared::LedgerConfig, tree::root_of},
 };
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};

@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::{
     boundary::sealing::{material_of, tokens_in_force, write_seal},
     crossing::boundary_key::BoundaryKey,
+    file_problem::{FileProblem, Problems},
     node::{
         backup::{copy_file, copy_tree, sync_tree},
         config::Config,
-        file_problem::{FileProblem, Problems},
         kept_checkpoint, open_store,
         places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace},
         start,

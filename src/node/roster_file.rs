@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::node::{file_problem::FileProblem, toml_tree};
+use crate::{file_problem::FileProblem, node::toml_tree};
 use documents::{
     Malformed, PolicyDigest, Roster, RosterDigest, YamlFlaw, YamlKind, YamlNode, json as strict,
 };

@@ -6,7 +6,10 @@
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
-use crate::node::{config::Config, file_problem::FileProblem, files::BoundaryFiles, rosters};
+use crate::{
+    file_problem::FileProblem,
+    node::{config::Config, files::BoundaryFiles, rosters},
+};
 use documents::joined;
 use reading::Policy;
 use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};

@@ -8,7 +8,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::node::{config::Config, file_problem::FileProblem, owned::read_owned};
+use crate::{
+    file_problem::FileProblem,
+    node::{config::Config, owned::read_owned},
+};
 use documents::{Base64, Envelope, json};
 use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};
 

@@ -12,12 +12,12 @@ use tokio::sync::Notify;
 
 use crate::{
     boundary::Boundary,
+    file_problem::{FileProblem, Problems},
     http::{self, app::HttpConfig, limit::Rates, metrics_listener},
     node::{
         config::Config,
         control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress},
         descriptors,
-        file_problem::{FileProblem, Problems},
         files::BoundaryFiles,
         host_lock::HostLock,
         host_sandbox, kept_checkpoint, notifying, open_store, roster_succession,

@@ -7,10 +7,10 @@ use tokio::sync::Notify;
 
 use crate::{
     boundary::Boundary,
+    file_problem::FileProblem,
     metrics::readings::CertificateReading,
     node::{
         config::{Config, TlsTable},
-        file_problem::FileProblem,
         owned::{read_certificates, read_private},
         private,
     },

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::node::{
-    config::Config,
-    control::{ControlFile, ControlSocket},
+use crate::{
     file_problem::FileProblem,
-    listener,
-    service_manager::ServiceManager,
+    node::{
+        config::Config,
+        control::{ControlFile, ControlSocket},
+        listener,
+        service_manager::ServiceManager,
+    },
 };
 
 /// The addresses of the service. They belong to this process, but nobody can connect before [`BoundSockets::listen`].

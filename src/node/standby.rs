@@ -9,15 +9,11 @@ use tokio::task::JoinHandle;
 
 use crate::{
     boundary::seen_nodes::SeenNodes,
+    file_problem::{FileProblem, Problems},
     http::standby::{self, StandbyReason},
     node::{
-        config::Config,
-        file_problem::{FileProblem, Problems},
-        handover::StandbyKey,
-        open_store,
-        read_heads::ReadHeads,
-        served_certificate::ServedCertificate,
-        service_manager::Notifier,
+        config::Config, handover::StandbyKey, open_store, read_heads::ReadHeads,
+        served_certificate::ServedCertificate, service_manager::Notifier,
     },
     store::{
         database::{NodeLock, Role},

@@ -11,22 +11,22 @@ use crate::{
     },
     carried::{
         artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
-        recorded_outputs::Outputs, sessions::Sessions,
+        recorded_outputs::Outputs, secret_sources, sessions::Sessions,
     },
     crossing::boundary_key::BoundaryKey,
+    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
         descriptors,
-        file_problem::{FileProblem, Problems},
         files::{self, BoundaryFiles},
         handover,
         host_lock::HostLock,
         host_sandbox::{configure, missing, unreachable_services},
         issuer_documents, kept_checkpoint,
         next_seal::{FileFindings, NextSeal},
-        open_store::{closed_ledgers, copy_of, open_ledger},
+        open_store::{closed_ledgers, copy_of, fault_problem, open_ledger},
         roster_file::DraftRoster,
-        rosters, secret_sources,
+        rosters,
     },
     seal::{
         current_seal::revocations,
@@ -120,8 +120,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken =
-        |fault: StoreFault| Problems::from(FileProblem::of_fault(&config.database, &fault));
+    let broken = |fault: StoreFault| Problems::from(fault_problem(&config.database, &fault));
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -328,7 +327,7 @@ impl Start<'_> {
         files: BoundaryFiles,
     ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| FileProblem::of_fault(&config.database, &fault);
+        let at_store = |fault| fault_problem(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
         let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
@@ -385,7 +384,7 @@ impl Start<'_> {
         }
         let content = self.next.content(&sealed, files);
         let (content, mut found) =
-            content.map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+            content.map_err(|fault| fault_problem(&config.database, &fault))?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -548,7 +547,7 @@ pub fn read_seal(
         |message: String| Problems::from(FileProblem::of_store(&config.database, message));
     let leaf = ledger
         .leaf(index)
-        .map_err(|fault| FileProblem::of_fault(&config.database, &fault))?;
+        .map_err(|fault| fault_problem(&config.database, &fault))?;
     let leaf = leaf.ok_or_else(|| {
         at_store(format!(
             "log entry {index}, the seal in force, is missing: restore a backup"

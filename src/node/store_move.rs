@@ -3,11 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    node::{
-        config::Config,
-        file_problem::{FileProblem, Problems},
-        kept_checkpoint, open_store, start,
-    },
+    file_problem::{FileProblem, Problems},
+    node::{config::Config, kept_checkpoint, open_store, start},
     store::{database::Database, fault::StoreFault, ledger::Ledger, server::MoveEnd},
 };
 use verdict::Signer as _;

@@ -1,9 +1,9 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
-        file_problem::{FileProblem, Problems},
         kept_checkpoint::{self, ComparedCheckpoint},
         open_store, start,
     },

@@ -73,7 +73,14 @@ const CRATES: &[(&str, &[Room])] = &[
             ),
             (
                 "review",
-                &["terminal", "home", "documents", "wire", "reading", "verdict"],
+                &[
+                    "terminal",
+                    "home",
+                    "documents",
+                    "wire",
+                    "reading",
+                    "verdict",
+                ],
             ),
             (
                 "commands",
@@ -84,7 +91,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "review",
                     "documents",
                     "wire",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                 ],
             ),
         ],
@@ -104,14 +112,7 @@ const CRATES: &[(&str, &[Room])] = &[
             ),
             (
                 "companion",
-                &[
-                    "page",
-                    "web",
-                    "proposal",
-                    "client",
-                    "wire",
-                    "documents",
-                ],
+                &["page", "web", "proposal", "client", "wire", "documents"],
             ),
             (
                 "desk",
@@ -138,10 +139,20 @@ const CRATES: &[(&str, &[Room])] = &[
             ("metrics", &["documents"]),
             // TLS to a database server is a part of `wire`.
             ("store", &["metrics", "documents", "wire"]),
-            ("seal", &["store", "documents", "reading", "verdict", "sandbox"]),
+            (
+                "seal",
+                &["store", "documents", "reading", "verdict", "sandbox"],
+            ),
             (
                 "carried",
-                &["store", "seal", "documents", "reading", "verdict", "sandbox"],
+                &[
+                    "store",
+                    "seal",
+                    "documents",
+                    "reading",
+                    "verdict",
+                    "sandbox",
+                ],
             ),
             (
                 "crossing",
@@ -151,7 +162,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "seal",
                     "carried",
                     "documents",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                     "sandbox",
                 ],
             ),
@@ -165,7 +177,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "crossing",
                     "documents",
                     "wire",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                     "sandbox",
                 ],
             ),
@@ -196,7 +209,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "http",
                     "documents",
                     "wire",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                     "sandbox",
                 ],
             ),
@@ -210,7 +224,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "node",
                     "documents",
                     "wire",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                     "sandbox",
                     "client",
                 ],
@@ -241,7 +256,8 @@ const CRATES: &[(&str, &[Room])] = &[
                     "local",
                     "documents",
                     "wire",
-                    "reading", "verdict",
+                    "reading",
+                    "verdict",
                     "sandbox",
                     "client",
                     "console",
@@ -1164,11 +1180,7 @@ mod checker {
             1
         );
         assert_eq!(
-            check(
-                "crates/client/src/terminal/exit.rs",
-                "use reading::x;"
-            )
-            .len(),
+            check("crates/client/src/terminal/exit.rs", "use reading::x;").len(),
             1
         );
         assert_eq!(check("src/cli/mod.rs", "use crate::Version;").len(), 1);

@@ -129,7 +129,8 @@ fn the_sentences_script_draws_a_description_only_from_the_file_of_its_schema() {
 fn the_messages_of_the_program_have_no_character_that_a_screen_shows_as_an_escape() {
     let rooms = [
         "crates/documents/src",
-        "crates/judgement/src",
+        "crates/reading/src",
+        "crates/verdict/src",
         "src/local",
         "src/node",
         "src/carried",

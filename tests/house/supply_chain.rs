@@ -197,8 +197,9 @@ fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
         "console",
         "console-program",
         "documents",
-        "judgement",
+        "reading",
         "sandbox",
+        "verdict",
         "wire",
         "..",
     ] {

@@ -14,11 +14,11 @@ use crate::{
         tale::DemoReport,
         world::{DemoSetup, broken},
     },
+    file_problem::{FileProblem, Problems},
     local::{
         problems::problems,
         runbook::{WalkStep, how_to_write_a_step},
     },
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
 use documents::Outcome;

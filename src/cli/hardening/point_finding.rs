@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{cli::inspected_boundary::InspectedBoundary, node::file_problem::FileProblem};
+use crate::{cli::inspected_boundary::InspectedBoundary, file_problem::FileProblem};
 
 /// What one check of a point found.
 #[derive(Debug, Serialize)]

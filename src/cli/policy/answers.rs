@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     local::{
         problems::problems,
         project::{FoundPolicy, Project, real_program},
         runbook::how_to_write_a_step,
         script_answer::{JudgedScript, ScriptAnswer},
     },
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, PrintableText, read_bounded};
 use reading::{

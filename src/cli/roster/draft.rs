@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::{
     cli::configured::ConfigArgs,
+    file_problem::{FileProblem, Problems},
     local::problems::problems,
     node::{
         config::Config,
-        file_problem::{FileProblem, Problems},
         files::read_policy,
         open_store,
         owned::read_owned,

@@ -2,10 +2,10 @@
 
 use crate::{
     cli::configured::ConfigArgs,
+    file_problem::{FileProblem, Problems},
     local::problems::problems,
     node::{
         control::{self, ControlReply, ControlRequest},
-        file_problem::{FileProblem, Problems},
         files::{read_policy, read_roster},
         roster_succession, rosters,
     },

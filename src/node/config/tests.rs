@@ -257,8 +257,11 @@ fn the_template_contains_every_key_and_its_default_value() {
         Config::read(path, "name = \"prod-1\"\n"),
         Ok(written.clone())
     );
-    assert_eq!(written.limits, LimitsTable::defaults());
-    assert_eq!(written.limits.of_a_run, Limits::default());
+    let limits = ConfiguredLimits {
+        default: written.limits.of_a_run,
+        maximum: written.limits.maximum,
+    };
+    assert_eq!(limits, ConfiguredLimits::default());
     assert_eq!(written.sandbox.level, Level::Strict);
     assert_eq!(
         written.database,

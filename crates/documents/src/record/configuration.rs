@@ -30,6 +30,24 @@ pub struct ConfiguredLimits {
     pub maximum: Limits,
 }
 
+impl Default for ConfiguredLimits {
+    /// Returns the limits of a boundary whose configuration names none.
+    fn default() -> Self {
+        Self {
+            default: Limits::default(),
+            maximum: Limits {
+                wall_ms: 3_600_000,
+                cpu_milli: 4000,
+                memory_bytes: 4 << 30,
+                processes: 1000,
+                file_bytes: 1 << 30,
+                disk_bytes: 10 << 30,
+                output_bytes: 100 << 20,
+            },
+        }
+    }
+}
+
 /// The sandbox of every run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -13,17 +13,18 @@ use crate::{
             policy_draft::{self, LISTED},
         },
     },
+    file_problem::Problems,
     local::{
         problems::problems,
         project::Project,
         runbook_check::{RunbookCheck, of_sound_files},
         script_answer::to_json,
     },
-    node::{config::Config, file_problem::Problems, file_refusals, files, start::surroundings},
+    node::{config::Config, file_refusals, files, start::surroundings},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///
@@ -161,6 +162,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
 }
 
 /// Compares the files with policy, roster and configuration. Returns the steps whose secret the configuration does not give.
+/// Adds everything for which `doctor`, `serve` and `seal` refuse these files to the errors. Returns the steps whose secret
+/// the configuration does not give, each with the reason.
 fn compare(
     args: &Args,
     checked: &mut RunbookCheck,
@@ -187,7 +190,26 @@ fn compare(
         None => None,
     };
     let roster = path.zip(draft.as_ref());
-    Ok(checked.compare(policy, roster, config, (surroundings().now)()))
+    let Some(files) = &checked.sound_files else {
+        return Ok(Vec::new());
+    };
+    let now = (surroundings().now)();
+    let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
+    let file = roster
+        .map(|(path, _)| path.display().to_string())
+        .unwrap_or_default();
+    let whole = |message| RegistryError {
+        file: file.clone(),
+        line: 0,
+        column: 0,
+        message,
+    };
+    checked.errors.extend(found.steps);
+    checked
+        .errors
+        .extend(found.roster.into_iter().chain(found.quorums).map(whole));
+    checked.note_not_checked(roster.is_some(), config.is_some());
+    Ok(found.secrets)
 }
 
 /// Refuses a file that is no runbook, and a file beside other paths.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::{
+    file_problem::{FileProblem, Problems},
     local::{problems::problems, runbook_check::missing_programs},
-    node::file_problem::{FileProblem, Problems},
 };
 use client::{CommandFailure, Exit};
 use reading::{Locks, Registry, RegistryError, RunbookDirectories};

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::store::{database::Database, fault::StoreFault};
 use documents::{StepRef, YamlFlaw, first_of};
 use reading::RegistryError;
 
@@ -34,22 +33,14 @@ impl FileProblem {
         }
     }
 
-    /// Creates a problem of a store.
-    pub fn of_store(database: &Database, what: impl fmt::Display) -> Self {
+    /// Creates a problem of a store. `database` names it.
+    pub fn of_store(database: &impl fmt::Display, what: impl fmt::Display) -> Self {
         Self {
             file: database.to_string(),
             line: 0,
             column: 0,
             message: what.to_string(),
             can_pass: false,
-        }
-    }
-
-    /// Creates a problem of a store from its fault.
-    pub fn of_fault(database: &Database, fault: &StoreFault) -> Self {
-        Self {
-            can_pass: fault.is_unreachable(),
-            ..Self::of_store(database, fault)
         }
     }
 

@@ -13,10 +13,7 @@ use rustix::io::Errno;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::{
-    carried::{secret_masks::MIN_MASKED, secret_permits::SecretPermits},
-    node::config::{ConfiguredSecret, SecretSource},
-};
+use crate::carried::{secret_masks::MIN_MASKED, secret_permits::SecretPermits};
 use documents::{SecretName, SecretValue};
 use reading::Pattern;
 
@@ -24,6 +21,28 @@ use reading::Pattern;
 const MAX_VALUE: usize = 64 << 10;
 /// Variable with the directory of the credentials that systemd gives to the service.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// A secret of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredSecret {
+    /// The name of the secret.
+    pub name: SecretName,
+    /// The place of the value.
+    pub source: SecretSource,
+    /// Patterns of the references of the steps that may get the secret. There is at least one, and each is valid.
+    pub steps: Vec<String>,
+}
+
+/// Place of the value of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A private file.
+    File(PathBuf),
+    /// A variable of the environment of the service.
+    Env(String),
+    /// A credential that systemd gives to the service.
+    Credential(String),
+}
 
 /// Returns the configured secrets with their steps. Each run reads the current values.
 pub fn permits(secrets: &[ConfiguredSecret]) -> SecretPermits {
