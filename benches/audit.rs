@@ -13,10 +13,6 @@ mod passkey;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use countersign::{
-    Commit, LeafRow, Ledger, Questions, SealWrite, SqliteStore, Store as _, TreeEdge, Writes,
-    sqlite,
-};
 use divan::{Bencher, black_box};
 use documents::{
     ForeignKey, Hash, LeafKind, PAYLOAD_TYPE, PublicKey, SealDigest, StatementKey, TILE_WIDTH,
@@ -25,6 +21,10 @@ use documents::{
 use history::{ALICE, BOB, Log, grants, key};
 use passkey::PasskeyPair;
 use serde_json::Value;
+use store::{
+    Commit, LeafRow, Ledger, Questions, SealWrite, SqliteStore, Store as _, TreeEdge, Writes,
+    sqlite,
+};
 use verdict::{Expected, entry};
 
 /// The program uses the same allocator.

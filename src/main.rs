@@ -8,9 +8,9 @@ fn main() -> std::process::ExitCode {
         .nth(1)
         .is_some_and(|first| first == sandbox::LAUNCH)
     {
-        return sandbox::main();
+        return sandbox::launcher::main();
     }
     // `scripts/package` sets the variable. Only this small file reads it, so that a new commit does not compile the whole
     // library again.
-    client::main::<countersign::WholeProgram>(option_env!("COUNTERSIGN_COMMIT"))
+    client::program::main::<countersign::WholeProgram>(option_env!("COUNTERSIGN_COMMIT"))
 }

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::{Ledger, LedgerConfig, LedgerLimits, LogSigner, SqliteReads, SqliteStore};
 use documents::{SecretKey, SshKey, Timestamp};
+use store::{Ledger, LedgerConfig, LedgerLimits, LogSigner, SqliteReads, SqliteStore};
 
 /// Opens a ledger whose clock always returns `now`.
 pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Ledger {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::CommandFailure;
-use countersign::sqlite;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::sqlite;
 
 use crate::clients::{self, Plan};
 use crate::database::{cluster, median, ours, point_to};

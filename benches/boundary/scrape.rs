@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use client::CommandFailure;
-use countersign::{Config, Ledger, sqlite};
+use countersign::Config;
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, Nonce, SealDigest, SecretKey,
     Spent, SshKey, Timestamp,
 };
 use serde::Serialize;
+use store::{Ledger, sqlite};
 
 use crate::floors::broken;
 use crate::{ledger, service};
@@ -43,7 +44,7 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
         .map_err(|error| broken(&error))?;
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
-    let config = Config::load(&path).map_err(countersign::problems)?;
+    let config = Config::load(&path).map_err(workbench::problems)?;
     fill(config.database.file().expect("a file"), args.entries, 0)?;
     let large = scraped(&path, &token, args.scrapes)?;
     Ok(vec![small, large])

@@ -33,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
-    let config = Config::load(&args.config).map_err(countersign::problems)?;
+    let config = Config::load(&args.config).map_err(workbench::problems)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use countersign::{IdToken, IssuerKeys, MAX_ID_TOKEN_BYTES, roster_file};
+use boundary::{IdToken, IssuerKeys, MAX_ID_TOKEN_BYTES};
+use countersign::roster_file;
 use documents::{
     Authorization, Base64, Bundle, Checkpoint, Code, Denial, Envelope, ForeignKey, KINDS, KeyId,
     MAX_SIGNATURES, Note, Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList,

@@ -4,11 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{
-    local::problems::problems,
-    node::config::{Config, FILE},
-};
+use crate::node::config::{Config, FILE};
 use client::CommandFailure;
+use workbench::problems;
 
 /// Options that name the configuration file.
 #[derive(Debug, Clone, Default, Args)]

@@ -11,17 +11,6 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    boundary::{
-        health::{
-            frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of,
-            steps_beyond_the_host,
-        },
-        sealing,
-    },
-    carried::{
-        capacity::PROPOSAL_ROOM,
-        secret_sources::{self, SecretSource},
-    },
     cli::{
         configured::ConfigArgs,
         doctor::{
@@ -32,8 +21,6 @@ use crate::{
         hardening::{self, point_finding::PointResult},
         inspected_boundary::InspectedBoundary,
     },
-    file_problem::{FileProblem, lines_of},
-    local::problems::problems,
     node::{
         config::Config,
         control::NodeStatus,
@@ -45,13 +32,18 @@ use crate::{
         roster_file::DraftRoster,
         roster_succession, served_certificate, start,
     },
-    seal::current_seal::revocations,
+};
+use boundary::{
+    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing, some_of,
+    steps_beyond_the_host,
 };
 use client::{CommandFailure, Exit, Terminal};
+use crossing::{PROPOSAL_ROOM, SecretSource, revocations, secret_sources};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
-use reading::{Policy, RegisteredStep, Registry, RegistryError};
+use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
 use sandbox::Sandbox as _;
 use verdict::{FileSigner, TrustedRoster};
+use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]

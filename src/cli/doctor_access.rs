@@ -1,8 +1,8 @@
 //! Access of the steps to the network, for `doctor`.
 
-use crate::local::network_programs::uses_network;
 use documents::DeclaredNetwork;
 use reading::{Builtins, DecisionPlace, Flags, Policy, RegisteredStep, decide_step, resolve};
+use workbench::uses_network;
 
 /// Returns true if the step starts a program of the network and does not declare the network.
 pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {

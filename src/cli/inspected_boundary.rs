@@ -1,20 +1,19 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::{
-    boundary::data_growth::{DataGrowth, MeasuredGrowth},
-    carried::recorded_outputs::free_bytes,
     cli::sandbox_programs::in_a_shell,
-    file_problem::{FileProblem, Problems},
     node::{
         config::Config,
         control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress},
         files::BoundaryFiles,
         stored_state::{self, StoredState},
     },
-    seal::sealed::Sealed,
-    store::server::NodesReport,
 };
+use boundary::{DataGrowth, MeasuredGrowth};
+use crossing::{Sealed, free_bytes};
 use documents::{Roster, Timestamp};
+use reading::{FileProblem, Problems};
+use store::NodesReport;
 
 /// A boundary that `doctor` inspects.
 pub(super) struct InspectedBoundary<'a> {

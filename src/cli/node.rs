@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use crate::{
-    cli::configured::ConfigArgs, file_problem::FileProblem, local::problems::problems,
-    node::handover,
-};
+use crate::{cli::configured::ConfigArgs, node::handover};
 use client::{CommandFailure, Exit, Terminal};
 use documents::Name;
+use reading::FileProblem;
+use workbench::problems;
 
 /// List the nodes of a boundary, or say that a node will never come back.
 #[derive(Debug, clap::Args)]

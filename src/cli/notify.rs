@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use crate::{
     cli::{configured::ConfigArgs, seal::value_of},
-    local::problems::problems,
     node::{
         config::Config,
         control::{self, ControlRequest, NodeStatus},
@@ -12,6 +11,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, Terminal, fitted};
 use documents::Name;
+use workbench::problems;
 
 /// Show and test the targets of messages: [[notify]] in countersign.toml.
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,7 @@ fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);
-    let row = |target: &crate::boundary::told_targets::TargetStatus| {
+    let row = |target: &boundary::TargetStatus| {
         let trouble = target.trouble.clone().unwrap_or_default();
         [
             target.name.to_string(),

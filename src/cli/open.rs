@@ -5,33 +5,16 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::{
-    cli::init::content,
-    local::{
-        author_preview::{AuthorPreview, PreviewRules},
-        decide::RuleArgs,
-        host_sandbox::HostSandbox,
-        local_secrets::LocalSecrets,
-        project::Project,
-        sandbox_choice::SandboxArgs,
-        sealed_steps::SealedSteps,
-        signals::Signals,
-    },
-    node::start::surroundings,
-    notebook::{
-        board::Board,
-        open_pages::{AfterSave, OpenFiles},
-        page_rules::PageRules,
-        propose_routes::{self, ProposingNotebook},
-        routes::{Notebook, routes},
-        saved_files::keep_looking,
-        worker::Workshop,
-    },
-};
+use crate::{cli::init::content, node::start::surroundings};
 use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use documents::duration;
 use reading::Policy;
+use workbench::{
+    AfterSave, AuthorPreview, Board, HostSandbox, LocalSecrets, Notebook, OpenFiles, PageRules,
+    PreviewRules, Project, ProposingNotebook, RuleArgs, SandboxArgs, SealedSteps, Signals,
+    Workshop, keep_looking, propose_routes, routes,
+};
 
 /// Open a runbook in a browser on this machine, and run or propose its steps there
 #[derive(Debug, clap::Args)]

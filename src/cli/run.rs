@@ -7,19 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use crate::local::{
-    decide::{LocalRules, RuleArgs},
-    host_sandbox::HostSandbox,
-    local_secrets::LocalSecrets,
-    loop_lists::LoopLists,
-    runbook::Runbook,
-    sandbox_choice::{SandboxArgs, SandboxChoice},
-    signals::Signals,
-    step_run::RunbookWalk,
-    walk_session::WalkSession,
-    workflow_run::WorkflowRun,
-};
 use client::{CommandFailure, Exit, PrintableText, Terminal, read_params};
+use workbench::{
+    HostSandbox, LocalRules, LocalSecrets, LoopLists, RuleArgs, Runbook, RunbookWalk, SandboxArgs,
+    SandboxChoice, Signals, WalkSession, WorkflowRun,
+};
 
 /// Run the steps of a runbook yourself, at a terminal. Policy asks you instead of approvers
 #[derive(Debug, clap::Args)]

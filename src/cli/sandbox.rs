@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::{cli::sandbox_programs, local::signals::Signals};
+use crate::cli::sandbox_programs;
 use client::{
     CommandFailure, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText, RunPrinter,
     Terminal, profile_words, read_bounded, refusal_lines,
@@ -18,6 +18,7 @@ use documents::{
 use sandbox::{
     CancelFlag, Capture, End, LinuxSandbox, OutputStream, Plan, Report, Sandbox as _, Setup,
 };
+use workbench::Signals;
 
 /// Try a command in a sandbox.
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::{http::openapi::openapi, node::config::Config};
+use crate::node::config::Config;
+use boundary::openapi;
 use client::{CommandFailure, Exit, Terminal};
 use documents::{
     Bundle, Configuration, Envelope, KINDS, RegistryLeaf, SealedToken, StepDefinition,

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use crate::{
     cli::configured::ConfigArgs,
-    local::problems::problems,
     node::{
         control::{self, ControlReply, ControlRequest},
         serve,
     },
 };
 use client::{CommandFailure, Exit, Terminal};
+use workbench::problems;
 
 /// Put changed files in force with a new seal.
 #[derive(Debug, clap::Args)]

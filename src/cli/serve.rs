@@ -12,7 +12,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::{
     cli::configured::ConfigArgs,
-    local::problems::problems,
     node::{
         config::{Config, LogFormat},
         runbook_watch::RunbookWatch,
@@ -21,6 +20,7 @@ use crate::{
     },
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
+use workbench::problems;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
 #[derive(Debug, clap::Args)]

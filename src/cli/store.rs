@@ -7,22 +7,17 @@ use serde_json::json;
 
 use crate::{
     cli::{configured::ConfigArgs, store_move},
-    file_problem::FileProblem,
-    local::problems::problems,
     node::{
         backup, config::Config, kept_checkpoint, last_backup, open_store, places, restore, start,
-    },
-    store::{
-        database::{self, Database},
-        ledger::Ledger,
-        server::{Replicas, ServerTable},
-        store_report::{RESTORE, StoreDefect, StoreReport},
     },
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::Name;
+use reading::FileProblem;
+use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
+use workbench::problems;
 
 /// Check, back up and restore the store.
 #[derive(Debug, clap::Args)]

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::{
-    local::problems::problems,
-    node::{config::Config, store_move::move_store},
-    store::server::MoveEnd,
-};
+use crate::node::{config::Config, store_move::move_store};
 use client::{CommandFailure, Exit, Terminal};
+use store::MoveEnd;
+use workbench::problems;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Move {

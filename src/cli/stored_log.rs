@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::{node::log_at_rest, store::stored_log::StoredLog};
+use crate::node::log_at_rest;
 use client::{CommandFailure, LogAtRest, LogSource, PrintableText};
+use store::StoredLog;
 
 /// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
 /// restore`.
@@ -19,12 +20,16 @@ pub(super) fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> 
             shown.as_str()
         ))
     })?;
-    Ok(LogSource::Stored(Box::new(log)))
+    Ok(LogSource::Stored(Box::new(Readable(log))))
 }
 
-impl LogAtRest for StoredLog {
+/// A stored log, as the client reads it.
+#[derive(Debug)]
+struct Readable(StoredLog);
+
+impl LogAtRest for Readable {
     fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
-        Self::resource(self, path).map_err(|fault| fault.to_string())
+        self.0.resource(path).map_err(|fault| fault.to_string())
     }
 }
 

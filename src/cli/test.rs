@@ -4,22 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    local::{
-        decide::{LocalRules, RuleArgs},
-        host_sandbox::HostSandbox,
-        problems::problems,
-        project::Project,
-        runbook::Runbook,
-        runbook_test::RunbookTests,
-        sandbox_choice::SandboxChoice,
-        signals::Signals,
-        test_run::{TestResult, TestRunner, TestedRunbook},
-    },
-};
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use reading::{Registry, RegistryError, gruntwork};
+use reading::{FileProblem, Problems, Registry, RegistryError, gruntwork};
+use workbench::{
+    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxChoice, Signals,
+    TestResult, TestRunner, TestedRunbook, problems,
+};
 
 /// Name of the file with the tests, beside the page.
 const TESTS: &str = "runbook_test.yml";

@@ -2,7 +2,6 @@
 
 use crate::{
     cli::{configured::ConfigArgs, seal::value_of},
-    local::problems::problems,
     node::{
         control::{self, ControlRequest},
         serve,
@@ -10,6 +9,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, Terminal, eprintln_quietly, freeze_words};
 use wire::FreezeView;
+use workbench::problems;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
 #[derive(Debug, clap::Args)]

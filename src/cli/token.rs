@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{configured::ConfigArgs, seal},
-    local::problems::problems,
     node::{
         control::{self, ControlReply, ControlRequest},
         owned::read_owned,
@@ -21,6 +20,7 @@ use crate::{
 use client::{CommandFailure, Exit, PrintableText, Terminal, text_of};
 use documents::{Name, Scope, SealedToken, duration};
 use wire::{OidcBinding, pairs};
+use workbench::problems;
 
 /// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
@@ -196,7 +196,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         } => Some(SecretFile::create(path)?),
         _ => None,
     };
-    let one = |problem: crate::file_problem::FileProblem| problems(problem.into());
+    let one = |problem: reading::FileProblem| problems(problem.into());
     let socket = config.socket();
     let (answer, notes) = match control::ask(&socket, &request).map_err(one)? {
         Some(answer) => (answer, None),

@@ -19,17 +19,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::Config,
-        kept_checkpoint, open_store,
-        places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync},
-        start,
-    },
-    store::{database::Database, fault::StoreFault, ledger::Ledger, small_file, tree::root_of},
+use crate::node::{
+    config::Config,
+    kept_checkpoint, open_store,
+    places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync},
+    start,
 };
 use documents::{Blake3Digest, SealDigest, unhex32};
+use reading::{FileProblem, Problems};
+use store::{Database, Ledger, StoreFault, root_of, small_file};
 
 /// Time between two reports of the progress.
 const EVERY: Duration = Duration::from_millis(500);

@@ -9,13 +9,11 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::{
-    carried::secret_sources::ConfiguredSecret,
-    node::config_notify::NotifyTable,
-    store::{database::Database, retention::Retention, server::Replicas},
-};
+use crate::node::config_notify::NotifyTable;
+use crossing::ConfiguredSecret;
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};
+use store::{Database, Replicas, Retention};
 use wire::ProxyAddress;
 
 /// Name of the configuration file.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::boundary::notices::NoticeFilter;
+use boundary::NoticeFilter;
 use documents::Name;
 use reading::Pattern;
 use wire::FeedKind;

@@ -4,27 +4,21 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    carried::secret_sources::{ConfiguredSecret, SecretSource},
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::{
-            Config, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable,
-            RetentionTable, RunLimits, SandboxTable, SecretTable, TlsTable, template,
-        },
-        owned::read_owned,
-        toml_tree,
+use crate::node::{
+    config::{
+        Config, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable,
+        RetentionTable, RunLimits, SandboxTable, SecretTable, TlsTable, template,
     },
-    store::{
-        database::Database,
-        server::{Replicas, ServerTable},
-    },
+    owned::read_owned,
+    toml_tree,
 };
+use crossing::{ConfiguredSecret, SecretSource};
 use documents::{
     BoundaryName, Level, Limit, Limits, Name, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
-    duration, unknown,
+    duration, yaml::unknown,
 };
-use reading::{LIMITS, Pattern, attributes};
+use reading::{FileProblem, LIMITS, Pattern, Problems, attributes};
+use store::{Database, Replicas, ServerTable};
 use wire::ProxyAddress;
 
 impl Config {

@@ -15,15 +15,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::{
-    boundary::{
-        Boundary, monitoring::MonitoringStatus, oidc::binding_rules::steps_without_parameter,
-    },
-    file_problem::FileProblem,
-    node::{config::Config, next_seal, notifying},
-    seal::refusal::Stopped,
-};
+use crate::node::{config::Config, next_seal, notifying};
+use boundary::{Boundary, MonitoringStatus, steps_without_parameter};
+use crossing::Stopped;
 use documents::{Code, Name, SealedToken};
+use reading::FileProblem;
 use wire::{OidcBinding, Ready};
 
 /// A request on the control socket.

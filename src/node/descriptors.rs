@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::http::app::HttpConfig;
+use boundary::HttpConfig;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {

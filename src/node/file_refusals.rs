@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    boundary::{
-        health::{unapprovable_steps, unmet_people_rules},
-        sealing::{refused_steps, without_maximum},
-    },
-    carried::secret_sources,
-    file_problem::FileProblem,
-    node::{config::Config, roster_file::DraftRoster},
-    seal::sealed::lacks_boundary,
-};
+use crate::node::{config::Config, roster_file::DraftRoster};
+use boundary::{refused_steps, unapprovable_steps, unmet_people_rules, without_maximum};
+use crossing::{lacks_boundary, secret_sources};
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
-    Builtins, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories, resolve,
+    Builtins, FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError,
+    RunbookDirectories, resolve,
 };
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 

@@ -2,18 +2,15 @@
 
 use std::path::Path;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::Config,
-        file_refusals,
-        owned::read_owned,
-        private,
-        roster_file::{self, DraftRoster},
-    },
+use crate::node::{
+    config::Config,
+    file_refusals,
+    owned::read_owned,
+    private,
+    roster_file::{self, DraftRoster},
 };
 use documents::SshKey;
-use reading::{Policy, Registry};
+use reading::{FileProblem, Policy, Problems, Registry};
 use verdict::{FileSigner, Signer as _};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.

@@ -8,15 +8,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{
-    file_problem::FileProblem,
-    node::{config::Config, open_store::fault_problem},
-    store::{
-        StoreReads, database::Database, fault::StoreFault, ledger::Ledger, server::KeyWait,
-        stored_leaf::opened, stored_revocation::read_revocations,
-    },
-};
+use crate::node::{config::Config, store_problem::fault_problem};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
+use reading::FileProblem;
+use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
 use verdict::{FileSigner, Signer as _};
 
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
-use crate::{file_problem::FileProblem, node::config::Config};
+use crate::node::config::Config;
 use documents::SealDigest;
+use reading::FileProblem;
 
 /// Lock on the boundary's id. Dropping the value releases the lock.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! The sandbox of this host, and the level that it must reach.
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{config::Config, descriptors, private},
-};
+use crate::node::{config::Config, descriptors, private};
 use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
+use reading::{FileProblem, Problems};
 use sandbox::{HostProbe, LinuxSandbox, Setup};
 
 /// Prepares the sandbox and finds out which layers this host supports.

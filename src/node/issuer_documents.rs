@@ -2,7 +2,8 @@
 
 use wire::{ProxyAddress, TlsProblem, client_config, unused_proxy};
 
-use crate::{boundary::oidc::issuer_keys::MAX_DOCUMENT_BYTES, node::outgoing::agent};
+use crate::node::outgoing::agent;
+use boundary::MAX_DOCUMENT_BYTES;
 
 /// Reads a document over TLS, without redirects and within 10 s. `authorities` is the PEM text of the trusted authorities;
 /// without it, those of the system are trusted.

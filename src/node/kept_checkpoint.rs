@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{config::Config, places, private},
-    store::{ledger::Ledger, rows::CheckpointRow, small_file::replace},
-};
+use crate::node::{config::Config, places, private};
 use documents::{
     Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json, note,
     origin,
 };
+use reading::{FileProblem, Problems};
+use store::{CheckpointRow, Ledger, replace};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.

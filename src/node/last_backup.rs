@@ -4,8 +4,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::{node::config::Config, store::small_file};
+use crate::node::config::Config;
 use documents::{SealDigest, Timestamp};
+use store::small_file;
 
 /// Returns the time of the last backup of the log with this id, or `None` if there was none or its time can't be read.
 pub fn read(config: &Config, log: &SealDigest) -> Option<Timestamp> {

@@ -1,9 +1,7 @@
 //! The rule for the address of the service: other machines need TLS, or a proxy with TLS.
 
-use crate::{
-    file_problem::FileProblem,
-    node::config::{Config, LISTEN},
-};
+use crate::node::config::{Config, LISTEN};
+use reading::FileProblem;
 
 /// Returns the reason why the service may not listen on the configured address.
 pub fn check(config: &Config) -> Option<FileProblem> {

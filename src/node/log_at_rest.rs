@@ -2,12 +2,8 @@
 
 use std::path::Path;
 
-use crate::{
-    node::{kept_checkpoint, places::DATABASE},
-    store::{
-        database::Database, ledger::Ledger, rows::CheckpointRow, shared, stored_log::StoredLog,
-    },
-};
+use crate::node::{kept_checkpoint, places::DATABASE};
+use store::{CheckpointRow, Database, Ledger, StoredLog, shared};
 
 /// Opens a closed log for reading.
 ///

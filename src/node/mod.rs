@@ -41,6 +41,7 @@ mod sockets;
 mod standby;
 pub mod start;
 pub mod store_move;
+pub mod store_problem;
 pub mod stored_state;
 pub mod toml_tree;
 mod watchdog;

@@ -2,28 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    boundary::{
-        Boundary,
-        sealing::{sound_registry, tokens_in_force, told_steps},
-    },
-    file_problem::Problems,
-    node::{
-        config::Config,
-        file_refusals::of_sound_files,
-        files::{BoundaryFiles, read_policy},
-        host_sandbox::configure,
-        roster_succession::{self, FoundRosters},
-    },
-    seal::{
-        refusal::{Refusal, Stopped},
-        sealed::{SealContent, SealError, SealPredecessor, Sealed},
-    },
-    store::{fault::StoreFault, ledger::Ledger},
+use crate::node::{
+    config::Config,
+    file_refusals::of_sound_files,
+    files::{BoundaryFiles, read_policy},
+    host_sandbox::configure,
+    roster_succession::{self, FoundRosters},
 };
+use boundary::{Boundary, sound_registry, tokens_in_force, told_steps};
+use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};
 use documents::{Code, Configuration, KeyId, Name};
-use reading::{Policy, RegistryError};
+use reading::{Policy, Problems, RegistryError};
 use sandbox::Sandbox;
+use store::{Ledger, StoreFault};
 use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
 /// Findings about the operator's files.

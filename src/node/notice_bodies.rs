@@ -7,7 +7,7 @@ use ring::hmac;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::boundary::notices::Notice;
+use boundary::Notice;
 use documents::{BoundaryRef, Timestamp};
 
 /// Beginning of a secret of Standard Webhooks.

@@ -13,28 +13,17 @@ use tokio::time::Instant;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::{
-    boundary::{
-        Boundary,
-        notices::{Notice, NoticeFilter, NoticeNext},
-        told_targets::{TargetStatus, ToldTargets},
-    },
-    node::{
-        config::Config,
-        config_notify::{NotifyTable, TargetKind, ntfy_topic},
-        notice_bodies::{self, WebhookKeys},
-        outgoing::agent,
-        owned::{read_certificates, read_private},
-    },
-    seal::refusal::{Refusal, Stopped, fault},
-    store::{
-        crash_points,
-        fault::StoreFault,
-        ledger::Ledger,
-        stored_event::{StoredEvent, Telling, ToldTarget},
-    },
+use crate::node::{
+    config::Config,
+    config_notify::{NotifyTable, TargetKind, ntfy_topic},
+    notice_bodies::{self, WebhookKeys},
+    outgoing::agent,
+    owned::{read_certificates, read_private},
 };
+use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
+use crossing::{Refusal, Stopped, fault};
 use documents::{Approver, BoundaryRef, Code, Name, Timestamp};
+use store::{Ledger, StoreFault, StoredEvent, Telling, ToldTarget, crash_points};
 use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
 
 /// Pauses before the next attempt to send a message. The last pause repeats.

@@ -6,29 +6,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{config::Config, handover::StandbyKey, kept_checkpoint, log_at_rest, places},
-    seal::surroundings::Surroundings,
-    store::{
-        database::{Database, NodeLock, OpenStore, Role, RoleCandidate},
-        fault::StoreFault,
-        ledger::Ledger,
-        rows::CheckpointRow,
-        server::Turn,
-        shared, small_file,
-    },
+use crate::node::{
+    config::Config, handover::StandbyKey, kept_checkpoint, log_at_rest, places,
+    store_problem::fault_problem,
 };
+use crossing::Surroundings;
 use documents::SecretKey;
+use reading::{FileProblem, Problems};
+use store::{
+    CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Turn,
+    shared, small_file,
+};
 use verdict::{FileSigner, Signer as _};
-
-/// Returns the problem of a store that reported a fault.
-pub fn fault_problem(database: &Database, fault: &StoreFault) -> FileProblem {
-    FileProblem {
-        can_pass: fault.is_unreachable(),
-        ..FileProblem::of_store(database, fault)
-    }
-}
 
 /// Returns true if the store exists.
 ///

@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::{
-    boundary::{Boundary, seen_nodes::SeenNodes},
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::Config,
-        files::BoundaryFiles,
-        host_sandbox, listener, memory, open_store,
-        serve::{Node, ServiceSignals, Started},
-        served_certificate::ServedCertificate,
-        service_manager::{Notifier, ServiceManager},
-        sockets::{self, BoundSockets, Listeners},
-        standby::Standby,
-        start::{self, AssembledBoundary, TakenChanges},
-        watchdog,
-    },
-    seal::refusal::Stopped,
-    store::database::Role,
+use crate::node::{
+    config::Config,
+    files::BoundaryFiles,
+    host_sandbox, listener, memory, open_store,
+    serve::{Node, ServiceSignals, Started},
+    served_certificate::ServedCertificate,
+    service_manager::{Notifier, ServiceManager},
+    sockets::{self, BoundSockets, Listeners},
+    standby::Standby,
+    start::{self, AssembledBoundary, TakenChanges},
+    watchdog,
 };
+use boundary::{Boundary, SeenNodes};
+use crossing::Stopped;
 use documents::Code;
+use reading::{FileProblem, Problems};
 use sandbox::{LinuxSandbox, Sandbox};
+use store::Role;
 
 impl Node {
     /// Reads all files, waits for the role, locks the store, opens the sockets, and recovers interrupted runs.
@@ -191,7 +189,7 @@ impl Node {
 /// the file of the next service.
 struct Active {
     recovered: usize,
-    role_state: Arc<crate::store::server::ReadRole>,
+    role_state: Arc<store::ReadRole>,
     bound: BoundSockets,
     assembled: AssembledBoundary,
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use crate::file_problem::FileProblem;
+use reading::FileProblem;
 
 /// Reads a security-relevant text file. It must be a regular file of this user or of root that no other user can write.
 /// The directory of the file must meet the same rule.

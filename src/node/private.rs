@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    carried::secret_sources,
-    file_problem::FileProblem,
-    node::{config::Config, rosters},
-};
+use crate::node::{config::Config, rosters};
+use crossing::secret_sources;
+use reading::FileProblem;
 
 /// Returns the paths that no run may see.
 pub fn set(config: &Config) -> Vec<PathBuf> {

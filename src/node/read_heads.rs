@@ -4,12 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{
-    file_problem::Problems,
-    node::{config::Config, kept_checkpoint, open_store, start},
-    store::{StoreReads, fault::StoreFault, ledger::Ledger, shared::LedgerConfig, tree::root_of},
-};
+use crate::node::{config::Config, kept_checkpoint, open_store, start};
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
+use reading::Problems;
+use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};
 use verdict::FileSigner;
 
 /// Pause between two reads, which is also the pause between two beats of a node.

@@ -7,33 +7,21 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{
-    boundary::sealing::{material_of, tokens_in_force, write_seal},
-    crossing::boundary_key::BoundaryKey,
-    file_problem::{FileProblem, Problems},
-    node::{
-        backup::{copy_file, copy_tree, sync_tree},
-        config::Config,
-        kept_checkpoint, open_store,
-        places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace},
-        start,
-    },
-    seal::sealed::SealPredecessor,
-    store::{
-        crash_points,
-        database::{BackupFile, Database, OpenStore, Role},
-        fault::StoreFault,
-        ledger::Ledger,
-        rows::CheckpointRow,
-        server::KNOWN_NODES,
-        shared::LedgerConfig,
-        small_file,
-        store_report::{StoreDefect, StoreReport, StoreScope},
-        stored_review::OwedReview,
-        stored_token::Token,
-    },
+use crate::node::{
+    backup::{copy_file, copy_tree, sync_tree},
+    config::Config,
+    kept_checkpoint, open_store,
+    places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace},
+    start,
 };
+use boundary::{material_of, tokens_in_force, write_seal};
+use crossing::{BoundaryKey, SealPredecessor};
 use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
+use reading::{FileProblem, Problems};
+use store::{
+    BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
+    Role, StoreDefect, StoreFault, StoreReport, StoreScope, Token, crash_points, small_file,
+};
 use verdict::{FileSigner, Signer as _};
 use wire::TokenView;
 
@@ -159,7 +147,7 @@ fn build(
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) = found
         .defects
         .iter()
-        .partition(|defect| defect.fix == crate::store::store_report::LOST);
+        .partition(|defect| defect.fix == store::LOST);
     if let Some(first) = broken.first() {
         let message = format!(
             "the backup has {} defects, the first: {}: {}; nothing was restored. Use an older backup; `countersign store check BACKUP` lists all defects",

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::{file_problem::FileProblem, node::toml_tree};
+use crate::node::toml_tree;
 use documents::{
     Malformed, PolicyDigest, Roster, RosterDigest, YamlFlaw, YamlKind, YamlNode, json as strict,
 };
+use reading::FileProblem;
 use verdict::{RosterError, TrustedRoster};
 
 /// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.

@@ -6,12 +6,9 @@
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
-use crate::{
-    file_problem::FileProblem,
-    node::{config::Config, files::BoundaryFiles, rosters},
-};
+use crate::node::{config::Config, files::BoundaryFiles, rosters};
 use documents::joined;
-use reading::Policy;
+use reading::{FileProblem, Policy};
 use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};
 
 /// Result of the search for roster versions at a start.

@@ -8,11 +8,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    file_problem::FileProblem,
-    node::{config::Config, owned::read_owned},
-};
+use crate::node::{config::Config, owned::read_owned};
 use documents::{Base64, Envelope, json};
+use reading::FileProblem;
 use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};
 
 /// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::boundary::Boundary;
+use boundary::Boundary;
 use reading::RunbookDirectories;
 
 /// What the service does after a runbook changed.

@@ -10,29 +10,23 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::{
-    boundary::Boundary,
-    file_problem::{FileProblem, Problems},
-    http::{self, app::HttpConfig, limit::Rates, metrics_listener},
-    node::{
-        config::Config,
-        control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress},
-        descriptors,
-        files::BoundaryFiles,
-        host_lock::HostLock,
-        host_sandbox, kept_checkpoint, notifying, open_store, roster_succession,
-        runbook_watch::{self, RunbookWatch},
-        served_certificate::ServedCertificate,
-        service_manager::{Notifier, ServiceManager},
-        start::{self, AssembledBoundary, TakenChanges},
-        watchdog, witnessing,
-    },
-    store::{
-        ledger::Ledger,
-        server::{ReadRole, RoleState},
-    },
+use crate::node::{
+    config::Config,
+    control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress},
+    descriptors,
+    files::BoundaryFiles,
+    host_lock::HostLock,
+    host_sandbox, kept_checkpoint, notifying, open_store, roster_succession,
+    runbook_watch::{self, RunbookWatch},
+    served_certificate::ServedCertificate,
+    service_manager::{Notifier, ServiceManager},
+    start::{self, AssembledBoundary, TakenChanges},
+    watchdog, witnessing,
 };
+use boundary::{Boundary, HttpConfig, Rates, http, metrics_listener};
 use documents::{BoundaryName, Nonce, RosterDigest, SealDigest};
+use reading::{FileProblem, Problems};
+use store::{Ledger, ReadRole, RoleState};
 use wire::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::{
-    boundary::Boundary,
-    file_problem::FileProblem,
-    metrics::readings::CertificateReading,
-    node::{
-        config::{Config, TlsTable},
-        owned::{read_certificates, read_private},
-        private,
-    },
+use crate::node::{
+    config::{Config, TlsTable},
+    owned::{read_certificates, read_private},
+    private,
 };
+use boundary::Boundary;
 use documents::{Timestamp, joined};
+use reading::FileProblem;
+use store::CertificateReading;
 use wire::{PairFile, PairText, RenewedServer, ServerPair, TlsServer};
 
 /// Variable with the directory of the credentials that systemd gives to the service.

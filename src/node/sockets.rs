@@ -5,15 +5,13 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::{
-    file_problem::FileProblem,
-    node::{
-        config::Config,
-        control::{ControlFile, ControlSocket},
-        listener,
-        service_manager::ServiceManager,
-    },
+use crate::node::{
+    config::Config,
+    control::{ControlFile, ControlSocket},
+    listener,
+    service_manager::ServiceManager,
 };
+use reading::FileProblem;
 
 /// The addresses of the service. They belong to this process, but nobody can connect before [`BoundSockets::listen`].
 /// Otherwise the service would execute requests whose clients no longer wait.

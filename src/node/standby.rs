@@ -7,20 +7,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::{
-    boundary::seen_nodes::SeenNodes,
-    file_problem::{FileProblem, Problems},
-    http::standby::{self, StandbyReason},
-    node::{
-        config::Config, handover::StandbyKey, open_store, read_heads::ReadHeads,
-        served_certificate::ServedCertificate, service_manager::Notifier,
-    },
-    store::{
-        database::{NodeLock, Role},
-        server::Turn,
-    },
+use crate::node::{
+    config::Config, handover::StandbyKey, open_store, read_heads::ReadHeads,
+    served_certificate::ServedCertificate, service_manager::Notifier,
 };
+use boundary::{SeenNodes, StandbyReason, standby};
 use documents::Code;
+use reading::{FileProblem, Problems};
+use store::{NodeLock, Role, Turn};
 use verdict::FileSigner;
 
 /// Pause between two attempts to become the active node.

@@ -3,47 +3,35 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{
-    boundary::{
-        Boundary, BoundaryParts,
-        data_growth::DataGrowth,
-        sealing::{SealStop, check_on_host, restore, tokens_in_force, write_seal},
-    },
-    carried::{
-        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
-        recorded_outputs::Outputs, secret_sources, sessions::Sessions,
-    },
-    crossing::boundary_key::BoundaryKey,
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::Config,
-        descriptors,
-        files::{self, BoundaryFiles},
-        handover,
-        host_lock::HostLock,
-        host_sandbox::{configure, missing, unreachable_services},
-        issuer_documents, kept_checkpoint,
-        next_seal::{FileFindings, NextSeal},
-        open_store::{closed_ledgers, copy_of, fault_problem, open_ledger},
-        roster_file::DraftRoster,
-        rosters,
-    },
-    seal::{
-        current_seal::revocations,
-        sealed::{SealContent, SealError, SealPredecessor, Sealed},
-        surroundings::Surroundings,
-    },
-    store::{
-        database::OpenStore, fault::StoreFault, ledger::Ledger, server::Replicas,
-        stored_leaf::WriteStop, stored_revocation::StoredRevocation,
-    },
+use crate::node::{
+    config::Config,
+    descriptors,
+    files::{self, BoundaryFiles},
+    handover,
+    host_lock::HostLock,
+    host_sandbox::{configure, missing, unreachable_services},
+    issuer_documents, kept_checkpoint,
+    next_seal::{FileFindings, NextSeal},
+    open_store::{closed_ledgers, copy_of, open_ledger},
+    roster_file::DraftRoster,
+    rosters,
+    store_problem::fault_problem,
+};
+use boundary::{
+    Boundary, BoundaryParts, DataGrowth, SealStop, check_on_host, restore, tokens_in_force,
+    write_seal,
+};
+use crossing::{
+    ArtifactStore, BoundaryKey, CapacityLimits, LateReceipts, Outputs, SealContent, SealError,
+    SealPredecessor, Sealed, Sessions, Surroundings, revocations, secret_sources,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
     Signed, Timestamp, json,
 };
-use reading::{Policy, Registry};
+use reading::{FileProblem, Policy, Problems, Registry};
 use sandbox::Sandbox;
+use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
 use verdict::{Chain, Signer as _};
 use wire::unused_proxy;
 

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{config::Config, kept_checkpoint, open_store, start},
-    store::{database::Database, fault::StoreFault, ledger::Ledger, server::MoveEnd},
-};
+use crate::node::{config::Config, kept_checkpoint, open_store, start};
+use reading::{FileProblem, Problems};
+use store::{Database, Ledger, MoveEnd, StoreFault};
 use verdict::Signer as _;
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same

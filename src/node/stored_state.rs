@@ -1,15 +1,13 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    node::{
-        config::Config,
-        kept_checkpoint::{self, ComparedCheckpoint},
-        open_store, start,
-    },
-    seal::sealed::Sealed,
-    store::{fault::StoreFault, ledger::Ledger},
+use crate::node::{
+    config::Config,
+    kept_checkpoint::{self, ComparedCheckpoint},
+    open_store, start,
 };
+use crossing::Sealed;
+use reading::{FileProblem, Problems};
+use store::{Ledger, StoreFault};
 use verdict::Signer as _;
 
 /// The stored state of a boundary.

@@ -6,10 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::{
-    node::service_manager::{Notifier, ServiceManager},
-    store::ledger::Ledger,
-};
+use crate::node::service_manager::{Notifier, ServiceManager};
+use store::Ledger;
 
 /// Time that the service requests with each message while it recovers or ends.
 const EXTENSION: Duration = Duration::from_secs(60);

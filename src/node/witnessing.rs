@@ -12,13 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use ureq::Agent;
 
-use crate::{
-    boundary::{
-        Boundary,
-        witnesses::{NamedWitness, WitnessNext, WitnessRequest},
-    },
-    node::outgoing::agent,
-};
+use crate::node::outgoing::agent;
+use boundary::{Boundary, NamedWitness, WitnessNext, WitnessRequest};
 use wire::{ProxyAddress, TlsProblem, client_config};
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.

@@ -615,7 +615,7 @@ fn pages_without_secrets_need_no_token_and_all_others_say_so() {
     }
     assert_eq!(
         world.wire.peek("/openapi.json").ok(200),
-        countersign::openapi()
+        boundary::openapi()
     );
     for path in ["/v1/registry", "/log/tile/entries/000", "/log/entries/000"] {
         let reply = world.wire.peek(path);

@@ -677,7 +677,7 @@ fn no_label_of_a_metric_contains_text_of_a_request() {
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
         .collect();
-    let known: BTreeSet<&str> = countersign::routes().map(|route| route.path).collect();
+    let known: BTreeSet<&str> = boundary::routes().map(|route| route.path).collect();
     let unknown: Vec<_> = routes.difference(&known).collect();
     assert_eq!(unknown, [&"(no route)"]);
 }

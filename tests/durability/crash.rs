@@ -12,9 +12,9 @@ use crate::support::wire::Wire;
 use crate::support::{
     SMALL, World, bytes_of, host::processes_with, id_of, people, runbook, wait_for,
 };
-use countersign::POINTS;
 use documents::merkle;
 use serde_json::{Value, json};
+use store::POINTS;
 
 // Every crash point
 

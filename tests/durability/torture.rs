@@ -21,9 +21,10 @@ use crate::support::postgres::until;
 use crate::support::{World, bytes_of, id_of, people, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::{Config, POINTS, StoreReads, StoredStatus, restore};
+use countersign::{Config, restore};
 use documents::{BlobDigest, LeafKind, TilePath, merkle};
 use serde_json::{Value, json};
+use store::{POINTS, StoreReads, StoredStatus};
 use verdict::{
     AuditEvent, Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Unreadable, rosters_in,
 };

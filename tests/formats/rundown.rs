@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign::{NextUnit, WorkflowWalk};
 use documents::yaml;
-use reading::{Page, RunbookFiles, read, read_workflow};
+use reading::{Page, RunbookFiles, read_workflow, rundown::read};
+use workbench::{NextUnit, WorkflowWalk};
 
 use crate::peers::peer;
 

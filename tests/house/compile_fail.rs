@@ -9,16 +9,16 @@ use crate::rust_source::rust_files;
 mod imports {
     #![allow(unused_imports, reason = "only the existence of the names matters")]
     mod skip {
-        use countersign::{Accepted, Crossing};
+        use crossing::{Accepted, Crossing};
     }
     mod twice {
-        use countersign::{Consumed, Crossing};
+        use crossing::{Consumed, Crossing};
     }
     mod forge {
-        use countersign::{Accepted, VerifiedRequest};
+        use crossing::{Accepted, VerifiedRequest};
     }
     mod copy {
-        use countersign::Admitted;
+        use crossing::Admitted;
     }
     mod peek {
         use documents::{Authorization, Signed};

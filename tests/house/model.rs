@@ -51,18 +51,20 @@ fn literals(source: &str, from: &str, to: &str, columns: usize) -> BTreeSet<Stri
 /// Returns the names of all crash points: those of `POINTS`, and those that other files pass by name.
 fn crash_points() -> BTreeSet<String> {
     let mut points = literals(
-        &read("src/store/crash_points.rs"),
+        &read("crates/store/src/crash_points.rs"),
         "pub const POINTS",
         "];",
         1,
     );
     points.extend(literals(
-        &read("src/store/crash_points.rs"),
+        &read("crates/store/src/crash_points.rs"),
         "pub const OTHER_POINTS",
         "];",
         1,
     ));
-    for (_, source) in rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "crates/store/src"].map(|folder| rust_files(&root.join(folder)));
+    for (_, source) in files.into_iter().flatten() {
         let calls = source.split("crash_points::point(\"").skip(1);
         points.extend(calls.filter_map(|call| Some(call.split('"').next()?.to_owned())));
     }
@@ -102,8 +104,8 @@ fn differences(
 fn the_model_has_each_status_stop_and_crash_point_of_the_program_or_says_why_not() {
     let names = read(NAMES);
     let left_out = literals(&names, "pub const NOT_MODELLED", "];", 2);
-    let statuses = variants(&read("src/store/stored_status.rs"), "StoredStatus");
-    let stops = variants(&read("src/store/stored_run.rs"), "ConsumeStop");
+    let statuses = variants(&read("crates/store/src/stored_status.rs"), "StoredStatus");
+    let stops = variants(&read("crates/store/src/stored_run.rs"), "ConsumeStop");
     let points = crash_points();
     assert!(
         statuses.len() >= 8 && stops.len() >= 15 && points.len() >= 20,

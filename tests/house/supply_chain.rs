@@ -40,17 +40,21 @@ const DUPLICATES: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The packages of this workspace.
-const OURS: [&str; 10] = [
+const OURS: [&str; 14] = [
+    "boundary",
     "client",
     "console",
     "countersign",
     "countersign-client",
     "countersign-console",
+    "crossing",
     "documents",
     "reading",
     "sandbox",
+    "store",
     "verdict",
     "wire",
+    "workbench",
 ];
 
 #[test]
@@ -192,15 +196,19 @@ fn every_dependency_has_a_stated_purpose() {
 #[test]
 fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
     for name in [
+        "boundary",
         "client",
         "client-program",
         "console",
         "console-program",
+        "crossing",
         "documents",
         "reading",
         "sandbox",
+        "store",
         "verdict",
         "wire",
+        "workbench",
         "..",
     ] {
         let file = format!("crates/{name}/Cargo.toml");
@@ -220,6 +228,117 @@ fn every_package_takes_its_dependencies_from_the_list_of_the_workspace() {
             }
         }
     }
+}
+
+/// Crates of runtimes, databases, HTTP and the sandbox.
+const HEAVY: [&str; 7] = [
+    "axum",
+    "http",
+    "hyper",
+    "landlock",
+    "rusqlite",
+    "tokio",
+    "tokio-postgres",
+];
+
+/// The crates of this workspace, each with the others that its code may use, and the libraries that it may not use itself.
+const WALLS: [(&str, &[&str], &[&str]); 8] = [
+    ("documents", &[], &HEAVY),
+    ("reading", &["documents"], &HEAVY),
+    ("verdict", &["documents", "reading"], &HEAVY),
+    ("sandbox", &["documents"], &["axum", "hyper", "rusqlite"]),
+    ("wire", &["documents"], &["axum", "rusqlite"]),
+    (
+        "store",
+        &["documents", "wire"],
+        &["axum", "http", "hyper", "hyper-util"],
+    ),
+    (
+        "crossing",
+        &["documents", "reading", "sandbox", "store", "verdict"],
+        &[
+            "axum",
+            "http",
+            "hyper",
+            "hyper-util",
+            "rusqlite",
+            "tokio-postgres",
+        ],
+    ),
+    (
+        "boundary",
+        &[
+            "crossing",
+            "documents",
+            "reading",
+            "sandbox",
+            "store",
+            "verdict",
+            "wire",
+        ],
+        &["rusqlite", "tokio-postgres"],
+    ),
+];
+
+#[test]
+fn the_walls_between_the_crates_stand() {
+    let own: BTreeSet<String> =
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("crates"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+    for (name, may, may_not) in WALLS {
+        let package = manifest(&format!("crates/{name}/Cargo.toml"));
+        let used: BTreeSet<&str> = package["dependencies"]
+            .as_table()
+            .expect("a table")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let others = used.iter().filter(|used| own.contains(**used)).copied();
+        assert_eq!(others.collect::<Vec<_>>(), may, "{name}");
+        let wrong: Vec<_> = may_not.iter().filter(|one| used.contains(*one)).collect();
+        assert!(wrong.is_empty(), "{name} uses {wrong:?}");
+    }
+}
+
+#[test]
+fn who_judges_a_receipt_needs_no_runtime_no_database_and_no_sandbox() {
+    let metadata = metadata();
+    let nodes = metadata["resolve"]["nodes"].as_array().expect("nodes");
+    let package = |id: &Value| {
+        packages(&metadata)
+            .iter()
+            .find(|one| one["id"] == *id)
+            .expect("a package")
+    };
+    let mut waiting: Vec<&Value> = packages(&metadata)
+        .iter()
+        .filter(|one| one["name"] == "verdict")
+        .map(|one| &one["id"])
+        .collect();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        if !seen.insert(package(id)["name"].as_str().expect("a name").to_owned()) {
+            continue;
+        }
+        let node = nodes.iter().find(|node| node["id"] == *id).expect("a node");
+        let needed = node["deps"].as_array().expect("dependencies").iter();
+        waiting.extend(
+            needed
+                .filter(|one| {
+                    one["dep_kinds"]
+                        .as_array()
+                        .expect("kinds")
+                        .iter()
+                        .any(|kind| kind["kind"].is_null())
+                })
+                .map(|one| &one["pkg"]),
+        );
+    }
+    assert!(seen.contains("ed25519-dalek"), "{seen:?}");
+    let heavy: Vec<_> = HEAVY.iter().filter(|one| seen.contains(**one)).collect();
+    assert!(heavy.is_empty(), "{heavy:?}");
 }
 
 #[test]

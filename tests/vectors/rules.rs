@@ -4,7 +4,7 @@ use documents::{Permission, PermissionKind, PermissionReason};
 use reading::{
     AnswerChoice, AnswerGiven, Builtins, DecisionPlace, DefaultAnswers, Flags, KINDS,
     PathVariables, Policy, PolicyVerdict, ReadLimit, RunbookPath, Session, Shell, decide_env,
-    decide_path, decide_script, normalised, resolve_path, word, worst,
+    decide_path, decide_script, lists::word, normalised, resolve_path, worst,
 };
 use serde_json::Value;
 

@@ -4,5 +4,5 @@
 use client::ClientProgram;
 
 fn main() -> std::process::ExitCode {
-    client::main::<ClientProgram>(option_env!("COUNTERSIGN_COMMIT"))
+    client::program::main::<ClientProgram>(option_env!("COUNTERSIGN_COMMIT"))
 }

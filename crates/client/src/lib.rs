@@ -40,7 +40,7 @@ pub use commands::{
     key, log_source_options, man,
     own_program::own_program,
     program::{
-        self, Cli, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command, lacking_commands, main,
+        self, Cli, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command, lacking_commands,
     },
     registry::{
         self, SealedStepsCommand,
@@ -56,7 +56,7 @@ pub use commands::{
         show::{self, ShowArgs},
         sign::{SigningCommand, say_standing},
     },
-    unsettled::{details, more_words, needs},
+    unsettled::{self, details, more_words},
     verdict_screen::program_words,
     verify::{JudgedBundle, judged_screen, unverified_words, with_any},
     version::lock_digest,
@@ -77,7 +77,7 @@ pub use remote::{
     export::export,
     follow_run::{StreamLine, read_line},
     log_source::{LogAtRest, LogSource, OpenStoredLog},
-    proposals::{list, newest},
+    proposals::{self, newest},
     read_receipt::ReadReceipt,
     run_printer::{OutputForm, RunPrinter, held_up_words, piece_of, truncated_words},
     secret::Secret,
@@ -90,7 +90,7 @@ pub use review::{
     derived::StatementVerdict,
     gather::{ReviewSubject, roster_in_force},
     proposal_review::{ProposalReview, check_open},
-    render::{block, brief, decision, draw_differences, profile_words},
+    render::{self, draw_differences, profile_words},
     sources::{ReviewSources, RosterSource},
     value_words,
 };

@@ -4,7 +4,7 @@
 use clap::Subcommand;
 use client::{
     CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
-    command, main as run_program, man, registry, roster,
+    command, man, program::main as run_program, registry, roster,
 };
 use console::command as pages;
 

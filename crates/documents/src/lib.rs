@@ -21,7 +21,7 @@ pub use crypto::{
     json::{self, JsonError, ReadError, Reason, parse_as},
     key_file::{MAX_KEY_FILE_BYTES, public_key_line},
     key_id::KeyId,
-    merkle::{self, Frontier, Hash, leaf_hash, node_hash, root, root_of},
+    merkle::{self, Frontier, Hash, leaf_hash, node_hash, root_of},
     note::{
         self, MAX_NOTE_BYTES, Note, NoteSignature, TlogProof, key_hash, parse_signatures,
         sign_note, verify_note, vkey,
@@ -52,8 +52,8 @@ pub use record::{
     configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox},
     consumption::{Consumption, MAX_ITEMS, Spent},
     declared::{
-        DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit, ProgramsRule, SandboxRule,
-        check_program, list, network_of_rule,
+        self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit, ProgramsRule, SandboxRule,
+        check_program, network_of_rule,
     },
     denial::{Denial, denied},
     document::{PREDICATE_BASE, Predicate, Statement, Subject, check_sorted, predicate_type},
@@ -126,5 +126,5 @@ pub use record::{
     written_time::{duration, time},
 };
 pub use yaml::{
-    Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest, not_yet, unknown,
+    Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest, not_yet,
 };

@@ -11,6 +11,9 @@ mod registry;
 mod shell;
 mod template;
 
+mod file_problem;
+
+pub use file_problem::{FileProblem, Problems, lines_of};
 pub use policy::{
     applied_rule::AppliedRule,
     builtins::{self, Builtins, CANONICAL},
@@ -21,7 +24,7 @@ pub use policy::{
     },
     file::{self, MAX_FILE_BYTES, Mode, Policy, PolicyFile},
     host_access::check_deny,
-    lists::{KINDS, ListEntry, ListSide, word},
+    lists::{self, KINDS, ListEntry, ListSide},
     origin::{RuleOrigin, WithOrigin},
     paths::{PathVariables, RunbookPath, normalised},
     patterns::{CaseSensitivity, LeadingDots, Pattern},
@@ -33,9 +36,7 @@ pub use policy::{
         DEFAULT_TOOLS, ProgramNames, ProgramOrigin, SharedNames, denial_of, is_listed,
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
     },
-    required_permissions::{
-        self, MAX_SHOWN, PolicyDenied, decide_file, decide_step, is_read, needs,
-    },
+    required_permissions::{self, MAX_SHOWN, PolicyDenied, decide_file, decide_step, is_read},
     ruling::{self, Ruling, resolve, resolve_path},
     sandbox_rule::LATER_KEYS,
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
@@ -58,7 +59,7 @@ pub use registry::{
     registry_error::RegistryError,
     runbook_directories::{InvalidFiles, Locks, RunbookDirectories},
     rundown::{
-        self, read, read_workflow,
+        self, read_workflow,
         workflow::{
             Aggregation, FinalAction, LoopClause, LoopSource, MAX_ITERATIONS, UnitLabel,
             UnitScript, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,

@@ -8,7 +8,7 @@ mod sessions;
 
 pub use isolation::{
     interpreter::{self, PATH},
-    launcher::main,
+    launcher,
     planned_secret::{self, PlannedSecret, secret_path},
     probe::{HostProbe, Missing},
     protocol::{self, LAUNCH},

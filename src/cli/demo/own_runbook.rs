@@ -8,22 +8,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    cli::demo::{
-        story::{self, BUNDLE, DoctorFindings},
-        tale::DemoReport,
-        world::{DemoSetup, broken},
-    },
-    file_problem::{FileProblem, Problems},
-    local::{
-        problems::problems,
-        runbook::{WalkStep, how_to_write_a_step},
-    },
+use crate::cli::demo::{
+    story::{self, BUNDLE, DoctorFindings},
+    tale::DemoReport,
+    world::{DemoSetup, broken},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
 use documents::Outcome;
-use reading::{RegisteredStep, Registry};
+use reading::{FileProblem, Problems, RegisteredStep, Registry};
 use wire::ProposalView;
+use workbench::{WalkStep, how_to_write_a_step, problems};
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
 #[derive(Debug, clap::Args)]

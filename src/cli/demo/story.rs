@@ -11,7 +11,8 @@ use crate::cli::demo::{
     world::{DemoSetup, broken, text, until},
 };
 use client::{
-    CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, block, now, sign,
+    CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now, render::block,
+    sign,
 };
 use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE};
 use wire::{ProposalView, Signatures};

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::local::signals::Signals;
 use client::{Address, Client, CommandFailure, Exit, KeyArgs, Keys, Secret, TlsFiles, key};
+use workbench::Signals;
 
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];

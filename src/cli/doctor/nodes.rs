@@ -1,15 +1,15 @@
 //! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
 
 use crate::{
-    boundary::seen_nodes::silence,
-    carried::late_receipts::LateReceipts,
     cli::{
         doctor::line::{Line, fix, noted, ok},
         inspected_boundary::InspectedBoundary,
     },
     node::start,
-    store::stored_run::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S},
 };
+use boundary::silence;
+use crossing::LateReceipts;
+use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 
 /// Reports the nodes, their clock, hanging server processes, and late receipts.
 pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Line> {

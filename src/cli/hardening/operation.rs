@@ -1,8 +1,6 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 
 use crate::{
-    boundary::monitoring::WitnessStatus,
-    carried::capacity::PROPOSAL_ROOM,
     cli::{
         hardening::point_finding::{PointFinding, fail, pass, unread, yours},
         inspected_boundary::InspectedBoundary,
@@ -12,6 +10,8 @@ use crate::{
         start,
     },
 };
+use boundary::WitnessStatus;
+use crossing::PROPOSAL_ROOM;
 use documents::Timestamp;
 
 const DAY_S: i64 = 86_400;

@@ -6,10 +6,10 @@ use crate::{
         inspected_boundary::InspectedBoundary,
     },
     node::{start, stored_state::StoredState},
-    store::stored_token::Token,
 };
 use documents::{Roster, Scope, SshKey, Timestamp};
 use reading::Pattern;
+use store::Token;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
 pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

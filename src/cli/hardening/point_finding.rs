@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::{cli::inspected_boundary::InspectedBoundary, file_problem::FileProblem};
+use crate::cli::inspected_boundary::InspectedBoundary;
+use reading::FileProblem;
 
 /// What one check of a point found.
 #[derive(Debug, Serialize)]

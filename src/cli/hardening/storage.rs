@@ -8,8 +8,8 @@ use crate::{
         inspected_boundary::InspectedBoundary,
     },
     node::start,
-    store::{database::Database, server::Replicas},
 };
+use store::{Database, Replicas};
 
 /// Checks the store.
 pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

@@ -3,19 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    local::{
-        problems::problems,
-        project::{FoundPolicy, Project, real_program},
-        runbook::how_to_write_a_step,
-        script_answer::{JudgedScript, ScriptAnswer},
-    },
-};
 use client::{CommandFailure, PrintableText, read_bounded};
 use reading::{
-    Builtins, DecisionPlace, Flags, ReadLimit, RegisteredStep, Registry, Ruling, RunbookPath,
-    decide_file, is_listed_by_policy, resolve_path,
+    Builtins, DecisionPlace, FileProblem, Flags, Problems, ReadLimit, RegisteredStep, Registry,
+    Ruling, RunbookPath, decide_file, is_listed_by_policy, resolve_path,
+};
+use workbench::{
+    FoundPolicy, JudgedScript, Project, ScriptAnswer, how_to_write_a_step, problems, real_program,
 };
 
 /// Option that names the policy.

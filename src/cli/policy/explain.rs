@@ -6,16 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::{
-    cli::policy::answers::{PolicyOptions, is_interpreter},
-    local::{
-        project::Project,
-        script_answer::{heading, heads, not_understood, to_json, word_of, worst},
-    },
-};
+use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
 use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
 use documents::Program;
 use reading::{DecisionPlace, ProgramOrigin, is_read};
+use workbench::{Project, heading, heads, not_understood, to_json, word_of, worst};
 
 /// Show every command of a script: its line, the wrappers through which it runs, and the rule that decides about it. If
 /// policy allows only listed programs, also show the list of the script and the origin of each program.

@@ -2,14 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    cli::policy::answers::{PolicyOptions, is_interpreter},
-    local::project::Project,
-};
+use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
 use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
-use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, word};
+use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};
 use sandbox::always_readable;
+use workbench::Project;
 
 /// Show the rules in force and the source of each rule.
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,6 @@ use serde_json::json;
 
 use crate::{
     cli::configured::ConfigArgs,
-    file_problem::{FileProblem, Problems},
-    local::problems::problems,
     node::{
         config::Config,
         files::read_policy,
@@ -20,7 +18,9 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
 use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};
+use reading::{FileProblem, Problems};
 use verdict::{SuccessionTallies, version_file};
+use workbench::problems;
 
 /// Commands that write the next version of the roster.
 #[derive(Debug, clap::Subcommand)]

@@ -2,8 +2,6 @@
 
 use crate::{
     cli::configured::ConfigArgs,
-    file_problem::{FileProblem, Problems},
-    local::problems::problems,
     node::{
         control::{self, ControlReply, ControlRequest},
         files::{read_policy, read_roster},
@@ -12,7 +10,9 @@ use crate::{
 };
 use client::{CommandFailure, PrintableText, Terminal};
 use documents::{Envelope, RosterDigest};
+use reading::{FileProblem, Problems};
 use verdict::TrustedRoster;
+use workbench::problems;
 
 /// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
 /// `roster.toml`.

@@ -3,6 +3,8 @@ use std::path::Path;
 
 use super::*;
 use crate::node::toml_tree;
+use crossing::SecretSource;
+use documents::ConfiguredLimits;
 
 fn read(text: &str) -> Result<Config, Vec<String>> {
     Config::read(Path::new("/c/countersign.toml"), text).map_err(|problems| {

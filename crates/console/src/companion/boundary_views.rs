@@ -1,7 +1,8 @@
 //! The markup of the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
 
 use client::{
-    CommandFailure, Exit, HEADER, cells, details, more_words, needs, outcome_words, rules,
+    CommandFailure, Exit, HEADER, cells, details, more_words, outcome_words, rules,
+    unsettled::needs,
 };
 use documents::{Code, ProposalId, visible};
 use maud::{Markup, html};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::{Client, CommandFailure, list, myself, newest, waiting_grants};
+use client::{Client, CommandFailure, myself, newest, proposals::list, waiting_grants};
 use documents::{Approver, Name, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 

@@ -8,7 +8,7 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::{CommandFailure, list, now};
+use client::{CommandFailure, now, proposals::list};
 use documents::{Code, ProposalId, StepDigest};
 use maud::html;
 use wire::ProposalView;

@@ -10,8 +10,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
-    ReadReceipt, RunReview, SaidOfRun, details, needs, observed_word, review_run::done_words,
-    run_to_review,
+    ReadReceipt, RunReview, SaidOfRun, details, observed_word, review_run::done_words,
+    run_to_review, unsettled::needs,
 };
 use documents::{ObservedEnd, ReceiptId, ReviewVerdict, Status};
 use maud::{Markup, html};

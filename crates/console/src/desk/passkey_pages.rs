@@ -8,7 +8,8 @@ use axum::extract::{Form, Path, State};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
-    AskedText, CommandFailure, Exit, PrintableText, ProposalReview, approve, brief, deny, now,
+    AskedText, CommandFailure, Exit, PrintableText, ProposalReview, approve, deny, now,
+    render::brief,
 };
 use documents::{Envelope, ProposalId};
 use maud::html;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use documents::{
     Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, YamlFlaw,
-    YamlKind, YamlNode, unknown,
+    YamlKind, YamlNode, yaml::unknown,
 };
 
 /// Keys of version 3 in a rule.

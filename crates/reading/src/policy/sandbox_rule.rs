@@ -3,8 +3,8 @@
 use crate::policy::{host_access::check_deny, possible_names};
 use documents::{
     DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode, ProgramsRule,
-    SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_program, list,
-    network_of_rule, unknown,
+    SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_program, declared::list,
+    network_of_rule, yaml::unknown,
 };
 
 /// Keys of newer versions.

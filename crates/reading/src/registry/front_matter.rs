@@ -25,7 +25,7 @@ use crate::registry::{
 };
 use documents::{
     Approvals, DeclaredSandbox, GroupSource, SandboxPermission, YamlFlaw, YamlKind, YamlNode,
-    nearest, unknown,
+    nearest, yaml::unknown,
 };
 
 /// Settings in the front matter for every step of the file.

@@ -21,7 +21,8 @@ use crate::registry::{
 };
 use documents::{
     Format, IdentError, Program, SessionUse, StepDefinition, Template, TextPlace, YamlFlaw,
-    canonical_of, check_program, unknown, yaml,
+    canonical_of, check_program,
+    yaml::{self, unknown},
 };
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::registry::{
     attributes::limit, registered_step::RegisteredStep, registry_error::RegistryError,
 };
-use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, unknown};
+use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, yaml::unknown};
 
 /// Age that a plan may have if the step declares none, in seconds.
 const PLAN_AGE_S: u64 = 3600;

@@ -19,7 +19,7 @@ use crate::registry::{
     step_contents::{FileContent, check_file_path, check_files, put_files},
     text_lines::TextLines,
 };
-use documents::{Format, MAX_FILES, TextPlace, YamlFlaw, inside_a_file, unknown};
+use documents::{Format, MAX_FILES, TextPlace, YamlFlaw, inside_a_file, yaml::unknown};
 
 /// Languages of runnable blocks, each with the interpreter of the step.
 const LANGUAGES: [(&str, &str); 4] = [

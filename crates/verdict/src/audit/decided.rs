@@ -26,7 +26,8 @@ use documents::{
     authorization_digest, canonical, joined, merkle, parses_alike, unhex32,
 };
 use reading::{
-    Builtins, Policy, PolicyDenied, ProgramNames, Ruling, check_list, check_programs, needs, ruling,
+    Builtins, Policy, PolicyDenied, ProgramNames, Ruling, check_list, check_programs,
+    required_permissions::needs, ruling,
 };
 
 /// Permissions and approval rules that policy gives for the step.

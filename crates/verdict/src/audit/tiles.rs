@@ -4,7 +4,7 @@ use crate::audit::{
     evidence_files::{EvidenceFiles, Unreadable},
     finding::{Finding, FindingKind},
 };
-use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, root};
+use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, merkle::root};
 
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
 /// tile.

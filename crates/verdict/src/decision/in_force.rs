@@ -21,7 +21,8 @@ use documents::{
 };
 use reading::{
     Builtins, Policy, PolicyDenied, PolicyProfile, ProgramNames, Registry, RegistryError, Ruling,
-    SharedNames, TemplateRules, needs, on_all_cores, profile_of_step, resolve,
+    SharedNames, TemplateRules, on_all_cores, profile_of_step, required_permissions::needs,
+    resolve,
 };
 
 /// Rules that apply to one step under a seal. Steps share equal parts in memory.

@@ -13,18 +13,12 @@ use crate::{
             policy_draft::{self, LISTED},
         },
     },
-    file_problem::Problems,
-    local::{
-        problems::problems,
-        project::Project,
-        runbook_check::{RunbookCheck, of_sound_files},
-        script_answer::to_json,
-    },
     node::{config::Config, file_refusals, files, start::surroundings},
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Problems, Registry, RegistryError};
+use workbench::{Project, RunbookCheck, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///

@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::{
-    file_problem::{FileProblem, Problems},
-    local::{problems::problems, runbook_check::missing_programs},
-};
 use client::{CommandFailure, Exit};
-use reading::{Locks, Registry, RegistryError, RunbookDirectories};
+use reading::{FileProblem, Locks, Problems, Registry, RegistryError, RunbookDirectories};
+use workbench::{missing_programs, problems};
 
 /// Reads the runbooks of these directories.
 pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {

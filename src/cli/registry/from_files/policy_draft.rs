@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::local::network_programs::uses_network;
 use client::{CommandFailure, Exit};
 use documents::{
     AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
@@ -13,6 +12,7 @@ use reading::{
     Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
     decide_step, is_read, named_origins, resolve,
 };
+use workbench::uses_network;
 
 /// What the blocks of one runbook seem to need.
 #[derive(Default)]

@@ -14,7 +14,9 @@ use documents::{
     Configuration, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, StepDefinition, canonical_of,
     first_of, joined, json, merkle,
 };
-use reading::{Builtins, Policy, PolicyProfile, Ruling, needs, profile_of_step, resolve};
+use reading::{
+    Builtins, Policy, PolicyProfile, Ruling, profile_of_step, required_permissions::needs, resolve,
+};
 use wire::RegistryView;
 
 /// Maximum number of steps that the sentence names.

@@ -19,7 +19,7 @@ use crate::{
 };
 use documents::{
     BlobDigest, Checkpoint, Hash, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,
-    root, root_of,
+    merkle::root, root_of,
 };
 
 /// Number of entries in a complete tile, as `u64`.

@@ -34,7 +34,7 @@ use crate::{
 };
 use documents::{
     BlobDigest, Hash, MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition, TILE_HEIGHT, TILE_WIDTH,
-    TileKind, TilePath, json, root,
+    TileKind, TilePath, json, merkle::root,
 };
 
 /// Result of an export.

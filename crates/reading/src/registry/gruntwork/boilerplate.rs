@@ -15,7 +15,7 @@ use crate::registry::gruntwork::{
     validations,
     variable::Variable,
 };
-use documents::{YamlKind, YamlNode, unknown};
+use documents::{YamlKind, YamlNode, yaml::unknown};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
 pub(super) fn read(

@@ -17,7 +17,10 @@ use crate::registry::{
     schema_keywords::pointer,
     text_lines::TextLines,
 };
-use documents::{YamlFlaw, parameter_variable, unknown, yaml};
+use documents::{
+    YamlFlaw, parameter_variable,
+    yaml::{self, unknown},
+};
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
 pub(super) struct InputBlocks<'a> {

@@ -14,7 +14,7 @@ use crate::registry::{
         workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit},
     },
 };
-use documents::{TextPlace, YamlFlaw, parameter_variable, unknown};
+use documents::{TextPlace, YamlFlaw, parameter_variable, yaml::unknown};
 
 /// Languages whose blocks are run, each with the interpreter.
 const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];

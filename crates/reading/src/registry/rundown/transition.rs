@@ -6,7 +6,7 @@ use crate::registry::rundown::{
         Aggregation, FinalAction, MAX_ITERATIONS, TransitionAction, Transitions, UnitLabel,
     },
 };
-use documents::{TextPlace, YamlFlaw, unknown};
+use documents::{TextPlace, YamlFlaw, yaml::unknown};
 
 /// One transition of the file.
 #[derive(Debug)]

@@ -1,0 +1,466 @@
+//! Authentication of callers. A caller presents a token, or answers a challenge with a key of the roster, or sends the ID
+//! token of a CI job.
+//!
+//! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
+//! approve a run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::oidc::key_cache::{FetchDocument, KeyCache};
+use crossing::{Caller, Crossing, Refusal, Stopped, Surroundings};
+use documents::{
+    Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
+    sshsig,
+};
+use store::Ledger;
+use verdict::{KeyHolder, SigningProgram, signing_program};
+
+/// Prefix of every bearer token, so that secret scanners can find a leaked token.
+const BEARER_PREFIX: &str = "cst_";
+/// The DSSE payload type of a challenge. Because of this payload type, a signature over a challenge is never valid for
+/// a statement.
+pub const CHALLENGE_TYPE: &str = "application/vnd.countersign.challenge.v1";
+/// Time limit for answering a challenge, in seconds.
+const CHALLENGE_S: i64 = 60;
+/// Validity of an admission, in seconds.
+const ADMISSION_S: i64 = 600;
+/// Maximum number of valid admissions, and maximum number of answered challenges in memory. Only holders of keys in the
+/// roster can add entries to these two lists.
+const MOST_OPEN: usize = 10_000;
+/// Maximum number of valid admissions of one key, so that no key uses up the admissions of other keys. A new admission
+/// above the maximum ends the oldest admission of the key.
+const MOST_OF_ONE: usize = 100;
+
+/// Admissions: temporary rights, each for a key that answered a challenge or for a token that an ID token opened.
+///
+/// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
+/// contains a tag that only this process can compute.
+#[derive(Debug)]
+pub struct Admissions {
+    secret: [u8; 32],
+    open: Mutex<Open>,
+}
+
+impl Admissions {
+    /// Creates the value with a secret that only this process knows.
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self {
+            secret,
+            open: Mutex::default(),
+        }
+    }
+
+    /// Returns the text of a challenge for the key `keyid`. The text contains `salt` and a tag over all fields.
+    fn text(&self, boundary: &SealDigest, keyid: &KeyId, salt: &str, end: Timestamp) -> String {
+        // The tag covers a digest, so the hash input has a fixed length and can't be extended.
+        let about = sha256(format!("{boundary} {keyid} {salt} {end}").as_bytes());
+        let tag = sha256(&[self.secret, about].concat());
+        format!(
+            "countersign-challenge/v1 {boundary} {salt}{} {end}",
+            &hex(&tag)[..TAG]
+        )
+    }
+
+    /// Returns the end of the challenge, or `None` if this process did not create the challenge for this key.
+    fn made(&self, boundary: &SealDigest, keyid: &KeyId, challenge: &str) -> Option<Timestamp> {
+        let mut fields = challenge.split(' ').skip(2);
+        let (salt, end) = (
+            fields.next()?.get(..SALT * 2)?,
+            fields.next()?.parse().ok()?,
+        );
+        // Compare digests, so that the duration of the comparison does not reveal the tag.
+        let ours = self.text(boundary, keyid, salt, end);
+        (sha256(ours.as_bytes()) == sha256(challenge.as_bytes())).then_some(end)
+    }
+}
+
+/// Length of a challenge's salt, in bytes.
+const SALT: usize = 16;
+/// Length of a challenge's tag, in hexadecimal digits (128 bits).
+const TAG: usize = 32;
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Answered challenges that have not expired.
+    answered: HashMap<[u8; 32], Timestamp>,
+    admitted: HashMap<[u8; 32], Opened>,
+    /// Number of admissions since the service started.
+    number: u64,
+    looked_up: LookedUp,
+}
+
+#[derive(Debug)]
+struct Opened {
+    caller: Caller,
+    holder: Holder,
+    end: Timestamp,
+    /// The number gives the order of admissions, because times have only whole seconds.
+    number: u64,
+}
+
+/// The holder of an admission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// A key that answered a challenge.
+    Key(KeyId),
+    /// A token that an ID token opened.
+    Token(Name),
+}
+
+/// Tokens as they were in the store at one state version. Each change of tokens is a seal or a revocation, which
+/// increases the state version.
+#[derive(Debug, Default)]
+struct LookedUp {
+    version: u64,
+    tokens: HashMap<[u8; 32], (Caller, Option<Timestamp>)>,
+}
+
+impl Open {
+    fn holder(&self, secret: &[u8; 32], version: u64) -> Option<(Caller, Option<Timestamp>)> {
+        if self.looked_up.version == version {
+            self.looked_up.tokens.get(secret).cloned()
+        } else {
+            None
+        }
+    }
+
+    /// Stores a token that was valid at the state version `version`. The caller must read the version before the token.
+    fn hold(&mut self, secret: [u8; 32], version: u64, token: (Caller, Option<Timestamp>)) {
+        if self.looked_up.version != version || self.looked_up.tokens.len() >= MOST_OPEN {
+            self.looked_up = LookedUp {
+                version,
+                tokens: HashMap::new(),
+            };
+        }
+        self.looked_up.tokens.insert(secret, token);
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        self.answered.retain(|_, end| now < *end);
+        self.admitted.retain(|_, opened| now < opened.end);
+    }
+
+    /// Removes the oldest admission of the holder if the holder already has the maximum number of admissions.
+    fn make_room_for(&mut self, holder: &Holder) {
+        let of_holder = || {
+            self.admitted
+                .iter()
+                .filter(|(_, opened)| opened.holder == *holder)
+        };
+        if of_holder().count() < MOST_OF_ONE {
+            return;
+        }
+        let oldest = of_holder()
+            .min_by_key(|(_, opened)| opened.number)
+            .map(|(secret, _)| *secret);
+        if let Some(oldest) = oldest {
+            self.admitted.remove(&oldest);
+        }
+    }
+}
+
+/// Authenticates callers by a token, by an answered challenge or by an ID token.
+pub struct Admission {
+    pub(super) crossing: Arc<Crossing>,
+    pub(super) ledger: Ledger,
+    pub(super) keys: KeyCache,
+    admissions: Admissions,
+    surroundings: Surroundings,
+}
+
+impl Admission {
+    /// Creates the value, with a secret that only this process knows.
+    pub fn new(
+        crossing: Arc<Crossing>,
+        ledger: Ledger,
+        surroundings: Surroundings,
+        fetch: Arc<FetchDocument>,
+    ) -> Self {
+        let (keys, admissions) = (KeyCache::new(fetch), Admissions::new(surroundings.bytes()));
+        Self {
+            crossing,
+            ledger,
+            keys,
+            admissions,
+            surroundings,
+        }
+    }
+
+    /// Returns the caller to whom this bearer token belongs.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission, and `revoked` if the key of
+    /// the admission is revoked.
+    pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
+        let now = self.crossing.now();
+        // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
+        let secret = sha256(bearer.as_bytes());
+        if let Some(opened) = self.open_admissions().admitted.get(&secret)
+            && now < opened.end
+        {
+            let caller = opened.caller.clone();
+            match &opened.holder {
+                Holder::Key(keyid) => self.check_key(keyid)?,
+                Holder::Token(name) => self.check_token(name, &caller, now)?,
+            }
+            return Ok(caller);
+        }
+        let version = self.ledger.state().version;
+        if let Some((caller, end)) = self.open_admissions().holder(&secret, version)
+            && end.is_none_or(|end| now < end)
+        {
+            return Ok(caller);
+        }
+        let token = if bearer.starts_with(BEARER_PREFIX) {
+            self.ledger.token(&secret)?
+        } else {
+            None
+        };
+        match token {
+            Some(token)
+                if token.revoked_at.is_none()
+                    && token.expires_at.is_none_or(|end| now < end)
+                    && self.crossing.revoked().now().token(&token.name).is_none() =>
+            {
+                let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
+                self.open_admissions().hold(secret, version, (caller.clone(), token.expires_at));
+                Ok(caller)
+            }
+            Some(token) => Err(Refusal::new(
+                Code::Unauthenticated,
+                format!(
+                    "the token {} has expired or was revoked; an operator makes tokens with `countersign token create`",
+                    token.name
+                ),
+            )
+            .into()),
+            None => Err(Refusal::new(
+                Code::Unauthenticated,
+                "this token does not exist: check the token, or ask an operator for a token",
+            )
+            .into()),
+        }
+    }
+
+    /// Creates a challenge for a key in the roster.
+    ///
+    /// # Errors
+    /// Returns `unknown-signer` if the key is not in the roster.
+    pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
+        let sealed = self.crossing.state();
+        if sealed.statement_key(keyid).is_none() {
+            return Err(sealed.unknown_signer(keyid).into());
+        }
+        let now = self.crossing.now();
+        let end = now.plus(CHALLENGE_S);
+        let salt = hex(&self.surroundings.bytes::<SALT>());
+        Ok(self.admissions.text(&sealed.boundary.id, keyid, &salt, end))
+    }
+
+    /// Checks the answer to a challenge. Returns a bearer token that is valid for some minutes, the name of the key's
+    /// holder, and the end of the validity. A passkey of an approver lets a desk read, if policy lets the passkey count.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the challenge is not open, `bad-signature` if the signature does not verify, `revoked`
+    /// if the key is revoked, and `not-permitted-signer` for another passkey.
+    pub fn answer(
+        &self,
+        challenge: &str,
+        signature: &EnvelopeSignature,
+    ) -> Result<(String, Name, Timestamp), Stopped> {
+        let now = self.crossing.now();
+        let sealed = self.crossing.state();
+        let keyid = signature.keyid;
+        let not_open = || {
+            let detail = "the boundary has no such open challenge for this key: ask for a new challenge and answer \
+                 within a minute";
+            Stopped::from(Refusal::new(Code::Unauthenticated, detail))
+        };
+        let made = self.admissions.made(&sealed.boundary.id, &keyid, challenge);
+        let challenge_ends = made.filter(|end| now < *end).ok_or_else(not_open)?;
+        let key = sealed.statement_key(&keyid);
+        let Some((key, (holder, _))) = key.zip(sealed.roster.statement_signer(&keyid)) else {
+            return Err(sealed.unknown_signer(&keyid).into());
+        };
+        let bytes = Base64::Lenient.decode("/signature/sig", &signature.sig)?;
+        let _ = sshsig::verify(key, &pae(CHALLENGE_TYPE, challenge.as_bytes()), &bytes)
+            .map_err(|error| Refusal::new(Code::BadSignature, error.to_string()))?;
+        let program = signing_program(&bytes, sealed.policy.passkeys())
+            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let (name, scopes) = match holder {
+            holder
+                if program == SigningProgram::Browser
+                    && !matches!(holder, KeyHolder::Approver(_)) =>
+            {
+                let detail = format!(
+                    "the passkey {keyid} is of {holder}, and only the passkey of an approver gives access"
+                );
+                return Err(Refusal::new(Code::NotPermittedSigner, detail).into());
+            }
+            KeyHolder::Approver(name) => (name, vec![Scope::Read]),
+            KeyHolder::Operator(name) => (name, vec![Scope::Operate, Scope::Read]),
+            KeyHolder::Proposer(name) => (name, vec![Scope::Propose]),
+            KeyHolder::Boundary(name) => {
+                return Err(Refusal::new(
+                    Code::NotPermittedSigner,
+                    format!("{keyid} is a key of the boundary {name}, not of a person"),
+                )
+                .into());
+            }
+        };
+        self.check_key(&keyid)?;
+        {
+            let (mut open, answered) = (self.open_admissions(), sha256(challenge.as_bytes()));
+            open.sweep(now);
+            if open.answered.len() >= MOST_OPEN {
+                return Err(too_many().into());
+            }
+            if open.answered.insert(answered, challenge_ends).is_some() {
+                return Err(not_open());
+            }
+        }
+        let caller = Caller::new(name.clone(), scopes, &[]);
+        let (bearer, end) = self.open_for(
+            Holder::Key(keyid),
+            caller,
+            now,
+            Timestamp::from_unix(i64::MAX),
+        )?;
+        Ok((bearer, name.clone(), end))
+    }
+
+    /// Opens an admission, which ends at the time `end` at the latest. Returns its bearer and its end.
+    ///
+    /// # Errors
+    /// Returns `busy` if too many admissions are open.
+    pub(super) fn open_for(
+        &self,
+        holder: Holder,
+        caller: Caller,
+        now: Timestamp,
+        end: Timestamp,
+    ) -> Result<(String, Timestamp), Stopped> {
+        let (bearer, end) = (
+            new_bearer(&self.surroundings),
+            end.min(now.plus(ADMISSION_S)),
+        );
+        let mut open = self.open_admissions();
+        open.sweep(now);
+        open.make_room_for(&holder);
+        if open.admitted.len() >= MOST_OPEN {
+            return Err(too_many().into());
+        }
+        let number = open.number;
+        open.number += 1;
+        open.admitted.insert(
+            sha256(bearer.as_bytes()),
+            Opened {
+                caller,
+                holder,
+                end,
+                number,
+            },
+        );
+        Ok((bearer, end))
+    }
+
+    /// Checks that the token of an admission is still in force.
+    fn check_token(&self, name: &Name, caller: &Caller, now: Timestamp) -> Result<(), Stopped> {
+        if caller.still(&self.crossing.state(), now)
+            && self.crossing.revoked().now().token(name).is_none()
+        {
+            return Ok(());
+        }
+        let detail = format!(
+            "the token {name} has expired or was revoked, so this bearer is no longer valid"
+        );
+        Err(Refusal::new(Code::Unauthenticated, detail).into())
+    }
+
+    fn check_key(&self, keyid: &KeyId) -> Result<(), Stopped> {
+        if self.crossing.revoked().has_key(keyid) {
+            return Err(Refusal::new(
+                Code::Revoked,
+                format!("the key {keyid} is revoked: use another key"),
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.admissions
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(
+        Code::Busy,
+        "too many bearers are open at this moment: try again later",
+    )
+    .retry_after(5)
+}
+
+pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
+    let random: [u8; 32] = surroundings.bytes();
+    format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_valid_only_for_its_key_its_boundary_and_its_process() {
+        let key = |letter: &str| {
+            format!("SHA256:{}", letter.repeat(43))
+                .parse::<KeyId>()
+                .expect("a key's id")
+        };
+        let (here, there) = (SealDigest::of(b"here"), SealDigest::of(b"there"));
+        let (ours, theirs) = (Admissions::new([1; 32]), Admissions::new([2; 32]));
+        let end = Timestamp::from_unix(1_800_000_060);
+        let text = ours.text(&here, &key("A"), &hex(&[7; SALT]), end);
+        assert_eq!(ours.made(&here, &key("A"), &text), Some(end));
+        assert_eq!(ours.made(&here, &key("E"), &text), None, "another key");
+        assert_eq!(
+            ours.made(&there, &key("A"), &text),
+            None,
+            "another boundary"
+        );
+        assert_eq!(
+            theirs.made(&here, &key("A"), &text),
+            None,
+            "another process"
+        );
+        for (from, to) in [("T00:", "T09:"), ("07", "17"), ("v1", "v2"), (" ", "  ")] {
+            let forged = text.replacen(from, to, 1);
+            assert!(
+                forged == text || ours.made(&here, &key("A"), &forged).is_none(),
+                "{forged}"
+            );
+        }
+        let later = ours.text(&here, &key("A"), &hex(&[7; SALT]), end.plus(600));
+        let spliced = format!(
+            "{} {}",
+            text.rsplit_once(' ').expect("fields").0,
+            later.rsplit_once(' ').expect("fields").1
+        );
+        assert_eq!(ours.made(&here, &key("A"), &spliced), None, "a later end");
+        for odd in [
+            "",
+            "countersign-challenge/v1",
+            "a b c d",
+            "a b \u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9} 1",
+        ] {
+            assert_eq!(ours.made(&here, &key("A"), odd), None);
+        }
+    }
+}

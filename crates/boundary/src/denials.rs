@@ -1,0 +1,294 @@
+//! Denials of a proposal, or of a statement that the boundary has not received yet.
+
+use crate::{
+    logged_documents::{envelope_in, predicate},
+    proposal_status::{is_over, view_status},
+    proposals::{Proposals, wrong_state},
+};
+use crossing::{Caller, Refusal, Sealed, Stopped, fault};
+use documents::{
+    Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
+    ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,
+};
+use store::{CheckedState, DenialResult, DenialWrite, StoredDenial, WriteStop};
+use verdict::{Tokens, check_place, exclusion, signing_program};
+use wire::{DenialView, DenialsView, DeniedView, ProposalStatus, ProposalView};
+
+impl Proposals {
+    /// Accepts a denial of a proposal. If the step is already running, the denial ends the run.
+    ///
+    /// # Errors
+    /// Returns `not-permitted-signer` if the signer is not allowed to approve the proposal, and `wrong-state` if the
+    /// proposal is over.
+    pub async fn deny(
+        &self,
+        id: &ProposalId,
+        envelope: &Envelope,
+    ) -> Result<ProposalView, Stopped> {
+        let row = self.row(id)?;
+        let (checked, sealed) = self.state_to_check();
+        let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
+        if is_over(row.status) {
+            return Err(wrong_state(&row).into());
+        }
+        let now = self.crossing.now();
+        let statement = self.statement(id)?;
+        let signed = &statement.predicate;
+        if sealed.step(&signed.step.reference).is_none() {
+            let detail = format!(
+                "the step {} is no longer registered, so the proposal can't be denied: ask an operator to cancel \
+                 the proposal",
+                signed.step.reference
+            );
+            return Err(Refusal::new(Code::UnknownStep, detail).about(id).into());
+        }
+        let counted = self.who_denies(&document, signed, &sealed, now)?;
+        self.keep_denial(&document, checked, row.core.digest, counted, (id, false))
+            .await?;
+        self.view(&self.row(id)?)
+    }
+
+    /// Accepts a denial of a statement that another program created and approvers signed elsewhere. After the denial,
+    /// the statement never runs, even if the boundary has not received the statement. The caller must send the
+    /// statement too, because the statement determines the step, whose rule names the possible approvers, and the
+    /// window.
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`Self::deny`], `expired` if the window of the statement is over, and
+    /// `rate-limited` if too many denials arrived before their statements.
+    pub async fn deny_statement(
+        &self,
+        envelope: &Envelope,
+        payload: &[u8],
+    ) -> Result<DenialView, Stopped> {
+        let (checked, sealed) = self.state_to_check();
+        let digest = AuthorizationDigest::of(payload);
+        let document = self.verify_denial(envelope, &digest, &sealed)?;
+        let statement = Statement::<Authorization>::from_payload(payload)?;
+        let signed = &statement.predicate;
+        check_here(&signed.boundary, &sealed)?;
+        let id = &signed.proposal;
+        let known = self
+            .ledger
+            .proposal(id)?
+            .filter(|row| row.core.digest == digest);
+        let now = self.crossing.now();
+        match &known {
+            Some(row) if is_over(row.status) => return Err(wrong_state(row).into()),
+            None if now >= signed.expires_at => {
+                let detail = format!(
+                    "the window ended at {}, so the statement can't run any more",
+                    signed.expires_at
+                );
+                return Err(Refusal::new(Code::Expired, detail).into());
+            }
+            _ => {}
+        }
+        let counted = self.who_denies(&document, signed, &sealed, now)?;
+        let done = self
+            .keep_denial(&document, checked, digest, counted, (id, known.is_none()))
+            .await?;
+        let row = self
+            .ledger
+            .proposal(id)?
+            .filter(|row| row.core.digest == digest);
+        let status: Option<ProposalStatus> = row.map(|row| view_status(row.status));
+        Ok(DenialView {
+            proposal: id.clone(),
+            digest,
+            index: done.leaf,
+            status,
+            kept_until: signed.expires_at,
+        })
+    }
+
+    /// Returns the approvers who denied this statement, even if the boundary has not received the statement.
+    ///
+    /// # Errors
+    /// Returns `forbidden` if the caller does not have the scope `read` for all steps.
+    pub fn denials(
+        &self,
+        caller: &Caller,
+        digest: &AuthorizationDigest,
+    ) -> Result<DenialsView, Stopped> {
+        let name = caller.demand(Scope::Read, None)?;
+        if caller.is_limited() {
+            let detail = format!(
+                "the token of {name} is limited to some steps, and the denied statement may be of another step: ask an \
+                 operator for a token with the scope read and without patterns"
+            );
+            return Err(Refusal::new(Code::Forbidden, detail).into());
+        }
+        Ok(DenialsView {
+            digest: *digest,
+            denials: self.denials_of(digest)?,
+        })
+    }
+
+    /// Returns the denials of an authorization with the reasons in the signed documents.
+    pub(super) fn denials_of(
+        &self,
+        digest: &AuthorizationDigest,
+    ) -> Result<Vec<DeniedView>, Stopped> {
+        let stored = self.ledger.denials(digest)?;
+        let view = |denied: StoredDenial| {
+            let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
+            Ok(DeniedView {
+                approver: denied.approver,
+                index: denied.leaf,
+                at: denied.at,
+                reason: document.reason,
+            })
+        };
+        stored.into_iter().map(view).collect()
+    }
+
+    /// Returns the denial if keys of the roster signed it and the denied authorization is for this boundary.
+    fn verify_denial(
+        &self,
+        envelope: &Envelope,
+        digest: &AuthorizationDigest,
+        sealed: &Sealed,
+    ) -> Result<Verified<Denial>, Stopped> {
+        let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
+        let document = signed
+            .verify(|keyid| sealed.statement_key(keyid))
+            .map_err(|error| sealed.unverified(error))?;
+        let authorization = denied(document.statement())?;
+        if authorization != *digest {
+            let detail = format!(
+                "the denial is for the authorization {authorization}, but this proposal has the \
+                 authorization {digest}"
+            );
+            return Err(Refusal::new(Code::Malformed, detail)
+                .at("/payload", "another authorization")
+                .into());
+        }
+        check_here(&document.predicate().boundary, sealed)?;
+        Ok(document)
+    }
+
+    /// Returns the approver who denies the statement and who could approve the statement under the current rule of the
+    /// step. A changed definition of the step or an expired token of the proposer never prevents a denial. If the current
+    /// registry does not contain the step, every approver may deny the statement, because the step could be registered
+    /// again within the statement's window.
+    fn who_denies(
+        &self,
+        document: &Verified<Denial>,
+        signed: &Authorization,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> Result<(Name, KeyId), Stopped> {
+        let known = exclusion::judge(
+            &signed.proposer,
+            &signed.proposer,
+            Tokens::Sealed(&sealed.tokens, now),
+            &sealed.roster,
+        );
+        let excluded = known
+            .or_else(|_| {
+                exclusion::judge(
+                    &signed.proposer,
+                    &signed.proposer,
+                    Tokens::Unknown,
+                    &sealed.roster,
+                )
+            })
+            .map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
+        let refuse = |why: &str| {
+            let detail = format!(
+                "only a person who could approve the proposal can deny the proposal: {why}"
+            );
+            Stopped::from(Refusal::new(Code::NotPermittedSigner, detail).about(&signed.proposal))
+        };
+        let Some((_, held)) = sealed.step(&signed.step.reference) else {
+            let revoked = self.crossing.revoked();
+            let unrevoked = document
+                .signatures()
+                .iter()
+                .filter(|signature| !revoked.has_key(&signature.keyid));
+            let valid = unrevoked.into_iter().find_map(|signature| {
+                let (approver, _) = sealed.roster.statement_approver(&signature.keyid)?;
+                let _counts = signing_program(&signature.sig, sealed.policy.passkeys()).ok()?;
+                let begun = approver.valid_after.is_none_or(|from| from <= now);
+                let open = begun && approver.valid_before.is_none_or(|until| now < until);
+                (open && !excluded.contains(&approver.name))
+                    .then(|| (approver.name.clone(), signature.keyid))
+            });
+            return valid.ok_or_else(|| {
+                refuse("the denial has no signature of a currently valid approver")
+            });
+        };
+        let mut count = self.counted(document.signatures(), held, &excluded, sealed);
+        // Who may approve the emergency may also deny it. A new policy without emergencies prevents no denial.
+        if count.counted().is_empty()
+            && let Ok(of_run) = held.for_run(signed)
+        {
+            count = self.counted(document.signatures(), &of_run, &excluded, sealed);
+        }
+        match count.counted().first() {
+            Some(counted) => Ok((counted.name.clone(), counted.keyid)),
+            None => {
+                let why = joined(count.uncounted(), "; ");
+                Err(refuse(if why.is_empty() {
+                    "the denial has no signature"
+                } else {
+                    &why
+                }))
+            }
+        }
+    }
+
+    /// Logs the denial with its one valid signature, and stops a run of the denied statement.
+    async fn keep_denial(
+        &self,
+        document: &Verified<Denial>,
+        checked: CheckedState,
+        authorization: AuthorizationDigest,
+        (approver, keyid): (Name, KeyId),
+        (id, ahead): (&ProposalId, bool),
+    ) -> Result<DenialResult, Stopped> {
+        let envelope = document
+            .envelope(|other| *other == keyid)
+            .to_canonical()
+            .map_err(|e| fault(&e))?;
+        let denial = DenialWrite {
+            authorization,
+            checked,
+            approver,
+            envelope,
+            at: self.crossing.now(),
+            ahead,
+        };
+        // The same commit logs the denial and increases the state version. If the quorum is met later, the boundary
+        // finds the denial. If a verdict was made with the earlier state version, the boundary must repeat the verdict.
+        let done = self.ledger.deny(denial).await.map_err(|stop| match stop {
+            // The state changed during the check. The caller can send the denial again.
+            WriteStop::Moved => Refusal::new(Code::Busy, stop.to_string())
+                .retry_after(1)
+                .into(),
+            WriteStop::TooLarge { .. } => Refusal::new(Code::TooLarge, stop.to_string()).into(),
+            WriteStop::TooManyAhead { wait_s, .. } => {
+                Refusal::new(Code::RateLimited, stop.to_string())
+                    .retry_after(wait_s)
+                    .into()
+            }
+            WriteStop::Fault(error) => error.into(),
+            stop => fault(&stop),
+        })?;
+        if let Some(running) = &done.running {
+            let _ = self.stop_run(running)?;
+        }
+        self.changes.notify(id);
+        Ok(done)
+    }
+}
+
+fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
+    let here = &sealed.boundary;
+    let _ = check_place(signed, &here.name, &here.id, &here.epoch)
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    Ok(())
+}

@@ -1,0 +1,600 @@
+//! Read access to the registry, receipts, bundles, outputs and the log.
+pub mod checkpoint_proofs;
+pub(super) mod earlier_seal;
+mod log;
+mod outputs;
+
+use std::sync::Arc;
+
+use crate::{
+    evidence::{checkpoint_proofs::CheckpointProofs, earlier_seal::earlier_seal},
+    health::Health,
+    logged_documents::{blob_text, leaf_data, manifest_of, predicate},
+    proposals::{Proposals, unknown_step, with_near_steps},
+    step_search::StepSearch,
+    witnesses::Witnessing,
+};
+use crossing::{
+    BoundaryKey, BundleParts, BundleShare, Caller, Crossing, Receipted, Refusal, Sealed, Stopped,
+    fault, profile_on_host, stored_receipt,
+};
+use documents::{
+    Authorization, Base64, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId,
+    RegistryLeaf, Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof,
+    canonical, hex, json, merkle,
+};
+use store::{Ledger, Proposal, Retention, RunOutcome, RunQuery, end_detail};
+use wire::{
+    BoundaryView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary, StepView,
+};
+
+/// Maximum number of successful runs of a step that the boundary counts.
+const COUNTED_SUCCESSES: usize = 50;
+/// Number of runs that one read returns if several runs recorded the same output. The search ends at the first run that the
+/// caller may see.
+const RUNS_OF_OUTPUT: usize = 1000;
+
+/// The log that contains a receipt.
+#[derive(Clone, Copy)]
+pub(super) enum Within<'a> {
+    /// The boundary's own log, which grows and has a signed checkpoint for each new size.
+    Own(&'a Ledger),
+    /// A log that a restore closed and that the boundary's own log continues. The checkpoints of a closed log do not
+    /// change.
+    Closed(&'a Ledger),
+}
+
+impl<'a> Within<'a> {
+    pub(super) const fn ledger(self) -> &'a Ledger {
+        match self {
+            Self::Own(ledger) | Self::Closed(ledger) => ledger,
+        }
+    }
+}
+
+/// A receipt and its index in the log.
+#[derive(Debug, Clone)]
+pub struct LoggedReceipt {
+    /// Id of the receipt.
+    pub id: ReceiptId,
+    /// Index of the receipt's log entry.
+    pub index: u64,
+    /// The signed envelope.
+    pub envelope: Envelope,
+    /// Reason why the end of the run is unknown.
+    pub unknown: Option<String>,
+}
+
+/// Reads the evidence for callers. Changes no data.
+pub struct Evidence {
+    crossing: Arc<Crossing>,
+    proposals: Arc<Proposals>,
+    ledger: Ledger,
+    /// Closed logs that the current log continues. Their receipts stay readable.
+    pub(super) closed: Vec<Ledger>,
+    key: Arc<BoundaryKey>,
+    witnesses: Arc<Witnessing>,
+    health: Arc<Health>,
+    proofs: CheckpointProofs,
+    pub(super) retention: Retention,
+}
+
+/// Parts from which [`Evidence`] is built.
+pub struct EvidenceParts {
+    /// The crossing.
+    pub crossing: Arc<Crossing>,
+    /// Decides which callers may see a proposal.
+    pub proposals: Arc<Proposals>,
+    /// The store.
+    pub ledger: Ledger,
+    /// Closed logs that the current log continues.
+    pub closed: Vec<Ledger>,
+    /// The boundary's key.
+    pub key: Arc<BoundaryKey>,
+    /// Collects the cosigned heads of the log.
+    pub witnesses: Arc<Witnessing>,
+    /// Health report, which contains the differences between the files and the seal.
+    pub health: Arc<Health>,
+    /// The times for which outputs and other data are stored.
+    pub retention: Retention,
+}
+
+impl Evidence {
+    /// Builds the value from its parts.
+    pub fn new(parts: EvidenceParts) -> Self {
+        let EvidenceParts {
+            crossing,
+            proposals,
+            ledger,
+            closed,
+            key,
+            witnesses,
+            health,
+            retention,
+        } = parts;
+        Self {
+            crossing,
+            proposals,
+            ledger,
+            closed,
+            key,
+            witnesses,
+            health,
+            proofs: CheckpointProofs::default(),
+            retention,
+        }
+    }
+
+    /// Returns the seal in force and the steps that the caller may see, or one page of them.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the caller has no name.
+    pub fn registry_view(
+        &self,
+        caller: &Caller,
+        search: Option<&StepSearch>,
+    ) -> Result<RegistryView, Stopped> {
+        demand_somebody(caller)?;
+        let sealed = self.crossing.state();
+        let mut steps: Vec<_> = sealed
+            .registry
+            .steps()
+            .filter(|step| caller.may_know(&step.definition.reference))
+            .collect();
+        let visible_steps = steps.len() as u64;
+        let page = search.map(|search| {
+            let (found_steps, cursor) = search.page(&mut steps);
+            RegistryPage {
+                found_steps,
+                visible_steps,
+                cursor,
+            }
+        });
+        let beyond = self.health.beyond_the_host();
+        let steps = steps
+            .into_iter()
+            .map(|step| StepSummary {
+                reference: step.definition.reference.clone(),
+                digest: step.digest,
+                title: step.definition.title.clone(),
+                parameters: StepSummary::parameter_names(&step.definition.params),
+                approvals: sealed
+                    .step(&step.definition.reference)
+                    .map(|(_, held)| held.approvals.to_vec())
+                    .unwrap_or_default(),
+                unavailable: beyond.get(&step.definition.reference).cloned(),
+            })
+            .collect();
+        Ok(RegistryView {
+            boundary: BoundaryView {
+                name: sealed.boundary.name.clone(),
+                id: sealed.boundary.id,
+                epoch: sealed.boundary.epoch.clone(),
+            },
+            seal: self.seal_view(&sealed),
+            frozen: self.health.frozen()?,
+            steps,
+            page,
+        })
+    }
+
+    fn seal_view(&self, sealed: &Sealed) -> SealView {
+        SealView {
+            number: sealed.seal.number,
+            digest: sealed.digest,
+            index: sealed.index,
+            at: sealed.seal.at,
+            registry_root: sealed.seal.registry_root,
+            registry: sealed.seal.registry,
+            policy: sealed.seal.policy,
+            builtins: sealed.seal.builtins,
+            roster: sealed.seal.roster,
+            rosters: sealed.seal.rosters,
+            tokens: sealed.seal.tokens,
+            configuration: sealed.seal.configuration,
+            drift: self.health.notes(),
+        }
+    }
+
+    /// Returns the whole definition of one step, with its rules in force.
+    ///
+    /// # Errors
+    /// Returns `malformed` if the text is no reference, and `unknown-step` if the step does not exist or the caller may
+    /// not see the step.
+    pub fn step_view(
+        &self,
+        caller: &Caller,
+        text: &str,
+        params: Option<ParamsDigest>,
+    ) -> Result<StepView, Stopped> {
+        demand_somebody(caller)?;
+        let sealed = self.crossing.state();
+        let reference = &text.parse::<StepRef>().map_err(|error| {
+            with_near_steps(
+                Refusal::new(Code::Malformed, error.to_string()).into(),
+                caller,
+                &sealed,
+                text,
+            )
+        })?;
+        let known = caller.demand_known(reference);
+        known.map_err(|stopped| with_near_steps(stopped, caller, &sealed, text))?;
+        let found = sealed
+            .step(reference)
+            .filter(|_| caller.may_know(reference));
+        let Some((step, held)) = found else {
+            return Err(unknown_step(caller, &sealed, reference).into());
+        };
+        let definition = json::parse(&step.canonical(), step.size).map_err(|e| fault(&e))?;
+        Ok(StepView {
+            reference: reference.clone(),
+            digest: step.digest,
+            definition,
+            approvals: held.approvals.to_vec(),
+            permissions: held.asked().clone().unwrap_or_default(),
+            denied: held.asked().as_ref().err().map(ToString::to_string),
+            sandbox: profile_on_host(held).unwrap_or_else(|_| (*held.profile).clone()),
+            session_variables: (step.definition.session != SessionUse::None)
+                .then(|| sealed.carried_variables(held).listed()),
+            last_success: self.last_success(caller, reference)?,
+            unknown_end: match params {
+                Some(params) => self.proposals.unknown_end(caller, reference, &params)?,
+                None => None,
+            },
+        })
+    }
+
+    fn last_success(
+        &self,
+        caller: &Caller,
+        reference: &StepRef,
+    ) -> Result<Option<LastSuccess>, Stopped> {
+        let sees_all =
+            caller.may_step(Scope::Read, reference) || caller.may_step(Scope::Operate, reference);
+        let query = RunQuery {
+            step: reference.clone(),
+            outcome: RunOutcome::Succeeded,
+            params: None,
+            proposer: caller.name().filter(|_| !sees_all).cloned(),
+            ended: (Timestamp::from_unix(0), Timestamp::from_unix(i64::MAX)),
+            skip: 0,
+            limit: COUNTED_SUCCESSES,
+        };
+        let successes = self.ledger.runs(&query)?;
+        let Some(row) = successes
+            .first()
+            .filter(|row| caller.may_see(&row.core.proposer, reference))
+        else {
+            return Ok(None);
+        };
+        let statement =
+            Statement::<Authorization>::from_payload(&self.proposals.payload(&row.core.id)?)?;
+        Ok(Some(LastSuccess {
+            receipt: row.core.id.receipt(),
+            digest: row.core.step_digest,
+            params: statement.predicate.params,
+            finished_at: row.ended_at.unwrap_or(row.created_at),
+            runs: successes.len() as u64,
+        }))
+    }
+
+    /// Returns a receipt with the index of its log entry.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
+    pub fn receipt_envelope(
+        &self,
+        caller: &Caller,
+        id: &ReceiptId,
+    ) -> Result<LoggedReceipt, Stopped> {
+        Ok(self.receipt_in(caller, id)?.0)
+    }
+
+    /// Returns a receipt and the log that contains it.
+    pub(super) fn receipt_in(
+        &self,
+        caller: &Caller,
+        id: &ReceiptId,
+    ) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
+        let proposal = id.proposal();
+        let mut found = None;
+        for ledger in &self.closed {
+            found = found.or(ledger
+                .proposal(&proposal)?
+                .map(|row| (row, Within::Closed(ledger))));
+        }
+        let seen = |row: &Proposal| caller.may_see(&row.core.proposer, &row.core.step);
+        let (row, log) = match found.filter(|(row, _)| row.receipt.is_some() && seen(row)) {
+            Some(found) => found,
+            None => {
+                let row = self
+                    .proposals
+                    .visible(caller, &proposal)
+                    .map_err(|stopped| about_receipt(stopped, id))?;
+                (row, Within::Own(&self.ledger))
+            }
+        };
+        let Some(index) = row.receipt else {
+            let detail = format!("{} is {}: there is no receipt yet", row.core.id, row.status);
+            return Err(Refusal::new(Code::NotFound, detail)
+                .about(&row.core.id)
+                .into());
+        };
+        let unknown = row.detail.as_deref().and_then(end_detail::why);
+        let found = stored_receipt(log.ledger(), &row)?;
+        let envelope = found
+            .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
+            .envelope;
+        Ok((
+            LoggedReceipt {
+                id: id.clone(),
+                index,
+                envelope,
+                unknown,
+            },
+            log,
+        ))
+    }
+
+    /// Returns a receipt with everything that its verification needs, as JSON.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
+    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
+        let (logged, log) = self.receipt_in(caller, id)?;
+        let receipt: Receipt = predicate(&logged.envelope)?;
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let parts = BundleParts {
+            receipt: logged
+                .envelope
+                .to_canonical()
+                .map_err(|e| fault(&e))?
+                .into(),
+            consumption: (
+                receipt.consumption.index,
+                leaf_data(log.ledger(), receipt.consumption.index)?.into(),
+            ),
+            seal: receipt.seal,
+            step: authorization.step,
+            grant: authorization.grant,
+        };
+        self.assemble(log, logged.index, &parts, &receipt)
+    }
+
+    /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read.
+    pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
+        self.assemble(
+            Within::Own(&self.ledger),
+            receipted.index,
+            &receipted.parts,
+            &receipted.statement,
+        )
+    }
+
+    /// Builds a bundle as JSON from canonical parts. The boundary wrote these parts, so the function does not parse
+    /// them.
+    pub(super) fn assemble(
+        &self,
+        log: Within<'_>,
+        index: u64,
+        parts: &BundleParts,
+        receipt: &Receipt,
+    ) -> Result<Vec<u8>, Stopped> {
+        let ledger = log.ledger();
+        let sealed = self.crossing.state();
+        let earlier = if sealed.digest == parts.seal {
+            None
+        } else {
+            Some(earlier_seal(ledger, parts.seal)?)
+        };
+        let (seal_index, common) = match &earlier {
+            None => (sealed.index, &sealed.bundled),
+            Some(earlier) => (earlier.index, &earlier.bundled),
+        };
+        let (step, step_proof, may_apply_plan) =
+            match (&earlier, sealed.step(&parts.step.reference)) {
+                (None, Some((step, held))) => {
+                    let text = String::from_utf8(step.canonical()).map_err(|e| fault(&e))?;
+                    let proof = held.proof(&sealed.registry);
+                    let proof = proof
+                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
+                    let proof =
+                        String::from_utf8(canonical::canonical_of(&proof).map_err(|e| fault(&e))?);
+                    (
+                        text,
+                        proof.map_err(|e| fault(&e))?,
+                        step.definition.plan.is_some(),
+                    )
+                }
+                (Some(earlier), _) => {
+                    let proof = step_proof(&earlier.manifest, &parts.step.reference);
+                    let proof = proof
+                        .ok_or_else(|| fault(&"the step is not in the registry of its seal"))?;
+                    let proof = serde_json::to_string(&proof).map_err(|e| fault(&e))?;
+                    (
+                        blob_text(ledger, *parts.step.digest.as_bytes())?,
+                        proof,
+                        true,
+                    )
+                }
+                (None, None) => return Err(fault(&"the step is not in the sealed registry")),
+            };
+        // All three proofs refer to the same checkpoint. This checkpoint includes the receipt, which is the last of the
+        // three log entries. A current checkpoint is used if the seal's roster contains the boundary's current key.
+        // Otherwise an earlier checkpoint is used, which an earlier key signed.
+        let uncovered = || fault(&format!("no checkpoint covers log entry {index}"));
+        let known_now = earlier
+            .as_ref()
+            .is_none_or(|earlier| earlier.keys.contains(&self.key.keyid));
+        let (size, checkpoint) = match log {
+            Within::Own(_) if known_now => self.witnesses.head_over(index)?,
+            Within::Own(own) => {
+                let row = own.checkpoint_over(index)?.ok_or_else(uncovered)?;
+                (row.size, self.witnesses.with_cosignatures(row))
+            }
+            Within::Closed(closed) => {
+                // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
+                // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
+                // used.
+                let first = closed.checkpoint_over(index)?;
+                let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row)))?;
+                let row = row.ok_or_else(uncovered)?;
+                (row.size, row.note)
+            }
+        };
+        let proof = |index: u64| -> Result<Arc<str>, Stopped> {
+            let hashes = ledger.inclusion(index, size)?;
+            let hashes = hashes
+                .ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
+            let text = TlogProof {
+                index,
+                hashes,
+                checkpoint: checkpoint.clone(),
+            }
+            .to_string();
+            serde_json::to_string(&text)
+                .map(Arc::from)
+                .map_err(|e| fault(&e))
+        };
+        let common_proof = |index: u64| match self.proofs.find(index, &checkpoint) {
+            Some(proof) => Ok(proof),
+            None => proof(index).inspect(|proof| self.proofs.keep(index, &checkpoint, proof)),
+        };
+        let BundleShare {
+            seal,
+            policy,
+            builtins,
+            roster,
+        } = common;
+        let proofs = (
+            common_proof(parts.consumption.0)?,
+            proof(index)?,
+            common_proof(seal_index)?,
+        );
+        let manifest = match manifest_of(ledger, receipt)? {
+            Some(manifest) => [br#","manifest":"#.to_vec(), manifest.to_canonical()?].concat(),
+            None => Vec::new(),
+        };
+        // Only the authorization states the plan, and its parsing would take a tenth of the time of a crossing.
+        let plan = if may_apply_plan {
+            self.plan_bundle(log, receipt)?
+        } else {
+            None
+        };
+        let plan = match plan {
+            Some(plan) => [br#","plan":"#.to_vec(), plan].concat(),
+            None => Vec::new(),
+        };
+        let (mut grant, mut grant_proof) = (Vec::new(), Vec::new());
+        if let Some(digest) = &parts.grant {
+            let missing = || fault(&format!("the log has no grant {digest}"));
+            let (index, envelope) = ledger
+                .grant_of(digest)?
+                .and_then(|row| Some((row.leaf?, row.envelope)))
+                .ok_or_else(missing)?;
+            grant = [br#","grant":"#, &envelope[..]].concat();
+            grant_proof = [br#","grant":"#, common_proof(index)?.as_bytes()].concat();
+        }
+        let bundle = [
+            &br#"{"builtins":"#[..],
+            builtins.as_bytes(),
+            br#","consumption":"#,
+            &parts.consumption.1,
+            &grant,
+            &manifest,
+            br#","mediaType":""#,
+            MEDIA_TYPE.as_bytes(),
+            br#"""#,
+            &plan,
+            br#","policy":"#,
+            policy.as_bytes(),
+            br#","proofs":{"consumption":"#,
+            proofs.0.as_bytes(),
+            &grant_proof,
+            br#","receipt":"#,
+            proofs.1.as_bytes(),
+            br#","seal":"#,
+            proofs.2.as_bytes(),
+            br#"},"receipt":"#,
+            &parts.receipt,
+            br#","roster":"#,
+            roster.as_bytes(),
+            br#","seal":"#,
+            seal.as_bytes(),
+            br#","step":"#,
+            step.as_bytes(),
+            br#","step_proof":"#,
+            step_proof.as_bytes(),
+            b"}",
+        ];
+        Ok(bundle.concat())
+    }
+}
+
+/// Returns the position of a step among the leaves of a sealed registry, with its proof.
+fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
+    let index = manifest.iter().position(|leaf| leaf.reference == *step)?;
+    let leaves: Option<Vec<_>> = manifest
+        .iter()
+        .map(|leaf| {
+            canonical::canonical_of(leaf)
+                .ok()
+                .map(|bytes| merkle::leaf_hash(&bytes))
+        })
+        .collect();
+    let leaves = leaves?;
+    let (index, size) = (index as u64, leaves.len() as u64);
+    let subtree = |level: u8, at: u64| -> Result<merkle::Hash, ()> {
+        let (start, width) = ((at << level) as usize, 1_usize << level);
+        leaves.get(start..start + width).map(merkle::root).ok_or(())
+    };
+    let hashes = merkle::inclusion_path(index, size, subtree).ok()??;
+    Some(StepProof {
+        index,
+        size,
+        hashes: hashes.iter().map(|hash| hex(hash)).collect(),
+    })
+}
+
+fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
+    if caller.name().is_some() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::Unauthenticated,
+        "send Authorization: Bearer cst_..., or answer a challenge with a key \
+         of the roster",
+    )
+    .into())
+}
+
+/// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
+fn demand_read(caller: &Caller) -> Result<(), Stopped> {
+    let _ = caller.demand(Scope::Read, None)?;
+    if caller.is_limited() {
+        return Err(Refusal::new(
+            Code::Forbidden,
+            "this token is limited to some steps, and the log contains all steps",
+        )
+        .into());
+    }
+    Ok(())
+}
+
+fn about_receipt(stopped: Stopped, id: &ReceiptId) -> Stopped {
+    match stopped {
+        Stopped::Refused(refusal) if refusal.code == Code::NotFound => Refusal::new(
+            Code::NotFound,
+            format!(
+                "there is no receipt {id}, or this caller has no access to the \
+                 receipt"
+            ),
+        )
+        .into(),
+        stopped => stopped,
+    }
+}

@@ -1,0 +1,622 @@
+//! Standing grants: drafts, their signatures, and the grants of the log.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::{
+    proposals::{Proposals, unknown_step},
+    revocations::{MOST_TRIES, changes_too_often, check_again},
+};
+use crossing::{Caller, Refusal, Sealed, Stopped, fault, profile_on_host, refused};
+use documents::{
+    Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
+    GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
+};
+use store::{ConsumeStop, GrantStop, GrantWrite, StoredGrant};
+use verdict::{
+    EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
+    count_unrevoked, grant_rules, judge_excluded, quorum, revocable,
+};
+use wire::{ApprovalsView, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView};
+
+/// Maximum number of grants in a list.
+pub(super) const MOST_LISTED: usize = 1000;
+/// Advice about a grant that needs more approvals than people can give.
+const ENOUGH_SIGNERS: &str =
+    "let another person or token draft the grant, or add approvers to the roster";
+
+impl Proposals {
+    /// Drafts a grant with the definitions, permissions and sandboxes that are sealed now.
+    ///
+    /// # Errors
+    /// Returns `unknown-step`, `policy-denied`, `not-grantable`, `not-granted` and other reasons why the grant could never
+    /// be used, and `rate-limited` if too many drafts wait.
+    pub async fn draft_grant(
+        &self,
+        caller: &Caller,
+        terms: DraftTerms,
+    ) -> Result<GrantView, Stopped> {
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let proposer = demand_drafter(caller, &sealed, None)?.clone();
+        let _ = self.crossing.demand_clock()?;
+        self.crossing.capacity().demand_disk()?;
+        let _ = self
+            .crossing
+            .check_not_revoked(&sealed, [&proposer, &proposer])?;
+        let mut steps = Vec::with_capacity(terms.steps.len());
+        for one in terms.steps {
+            let _ = demand_drafter(caller, &sealed, Some(&one.step))?;
+            let Some((step, held)) = sealed.step(&one.step) else {
+                return Err(unknown_step(caller, &sealed, &one.step)
+                    .at("/draft/steps", "not registered")
+                    .into());
+            };
+            let permissions = held
+                .asked()
+                .clone()
+                .map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+            let (digest, sandbox) = (step.digest, profile_on_host(held)?);
+            steps.push(GrantedStep {
+                reference: one.step,
+                digest,
+                params: one.params,
+                permissions,
+                sandbox,
+            });
+        }
+        steps.sort_by(|one, other| one.reference.as_str().cmp(other.reference.as_str()));
+        let mut artifacts = terms.artifacts;
+        artifacts.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        let (millis, random) = ((self.surroundings.millis)(), self.surroundings.bytes());
+        let grant = Grant {
+            boundary: sealed.boundary.clone(),
+            grant: GrantId::new(millis, random),
+            grantee: terms.grantee,
+            steps,
+            max_uses: terms.max_uses,
+            rate: terms.rate,
+            session: terms.session.unwrap_or(GrantedSession::None),
+            artifacts,
+            proposer,
+            reason: terms.reason,
+            issued_at: now,
+            not_before: now,
+            expires_at: now.plus(terms.expires_in_s),
+        };
+        let payload = grant.into_statement().to_payload()?;
+        self.take_grant(&Envelope::new(&payload, Vec::new())).await
+    }
+
+    /// Takes a grant that was made elsewhere, with its signatures.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::draft_grant`], `bad-signature` and `self-approval`.
+    pub async fn submit_grant(
+        &self,
+        caller: &Caller,
+        envelope: &Envelope,
+    ) -> Result<GrantView, Stopped> {
+        let _ = caller.demand(Scope::Propose, None)?;
+        let _ = self.crossing.demand_clock()?;
+        let sealed = self.crossing.state();
+        let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
+        let signed = signed.verify(|keyid| sealed.roster.key(keyid));
+        let signed = signed.map_err(|error| sealed.unverified(error))?;
+        for step in &signed.predicate().steps {
+            let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
+        }
+        // Without a registered step, the grant is refused below.
+        if signed
+            .predicate()
+            .steps
+            .iter()
+            .any(|step| sealed.step(&step.reference).is_some())
+        {
+            for signature in signed.signatures() {
+                self.check_signer(&signed, &signature.keyid, &sealed)?;
+            }
+        }
+        self.take_grant(envelope).await
+    }
+
+    /// Adds signatures to a draft. With enough signatures, the grant is logged.
+    ///
+    /// # Errors
+    /// Returns `not-found`, `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `wrong-state` if the
+    /// grant is in the log, or the refusal that `charge` returns for the key of a new, verified signature.
+    pub async fn sign_grant(
+        &self,
+        id: &GrantId,
+        signatures: &[EnvelopeSignature],
+        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
+    ) -> Result<GrantView, Stopped> {
+        let _ = self.crossing.demand_clock()?;
+        let _one_at_a_time = self.one_grant.lock().await;
+        let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
+        if stored.leaf.is_some() {
+            return Err(Refusal::new(
+                Code::WrongState,
+                format!("the grant {id} is in the log already"),
+            )
+            .into());
+        }
+        if stored.expires_at <= self.crossing.now() {
+            return Err(Refusal::new(
+                Code::WrongState,
+                format!("the draft {id} has ended, or was taken back"),
+            )
+            .into());
+        }
+        let mut envelope = envelope_of(&stored)?;
+        let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
+        let new = Signed::<Grant>::from_parts(&payload, signatures, Base64::Lenient)?;
+        if new.signature_count() == 0 {
+            return Err(Refusal::new(Code::Malformed, "send at least one signature")
+                .at("/signatures", "empty")
+                .into());
+        }
+        let new = new
+            .verify_draft(|keyid| sealed.roster.key(keyid))
+            .map_err(|error| sealed.unverified(error))?;
+        let known: Vec<KeyId> = envelope
+            .signatures
+            .iter()
+            .map(|signature| signature.keyid)
+            .collect();
+        let fresh = new
+            .signatures()
+            .iter()
+            .filter(|signature| !known.contains(&signature.keyid));
+        for signature in fresh {
+            self.check_signer(&new, &signature.keyid, &sealed)?;
+            charge(&signature.keyid)?;
+            envelope
+                .signatures
+                .push(EnvelopeSignature::new(signature.keyid, &signature.sig));
+        }
+        envelope.signatures.sort_by_key(|signature| signature.keyid);
+        self.take_locked(&envelope, Some(stored)).await
+    }
+
+    /// Ends a draft: its proposer takes it back, or an operator ends it.
+    ///
+    /// # Errors
+    /// Returns `not-found`, `forbidden`, or `wrong-state` for a grant of the log, which only a revocation ends.
+    pub async fn withdraw_grant(
+        &self,
+        caller: &Caller,
+        id: &GrantId,
+    ) -> Result<GrantView, Stopped> {
+        let _one_at_a_time = self.one_grant.lock().await;
+        let (stored, now) = (self.grant_row(id)?, self.crossing.now());
+        let view = self.grant(caller, id)?;
+        if caller.name() != Some(&stored.proposer) {
+            for step in &view.grant.steps {
+                let _ = caller.demand(Scope::Operate, Some(&step.reference))?;
+            }
+        }
+        if stored.leaf.is_some() {
+            let detail = format!(
+                "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
+            );
+            return Err(Refusal::new(Code::WrongState, detail).into());
+        }
+        let grant = StoredGrant {
+            expires_at: stored.expires_at.min(now),
+            ..stored
+        };
+        match self
+            .ledger
+            .put_grant(GrantWrite {
+                grant,
+                checked: None,
+                at: now,
+            })
+            .await
+        {
+            Ok(stored) => self.grant_view(&stored),
+            Err(GrantStop::Write(stop)) => Err(check_again(stop)
+                .await
+                .err()
+                .unwrap_or_else(changes_too_often)),
+            Err(GrantStop::Taken | GrantStop::TooMany { .. }) => Err(no_grant(id).into()),
+        }
+    }
+
+    /// Returns the drafts and grants that the caller may see.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` for a caller without a name.
+    pub fn grants(&self, caller: &Caller) -> Result<GrantList, Stopped> {
+        if caller.name().is_none() {
+            return Err(
+                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
+            );
+        }
+        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
+        let views = rows.iter().map(|row| self.grant_view(row));
+        let visible = |view: &Result<GrantView, _>| {
+            view.as_ref().map_or(true, |view| sees(caller, &view.grant))
+        };
+        Ok(GrantList {
+            grants: views.filter(visible).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns a grant.
+    ///
+    /// # Errors
+    /// Returns `not-found` if there is no such grant, or the caller may not see it.
+    pub fn grant(&self, caller: &Caller, id: &GrantId) -> Result<GrantView, Stopped> {
+        let view = self.grant_view(&self.grant_row(id)?)?;
+        if sees(caller, &view.grant) {
+            Ok(view)
+        } else {
+            Err(no_grant(id).into())
+        }
+    }
+
+    /// Returns the digest and the end of a grant under which a run is proposed. The crossing decides whether the grant covers
+    /// the run. For a grant that is over, the end is one second from now, because a statement has a window.
+    ///
+    /// # Errors
+    /// Returns `malformed` without a nonce, and `not-granted` if the log has no such grant.
+    pub(super) fn grant_in_use(
+        &self,
+        id: &GrantId,
+        has_nonce: bool,
+    ) -> Result<(ContentDigest, Timestamp), Stopped> {
+        if !has_nonce {
+            let detail =
+                "a run under a grant needs a nonce, so that a repeated request is the same run";
+            return Err(Refusal::new(Code::Malformed, detail)
+                .at("/nonce", "missing")
+                .into());
+        }
+        match self
+            .ledger
+            .grant(id)?
+            .filter(|stored| stored.leaf.is_some())
+        {
+            Some(stored) => Ok((
+                stored.digest,
+                stored.expires_at.max(self.crossing.now().plus(1)),
+            )),
+            None => Err(
+                Refusal::new(Code::NotGranted, format!("the log has no grant {id}"))
+                    .at("/grant", "unknown")
+                    .into(),
+            ),
+        }
+    }
+
+    async fn take_grant(&self, envelope: &Envelope) -> Result<GrantView, Stopped> {
+        let _one_at_a_time = self.one_grant.lock().await;
+        self.take_locked(envelope, None).await
+    }
+
+    /// Stores a grant, and logs it if enough people signed. The caller holds the lock.
+    async fn take_locked(
+        &self,
+        envelope: &Envelope,
+        known: Option<StoredGrant>,
+    ) -> Result<GrantView, Stopped> {
+        for _ in 0..MOST_TRIES {
+            let (checked, sealed) = self.state_to_check();
+            let prepared = self.crossing.verified_draft(envelope, &sealed)?;
+            let (grant, terms) = (prepared.document(), prepared.document().predicate());
+            for (index, step) in terms.steps.iter().enumerate() {
+                if let Some((_, held)) = sealed.step(&step.reference) {
+                    check_usable(terms, index, held.hashed.definition())
+                        .map_err(|error| refused(&error))?;
+                }
+            }
+            let at = self.crossing.now().max(terms.not_before);
+            let met = match self.crossing.stands_or_why(&prepared, &sealed, at) {
+                Ok(_) => true,
+                Err(why) if matches!(why.1, Some(GrantError::Quorum { .. })) => {
+                    let excluded =
+                        judge_excluded(terms, Tokens::Sealed(&sealed.tokens, at), &sealed.roster);
+                    let (excluded, revoked) = (
+                        excluded.map_err(|error| refused(&error))?,
+                        self.crossing.revoked(),
+                    );
+                    let eligible =
+                        EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
+                    for (_, held) in terms
+                        .steps
+                        .iter()
+                        .filter_map(|step| sealed.step(&step.reference))
+                    {
+                        let rules = grant_rules(&held.rules, &held.ruling)
+                            .map_err(|error| refused(&error))?;
+                        let reach =
+                            eligible.check_reach(&rules, |name| excluded.contains(name), at, None);
+                        reach.map_err(|out| {
+                            Refusal::new(Code::QuorumMissing, format!("{out}; {ENOUGH_SIGNERS}"))
+                        })?;
+                    }
+                    false
+                }
+                Err(why) => return Err(why.0.into()),
+            };
+            // A logged grant has exactly the signatures that the approvers in force made.
+            let logged = grant.envelope(|_| true);
+            let kept = if met { &logged } else { envelope };
+            let row = StoredGrant {
+                id: terms.grant.clone(),
+                digest: ContentDigest::from_bytes(grant.digest()),
+                envelope: kept.to_canonical().map_err(|error| fault(&error))?.into(),
+                proposer: terms.proposer.clone(),
+                created_at: known
+                    .as_ref()
+                    .map_or_else(|| self.crossing.now(), |known| known.created_at),
+                expires_at: terms.expires_at,
+                leaf: None,
+            };
+            let write = GrantWrite {
+                grant: row,
+                checked: met.then_some(checked),
+                at: self.crossing.now(),
+            };
+            match self.ledger.put_grant(write).await {
+                Ok(stored) => {
+                    if stored.leaf.is_some() {
+                        tracing::info!(grant = %stored.id, "a standing grant is in force");
+                    }
+                    return self.grant_view(&stored);
+                }
+                Err(GrantStop::Taken) => {
+                    return Err(Refusal::new(
+                        Code::WrongState,
+                        "another grant has this id: make a new grant",
+                    )
+                    .into());
+                }
+                Err(GrantStop::TooMany { most }) => {
+                    let detail = format!(
+                        "{most} drafts already wait for signatures: try again when some have ended"
+                    );
+                    return Err(Refusal::new(Code::RateLimited, detail)
+                        .retry_after(600)
+                        .into());
+                }
+                Err(GrantStop::Write(stop)) => check_again(stop).await?,
+            }
+        }
+        Err(changes_too_often())
+    }
+
+    /// Checks that the signature of a person counts for a step of the grant.
+    fn check_signer(
+        &self,
+        grant: &Verified<Grant>,
+        keyid: &KeyId,
+        sealed: &Sealed,
+    ) -> Result<(), Stopped> {
+        let (terms, now, revoked) = (
+            grant.predicate(),
+            self.crossing.now(),
+            self.crossing.revoked(),
+        );
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let excluded =
+            judge_excluded(terms, tokens, &sealed.roster).map_err(|error| refused(&error))?;
+        let own: Vec<_> = grant
+            .signatures()
+            .iter()
+            .filter(|one| one.keyid == *keyid)
+            .cloned()
+            .collect();
+        let mut why = None;
+        for step in &terms.steps {
+            let Some((_, held)) = sealed.step(&step.reference) else {
+                continue;
+            };
+            let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+            let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
+            let count = count_unrevoked(&own, &sealed.roster, &excluded, &rules, now, is_revoked);
+            match count.uncounted().first() {
+                None => return Ok(()),
+                Some(uncounted) => {
+                    let code = if uncounted.why == NotCounted::Excluded {
+                        Code::SelfApproval
+                    } else {
+                        Code::NotPermittedSigner
+                    };
+                    why = Some(Refusal::new(code, uncounted.to_string()));
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| no_grant(&terms.grant)).into())
+    }
+
+    /// Returns who may revoke a grant of the log.
+    pub(super) fn revocable_grant(
+        &self,
+        digest: &ContentDigest,
+        sealed: &Sealed,
+    ) -> Option<RevocableGrant> {
+        let grant = self.crossing.logged_grant(digest, sealed).ok()?;
+        Some(revocable(grant.document().predicate(), |reference| {
+            sealed.step(reference).map(|(_, held)| held)
+        }))
+    }
+
+    fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
+        self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
+    }
+
+    pub(super) fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let prepared = self.crossing.read_grant(row, &sealed)?;
+        let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
+        let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
+        let uses = newest.map_or(0, |newest| newest.number);
+        let why = match newest {
+            Some(newest) if newest.paused => Some(Refusal::new(
+                Code::GrantPaused,
+                ConsumeStop::GrantPaused.to_string(),
+            )),
+            _ => self.why_ended(row, &prepared, uses, &sealed, now),
+        };
+        let status = match (&why, row.leaf) {
+            (Some(why), Some(_))
+                if !matches!(
+                    why.code,
+                    Code::GrantExhausted | Code::Revoked | Code::Expired
+                ) =>
+            {
+                GrantStatus::Suspended
+            }
+            (Some(_), _) => GrantStatus::Ended,
+            (None, None) => GrantStatus::Pending,
+            (None, Some(_)) => GrantStatus::Active,
+        };
+        Ok(GrantView {
+            id: row.id.clone(),
+            status,
+            digest: row.digest,
+            payload: STANDARD.encode(grant.payload()),
+            approvals: self.grant_approvals(grant, &sealed, now),
+            grant: terms,
+            created_at: row.created_at,
+            index: row.leaf,
+            uses,
+            last_use_at: newest.map(|newest| newest.at),
+            why: why.map(|refusal| RefusalView::new(refusal.code, &refusal.detail)),
+        })
+    }
+
+    /// Returns the reason why no run can use the grant, or will be able to use the draft.
+    fn why_ended(
+        &self,
+        row: &StoredGrant,
+        grant: &PreparedGrant,
+        uses: u64,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> Option<Refusal> {
+        let (most, until) = (
+            grant.document().predicate().max_uses,
+            grant.document().predicate().expires_at,
+        );
+        if row.leaf.is_none() && row.expires_at < until {
+            return Some(Refusal::new(Code::Expired, "the draft was taken back"));
+        }
+        if uses >= most {
+            return Some(Refusal::new(
+                Code::GrantExhausted,
+                format!("all {most} uses are spent"),
+            ));
+        }
+        match self.crossing.stands_or_why(grant, sealed, now) {
+            Ok(_) => None,
+            Err(why) if row.leaf.is_none() && matches!(why.1, Some(GrantError::Quorum { .. })) => {
+                None
+            }
+            Err(why) => Some(why.0),
+        }
+    }
+
+    /// Returns the approvals of a grant: a person is needed if a step needs the person.
+    fn grant_approvals(
+        &self,
+        grant: &Verified<Grant>,
+        sealed: &Sealed,
+        now: Timestamp,
+    ) -> ApprovalsView {
+        let (terms, revoked) = (grant.predicate(), self.crossing.revoked());
+        let excluded =
+            judge_excluded(terms, Tokens::Sealed(&sealed.tokens, now), &sealed.roster).ok();
+        let mut view = ApprovalsView {
+            rules: Vec::new(),
+            required: 0,
+            have: 0,
+            approvers: Vec::new(),
+            missing: Vec::new(),
+            by_passkey: Vec::new(),
+            own_program: false,
+            excluded: excluded
+                .iter()
+                .flat_map(|excluded| excluded.names())
+                .collect(),
+        };
+        let (mut approvers, mut missing) = (BTreeSet::new(), BTreeSet::new());
+        for step in &terms.steps {
+            let (Some((_, held)), Some(excluded)) = (sealed.step(&step.reference), &excluded)
+            else {
+                continue;
+            };
+            let Ok(rules) = grant_rules(&held.rules, &held.ruling) else {
+                continue;
+            };
+            let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
+            let count = count_unrevoked(
+                grant.signatures(),
+                &sealed.roster,
+                excluded,
+                &rules,
+                now,
+                is_revoked,
+            );
+            let progress = quorum::progress(&rules, &count);
+            view.required = view.required.max(progress.required);
+            approvers.extend(progress.approvers);
+            missing.extend(progress.missing_from);
+            let more = held
+                .ruling
+                .standing
+                .as_ref()
+                .and_then(|standing| standing.value.approvals.clone());
+            for rule in held.approvals.iter().cloned().chain(more) {
+                if !view.rules.contains(&rule) {
+                    view.rules.push(rule);
+                }
+            }
+        }
+        view.have = approvers.len() as u64;
+        view.approvers = approvers.into_iter().collect();
+        view.missing = missing.into_iter().collect();
+        view
+    }
+}
+
+/// Returns the name of a caller who may draft grants: a proposer, or an approver of the roster.
+fn demand_drafter<'c>(
+    caller: &'c Caller,
+    sealed: &Sealed,
+    step: Option<&StepRef>,
+) -> Result<&'c Name, Stopped> {
+    match caller
+        .name()
+        .filter(|name| sealed.roster.approver(name).is_some())
+    {
+        Some(name) => Ok(name),
+        None => caller.demand(Scope::Propose, step),
+    }
+}
+
+fn sees(caller: &Caller, grant: &Grant) -> bool {
+    let named = caller
+        .name()
+        .is_some_and(|name| *name == grant.proposer || *name == grant.grantee.name);
+    named
+        || grant
+            .steps
+            .iter()
+            .all(|step| caller.may_see(&grant.proposer, &step.reference))
+}
+
+fn envelope_of(stored: &StoredGrant) -> Result<Envelope, Stopped> {
+    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
+}
+
+fn no_grant(id: &GrantId) -> Refusal {
+    Refusal::new(
+        Code::NotFound,
+        format!("there is no grant {id}, or this caller has no access to it"),
+    )
+}

@@ -1,0 +1,614 @@
+//! The health report for operators. The report states whether the boundary accepts and runs proposals.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::{
+    data_growth::{DataGrowth, MeasuredGrowth},
+    seen_nodes::SeenNodes,
+    witnesses::Witnessing,
+};
+use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
+use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
+use reading::{Pattern, RegistryError};
+use sandbox::{Sandbox, Unavailable, interpreter};
+use store::{Ledger, ReadRole, RoleState};
+use verdict::{
+    EligibleApprovers, ExcludedSigners, QuorumRules, Revocations, StepInForce, StepsInForce,
+    Tokens, exclusion, parse_scripts,
+};
+use wire::{FreezeView, Ready, RosterView};
+
+/// Maximum number of skipped runbooks that the notes name, because every answer of `/ready` contains the notes.
+const MOST_SKIPPED: usize = 20;
+/// A disk that lasts fewer days gives a note.
+const SHORT_DAYS: u64 = 14;
+
+/// The differences between the files and the state in force.
+#[derive(Debug, Default)]
+struct Notes(Mutex<Differences>);
+
+#[derive(Debug, Default)]
+struct Differences {
+    /// Differences that were found at the start of the service.
+    start: Vec<String>,
+    /// Files that differ from the state in force. A seal of the files replaces these notes.
+    files: Vec<String>,
+    /// Notes about versions of the roster that are newer than the version in force.
+    rosters: (u64, Vec<String>),
+    /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
+    reseal: Option<String>,
+    /// Reason why old log entries are not packed.
+    packing: Option<String>,
+    /// Problems of the certificate of the service.
+    certificate: Vec<String>,
+    /// Difference between the runbooks and the seal, if the service only tells differences.
+    runbooks: Option<String>,
+    /// Runbooks that the seal in force leaves out because of an error.
+    skipped: Vec<String>,
+    /// Parts of the seal in force that do not work on this host.
+    seal: Vec<String>,
+    /// Steps of the seal in force that this host can't run, each with the reason.
+    beyond: BTreeMap<StepRef, String>,
+}
+
+impl Notes {
+    fn lock(&self) -> MutexGuard<'_, Differences> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The health report for operators.
+pub struct Health {
+    crossing: Arc<Crossing>,
+    ledger: Ledger,
+    sandbox: Arc<dyn Sandbox>,
+    witnesses: Arc<Witnessing>,
+    growth: Arc<DataGrowth>,
+    notes: Notes,
+    /// The nodes, and the role of this node. Unset with a store in a file.
+    nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
+}
+
+impl Health {
+    /// Builds the value from its parts.
+    pub fn new(
+        crossing: Arc<Crossing>,
+        ledger: Ledger,
+        sandbox: Arc<dyn Sandbox>,
+        witnesses: Arc<Witnessing>,
+        growth: Arc<DataGrowth>,
+    ) -> Self {
+        Self {
+            crossing,
+            ledger,
+            sandbox,
+            witnesses,
+            growth,
+            notes: Notes::default(),
+            nodes: OnceLock::new(),
+        }
+    }
+
+    /// Returns the growth of the data, and the number of days for which the disk has space at this growth. With a
+    /// database server, the number is `None`.
+    pub fn growth(&self) -> Option<(MeasuredGrowth, Option<u64>)> {
+        let growth = self.growth.measured(self.crossing.now())?;
+        Some((
+            growth,
+            self.crossing
+                .capacity()
+                .free_for_data()
+                .map(|free| growth.lasts_days(free)),
+        ))
+    }
+
+    fn growth_note(&self) -> Option<String> {
+        let (growth, days) = self.growth()?;
+        let days = days.filter(|days| *days < SHORT_DAYS)?;
+        Some(format!(
+            "the disk of the store has space for {days} more days at {growth}: enlarge the disk, or keep outputs for a shorter time ([retention])"
+        ))
+    }
+
+    /// Lets the health report contain the nodes, and the state of this node's role.
+    pub fn set_nodes(&self, nodes: Arc<SeenNodes>, role: Arc<ReadRole>) {
+        let _ = self.nodes.set((nodes, role));
+    }
+
+    /// Returns the nodes, or `None` with a store in a file.
+    pub fn nodes(&self) -> Option<&SeenNodes> {
+        self.nodes.get().map(|(nodes, _)| &**nodes)
+    }
+
+    /// Returns the reasons why this node, which is active, can start no run because of the database or of the other nodes.
+    fn node_trouble(&self) -> Vec<String> {
+        let Some((nodes, role)) = self.nodes.get() else {
+            return Vec::new();
+        };
+        let of_role = match role() {
+            RoleState::Held => None,
+            RoleState::Unconfirmed(why) => Some(format!("no run starts now: {why}")),
+            RoleState::Lost => Some("another node has taken over this boundary".to_owned()),
+        };
+        of_role.into_iter().chain(nodes.trouble()).collect()
+    }
+
+    /// Stores the reason why a reseal failed, or `None` after a success.
+    pub(super) fn resealed(&self, failed: Option<String>) {
+        self.notes.lock().reseal = failed;
+    }
+
+    /// Stores the reason why old log entries are not packed, or `None` after a success.
+    pub(super) fn packed(&self, failed: Option<String>) {
+        self.notes.lock().packing = failed;
+    }
+
+    /// Stores how the runbooks differ from the seal, or `None` if they do not differ.
+    pub(super) fn set_runbook_note(&self, note: Option<String>) {
+        self.notes.lock().runbooks = note;
+    }
+
+    /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
+    pub fn set_skipped(&self, skipped: &[RegistryError]) -> Vec<String> {
+        let first = skipped.iter().take(MOST_SKIPPED);
+        let mut notes: Vec<String> = first
+            .map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}"))
+            .collect();
+        if let Some(more @ 1..) = skipped.len().checked_sub(MOST_SKIPPED) {
+            notes.push(format!(
+                "{more} more runbooks are skipped: `countersign registry check DIR` names them"
+            ));
+        }
+        let before = std::mem::replace(&mut self.notes.lock().skipped, notes.clone());
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
+        notes
+    }
+
+    /// Stores the notes for the operator that were found at the start of the service.
+    pub fn set_notes(&self, notes: Vec<String>) {
+        self.notes.lock().start = notes;
+    }
+
+    /// Adds notes to the notes that were found at the start of the service.
+    pub fn add_notes(&self, notes: &[String]) {
+        self.notes.lock().start.extend_from_slice(notes);
+    }
+
+    /// Stores the notes about files that differ from the state in force.
+    pub fn set_file_notes(&self, notes: Vec<String>) {
+        self.notes.lock().files = notes;
+    }
+
+    /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
+    /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
+    pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
+        self.notes.lock().rosters = (in_force, notes);
+    }
+
+    /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
+    /// problems.
+    pub fn set_certificate_notes(&self, notes: Vec<String>) {
+        let before = std::mem::replace(&mut self.notes.lock().certificate, notes.clone());
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            tracing::error!("{note}");
+        }
+        if notes.is_empty() && !before.is_empty() {
+            tracing::info!("the certificate of the service has no problem any more");
+        }
+    }
+
+    /// Returns the differences between the files and the state in force.
+    pub fn notes(&self) -> Vec<String> {
+        let in_force = self.crossing.state().roster.version();
+        let notes = self.notes.lock();
+        let (compared, rosters) = &notes.rosters;
+        let rosters = rosters.iter().filter(|_| *compared == in_force);
+        let files = notes.start.iter().chain(&notes.files).chain(rosters);
+        let differences = files.chain(&notes.certificate).chain(&notes.reseal);
+        differences
+            .chain(&notes.packing)
+            .chain(&notes.runbooks)
+            .chain(&notes.skipped)
+            .chain(&notes.seal)
+            .cloned()
+            .collect()
+    }
+
+    /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal,
+    /// damaged log entries, or steps whose proposals are refused).
+    pub fn must_fix(&self) -> Vec<String> {
+        let notes = self.notes.lock();
+        let changes = notes
+            .certificate
+            .iter()
+            .chain(&notes.reseal)
+            .chain(&notes.packing);
+        changes.chain(&notes.seal).cloned().collect()
+    }
+
+    /// Finds the steps of the seal in force that this host can't run and the steps whose quorum can't be met. The
+    /// service reports these steps in its log, in `/ready` and in `doctor`. The boundary refuses a proposal for such a
+    /// step before an approver signs it.
+    pub fn note_seal(&self) -> Vec<String> {
+        let sealed = self.crossing.state();
+        let beyond = steps_beyond_the_host(sealed.steps(), &*self.sandbox, self.crossing.secrets());
+        let mut notes = notes_of(&beyond);
+        let revoked = self.crossing.revoked();
+        notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
+        notes.extend(revoked_in_roster(&sealed, &revoked));
+        let before = {
+            let mut kept = self.notes.lock();
+            kept.beyond = beyond;
+            std::mem::replace(&mut kept.seal, notes.clone())
+        };
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            tracing::warn!("{note}");
+        }
+        notes
+    }
+
+    pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
+        self.notes.lock().beyond.clone()
+    }
+
+    /// Returns the freeze, if the boundary is frozen.
+    ///
+    /// # Errors
+    /// Returns a fault if the store cannot be read.
+    pub fn frozen(&self) -> Result<Option<FreezeView>, Stopped> {
+        let view = |Freeze {
+                        entry,
+                        at,
+                        by,
+                        reason,
+                    }| FreezeView {
+            index: entry,
+            at,
+            by,
+            reason,
+        };
+        Ok(self.crossing.frozen()?.map(view))
+    }
+
+    /// Returns the health report: whether the boundary accepts and runs proposals, and notes for the operator.
+    pub fn ready(&self) -> Ready {
+        let probe = self.sandbox.probe();
+        let sealed = self.crossing.state();
+        let missing: Vec<_> = sealed
+            .configuration
+            .sandbox
+            .require
+            .iter()
+            .filter(|layer| !probe.held().contains(layer))
+            .collect();
+        let mut notes = self.notes();
+        for layer in &missing {
+            let why = probe
+                .layers
+                .iter()
+                .find(|state| state.layer == **layer)
+                .and_then(|state| state.missing.as_ref());
+            let why = why.map_or_else(
+                || "this version does not contain the layer".to_owned(),
+                |why| format!("{}; {}", why.why, why.knob),
+            );
+            notes.push(format!(
+                "the sandbox layer {} is missing: {why}",
+                layer.word()
+            ));
+        }
+        let (clock, disk) = (
+            self.ledger.clock_trouble(),
+            self.crossing.capacity().disk_trouble(),
+        );
+        let open = self.crossing.capacity().takes_requests();
+        let of_nodes = self.node_trouble();
+        let frozen = frozen_note(&sealed, &self.crossing.revoked());
+        let works = clock.is_none() && disk.is_none() && of_nodes.is_empty() && frozen.is_none();
+        let ready = missing.is_empty() && open && works;
+        notes.extend(frozen);
+        notes.extend(clock);
+        notes.extend(disk);
+        notes.extend(self.growth_note());
+        notes.extend(of_nodes);
+        notes.extend(self.nodes().map(SeenNodes::notes).unwrap_or_default());
+        notes.extend(self.crossing.late_receipts().note());
+        notes.extend(self.witnesses.notes());
+        if !open {
+            notes.push("the service is ending".to_owned());
+        }
+        Ready {
+            ready,
+            sandbox: probe.level().word().to_owned(),
+            seal: sealed.seal.number,
+            roster: RosterView {
+                version: sealed.roster.version(),
+                digest: sealed.roster.digest(),
+                guarded: sealed.roster.is_guarded(),
+            },
+            notes,
+            nodes: self.nodes().map(SeenNodes::view),
+        }
+    }
+}
+
+/// Finds the steps that this host can't run, each with the reason.
+pub fn steps_beyond_the_host(
+    steps: &StepsInForce,
+    sandbox: &dyn Sandbox,
+    secrets: &SecretPermits,
+) -> BTreeMap<StepRef, String> {
+    parse_scripts(steps);
+    let mut lists = ListsOnHost::default();
+    let mut of_the_host = |held: &StepInForce| {
+        let unavailable = sandbox
+            .check(&held.profile)
+            .err()
+            .filter(Unavailable::is_of_the_host);
+        let step = held.hashed.definition();
+        let interpreter = || interpreter::missing(&step.source, &step.interpreter);
+        let unlisted = || {
+            lists
+                .list_of_step(held)
+                .err()
+                .map(|error| error.to_string())
+        };
+        let secret = || secrets.objection(step);
+        unavailable
+            .map(|unavailable| unavailable.to_string())
+            .or_else(interpreter)
+            .or_else(unlisted)
+            .or_else(secret)
+    };
+    steps
+        .iter()
+        .filter_map(|(reference, held)| Some((reference.clone(), of_the_host(held)?)))
+        .collect()
+}
+
+/// Returns a note for each reason, with its steps.
+pub fn notes_of(beyond: &BTreeMap<StepRef, String>) -> Vec<String> {
+    let mut missing: BTreeMap<&str, Vec<&StepRef>> = BTreeMap::new();
+    beyond
+        .iter()
+        .for_each(|(reference, why)| missing.entry(why).or_default().push(reference));
+    let note = |(why, steps): (&str, Vec<&StepRef>)| {
+        format!("proposals of {} are refused: {why}", some_of(&steps))
+    };
+    missing.into_iter().map(note).collect()
+}
+
+/// Sets of quorum rules, each with its steps.
+type StepsByRules<'s> = Vec<(&'s QuorumRules, Vec<&'s StepRef>)>;
+
+/// Finds the steps that nobody can get approved. Returns the rules of the other steps, and the notes.
+pub fn unapprovable_steps<'s>(
+    eligible: &EligibleApprovers,
+    all: impl Iterator<Item = (&'s StepRef, &'s QuorumRules)>,
+    now: Timestamp,
+) -> (StepsByRules<'s>, Vec<String>) {
+    // Many steps have the same rules, so evaluate each set of rules once.
+    let mut by_rules: StepsByRules<'s> = Vec::new();
+    for (reference, of_step) in all {
+        match by_rules.iter_mut().find(|(rules, _)| *rules == of_step) {
+            Some((_, steps)) => steps.push(reference),
+            None => by_rules.push((of_step, vec![reference])),
+        }
+    }
+    let mut notes = Vec::new();
+    by_rules.retain(|(rules, steps)| match eligible.check_reach(rules, |_| false, now, None) {
+        Ok(()) => true,
+        Err(out) => {
+            let steps = some_of(steps);
+            notes.push(format!(
+                "proposals of {steps} are refused, because nobody can get them approved: {out}; add approvers to the roster, \
+                 or ask for fewer approvals"
+            ));
+            false
+        }
+    });
+    (by_rules, notes)
+}
+
+/// Returns notes about the rules of policy for grants, emergencies and unknown ends that the approvers can't meet.
+pub fn unmet_people_rules(
+    eligible: &EligibleApprovers,
+    steps: &StepsInForce,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut unmet: BTreeMap<_, Vec<&StepRef>> = BTreeMap::new();
+    for (reference, held) in steps {
+        for (key, rule) in held.ruling.people_rules() {
+            let Ok(rules) = QuorumRules::combine(None, &rule) else {
+                continue;
+            };
+            if let Err(out) = eligible.check_reach(&rules, |_| false, now, None) {
+                unmet
+                    .entry((key, out.to_string()))
+                    .or_default()
+                    .push(reference);
+            }
+        }
+    }
+    let advice = "add approvers to the roster, or ask for fewer people";
+    let note = |((key, out), steps): (_, Vec<_>)| {
+        format!(
+            "nobody can meet `{key}` of the policy for {}: {out}; {advice}",
+            some_of(&steps)
+        )
+    };
+    unmet.into_iter().map(note).collect()
+}
+
+/// Returns notes about steps for which a proposer can't get enough approvals.
+pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
+    let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
+    let references = sealed
+        .registry
+        .steps()
+        .map(|step| &step.definition.reference);
+    let all =
+        references.filter_map(|reference| Some((reference, &*sealed.step(reference)?.1.rules)));
+    let (by_rules, mut notes) = unapprovable_steps(&eligible, all, now);
+    notes.extend(unmet_people_rules(&eligible, sealed.steps(), now));
+    // Many proposers may lack approvals for the same reason, so report each reason once.
+    let mut by_cause: Vec<Cause<'_>> = Vec::new();
+    for proposer in proposers(sealed) {
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let Ok(excluded) = exclusion::judge(&proposer.name, &proposer.name, tokens, &sealed.roster)
+        else {
+            continue;
+        };
+        for (rules, steps) in &by_rules {
+            let may = |step: &&StepRef| {
+                proposer.patterns.is_empty()
+                    || proposer
+                        .patterns
+                        .iter()
+                        .any(|pattern| pattern.matches(step.as_str()))
+            };
+            let steps: Vec<&StepRef> = steps.iter().copied().filter(may).collect();
+            if steps.is_empty() {
+                continue;
+            }
+            if let Err(out) = eligible.check_reach(rules, |name| excluded.contains(name), now, None)
+            {
+                let (out, owners) = (out.to_string(), owners_of(&excluded, &proposer.name));
+                let at = by_cause
+                    .iter()
+                    .position(|cause| cause.out == out && cause.owners == owners);
+                let at = at.unwrap_or_else(|| {
+                    by_cause.push(Cause {
+                        out,
+                        owners,
+                        refused: Vec::new(),
+                    });
+                    by_cause.len() - 1
+                });
+                let all = &mut by_cause[at].refused;
+                match all.last_mut().filter(|(name, _)| *name == proposer.name) {
+                    Some((_, refused)) => refused.extend(steps),
+                    None => all.push((proposer.name.clone(), steps)),
+                }
+            }
+        }
+    }
+    notes.extend(by_cause.into_iter().map(
+        |Cause {
+             out,
+             owners,
+             refused,
+         }| {
+            let what: Vec<String> = refused
+                .iter()
+                .map(|(name, steps)| format!("of {} by {name}", some_of(steps)))
+                .collect();
+            let who = if let [(name, _)] = &*refused {
+                format!("{name} proposes")
+            } else {
+                "they propose".to_owned()
+            };
+            let why = in_words(&owners, &who);
+            let what = what.join(" and ");
+            format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
+        },
+    ));
+    notes
+}
+
+/// Returns a note if the boundary is frozen.
+pub fn frozen_note(sealed: &Sealed, revoked: &Revocations) -> Option<String> {
+    let entry = revoked.now().epoch(&sealed.boundary.epoch)?;
+    Some(format!(
+        "the boundary is frozen since log entry {entry}: run `countersign thaw` on this host to end the freeze"
+    ))
+}
+
+/// Returns a note for each revoked key that the roster in force still has.
+pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
+    let keys = revoked.iter().filter_map(|(subject, _)| match subject {
+        RevokedSubject::Key(keyid) => Some(keyid),
+        _ => None,
+    });
+    let rostered =
+        keys.filter_map(|keyid| Some((keyid, sealed.roster.statement_signer(&keyid)?.0)));
+    let note = |(keyid, holder): (_, &_)| {
+        format!(
+            "the key {keyid} of {holder} is revoked: remove it in the next version of the roster"
+        )
+    };
+    rostered.map(note).collect()
+}
+
+/// Returns the reason why a proposer has too few approvers, and the next action.
+pub(super) fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
+    in_words(
+        &owners_of(excluded, proposer),
+        &format!("{proposer} proposes"),
+    )
+}
+
+fn owners_of(excluded: &ExcludedSigners, proposer: &Name) -> Vec<Name> {
+    excluded
+        .names()
+        .iter()
+        .filter(|name| *name != proposer)
+        .cloned()
+        .collect()
+}
+
+fn in_words(owners: &[Name], who_proposes: &str) -> String {
+    if owners.is_empty() {
+        return "add approvers to the roster, or ask for fewer approvals".to_owned();
+    }
+    format!(
+        "{} can't approve what {who_proposes}, because they control the proposer: propose with a token of other \
+         owners, or add approvers to the roster",
+        joined(owners, ", ")
+    )
+}
+
+/// Reason why a quorum can't be met, and the proposals that the boundary refuses for this reason.
+struct Cause<'s> {
+    out: String,
+    owners: Vec<Name>,
+    refused: Vec<(Name, Vec<&'s StepRef>)>,
+}
+
+struct Proposer {
+    name: Name,
+    patterns: Vec<Pattern>,
+}
+
+fn proposers(sealed: &Sealed) -> Vec<Proposer> {
+    let tokens = sealed
+        .tokens
+        .iter()
+        .filter(|token| token.scopes.contains(&Scope::Propose));
+    let tokens = tokens.map(|token| Proposer {
+        name: token.name.clone(),
+        patterns: token
+            .patterns
+            .iter()
+            .filter_map(|pattern| Pattern::parse(pattern).ok())
+            .collect(),
+    });
+    let rostered = sealed.roster.tables().proposer.iter();
+    tokens
+        .chain(rostered.map(|entry| Proposer {
+            name: entry.name.clone(),
+            patterns: Vec::new(),
+        }))
+        .collect()
+}
+
+/// Returns the names of the first steps in a list, and the number of the other steps.
+pub fn some_of(steps: &[&StepRef]) -> String {
+    first_of(steps, MOST_NAMED)
+}
+
+/// Maximum number of steps that a note names.
+const MOST_NAMED: usize = 5;

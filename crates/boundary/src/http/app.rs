@@ -1,0 +1,192 @@
+//! The shared state of all requests, and the settings of the HTTP interface.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+
+use crate::{
+    Boundary,
+    http::{
+        access::Hosts,
+        limit::{RateLimiter, Rates},
+        problem::refuse,
+    },
+};
+use crossing::Stopped;
+use documents::{Code, Name};
+use wire::{NewNonce, Ready, TlsServer};
+
+/// Settings of the HTTP interface.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Host names that clients may use besides the loopback names, in the form `host` (any port) or `host:port`.
+    pub allowed_hosts: Vec<String>,
+    /// Maximum number of open connections. A connection above the maximum gets status 503.
+    pub max_connections: usize,
+    /// Rate limits of callers.
+    pub rates: Rates,
+    /// Maximum time that current requests may take at shutdown.
+    pub drain: Duration,
+    /// Certificate of the service. Without a certificate, the service speaks plain HTTP.
+    pub tls: Option<Arc<TlsServer>>,
+    /// Maker of nonces for the Model Context Protocol. Without it, the path `/mcp` is off.
+    pub mcp: Option<NewNonce>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            max_connections: 2048,
+            rates: Rates::default(),
+            drain: Duration::from_secs(30),
+            tls: None,
+            mcp: None,
+        }
+    }
+}
+
+/// Phase of the service between its start and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// The service accepts all requests.
+    Serving,
+    /// Runs in progress continue. The service accepts only read requests.
+    Draining,
+    /// The service answers the requests that wait for a change, and ends event streams.
+    Ending,
+    Over,
+}
+
+pub(super) struct App {
+    pub(super) boundary: Boundary,
+    pub(super) hosts: Hosts,
+    pub(super) limits: RateLimiter,
+    phase: watch::Receiver<Phase>,
+    /// The OpenAPI document as JSON.
+    pub(super) description: Bytes,
+    /// Permits for requests that wait for a change. The number of waiting requests and of event streams is limited, so
+    /// that connections remain free for signatures.
+    pub(super) waits: Arc<Semaphore>,
+    most_waits: usize,
+    /// Permits for event streams (at most [`MOST_WATCHERS`]).
+    pub(super) watchers: Arc<Semaphore>,
+    pub(super) most_watchers: usize,
+    /// Number of event streams of each caller.
+    pub(super) streams: Mutex<HashMap<Option<Name>, Arc<()>>>,
+    /// Permits for calls that change something (in total [`MOST_WORK`]).
+    work: Arc<Semaphore>,
+    /// Begin of the current second, the number of health reports made in it, and the newest report.
+    reports: Mutex<Option<(Instant, u32, Ready)>>,
+}
+
+/// Maximum number of event streams. With fewer than 2,000 connections, the maximum is half of the connections.
+pub(super) const MOST_WATCHERS: usize = 1000;
+/// Number of work permits, which is larger than the possible number of connections. At shutdown, the service takes all
+/// permits to wait for the end of all calls.
+pub(super) const MOST_WORK: u32 = 1 << 20;
+/// Maximum number of health reports that are made in one second.
+const MOST_REPORTS: u32 = 10;
+
+impl App {
+    pub(super) fn new(
+        boundary: Boundary,
+        bound: SocketAddr,
+        config: &HttpConfig,
+        phase: watch::Receiver<Phase>,
+        description: Bytes,
+    ) -> Self {
+        let (most_waits, most_watchers) = (
+            config.max_connections / 4,
+            MOST_WATCHERS.min(config.max_connections / 2),
+        );
+        Self {
+            boundary,
+            hosts: Hosts::new(bound, config.tls.is_some(), &config.allowed_hosts),
+            limits: RateLimiter::new(config.rates, Instant::now()),
+            phase,
+            description,
+            waits: Arc::new(Semaphore::new(most_waits)),
+            most_waits,
+            watchers: Arc::new(Semaphore::new(most_watchers)),
+            most_watchers,
+            streams: Mutex::default(),
+            work: Arc::new(Semaphore::new(MOST_WORK as usize)),
+            reports: Mutex::default(),
+        }
+    }
+
+    /// Returns the health report. Nobody is charged for it, so callers that ask very often get a report that is at most one
+    /// second old.
+    pub(super) fn ready(&self) -> Ready {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, made) = match &*reports {
+            Some((began, made, newest)) if began.elapsed() < Duration::from_secs(1) => {
+                if *made >= MOST_REPORTS {
+                    return newest.clone();
+                }
+                (*began, *made)
+            }
+            _ => (Instant::now(), 0),
+        };
+        let report = self.boundary.health.ready();
+        *reports = Some((began, made + 1, report.clone()));
+        report
+    }
+
+    /// Waits until the service has reached `phase`.
+    pub(super) async fn phase(&self, phase: Phase) {
+        let mut at = self.phase.clone();
+        // An error means that `serve` has returned, which is after the last phase.
+        let _ = at.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Starts work that continues even if its client disconnects. The shutdown waits for this work.
+    pub(super) fn work<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<JoinHandle<T>, Stopped> {
+        let counted = self.work.clone().try_acquire_owned();
+        let counted =
+            counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;
+        // The future of a crossing needs several kilobytes. `Box::pin` first, because each later step would copy them.
+        let work = Box::pin(work).in_current_span();
+        Ok(tokio::spawn(async move {
+            let done = work.await;
+            drop(counted);
+            done
+        }))
+    }
+
+    /// Returns true if the service accepts new calls that change something.
+    pub(super) fn takes_changes(&self) -> bool {
+        *self.phase.borrow() == Phase::Serving
+    }
+
+    /// Returns true if a request waits for events or changes.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waits.available_permits() < self.most_waits
+            || self.watchers.available_permits() < self.most_watchers
+    }
+
+    /// Waits until all calls that change something have ended.
+    pub(super) async fn finished(&self) {
+        let _ = self.work.acquire_many(MOST_WORK).await;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerAddress(pub(super) IpAddr);
+
+/// Data of a request for its log line.
+#[derive(Debug, Clone)]
+pub(super) struct RequestSummary {
+    pub(super) path: &'static str,
+    pub(super) principal: Option<Name>,
+}

@@ -1,0 +1,473 @@
+//! Event streams of a proposal, in the formats SSE and NDJSON.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::{
+    events::Events,
+    http::{
+        access::only,
+        app::{App, Phase},
+        call::{RouteCall, bytes},
+        problem::refuse,
+        route::HandlerResult,
+        simple_events::SimpleEvents,
+    },
+};
+use crossing::{Refusal, Stopped};
+use documents::{Code, ProposalId};
+use wire::Event;
+
+/// Request header with the id of the last event that the client received.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Media type of server-sent events.
+pub(super) const SSE: &str = "text/event-stream";
+/// Media type of NDJSON.
+pub(super) const NDJSON: &str = "application/x-ndjson";
+/// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader delays
+/// only its own stream, never the run.
+const IN_FLIGHT: usize = 2;
+/// Value of `Retry-After` if the boundary has too many readers, in seconds.
+const READERS_RETRY_S: u64 = 5;
+
+/// Handles `GET /v1/proposals/{id}/events`.
+pub(super) async fn events(call: RouteCall) -> HandlerResult {
+    let id: ProposalId = call.path("id")?;
+    let form = EventFormat::of(&call)?;
+    let after = last_event(&call)?.unwrap_or(0);
+    let place = reader_place(&call)?;
+    let events = call
+        .app
+        .boundary
+        .proposals
+        .events(&call.caller, &id, after)?;
+    Ok(answer_events(&call, form, place, events))
+}
+
+/// Returns the number in the header `Last-Event-ID`.
+pub(super) fn last_event(call: &RouteCall) -> Result<Option<u64>, Stopped> {
+    let number = |text: &str| {
+        text.parse()
+            .map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))
+    };
+    only(&call.headers, &LAST_EVENT_ID)?.map(number).transpose()
+}
+
+/// Returns a streaming response with these events.
+pub(super) fn answer_events(
+    call: &RouteCall,
+    form: EventFormat,
+    place: ReaderPlace,
+    mut events: impl EventSource + 'static,
+) -> Response {
+    let (mut reader, response) = stream(form);
+    let app = call.app.clone();
+    tokio::spawn(async move {
+        pump(&app, &mut events, &mut reader).await;
+        drop(place);
+    });
+    response
+}
+
+/// Maximum number of readers of one caller.
+const MOST_OF_CALLER: usize = 100;
+
+/// The place of one reader of events.
+pub(super) struct ReaderPlace {
+    _of_all: OwnedSemaphorePermit,
+    _of_caller: Arc<()>,
+}
+
+/// Returns a place for one reader of events. One caller gets at most a fifth of the places, so that others get places.
+///
+/// # Errors
+/// Returns `busy` if the caller or the boundary has too many readers.
+pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
+    let busy = |who: &str| {
+        let why = format!(
+            "{who} has too many readers of events: ask for the proposal with ?wait=, or try again"
+        );
+        Stopped::from(Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S))
+    };
+    let mut streams = call
+        .app
+        .streams
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    streams.retain(|_, counter| Arc::strong_count(counter) > 1);
+    let counter = streams.entry(call.caller.name().cloned()).or_default();
+    // One of the copies is the counter in the map.
+    if Arc::strong_count(counter) > call.app.most_watchers.div_ceil(5).min(MOST_OF_CALLER) {
+        return Err(busy("this caller"));
+    }
+    let of_all = call
+        .app
+        .watchers
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| busy("the boundary"))?;
+    Ok(ReaderPlace {
+        _of_all: of_all,
+        _of_caller: counter.clone(),
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventFormat {
+    /// Server-sent events.
+    Sse,
+    /// NDJSON, each line with one event and its id.
+    Lines,
+    /// NDJSON for readers that only need the output, the exit code and errors.
+    Simple,
+}
+
+impl EventFormat {
+    /// Returns the format that `Accept` and `?shape=` request. The default is server-sent events.
+    pub(super) fn of(call: &RouteCall) -> Result<Self, Stopped> {
+        let lines = wants_lines(&call.headers)?;
+        match (lines, call.raw_query("shape")) {
+            (None, _) => Err(refuse(
+                Code::Malformed,
+                format!(
+                    "events come as {SSE} or {NDJSON}: accept one of these \
+                 types"
+                ),
+            )),
+            (Some(true), None) => Ok(Self::Lines),
+            (Some(true), Some("simple")) => Ok(Self::Simple),
+            (Some(true), Some(_)) => Err(refuse(Code::Malformed, "?shape= accepts only `simple`")),
+            (Some(false), None) => Ok(Self::Sse),
+            (Some(false), Some(_)) => Err(refuse(
+                Code::Malformed,
+                format!("?shape= is only for lines: ask with `Accept: {NDJSON}`"),
+            )),
+        }
+    }
+}
+
+/// Returns true if `Accept` prefers lines, false if it prefers server-sent events, and `None` if it allows neither
+/// format.
+fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
+    let accept = accepted(headers)?;
+    let quality = |wanted: &str| {
+        // The most specific matching media range decides (RFC 9110 section 12.5.1).
+        let mut best: Option<(usize, u16)> = None;
+        for range in accept.split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or("");
+            let group = wanted.split('/').next().unwrap_or("");
+            let specific = match name {
+                "*/*" => 0,
+                _ if name
+                    .strip_suffix("/*")
+                    .is_some_and(|given| given.eq_ignore_ascii_case(group)) =>
+                {
+                    1
+                }
+                _ if name.eq_ignore_ascii_case(wanted) => 2,
+                _ => continue,
+            };
+            let weight = parts
+                .find_map(|part| part.strip_prefix("q="))
+                .map_or(1000, thousandths);
+            if best.is_none_or(|(before, _)| specific >= before) {
+                best = Some((specific, weight));
+            }
+        }
+        best.map_or(0, |(_, weight)| weight)
+    };
+    let (events, lines) = (quality(SSE), quality(NDJSON));
+    Ok((events > 0 || lines > 0).then_some(lines > events))
+}
+
+/// Joins all `Accept` headers of the request. Without such a header, the result is `*/*`.
+fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
+    let values: Result<Vec<&str>, _> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .map(|value| value.to_str())
+        .collect();
+    match values {
+        Ok(values) if values.is_empty() => Ok("*/*".to_owned()),
+        Ok(values) => Ok(values.join(",")),
+        Err(_) => Err(refuse(
+            Code::Malformed,
+            "the header accept is not plain text",
+        )),
+    }
+}
+
+fn thousandths(weight: &str) -> u16 {
+    weight
+        .parse::<f32>()
+        .ok()
+        .filter(|weight| (0.0..=1.0).contains(weight))
+        .map_or(0, |weight| (weight * 1000.0) as u16)
+}
+
+struct EventReader {
+    form: EventFormat,
+    simple: SimpleEvents,
+    to: mpsc::Sender<Result<Bytes, Infallible>>,
+}
+
+/// Error: the client has disconnected.
+struct ClientGone;
+
+impl EventReader {
+    /// Writes one event, and waits if the client reads slowly.
+    async fn event(&mut self, id: u64, event: &impl StreamedEvent) -> Result<(), ClientGone> {
+        let piece = self.write(id, event);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.to.send(Ok(piece)).await.map_err(|_| ClientGone)
+    }
+
+    fn write(&mut self, id: u64, event: &impl StreamedEvent) -> Bytes {
+        match self.form {
+            EventFormat::Sse => sse(id, event),
+            EventFormat::Lines => event.line(id).into(),
+            EventFormat::Simple => event
+                .simple_lines(&mut self.simple)
+                .iter()
+                .flat_map(line_of)
+                .collect(),
+        }
+    }
+
+    async fn keep_alive(&self) -> Result<(), ClientGone> {
+        // Proxies close a connection that is silent for a minute. NDJSON has no comments, but readers skip empty lines.
+        let sign: &[u8] = if self.form == EventFormat::Sse {
+            b": keep-alive\n\n"
+        } else {
+            b"\n"
+        };
+        self.to
+            .send(Ok(Bytes::from_static(sign)))
+            .await
+            .map_err(|_| ClientGone)
+    }
+}
+
+/// Creates a streaming response and its sending end.
+fn stream(form: EventFormat) -> (EventReader, Response) {
+    let (to, from) = mpsc::channel(IN_FLIGHT);
+    let media = if form == EventFormat::Sse {
+        SSE
+    } else {
+        NDJSON
+    };
+    let mut response = bytes(
+        StatusCode::OK,
+        media,
+        Body::from_stream(ReceiverStream::new(from)),
+    );
+    // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (
+        EventReader {
+            form,
+            simple: SimpleEvents::default(),
+            to,
+        },
+        response,
+    )
+}
+
+/// Forwards events to the client until the last event, until the client disconnects, or until the service has ended its
+/// runs.
+async fn pump(app: &App, events: &mut impl EventSource, reader: &mut EventReader) {
+    let mut tick = interval(KEEP_ALIVE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.reset();
+    loop {
+        let mut next = pin!(events.next());
+        let event = loop {
+            tokio::select! {
+                biased;
+                () = reader.to.closed() => return,
+                event = &mut next => break event,
+                () = app.phase(Phase::Ending) => return,
+                _ = tick.tick() => if reader.keep_alive().await.is_err() { return },
+            }
+        };
+        let Some((id, event)) = event else { return };
+        if reader.event(id, &event).await.is_err() {
+            return;
+        }
+        tick.reset();
+    }
+}
+
+/// An event that a stream can carry.
+pub(super) trait StreamedEvent: Serialize + Sync {
+    /// Returns the word for the kind of the event.
+    fn word(&self) -> &'static str;
+    /// Returns the line of the event.
+    fn line(&self, id: u64) -> Vec<u8>
+    where
+        Self: Sized,
+    {
+        line_of(&Line { id, event: self })
+    }
+    /// Returns the lines of the event in the simple shape.
+    fn simple_lines(&self, _simple: &mut SimpleEvents) -> Vec<Value> {
+        Vec::new()
+    }
+}
+
+/// The events of one stream.
+pub(super) trait EventSource: Send {
+    type Event: StreamedEvent + Send;
+    /// Returns the next event with its number, or `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Option<(u64, Self::Event)>> + Send;
+}
+
+impl StreamedEvent for Event {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::HeldUp { .. } => "held-up",
+            Self::Signature { .. } => "signature",
+            Self::Output { .. } => "output",
+            Self::Truncated { .. } => "truncated",
+            Self::Exit { .. } => "exit",
+            Self::Receipt { .. } => "receipt",
+        }
+    }
+
+    fn simple_lines(&self, simple: &mut SimpleEvents) -> Vec<Value> {
+        simple.lines(self)
+    }
+}
+
+impl EventSource for Events {
+    type Event = Event;
+
+    async fn next(&mut self) -> Option<(u64, Event)> {
+        Events::next(self).await
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'e, E> {
+    id: u64,
+    #[serde(flatten)]
+    event: &'e E,
+}
+
+pub(super) fn line_of(value: &impl Serialize) -> Vec<u8> {
+    // The serialization can't fail, because an event contains only text and numbers.
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Encodes a server-sent event (WHATWG HTML section 9.2): one field per line, and an empty line. Serialized JSON
+/// contains no line breaks.
+fn sse(id: u64, event: &impl StreamedEvent) -> Bytes {
+    let data = serde_json::to_string(event).unwrap_or_default();
+    format!("id: {id}\nevent: {}\ndata: {data}\n\n", event.word()).into()
+}
+
+/// Takes a permit for a request that waits, or returns `None` if all permits are in use.
+pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(&app.waits).try_acquire_owned().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use documents::StreamName;
+    use wire::ProposalStatus;
+
+    fn output(text: &str) -> Event {
+        let (stream, elapsed_ms) = (StreamName::Stdout, Some(12));
+        Event::Output {
+            stream,
+            offset: 3,
+            elapsed_ms,
+            text: Some(text.into()),
+            base64: None,
+        }
+    }
+
+    #[test]
+    fn a_server_sent_event_has_three_fields_and_an_empty_line() {
+        let framed = sse(7, &output("a\nb\r\n\ndata: x"));
+        let expected = "id: 7\nevent: output\ndata: {\"type\":\"output\",\"stream\":\"stdout\",\"offset\":3,\
+                        \"elapsed_ms\":12,\"text\":\"a\\nb\\r\\n\\ndata: x\"}\n\n";
+        assert_eq!(
+            framed,
+            expected.as_bytes(),
+            "no output can end its event or begin another"
+        );
+    }
+
+    #[test]
+    fn a_line_contains_the_event_and_its_id() {
+        let event = Event::Status {
+            status: ProposalStatus::Running,
+            code: None,
+        };
+        let line = stream(EventFormat::Lines).0.write(9, &event);
+        assert_eq!(
+            line,
+            &b"{\"id\":9,\"type\":\"status\",\"status\":\"running\"}\n"[..]
+        );
+        assert!(stream(EventFormat::Simple).0.write(9, &event).is_empty());
+    }
+
+    #[test]
+    fn the_preferred_media_type_of_accept_is_chosen() {
+        let of = |accept: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            }
+            wants_lines(&headers).ok().flatten()
+        };
+        for events in [
+            None,
+            Some("*/*"),
+            Some("text/event-stream"),
+            Some("text/*"),
+            Some("application/x-ndjson;q=0.5, text/event-stream"),
+        ] {
+            assert_eq!(of(events), Some(false), "{events:?}");
+        }
+        for lines in [
+            "application/x-ndjson",
+            "application/*",
+            "text/event-stream;q=0.1, application/x-ndjson;q=0.9",
+            "*/*, text/event-stream;q=0",
+        ] {
+            assert_eq!(of(Some(lines)), Some(true), "{lines}");
+        }
+        for neither in ["text/html", "*/*;q=0", "", "application/json"] {
+            assert_eq!(of(Some(neither)), None, "{neither}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append(ACCEPT, HeaderValue::from_static("text/html"));
+        twice.append(ACCEPT, HeaderValue::from_static("Application/X-NDJSON"));
+        assert!(wants_lines(&twice).is_ok_and(|lines| lines == Some(true)));
+    }
+}

@@ -1,0 +1,113 @@
+//! The route for the events of the whole boundary.
+
+use schemars::SchemaGenerator;
+
+use crate::{
+    feed::Feed,
+    http::{
+        call::RouteCall,
+        events::{
+            EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event,
+            line_of, reader_place,
+        },
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb},
+        problem::refuse,
+        route::{HandlerResult, Route},
+    },
+};
+use documents::Code;
+use wire::FeedEvent;
+
+pub(super) static ROUTES: &[Route] = &[Route {
+    verb: Verb::Get,
+    path: "/v1/events",
+    name: "boundary-events",
+    summary: "Follow what happens at the boundary",
+    about: "The answer is a stream without an end: first the stored events with numbers above `after`, then each new \
+         event. An event never contains parameters, a reason or output. It is stored in the same commit as the change, \
+         and kept for 30 days. A caller sees the events of the proposals that it may see. The other events are only for \
+         callers with the scope `read` or `operate` whose token is not limited to some steps.",
+    segments: &[],
+    access: RouteAccess::Known,
+    query: &[
+        Field {
+            name: "after",
+            about: "Number of the last event that the client has; 0 for all stored events. Without it, the stream begins \
+                 with new events",
+        },
+        Field {
+            name: "for",
+            about: "`me`: only new proposals that the signature of the caller can move, and the beginning and the end of a \
+                 freeze. For approvers who read with their own key",
+        },
+    ],
+    headers: &[Field {
+        name: "last-event-id",
+        about: "Instead of `after`, after an interrupted stream",
+    }],
+    body: None,
+    replies: &[
+        Reply {
+            status: 200,
+            media: SSE,
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<FeedEvent>),
+            about: "server-sent events; the name of an event is its kind",
+        },
+        Reply {
+            status: 200,
+            media: NDJSON,
+            shape: BodyShape::Json(SchemaGenerator::subschema_for::<FeedEvent>),
+            about: "one event on each line, if `Accept` prefers it",
+        },
+    ],
+    codes: &[
+        Code::Forbidden,
+        Code::NotFound,
+        Code::Busy,
+        Code::Standby,
+        Code::Database,
+    ],
+    handler: |call| Box::pin(async move { events(&call) }),
+}];
+
+fn events(call: &RouteCall) -> HandlerResult {
+    let form = EventFormat::of(call)?;
+    let number = |text: &str| {
+        text.parse()
+            .map_err(|_| refuse(Code::Malformed, "?after= accepts only a number"))
+    };
+    let after = match last_event(call)? {
+        Some(last) => Some(last),
+        None => call.raw_query("after").map(number).transpose()?,
+    };
+    let for_me = match call.raw_query("for") {
+        None => false,
+        Some("me") => true,
+        Some(_) => return Err(refuse(Code::Malformed, "?for= accepts only `me`")),
+    };
+    let place = reader_place(call)?;
+    let feed = call
+        .app
+        .boundary
+        .proposals
+        .feed(&call.caller, after, for_me)?;
+    Ok(answer_events(call, form, place, feed))
+}
+
+impl StreamedEvent for FeedEvent {
+    fn word(&self) -> &'static str {
+        self.kind.word()
+    }
+
+    fn line(&self, _: u64) -> Vec<u8> {
+        line_of(self)
+    }
+}
+
+impl EventSource for Feed {
+    type Event = FeedEvent;
+
+    async fn next(&mut self) -> Option<(u64, FeedEvent)> {
+        Feed::next(self).await.map(|event| (event.seq, event))
+    }
+}

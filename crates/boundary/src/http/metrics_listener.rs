@@ -1,0 +1,95 @@
+//! A listener of its own for the metrics, which needs no token. The metrics contain no secret, but the names of
+//! witnesses and the size of the log, so the configuration allows only loopback addresses.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::ALLOW;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower::Service as _;
+
+use crate::{
+    http::{
+        access::Hosts,
+        app::Phase,
+        call::{bytes, joined},
+        caught, connection,
+        problem::{method_not_allowed, refuse, refused},
+        with_common_headers,
+    },
+    monitoring::Monitoring,
+};
+use documents::Code;
+use store::MEDIA_TYPE;
+
+/// Maximum number of connections. A scraper needs one connection, and a slow reader must not delay the other scrapers.
+const MOST_SCRAPERS: usize = 16;
+
+/// Answers `GET /metrics` on `listener` until the task is dropped. `allowed_hosts` contains the host names that clients
+/// may use besides the loopback names.
+///
+/// # Errors
+/// Returns an error if the listener has no address.
+pub async fn serve(
+    listener: TcpListener,
+    monitoring: Arc<Monitoring>,
+    allowed_hosts: &[String],
+) -> std::io::Result<()> {
+    let hosts = Arc::new(Hosts::new(listener.local_addr()?, false, allowed_hosts));
+    let metrics = monitoring.metrics().clone();
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .fallback(unknown)
+        .with_state(monitoring);
+    let reply = move |_, request| reply(hosts.clone(), router.clone(), request);
+    let (phase, _) = watch::channel(Phase::Serving);
+    connection::accept(
+        listener,
+        None,
+        reply,
+        MOST_SCRAPERS,
+        &metrics,
+        &phase,
+        std::future::pending(),
+    )
+    .await
+    .await;
+    Ok(())
+}
+
+async fn reply(
+    hosts: Arc<Hosts>,
+    mut router: Router,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let mut response = match hosts.check(request.headers(), request.uri()) {
+        Ok(()) => caught(router.call(request.map(Body::new))).await,
+        Err(stopped) => refused(&stopped),
+    };
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = method_not_allowed(response.headers_mut().remove(ALLOW));
+    }
+    Ok(with_common_headers(response))
+}
+
+async fn scrape(State(monitoring): State<Arc<Monitoring>>) -> Response {
+    match joined(tokio::task::spawn_blocking(move || monitoring.scrape()).await) {
+        Ok(text) => bytes(StatusCode::OK, MEDIA_TYPE, text),
+        Err(stopped) => refused(&stopped),
+    }
+}
+
+async fn unknown() -> Response {
+    refused(&refuse(
+        Code::NotFound,
+        "this address has only the path /metrics",
+    ))
+}

@@ -1,0 +1,409 @@
+//! Routes to create, show, sign and cancel proposals, and to wait for a proposal.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+use serde_json::Value;
+
+use crate::{
+    http::{
+        app::Phase,
+        call::{RouteCall, answer, read},
+        events::{NDJSON, SSE, events, waiting},
+        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+        problem::{refuse, unreadable},
+        route::{HandlerResult, Route},
+    },
+    proposal_filter::ProposalFilter,
+};
+use crossing::Stopped;
+use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
+use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
+
+/// Maximum body size in bytes. The canonical JSON of the parameters has at most 16 KiB, but escapes can make it six
+/// times larger.
+const MAX_PROPOSAL_BYTES: usize = 256 << 10;
+/// Maximum body size in bytes, enough for sixteen signatures of 512 bytes in base64.
+const MAX_SIGNED_BYTES: usize = 64 << 10;
+/// Maximum waiting time. Many proxies close an idle request after one minute.
+const MAX_WAIT: Duration = Duration::from_secs(55);
+/// Default number of proposals on one page. `MAX_PAGE` is the maximum.
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 100;
+
+/// Codes of the refusals with which the boundary may answer a signed statement.
+pub(super) const JUDGED: &[Code] = &[
+    Code::UnknownStep,
+    Code::StepChanged,
+    Code::InvalidParams,
+    Code::ParamsMismatch,
+    Code::WrongBoundary,
+    Code::UnknownSigner,
+    Code::BadSignature,
+    Code::NotPermittedSigner,
+    Code::SelfApproval,
+    Code::QuorumMissing,
+    Code::NotYetValid,
+    Code::Expired,
+    Code::Revoked,
+    Code::Denied,
+    Code::NonceReplayed,
+    Code::PolicyDenied,
+    Code::ContextChanged,
+    Code::SessionStale,
+    Code::NotGranted,
+    Code::GrantExhausted,
+    Code::GrantPaused,
+    Code::SandboxUnavailable,
+    Code::WrongState,
+];
+
+pub(super) const PROPOSAL: Reply = ok(
+    SchemaGenerator::subschema_for::<ProposalView>,
+    "the proposal as it is now",
+);
+
+pub(super) const PROPOSAL_ID: Field = Field {
+    name: "id",
+    about: "the proposal's id, `prp_…`",
+};
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals",
+        name: "propose",
+        summary: "Propose to run a step once; the answer contains the bytes to sign",
+        about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
+             for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
+             `new`, a call that asks for the same run as an earlier proposal of the caller is answered with that \
+             proposal, while it is open and for 10 minutes after it ran, was denied or was cancelled, unless the \
+             caller has proposed another step or other parameters since. Both answers have `existing`.",
+        segments: &[],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
+        replies: &[
+            Reply {
+                status: 201,
+                about: "a new proposal",
+                ..PROPOSAL
+            },
+            Reply {
+                about: "the earlier proposal that this call repeats, with `existing`",
+                ..PROPOSAL
+            },
+        ],
+        codes: &[
+            Code::UnknownStep,
+            Code::StepChanged,
+            Code::InvalidParams,
+            Code::PolicyDenied,
+            Code::NonceReplayed,
+            Code::QuorumMissing,
+            Code::SandboxUnavailable,
+            Code::ContextChanged,
+            Code::WrongState,
+        ],
+        handler: |call| Box::pin(propose(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals",
+        name: "proposals",
+        summary: "Proposals, newest first",
+        about: "Callers see their own proposals; a caller with the scope `read` sees all proposals. Repeat the call \
+             with `cursor` until an answer has no `cursor`.",
+        segments: &[],
+        access: RouteAccess::Known,
+        query: &[
+            Field {
+                name: "status",
+                about: "only proposals in this state; `open` means pending, approved or running",
+            },
+            Field {
+                name: "id_ends",
+                about: "only proposals whose id ends with this text: 6 to 36 characters, at least 6 of them hex \
+                     digits",
+            },
+            Field {
+                name: "step",
+                about: "only proposals of this step",
+            },
+            Field {
+                name: "all",
+                about: "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
+            },
+            Field {
+                name: "proposer",
+                about: "only proposals of this proposer",
+            },
+            Field {
+                name: "cursor",
+                about: "the next page: the `cursor` of the page before",
+            },
+            Field {
+                name: "limit",
+                about: "the number of proposals in the answer: 1 to 100, by default 50",
+            },
+        ],
+        headers: &[],
+        body: None,
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<ProposalList>,
+            "one page",
+        )],
+        codes: &[],
+        handler: |call| Box::pin(list(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals/{id}",
+        name: "proposal",
+        summary: "One proposal. With ?wait=, the boundary answers when the status changes",
+        about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
+        segments: &[PROPOSAL_ID],
+        access: RouteAccess::Known,
+        query: &[Field {
+            name: "wait",
+            about: "seconds, with or without `s`, at most 55: the longest time until the \
+             answer",
+        }],
+        headers: &[],
+        body: None,
+        replies: &[PROPOSAL],
+        codes: &[],
+        handler: |call| Box::pin(proposal(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/proposals/{id}/events",
+        name: "events",
+        summary: "The events of a proposal, live: as server-sent events, or as one line for each event",
+        about: "The stream ends after the last possible event. A client that lost the stream continues with \
+             `Last-Event-ID`.",
+        segments: &[PROPOSAL_ID],
+        access: RouteAccess::Known,
+        query: &[Field {
+            name: "shape",
+            about: "`simple`: only lines {type: output|exit|error}",
+        }],
+        headers: &[Field {
+            name: "Last-Event-ID",
+            about: "the stream continues after this event",
+        }],
+        body: None,
+        replies: &[
+            Reply {
+                status: 200,
+                media: SSE,
+                shape: BodyShape::Text,
+                about: "`data:` is an Event",
+            },
+            Reply {
+                status: 200,
+                media: NDJSON,
+                shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
+                about: "one line for each event, with the event's `id`",
+            },
+        ],
+        codes: &[],
+        handler: |call| Box::pin(events(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/signatures",
+        name: "sign",
+        summary: "Signatures over the payload; the quorum starts the run",
+        about: "The call needs no bearer: the signatures are the authority. The signature that completes the quorum \
+             gets an answer before the run has ended. The signature of the grantee gets an answer when the run has begun, or \
+             can't begin.",
+        segments: &[PROPOSAL_ID],
+        access: RouteAccess::Signed,
+        query: &[],
+        headers: &[],
+        body: Some(BodyShape::Json(
+            SchemaGenerator::subschema_for::<Signatures>,
+        )),
+        replies: &[PROPOSAL],
+        codes: JUDGED,
+        handler: |call| Box::pin(sign(call)),
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/proposals/{id}/cancellation",
+        name: "cancel",
+        summary: "Cancel a proposal: the boundary stops waiting for signatures, or kills the run",
+        about: "Only the proposer and callers with the scope `operate` can cancel. A run that has ended is not \
+             changed.",
+        segments: &[PROPOSAL_ID],
+        access: RouteAccess::Known,
+        query: &[],
+        headers: &[],
+        body: None,
+        replies: &[PROPOSAL],
+        codes: &[Code::WrongState],
+        handler: |call| Box::pin(cancel(call)),
+    },
+];
+
+async fn propose(mut call: RouteCall) -> HandlerResult {
+    let body = call.body(MAX_PROPOSAL_BYTES).await?;
+    // A program of an agent may write 5 as `5.0`.
+    let written =
+        json::parse_written(&body, MAX_PROPOSAL_BYTES).map_err(|error| unreadable(error.into()))?;
+    let wish: Propose = json::typed(&written).map_err(unreadable)?;
+    let (view, created) = call
+        .finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await })
+        .await?;
+    answer(
+        if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        },
+        &view,
+    )
+}
+
+async fn list(call: RouteCall) -> HandlerResult {
+    let statuses = match call.raw_query("status") {
+        None => Vec::new(),
+        Some("open") => vec![
+            ProposalStatus::Pending,
+            ProposalStatus::Approved,
+            ProposalStatus::Running,
+        ],
+        Some(word) => {
+            let status = json::typed::<ProposalStatus>(&Value::String(word.to_owned()))
+                .map_err(|error| refuse(Code::Malformed, format!("?status=: {error}")))?;
+            vec![status]
+        }
+    };
+    let limit = call
+        .raw_query("limit")
+        .map_or(Ok(PAGE), str::parse)
+        .unwrap_or_default();
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(refuse(
+            Code::Malformed,
+            format!("?limit=: expected 1 to {MAX_PAGE}"),
+        ));
+    }
+    let filter = ProposalFilter {
+        statuses,
+        ending: call.query::<ProposalIdEnding>("id_ends")?,
+        step: call.query("step")?,
+        all: call.query("all")?.unwrap_or(false),
+        proposer: call.query::<Name>("proposer")?,
+        cursor: call.raw_query("cursor").map(str::to_owned),
+        limit,
+    };
+    let list = call
+        .blocking(move |boundary, caller| boundary.proposals.list(caller, &filter))
+        .await?;
+    answer(StatusCode::OK, &list)
+}
+
+async fn proposal(call: RouteCall) -> HandlerResult {
+    let id: ProposalId = call.path("id")?;
+    let up_to = call.raw_query("wait").map(parse_wait).transpose()?;
+    let boundary = &call.app.boundary;
+    // If too many requests already wait, answer immediately. The end of the waiting time is never a denial.
+    let view = match (up_to, waiting(&call.app)) {
+        (Some(up_to), Some(_room)) => tokio::select! {
+            view = boundary.proposals.wait(&call.caller, &id, up_to) => view?,
+            () = call.app.phase(Phase::Ending) => boundary.proposals.proposal(&call.caller, &id)?,
+        },
+        _ => boundary.proposals.proposal(&call.caller, &id)?,
+    };
+    answer(StatusCode::OK, &view)
+}
+
+/// Parses a waiting time such as `55s` or `55`. A value above the maximum is reduced to the maximum.
+fn parse_wait(text: &str) -> Result<Duration, Stopped> {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return Err(refuse(
+            Code::Malformed,
+            "?wait=: expected whole seconds, such as 55s",
+        ));
+    }
+    Ok(digits
+        .parse()
+        .map_or(MAX_WAIT, Duration::from_secs)
+        .min(MAX_WAIT))
+}
+
+async fn sign(mut call: RouteCall) -> HandlerResult {
+    let id: ProposalId = call.path("id")?;
+    // Read the body before taking the permit, so that a slow sender does not occupy a permit. Parse the body after
+    // taking the permit.
+    let body = call.body(MAX_SIGNED_BYTES).await?;
+    let permit = call.app.boundary.crossing.capacity().permit()?;
+    let Signatures { signatures } = read(&body)?;
+    call.charge_signatures(&signatures)?;
+    let app = call.app.clone();
+    let done = call
+        .finish(|boundary, _| async move {
+            let view = boundary
+                .proposals
+                .sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid))
+                .await;
+            drop(permit);
+            view
+        })
+        .await;
+    answer(StatusCode::OK, &call.unless_limited(done)?)
+}
+
+async fn cancel(mut call: RouteCall) -> HandlerResult {
+    let id: ProposalId = call.path("id")?;
+    call.no_body().await?;
+    let view = call
+        .finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await })
+        .await?;
+    answer(StatusCode::OK, &view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::problem;
+
+    #[test]
+    fn the_wait_parameter_is_parsed_as_seconds_and_limited_to_the_maximum() {
+        let of = |text: &str| {
+            parse_wait(text)
+                .map(|wait| wait.as_secs())
+                .map_err(|stopped| problem(&stopped).status)
+        };
+        for (text, seconds) in [
+            ("55s", 55),
+            ("55", 55),
+            ("0", 0),
+            ("0s", 0),
+            ("7s", 7),
+            ("56s", 55),
+            ("999999999", 55),
+        ] {
+            assert_eq!(of(text), Ok(seconds), "{text}");
+        }
+        for bad in [
+            "",
+            "s",
+            "-1",
+            "1.5s",
+            "1m",
+            "55ss",
+            " 5",
+            "+5",
+            "1e2",
+            "9999999999",
+        ] {
+            assert_eq!(of(bad), Err(400), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Routes of the seal in force and its steps.
+
+use axum::http::StatusCode;
+use schemars::SchemaGenerator;
+
+use crate::{
+    http::{
+        call::{RouteCall, answer},
+        operation::{Field, RouteAccess, Verb, ok},
+        problem::refuse,
+        route::{HandlerResult, Route},
+    },
+    step_search::StepSearch,
+};
+use documents::Code;
+use wire::{RegistryView, StepView};
+
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Get,
+        path: "/v1/registry",
+        name: "registry",
+        summary: "The seal in force and the registered steps",
+        about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \
+             A caller with the scope `read` sees all steps. With `query`, `under` or `cursor`, which may be empty, the \
+             answer has one `page` of 50 steps. Repeat the call with `cursor` until `page` has no `cursor`.",
+        segments: &[],
+        access: RouteAccess::Known,
+        query: &[
+            Field {
+                name: "query",
+                about: "a ref, a folder, a runbook, or words: only steps whose ref or title contains one of them, the \
+                     best first",
+            },
+            Field {
+                name: "under",
+                about: "only steps of this runbook or of the runbooks in this folder",
+            },
+            Field {
+                name: "cursor",
+                about: "the next page: the `cursor` of the page before",
+            },
+        ],
+        headers: &[],
+        body: None,
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<RegistryView>,
+            "seal and steps",
+        )],
+        codes: &[],
+        handler: |call| Box::pin(registry(call)),
+    },
+    Route {
+        verb: Verb::Get,
+        path: "/v1/steps/{*ref}",
+        name: "step",
+        summary: "One step's whole definition",
+        about: "The definition with script and parameter schema, the permissions that policy asks about, and the \
+             sandbox that a run would get.",
+        segments: &[Field {
+            name: "ref",
+            about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
+        }],
+        access: RouteAccess::Known,
+        query: &[Field {
+            name: "params_digest",
+            about: "digest of parameters, `sha256:…`: with it, the answer can have `unknown_end`",
+        }],
+        headers: &[],
+        body: None,
+        replies: &[ok(
+            SchemaGenerator::subschema_for::<StepView>,
+            "the definition from which the step digest is \
+             computed",
+        )],
+        codes: &[Code::UnknownStep, Code::Forbidden],
+        handler: |call| Box::pin(step(call)),
+    },
+];
+
+async fn registry(call: RouteCall) -> HandlerResult {
+    let field = |name| call.raw_query(name);
+    let search = StepSearch::new(field("query"), field("under"), field("cursor"));
+    let search = search.map_err(|why| refuse(Code::Malformed, why))?;
+    answer(
+        StatusCode::OK,
+        &call
+            .app
+            .boundary
+            .evidence
+            .registry_view(&call.caller, search.as_ref())?,
+    )
+}
+
+async fn step(call: RouteCall) -> HandlerResult {
+    let (evidence, step) = (&call.app.boundary.evidence, call.raw_path("ref")?);
+    answer(
+        StatusCode::OK,
+        &evidence.step_view(&call.caller, step, call.query("params_digest")?)?,
+    )
+}

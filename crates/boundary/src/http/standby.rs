@@ -1,0 +1,87 @@
+//! Answers of a node that is not the active node.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::Request;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::{
+    http::{app::Phase, connection, problem::refused, with_common_headers},
+    seen_nodes::SeenNodes,
+};
+use crossing::Refusal;
+use documents::Code;
+use store::Metrics;
+use wire::TlsServer;
+
+/// Maximum number of connections.
+const MOST: usize = 64;
+/// Seconds after which a client should ask again.
+const RETRY_S: u64 = 5;
+
+/// The reason why a node is not active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandbyReason {
+    /// `standby` if the node waits for other nodes or for its key, `database` if it waits for the database.
+    pub code: Code,
+    /// The reason, for people.
+    pub why: String,
+}
+
+impl Default for StandbyReason {
+    fn default() -> Self {
+        Self {
+            code: Code::Standby,
+            why: "it is starting".to_owned(),
+        }
+    }
+}
+
+/// Answers `GET /health` with 200 and every other request with 503, until the task is dropped. `why` is the reason why
+/// this node is not active. The answer to `/ready` also names the nodes.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<TlsServer>>,
+    why: Arc<Mutex<StandbyReason>>,
+    nodes: Option<Arc<SeenNodes>>,
+) -> Infallible {
+    let reply = move |_, request: Request<Incoming>| {
+        let mut reason = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(nodes) = nodes.as_ref().filter(|_| request.uri().path() == "/ready") {
+            reason.why.push_str(&nodes.summary());
+        }
+        async move { Ok(with_common_headers(reply(&request, &reason))) }
+    };
+    let (phase, _) = watch::channel(Phase::Serving);
+    connection::accept(
+        listener,
+        tls,
+        reply,
+        MOST,
+        &Metrics::default(),
+        &phase,
+        std::future::pending(),
+    )
+    .await
+    .await;
+    std::future::pending().await
+}
+
+fn reply(request: &Request<Incoming>, reason: &StandbyReason) -> Response {
+    if request.uri().path() == "/health" {
+        return axum::Json(serde_json::json!({ "status": "ok" })).into_response();
+    }
+    let detail = format!(
+        "this node is not the active node of the boundary: {}",
+        reason.why
+    );
+    refused(
+        &Refusal::new(reason.code, detail)
+            .retry_after(RETRY_S)
+            .into(),
+    )
+}

@@ -1,0 +1,71 @@
+//! The boundary around the crossing: proposals, evidence, admission and housekeeping, and the HTTP API.
+//!
+//! `assembled` builds the parts, and `http` has the routes.
+#![forbid(unsafe_code)]
+
+mod admission;
+mod artifact_access;
+mod assembled;
+mod data_growth;
+mod delayed_runs;
+mod denials;
+mod dispatch;
+mod events;
+mod evidence;
+mod feed;
+mod grants;
+mod health;
+mod housekeeping;
+pub mod http;
+mod logged_documents;
+mod monitoring;
+mod near_steps;
+mod notices;
+mod oidc;
+mod overtaken_proposals;
+mod proposal_filter;
+mod proposal_inputs;
+mod proposal_status;
+mod proposal_view;
+mod proposals;
+mod refusal_log;
+mod result_access;
+mod reviews;
+mod revocations;
+pub mod sealing;
+mod seen_nodes;
+mod session_access;
+mod step_search;
+mod tokens;
+mod told_targets;
+mod witnesses;
+
+pub use assembled::{Boundary, BoundaryParts};
+
+pub use data_growth::{DataGrowth, MeasuredGrowth};
+pub use health::{
+    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of, steps_beyond_the_host,
+    unapprovable_steps, unmet_people_rules,
+};
+pub use http::{
+    app::HttpConfig,
+    limit::Rates,
+    metrics_listener,
+    openapi::openapi,
+    route_table::routes,
+    standby::{self, StandbyReason},
+};
+pub use monitoring::{MonitoringStatus, WitnessStatus};
+pub use notices::{Notice, NoticeFilter, NoticeNext};
+pub use oidc::{
+    binding_rules::steps_without_parameter,
+    id_token::{IdToken, MAX_ID_TOKEN_BYTES},
+    issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES},
+};
+pub use sealing::{
+    SealStop, check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
+    told_steps, without_maximum, write_seal,
+};
+pub use seen_nodes::{SeenNodes, silence};
+pub use told_targets::{TargetStatus, ToldTargets};
+pub use witnesses::{NamedWitness, WitnessNext, WitnessRequest};

@@ -1,0 +1,168 @@
+//! Admission by the ID token of a CI job (OpenID Connect). An ID token opens a token without a secret for some minutes.
+
+pub mod binding_rules;
+pub mod id_token;
+pub mod issuer_keys;
+pub mod key_cache;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::{
+    admission::{Admission, Holder},
+    oidc::{
+        binding_rules::{admitted, differing},
+        id_token::{IdToken, refused},
+        issuer_keys::IssuerKeys,
+    },
+};
+use crossing::{Caller, Refusal, Sealed, Stopped};
+use documents::{Code, Name, SealedToken, Timestamp};
+use wire::OidcBinding;
+
+/// A token in force that ID tokens open.
+type OpenedToken<'t> = (&'t SealedToken, &'t OidcBinding);
+
+/// Returns the value that the claim `aud` of an ID token for this boundary must have.
+pub fn audience(sealed: &Sealed) -> String {
+    format!("countersign:{}", sealed.boundary.id)
+}
+
+impl Admission {
+    /// Exchanges an ID token for a bearer that is valid for some minutes. Returns the bearer, the name of the token, and the
+    /// end of the bearer. The future must not be dropped, because the ID token is used up before the bearer is open.
+    ///
+    /// # Errors
+    /// Returns `malformed`, `too-large`, `unauthenticated` with the claim that differs, `bad-signature`, `busy` if the keys
+    /// of the issuer can't be read, or the error of `charge`, which charges the issuer of an ID token that fits a token.
+    pub async fn exchange(
+        &self,
+        id_token: &str,
+        charge: impl FnOnce(&str) -> Result<(), Stopped>,
+    ) -> Result<(String, Name, Timestamp), Stopped> {
+        let id_token = IdToken::parse(id_token)?;
+        let (now, sealed, bindings) = (
+            self.crossing.now(),
+            self.crossing.state(),
+            self.ledger.bindings()?,
+        );
+        let of_issuer: Vec<_> = bindings
+            .iter()
+            .filter(|(_, binding)| binding.issuer == id_token.issuer())
+            .collect();
+        if of_issuer.is_empty() {
+            let why = format!(
+                "is {:?}, and no token of this boundary is for this issuer",
+                id_token.issuer()
+            );
+            return Err(refused("iss", &why).into());
+        }
+        // Bindings of revoked and expired tokens stay, because earlier proposals name their jobs.
+        let revoked = self.crossing.revoked();
+        let revoked = revoked.now();
+        let in_force = |token: &&SealedToken| {
+            token.expires_at.is_none_or(|end| now < end) && revoked.token(&token.name).is_none()
+        };
+        let in_force: HashMap<&Name, &SealedToken> = sealed
+            .tokens
+            .iter()
+            .filter(in_force)
+            .map(|token| (&token.name, token))
+            .collect();
+        let of_issuer: Vec<OpenedToken<'_>> = of_issuer
+            .into_iter()
+            .filter_map(|(name, binding)| Some((*in_force.get(name)?, binding)))
+            .collect();
+        if of_issuer.is_empty() {
+            return Err(
+                refused("iss", "is that of tokens that have expired or were revoked").into(),
+            );
+        }
+        // Tokens of one issuer can name different keys or authorities. `busy` is no final answer, so it comes first.
+        let (mut signed, mut stopped) = (BTreeMap::new(), None::<Stopped>);
+        let is_busy = |stopped: &Stopped| matches!(stopped, Stopped::Refused(refusal) if refusal.code.is_temporary());
+        for (_, binding) in &of_issuer {
+            let keys = (&binding.jwks, &binding.ca);
+            if signed.contains_key(&keys) {
+                continue;
+            }
+            let read = self.keys_of(binding, &id_token, now).await;
+            let verified = read.and_then(|read| id_token.verify(&read).map_err(Stopped::from));
+            let noted =
+                verified.map_err(|error| stopped = stopped.take().filter(is_busy).or(Some(error)));
+            signed.insert(keys, noted.ok());
+        }
+        let Some(claims) = signed.values().copied().flatten().next() else {
+            return Err(stopped.unwrap_or_else(|| refused("iss", "has no keys").into()));
+        };
+        let usable = claims.check(&audience(&sealed), now)?;
+        let verified = of_issuer
+            .iter()
+            .filter(|(_, binding)| signed[&(&binding.jwks, &binding.ca)].is_some());
+        let (differing, found): (Vec<_>, Vec<_>) = verified
+            .map(|token| (differing(token.1, claims), token))
+            .partition(|(differs, _)| differs.is_some());
+        let (token, binding) = match found[..] {
+            [(_, token)] => token,
+            [] => {
+                // The claim of the token that fits best helps most.
+                let nearest = differing
+                    .iter()
+                    .filter_map(|(differs, _)| *differs)
+                    .max_by_key(|(agree, _)| *agree);
+                let name = nearest.map_or("sub", |(_, name)| name);
+                let value = claims
+                    .value(name)
+                    .map_or("missing".to_owned(), ToString::to_string);
+                return Err(refused(
+                    name,
+                    &format!("is {value}, which no token of this boundary accepts"),
+                )
+                .into());
+            }
+            [(_, (one, _)), (_, (other, _)), ..] => {
+                let detail = format!(
+                    "the ID token is refused, because its claims fit two tokens, {} and {}: an operator must make their \
+                     bindings differ",
+                    one.name, other.name
+                );
+                return Err(Refusal::new(Code::Unauthenticated, detail).into());
+            }
+        };
+        let caller = Caller::new(token.name.clone(), token.scopes.clone(), &token.patterns);
+        let caller = caller.with_id_token(admitted(binding, claims)?);
+        charge(id_token.issuer())?;
+        // After a crash here, the ID token is used up and opened nothing, and the job gets another ID token.
+        if !self.ledger.admit(usable).await? {
+            return Err(refused(
+                "jti",
+                "is that of an ID token that was used before: get a new ID token",
+            )
+            .into());
+        }
+        let end = token.expires_at.unwrap_or(Timestamp::from_unix(i64::MAX));
+        let (bearer, end) = self.open_for(Holder::Token(token.name.clone()), caller, now, end)?;
+        Ok((bearer, token.name.clone(), end))
+    }
+
+    async fn keys_of(
+        &self,
+        binding: &OidcBinding,
+        id_token: &IdToken,
+        now: Timestamp,
+    ) -> Result<Arc<IssuerKeys>, Stopped> {
+        match &binding.jwks {
+            Some(jwks) => {
+                let keys = IssuerKeys::parse(jwks.as_bytes());
+                Ok(Arc::new(keys.map_err(|why| {
+                    Refusal::new(Code::Busy, format!("the pinned keys can't be read: {why}"))
+                })?))
+            }
+            None => {
+                self.keys
+                    .keys(&binding.issuer, binding.ca.as_deref(), id_token.kid(), now)
+                    .await
+            }
+        }
+    }
+}

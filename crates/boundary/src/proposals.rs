@@ -1,0 +1,578 @@
+//! Callers create, sign, cancel and wait for proposals.
+mod lookup;
+mod repetition;
+mod signing;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::{
+    delayed_runs::DelayedRuns, health::of_owners, near_steps::near_steps, proposal_status::is_over,
+    refusal_log::RefusalLog,
+};
+use crossing::{
+    ArtifactStore, Caller, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped,
+    Surroundings, fault, not_filled, profile_on_host, secret_permits, session_user,
+};
+use documents::{
+    Authorization, AuthorizationDigest, Code, DEFAULT_WINDOW_S, Emergency, InputDigest,
+    MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
+    Timestamp, VerifiedSignature, canonical, joined,
+};
+use sandbox::Sandbox;
+use store::{
+    AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStep, ProposeResult,
+    Retention, Signature, StoredStatus,
+};
+use verdict::{EligibleApprovers, StepInForce, Tokens, exclusion};
+use wire::{ProposalView, Propose, RefusalView};
+
+/// Maximum time that one call waits.
+const MOST_WAIT: Duration = Duration::from_secs(55);
+
+/// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
+pub struct Proposals {
+    pub(super) crossing: Arc<Crossing>,
+    pub(super) ledger: Ledger,
+    pub(super) live: Arc<RunsInProgress>,
+    pub(super) changes: Arc<Changes>,
+    pub(super) held_up: DelayedRuns,
+    sandbox: Arc<dyn Sandbox>,
+    refusals: Arc<RefusalLog>,
+    retention: Retention,
+    pub(super) surroundings: Surroundings,
+    pub(super) sessions: Arc<Sessions>,
+    /// Proposals of each session, until the session ends or changes.
+    pub(super) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
+    pub(super) artifacts: ArtifactStore,
+    /// Held while a grant gets signatures.
+    pub(super) one_grant: tokio::sync::Mutex<()>,
+    /// Held while a review is decided and logged.
+    pub(super) one_review: tokio::sync::Mutex<()>,
+}
+
+/// Parts from which [`Proposals`] is built.
+pub struct ProposalsParts {
+    /// The crossing.
+    pub crossing: Arc<Crossing>,
+    /// The store.
+    pub ledger: Ledger,
+    /// The runs in progress.
+    pub live: Arc<RunsInProgress>,
+    /// Wakes the tasks that wait for a change of a proposal.
+    pub changes: Arc<Changes>,
+    /// The sandbox, which can tell whether this host can run a step.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// The log of refusals.
+    pub refusals: Arc<RefusalLog>,
+    /// The times for which data that is not evidence is stored.
+    pub retention: Retention,
+    /// Time and randomness.
+    pub surroundings: Surroundings,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The uploaded files.
+    pub artifacts: ArtifactStore,
+}
+
+impl Proposals {
+    /// Builds the value from its parts.
+    pub fn new(parts: ProposalsParts) -> Self {
+        let ProposalsParts {
+            crossing,
+            ledger,
+            live,
+            changes,
+            sandbox,
+            refusals,
+            retention,
+            surroundings,
+            sessions,
+            artifacts,
+        } = parts;
+        let (held_up, in_sessions) = (DelayedRuns::default(), Mutex::default());
+        Self {
+            crossing,
+            ledger,
+            live,
+            changes,
+            held_up,
+            sandbox,
+            refusals,
+            retention,
+            surroundings,
+            sessions,
+            in_sessions,
+            artifacts,
+            one_grant: tokio::sync::Mutex::default(),
+            one_review: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Creates a statement that approvers can sign, unless the call repeats an earlier proposal. Returns the proposal, and
+    /// true if it is new.
+    ///
+    /// # Errors
+    /// Returns `unknown-step`, `step-changed`, `policy-denied`, `invalid-params`, `nonce-replayed` if the nonce was
+    /// already used for another run, or `rate-limited` if too many proposals of this proposer wait.
+    pub async fn propose(
+        self: &Arc<Self>,
+        caller: &Caller,
+        body: Propose,
+    ) -> Result<(ProposalView, bool), Stopped> {
+        let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
+        let outcome = self.record(caller, body).await;
+        if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
+            self.refusals
+                .note_refusal(Some(name.as_str()), stopped, InputDigest::of(&request));
+        }
+        outcome
+    }
+
+    async fn record(
+        &self,
+        caller: &Caller,
+        body: Propose,
+    ) -> Result<(ProposalView, bool), Stopped> {
+        let named = body.step.split('@').next().unwrap_or_default();
+        let parsed = parse_step(&body.step);
+        let (reference, insisted) = parsed
+            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
+        let proposer = caller.demand(Scope::Propose, Some(&reference));
+        let proposer = proposer
+            .map_err(|stopped| with_near_steps(stopped, caller, &self.crossing.state(), named))?;
+        let proposer = proposer.clone();
+        let _ = self.crossing.demand_clock()?;
+        self.crossing.capacity().demand_disk()?;
+        let (sealed, revoked) = (self.crossing.state(), self.ledger.revocations());
+        let _ = self
+            .crossing
+            .check_not_revoked(&sealed, [&proposer, &proposer])?;
+        let Some((step, held)) = sealed.step(&reference) else {
+            return Err(unknown_step(caller, &sealed, &reference)
+                .at("/step", "not registered")
+                .into());
+        };
+        if let Some(insisted) = insisted.filter(|insisted| *insisted != step.digest) {
+            let detail = format!(
+                "{reference} is sealed with the digest {}, not {insisted}: check what changed, then propose the \
+                 sealed definition",
+                step.digest
+            );
+            return Err(Refusal::new(Code::StepChanged, detail)
+                .at("/step", "another definition is sealed")
+                .into());
+        }
+        // The errors about a secret parameter do not repeat its value, because it may be the secret itself.
+        let params = step.schema.complete(body.params).map_err(|errors| {
+            let detail = joined(&errors, "; ");
+            let refusal = Refusal::new(Code::InvalidParams, detail);
+            errors.iter().fold(refusal, |refusal, error| {
+                refusal.at(format!("/params{}", error.pointer), error.message.clone())
+            })
+        })?;
+        let admitted = caller.job_of(params.value())?;
+        let secrets = self
+            .crossing
+            .secrets()
+            .check(&step.definition, params.value())?;
+        let held = &*held.filled(params.value()).map_err(not_filled)?;
+        // A `deny` in the policy is final: no signature can allow the run. Refuse the proposal before approvers sign
+        // it.
+        let permissions = held
+            .asked()
+            .clone()
+            .map_err(|denied| Refusal::new(Code::PolicyDenied, denied.to_string()))?;
+        let window = window_of(body.expires_in_s, body.emergency, held)?;
+        let millis = (self.surroundings.millis)();
+        let now = self.crossing.now();
+        let sandbox = profile_on_host(held)?;
+        let grant = body
+            .grant
+            .as_ref()
+            .map(|id| self.grant_in_use(id, body.nonce.is_some()))
+            .transpose()?;
+        // A proposal can't run after the end of its token or its grant, so its window ends at this time at the latest.
+        let ends = sealed
+            .tokens
+            .ends([&proposer, &proposer])
+            .into_iter()
+            .chain(grant.map(|(_, end)| end));
+        let expires_at = ends.fold(now.plus(window), Timestamp::min);
+        let possible = if body.emergency {
+            self.demand_emergency(&sealed, held, (&proposer, now, expires_at), grant.is_some())
+        } else if grant.is_none() {
+            self.demand_future(&sealed, held, &proposer, now, expires_at)
+        } else {
+            Ok(())
+        };
+        if secrets.iter().any(|secret| secret.as_file)
+            && let Ok(prepared) = self.sandbox.check(&sandbox)
+        {
+            secret_permits::check_own_root(&secrets, prepared.has_own_root())?;
+        }
+        let session = self.sessions.reference(
+            body.session.as_ref(),
+            &step.definition,
+            &session_user(&sealed, &proposer),
+        )?;
+        let artifacts = self.proposed_artifacts(&proposer, &body.artifacts)?;
+        let plan = self.proposed_plan(
+            caller,
+            &step.definition,
+            body.plan.as_ref(),
+            &params.digest(),
+            now,
+        )?;
+        let chosen_nonce = body.nonce.is_some();
+        let authorization = Authorization {
+            boundary: sealed.boundary.clone(),
+            proposal: ProposalId::new(millis, self.surroundings.bytes()),
+            nonce: body
+                .nonce
+                .unwrap_or_else(|| Nonce::new(millis, self.surroundings.bytes())),
+            step: StepReference {
+                reference,
+                digest: step.digest,
+            },
+            params: params.value().clone(),
+            rendered: held.hashed.rendered(),
+            permissions,
+            sandbox,
+            proposer,
+            reason: body.reason,
+            issued_at: now,
+            not_before: now,
+            expires_at,
+            session,
+            artifacts,
+            plan,
+            grant: grant.map(|(digest, _)| digest),
+            emergency: body.emergency.then(Emergency::yes),
+        };
+        let payload = authorization
+            .clone()
+            .into_statement()?
+            .to_payload()
+            .map_err(|error| {
+                // A pointer into the statement begins with `/predicate`. A pointer into the request body does not.
+                let pointer = error
+                    .pointer
+                    .strip_prefix("/predicate")
+                    .unwrap_or(&error.pointer)
+                    .to_owned();
+                Refusal::from(documents::Malformed { pointer, ..error })
+            })?;
+        let new = NewProposal {
+            core: core_of(&authorization, &payload)?,
+            payload: payload.into(),
+            request: Self::digest_of_run(&authorization)?,
+            chosen_nonce,
+            may_repeat: authorization.grant.is_none() && body.new.map_or(!chosen_nonce, |new| !new),
+            created_at: now,
+            admitted,
+        };
+        if let Err(stopped) = possible {
+            // The earlier proposal of the same run can be the reason, for example an emergency without its review.
+            let earlier = self.earlier(&new)?.ok_or(stopped)?;
+            return self.repeated(caller, &earlier, &authorization.reason);
+        }
+        let result = self.ledger.propose(new).await?;
+        let Authorization {
+            proposal: id,
+            session,
+            grant,
+            ..
+        } = &authorization;
+        let changed = || {
+            self.crossing.state().digest != sealed.digest || self.ledger.revocations() != revoked
+        };
+        if result == ProposeResult::New && (session.is_some() || grant.is_some() || changed()) {
+            self.end_if_overtaken(id, session.clone()).await;
+        }
+        self.answer_to(caller, result, &authorization, now)
+    }
+
+    /// Refuses proposals whose signatures would have no effect, because this host can't run the step or the quorum
+    /// can't be met. A missing path or user of the host is accepted, because the path or the user may exist before the
+    /// window ends.
+    pub(super) fn demand_future(
+        &self,
+        sealed: &Sealed,
+        held: &StepInForce,
+        proposer: &Name,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<(), Stopped> {
+        if let Err(unavailable) = self.sandbox.check(&held.profile)
+            && unavailable.is_of_the_host()
+        {
+            return Err(Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).into());
+        }
+        let excluded = exclusion::judge(
+            proposer,
+            proposer,
+            Tokens::Sealed(&sealed.tokens, now),
+            &sealed.roster,
+        )
+        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let revoked = self.crossing.revoked();
+        let reach = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid))
+            .check_reach(
+                &held.rules,
+                |name| excluded.contains(name),
+                now,
+                Some(until),
+            );
+        reach.map_err(|out| {
+            Refusal::new(
+                Code::QuorumMissing,
+                format!("{out}; {}", of_owners(&excluded, proposer)),
+            )
+            .into()
+        })
+    }
+
+    /// Returns the number of approved runs that can't start now, for each code of `codes`.
+    pub(super) fn held_up(&self, codes: &[Code]) -> Vec<(Code, u64)> {
+        // A run that has begun keeps its last reason in memory until the run has ended.
+        self.held_up.count(codes, |id| self.ledger.waits_to_run(id))
+    }
+
+    /// Returns the current view of a proposal.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the proposal does not exist or the caller may not see it.
+    pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+        self.view_for(caller, &self.visible(caller, id)?)
+    }
+
+    /// Waits until the status of the proposal changes, but at most for the time `up_to`. Then returns the view of the
+    /// proposal. The end of the waiting time is not a denial.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the proposal does not exist or the caller may not see it.
+    pub async fn wait(
+        &self,
+        caller: &Caller,
+        id: &ProposalId,
+        up_to: Duration,
+    ) -> Result<ProposalView, Stopped> {
+        let before = self.visible(caller, id)?;
+        let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
+        self.view_for(caller, &row)
+    }
+
+    /// Waits until a proposal has another status or is over, at most for this time.
+    pub(super) async fn after(
+        &self,
+        id: &ProposalId,
+        status: StoredStatus,
+        up_to: Duration,
+    ) -> Result<Proposal, Stopped> {
+        let mut changes = self.changes.watch(id);
+        let deadline = tokio::time::Instant::now() + up_to;
+        loop {
+            let row = self.row(id)?;
+            let is_known = row.status == status && !is_over(row.status);
+            if !is_known
+                || !matches!(
+                    tokio::time::timeout_at(deadline, changes.changed()).await,
+                    Ok(Ok(()))
+                )
+            {
+                return Ok(row);
+            }
+        }
+    }
+
+    /// Cancels a proposal or ends its run. Only the proposer and operators may cancel a proposal.
+    ///
+    /// # Errors
+    /// Returns `not-found`, `forbidden`, or `wrong-state` if the proposal is over.
+    pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+        let row = self.visible(caller, id)?;
+        if caller.name() != Some(&row.core.proposer) {
+            let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
+        }
+        match row.status {
+            StoredStatus::Running => {
+                if !self.stop_run(id)? {
+                    return Err(wrong_state(&self.row(id)?).into());
+                }
+            }
+            _ => {
+                let by = caller.name().map_or_else(String::new, ToString::to_string);
+                let detail = detail(Code::WrongState, &format!("taken back by {by}"))?;
+                let now = self.crossing.now();
+                let advance = ProposalStep {
+                    proposal: id.clone(),
+                    from: Vec::new(),
+                    to: StoredStatus::Cancelled,
+                    at: now,
+                    detail,
+                };
+                match self.ledger.advance(advance).await {
+                    Ok(_) => {}
+                    // The run began after the proposal was read.
+                    Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
+                        let _ = self.stop_run(id)?;
+                    }
+                    Err(stop) => return Err(advance_refused(stop, id)),
+                }
+            }
+        }
+        self.changes.notify(id);
+        self.view(&self.row(id)?)
+    }
+
+    /// Asks a run to stop, even if its nonce is spent and its process has not started. Returns false if the run is
+    /// already over.
+    pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
+        self.live.stop(id);
+        let running = self.row(id)?.status == StoredStatus::Running;
+        if !running {
+            self.live.forget(id);
+        }
+        Ok(running)
+    }
+}
+
+/// Returns the length of the window in seconds.
+fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result<i64, Refusal> {
+    let of_emergency = held.ruling.emergency.as_ref().filter(|_| emergency);
+    let longest = of_emergency.map_or(DEFAULT_WINDOW_S, |rule| {
+        rule.value.max_window_s.cast_signed()
+    });
+    let window = wanted.unwrap_or(longest.min(DEFAULT_WINDOW_S));
+    if (1..=MAX_WINDOW_S).contains(&window) {
+        return Ok(window);
+    }
+    let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
+    Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail))
+}
+
+/// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
+pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
+    let advice = hint(caller, sealed, reference.as_str())
+        .unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
+    Refusal::new(
+        Code::UnknownStep,
+        format!("no step {reference} is registered; {advice}"),
+    )
+}
+
+/// Adds near steps to the refusal of a caller whose token is for other steps, and of a text that names only a runbook.
+pub(super) fn with_near_steps(
+    stopped: Stopped,
+    caller: &Caller,
+    sealed: &Sealed,
+    text: &str,
+) -> Stopped {
+    let Stopped::Refused(mut refusal) = stopped else {
+        return stopped;
+    };
+    let is_near = match refusal.code {
+        Code::Forbidden => caller.is_limited(),
+        _ => !text.contains(':'),
+    };
+    if is_near && let Some(hint) = hint(caller, sealed, text) {
+        refusal.detail = format!("{hint} {}", refusal.detail);
+    }
+    Stopped::Refused(refusal)
+}
+
+/// Asks for the steps that a wrong reference may mean, among the steps that the caller may see.
+fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
+    let steps = sealed
+        .registry
+        .steps()
+        .map(|step| &step.definition.reference);
+    let near = near_steps(wrong, steps.filter(|step| caller.may_know(step)));
+    let (last, before) = near.split_last()?;
+    let or = if before.is_empty() { "" } else { " or " };
+    Some(format!("did you mean {}{or}{last}?", joined(before, ", ")))
+}
+
+fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
+    let malformed = |detail: String| {
+        Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail))
+    };
+    let (reference, digest) = match text.split_once('@') {
+        Some((reference, digest)) => (
+            reference,
+            Some(
+                digest
+                    .parse()
+                    .map_err(|error: documents::DigestFormatError| malformed(error.to_string()))?,
+            ),
+        ),
+        None => (text, None),
+    };
+    let reference = reference
+        .parse()
+        .map_err(|error: documents::IdentError| malformed(error.to_string()))?;
+    Ok((reference, digest))
+}
+
+fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<AuthorizationCore, Stopped> {
+    Ok(AuthorizationCore {
+        id: authorization.proposal.clone(),
+        digest: AuthorizationDigest::of(payload),
+        nonce: authorization.nonce.clone(),
+        step: authorization.step.reference.clone(),
+        step_digest: authorization.step.digest,
+        params_digest: authorization.params_digest()?,
+        proposer: authorization.proposer.clone(),
+        expires_at: authorization.expires_at,
+    })
+}
+
+/// Encodes the code and the text of a status.
+pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
+    canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
+}
+
+pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
+    VerifiedSignature {
+        keyid: signature.keyid,
+        presence: signature.presence,
+        sig: signature.sig.clone(),
+    }
+}
+
+/// Formats a duration in the same form as the configuration file.
+pub(super) fn span(seconds: i64) -> String {
+    match seconds {
+        whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),
+        whole => format!("{whole} s"),
+    }
+}
+
+fn not_found(id: &ProposalId) -> Refusal {
+    Refusal::new(
+        Code::NotFound,
+        format!("there is no proposal {id}, or this caller has no access to the proposal"),
+    )
+}
+
+pub(super) fn wrong_state(row: &Proposal) -> Refusal {
+    let refusal =
+        Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
+    if row.receipt.is_some() {
+        refusal.with_receipt(row.core.id.receipt())
+    } else {
+        refusal
+    }
+}
+
+fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
+    match stop {
+        AdvanceStop::Unknown => not_found(id).into(),
+        AdvanceStop::WrongState(_) => Refusal::new(Code::WrongState, stop.to_string())
+            .about(id)
+            .into(),
+        AdvanceStop::Fault(error) => error.into(),
+    }
+}

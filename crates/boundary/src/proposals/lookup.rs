@@ -1,0 +1,128 @@
+//! Finds proposals, and decides who may see them.
+
+use std::borrow::Cow;
+
+use crate::proposals::{Proposals, not_found, span, wrong_state};
+use crossing::{Caller, Refusal, Sealed, Stopped, log_about};
+use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
+use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
+use verdict::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
+use wire::RefusalView;
+
+impl Proposals {
+    pub fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
+        self.ledger.payload(id)?.ok_or_else(|| not_found(id).into())
+    }
+
+    pub fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
+        // The boundary wrote this payload, so it is trusted without a check of the signatures.
+        Ok(Statement::from_payload(&self.payload(id)?)?)
+    }
+
+    pub fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
+        let row = self.ledger.proposal(id)?.ok_or_else(|| self.missing(id))?;
+        log_about(&row.core.id, &row.core.step);
+        Ok(row)
+    }
+
+    /// Returns the refusal for a proposal that has no row in the store. A proposal's id begins with the time of its
+    /// creation. From this time, the boundary can tell whether the proposal may have been deleted after its retention
+    /// time. The refusal never states that a proposal existed, because the caller may not be allowed to know.
+    pub(super) fn missing(&self, id: &ProposalId) -> Refusal {
+        let made = Timestamp::from_unix(i64::try_from(id.millis() / 1000).unwrap_or(i64::MAX));
+        let kept_s = self.retention.proposals_s.min(UNSIGNED_KEPT_S);
+        let began = self.ledger.leaf(0).ok().flatten().map(|leaf| leaf.at);
+        if began.is_none_or(|began| made < began) || made.plus(kept_s) > self.crossing.now() {
+            return not_found(id);
+        }
+        let detail = format!(
+            "the boundary has no proposal {id}: an unsigned proposal is deleted an hour after its window, and any \
+             other proposal that never ran is deleted {} after its end; the log contains all signed documents about \
+             the proposal",
+            span(self.retention.proposals_s)
+        );
+        Refusal::gone(detail)
+    }
+
+    pub fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
+        let row = self.row(id)?;
+        if caller.may_see(&row.core.proposer, &row.core.step) {
+            Ok(row)
+        } else if caller.name().is_none() {
+            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
+        } else {
+            // A caller who may not see the proposal must not learn whether the proposal exists.
+            Err(not_found(id).into())
+        }
+    }
+
+    /// Returns the current rule of the statement's step, and the people whose signatures can't count.
+    pub fn quorum_of<'s>(
+        &self,
+        sealed: &'s Sealed,
+        signed: &Authorization,
+    ) -> Result<(Cow<'s, StepInForce>, ExcludedSigners), Stopped> {
+        let here = &sealed.boundary;
+        let _ =
+            check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
+        let _ = self
+            .crossing
+            .check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;
+        let (_, held) = sealed.signed_step(signed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
+        let _ = verdict::check_step(signed, &held.hashed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
+        let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
+        let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
+            .map_err(|error| {
+                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+            })?;
+        let held = held.for_run(signed).map_err(|error| {
+            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
+        })?;
+        Ok((held, excluded))
+    }
+
+    pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
+        if row.status.waits() && now >= row.core.expires_at {
+            let detail = format!(
+                "the proposal expired at {}: propose the step again",
+                row.core.expires_at
+            );
+            return Err(Refusal::new(Code::Expired, detail)
+                .about(&row.core.id)
+                .into());
+        }
+        match row.status {
+            StoredStatus::Pending => Ok(()),
+            StoredStatus::Expired => Err(Refusal::new(
+                Code::Expired,
+                "the proposal has expired: propose the step again",
+            )
+            .about(&row.core.id)
+            .into()),
+            StoredStatus::Denied => Err(Refusal::new(
+                Code::Denied,
+                "an approver denied the proposal",
+            )
+            .about(&row.core.id)
+            .into()),
+            StoredStatus::Refused => {
+                let why = row
+                    .detail
+                    .as_ref()
+                    .and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
+                let refused = why.map_or_else(
+                    || wrong_state(row),
+                    |why| Refusal::new(why.code, why.detail),
+                );
+                Err(refused.about(&row.core.id).into())
+            }
+            _ => Err(wrong_state(row).into()),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Read access to the results of runs, and to the plans that they carried out.
+
+use crate::{
+    evidence::{Evidence, Within},
+    logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate},
+    proposals::span,
+};
+use crossing::{BundleParts, Caller, PlanRun, Refusal, Stopped, fault};
+use documents::{
+    Authorization, Base64, OUTPUTS_PATH, Receipt, ReceiptId, Statement, StepDefinition, json,
+};
+use wire::ReceiptFiles;
+
+impl Evidence {
+    /// Returns the files and outputs that a run left.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the case
+    /// `Gone` if the outputs are no longer stored.
+    pub fn files(&self, caller: &Caller, id: &ReceiptId) -> Result<ReceiptFiles, Stopped> {
+        let (logged, log) = self.receipt_in(caller, id)?;
+        let receipt: Receipt = predicate(&logged.envelope)?;
+        let manifest =
+            manifest_of(log.ledger(), &receipt)?.map_or_else(Vec::new, |manifest| manifest.0);
+        let outputs = match manifest
+            .iter()
+            .find(|entry| entry.path.as_str() == OUTPUTS_PATH)
+        {
+            None => serde_json::Map::new(),
+            Some(entry) => {
+                let bytes = log.ledger().output(&entry.blake3, 0..entry.bytes)?;
+                let bytes = bytes.ok_or_else(|| {
+                    let kept = span(self.retention.outputs_s);
+                    Refusal::gone(format!(
+                        "the outputs of {id} are no longer stored: they are deleted {kept} after the run"
+                    ))
+                })?;
+                json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
+            }
+        };
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let step = Statement::<Authorization>::from_payload(&payload)?
+            .predicate
+            .step
+            .reference;
+        Ok(ReceiptFiles {
+            step,
+            files: manifest,
+            outputs,
+        })
+    }
+
+    /// Returns the bundle of the plan that a run applied, or `None` for a run without a plan.
+    pub(super) fn plan_bundle(
+        &self,
+        log: Within<'_>,
+        receipt: &Receipt,
+    ) -> Result<Option<Vec<u8>>, Stopped> {
+        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
+        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let Some(plan) = &signed.plan else {
+            return Ok(None);
+        };
+        let params = signed.params_digest()?;
+        for ledger in std::iter::once(log.ledger()).chain(&self.closed) {
+            let definition: StepDefinition = {
+                let text = blob_text(ledger, *signed.step.digest.as_bytes())?;
+                json::parse_as(text.as_bytes(), text.len()).map_err(|e| fault(&e))?
+            };
+            let Some(step) = &definition.plan else {
+                continue;
+            };
+            let Some(found) = PlanRun::find(ledger, step, &signed, &params, receipt.started_at)?
+            else {
+                continue;
+            };
+            let row = ledger.proposal(&found.proposal)?;
+            let Some(index) = row.and_then(|row| row.receipt) else {
+                continue;
+            };
+            let envelope = envelope_in(ledger, index)?;
+            let payload =
+                Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
+            let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
+            let parts = BundleParts {
+                receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
+                consumption: (
+                    found.receipt.consumption.index,
+                    leaf_data(ledger, found.receipt.consumption.index)?.into(),
+                ),
+                seal: found.receipt.seal,
+                step: authorization.step,
+                grant: authorization.grant,
+            };
+            let within = if std::ptr::eq(ledger, log.ledger()) {
+                log
+            } else {
+                Within::Closed(ledger)
+            };
+            return self
+                .assemble(within, index, &parts, &found.receipt)
+                .map(Some);
+        }
+        Err(fault(&format!(
+            "the run of the plan {} is not stored",
+            plan.receipt
+        )))
+    }
+}

@@ -1,0 +1,175 @@
+//! The tokens of proposers. Each change of tokens creates a new seal.
+
+use crate::{
+    admission::new_bearer,
+    oidc::{audience, binding_rules::check_binding},
+    sealing::Sealing,
+};
+use crossing::{Refusal, Sealed, Stopped};
+use documents::{Code, Name, SealedToken, StepRef, Timestamp, sha256};
+use reading::Pattern;
+use store::{Token, TokenChange};
+use wire::{OidcBinding, TokenView};
+
+impl Sealing {
+    /// Returns all tokens, including expired and revoked tokens, sorted by name.
+    ///
+    /// # Errors
+    /// Returns an error if the store can't be read.
+    pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
+        let (tokens, bindings) = (self.ledger.tokens()?, self.ledger.bindings()?);
+        Ok(tokens
+            .into_iter()
+            .map(|token| TokenView {
+                oidc: bindings
+                    .iter()
+                    .find(|(name, _)| *name == token.name)
+                    .map(|(_, binding)| binding.clone()),
+                token: SealedToken {
+                    name: token.name,
+                    owners: token.owners,
+                    scopes: token.scopes,
+                    patterns: token.patterns,
+                    expires_at: token.expires_at,
+                },
+                revoked_at: token.revoked_at,
+            })
+            .collect())
+    }
+
+    /// Creates a token and seals the change. Returns the secret of the token, of which the store contains only the
+    /// digest. A token with a binding has no secret, and the function returns the audience of its ID tokens.
+    ///
+    /// # Errors
+    /// Returns an error if the name is already used, an owner is not in the roster, a pattern can't be parsed, or the
+    /// binding leaves out a claim that it needs.
+    pub async fn create_token(
+        &self,
+        token: SealedToken,
+        binding: Option<Box<OidcBinding>>,
+    ) -> Result<String, Stopped> {
+        // The client computes the end of the token with the same clock.
+        let _ = self.crossing.demand_clock()?;
+        let now = self.crossing.now();
+        check_token(&token, &self.crossing.state(), now)?;
+        binding.as_deref().map_or(Ok(()), check_binding)?;
+        let secret = new_bearer(&self.surroundings);
+        let row = Token {
+            name: token.name,
+            // Nobody learns the secret of a token with a binding.
+            secret: sha256(secret.as_bytes()),
+            owners: token.owners,
+            scopes: token.scopes,
+            patterns: token.patterns,
+            created_at: now,
+            expires_at: token.expires_at,
+            revoked_at: None,
+        };
+        let without_secret = binding.is_some();
+        self.put_in_force(|_| {}, Some(TokenChange::Add(row, binding)))
+            .await?;
+        Ok(if without_secret {
+            audience(&self.crossing.state())
+        } else {
+            secret
+        })
+    }
+
+    /// Revokes a token and seals the change.
+    ///
+    /// # Errors
+    /// Returns an error if no token has this name, or if the token has already expired or was revoked.
+    pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
+        let at = self.crossing.now();
+        self.put_in_force(
+            |_| {},
+            Some(TokenChange::Revoke {
+                name: name.clone(),
+                at,
+            }),
+        )
+        .await
+        .map(drop)
+    }
+}
+
+fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
+    let refuse = |pointer: &str, detail: String| {
+        Err(Refusal::new(Code::Malformed, detail.clone())
+            .at(pointer, detail)
+            .into())
+    };
+    if let Err(error) = sealed.roster.check_token_name(&token.name) {
+        return refuse("/name", error.to_string());
+    }
+    if let Some(known) = sealed.roster.looks_like(&token.name) {
+        let message = format!(
+            "{} looks like {known} of the roster, so approvers could take one for the other",
+            token.name
+        );
+        return refuse("/name", format!("{message}: give the token another name"));
+    }
+    // If a token had the boundary's name, approvers would think that the boundary is the proposer.
+    if token.name.as_str() == sealed.boundary.name.as_str() {
+        return refuse(
+            "/name",
+            format!(
+                "{} is the boundary's own name: give the token another name",
+                token.name
+            ),
+        );
+    }
+    for (at, owner) in token.owners.iter().enumerate() {
+        if sealed.roster.approver(owner).is_none()
+            && !sealed
+                .roster
+                .tables()
+                .operator
+                .iter()
+                .any(|person| person.name == *owner)
+        {
+            return refuse(
+                &format!("/owners/{at}"),
+                format!(
+                    "{owner} is not in the roster: owners are the people who control the token"
+                ),
+            );
+        }
+    }
+    if token.scopes.is_empty() {
+        return refuse(
+            "/scopes",
+            "a token needs at least one of the scopes propose, read, operate".to_owned(),
+        );
+    }
+    for (at, pattern) in token.patterns.iter().enumerate() {
+        let refuse = |message: String| refuse(&format!("/patterns/{at}"), message);
+        match Pattern::parse(pattern) {
+            Err(error) => return refuse(error.to_string()),
+            // A literal that is no reference, and `**` beside other characters, match less than their author expects.
+            Ok(found)
+                if found
+                    .only()
+                    .is_some_and(|text| text.parse::<StepRef>().is_err()) =>
+            {
+                return refuse(format!(
+                    "{pattern:?} is the name of no step: write PATH:STEP, PATH:* or DIRECTORY/**"
+                ));
+            }
+            Ok(_)
+                if pattern
+                    .split('/')
+                    .any(|segment| segment.contains("**") && segment != "**") =>
+            {
+                return refuse(format!(
+                    "in {pattern:?}, ** is no whole segment: write ** for every step, or **/NAME:*"
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    if token.expires_at.is_some_and(|end| end <= now) {
+        return refuse("/expires_at", "this time is over".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! The parts from which a crossing is built.
+
+use std::sync::Arc;
+
+use crate::{
+    boundary_key::BoundaryKey,
+    carried::{
+        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
+        live::RunsInProgress, recorded_outputs::Outputs, secret_permits::SecretPermits,
+        sessions::Sessions,
+    },
+    changes::Changes,
+    seal::current_seal::CurrentSeal,
+};
+use sandbox::Sandbox;
+use store::Ledger;
+
+/// Parts from which a [`crate::cross::Crossing`] is built.
+pub struct CrossingParts {
+    /// The store.
+    pub ledger: Ledger,
+    /// The sandbox.
+    pub sandbox: Arc<dyn Sandbox>,
+    /// The boundary's key.
+    pub key: Arc<BoundaryKey>,
+    /// The seal in force.
+    pub seal: Arc<CurrentSeal>,
+    /// The runs in progress.
+    pub live: Arc<RunsInProgress>,
+    /// Wakes the tasks that wait for a change of a proposal.
+    pub changes: Arc<Changes>,
+    /// The directory of large outputs and of spools.
+    pub outputs: Outputs,
+    /// The configured secrets.
+    pub secrets: SecretPermits,
+    /// Services that no run may reach, each with its port, beside the witnesses and the listeners of this
+    /// process.
+    pub services: Vec<(String, u16)>,
+    /// Maximum numbers of concurrent runs and requests.
+    pub limits: CapacityLimits,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The uploaded files.
+    pub artifacts: ArtifactStore,
+    /// The receipts that came too late.
+    pub late: LateReceipts,
+}

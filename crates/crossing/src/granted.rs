@@ -1,0 +1,350 @@
+//! Standing grants, as the crossing and its callers use them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::{
+    cross::Crossing,
+    host_profile::{check_not_moved, profile_on_host},
+    seal::{
+        refusal::{Refusal, Stopped, fault},
+        sealed::Sealed,
+    },
+    stage::{AllowedRun, VerifiedRequest},
+};
+use documents::{
+    Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,
+    Timestamp, Verified, joined, json,
+};
+use reading::{EmergencyRule, WithOrigin};
+use store::{GrantClaim, StoredGrant};
+use verdict::{
+    Authority, Covered, EligibleApprovers, ExcludedSigners, GrantContext, GrantError, Objection,
+    PermissionsError, PreparedGrant, QuorumRules, Stands, StepInForce, Tokens, TrustedRoster,
+    check_profile, covers, exclusion, quorum, signature_count, stands, verify_grant,
+};
+
+impl Crossing {
+    /// Decides whether people allowed the run: the approvers who signed it, or those who signed its grant. `here` is the
+    /// sandbox of the run's step on this host.
+    ///
+    /// # Errors
+    /// Returns the refusal of the first check that fails.
+    pub(super) fn authority(
+        &self,
+        verified: &VerifiedRequest,
+        held: &StepInForce,
+        here: &Profile,
+        now: Timestamp,
+    ) -> Result<AllowedRun, Stopped> {
+        let (document, sealed) = (verified.document(), verified.sealed());
+        let (id, proposer) = (
+            &document.predicate().proposal,
+            &document.predicate().proposer,
+        );
+        let about =
+            |objection: Objection| Refusal::new(objection.code(), objection.to_string()).about(id);
+        let tokens = Tokens::Sealed(&sealed.tokens, now);
+        let parties = exclusion::judge(proposer, verified.handed_in_by(), tokens, &sealed.roster);
+        let parties = parties.map_err(|error| about(error.into()))?;
+        if let Some(digest) = &document.predicate().grant {
+            let (grant, covered) =
+                self.covered(digest, document, sealed, &parties, Some(here), now)?;
+            let terms = grant.document().predicate();
+            let rate = terms.rate.as_ref().map(|rate| (rate.uses, rate.seconds));
+            let claim = Some(GrantClaim {
+                grant: *digest,
+                max_uses: terms.max_uses,
+                rate,
+            });
+            let excluded = covered.excluded().clone();
+            let (authority, signers) = (Authority::Granted(covered), Vec::new());
+            return Ok(AllowedRun {
+                authority,
+                excluded,
+                claim,
+                emergency: None,
+                signers,
+            });
+        }
+        let revoked = |keyid: &_| self.revoked().has_key(keyid);
+        let held = held
+            .for_run(document.predicate())
+            .map_err(|error| about(error.into()))?;
+        let (rules, roster) = (&held.rules, &sealed.roster);
+        let count = signature_count::count_unrevoked(
+            document.signatures(),
+            roster,
+            &parties,
+            rules,
+            now,
+            revoked,
+        );
+        let met = quorum::decide(rules, &count).map_err(|error| about(error.into()))?;
+        let rule = held
+            .ruling
+            .emergency
+            .as_ref()
+            .filter(|_| document.predicate().emergency.is_some());
+        if let Some(WithOrigin { value: rule, .. }) = rule {
+            let counts = |name: &Name| !parties.contains(name) && !met.approvers().contains(name);
+            self.demand_reviewers(rule, roster, counts, 0, now)
+                .map_err(|refusal| refusal.about(id))?;
+        }
+        let emergency = rule.map(|rule| rule.value.max_unreviewed);
+        let authority = Authority::Signed(met);
+        let mut signers = Vec::new();
+        if !verified.is_stored() {
+            // A person who signed the stored proposal before gets a second message. To prevent it, each crossing would have to
+            // read the stored signatures.
+            let counted = document
+                .signatures()
+                .iter()
+                .filter(|signature| authority.keeps(&signature.keyid));
+            signers.extend(counted.filter_map(|signature| {
+                Some((
+                    roster.statement_approver(&signature.keyid)?.0.name.clone(),
+                    signature.keyid,
+                ))
+            }));
+        }
+        Ok(AllowedRun {
+            authority,
+            excluded: parties,
+            claim: None,
+            emergency,
+            signers,
+        })
+    }
+
+    /// Refuses an emergency that nobody could close afterwards, because it would count against the limit for ever. `counts`
+    /// returns true for the people whose reviews could count. `approving` of them must sign the emergency first.
+    ///
+    /// # Errors
+    /// Returns `quorum-missing` with the people who could review.
+    pub fn demand_reviewers(
+        &self,
+        rule: &EmergencyRule,
+        roster: &TrustedRoster,
+        counts: impl Fn(&Name) -> bool,
+        approving: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut needed = rule.review.approvals();
+        needed.required += approving;
+        let rules = QuorumRules::combine(None, &needed);
+        let rules = rules.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let eligible = EligibleApprovers::of(roster, |keyid| self.revoked().has_key(keyid));
+        let reach = eligible.check_reach(&rules, |name| !counts(name), now, None);
+        reach.map_err(|out| {
+            let (required, groups, can) = (rule.review.required, joined(&rule.review.from, " or "), out.people.len());
+            let detail = match approving {
+                0 => format!(
+                    "{required} people of {groups} must review the emergency afterwards, but besides its approvers only \
+                     {can} can: let other people approve it, or add people to the roster"
+                ),
+                _ => format!(
+                    "policy asks for {approving} approvals before and {required} reviews after the emergency, each by another \
+                     person of {groups}. Without the proposer and its owners, there are only {can}: propose it with a token of \
+                     other owners, or add people to the roster"
+                ),
+            };
+            Refusal::new(Code::QuorumMissing, detail)
+        })
+    }
+
+    /// Returns the grant of the log that covers the run of this authorization, with the proof. `here` is the sandbox of the
+    /// run's step on this host, if it is known.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant in the log, or the code of the first reason why it does not cover the run.
+    pub fn covered(
+        &self,
+        digest: &ContentDigest,
+        document: &Verified<Authorization>,
+        sealed: &Sealed,
+        parties: &ExcludedSigners,
+        here: Option<&Profile>,
+        now: Timestamp,
+    ) -> Result<(Arc<PreparedGrant>, Covered), Stopped> {
+        let about = &document.predicate().proposal;
+        let grant = self.logged_grant(digest, sealed)?;
+        let proof = self.stands_here(
+            &grant,
+            sealed,
+            now,
+            here.map(|here| (&document.predicate().step.reference, here)),
+        );
+        let proof = proof.map_err(|why| why.0)?;
+        let [signature] = document.signatures() else {
+            let detail = "a run under a grant has exactly one signature, by the key of the grantee";
+            return Err(Refusal::new(Code::Malformed, detail)
+                .at("/signatures", "expected exactly one")
+                .into());
+        };
+        let covered = covers(&proof, document.predicate(), &signature.keyid, parties)
+            .map_err(|e| refused(&e))?;
+        if covered.needs_fresh_session()
+            && let Some(session) = &document.predicate().session
+            && !self.sessions.reserve_new(&session.id, about)
+        {
+            let detail = "the grant permits only new sessions, and an earlier run used this session: begin a session";
+            return Err(Refusal::new(Code::NotGranted, detail)
+                .at("/session", "not new")
+                .into());
+        }
+        Ok((grant, covered))
+    }
+
+    /// Checks that a grant of the log covers a run before the grantee signs it. Only the session is not compared.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant, or the code of the first reason why it does not cover the run.
+    pub fn check_covered(
+        &self,
+        digest: &ContentDigest,
+        signed: &Authorization,
+        sealed: &Sealed,
+        parties: &ExcludedSigners,
+        now: Timestamp,
+    ) -> Result<(), Stopped> {
+        let grant = self.logged_grant(digest, sealed)?;
+        let proof = self
+            .stands_or_why(&grant, sealed, now)
+            .map_err(|why| why.0)?;
+        let signer = &grant.document().predicate().grantee.key;
+        covers(&proof, signed, signer, parties)
+            .map(drop)
+            .map_err(|error| refused(&error).into())
+    }
+
+    /// Returns a grant of the log. Its signatures are verified once for each seal.
+    ///
+    /// # Errors
+    /// Returns `not-granted` without such a grant, and the errors of [`Self::read_grant`].
+    pub fn logged_grant(
+        &self,
+        digest: &ContentDigest,
+        sealed: &Sealed,
+    ) -> Result<Arc<PreparedGrant>, Stopped> {
+        if let Some(known) = sealed.grants.get(digest) {
+            return Ok(known);
+        }
+        let stored = self
+            .ledger
+            .grant_of(digest)?
+            .filter(|stored| stored.leaf.is_some());
+        let stored = stored.ok_or_else(|| {
+            let detail =
+                format!("the log has no grant {digest}; ask for a grant, or propose the run");
+            Refusal::new(Code::NotGranted, detail)
+        })?;
+        let grant = Arc::new(self.read_grant(&stored, sealed)?);
+        sealed.grants.keep(*digest, &grant);
+        Ok(grant)
+    }
+
+    /// Returns the verified grant of a row. Signatures of keys that left the roster are no error, but do not count.
+    ///
+    /// # Errors
+    /// Returns `bad-signature` and other codes of an envelope that this boundary can't accept.
+    pub fn read_grant(
+        &self,
+        stored: &StoredGrant,
+        sealed: &Sealed,
+    ) -> Result<PreparedGrant, Stopped> {
+        let envelope: Envelope = json::parse_as(&stored.envelope, stored.envelope.len())
+            .map_err(|error| fault(&error))?;
+        if stored.leaf.is_none() {
+            return self.verified_draft(&envelope, sealed);
+        }
+        let signed = Signed::<Grant>::from_envelope(&envelope, Base64::Lenient)?;
+        let verified =
+            verify_grant(signed, &sealed.roster).map_err(|error| sealed.unverified(error))?;
+        PreparedGrant::new(verified).map_err(|error| refused(&error).into())
+    }
+
+    /// Verifies the signatures of a draft with the keys of the approvers in force, and leaves out the others.
+    ///
+    /// # Errors
+    /// Returns `malformed` or `bad-signature`.
+    pub fn verified_draft(
+        &self,
+        envelope: &Envelope,
+        sealed: &Sealed,
+    ) -> Result<PreparedGrant, Stopped> {
+        let mut known = envelope.clone();
+        known
+            .signatures
+            .retain(|signature| sealed.roster.approver_of(&signature.keyid).is_some());
+        let signed = Signed::<Grant>::from_envelope(&known, Base64::Lenient)?;
+        let verified = signed.verify_draft(|keyid| sealed.roster.key(keyid));
+        let verified = verified.map_err(|error| sealed.unverified(error))?;
+        PreparedGrant::new(verified).map_err(|error| refused(&error).into())
+    }
+
+    /// Decides whether a grant can be used at this time. The second value of an error is the reason of the decision, and
+    /// `None` if this host can't run a step.
+    ///
+    /// # Errors
+    /// Returns the first reason why no run can use the grant.
+    pub fn stands_or_why<'g>(
+        &self,
+        grant: &'g PreparedGrant,
+        sealed: &Sealed,
+        at: Timestamp,
+    ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
+        self.stands_here(grant, sealed, at, None)
+    }
+
+    /// Decides as [`Self::stands_or_why`]. `known` is a step with its sandbox on this host, which is not determined again.
+    fn stands_here<'g>(
+        &self,
+        grant: &'g PreparedGrant,
+        sealed: &Sealed,
+        at: Timestamp,
+        known: Option<(&StepRef, &Profile)>,
+    ) -> Result<Stands<'g>, Box<(Refusal, Option<GrantError>)>> {
+        let of_host = RefCell::new(None);
+        let profile = |held: &StepInForce, signed: &Profile| {
+            let here = match known.filter(|(step, _)| **step == held.hashed.definition().reference)
+            {
+                Some((_, here)) => Ok(here.clone()),
+                None => profile_on_host(held),
+            };
+            match here.and_then(|here| check_not_moved(&here, signed).map(|()| here)) {
+                Ok(here) => check_profile(&here, signed).map(drop),
+                Err(refusal) => {
+                    *of_host.borrow_mut() = Some(refusal);
+                    Err(PermissionsError::OtherSandbox {
+                        fields: vec!["programs"],
+                    })
+                }
+            }
+        };
+        let revoked = self.revoked();
+        let step = |reference: &_| sealed.step(reference).map(|(_, held)| held);
+        let context = GrantContext {
+            boundary: &sealed.boundary,
+            roster: &sealed.roster,
+            tokens: Tokens::Sealed(&sealed.tokens, at),
+            step: &step,
+            profile: &profile,
+            revoked: revoked.now(),
+            at,
+        };
+        stands(grant, context).map_err(|error| match of_host.take() {
+            Some(refusal) => Box::new((refusal, None)),
+            None => Box::new((refused(&error), Some(error))),
+        })
+    }
+}
+
+/// Returns the refusal for a grant that does not stand or does not cover a run.
+pub fn refused(error: &GrantError) -> Refusal {
+    let refusal = Refusal::new(error.code(), error.to_string());
+    match error {
+        GrantError::NotCovered { pointer, why } => refusal.at(pointer.clone(), why.clone()),
+        _ => refusal,
+    }
+}

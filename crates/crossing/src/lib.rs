@@ -1,0 +1,64 @@
+//! The crossing, through which every run passes. Read [`cross`] first.
+//!
+//! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/house/layers.rs` checks this
+//! rule.
+#![forbid(unsafe_code)]
+
+mod boundary_key;
+mod changes;
+mod cross;
+mod crossing_parts;
+mod granted;
+mod host_profile;
+mod keep_output;
+mod keep_results;
+mod log_span;
+mod masks;
+mod recovery;
+mod revoked;
+mod run_end;
+mod run_inputs;
+mod stage;
+mod step_files;
+mod store_receipt;
+mod unreachable_services;
+
+mod carried;
+mod seal;
+
+pub use boundary_key::BoundaryKey;
+pub use carried::{
+    artifact_store::{ArtifactStore, Upload},
+    capacity::{CapacityLimits, PROPOSAL_ROOM, Permit, busy},
+    late_receipts::LateReceipts,
+    live::{Cursor, NextPiece, Piece, Recording, RunsInProgress, SLICE},
+    plans::{PLAN_ARTIFACT, PlanRun},
+    recorded_outputs::{Outputs, free_bytes},
+    secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
+    secret_permits::{self, SecretPermits, SecretUse, sign_in_block, uses_of},
+    secret_sources::{self, ConfiguredSecret, SecretSource, json_note},
+    sessions::{SessionFacts, SessionUser, Sessions, session_user},
+};
+pub use changes::Changes;
+pub use cross::Crossing;
+pub use crossing_parts::CrossingParts;
+pub use granted::refused;
+pub use host_profile::{ListsOnHost, check_not_moved, profile_on_host};
+pub use log_span::{log_about, run_span};
+pub use revoked::Freeze;
+pub use run_end::outcome_of;
+pub use seal::{
+    admitted_caller::{AdmittedCaller, BoundParameter, claim_text},
+    caller::Caller,
+    current_seal::{CurrentSeal, revocations},
+    refusal::{Fault, Refusal, RefusalCase, Stopped, fault, not_filled},
+    sealed::{
+        BundleShare, SealContent, SealDraft, SealError, SealPredecessor, Sealed, lacks_boundary,
+    },
+    stored_documents::{receipt_of, stored_receipt},
+    surroundings::Surroundings,
+};
+pub use stage::{
+    Accepted, Admitted, BundleParts, Consumed, CrossingRequest, Receipted, VerifiedRequest,
+};
+pub use step_files::{check_files, planned_files};

@@ -1,0 +1,75 @@
+//! Warning for a run without masked names, if deny patterns masked names in the previous run of the step.
+//!
+//! A deny pattern is compared with names, not with the content of files. If a file is renamed between two runs and no
+//! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
+//! states the number of names that the previous run masked.
+
+use crate::seal::{refusal::Stopped, stored_documents::receipt_of};
+use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
+use store::{Ledger, ProposalQuery, StoredStatus};
+
+/// Maximum number of earlier receipts of the step that are read. More than one may be needed, because receipts of runs
+/// with another profile are skipped.
+const LOOKED_AT: usize = 8;
+
+/// Returns the enforcement facts of a run. If this run masked no names, the facts contain the number of names that the
+/// previous run masked.
+pub(super) fn with_masks_before(
+    ledger: &Ledger,
+    mut facts: Enforcement,
+    step: &StepReference,
+    authorization: &Envelope,
+) -> Enforcement {
+    if let Some(fs) = facts.fs.as_mut().filter(|fs| fs.masked == Some(0)) {
+        match profile_of(authorization).and_then(|profile| masked_last(ledger, step, &profile)) {
+            Ok(masked) => fs.masked_before = masked.filter(|masked| *masked > 0),
+            // If the earlier receipt can't be read, the new receipt lacks the warning.
+            Err(error) => {
+                tracing::warn!(?error, "the receipt of the step's last run can't be read")
+            }
+        }
+        if let Some(before) = fs.masked_before {
+            tracing::warn!(step = %step.reference, before, "deny patterns hid names from the last run, but hide no \
+                 names from this run");
+        }
+    }
+    facts
+}
+
+/// Returns the number of names that the last run of `step` under `profile` masked. If the receipt of the last run
+/// contains the warning, the function returns the number in the warning, so the warning remains in receipts until a run
+/// masks names again.
+fn masked_last(
+    ledger: &Ledger,
+    step: &StepReference,
+    profile: &Profile,
+) -> Result<Option<u64>, Stopped> {
+    let filter = ProposalQuery {
+        statuses: vec![StoredStatus::Finished],
+        ending: None,
+        step: Some(step.reference.clone()),
+        proposer: None,
+        before: None,
+        limit: LOOKED_AT,
+    };
+    for run in ledger.proposals(&filter)?.proposals {
+        let Some(receipt) = receipt_of(ledger, &run)? else {
+            continue;
+        };
+        let Some(fs) = receipt.sandbox.fs.as_ref() else {
+            continue;
+        };
+        let Some(masked) = fs.masked else { continue };
+        if profile_of(&receipt.authorization)? == *profile {
+            return Ok(Some(fs.masked_before.unwrap_or(masked)));
+        }
+    }
+    Ok(None)
+}
+
+fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
+    let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
+    Ok(Statement::<Authorization>::from_payload(&payload)?
+        .predicate
+        .sandbox)
+}

@@ -1,0 +1,653 @@
+//! The state in force: the newest seal and everything that the seal names.
+//!
+//! A [`Sealed`] is built only from the seal's log entry and its blobs, never from files. So after a restart the sealed
+//! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
+mod lookup;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+
+use crate::seal::known_grants::KnownGrants;
+use documents::{
+    BlobDigest, BoundaryName, BoundaryRef, Configuration, ContentDigest, ENGINE, Envelope, Epoch,
+    Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
+    SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, sha256,
+};
+use reading::{Builtins, Policy, Registry, RegistryError, StoredStep, builtins};
+use verdict::{
+    Chain, SealedTokens, StepsInForce, TrustedRoster, share_needs, steps_in_force, steps_to_seal,
+};
+
+/// Content of a seal before the seal is signed.
+#[derive(Debug, Clone)]
+pub struct SealContent {
+    /// The boundary's name.
+    pub name: BoundaryName,
+    /// The steps.
+    pub registry: Registry,
+    /// The policy.
+    pub policy: Policy,
+    /// The roster with all its earlier versions.
+    pub rosters: Chain,
+    /// The tokens, without their secrets.
+    pub tokens: Vec<SealedToken>,
+    /// Limits and sandbox level.
+    pub configuration: Configuration,
+}
+
+/// The seal or log that a new seal follows.
+#[derive(Debug)]
+pub enum SealPredecessor<'a> {
+    /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id. The field
+    /// `genesis` makes this digest unique.
+    First {
+        /// Random text, or the closed log that this log continues.
+        genesis: Genesis,
+        /// The first epoch.
+        epoch: Epoch,
+    },
+    /// The seal in force.
+    After(&'a Sealed),
+    /// The seal in force, whose epoch ends. All earlier approvals end with it.
+    NewEpoch(&'a Sealed, Epoch),
+}
+
+/// Seal that is ready to be signed, with the blobs that the seal names.
+#[derive(Debug)]
+pub struct SealDraft {
+    /// The seal.
+    pub seal: Seal,
+    /// The epoch of the seal before it, if the seal ends that epoch.
+    pub ended_epoch: Option<Epoch>,
+    /// The blobs that the seal names, by digest, without the blobs of the registry.
+    pub blobs: Vec<(BlobDigest, Vec<u8>)>,
+    /// Sealed steps, which a later read of the seal can share in memory.
+    pub registry: Registry,
+    /// The rules of the steps, which a later read of the seal can share too.
+    pub steps: StepsInForce,
+}
+
+/// The state in force.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The index of the seal's log entry.
+    pub index: u64,
+    /// SHA-256 digest of the seal's payload.
+    pub digest: SealDigest,
+    /// The seal.
+    pub seal: Seal,
+    /// Id and epoch of the boundary, in the form that authorizations contain.
+    pub boundary: BoundaryRef,
+    /// The roster.
+    pub roster: TrustedRoster,
+    /// The roster with all its earlier versions, in their signed form.
+    pub rosters: Chain,
+    /// JSON of the parts that all bundles under this seal share.
+    pub bundled: BundleShare,
+    /// The policy.
+    pub policy: Policy,
+    /// The tokens.
+    pub tokens: SealedTokens,
+    /// Limits and sandbox level.
+    pub configuration: Configuration,
+    /// The steps.
+    pub registry: Registry,
+    steps: StepsInForce,
+    /// The variables that each runbook's scripts set, read when a session needs them first.
+    session_names: OnceLock<BTreeMap<String, Arc<BTreeSet<String>>>>,
+    /// The grants that runs used under this seal.
+    pub grants: KnownGrants,
+}
+
+/// JSON of the parts that all bundles under a seal share.
+#[derive(Debug)]
+pub struct BundleShare {
+    /// The seal's envelope.
+    pub seal: String,
+    /// The policy.
+    pub policy: String,
+    /// The built-in lists.
+    pub builtins: String,
+    /// The JSON array of the roster's versions.
+    pub roster: String,
+}
+
+/// All reasons why a seal can't be created or read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SealError {
+    /// Errors in steps, each with its place.
+    pub steps: Vec<RegistryError>,
+    /// Errors in the state as a whole.
+    pub state: Vec<String>,
+    /// A bundle of a step would be too large. The content is right, but the log can't prove a run of this step.
+    pub too_long: Option<String>,
+}
+
+impl std::fmt::Display for SealError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let steps = self.steps.iter().map(ToString::to_string);
+        let lines: Vec<String> = steps
+            .chain(self.state.iter().chain(&self.too_long).cloned())
+            .collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for SealError {}
+
+impl From<Malformed> for SealError {
+    fn from(malformed: Malformed) -> Self {
+        one(malformed)
+    }
+}
+
+fn one(message: impl std::fmt::Display) -> SealError {
+    state(vec![message.to_string()])
+}
+
+fn state(state: Vec<String>) -> SealError {
+    SealError {
+        state,
+        ..SealError::default()
+    }
+}
+
+impl SealContent {
+    /// Checks that policy and configuration allow everything that the steps declare. Then drafts the seal.
+    ///
+    /// # Errors
+    /// Returns every declaration that policy, roster or configuration does not allow, with the place of the declaration, and
+    /// every error of the state as a whole.
+    pub fn draft(&self, basis: SealPredecessor<'_>, at: Timestamp) -> Result<SealDraft, SealError> {
+        let roster = self.rosters.last();
+        let mut tokens = self.tokens.clone();
+        tokens.sort_by(|a, b| a.name.cmp(&b.name));
+        let manifest = self.registry.manifest();
+        let list = canonical_tokens(&tokens).map_err(one)?;
+        let mut refused = SealError::default();
+        refused.state.extend(too_large(manifest.len(), || {
+            let steps = self.registry.steps().count();
+            format!(
+                "the list of the {steps} registered steps: register fewer steps, or serve some steps by another \
+                 boundary"
+            )
+        }));
+        refused.state.extend(too_large(list.len(), || {
+            format!("the list of the {} tokens: revoke unused tokens, or give the tokens fewer patterns", tokens.len())
+        }));
+        let known = match &basis {
+            SealPredecessor::After(before) | SealPredecessor::NewEpoch(before, _) => {
+                Some(&before.steps)
+            }
+            SealPredecessor::First { .. } => None,
+        };
+        let steps;
+        (steps, refused.steps) = steps_to_seal(
+            &self.registry,
+            &self.policy,
+            Some(roster),
+            &self.configuration,
+            known,
+        );
+        if roster.policy() != self.policy.digest() {
+            refused.state.push(format!(
+                "the roster names the policy {}, but the policy file has {}: a changed policy needs a signed roster",
+                roster.policy(),
+                self.policy.digest()
+            ));
+        }
+        let mut keys: Vec<_> = roster
+            .boundary_keys(&self.name)
+            .iter()
+            .map(|key| key.keyid())
+            .collect();
+        keys.sort();
+        refused.state.extend(lacks_boundary(roster, &self.name));
+        let versions = self.rosters.to_canonical()?;
+        refused.too_long = self.too_large_for_bundles(versions.len());
+        if refused != SealError::default() {
+            return Err(refused);
+        }
+        let mut blobs = Vec::new();
+        let mut blob = |bytes: Vec<u8>| {
+            let digest = BlobDigest::of(&bytes);
+            blobs.push((digest, bytes));
+            digest
+        };
+        let canonical = |bytes: Result<Vec<u8>, canonical::CanonicalError>| bytes.map_err(one);
+        blob(self.policy.canonical().to_vec());
+        blob(roster.payload().to_vec());
+        let rosters = (roster.version() > 1).then(|| blob(versions));
+        let builtins = blob(builtins::CANONICAL.to_vec());
+        let tokens = blob(list);
+        let configuration = blob(canonical(canonical::canonical_of(&self.configuration))?);
+        let (before, genesis, epoch) = match basis {
+            SealPredecessor::After(sealed) => (Some(sealed), None, sealed.boundary.epoch.clone()),
+            SealPredecessor::NewEpoch(sealed, epoch) => (Some(sealed), None, epoch),
+            SealPredecessor::First { genesis, epoch } => (None, Some(genesis), epoch),
+        };
+        let seal = Seal {
+            boundary: SealedBoundary {
+                name: self.name.clone(),
+                id: before.map(|sealed| sealed.boundary.id),
+            },
+            epoch,
+            at,
+            number: before.map_or(0, |sealed| sealed.seal.number + 1),
+            previous: before.map(|sealed| sealed.digest),
+            registry_root: self.registry.root(),
+            registry: BlobDigest::of(manifest),
+            policy: self.policy.digest(),
+            builtins,
+            roster: roster.digest(),
+            rosters,
+            tokens,
+            configuration,
+            keys,
+            engine: ENGINE.to_owned(),
+            genesis,
+        };
+        // If the content is too large, this check fails now, while the earlier state is still in force.
+        seal.clone().into_statement().to_payload()?;
+        let ended_epoch = before
+            .map(|before| before.boundary.epoch.clone())
+            .filter(|epoch| *epoch != seal.epoch);
+        Ok(SealDraft {
+            seal,
+            ended_epoch,
+            blobs,
+            registry: self.registry.clone(),
+            steps,
+        })
+    }
+
+    /// Returns an error if a receipt under this seal may not fit into a bundle. Then a step could run and no bundle could
+    /// prove the run.
+    fn too_large_for_bundles(&self, versions: usize) -> Option<String> {
+        let common =
+            versions + self.policy.canonical().len() + builtins::CANONICAL.len() + MOST_OF_A_RUN;
+        let largest = self.registry.steps().max_by_key(|step| step.size);
+        let (step, step_bytes) = largest.map_or_else(
+            || ("no step".to_owned(), 0),
+            |step| (step.definition.reference.to_string(), step.size),
+        );
+        (common + step_bytes > MAX_BUNDLE_BYTES).then(|| {
+            format!(
+                "a bundle has at most {MAX_BUNDLE_BYTES} bytes, but a bundle of {step} ({step_bytes} bytes) would be \
+                 larger: the {} versions of the roster take {versions} bytes, and the policy {}. Shorten the step or \
+                 the new version, or begin a new boundary, whose roster has version 1",
+                self.rosters.last().version(),
+                self.policy.canonical().len(),
+            )
+        })
+    }
+}
+
+/// Returns an error if an auditor can't read the sealed content. Then no auditor could check a decision under this seal.
+fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
+    (bytes > MAX_BLOB_BYTES).then(|| {
+        format!(
+            "an auditor reads at most {MAX_BLOB_BYTES} bytes of one document; {bytes} bytes is the size of {}",
+            what()
+        )
+    })
+}
+
+/// Returns an error if the roster has no key of the boundary with this name.
+pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
+    roster.boundary_keys(name).is_empty().then(|| {
+        format!(
+            "the roster has no [[boundary]] named {name}: add it with this boundary's public key"
+        )
+    })
+}
+
+/// Maximum total size of the other parts of a bundle, in bytes. These parts are three log entries (a seal of 54 KiB, a
+/// consumption of 47 KiB and a receipt of 64 KiB at most), three proofs and cosignatures.
+const MOST_OF_A_RUN: usize = 256 << 10;
+
+fn canonical_tokens(tokens: &[SealedToken]) -> Result<Vec<u8>, canonical::CanonicalError> {
+    // The array is sorted by the canonical JSON bytes of its elements, like every sorted array.
+    let mut items = tokens
+        .iter()
+        .map(canonical::canonical_of)
+        .collect::<Result<Vec<_>, _>>()?;
+    items.sort();
+    let mut bytes = vec![b'['];
+    bytes.extend(items.join(&b','));
+    bytes.push(b']');
+    Ok(bytes)
+}
+
+impl SealDraft {
+    /// Returns true if this draft and `sealed` have the same content. Numbers and times are ignored.
+    pub fn same_as(&self, sealed: &Seal) -> bool {
+        let state = |seal: &Seal| {
+            (
+                (
+                    seal.registry_root,
+                    seal.registry,
+                    seal.policy,
+                    seal.builtins,
+                    seal.roster,
+                ),
+                (
+                    seal.tokens,
+                    seal.configuration,
+                    seal.keys.clone(),
+                    seal.engine.clone(),
+                    seal.epoch.clone(),
+                ),
+            )
+        };
+        state(&self.seal) == state(sealed)
+    }
+}
+
+impl Sealed {
+    /// Shares the needs of equal steps with other rules in memory.
+    pub fn share_needs(&mut self, other: &StepsInForce) {
+        share_needs(&mut self.steps, other);
+    }
+
+    /// Restores the state of `seal` from the blobs that the seal names. If `known` has a step with the same bytes as
+    /// the step's blob, both states share that step.
+    ///
+    /// # Errors
+    /// Returns an error if a blob is missing, can't be read, or differs from the digest in the seal.
+    pub fn restore(
+        seal: Seal,
+        payload: &[u8],
+        envelope: &[u8],
+        index: u64,
+        known: Option<&Registry>,
+        blob: impl Fn(&BlobDigest) -> Option<Vec<u8>>,
+    ) -> Result<Self, SealError> {
+        let digest = SealDigest::of(payload);
+        let find = |what: &str, digest: [u8; 32]| {
+            let bytes = blob(&BlobDigest::from_bytes(digest)).ok_or_else(|| {
+                one(format!(
+                    "seal {}: the blob of the {what} is missing from the store",
+                    seal.number
+                ))
+            })?;
+            if sha256(&bytes) == digest {
+                Ok(bytes)
+            } else {
+                Err(one(format!(
+                    "seal {}: the blob of the {what} does not match the seal",
+                    seal.number
+                )))
+            }
+        };
+        let value = |what: &str, bytes: &[u8]| -> Result<Value, SealError> {
+            json::parse(bytes, bytes.len())
+                .map_err(|error| one(format!("seal {}: the {what}: {error}", seal.number)))
+        };
+        let policy = value("policy", &find("policy", *seal.policy.as_bytes())?)?;
+        let policy = Policy::from_sealed(&policy).map_err(|errors| {
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("sealed policy: {error}"))
+                    .collect(),
+            )
+        })?;
+        let roster = find("roster", *seal.roster.as_bytes())?;
+        let rosters = rosters_of(&seal, &roster, |digest| {
+            find("roster's versions", *digest.as_bytes())
+        })?;
+        let roster = rosters.last().clone();
+        let builtins = value(
+            "built-in lists",
+            &find("built-in lists", *seal.builtins.as_bytes())?,
+        )?;
+        let tokens: Vec<SealedToken> =
+            json::typed(&value("tokens", &find("tokens", *seal.tokens.as_bytes())?)?)
+                .map_err(|error| one(format!("sealed tokens: {error}")))?;
+        let configuration: Configuration = json::typed(&value(
+            "configuration",
+            &find("configuration", *seal.configuration.as_bytes())?,
+        )?)
+        .map_err(|error| one(format!("sealed configuration: {error}")))?;
+        let manifest = find("registry", *seal.registry.as_bytes())?;
+        let manifest: Vec<RegistryLeaf> = match known.filter(|known| known.manifest() == manifest) {
+            // The JSON values of a large list would take some MB.
+            Some(known) => known.leaves().collect(),
+            None => json::typed(&value("registry", &manifest)?)
+                .map_err(|error| one(format!("sealed registry: {error}")))?,
+        };
+        let mut shared: BTreeMap<ContentDigest, Arc<[u8]>> = BTreeMap::new();
+        let mut contents = |definition: &StepDefinition| -> Result<Vec<Arc<[u8]>>, SealError> {
+            let content = |file: &StepFile| match shared.get(&file.digest) {
+                Some(bytes) => Ok(Arc::clone(bytes)),
+                None => {
+                    let what = format!("file {:?} of {}", file.path, definition.reference);
+                    let bytes: Arc<[u8]> = find(&what, *file.digest.as_bytes())?.into();
+                    shared.insert(file.digest, Arc::clone(&bytes));
+                    Ok(bytes)
+                }
+            };
+            definition.files.iter().map(content).collect()
+        };
+        let mut step = |leaf: RegistryLeaf| -> Result<StoredStep, SealError> {
+            let bytes = find(&format!("step {}", leaf.reference), *leaf.digest.as_bytes())?;
+            let known = known.and_then(|known| known.get(&leaf.reference));
+            if let Some(step) = known.filter(|step| step.digest == leaf.digest) {
+                return Ok(StoredStep::Known(step.stored()));
+            }
+            let definition: StepDefinition = json::typed(&value("step", &bytes)?)
+                .map_err(|error| one(format!("sealed step {}: {error}", leaf.reference)))?;
+            let contents = contents(&definition)?;
+            Ok(StoredStep::Read(Box::new(definition), contents))
+        };
+        // Read the definitions one by one. All definitions together with the registry would need twice the memory.
+        let mut unread = None;
+        let steps = manifest
+            .into_iter()
+            .map_while(|leaf| step(leaf).map_err(|error| unread = Some(error)).ok());
+        let registry = Registry::from_stored(steps);
+        if let Some(error) = unread {
+            return Err(error);
+        }
+        let registry = registry.map_err(|errors| {
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("sealed registry: {error}"))
+                    .collect(),
+            )
+        })?;
+        if registry.root() != seal.registry_root {
+            return Err(one(format!(
+                "seal {}: the hash of the steps is not the registry root",
+                seal.number
+            )));
+        }
+        let lists = Builtins::from_sealed(&builtins).map_err(|errors| {
+            state(
+                errors
+                    .iter()
+                    .map(|error| format!("the sealed built-in lists: {error}"))
+                    .collect(),
+            )
+        })?;
+        let steps = steps_in_force(&registry, &policy, &lists, &roster, &configuration).map_err(
+            |steps| SealError {
+                steps,
+                ..SealError::default()
+            },
+        )?;
+        let boundary = BoundaryRef {
+            name: seal.boundary.name.clone(),
+            id: seal.boundary.id.unwrap_or(digest),
+            epoch: seal.epoch.clone(),
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(one);
+        let bundled = BundleShare {
+            seal: text(envelope)?,
+            policy: text(policy.canonical())?,
+            builtins: text(&canonical::to_canonical(&builtins))?,
+            roster: text(&rosters.to_canonical()?)?,
+        };
+        Ok(Self {
+            index,
+            digest,
+            boundary,
+            roster,
+            rosters,
+            bundled,
+            policy,
+            tokens: tokens.into(),
+            configuration,
+            registry,
+            steps,
+            session_names: OnceLock::new(),
+            grants: KnownGrants::default(),
+            seal,
+        })
+    }
+}
+
+/// Returns all versions of the roster up to the version that a seal names, and checks that each version follows the
+/// version before it.
+///
+/// # Errors
+/// Returns an error if a version is missing or the versions lead to another roster.
+fn rosters_of(
+    seal: &Seal,
+    payload: &[u8],
+    find: impl FnOnce(&BlobDigest) -> Result<Vec<u8>, SealError>,
+) -> Result<Chain, SealError> {
+    let versions: Vec<Envelope> = match &seal.rosters {
+        None => vec![Envelope::new(payload, Vec::new())],
+        Some(digest) => {
+            let bytes = find(digest)?;
+            json::parse_as(&bytes, bytes.len())
+                .map_err(|error| one(format!("sealed versions of the roster: {error}")))?
+        }
+    };
+    let chain =
+        Chain::from_first(&versions).map_err(|error| one(format!("sealed roster: {error}")))?;
+    if chain.last().digest() != seal.roster {
+        return Err(one(format!(
+            "seal {}: the versions of the roster lead to {}, but the seal names {}",
+            seal.number,
+            chain.last().digest(),
+            seal.roster
+        )));
+    }
+    Ok(chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use documents::{ConfiguredLimits, ConfiguredSandbox, Level, Limits, STRICT, Scope};
+
+    const ROSTER: &[u8] = include_bytes!("../../../../tests/conformance/golden/valid/roster.json");
+    const POLICY: &[u8] = include_bytes!(
+        "../../../../tests/conformance/golden/valid/log/blob/sha256/66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
+    );
+
+    fn step(reference: String) -> documents::StepDefinition {
+        let step = json!({
+            "approvals": {"from": [], "required": 1}, "files": [], "format": "markdown", "interpreter": "bash", "outputs": [],
+            "params": {"properties": {}, "type": "object"}, "ref": reference, "sandbox": {}, "secrets": [],
+            "session": "none", "source": ":", "template": "none", "title": "",
+        });
+        serde_json::from_value(step).expect("a step")
+    }
+
+    fn material(steps: usize, tokens: Vec<SealedToken>) -> SealContent {
+        let roster: Envelope = serde_json::from_slice(ROSTER).expect("an envelope");
+        let policy: Value = serde_json::from_slice(POLICY).expect("a policy");
+        let long = "a".repeat(240);
+        let steps = (0..steps).map(|number| step(format!("{long}{number:06}:go")));
+        let limits = ConfiguredLimits {
+            default: Limits::default(),
+            maximum: Limits::default(),
+        };
+        SealContent {
+            name: "prod-eu".parse().expect("a name"),
+            registry: Registry::from_definitions(steps).expect("a registry"),
+            policy: Policy::from_sealed(&policy).expect("a policy"),
+            rosters: Chain::from_first(&[roster]).expect("a chain"),
+            tokens,
+            configuration: Configuration {
+                limits,
+                sandbox: ConfiguredSandbox {
+                    level: Level::Strict,
+                    require: STRICT.to_vec(),
+                },
+            },
+        }
+    }
+
+    fn draft(material: &SealContent) -> Result<SealDraft, SealError> {
+        let genesis = serde_json::from_value(json!("9e".repeat(32))).expect("a genesis");
+        let basis = SealPredecessor::First {
+            genesis,
+            epoch: "e0".repeat(16).parse().expect("an epoch"),
+        };
+        material.draft(basis, Timestamp::from_unix(1_800_000_000))
+    }
+
+    fn tokens(bytes: usize) -> Vec<SealedToken> {
+        let token = |patterns| SealedToken {
+            name: "agent".parse().expect("a name"),
+            owners: Vec::new(),
+            scopes: vec![Scope::Propose],
+            patterns,
+            expires_at: None,
+        };
+        let empty = canonical_tokens(&[token(vec![String::new()])])
+            .expect("canonical")
+            .len();
+        vec![token(vec!["p".repeat(bytes - empty)])]
+    }
+
+    #[test]
+    fn a_token_list_that_an_auditor_would_refuse_is_not_sealed() {
+        let most = tokens(MAX_BLOB_BYTES);
+        assert_eq!(
+            canonical_tokens(&most).expect("canonical").len(),
+            MAX_BLOB_BYTES
+        );
+        let sealed = draft(&material(1, most)).expect("it still fits");
+        assert!(
+            sealed
+                .blobs
+                .iter()
+                .all(|(_, blob)| blob.len() <= MAX_BLOB_BYTES)
+        );
+        let refused = draft(&material(1, tokens(MAX_BLOB_BYTES + 1)))
+            .expect_err("a byte more")
+            .to_string();
+        assert!(
+            refused.contains("4194305 bytes is the size of the list of the 1 tokens: revoke"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_step_list_that_an_auditor_would_refuse_is_not_sealed() {
+        // Each leaf needs 342 bytes and a comma.
+        let leaf = material(1, Vec::new()).registry.manifest().len() - 1;
+        let fit = (MAX_BLOB_BYTES - 1) / leaf;
+        let refused = draft(&material(fit + 1, Vec::new()))
+            .expect_err("one step too many")
+            .to_string();
+        assert!(
+            refused.contains(&format!(
+                "the list of the {} registered steps: register fewer",
+                fit + 1
+            )),
+            "{refused}"
+        );
+    }
+}

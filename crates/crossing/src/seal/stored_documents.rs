@@ -1,0 +1,88 @@
+//! Reads documents that the boundary has stored.
+
+use crate::seal::refusal::{Stopped, fault};
+use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
+use store::{Ledger, Proposal};
+
+/// The receipt of a run, as the log has it.
+#[derive(Debug)]
+pub struct StoredReceipt {
+    /// The envelope.
+    pub envelope: Envelope,
+    /// The payload of the envelope.
+    pub payload: Vec<u8>,
+    /// The parsed payload.
+    pub receipt: Receipt,
+}
+
+/// Returns the receipt of a proposal's run, or `None` if the run has no receipt yet.
+///
+/// The row of a proposal is not signed, and its index can lead to another entry if somebody changes the row or the entry
+/// by hand. So the bytes of the entry are compared with their hash, and the receipt with the digest in the row.
+///
+/// # Errors
+/// Returns an error if the store can't be read, or if the entry is not the receipt of this run.
+pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredReceipt>, Stopped> {
+    let Some(index) = row.receipt else {
+        return Ok(None);
+    };
+    let other = |why: &dyn std::fmt::Display| {
+        fault(&format!(
+            "log entry {index} is not the receipt of {}: {why}. Somebody changed the store by hand, or the disk failed: run \
+             `countersign store check`",
+            row.core.id
+        ))
+    };
+    let leaf = ledger
+        .leaf(index)?
+        .ok_or_else(|| other(&"the entry is missing"))?;
+    if leaf.kind != LeafKind::Receipt || leaf.hash != leaf_hash(&leaf.data) {
+        return Err(other(&"its bytes do not match its hash or its kind"));
+    }
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| other(&error))?;
+    let payload = Base64::Strict
+        .decode("/payload", &envelope.payload)
+        .map_err(|error| other(&error))?;
+    let receipt = Statement::<Receipt>::from_payload(&payload)
+        .map_err(|error| other(&error))?
+        .predicate;
+    if receipt
+        .authorization_digest()
+        .map_err(|error| other(&error))?
+        != row.core.digest
+    {
+        return Err(other(&"it is for another authorization"));
+    }
+    Ok(Some(StoredReceipt {
+        envelope,
+        payload,
+        receipt,
+    }))
+}
+
+/// Returns the payload of the entry to which the row of a proposal leads, for a caller that compares its digest.
+///
+/// # Errors
+/// Returns an error if the store can't be read.
+pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u8>>, Stopped> {
+    let Some(leaf) = row
+        .receipt
+        .map(|index| ledger.leaf(index))
+        .transpose()?
+        .flatten()
+    else {
+        return Ok(None);
+    };
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| fault(&error))?;
+    Ok(Some(Base64::Strict.decode("/payload", &envelope.payload)?))
+}
+
+/// Returns the content of the receipt of a proposal's run, or `None` if the run has no receipt yet.
+///
+/// # Errors
+/// Returns the errors of [`stored_receipt`].
+pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
+    Ok(stored_receipt(ledger, row)?.map(|stored| stored.receipt))
+}

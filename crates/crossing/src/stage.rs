@@ -1,0 +1,434 @@
+//! The stages of a crossing. Each stage has its own type, and the next stage consumes the value.
+//!
+//! A stage contains the results that the previous stage proved. Only the crossing can create a stage, because its
+//! fields are private, it is not `Clone` and it can't be parsed from bytes. So no check can be skipped or forged, and
+//! no nonce is used for two runs.
+//!
+//! ```compile_fail,E0308
+//! use crossing::{Accepted, Crossing};
+//! async fn skip(crossing: &Crossing, accepted: Accepted) {
+//!     let _ = crossing.consume(accepted).await; // `consume` needs a `Loaded`, which needs the verdict `Admitted`
+//! }
+//! ```
+//! ```compile_fail,E0382
+//! use crossing::{Consumed, Crossing};
+//! async fn twice(crossing: &Crossing, consumed: Consumed) {
+//!     crossing.run(consumed).await;
+//!     crossing.run(consumed).await; // the first call has moved `consumed`, so one consumption causes one run
+//! }
+//! ```
+//! ```compile_fail,E0451
+//! use crossing::{Accepted, VerifiedRequest};
+//! fn forge(accepted: Accepted) -> VerifiedRequest {
+//!     VerifiedRequest { accepted } // the fields are private
+//! }
+//! ```
+//! ```compile_fail,E0599
+//! use crossing::Admitted;
+//! fn copy(admitted: &Admitted) -> Admitted {
+//!     admitted.clone() // a verdict can't be cloned
+//! }
+//! ```
+//! ```compile_fail,E0277
+//! use crossing::Admitted;
+//! fn from_bytes(bytes: &[u8]) -> Admitted {
+//!     serde_json::from_slice(bytes).unwrap() // a verdict can't be parsed from bytes
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use crate::{
+    carried::{
+        capacity::Room,
+        kept_results::{KeptResults, ResultsBasis},
+        live::{RecordedOutput, RunInProgress},
+        secret_permits::SecretUse,
+        sessions::claim::SessionClaim,
+    },
+    seal::{carried_variables::CarriedVariables, sealed::Sealed},
+};
+use documents::{
+    Authorization, AuthorizationDigest, ContentDigest, Envelope, KeyId, Name, ProposalId, Receipt,
+    SealDigest, SessionChange, SessionReference, Signed, StepReference, Timestamp, envelope,
+};
+use reading::RegisteredStep;
+use sandbox::{Plan, PlannedInput, PlannedSession, Prepared, Report};
+use store::{GrantClaim, SpentNonce};
+use verdict::{
+    AtThisBoundary, Authority, ExcludedSigners, MayPropose, NotRevoked, ParametersFit,
+    PermissionsCovered, ProfileHolds, RunWindow, StepSealed, TimeLimits, WithinWindow,
+};
+
+/// Input of a crossing: an envelope and the name of its sender.
+#[derive(Debug, Clone)]
+pub struct CrossingRequest {
+    /// The signed authorization.
+    pub envelope: Envelope,
+    /// The name of the token or proposer that sent the envelope. For a proposal, this is the proposer.
+    pub handed_in_by: Name,
+    /// True if the store has all signatures of the envelope, so that it also has their events.
+    pub stored: bool,
+}
+
+/// The envelope is well-formed, but its payload is not parsed yet.
+#[must_use]
+pub struct Accepted {
+    signed: Signed<Authorization>,
+    handed_in_by: Name,
+    stored: bool,
+}
+
+impl Accepted {
+    pub(super) const fn new(
+        signed: Signed<Authorization>,
+        handed_in_by: Name,
+        stored: bool,
+    ) -> Self {
+        Self {
+            signed,
+            handed_in_by,
+            stored,
+        }
+    }
+
+    pub(super) const fn signed(&self) -> &Signed<Authorization> {
+        &self.signed
+    }
+}
+
+/// Every signature was verified with the roster of the contained state.
+#[must_use]
+pub struct VerifiedRequest {
+    accepted: Accepted,
+    document: envelope::Verified<Authorization>,
+    sealed: Arc<Sealed>,
+    version: u64,
+}
+
+impl VerifiedRequest {
+    pub(super) const fn new(
+        accepted: Accepted,
+        document: envelope::Verified<Authorization>,
+        sealed: Arc<Sealed>,
+        version: u64,
+    ) -> Self {
+        Self {
+            accepted,
+            document,
+            sealed,
+            version,
+        }
+    }
+
+    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+        &self.document
+    }
+
+    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+        &self.sealed
+    }
+
+    pub(super) const fn handed_in_by(&self) -> &Name {
+        &self.accepted.handed_in_by
+    }
+
+    pub(super) const fn is_stored(&self) -> bool {
+        self.accepted.stored
+    }
+}
+
+/// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
+#[derive(Debug)]
+#[must_use]
+pub struct ClockTrusted(pub(super) ());
+
+/// A run that people allowed: by their signatures, or by a grant.
+pub(super) struct AllowedRun {
+    pub(super) authority: Authority,
+    /// The people whose signatures do not count.
+    pub(super) excluded: ExcludedSigners,
+    /// The use of the grant that the run must claim.
+    pub(super) claim: Option<GrantClaim>,
+    /// Maximum number of emergencies without a review, if the run is an emergency.
+    pub(super) emergency: Option<u64>,
+    /// The people whose signatures count, each with the id of the key, if they came in a whole envelope.
+    pub(super) signers: Vec<(Name, KeyId)>,
+}
+
+#[expect(
+    dead_code,
+    reason = "some results have no content: their existence is the proof"
+)]
+pub(super) struct CheckResults {
+    pub(super) clock: ClockTrusted,
+    pub(super) place: AtThisBoundary,
+    pub(super) not_revoked: NotRevoked,
+    pub(super) may_propose: MayPropose,
+    pub(super) step: StepSealed,
+    /// The step in the registry, with the contents of its files.
+    pub(super) registered: Arc<RegisteredStep>,
+    pub(super) parameters: ParametersFit,
+    pub(super) permissions: PermissionsCovered,
+    pub(super) profile: ProfileHolds,
+    /// The secrets that the run needs, without their values.
+    pub(super) secrets: Vec<SecretUse>,
+    /// The variables that the session of the run carries.
+    pub(super) carried: Option<CarriedVariables>,
+    pub(super) sandbox: Prepared,
+    pub(super) allowed: AllowedRun,
+    pub(super) window: WithinWindow,
+}
+
+/// The verdict that the run is allowed under this state.
+#[must_use]
+pub struct Admitted {
+    verified: VerifiedRequest,
+    checks: CheckResults,
+}
+
+impl Admitted {
+    pub(super) const fn new(verified: VerifiedRequest, checks: CheckResults) -> Self {
+        Self { verified, checks }
+    }
+
+    pub(super) const fn document(&self) -> &envelope::Verified<Authorization> {
+        &self.verified.document
+    }
+
+    pub(super) const fn sealed(&self) -> &Arc<Sealed> {
+        &self.verified.sealed
+    }
+
+    pub(super) const fn version(&self) -> u64 {
+        self.verified.version
+    }
+
+    pub(super) const fn handed_in_by(&self) -> &Name {
+        &self.verified.accepted.handed_in_by
+    }
+
+    pub(super) const fn checks(&self) -> &CheckResults {
+        &self.checks
+    }
+
+    /// Returns every limit of the time at which the run can start.
+    pub(super) fn limits(&self, plan_ends: Option<Timestamp>) -> TimeLimits<'_> {
+        let sealed = self.sealed();
+        TimeLimits {
+            signed: self.document().predicate(),
+            quorum: &self.checks.allowed.authority,
+            roster: &sealed.roster,
+            tokens: &sealed.tokens,
+            submitter: self.handed_in_by(),
+            plan_ends,
+        }
+    }
+}
+
+/// The run is allowed, and everything that the run gets is in memory or open.
+#[must_use]
+pub struct Loaded {
+    admitted: Admitted,
+    plan: Plan,
+    given: ResultsBasis,
+    window: RunWindow,
+}
+
+impl Loaded {
+    pub(super) const fn new(
+        admitted: Admitted,
+        plan: Plan,
+        given: ResultsBasis,
+        window: RunWindow,
+    ) -> Self {
+        Self {
+            admitted,
+            plan,
+            given,
+            window,
+        }
+    }
+
+    pub(super) const fn admitted(&self) -> &Admitted {
+        &self.admitted
+    }
+
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) const fn window(&self) -> &RunWindow {
+        &self.window
+    }
+
+    /// Returns the request to the stage `Accepted`, because the state changed after the verdict.
+    pub(super) fn again(self) -> Accepted {
+        self.admitted.verified.accepted
+    }
+}
+
+/// The nonce is spent, and the commit is durable. The step runs immediately or never.
+#[must_use]
+pub struct Consumed {
+    loaded: Loaded,
+    claim: SpentNonce,
+    basis: ReceiptBasis,
+    room: Room,
+    session: Option<SessionClaim>,
+}
+
+/// Part of the receipt that is known before the run.
+#[derive(Debug, Clone)]
+pub(super) struct ReceiptBasis {
+    pub(super) proposal: ProposalId,
+    pub(super) authorization: AuthorizationDigest,
+    pub(super) step: StepReference,
+    pub(super) session: Option<SessionReference>,
+    pub(super) grant: Option<ContentDigest>,
+    pub(super) envelope: Envelope,
+    pub(super) decision: documents::Decision,
+}
+
+impl Consumed {
+    pub(super) const fn new(
+        loaded: Loaded,
+        claim: SpentNonce,
+        basis: ReceiptBasis,
+        room: Room,
+        session: Option<SessionClaim>,
+    ) -> Self {
+        Self {
+            loaded,
+            claim,
+            basis,
+            room,
+            session,
+        }
+    }
+
+    pub(super) const fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
+    pub(super) const fn claim(&self) -> &SpentNonce {
+        &self.claim
+    }
+
+    /// Splits this value into the input of the run and the input of the receipt.
+    pub(super) fn into_run(self) -> (Prepared, Plan, Closing) {
+        let Self {
+            loaded,
+            claim,
+            basis,
+            room,
+            session,
+        } = self;
+        let Loaded {
+            admitted,
+            plan,
+            given,
+            ..
+        } = loaded;
+        let room = Some(room);
+        (
+            admitted.checks.sandbox,
+            plan,
+            Closing {
+                claim,
+                basis,
+                room,
+                session,
+                given,
+                change: None,
+            },
+        )
+    }
+}
+
+/// The inputs of a run.
+#[derive(Debug, Default)]
+pub(super) struct RunInputs {
+    pub(super) files: Vec<PlannedInput>,
+    pub(super) session: Option<PlannedSession>,
+    /// The first time at which the plan is too old.
+    pub(super) plan_ends: Option<Timestamp>,
+}
+
+/// Input of a receipt, for a run that ended or that recovery found.
+pub(super) struct Closing {
+    pub(super) claim: SpentNonce,
+    pub(super) basis: ReceiptBasis,
+    /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
+    pub(super) room: Option<Room>,
+    /// The session that the run uses. It is free again when this value is dropped.
+    pub(super) session: Option<SessionClaim>,
+    /// What decides which results of the run are kept.
+    pub(super) given: ResultsBasis,
+    /// The change of the session, after the run.
+    pub(super) change: Option<SessionChange>,
+}
+
+/// The run has ended, or its end is unknown.
+#[must_use]
+pub struct Ran {
+    pub(super) closing: Closing,
+    pub(super) end: RunEnd,
+    pub(super) started_at: Timestamp,
+    pub(super) finished_at: Timestamp,
+}
+
+/// End of a run, as far as the boundary knows.
+pub(super) enum RunEnd {
+    /// The sandbox observed the end of the run.
+    Seen {
+        /// The report of the sandbox.
+        report: Box<Report>,
+        /// The digests and sizes of the recorded output.
+        recorded: Box<RecordedOutput>,
+        /// Recording with the bytes of the output.
+        recording: RunInProgress,
+        /// The files that the run left.
+        kept: Arc<KeptResults>,
+    },
+    /// The service ended before the end of the run was recorded.
+    Unseen,
+}
+
+/// The receipt is written and signed, but not yet in the log.
+#[must_use]
+pub struct SignedReceipt {
+    pub(super) closing: Closing,
+    pub(super) receipt: Receipt,
+    pub(super) envelope: Arc<[u8]>,
+    pub(super) recorded: Option<(Box<RecordedOutput>, RunInProgress, Arc<KeptResults>)>,
+    /// The reason why the end of the run is unknown.
+    pub(super) unknown: Option<String>,
+}
+
+/// The receipt is in the log.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Receipted {
+    /// The receipt's statement.
+    pub statement: Box<Receipt>,
+    /// The index of the receipt's log entry.
+    pub index: u64,
+    /// The parts of the receipt's bundle.
+    pub parts: BundleParts,
+}
+
+/// Parts of a bundle that belong to one run.
+#[derive(Debug, Clone)]
+pub struct BundleParts {
+    /// The receipt's envelope.
+    pub receipt: Arc<[u8]>,
+    /// Index and bytes of the consumption's log entry.
+    pub consumption: (u64, Arc<[u8]>),
+    /// The seal in force.
+    pub seal: SealDigest,
+    /// The step.
+    pub step: StepReference,
+    /// Digest of the grant, if the run used one.
+    pub grant: Option<ContentDigest>,
+}

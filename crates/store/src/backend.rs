@@ -1,0 +1,292 @@
+//! What a database must do for the store.
+
+use std::ops::Range;
+
+use crate::{
+    batch::{Answers, Commit, Questions, Writes},
+    fault::StoreFault,
+    rows::{CheckpointRow, PackedRow, StoreHead},
+    stored_denial::StoredDenial,
+    stored_event::{StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{IdTokenUse, Token, TokenBindings, TokenChange},
+};
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, Name, Nonce,
+    ProposalId, Timestamp,
+};
+
+/// The only connection that writes to the database.
+///
+/// The writer asks all its questions at once, checks the requests in memory, and gives all its writes at once, so that a
+/// networked backend needs two round trips for a batch. Every backend must meet this contract:
+/// - **One writer.** Between [`begin`](Self::begin) and the end of the batch, no other writer of the database commits. A
+///   backend with several writers reports in [`Answers::others`] what they wrote since the last batch.
+/// - **Atomic.** The writes of a batch become visible and durable together. After a crash or a power cut, the database
+///   has either all writes of a batch or none of its writes.
+/// - **Durable.** After [`Commit::Done`], the rows survive a power cut. After [`Commit::NotDone`], the rows do not exist
+///   and never will. After an error with [`StoreFault::is_fatal`] the durable state is unknown, so the process must end
+///   without another attempt.
+/// - **Unique keys.** A constraint of the database keeps nonces, leaf indexes and token names unique. A second row with
+///   the same key is an error, even though the writer looks for the key before it writes the row.
+///
+/// Every method returns a [`StoreFault`] if the database cannot be read or written.
+pub trait Store: Send {
+    /// Returns the stored state of the boundary.
+    fn head(&mut self) -> Result<StoreHead, StoreFault>;
+
+    /// Returns the stored hashes of the leaves in `range`.
+    ///
+    /// # Errors
+    /// Returns a fault if a leaf of the range is missing.
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
+
+    /// Returns the 256 hashes of a complete tile.
+    ///
+    /// # Errors
+    /// Returns a fault if the tile is missing.
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
+
+    /// Begins a batch: excludes other writers and answers the questions. `size` is the number of leaves that the writer
+    /// knows.
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault>;
+
+    /// Writes all rows of the batch and makes them durable.
+    fn commit(&mut self, writes: &Writes<'_>) -> Commit;
+
+    /// Undoes the whole batch.
+    fn rollback(&mut self);
+
+    /// Decides a batch whose commit returned [`Commit::Unknown`]. Returns true if the batch is durable, and false if the
+    /// batch does not exist and never will.
+    ///
+    /// # Errors
+    /// Returns a fault if the database cannot decide now. The caller must call again before any other batch.
+    fn settle(&mut self) -> Result<bool, StoreFault>;
+
+    /// Makes the last durable batch undecided again, because the database server may have lost it. The caller must call
+    /// [`settle`](Self::settle) next.
+    fn doubt(&mut self) {}
+
+    /// Adds and revokes tokens inside a batch. If one change is impossible, no token is changed, and the name of its
+    /// token is returned.
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
+
+    /// Notes inside a batch that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if
+    /// the ID token was used before.
+    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
+
+    /// Marks at most `limit` overdue proposals as expired, inside a batch.
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
+
+    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
+    /// according to `cut`, inside a batch.
+    ///
+    /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
+    /// too.
+    fn retire(
+        &mut self,
+        cut: RetentionCut,
+        walk: RetentionWalk,
+        limit: usize,
+    ) -> Result<Retired, StoreFault>;
+
+    /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
+    fn prune(
+        &mut self,
+        mark: Timestamp,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<SweepResult, StoreFault>;
+
+    /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
+    fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    /// Returns the number of times at which the database server can have changed. After such a change, a durable batch can
+    /// be missing.
+    fn server_changes(&self) -> u64 {
+        0
+    }
+
+    /// Returns the number of [`server_changes`](Self::server_changes) that the present connection has seen.
+    fn decided_at(&self) -> u64 {
+        self.server_changes()
+    }
+
+    /// Returns true if the next batch must connect to the database server again.
+    fn is_stale(&self) -> bool {
+        false
+    }
+
+    /// Moves the write-ahead log into the database file, after the answers to a batch.
+    fn maintain(&mut self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    /// Moves all durable data into the database file before a normal end of the process. A failure loses no data.
+    fn close(&mut self) -> Result<(), StoreFault> {
+        Ok(())
+    }
+}
+
+/// Reads committed data from any thread, without the writer.
+///
+/// Each call sees one committed state, which includes every batch that was answered before the call.
+///
+/// Every method returns a [`StoreFault`] if the database cannot be read.
+pub trait StoreReads: Send + Sync {
+    /// Returns one leaf.
+    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
+    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
+    /// Returns the 256 hashes of a complete tile.
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
+    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
+    /// itself, so it has no such tile.
+    fn packable(&self, _until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+        Ok(None)
+    }
+    /// Returns the bytes of a blob.
+    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault>;
+    /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
+    /// the log.
+    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault>;
+    /// Returns all seals in their order in the log.
+    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault>;
+    /// Returns the largest recorded checkpoint.
+    fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault>;
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
+    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
+    /// Returns a proposal.
+    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
+    /// Returns a page of proposals, the newest first.
+    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
+    /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
+    fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault>;
+    /// Returns the document that contains the payload of a proposal.
+    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault>;
+    /// Returns the signatures of a proposal in their order of arrival.
+    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
+    /// Returns the denials of an authorization.
+    fn denials(&self, authorization: &AuthorizationDigest)
+    -> Result<Vec<StoredDenial>, StoreFault>;
+    /// Returns the log entries that are revocations, each with its index, in the order of the log.
+    fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
+    /// Returns the grant with this id.
+    fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault>;
+    /// Returns the grant with this digest.
+    fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault>;
+    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
+    fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault>;
+    /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
+    fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
+    /// Returns at most `limit` uses of a grant, the newest first.
+    fn grant_uses(&self, digest: &ContentDigest, limit: usize)
+    -> Result<Vec<SpentUse>, StoreFault>;
+    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
+    fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
+    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
+    fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault>;
+    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
+    fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault>;
+    /// Returns at most `limit` events with numbers above `after`, in their order.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
+    /// Returns the number of the newest event, or 0 if there is none.
+    fn newest_event(&self) -> Result<u64, StoreFault>;
+    /// Returns how far the targets of messages were told.
+    fn told(&self) -> Result<Vec<ToldTarget>, StoreFault>;
+    /// Returns the consumption that spent a nonce.
+    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
+    /// Returns the place of the first of these keys that has no row.
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault>;
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption.
+    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
+    /// Returns a recorded output.
+    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
+    /// Returns at most `limit` runs that recorded this output.
+    fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault>;
+    /// Returns the order in which a run wrote to stdout and stderr.
+    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault>;
+    /// Returns all tokens by name, including revoked and expired tokens.
+    fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
+    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
+    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    fn bindings(&self) -> Result<TokenBindings, StoreFault>;
+    /// Returns what the boundary says about the job that made a proposal.
+    fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault>;
+    /// Returns the size of the database on the disk, in bytes.
+    fn bytes(&self) -> Result<u64, StoreFault>;
+}
+
+/// A key that a start looks for, because its row prevents a run, or because a run needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedKey {
+    /// A spent nonce.
+    Nonce,
+    /// The digest of a denied authorization.
+    Denial,
+    /// The id of a proposal that waits, whose statement is a row of its own.
+    Payload,
+}
+
+/// Result of a search for expired nonces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepResult {
+    /// Number of deleted nonces.
+    pub deleted: usize,
+    /// The last examined nonce, or `None` at the end of the table.
+    pub last: Option<Vec<u8>>,
+}
+
+/// Times for the deletion of rows after their retention. All are calculated from the low-water mark, so that a wrong
+/// clock cannot delete anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionCut {
+    /// Outputs that were recorded at or before this time are deleted.
+    pub outputs: Timestamp,
+    /// Proposals that ended at or before this time are deleted.
+    pub proposals: Timestamp,
+    /// Unsigned proposals that were cancelled, refused or expired are deleted if their window ended at or before this time.
+    pub unsigned: Timestamp,
+    /// Events at or before this time are deleted.
+    pub events: Timestamp,
+    /// Low-water mark. Drafts of grants that end at or before it are deleted. No proposal with a later end of its window is deleted.
+    pub mark: Timestamp,
+}
+
+/// Position of the retention in the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionWalk {
+    /// Position among the outputs, in a form that the backend chooses, or `None` for the beginning.
+    pub outputs: Option<u64>,
+    /// Position among the proposals, or `None` for the beginning.
+    pub proposals: Option<[u8; 16]>,
+    /// Unsigned proposals whose window ended at or before this time are deleted already.
+    pub unsigned: Option<Timestamp>,
+    /// Position among the [`objects`], or `None` for the beginning.
+    pub objects: Option<[u8; 32]>,
+}
+
+/// Result of one call of the retention.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Number of deleted rows.
+    pub deleted: usize,
+    /// Deleted outputs that are files. The caller removes the files after the commit.
+    pub files: Vec<Blake3Digest>,
+    /// Position at which the next call continues.
+    pub walk: RetentionWalk,
+}

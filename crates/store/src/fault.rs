@@ -1,0 +1,96 @@
+//! Internal failures of the store.
+
+use std::io;
+
+/// Internal failure of the store. The log of the service gets the details, and the caller gets an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// The disk is full. The store contains nothing of the failed batch.
+    #[error(
+        "{during}: the disk of the store, or of its database server, is full; free some space on it"
+    )]
+    Full {
+        /// The action that failed.
+        during: &'static str,
+    },
+    /// The database refused the action. The store contains nothing of the failed batch.
+    #[error("{during}: {message}")]
+    Database {
+        /// The action that failed.
+        during: &'static str,
+        /// The error message of the database.
+        message: String,
+    },
+    /// A read, a write or a sync failed, or the stored data contradict each other. The durable state is unknown, so the
+    /// process must end.
+    #[error(
+        "{during}: {message}; the disk failed, or the store is damaged: run `countersign store check`"
+    )]
+    Broken {
+        /// The action that failed.
+        during: &'static str,
+        /// The error message of the database.
+        message: String,
+    },
+    /// The database server cannot be used now: nobody answers, it refuses the login, or it could lose a run. The reason ends
+    /// by itself, or the administrator of the server ends it. The store contains nothing of the failed batch, or the
+    /// message says that nobody knows.
+    #[error("{message}")]
+    Unreachable {
+        /// The reason.
+        message: String,
+    },
+    /// The store cannot be used: another schema, rows that were changed by hand, or an error of the configuration.
+    #[error("{message}")]
+    Unusable {
+        /// The reason, and advice for the operator.
+        message: String,
+    },
+    /// The writer thread has ended.
+    #[error("the store is closed; start the service again")]
+    Closed,
+}
+
+impl StoreFault {
+    /// Returns true if the process must end at once, because a second sync after a failed sync can report success
+    /// although data are lost, or because the store is another one than at the start or was changed by hand.
+    pub const fn is_fatal(&self) -> bool {
+        matches!(self, Self::Broken { .. } | Self::Unusable { .. })
+    }
+
+    /// Returns true if the database server does not answer now.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Returns true if a later attempt can succeed without a change by the operator's hand in the store.
+    pub const fn can_pass(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Unreachable { .. })
+    }
+
+    /// Returns the fault for a batch that would give the log a second root hash at `size`.
+    pub fn forked(size: u64) -> Self {
+        let message = format!(
+            "the log already has another root hash at size {size}, so this batch would fork the log"
+        );
+        Self::broken("keeping checkpoints", message)
+    }
+
+    pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
+        Self::Broken {
+            during,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<StoreFault> for io::Error {
+    fn from(fault: StoreFault) -> Self {
+        let kind = match &fault {
+            StoreFault::Full { .. } => io::ErrorKind::StorageFull,
+            StoreFault::Unreachable { .. } => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, fault)
+    }
+}

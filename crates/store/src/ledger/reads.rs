@@ -1,0 +1,359 @@
+//! What the log and the tables contain, as callers of the ledger read it.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::{
+    StoreReads,
+    fault::StoreFault,
+    ledger::Ledger,
+    objects::Objects,
+    rows::CheckpointRow,
+    stored_denial::StoredDenial,
+    stored_event::{StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_log::tile,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{Token, TokenBindings},
+    tree::Subtrees,
+};
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, Envelope, GrantId, Hash, Nonce,
+    ProposalId, TilePath, Timestamp, merkle,
+};
+
+impl Ledger {
+    /// Returns the readers of the store.
+    pub fn reads(&self) -> &dyn StoreReads {
+        &*self.shared.reads
+    }
+
+    /// Returns the origin of the log, or `None` before the first seal.
+    pub fn origin(&self) -> Option<String> {
+        self.shared.origin()
+    }
+
+    /// Returns the signed checkpoint of the current log, or `None` before the first seal.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.checkpoint_at(self.shared.published().head.size)
+    }
+
+    /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
+    /// returns the same one. The next batch stores it.
+    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.shared.checkpoint_at(size)
+    }
+
+    /// Returns the grant with this id.
+    pub fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+        self.shared.reads.grant(id)
+    }
+
+    /// Returns the grant with this digest.
+    pub fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+        self.shared.reads.grant_of(digest)
+    }
+
+    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
+    pub fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+        self.shared.reads.grants(now, limit)
+    }
+
+    /// Returns at most `limit` uses of a grant, the newest first.
+    pub fn grant_uses(
+        &self,
+        digest: &ContentDigest,
+        limit: usize,
+    ) -> Result<Vec<SpentUse>, StoreFault> {
+        self.shared.reads.grant_uses(digest, limit)
+    }
+
+    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
+    pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+        self.shared.reads.owed(id)
+    }
+
+    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
+    pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+        self.shared.reads.owed_open(limit)
+    }
+
+    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
+    pub fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+        self.shared.reads.reviews_of(receipt)
+    }
+
+    /// Returns at most `limit` events with numbers above `after`, in their order.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+        self.shared.reads.events(after, limit)
+    }
+
+    /// Returns the number of the newest event, or 0 if there is none.
+    pub fn newest_event(&self) -> Result<u64, StoreFault> {
+        self.shared.reads.newest_event()
+    }
+
+    /// Returns how far the targets of messages were told.
+    pub fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+        self.shared.reads.told()
+    }
+
+    /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
+        self.shared.reads.refusals(since, most)
+    }
+
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
+    ///
+    /// This checkpoint was signed with the boundary's key at the time of the entry, because the boundary records a
+    /// checkpoint over all entries before each change of the key.
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.shared.reads.checkpoint_over(index)
+    }
+
+    /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
+    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+        self.shared.root_at(size)
+    }
+
+    /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with_tree(size, |tree| {
+            merkle::inclusion_path(index, size, |level, at| tree.hash(level, at))
+        })
+    }
+
+    /// Returns the consistency proof between the trees with `old` and with `size` leaves.
+    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        self.with_tree(size, |tree| {
+            merkle::consistency_path(old, size, |level, at| tree.hash(level, at))
+        })
+    }
+
+    /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
+    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
+        let published = self.shared.published();
+        tile(
+            &*self.shared.reads,
+            &published.edge,
+            &self.shared.tiles,
+            path,
+        )
+    }
+
+    pub(super) fn with_tree<T>(
+        &self,
+        size: u64,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        self.shared.with_tree(size, read)
+    }
+
+    /// Returns one leaf.
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+        self.shared.reads.leaf(index)
+    }
+
+    /// Returns the bytes of a blob.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.shared.reads.blob(digest)
+    }
+
+    /// Returns all seals. The last seal of the log is in force.
+    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
+        self.shared.reads.seals()
+    }
+
+    /// Returns a proposal.
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+        self.shared.reads.proposal(id)
+    }
+
+    /// Returns a page of proposals, the newest first.
+    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+        self.shared.reads.proposals(filter)
+    }
+
+    /// Returns finished runs of a step with one outcome, the newest first.
+    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        self.shared.reads.runs(query)
+    }
+
+    /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(source) = self.shared.reads.payload(id)? else {
+            return Ok(None);
+        };
+        let payload = match source {
+            PayloadSource::Payload(payload) => return Ok(Some(payload)),
+            PayloadSource::Envelope(envelope) => payload_of(&envelope),
+            PayloadSource::Receipt(receipt) => payload_of(&receipt).and_then(|statement| {
+                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
+                STANDARD
+                    .decode(
+                        statement
+                            .pointer("/predicate/authorization/payload")?
+                            .as_str()?,
+                    )
+                    .ok()
+            }),
+        };
+        payload.map(Some).ok_or_else(|| {
+            StoreFault::broken(
+                "reading a payload",
+                format!("the payload of {id} is not readable"),
+            )
+        })
+    }
+
+    /// Returns the signatures of a proposal in their order of arrival.
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+        self.shared.reads.signatures(id)
+    }
+
+    /// Returns the denials of an authorization.
+    pub fn denials(
+        &self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Vec<StoredDenial>, StoreFault> {
+        self.shared.reads.denials(authorization)
+    }
+
+    /// Returns the consumption that spent a nonce, or `None` after the nonce was pruned.
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
+        self.shared.reads.spent(nonce)
+    }
+
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
+    /// writes their receipts.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
+        self.shared.reads.unfinished()
+    }
+
+    /// Returns the size of an output, or `None` if the output does not exist or was deleted.
+    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
+        Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
+    }
+
+    /// Returns the bytes of an output within `range`. A range beyond the end of the output is cut.
+    pub fn output(
+        &self,
+        name: &Blake3Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(row) = self.shared.reads.output(name)? else {
+            return Ok(None);
+        };
+        let end = range.end.min(row.bytes);
+        let start = range.start.min(end);
+        let unreadable = |message: String| StoreFault::Database {
+            during: "reading an output",
+            message,
+        };
+        let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
+        match (row.data, &self.shared.config.objects) {
+            (Some(data), _) => {
+                let start =
+                    usize::try_from(start).map_err(|error| unreadable(error.to_string()))?;
+                Ok(data.get(start..start + length).map(<[u8]>::to_vec))
+            }
+            (None, Some(objects)) => {
+                objects
+                    .output(name, start..end)
+                    .map(Some)
+                    .map_err(|error| match error.kind() {
+                        io::ErrorKind::NotConnected => StoreFault::Unreachable {
+                            message: error.to_string(),
+                        },
+                        _ => unreadable(error.to_string()),
+                    })
+            }
+            (None, None) => {
+                let path = self.output_path(name);
+                let mut bytes = vec![0; length];
+                File::open(&path)
+                    .and_then(|file| file.read_exact_at(&mut bytes, start))
+                    .map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+                Ok(Some(bytes))
+            }
+        }
+    }
+
+    /// Returns the path of an output that is too large for the database.
+    pub fn output_path(&self, name: &Blake3Digest) -> PathBuf {
+        let hex = name.hex();
+        self.shared.config.outputs.join(&hex[..2]).join(hex)
+    }
+
+    /// Returns the large objects, if the database is on a server.
+    pub fn objects(&self) -> Option<Arc<dyn Objects>> {
+        self.shared.config.objects.clone()
+    }
+
+    /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.
+    pub fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault> {
+        self.shared.reads.runs_with_output(name, before, limit)
+    }
+
+    /// Returns the order in which a run wrote to stdout and stderr.
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        self.shared.reads.output_order(id)
+    }
+
+    /// Returns all tokens by name, including revoked and expired tokens.
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
+        self.shared.reads.tokens()
+    }
+
+    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    ///
+    /// The bindings stay in memory until the state changes, because each new token is a seal.
+    pub fn bindings(&self) -> Result<Arc<TokenBindings>, StoreFault> {
+        // Read the version first, so that a later change is read again.
+        let version = self.state().version;
+        let mut kept = self
+            .shared
+            .bindings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((known, bindings)) if *known == version => Ok(bindings.clone()),
+            _ => {
+                let bindings = Arc::new(self.shared.reads.bindings()?);
+                *kept = Some((version, bindings.clone()));
+                Ok(bindings)
+            }
+        }
+    }
+
+    /// Returns what the boundary says about the job that made a proposal, as JSON.
+    pub fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+        self.shared.reads.admitted(id)
+    }
+
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
+        self.shared.reads.token(secret)
+    }
+}
+
+fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
+    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+    STANDARD.decode(envelope.payload).ok()
+}

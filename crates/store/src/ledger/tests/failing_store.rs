@@ -1,0 +1,151 @@
+//! A test store that can delay a commit, let a commit fail, or return wrong hashes.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use crate::{
+    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    batch::{Answers, Commit, Questions, Writes},
+    fault::StoreFault,
+    ledger::Ledger,
+    rows::{PackedRow, StoreHead},
+    stored_token::{IdTokenUse, TokenChange},
+};
+use documents::{Hash, Name, ProposalId, Timestamp};
+
+type RejectsBatch = fn(&Writes<'_>) -> bool;
+
+/// Controls the commits of a test store. A test can delay a commit or let the commit fail.
+#[derive(Default)]
+pub(super) struct Commits {
+    pub(super) held: AtomicBool,
+    waiting: AtomicBool,
+    pub(super) next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
+    /// The batches for which this function returns true are rejected.
+    pub(super) rejects: Mutex<Option<RejectsBatch>>,
+    /// If true, the store returns wrong leaf hashes.
+    pub(super) lies: AtomicBool,
+    /// Number of changes of the database server.
+    pub(super) server_changes: AtomicU64,
+    /// The clock of the database server.
+    pub(super) server_clock: Mutex<Option<Timestamp>>,
+    /// Number of durable batches that the writer doubted.
+    pub(super) doubted: AtomicU64,
+    /// If true, the database server has lost the last batch.
+    pub(super) lost: AtomicBool,
+}
+
+impl Commits {
+    /// Sends a request and returns while its commit is delayed. Requests that arrive before the end of this commit form
+    /// one batch.
+    pub(super) async fn hold<T, F>(
+        &self,
+        ledger: &Ledger,
+        ask: impl FnOnce(Ledger) -> F,
+    ) -> tokio::task::JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.waiting.store(false, SeqCst);
+        self.held.store(true, SeqCst);
+        let asking = tokio::spawn(ask(ledger.clone()));
+        while !self.waiting.load(SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        asking
+    }
+}
+
+/// A store whose commits a test controls.
+pub(super) struct Failing {
+    pub(super) store: Box<dyn Store>,
+    pub(super) commits: Arc<Commits>,
+}
+
+macro_rules! pass_on {
+    ($(fn $name:ident(&mut self $(, $arg:ident: $kind:ty)*) -> $result:ty;)*) => {$(
+        fn $name(&mut self $(, $arg: $kind)*) -> $result {
+            self.store.$name($($arg),*)
+        }
+    )*};
+}
+
+impl Store for Failing {
+    fn commit(&mut self, writes: &Writes<'_>) -> Commit {
+        self.commits.waiting.store(true, SeqCst);
+        while self.commits.held.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        if let Some(fault) = self
+            .commits
+            .next
+            .lock()
+            .expect("lock")
+            .pop_front()
+            .flatten()
+        {
+            return Commit::NotDone(fault);
+        }
+        if self
+            .commits
+            .rejects
+            .lock()
+            .expect("lock")
+            .is_some_and(|rejects| rejects(writes))
+        {
+            return Commit::NotDone(StoreFault::Database {
+                during: "test",
+                message: "rejected".to_owned(),
+            });
+        }
+        match self.store.commit(writes) {
+            Commit::Done(mut hashes) if self.commits.lies.load(SeqCst) => {
+                hashes.iter_mut().for_each(|hash| hash[0] ^= 1);
+                Commit::Done(hashes)
+            }
+            committed => committed,
+        }
+    }
+
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+        let server_clock = *self.commits.server_clock.lock().expect("lock");
+        Ok(Answers {
+            server_clock,
+            ..self.store.begin(size, questions)?
+        })
+    }
+
+    fn server_changes(&self) -> u64 {
+        self.commits.server_changes.load(SeqCst)
+    }
+
+    fn doubt(&mut self) {
+        self.commits.doubted.fetch_add(1, SeqCst);
+    }
+
+    fn settle(&mut self) -> Result<bool, StoreFault> {
+        // A new connection decides, and counts as a change.
+        self.commits.server_changes.fetch_add(1, SeqCst);
+        Ok(!self.commits.lost.load(SeqCst))
+    }
+
+    fn rollback(&mut self) {
+        self.store.rollback();
+    }
+
+    pass_on! {
+        fn head(&mut self) -> Result<StoreHead, StoreFault>;
+        fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
+        fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
+        fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
+        fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
+        fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
+        fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
+        fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
+        fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault>;
+        fn maintain(&mut self) -> Result<(), StoreFault>;
+        fn close(&mut self) -> Result<(), StoreFault>;
+    }
+}

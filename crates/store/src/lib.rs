@@ -1,0 +1,96 @@
+//! The store of a boundary.
+//!
+//! The rest of the program uses [`ledger::Ledger`]. Its writer thread checks requests and commits them in batches. A
+//! backend ([`sqlite`] or [`postgres`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
+//! decisions, so each rule about windows, nonces and statuses has only one implementation.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod batch;
+mod closed_windows;
+mod column_values;
+mod consume_window;
+mod copied_check;
+mod copied_tables;
+pub mod crash_points;
+pub mod database;
+pub mod end_detail;
+mod fault;
+mod ledger;
+mod lock;
+mod metrics;
+mod newest_entries;
+mod objects;
+mod open_proposals;
+mod postgres;
+mod retention;
+mod rows;
+mod server;
+pub mod shared;
+pub mod small_file;
+pub mod sqlite;
+mod store_report;
+mod stored_denial;
+mod stored_event;
+mod stored_grant;
+mod stored_leaf;
+mod stored_log;
+mod stored_proposal;
+mod stored_review;
+mod stored_revocation;
+mod stored_run;
+mod stored_seal;
+mod stored_status;
+mod stored_token;
+mod tree;
+mod writer;
+
+pub use backend::{
+    ClosedKey, RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
+};
+
+pub use batch::{Commit, Questions, Writes};
+#[cfg(debug_assertions)]
+pub use crash_points::POINTS;
+pub use database::{BackupFile, Database, NodeLock, OpenStore, Role, RoleCandidate};
+pub use fault::StoreFault;
+pub use ledger::Ledger;
+pub use metrics::{
+    crossing_stage::CrossingStage,
+    openmetrics::{MEDIA_TYPE, Metrics},
+    readings::{CertificateReading, NodeReading, NodeReadings, Readings, TargetReading},
+    stage_clock::StageClock,
+};
+pub use objects::{Cosignature, Objects, TakeBytes};
+pub use retention::{Retention, UNSIGNED_KEPT_S};
+pub use rows::{CheckpointRow, LeafRow};
+pub use server::{
+    KNOWN_NODES, KeyWait, MoveEnd, NodeState, NodesReport, ReadNodes, ReadRole, Replicas,
+    RoleState, ServerTable, Turn,
+};
+pub use shared::{LedgerConfig, LedgerLimits, LogSigner};
+pub use small_file::replace;
+pub use sqlite::{SqliteStore, reads::SqliteReads};
+pub use store_report::{LOST, RESTORE, StoreDefect, StoreReport, StoreScope};
+pub use stored_denial::{DenialResult, DenialWrite, StoredDenial};
+pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};
+pub use stored_grant::{GrantClaim, GrantStop, GrantWrite, StoredGrant};
+pub use stored_leaf::{CheckedState, LeafRef, WriteStop, opened};
+pub use stored_log::StoredLog;
+pub use stored_proposal::{
+    AdvanceStop, AuthorizationCore, MOST_COMPARED, NewProposal, Proposal, ProposalQuery,
+    ProposalStep, ProposeResult, RunOutcome, RunQuery, Signature,
+};
+pub use stored_review::{OwedReview, ReviewWrite, StoredReview};
+pub use stored_revocation::{
+    RevocationResult, RevocationWrite, StoredRevocation, read_revocations,
+};
+pub use stored_run::{
+    CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, MAX_INLINE_BYTES,
+    MOST_CLOCK_DIFFERENCE_S, NonceUse, OutputRow, SpentNonce, Unfinished, Window,
+};
+pub use stored_seal::SealWrite;
+pub use stored_status::StoredStatus;
+pub use stored_token::{IdTokenUse, Token, TokenChange};
+pub use tree::{TreeEdge, root_of};

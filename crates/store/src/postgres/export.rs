@@ -1,0 +1,233 @@
+//! Copies a store at one moment from the database into a new SQLite file. Backups and the check of a store read this file,
+//! so both have only one implementation for all engines.
+
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use tokio_postgres::Row;
+
+use crate::{
+    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
+    fault::StoreFault,
+    postgres::{
+        columns::{Fields, signed},
+        link::Link,
+        schema,
+        settings::{ServerSettings, refused},
+    },
+    sqlite::table_rows::NewFile,
+};
+use documents::Blake3Digest;
+
+const DURING: &str = "copying the store out of the database";
+/// The index gives the order of the rows, so that no statement sorts or scans a whole table.
+const OPTIONS: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=0 -c client_encoding=UTF8 \
+    -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
+const STATE: &str = "SELECT boundary, seal, version, mark FROM state";
+
+/// Copies all rows into the new SQLite file `into`, but only the log entries from the entry `first` on, and the hash tiles
+/// that became complete with them. Large outputs become files in `outputs`, except those that are in `have`.
+///
+/// # Errors
+/// Returns a fault if the database cannot be read or if a file cannot be written.
+pub fn export(
+    settings: &ServerSettings,
+    into: &Path,
+    outputs: &Path,
+    first: u64,
+    have: &Path,
+) -> Result<(), StoreFault> {
+    let link = Link::open(settings, OPTIONS)?;
+    schema::check(&link, settings)?;
+    link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let rows = link.query(DURING, STATE, values![])?;
+    let row = Fields::new(
+        DURING,
+        rows.first()
+            .ok_or_else(|| StoreFault::broken(DURING, "there is no state"))?,
+    );
+    let state = CopiedState {
+        boundary: row.get(0)?,
+        seal: row.get(1)?,
+        version: row.get(2)?,
+        mark: row.get(3)?,
+    };
+    let file = NewFile::create(into)?;
+    for table in TABLES {
+        rows_of(&link, table, first, &mut |rows| file.add(table, &rows))?;
+    }
+    write_outputs(&link, outputs, have)?;
+    file.finish(&state)
+}
+
+/// Passes the rows of a table to `each`, in groups of limited size.
+fn rows_of(
+    link: &Link,
+    table: &CopiedTable,
+    first: u64,
+    each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
+) -> Result<(), StoreFault> {
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|(name, kind)| read_as(name, kind))
+        .collect();
+    let key = if table.name == OUTPUT {
+        "number".to_owned()
+    } else {
+        table.key_list()
+    };
+    let (name, columns) = (table.name, columns.join(", "));
+    let condition = match name {
+        "leaf" => format!("idx >= {first}"),
+        // The tile `index` of a level has the hashes of 256^(level + 1) entries.
+        "tile" => format!(
+            "(id & ((1::bigint << 48) - 1)) >= ({first}::bigint >> (8 * ((id >> 48)::integer + 1)))"
+        ),
+        _ => "true".to_owned(),
+    };
+    link.script(
+        DURING,
+        &format!(
+            "DECLARE copy_{name} NO SCROLL CURSOR FOR SELECT {columns} FROM {name} WHERE {condition} ORDER BY {key}"
+        ),
+    )?;
+    // The first group is small, because the size of a row is not known yet.
+    let mut count = 16;
+    loop {
+        let rows = link.query(
+            DURING,
+            &format!("FETCH {count} FROM copy_{name}"),
+            values![],
+        )?;
+        let rows: Vec<CopiedRow> = rows
+            .iter()
+            .map(|row| cells(table, row))
+            .collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            return link.script(DURING, &format!("CLOSE copy_{name}"));
+        }
+        let size: usize = rows.iter().flatten().map(Cell::size).sum();
+        if size < CHUNK / 2 && count < CHUNK_ROWS {
+            count *= 2;
+        } else if size > CHUNK && count > 1 {
+            count /= 2;
+        }
+        each(rows)?;
+    }
+}
+
+/// Returns the expression that reads a column as a number, as bytes or as a text.
+fn read_as(name: &str, kind: &str) -> String {
+    match kind {
+        "smallint" | "integer" => format!("\"{name}\"::bigint"),
+        "boolean" => format!("\"{name}\"::integer::bigint"),
+        _ => format!("\"{name}\""),
+    }
+}
+
+fn cells(table: &CopiedTable, row: &Row) -> Result<CopiedRow, StoreFault> {
+    let fields = Fields::new(DURING, row);
+    table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, (_, kind))| cell(&fields, at, kind))
+        .collect()
+}
+
+/// Reads the column at `at`, whose type was made one of three types.
+pub(super) fn cell(fields: &Fields<'_>, at: usize, kind: &str) -> Result<Cell, StoreFault> {
+    Ok(match kind {
+        "bytea" => fields
+            .get::<Option<Vec<u8>>>(at)?
+            .map_or(Cell::Null, Cell::Bytes),
+        "text" => fields
+            .get::<Option<String>>(at)?
+            .map_or(Cell::Null, Cell::Text),
+        _ => fields
+            .get::<Option<i64>>(at)?
+            .map_or(Cell::Null, Cell::Number),
+    })
+}
+
+/// Writes the outputs that are pieces in the database, each as a file. The caller checks the bytes of all files.
+fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFault> {
+    let failed = |path: &Path, error: std::io::Error| {
+        refused(format!("{} cannot be written: {error}", path.display()))
+    };
+    let mut after = Vec::<u8>::new();
+    loop {
+        let sql = "SELECT p.name FROM piece p WHERE p.name > $1 AND p.number = 0 AND EXISTS \
+                   (SELECT FROM output o WHERE o.name = p.name AND o.data IS NULL) ORDER BY p.name LIMIT 256";
+        let rows = link.query(DURING, sql, values![after.clone()])?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
+        after = Fields::new(DURING, last).get(0)?;
+        for row in &rows {
+            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).bytes(0)?);
+            let hex = name.hex();
+            if have.join(&hex[..2]).join(&hex).exists() {
+                continue;
+            }
+            let directory = outputs.join(&hex[..2]);
+            let made = DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&directory);
+            made.map_err(|error| failed(&directory, error))?;
+            let path = directory.join(hex);
+            let mut file = File::create(&path).map_err(|error| failed(&path, error))?;
+            for number in 0.. {
+                let sql = "SELECT data FROM piece WHERE name = $1 AND number = $2";
+                let piece = link.query(DURING, sql, values![name.as_bytes().to_vec(), number])?;
+                let Some(piece) = piece.first() else { break };
+                file.write_all(Fields::new(DURING, piece).get(0)?)
+                    .map_err(|error| failed(&path, error))?;
+            }
+            file.sync_all().map_err(|error| failed(&path, error))?;
+        }
+    }
+}
+
+/// Returns the number of rows of a table, by ranges of its pages, so that no statement reaches its time limit.
+pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
+    let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
+    let mut all = 0;
+    for (first, end) in pages(link, table, 1 << 14)? {
+        all += link
+            .value::<i64>(DURING, &sql, values![first, end])?
+            .cast_unsigned();
+    }
+    Ok(all)
+}
+
+/// Condition for the rows in a range of pages.
+pub(super) const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
+
+/// Returns ranges with all pages of a table. A page usually has 8 KiB.
+pub(super) fn pages(
+    link: &Link,
+    table: &CopiedTable,
+    each: usize,
+) -> Result<Vec<(String, String)>, StoreFault> {
+    let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
+    let pages = link
+        .value::<i64>(DURING, sql, values![table.name])?
+        .cast_unsigned();
+    let range = |first: u64| {
+        (
+            format!("({first},0)"),
+            format!("({},0)", first + each as u64),
+        )
+    };
+    Ok((0..pages).step_by(each).map(range).collect())
+}
+
+/// Returns the number of pieces that an output of this size has.
+pub(super) const fn pieces_of(bytes: u64) -> i64 {
+    signed(bytes.div_ceil(crate::copied_tables::PIECE as u64))
+}

@@ -1,0 +1,160 @@
+//! Connections beside the connection of the writer, which several threads share.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::{
+    fault::StoreFault,
+    postgres::{
+        errors::unreachable,
+        link::{Link, lock},
+        schema,
+        server_identity::server_of,
+        settings::{ServerSettings, waits},
+    },
+};
+
+/// A pool of connections with the same options.
+pub(super) struct Pool {
+    pub(super) settings: ServerSettings,
+    options: &'static str,
+    most: usize,
+    reads: bool,
+    /// True if the schema can have only a part of the rows of another store, during a move or a restore.
+    pub(super) of_copy: bool,
+    /// Idle connections, and the number of all connections.
+    idle: Mutex<(Vec<PooledLink>, usize)>,
+    returned: Condvar,
+}
+
+/// A connection, and start, identity and timeline of its server.
+struct PooledLink {
+    link: Link,
+    server: String,
+}
+
+impl Pool {
+    /// Opens no connection yet. At most `most` connections are opened later.
+    pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+        let idle = Mutex::new((Vec::new(), 0));
+        Self {
+            settings,
+            options,
+            most,
+            reads: false,
+            of_copy: false,
+            idle,
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Opens no connection yet. The connections can't write.
+    pub(super) fn of_readers(settings: ServerSettings, options: &'static str, most: usize) -> Self {
+        Self {
+            reads: true,
+            ..Self::new(settings, options, most)
+        }
+    }
+
+    /// Works with an idle connection. If the connection was lost, the function tries once more with a new connection.
+    pub(super) fn with<T, E: From<StoreFault>>(
+        &self,
+        work: impl Fn(&Link) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut place = Place {
+            pool: self,
+            link: self.take(),
+        };
+        for last in [false, true] {
+            if place
+                .link
+                .as_ref()
+                .is_none_or(|pooled| pooled.link.is_lost() || !self.is_of_server(&pooled.server))
+            {
+                place.link = None;
+                place.link = Some(self.connect()?);
+            }
+            let Some(PooledLink { link, .. }) = &place.link else {
+                break;
+            };
+            match work(link) {
+                Err(_) if !last && link.is_lost() => {}
+                result => return result,
+            }
+        }
+        Err(unreachable("using the database", "the connection was lost twice").into())
+    }
+
+    /// Returns an idle connection, or `None` if the caller may make one.
+    fn take(&self) -> Option<PooledLink> {
+        let mut idle = lock(&self.idle);
+        loop {
+            if let Some(link) = idle.0.pop() {
+                return Some(link);
+            }
+            if idle.1 < self.most {
+                idle.1 += 1;
+                return None;
+            }
+            idle = self
+                .returned
+                .wait(idle)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Returns false if a checked connection of this service leads to another server.
+    fn is_of_server(&self, server: &str) -> bool {
+        let checked = lock(&self.settings.server);
+        checked.is_empty() || *checked == server
+    }
+
+    fn connect(&self) -> Result<PooledLink, StoreFault> {
+        const DURING: &str = "opening a connection to the database";
+        let link = Link::open(&self.settings, self.options)?;
+        if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {
+            // A standby can become the primary server.
+            let why = "is a standby, which can be behind; name the primary server in the URL";
+            return Err(waits(format!(
+                "the database {} {why}",
+                self.settings.place()
+            )));
+        }
+        let server = server_of(&link)?;
+        if !self.is_of_server(&server) {
+            let why = "leads to another server, or the server restarted, and the service checks the server first";
+            return Err(waits(format!(
+                "a new connection to the database {} {why}",
+                self.settings.place()
+            )));
+        }
+        let check = if self.of_copy {
+            schema::check_objects
+        } else {
+            schema::check
+        };
+        check(&link, &self.settings)?;
+        if self.reads {
+            // As an option of the session, this setting would make each server of a URL with several look like a standby.
+            // A pooler, which the check refuses, would give it to other sessions too.
+            link.script(DURING, "SET default_transaction_read_only = on")?;
+        }
+        Ok(PooledLink { link, server })
+    }
+}
+
+/// The place of one caller in the pool, which returns the connection also after a panic.
+struct Place<'p> {
+    pool: &'p Pool,
+    link: Option<PooledLink>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut idle = lock(&self.pool.idle);
+        match self.link.take().filter(|pooled| !pooled.link.is_lost()) {
+            Some(link) => idle.0.push(link),
+            None => idle.1 -= 1,
+        }
+        self.pool.returned.notify_one();
+    }
+}

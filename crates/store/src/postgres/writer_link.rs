@@ -1,0 +1,174 @@
+//! The connection of the writer: its session, its lock, and the decision about an unknown commit.
+
+use crate::{
+    fault::StoreFault,
+    postgres::{
+        columns::Fields,
+        durability,
+        link::{Flight, Link},
+        lock_key::lock_key,
+        questions::{self, BEGIN, LOCK},
+        rare_changes, review_writes, schema,
+        settings::ServerSettings,
+        writes::{self, BATCH, BatchRow, COMMIT},
+    },
+};
+
+/// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
+/// time limit of a lock is short, because the writer then ends the connection of a frozen holder and tries again.
+const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=5000 \
+    -c synchronous_commit=on -c client_encoding=UTF8 -c plan_cache_mode=force_generic_plan \
+    -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
+/// Number of attempts to take the lock, 5 s each.
+pub(super) const LOCK_ATTEMPTS: usize = 4;
+
+const SESSION: &str = "SELECT current_database()::text, pg_backend_pid(), backend_start::text \
+    FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+const END_OLD: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2 AND pid <> pg_backend_pid()";
+/// Ends the connections that have held the lock for 5 s while they wait for their client.
+const END_FROZEN: &str = "SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+    AND (l.classid::bigint << 32) | l.objid::bigint = $1 \
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND a.pid <> pg_backend_pid() \
+    AND clock_timestamp() - a.xact_start > interval '4 seconds' \
+    AND (a.state LIKE 'idle in transaction%' OR a.wait_event_type = 'Client')";
+const OWN_BATCH: &str = "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LIMIT 1), 0), \
+    (SELECT n FROM batch WHERE id = $1), (SELECT id FROM batch ORDER BY n DESC LIMIT 1)";
+
+/// A connection whose server and tables are checked.
+pub(super) struct WriterLink {
+    pub(super) link: Link,
+    /// Key of the lock that excludes other writers.
+    pub(super) key: i64,
+    pub(super) session: OldSession,
+}
+
+/// The server process of a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OldSession {
+    pid: i32,
+    began: String,
+}
+
+/// A batch whose commit was not confirmed.
+#[derive(Debug, Clone)]
+pub(super) struct UnknownBatch {
+    pub(super) id: Vec<u8>,
+    pub(super) term: i64,
+    pub(super) session: OldSession,
+}
+
+/// The decision about an unknown commit.
+pub(super) struct Settled {
+    pub(super) durable: bool,
+    /// Number and id of the last batch, which `settle` committed.
+    pub(super) last: (i64, Vec<u8>),
+    /// Id of the batch before it.
+    pub(super) before: Option<Vec<u8>>,
+}
+
+impl WriterLink {
+    /// Connects, and checks the server, the schema and the locks.
+    pub(super) fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
+        const DURING: &str = "opening the database";
+        let link = Link::open(settings, OPTIONS)?;
+        durability::check(&link, settings)?;
+        schema::check(&link, settings)?;
+        let rows = link.query(DURING, SESSION, values![])?;
+        let row = Fields::new(
+            DURING,
+            rows.first()
+                .ok_or_else(|| StoreFault::broken(DURING, "no session"))?,
+        );
+        let key = lock_key(row.get(0)?, &settings.schema);
+        let session = OldSession {
+            pid: row.get(1)?,
+            began: row.get(2)?,
+        };
+        let other = Link::open(settings, OPTIONS)?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)
+            .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
+        durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
+        link.prepare(
+            DURING,
+            &[
+                questions::ALL,
+                writes::ALL,
+                review_writes::ALL,
+                rare_changes::ALL,
+            ]
+            .concat(),
+        )?;
+        link.take_warnings();
+        Ok(Self { link, key, session })
+    }
+
+    /// Ends the connections of frozen services that hold the lock.
+    pub(super) fn end_frozen(&self) -> Result<(), StoreFault> {
+        self.link
+            .query("ending a frozen connection", END_FROZEN, values![self.key])
+            .map(drop)
+    }
+
+    /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
+    /// no replica, for example after a restart of the server. A later commit without a warning shows that it is durable.
+    pub(super) fn settle(
+        &self,
+        unknown: &UnknownBatch,
+        node: &str,
+        id: Vec<u8>,
+    ) -> Result<Settled, StoreFault> {
+        const DURING: &str = "finding out whether a batch is stored";
+        // The lock below shows whether the old connection has ended, so a failure here does no harm.
+        drop(self.link.query(
+            DURING,
+            END_OLD,
+            values![unknown.session.pid, &unknown.session.began],
+        ));
+        let mut attempt = 0;
+        let rows = loop {
+            let mut flight = Flight::default();
+            flight.add(BEGIN, values![]);
+            flight.add(LOCK, values![self.key]);
+            flight.add(OWN_BATCH, values![&unknown.id]);
+            match self.link.rows(DURING, &flight) {
+                Ok(mut rows) => break rows.pop().unwrap_or_default(),
+                Err(fault) => {
+                    self.link.script(DURING, "ROLLBACK")?;
+                    attempt += 1;
+                    if attempt == LOCK_ATTEMPTS {
+                        return Err(fault);
+                    }
+                    self.end_frozen()?;
+                }
+            }
+        };
+        let row = Fields::new(
+            DURING,
+            rows.first()
+                .ok_or_else(|| StoreFault::broken(DURING, "no answer"))?,
+        );
+        let durable = row.get::<Option<i64>>(1)?.is_some();
+        let batch = BatchRow {
+            number: row.get::<i64>(0)? + 1,
+            term: unknown.term,
+            node: node.to_owned(),
+            id,
+        };
+        self.link.take_warnings();
+        let mut flight = Flight::default();
+        flight.add(
+            BATCH,
+            values![batch.number, batch.term, batch.node, batch.id.clone()],
+        );
+        flight.add(COMMIT, values![]);
+        self.link.rows(DURING, &flight)?;
+        self.link.confirm(DURING)?;
+        Ok(Settled {
+            durable,
+            last: (batch.number, batch.id),
+            before: row.get(2)?,
+        })
+    }
+}

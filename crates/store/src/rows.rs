@@ -1,0 +1,201 @@
+//! Rows that writer and backend exchange.
+
+use std::sync::Arc;
+
+use crate::{
+    stored_proposal::{AuthorizationCore, Proposal},
+    stored_review::StoredReview,
+    stored_run::{NonceUse, OutputRow},
+    stored_status::{StatusDetail, StoredStatus},
+};
+use documents::{
+    AuthorizationDigest, BlobDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest,
+    Timestamp,
+};
+
+/// Current state of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreHead {
+    /// Number of leaves in the log.
+    pub size: u64,
+    /// The latest time that a leaf of the log states.
+    pub last_at: Timestamp,
+    /// State version, which each change that can alter a verdict increases.
+    pub version: u64,
+    /// The low-water mark.
+    pub mark: Timestamp,
+    /// Id of the boundary.
+    pub boundary: Option<SealDigest>,
+    /// Digest of the seal in force.
+    pub seal: Option<SealDigest>,
+    /// Names of exclusive locks, each with the run that holds the lock.
+    pub exclusive: Vec<(String, ProposalId)>,
+    /// Emergencies whose review is open.
+    pub emergencies: Vec<ProposalId>,
+}
+
+/// Stored facts about one request to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The consumption that spent the nonce of the request.
+    pub spent: Option<NonceUse>,
+    /// True if the authorization is denied.
+    pub denied: bool,
+    /// The authorization and the status of the stored proposal.
+    pub proposal: Option<(AuthorizationDigest, StoredStatus)>,
+}
+
+/// The stored state of one proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProposalState {
+    /// Status of the proposal.
+    pub status: StoredStatus,
+    /// Leaf index and item number of the consumption.
+    pub consumption: Option<(u64, u32)>,
+    /// Leaf index of the receipt.
+    pub receipt: Option<u64>,
+}
+
+/// A tile of 256 old log entries in a compressed form that the backend chooses.
+#[derive(Debug)]
+pub struct PackedRow {
+    /// Number of the tile.
+    pub tile: u64,
+    /// The compressed entries.
+    pub data: Vec<u8>,
+}
+
+/// A leaf to append.
+#[derive(Debug, Clone)]
+pub struct LeafRow {
+    /// Kind of the leaf.
+    pub kind: LeafKind,
+    /// The latest time that this leaf or an earlier leaf states.
+    pub at: Timestamp,
+    /// RFC 6962 hash of the leaf.
+    pub hash: Hash,
+    /// Bytes of the leaf.
+    pub data: Arc<[u8]>,
+}
+
+/// A tile that the current batch completed.
+#[derive(Debug, Clone)]
+pub struct TileRow {
+    /// Level in the tree, counted in tiles.
+    pub level: u8,
+    /// Index of the tile in its level.
+    pub index: u64,
+    /// The 256 hashes of the tile.
+    pub hashes: Vec<Hash>,
+}
+
+/// A run whose nonce is spent in the current batch.
+#[derive(Debug)]
+pub struct RunRow<'a> {
+    /// Fields of the authorization.
+    pub core: &'a AuthorizationCore,
+    /// True if the store has a row for the proposal.
+    pub known: bool,
+    /// Time of the consumption.
+    pub at: Timestamp,
+    /// Leaf index of the consumption.
+    pub index: u64,
+    /// Item number in the consumption.
+    pub item: u32,
+    /// The seal in force.
+    pub seal: SealDigest,
+    /// Time from which on another node can close the run.
+    pub deadline: Timestamp,
+    /// Name of the exclusive lock that the run takes.
+    pub exclusive: Option<&'a str>,
+    /// Envelope with the counted signatures.
+    pub envelope: &'a [u8],
+    /// The approval decision for the receipt.
+    pub decision: &'a [u8],
+    /// The grant and the number of its use.
+    pub granted: Option<(&'a ContentDigest, u64)>,
+    /// True if the run is an emergency.
+    pub emergency: bool,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct FinishRow<'a> {
+    /// Id of the proposal.
+    pub proposal: &'a ProposalId,
+    /// Leaf index and item number of the consumption.
+    pub consumption: (u64, u32),
+    /// Leaf index of the receipt.
+    pub receipt: u64,
+    /// Time at which the run ended.
+    pub at: Timestamp,
+    /// Summary of the outcome.
+    pub detail: &'a StatusDetail,
+    /// Recorded outputs.
+    pub outputs: &'a [OutputRow],
+    /// The order in which the run wrote to stdout and stderr.
+    pub order: Option<&'a [u8]>,
+    /// Blobs that the receipt names.
+    pub blobs: &'a [(BlobDigest, Vec<u8>)],
+    /// Which review the run needs, or `None` if it needs none.
+    pub owed: Option<OwedEnd<'a>>,
+}
+
+/// A run that ended and needs a review.
+#[derive(Debug)]
+pub struct OwedEnd<'a> {
+    /// True if nobody saw the end.
+    pub unknown: bool,
+    /// Grant that pauses.
+    pub standing: Option<&'a ContentDigest>,
+}
+
+/// A review to store. The leaf of its row is the leaf of the review.
+#[derive(Debug)]
+pub struct ReviewRow {
+    /// The review.
+    pub review: StoredReview,
+    /// True if the review closes the emergency.
+    pub closes: bool,
+    /// `Some(true)` if the review settles the end of the run, `Some(false)` if the settled end is open again, `None` if nothing
+    /// changes.
+    pub settles: Option<bool>,
+}
+
+/// Existing proposals that can be the reason not to store a new proposal.
+#[derive(Debug)]
+pub struct ProposalPrecedent {
+    /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
+    pub taken: Option<Proposal>,
+    /// The newest proposals of the same proposer, newest first.
+    pub newest: Vec<Proposal>,
+    /// Number of pending proposals of this proposer, without overdue proposals.
+    pub of_proposer: u64,
+    /// Number of all pending proposals, without overdue proposals.
+    pub of_all: u64,
+    /// Number of cancelled, refused or expired proposals of this proposer that have no signature.
+    pub unsigned: u64,
+    /// Earliest end of a window among these unsigned proposals.
+    pub unsigned_first: Option<Timestamp>,
+}
+
+/// Counts of denials that arrived before the boundary knew their authorization. Each field contains the number of
+/// denials and the time of the earliest one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenialsAhead {
+    /// Denials of one approver.
+    pub of_approver: (u64, Option<Timestamp>),
+    /// Denials of all approvers.
+    pub of_all: (u64, Option<Timestamp>),
+}
+
+/// A signed checkpoint of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// Size of the tree.
+    pub size: u64,
+    /// Root hash of the tree.
+    pub root: Hash,
+    /// The signed note (C2SP signed-note).
+    pub note: String,
+}

@@ -1,0 +1,165 @@
+//! The settings of a database server, and the nodes that use it.
+
+use std::path::PathBuf;
+
+use crate::fault::StoreFault;
+use documents::{Name, Timestamp};
+
+/// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with
+/// its name and its key.
+pub const KNOWN_NODES: &str = "nodes";
+
+/// The reason why a node can't be active with its key.
+#[derive(Debug)]
+pub struct KeyWait {
+    /// The reason, for people.
+    pub why: String,
+    /// False if the roster in force lacks the key.
+    pub is_in_force: bool,
+}
+
+/// Returns the reason why this node can't be active with its key, or `None`.
+pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<KeyWait>, StoreFault> + 'a;
+
+/// What keeps a committed batch after the loss of the database server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Replicas {
+    /// Nothing: the batch is on the disk of one server.
+    #[default]
+    None,
+    /// A commit waits for a synchronous replica.
+    Synchronous,
+    /// The storage below the server has copies. The program cannot check this statement of the operator.
+    Storage,
+}
+
+/// The table `[postgres]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTable {
+    /// Name of this node.
+    pub node: Name,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
+    /// PEM file with the certificate authorities of the server, in place of the authorities of the system.
+    pub ca: Option<PathBuf>,
+    /// PEM file with the client certificate.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key of the client certificate.
+    pub key: Option<PathBuf>,
+    /// What keeps a committed batch after the loss of the server.
+    pub replicas: Replicas,
+}
+
+impl Replicas {
+    /// Returns the value in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Synchronous => "synchronous",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// A service of a boundary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeState {
+    /// Name of the node.
+    pub name: Name,
+    /// Fingerprint of the node's key.
+    pub keyid: String,
+    /// Version of its program.
+    pub version: String,
+    /// Seconds since its last beat. A working node beats every five seconds.
+    pub beat_age_s: i64,
+    /// True if an operator said that the node will never come back.
+    pub lost: bool,
+    /// True if the node took over last.
+    pub active: bool,
+    /// Number of its runs without a receipt.
+    pub open_runs: u64,
+}
+
+impl NodeState {
+    /// Seconds without a beat, from which on a node does not work.
+    pub const SILENT_S: i64 = 15;
+
+    /// Tells when the node gave its last sign. A database that went back to an earlier time may have no sign of a node that
+    /// another node has seen.
+    pub fn last_sign(&self) -> String {
+        if self.version.is_empty() {
+            "no sign in this database".to_owned()
+        } else {
+            format!("last sign {} s ago", self.beat_age_s)
+        }
+    }
+
+    /// Returns `active`, `standby`, `silent` or `lost`.
+    pub const fn word(&self) -> &'static str {
+        match (self.lost, self.is_silent(), self.active) {
+            (true, ..) => "lost",
+            (_, true, _) => "silent",
+            (.., true) => "active",
+            _ => "standby",
+        }
+    }
+
+    /// Returns true if the node gives no sign, and no operator said that it is lost.
+    pub const fn is_silent(&self) -> bool {
+        !self.lost && self.beat_age_s >= Self::SILENT_S
+    }
+}
+
+/// The nodes of a boundary at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodesReport {
+    /// All nodes by name.
+    pub nodes: Vec<NodeState>,
+    /// Number of takeovers so far.
+    pub term: u64,
+    /// The clock of the server.
+    pub clock: Timestamp,
+    /// For each server process that seems to hang and stops all nodes: whose it is, and what to do.
+    pub hanging: Vec<String>,
+}
+
+/// A connection that reads the nodes of a boundary.
+pub trait ReadNodes: Send + Sync {
+    /// Reads the nodes now.
+    ///
+    /// # Errors
+    /// Returns a fault if the database cannot be read.
+    fn read(&self) -> Result<NodesReport, StoreFault>;
+}
+
+/// What the active node knows of its role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleState {
+    /// This node has the role.
+    Held,
+    /// This node can't confirm the role, for example because the checkpoints of all nodes must be compared. No run starts.
+    /// The text names the reason, for the operator.
+    Unconfirmed(String),
+    /// Another node has taken over.
+    Lost,
+}
+
+/// Returns the present state of the role.
+pub type ReadRole = Box<dyn Fn() -> RoleState + Send + Sync>;
+
+/// Result of an attempt to become the active node.
+pub enum Turn<R> {
+    /// This node is active, and has this role.
+    Active(R),
+    /// This node waits. The text names the reason, for the operator.
+    Waits(String),
+}
+
+/// Result of a move of the log of an SQLite store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MoveEnd {
+    /// The log has this number of entries, and the database can be served now.
+    Moved(u64),
+    /// An earlier call has finished the move.
+    WasFinished,
+}

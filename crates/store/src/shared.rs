@@ -1,0 +1,358 @@
+//! State that the ledger and the writer thread share.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::{
+    StoreReads,
+    consume_window::MOST_MARK_AHEAD_S,
+    fault::StoreFault,
+    metrics::openmetrics::Metrics,
+    objects::Objects,
+    open_proposals::{OpenProposals, StatusChange},
+    rows::{CheckpointRow, StoreHead},
+    stored_revocation::StoredRevocation,
+    stored_run::MOST_CLOCK_DIFFERENCE_S,
+    stored_token::TokenBindings,
+    tree::{Subtrees, TileCache, TreeEdge},
+};
+use documents::{
+    BoundaryName, Checkpoint, Hash, KeyId, PublicKey, SealDigest, Timestamp, note, origin,
+};
+
+/// The configuration of a ledger.
+#[derive(Clone)]
+pub struct LedgerConfig {
+    /// Name of the boundary. The log's origin begins with this name.
+    pub name: BoundaryName,
+    /// Key of the boundary.
+    pub signer: LogSigner,
+    /// The system clock.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Time since boot, including suspended time (`CLOCK_BOOTTIME`).
+    pub boottime: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Called for a failure after which the durable state is unknown. It must end the process, as [`abort`] does.
+    pub on_fatal: Arc<dyn Fn(&StoreFault) + Send + Sync>,
+    /// Directory of the outputs that are files.
+    pub outputs: PathBuf,
+    /// The large outputs of a database server. `None` if the database is a file of this host.
+    pub objects: Option<Arc<dyn Objects>>,
+    /// Limits on the number of proposals.
+    pub limits: LedgerLimits,
+    /// Counters of the service.
+    pub metrics: Arc<Metrics>,
+    /// Stores a signed checkpoint durably outside of the database, before a run that it covers starts. `None` if the
+    /// database is a file of this host.
+    pub keep_head: Option<KeepHead>,
+}
+
+/// A function that stores a signed checkpoint.
+pub type KeepHead = Arc<dyn Fn(&CheckpointRow) -> std::io::Result<()> + Send + Sync>;
+
+/// A function that signs bytes.
+pub type SignFn = Arc<dyn Fn(&[u8]) -> [u8; 64] + Send + Sync>;
+
+/// The key of the boundary.
+#[derive(Clone)]
+pub struct LogSigner {
+    /// The public key.
+    pub key: PublicKey,
+    /// The OpenSSH fingerprint of the key.
+    pub keyid: KeyId,
+    /// Makes a raw Ed25519 signature (deterministic) over the given bytes.
+    pub sign: SignFn,
+}
+
+/// Limits on proposals, so that one proposer cannot flood the approvers or the store.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerLimits {
+    /// Maximum number of pending proposals of one proposer.
+    pub of_proposer: u64,
+    /// Maximum number of pending proposals of all proposers.
+    pub of_all: u64,
+    /// Maximum number of stored proposals of one proposer that were cancelled, refused or expired and have no signature.
+    pub unsigned_of_proposer: u64,
+}
+
+impl Default for LedgerLimits {
+    fn default() -> Self {
+        Self {
+            of_proposer: 20,
+            of_all: 1000,
+            unsigned_of_proposer: 1000,
+        }
+    }
+}
+
+/// Prints the failure and ends the process at once, without destructors, because a destructor could write.
+pub fn abort(fault: &StoreFault) {
+    eprintln!("countersign: {fault}; the process ends now");
+    std::process::abort();
+}
+
+/// Published state of the log, against which the boundary checks requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerState {
+    /// Number of leaves in the log.
+    pub size: u64,
+    /// State version. Every seal, denial, revocation and cancellation increases the version.
+    pub version: u64,
+    /// Id of the boundary.
+    pub boundary: Option<SealDigest>,
+    /// Digest of the seal in force.
+    pub seal: Option<SealDigest>,
+    /// The latest time that a leaf of the log states.
+    pub last_at: Timestamp,
+    /// The low-water mark.
+    pub mark: Timestamp,
+}
+
+pub(crate) struct PublishedState {
+    pub(crate) head: StoreHead,
+    pub(crate) edge: Arc<TreeEdge>,
+    /// The revocations of the log, in its order.
+    pub revoked: Arc<Vec<StoredRevocation>>,
+}
+
+pub(crate) struct SharedState {
+    pub(super) reads: Arc<dyn StoreReads>,
+    pub(super) config: LedgerConfig,
+    /// System clock and time since boot when the store was opened.
+    pub(super) opened: (Timestamp, Duration),
+    /// Seconds by which the clock was ahead of the database server's clock at the last batch.
+    pub(super) ahead_of_server_s: AtomicI64,
+    /// Reason why no run could start at the last batch.
+    pub(super) no_runs: Mutex<Option<String>>,
+    /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
+    pub(super) reached: Mutex<(Timestamp, Duration)>,
+    pub(super) published: RwLock<Arc<PublishedState>>,
+    /// Signed checkpoints that the next batch will record.
+    pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
+    /// The proposals that have not ended.
+    pub(super) open_proposals: Mutex<OpenProposals>,
+    pub(super) tiles: TileCache,
+    /// Number of crossings that will soon send a request to the writer.
+    pub(super) announced: AtomicUsize,
+    /// Changes with each batch that adds events.
+    pub(super) events: watch::Sender<u64>,
+    /// The last checkpoint that a caller requested.
+    pub(super) note: Mutex<Option<CheckpointRow>>,
+    /// The tokens without a secret, at a version of the state.
+    pub(super) bindings: Mutex<Option<(u64, Arc<TokenBindings>)>>,
+}
+
+impl SharedState {
+    /// Returns the seconds by which the clock leapt ahead since the store was opened, if the leap is longer than
+    /// [`MOST_AHEAD_S`].
+    ///
+    /// A leaf keeps its date for ever, and no later leaf may have an earlier date, so one entry with a future date
+    /// would block the log until then. When the store is opened, every value of the clock is accepted.
+    pub fn clock_ahead(&self, now: Timestamp) -> Option<i64> {
+        let seconds = self.ahead_s(now);
+        (seconds > MOST_AHEAD_S).then_some(seconds)
+    }
+
+    /// Returns the seconds by which the clock is ahead of the time since the store was opened. A negative number means
+    /// that the clock is behind.
+    pub(super) fn ahead_s(&self, now: Timestamp) -> i64 {
+        let (at, boot) = self.opened;
+        let gone = (self.config.boottime)().saturating_sub(boot).as_secs();
+        now.unix()
+            .saturating_sub(at.plus(i64::try_from(gone).unwrap_or(i64::MAX)).unix())
+    }
+
+    /// Returns the seconds by which the clock was ahead of the database server's clock at the last batch, if the difference is
+    /// too large for a consumption.
+    pub(super) fn clocks_differ(&self) -> Option<i64> {
+        let seconds = self.ahead_of_server_s.load(Ordering::Relaxed);
+        (seconds.saturating_abs() > MOST_CLOCK_DIFFERENCE_S).then_some(seconds)
+    }
+
+    /// Returns the reason why no run could start at the last batch.
+    pub(super) fn no_runs(&self) -> Option<String> {
+        self.no_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_no_runs(&self, why: Option<String>) {
+        *self.no_runs.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Lets the next reader read the tokens without a secret again.
+    pub(super) fn forget_bindings(&self) {
+        *self.bindings.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Counts the durable changes of a batch.
+    pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
+        let mut open = self
+            .open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            self.config.metrics.proposals(change.to.word(), 1);
+            open.change(change);
+        }
+    }
+
+    /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the
+    /// log or the low-water mark, the time continues from the later of these two, and increases with the time since
+    /// boot. So it never decreases and never stops. If the clock leapt ahead, the time continues from the time at which
+    /// the store was opened, so that no window and no token ends early.
+    pub fn now(&self) -> Timestamp {
+        let clock = (self.config.clock)();
+        clock
+            .plus(-self.clock_ahead(clock).unwrap_or(0))
+            .max(self.earliest())
+    }
+
+    /// Returns the lower bound of the current time, without the system clock.
+    pub(super) fn earliest(&self) -> Timestamp {
+        let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = (self.config.boottime)().saturating_sub(boot);
+        at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Returns true if the low-water mark is not too far in the future.
+    pub(super) fn is_credible(&self, head: &StoreHead) -> bool {
+        head.mark
+            .unix()
+            .saturating_sub(head.last_at.max(self.now()).unix())
+            <= MOST_MARK_AHEAD_S
+    }
+
+    /// Records the later of the low-water mark and the last leaf's time. A low-water mark that is too far in the future
+    /// is ignored.
+    pub(super) fn reach(&self, head: &StoreHead) {
+        let reached = if self.is_credible(head) {
+            head.mark.max(head.last_at)
+        } else {
+            head.last_at
+        };
+        if reached > self.earliest() {
+            let boot = (self.config.boottime)();
+            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (reached, boot);
+        }
+    }
+
+    pub(crate) fn published(&self) -> Arc<PublishedState> {
+        Arc::clone(
+            &self
+                .published
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    pub(crate) fn publish(&self, published: PublishedState) {
+        self.reach(&published.head);
+        *self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+    }
+
+    /// Returns the origin of the log, or `None` before the first seal.
+    pub(super) fn origin(&self) -> Option<String> {
+        self.published()
+            .head
+            .boundary
+            .map(|id| origin(&self.config.name, &id))
+    }
+
+    /// Returns the signed checkpoint of the log at `size`, which the next batch stores.
+    pub(super) fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        const DURING: &str = "signing a checkpoint";
+        let mut last = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(note) = last.as_ref().filter(|note| note.size == size) {
+            return Ok(Some(note.clone()));
+        }
+        let Some(origin) = self.origin().filter(|_| size > 0) else {
+            return Ok(None);
+        };
+        let Some(root) = self.root_at(size)? else {
+            return Ok(None);
+        };
+        let body = Checkpoint {
+            origin: origin.clone(),
+            size,
+            root,
+        }
+        .body();
+        let signer = &self.config.signer;
+        let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
+        let note = note::sign_note(&body, &origin, &signer.key, sign).map_err(|error| {
+            StoreFault::Database {
+                during: DURING,
+                message: error.to_string(),
+            }
+        })?;
+        let row = CheckpointRow {
+            size,
+            root,
+            note: note.to_string(),
+        };
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(row.clone());
+        *last = Some(row.clone());
+        Ok(Some(row))
+    }
+
+    pub(super) fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+        self.with_tree(size, |tree| tree.root_at(size).map(Some))
+    }
+
+    pub(super) fn with_tree<T>(
+        &self,
+        size: u64,
+        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        let published = self.published();
+        if size > published.head.size {
+            return Ok(None);
+        }
+        read(&Subtrees::new(&published.edge, &*self.reads, &self.tiles))
+    }
+
+    /// Returns true if a run had no receipt at the end of the last batch.
+    pub fn has_runs(&self) -> bool {
+        self.open_proposals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .counts()
+            .running
+            > 0
+    }
+
+    pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
+        self.unrecorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn recorded(&self, notes: &[CheckpointRow]) {
+        if !notes.is_empty() {
+            self.unrecorded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|note| !notes.contains(note));
+        }
+    }
+}
+
+/// Maximum leap of the clock in seconds while the service runs. After a larger leap the clock is not trusted, so a
+/// wrong clock can block the log for at most this time.
+pub(super) const MOST_AHEAD_S: i64 = 3600;
+
+/// While the clock is behind the log, the boundary's time is slower than CLOCK_BOOTTIME by this fraction (one eighth),
+/// so that a corrected clock can reach the time of a log with future dates.
+pub(super) const CATCH_UP_PART: u32 = 8;

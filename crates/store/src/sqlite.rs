@@ -1,0 +1,401 @@
+//! The store in one SQLite file.
+//!
+//! The database uses WAL and `synchronous=FULL`, so a commit is one write and one sync of the write-ahead log. After
+//! answering a batch, the writer moves the write-ahead log into the database itself, because SQLite's automatic
+//! checkpoint would hide a failed sync.
+
+pub mod backup;
+pub mod backup_update;
+mod batch_rows;
+pub mod check;
+mod columns;
+mod errors;
+pub mod new_store;
+mod packed_tiles;
+mod precedents;
+#[cfg(test)]
+mod query_plans;
+mod read_connection;
+pub mod reads;
+mod retired_rows;
+mod rows;
+mod run_rows;
+mod schema;
+pub mod table_rows;
+mod token_rows;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
+
+use crate::{
+    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    batch::{Answers, Commit, Questions, Writes},
+    column_values::id_bytes,
+    fault::StoreFault,
+    lock::StoreLock,
+    rows::{PackedRow, StoreHead},
+    sqlite::{
+        columns::{
+            all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
+        },
+        errors::{fault, unusable},
+        reads::SqliteReads,
+        schema::migrate,
+    },
+    stored_token::{IdTokenUse, TokenChange},
+};
+use documents::{Hash, Name, ProposalId, Timestamp};
+
+/// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
+const CHECKPOINT_PAGES: i32 = 8000;
+
+/// The connection that writes, together with the lock on the store.
+pub struct SqliteStore {
+    // Fields are dropped in this order, so the connection closes before the lock is released.
+    connection: Connection,
+    wal_pages: Arc<AtomicI32>,
+    _lock: StoreLock,
+}
+
+/// Returns the version of the SQLite library.
+pub fn version() -> &'static str {
+    rusqlite::version()
+}
+
+/// Opens the store at `path` for this process alone, and creates or migrates the database if needed.
+///
+/// # Errors
+/// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
+/// if a newer program wrote the store.
+pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
+    const DURING: &str = "opening the store";
+    let lock = StoreLock::take(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
+    schema::harden(&connection).map_err(fault(DURING))?;
+    let pragma = |name: &str, value: &dyn ToSql| {
+        connection
+            .pragma_update(None, name, value)
+            .map_err(fault(DURING))
+    };
+    // Some file systems do not support WAL, so the resulting mode is checked below.
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .map_err(|error| unusable(path, &error))?;
+    pragma("synchronous", &"FULL")?;
+    pragma("wal_autocheckpoint", &0)?;
+    pragma(
+        "journal_size_limit",
+        &(i64::from(CHECKPOINT_PAGES) * 4096 * 2),
+    )?;
+    pragma("foreign_keys", &false)?;
+    pragma("temp_store", &"MEMORY")?;
+    pragma("cache_size", &-8000)?;
+    let mode: String = connection
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(fault(DURING))?;
+    if mode != "wal" {
+        let message = format!(
+            "{} cannot have a write-ahead log; put the store on a local file system",
+            path.display()
+        );
+        return Err(StoreFault::Unusable { message });
+    }
+    migrate(&mut connection, path)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    let wal_pages = Arc::new(AtomicI32::new(0));
+    let seen = Arc::clone(&wal_pages);
+    connection
+        .wal_hook(Some(move |_: &mut _, pages| {
+            seen.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(fault(DURING))?;
+    let store = SqliteStore {
+        connection,
+        wal_pages,
+        _lock: lock,
+    };
+    store.count_nonces()?;
+    Ok((store, SqliteReads::of(path)))
+}
+
+/// Changes rows through a connection of its own.
+#[cfg(test)]
+pub fn tamper(path: &Path, sql: &str) {
+    Connection::open(path)
+        .and_then(|connection| connection.execute_batch(sql))
+        .expect("sql");
+}
+
+/// Returns the number that a statement selects.
+#[cfg(test)]
+pub fn number(path: &Path, sql: &str) -> u64 {
+    Connection::open(path)
+        .and_then(|connection| connection.query_row(sql, [], |row| row.get(0)))
+        .expect("a number")
+}
+
+impl SqliteStore {
+    /// Corrects the stored count of nonces. If rows of nonces that have not expired are missing, the ledger refuses to open
+    /// the store.
+    fn count_nonces(&self) -> Result<(), StoreFault> {
+        const DURING: &str = "counting nonces";
+        let count = |sql: &str| {
+            self.one(DURING, sql, [], |row| row.get::<_, i64>(0))
+                .map(Option::unwrap_or_default)
+        };
+        let (there, kept) = (
+            count("SELECT count(*) FROM nonce")?,
+            count("SELECT nonces FROM state")?,
+        );
+        if there == kept {
+            return Ok(());
+        }
+        self.run(DURING, "UPDATE state SET nonces = ?1", [there])
+            .map(drop)
+    }
+
+    fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
+        let connection = &self.connection;
+        batch_rows::append(connection, writes).map_err(fault("appending to the log"))?;
+        run_rows::insert_blobs(connection, writes.blobs.iter().copied())
+            .map_err(fault("keeping blobs"))?;
+        batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
+        run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
+        run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
+        batch_rows::reviews(connection, writes).map_err(fault("keeping reviews"))?;
+        batch_rows::grants(connection, writes).map_err(fault("keeping grants"))?;
+        batch_rows::events(connection, writes).map_err(fault("adding events"))?;
+        batch_rows::checkpoints(connection, writes.checkpoints)?;
+        batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
+    }
+
+    fn run(
+        &self,
+        during: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<usize, StoreFault> {
+        run(&self.connection, during, sql, params)
+    }
+
+    fn one<T>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreFault> {
+        one(&self.connection, during, sql, params, read)
+    }
+
+    /// Limits the size of the database, so that a test can fill the disk.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: i64) {
+        let _: i64 = self
+            .connection
+            .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+                row.get(0)
+            })
+            .expect("pragma");
+    }
+}
+
+impl Store for SqliteStore {
+    fn head(&mut self) -> Result<StoreHead, StoreFault> {
+        let mut head = read_head(&self.connection)?;
+        // A store of an earlier version that only readers open has no such table.
+        let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
+        let during = "reading the open emergencies";
+        head.emergencies = all(&self.connection, during, sql, [], |row| proposal_id(row, 0))?;
+        Ok(head)
+    }
+
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
+        const DURING: &str = "reading leaf hashes back";
+        let wanted = range.end - range.start;
+        let sql = "SELECT hash FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        let hashes: Vec<Hash> = all(
+            &self.connection,
+            DURING,
+            sql,
+            [range.start, range.end],
+            |row| row.get(0),
+        )?;
+        if hashes.len() as u64 == wanted {
+            Ok(hashes)
+        } else {
+            Err(StoreFault::broken(
+                DURING,
+                format!("only {} of the log entries {range:?} exist", hashes.len()),
+            ))
+        }
+    }
+
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
+        read_tile(&self.connection, level, index)?.ok_or_else(|| {
+            StoreFault::broken(
+                "reading a tile",
+                format!("hash tile {level}/{index} is missing"),
+            )
+        })
+    }
+
+    fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+        self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
+        let connection = &self.connection;
+        let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
+        let state =
+            |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
+        Ok(Answers {
+            is_new: false,
+            others: None,
+            server_clock: None,
+            no_runs: None,
+            candidates: run_rows::candidates(connection, &questions.runs)
+                .map_err(fault("judging what may run"))?,
+            states: questions
+                .proposals
+                .iter()
+                .map(state)
+                .collect::<Result<_, _>>()?,
+            precedents: questions
+                .new
+                .iter()
+                .map(|new| precedents::of_proposal(connection, new))
+                .collect::<Result<_, _>>()?,
+            signatures: questions
+                .signed
+                .iter()
+                .map(|id| read_signatures(connection, id))
+                .collect::<Result<_, _>>()?,
+            uses: questions
+                .uses
+                .iter()
+                .map(|claim| read_uses(connection, &claim.grant, claim.needed()))
+                .collect::<Result<_, _>>()?,
+            denials: questions
+                .denials
+                .iter()
+                .map(|new| precedents::of_denial(connection, new))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn commit(&mut self, writes: &Writes<'_>) -> Commit {
+        const DURING: &str = "committing a batch";
+        if let Err(fault) = self.write(writes) {
+            return Commit::NotDone(fault);
+        }
+        match self.run(DURING, "COMMIT", []) {
+            Ok(_) => {}
+            // After this failure, the write-ahead log may or may not contain the batch.
+            Err(StoreFault::Database { message, .. }) => {
+                return Commit::NotDone(StoreFault::broken(DURING, message));
+            }
+            Err(fault) => return Commit::NotDone(fault),
+        }
+        match self.leaf_hashes(writes.first..writes.first + writes.leaves.len() as u64) {
+            Ok(hashes) => Commit::Done(hashes),
+            Err(fault) => Commit::NotDone(StoreFault::broken(DURING, fault.to_string())),
+        }
+    }
+
+    fn rollback(&mut self) {
+        // After some errors, SQLite has already rolled the transaction back.
+        if !self.connection.is_autocommit() {
+            drop(self.connection.execute_batch("ROLLBACK"));
+        }
+    }
+
+    fn settle(&mut self) -> Result<bool, StoreFault> {
+        // `commit` never returns `Unknown`: after a failed sync the process ends.
+        Ok(false)
+    }
+
+    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
+        token_rows::change(&self.connection, changes)
+    }
+
+    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
+        token_rows::admit(&self.connection, used, mark)
+    }
+
+    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
+        const DURING: &str = "expiring proposals";
+        let sql = "SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND expires_at <= ?1 LIMIT ?2";
+        let overdue = all(
+            &self.connection,
+            DURING,
+            sql,
+            params![now.unix(), limit],
+            |row| proposal_id(row, 0),
+        )?;
+        for id in &overdue {
+            self.run(
+                DURING,
+                "UPDATE proposal SET status = 5, ended_at = ?2 WHERE id = ?1",
+                params![id_bytes(id), now.unix()],
+            )?;
+        }
+        Ok(overdue)
+    }
+
+    fn retire(
+        &mut self,
+        cut: RetentionCut,
+        walk: RetentionWalk,
+        limit: usize,
+    ) -> Result<Retired, StoreFault> {
+        retired_rows::retire(&self.connection, cut, walk, limit)
+            .map_err(fault("deleting rows after their retention"))
+    }
+
+    fn prune(
+        &mut self,
+        mark: Timestamp,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<SweepResult, StoreFault> {
+        retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
+    }
+
+    fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {
+        packed_tiles::store(&self.connection, packed)
+    }
+
+    fn maintain(&mut self) -> Result<(), StoreFault> {
+        const DURING: &str = "moving the write-ahead log into the database";
+        if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
+            return Ok(());
+        }
+        // PASSIVE does not wait for readers. Pages that a reader needs are moved at a later call.
+        let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+        let moved = self.connection.query_row(sql, [], |row| {
+            Ok((row.get::<_, i32>(1)?, row.get::<_, i32>(2)?))
+        });
+        let moved = match moved.map_err(fault(DURING)) {
+            // On a full disk, the pages stay in the write-ahead log, and a later call moves them.
+            Err(StoreFault::Full { .. }) => return Ok(()),
+            moved => moved?,
+        };
+        if moved.0 == moved.1 {
+            self.wal_pages.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreFault> {
+        // The readers' connections stay open, so closing this connection would not remove the write-ahead log, and a
+        // copy of the database file alone would lack the newest commits.
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection
+            .query_row(sql, [], |_| Ok(()))
+            .map_err(fault("moving the write-ahead log into the database"))
+    }
+}

@@ -1,0 +1,571 @@
+//! Check of an SQLite store: compares every row with the log, and all bytes with their digests.
+//!
+//! The check runs in one read transaction and changes nothing. It neither blocks a running service nor sees its new
+//! writes.
+
+mod entries;
+mod grants;
+mod log_rows;
+mod reviews;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+
+use crate::{
+    column_values::tile_id,
+    consume_window::MOST_MARK_AHEAD_S,
+    fault::StoreFault,
+    sqlite::{
+        errors::fault,
+        read_connection::read_only,
+        schema::{self, MIGRATIONS},
+    },
+    store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope},
+    stored_leaf::opened,
+    stored_review::OwedReview,
+    tree::TreeEdge,
+};
+use documents::{
+    Checkpoint, Frontier, Hash, KeyId, LeafKind, Name, Note, ProposalId, PublicKey, RevokedSubject,
+    Roster, Seal, SealDigest, SshKey, Statement, Timestamp, hex, merkle, note, origin, sha256,
+};
+
+/// Number of leaves that one query of the check reads.
+const AT_ONCE: u64 = 256;
+
+/// Checks the store at `path`. `progress` gets the number of checked log entries and the number of all log entries.
+///
+/// # Errors
+/// Returns a fault if the store cannot be opened. Problems inside the store are defects.
+pub fn check(
+    path: &Path,
+    scope: &StoreScope,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<StoreReport, StoreFault> {
+    const DURING: &str = "opening the store for a check";
+    let connection = match read_only(path) {
+        Ok(connection) => connection,
+        // If its first pages are unreadable, a file is a damaged store and not a wrong file.
+        Err(StoreFault::Broken { message, .. }) => return Ok(StoreReport::of_unreadable(message)),
+        Err(fault) => return Err(fault),
+    };
+    connection.execute_batch("BEGIN").map_err(fault(DURING))?;
+    let mut look = Look {
+        connection,
+        scope,
+        mark: 0,
+        size: 0,
+        last_at: i64::MIN,
+        stated: None,
+        previous: None,
+        first: None,
+        origin: None,
+        keys: Vec::new(),
+        rosters: BTreeSet::new(),
+        revoked: BTreeSet::new(),
+        people: BTreeMap::new(),
+        outputs_named: 0,
+        denials: 0,
+        uses: 0,
+        owed: BTreeMap::new(),
+        reviews: 0,
+        root: merkle::EMPTY_ROOT,
+        defects: Vec::new(),
+        notes: Vec::new(),
+        counts: Vec::new(),
+    };
+    look.sound();
+    for step in [Look::state, Look::places, Look::seals] {
+        if let Err(error) = step(&mut look) {
+            look.unreadable(&error);
+            return Ok(look.end());
+        }
+    }
+    if let Err(error) = look.log(progress) {
+        look.unreadable(&error);
+    }
+    for step in [
+        Look::runs,
+        Look::nonces,
+        Look::waiting,
+        Look::denials,
+        Look::blobs,
+        Look::outputs,
+        Look::tokens,
+        Look::grants,
+        Look::reviews,
+    ] {
+        if let Err(error) = step(&mut look) {
+            look.unreadable(&error);
+        }
+    }
+    Ok(look.end())
+}
+
+/// A row of `leaf`.
+struct LogRow {
+    index: u64,
+    kind: u8,
+    at: i64,
+    hash: Hash,
+    is_packed: bool,
+    /// The bytes of the entry, or place and description of the defect because of which there are none.
+    data: Result<Vec<u8>, (String, &'static str)>,
+}
+
+struct Look<'a> {
+    connection: Connection,
+    scope: &'a StoreScope,
+    mark: i64,
+    size: u64,
+    last_at: i64,
+    /// Time that the current entry states, if its kind states a time.
+    stated: Option<Timestamp>,
+    /// Digest of the last seal that the check has read.
+    previous: Option<SealDigest>,
+    /// Digest of the first seal, which is the id of the boundary.
+    first: Option<SealDigest>,
+    origin: Option<String>,
+    /// Keys of the boundary in all rosters of the log.
+    keys: Vec<PublicKey>,
+    rosters: BTreeSet<[u8; 32]>,
+    /// Subjects of the revocations in the log.
+    revoked: BTreeSet<RevokedSubject>,
+    /// Approvers by key, from all rosters of the log.
+    people: BTreeMap<KeyId, BTreeSet<Name>>,
+    /// Number of rows in `output_of` that belong to receipts.
+    outputs_named: u64,
+    /// Number of denials in the log.
+    denials: u64,
+    /// Number of uses of grants in the log.
+    uses: u64,
+    /// Runs that need a review, as their documents say.
+    owed: BTreeMap<ProposalId, OwedReview>,
+    /// Number of reviews in the log.
+    reviews: u64,
+    root: Hash,
+    defects: Vec<StoreDefect>,
+    notes: Vec<String>,
+    counts: Vec<(&'static str, u64)>,
+}
+
+impl Look<'_> {
+    fn end(self) -> StoreReport {
+        StoreReport {
+            boundary: self.first,
+            size: self.size,
+            root: self.root,
+            defects: self.defects,
+            notes: self.notes,
+            counts: self.counts,
+        }
+    }
+
+    fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, fix: &'static str) {
+        if self.defects.len() < MAX_DEFECTS {
+            self.defects.push(StoreDefect {
+                place: place.into(),
+                what: what.into(),
+                fix,
+            });
+        }
+    }
+
+    fn unreadable(&mut self, error: &rusqlite::Error) {
+        self.defect(
+            "the database",
+            format!("the database cannot be read completely: {error}"),
+            DISK,
+        );
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<T>> {
+        self.connection
+            .prepare_cached(sql)?
+            .query_row(params, read)
+            .optional()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        self.connection
+            .prepare_cached(sql)?
+            .query_map(params, read)?
+            .collect()
+    }
+
+    fn number(&self, sql: &str) -> rusqlite::Result<u64> {
+        self.connection.query_row(sql, [], |row| row.get(0))
+    }
+
+    /// Reports each row of a query as a defect. The first column must be an id.
+    fn odd(
+        &mut self,
+        table: &str,
+        what: &str,
+        fix: &'static str,
+        sql: &str,
+    ) -> rusqlite::Result<()> {
+        let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
+        let found = self.all(
+            &format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"),
+            [limit],
+            |row| row.get::<_, String>(0).map(|id| id.to_lowercase()),
+        )?;
+        for id in found {
+            self.defect(format!("table {table}, row {id}"), what, fix);
+        }
+        Ok(())
+    }
+
+    fn sound(&mut self) {
+        let sql = "PRAGMA integrity_check(20)";
+        match self.all(sql, [], |row| row.get::<_, String>(0)) {
+            Ok(lines) => {
+                for line in lines.iter().filter(|line| *line != "ok") {
+                    self.defect("the database", line.clone(), DISK);
+                }
+            }
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    fn state(&mut self) -> rusqlite::Result<()> {
+        let version: usize = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let differences = schema::differences(&self.connection, version)?;
+        if version != MIGRATIONS.len() && differences.is_empty() {
+            self.notes.push(format!(
+                "the store has schema {version} and the program has schema {}: the next start migrates the store",
+                MIGRATIONS.len()
+            ));
+        }
+        for difference in differences {
+            self.defect(format!("schema {version}"), difference, RESTORE);
+        }
+        self.mark = self
+            .connection
+            .query_row("SELECT mark FROM state", [], |row| row.get(0))?;
+        self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
+        let there = self.number("SELECT count(*) FROM leaf")?;
+        if there != self.size {
+            self.defect(
+                "the log",
+                format!("only {there} of {} entries exist", self.size),
+                RESTORE,
+            );
+        }
+        self.counts.push(("log entries", there));
+        Ok(())
+    }
+
+    /// Makes temporary tables of proposals, sorted by their place in the log.
+    fn places(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch(
+            "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
+             INSERT INTO spent_at SELECT spent, id FROM proposal WHERE spent IS NOT NULL;
+             CREATE INDEX temp.spent_at_place ON spent_at (spent);
+             CREATE TEMP TABLE closed_at (receipt INTEGER NOT NULL, id BLOB NOT NULL);
+             INSERT INTO closed_at SELECT receipt, id FROM proposal WHERE receipt IS NOT NULL;
+             CREATE INDEX temp.closed_at_place ON closed_at (receipt);",
+        )
+    }
+
+    /// Collects the keys from the rosters of all seals.
+    fn seals(&mut self) -> rusqlite::Result<()> {
+        let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
+            Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
+        })?;
+        self.counts.push(("seals", seals.len() as u64));
+        if let Some((_, first)) = seals.first() {
+            self.origin = Some(origin(&self.scope.name, &SealDigest::from_bytes(*first)));
+        }
+        for (index, digest) in &seals {
+            let kind = self.one("SELECT kind FROM leaf WHERE idx = ?1", [index], |row| {
+                row.get::<_, u8>(0)
+            })?;
+            let data = if kind == Some(LeafKind::Seal as u8) {
+                self.entry_at(*index)?
+            } else {
+                None
+            };
+            let statement = data.and_then(|data| opened::<Seal>(&data).ok());
+            match statement {
+                Some((payload, statement)) if sha256(&payload) == *digest => {
+                    self.keys_of(*statement.predicate.roster.as_bytes())?;
+                }
+                _ => self.defect(
+                    format!("table seal, row {index}"),
+                    format!("log entry {index} is not the seal sha256:{}", hex(digest)),
+                    RESTORE,
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    fn keys_of(&mut self, roster: [u8; 32]) -> rusqlite::Result<()> {
+        if !self.rosters.insert(roster) {
+            return Ok(());
+        }
+        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok())
+        else {
+            return Ok(());
+        };
+        // Approvers sign proposals, and a proposer signs its runs under a grant.
+        let approvers = roster
+            .predicate
+            .approver
+            .iter()
+            .map(|approver| (&approver.name, &approver.keys));
+        let proposers = roster
+            .predicate
+            .proposer
+            .iter()
+            .map(|proposer| (&proposer.name, &proposer.keys));
+        for (name, keys) in approvers.chain(proposers) {
+            for key in keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
+                self.people
+                    .entry(key.keyid())
+                    .or_default()
+                    .insert(name.clone());
+            }
+        }
+        let own = roster
+            .predicate
+            .boundary
+            .iter()
+            .filter(|entry| entry.name == self.scope.name);
+        for line in own.flat_map(|entry| &entry.keys) {
+            if let Ok(key) = SshKey::parse(line)
+                && !self.keys.contains(key.public())
+            {
+                self.keys.push(*key.public());
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every entry in order, with its hash, its time, its tiles, its checkpoints and its rows.
+    fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
+        let mut tree = Frontier::default();
+        let mut edge = TreeEdge::default();
+        let (mut tiles, mut packed) = (0, 0);
+        for first in (0..self.size).step_by(AT_ONCE as usize) {
+            let range = [first, first + AT_ONCE];
+            let leaves = self.log_rows(range)?;
+            packed += u64::from(self.packed(&leaves)?);
+            let mut heads = self.all(
+                "SELECT size, root, note FROM checkpoint WHERE size > ?1 AND size <= ?2 ORDER BY size",
+                range,
+                |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)),
+            )?;
+            heads.reverse();
+            for LogRow {
+                index,
+                kind,
+                at,
+                hash,
+                data,
+                ..
+            } in leaves
+            {
+                let entry = format!("log entry {index}");
+                if index != tree.size() {
+                    // Every entry after a missing entry would be a defect, so report only the first one.
+                    self.defect(
+                        format!("log entry {}", tree.size()),
+                        "it is missing",
+                        RESTORE,
+                    );
+                    return Ok(());
+                }
+                let true_hash = data.as_ref().map_or(hash, |data| merkle::leaf_hash(data));
+                if hash != true_hash {
+                    self.defect(
+                        &entry,
+                        "the hash of the entry does not match its bytes",
+                        RESTORE,
+                    );
+                }
+                tree.append(true_hash);
+                let mut complete = Vec::new();
+                edge.append(true_hash, &mut complete);
+                for tile in complete {
+                    tiles += 1;
+                    let sql = "SELECT hashes FROM tile WHERE id = ?1";
+                    let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| {
+                        row.get::<_, Vec<u8>>(0)
+                    })?;
+                    if kept.as_deref() != Some(tile.hashes.as_flattened()) {
+                        let what = if kept.is_some() {
+                            "the tile does not match the entries below the tile"
+                        } else {
+                            "it is missing"
+                        };
+                        self.defect(
+                            format!("hash tile {}/{}", tile.level, tile.index),
+                            what,
+                            RESTORE,
+                        );
+                    }
+                }
+                while heads
+                    .last()
+                    .is_some_and(|(size, _, _)| *size == tree.size())
+                {
+                    if let Some((size, root, note)) = heads.pop() {
+                        self.head(size, &root, &note, &tree.root());
+                    }
+                }
+                if let Ok(data) = data {
+                    self.entry(index, kind, &data)?;
+                    self.time(&entry, at);
+                } else {
+                    self.last_at = at.max(self.last_at);
+                }
+            }
+            progress(tree.size(), self.size);
+        }
+        self.root = tree.root();
+        self.packed_rows(packed)?;
+        // A low-water mark far ahead of the clock and of the log was probably changed by hand.
+        let latest = self.last_at.max(self.scope.now.unix());
+        if self.mark > latest.saturating_add(MOST_MARK_AHEAD_S) {
+            let what = format!(
+                "the low-water mark, {}, is {} s ahead of the clock and of the log: every authorization that expires \
+                 before the mark is refused",
+                Timestamp::from_unix(self.mark),
+                self.mark - latest
+            );
+            self.defect("table state", what, MARK);
+        }
+        let kept = self.number("SELECT count(*) FROM tile")?;
+        if kept != tiles {
+            self.defect(
+                "table tile",
+                format!("the table has {kept} rows, but the log completes {tiles} tiles"),
+                RESTORE,
+            );
+        }
+        let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
+        for size in self.all(sql, [self.size], |row| row.get::<_, i64>(0))? {
+            let what = format!(
+                "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
+                self.size
+            );
+            self.defect(format!("checkpoint of {size} entries"), what, RESTORE);
+        }
+        self.counts.push((
+            "checkpoints",
+            self.number("SELECT count(*) FROM checkpoint")?,
+        ));
+        let in_force = self.one("SELECT boundary, seal FROM state", [], |row| {
+            Ok((
+                row.get::<_, Option<[u8; 32]>>(0)?,
+                row.get::<_, Option<[u8; 32]>>(1)?,
+            ))
+        })?;
+        let (boundary, seal) = in_force.unwrap_or_default();
+        let digest = |seal: Option<SealDigest>| seal.map(|seal| *seal.as_bytes());
+        if boundary != digest(self.first) {
+            self.defect(
+                "table state",
+                "the boundary id is not the digest of the first seal in the log",
+                RESTORE,
+            );
+        }
+        if seal != digest(self.previous) {
+            self.defect(
+                "table state",
+                "the seal in force is not the last seal in the log",
+                RESTORE,
+            );
+        }
+        Ok(())
+    }
+
+    /// Compares a recorded checkpoint with the tree of the same size.
+    fn head(&mut self, size: u64, root: &[u8], note: &str, true_root: &Hash) {
+        let place = format!("checkpoint of {size} entries");
+        let parsed = Note::parse(note).ok();
+        let said = parsed
+            .as_ref()
+            .and_then(|note| Checkpoint::parse(note.unverified_text()).ok());
+        let Some((note, said)) = parsed.as_ref().zip(said) else {
+            self.defect(place, "it is no checkpoint", RESTORE);
+            return;
+        };
+        if root != true_root || said.root != *true_root || said.size != size {
+            self.defect(place, "the root hash differs from the log", RESTORE);
+        } else if self.origin.as_ref() != Some(&said.origin) {
+            self.defect(
+                place,
+                format!("the checkpoint belongs to another log, {}", said.origin),
+                RESTORE,
+            );
+        } else if !self
+            .keys
+            .iter()
+            .any(|key| note::verify_note(note, &said.origin, key).is_ok())
+        {
+            self.defect(
+                place,
+                "no key of the boundary signed the checkpoint",
+                RESTORE,
+            );
+        }
+    }
+
+    /// Checks the time of a leaf row, which is the latest time that this entry or an earlier entry states.
+    fn time(&mut self, entry: &str, at: i64) {
+        let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
+        if signed < self.last_at {
+            self.defect(
+                entry,
+                "the entry is dated before the previous entry",
+                RESTORE,
+            );
+        } else if at != signed {
+            let [at, signed] = [at, signed].map(Timestamp::from_unix);
+            self.defect(
+                entry,
+                format!("the row is dated {at}, but the signed entry is dated {signed}"),
+                RESTORE,
+            );
+        }
+        self.last_at = signed.max(self.last_at);
+    }
+}
+
+pub(super) fn file_of(outputs: &Path, hex: &str) -> std::path::PathBuf {
+    outputs.join(&hex[..2]).join(hex)
+}
+
+pub(super) fn files_below(outputs: &Path) -> Vec<String> {
+    let directories = std::fs::read_dir(outputs).into_iter().flatten().flatten();
+    let files = directories
+        .filter_map(|entry| std::fs::read_dir(entry.path()).ok())
+        .flatten()
+        .flatten();
+    files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.len() == 64)
+        .collect()
+}

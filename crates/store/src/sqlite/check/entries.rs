@@ -1,0 +1,456 @@
+//! Check of the entries of the log, by comparison with the rows that they leave.
+
+use std::collections::BTreeSet;
+
+use rusqlite::params;
+
+use crate::{
+    column_values::{place, unplace},
+    end_detail,
+    sqlite::{
+        check::Look,
+        rows::{COLUMNS, ProposalRow},
+    },
+    store_report::{LOST, RESTORE},
+    stored_leaf::opened,
+};
+use documents::{
+    AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope, Grant, KeyId,
+    LeafHash, LeafKind, Malformed, Manifest, ManifestEntry, Receipt, RefusalStatement,
+    RegistryLeaf, ReviewStatement, Revocation, Seal, SealDigest, Status, denied, hex, json,
+    reviewed, revoked,
+};
+
+impl Look<'_> {
+    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
+        let entry = format!("log entry {index}");
+        let Some(kind) = LeafKind::of_number(kind) else {
+            self.defect(
+                entry,
+                format!("the entry has the kind {kind}, which this program does not know"),
+                RESTORE,
+            );
+            return Ok(());
+        };
+        let found = match kind {
+            LeafKind::Seal => opened::<Seal>(data)
+                .map(|(payload, seal)| self.seal(index, &payload, &seal.predicate)),
+            LeafKind::Consumption => opened::<Consumption>(data)
+                .map(|(_, statement)| self.consumption(index, &statement.predicate)),
+            LeafKind::Receipt => opened::<Receipt>(data)
+                .map(|(_, statement)| self.receipt(index, &statement.predicate)),
+            LeafKind::Denial => opened::<Denial>(data)
+                .and_then(|(_, statement)| denied(&statement))
+                .and_then(|authorization| Ok((authorization, signers(data)?)))
+                .map(|(authorization, signers)| self.denial(index, authorization, &signers)),
+            LeafKind::Revocation => opened::<Revocation>(data)
+                .and_then(|(_, statement)| revoked(&statement))
+                .map(|subject| {
+                    self.revoked.insert(subject);
+                    Ok(())
+                }),
+            LeafKind::Grant => opened::<Grant>(data).map(|_| self.grant(index)),
+            LeafKind::Review => opened::<ReviewStatement>(data).and_then(|(_, statement)| {
+                let subject = reviewed(&statement)?;
+                Ok(self.review(index, *subject.as_bytes(), &statement.predicate))
+            }),
+            LeafKind::Refusal => opened::<RefusalStatement>(data).map(|(_, statement)| {
+                self.stated = Some(statement.predicate.at);
+                Ok(())
+            }),
+        };
+        match found {
+            Ok(done) => done,
+            Err(error) => {
+                self.defect(
+                    entry,
+                    format!("it is no {} ({error})", kind.word()),
+                    RESTORE,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn seal(&mut self, index: u64, payload: &[u8], seal: &Seal) -> rusqlite::Result<()> {
+        let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
+        self.stated = Some(seal.at);
+        if seal.previous != self.previous {
+            self.defect(&entry, "the seal does not name the previous seal", RESTORE);
+        }
+        if self.first.is_none() {
+            self.first = Some(digest);
+            if index != 0 {
+                self.defect(&entry, "the first seal is not the first entry", RESTORE);
+            }
+        }
+        self.previous = Some(digest);
+        if self
+            .one("SELECT 1 FROM seal WHERE idx = ?1", [index], |_| Ok(()))?
+            .is_none()
+        {
+            self.defect(&entry, "the table seal has no row for this entry", RESTORE);
+        }
+        let named = [
+            ("registry", *seal.registry.as_bytes()),
+            ("policy", *seal.policy.as_bytes()),
+            ("built-in lists", *seal.builtins.as_bytes()),
+            ("roster", *seal.roster.as_bytes()),
+            ("tokens", *seal.tokens.as_bytes()),
+            ("configuration", *seal.configuration.as_bytes()),
+        ];
+        let versions = seal
+            .rosters
+            .map(|versions| ("roster's versions", *versions.as_bytes()));
+        for (what, digest) in named.into_iter().chain(versions) {
+            self.blob_of(&entry, what, digest)?;
+        }
+        let manifest = self.one(
+            "SELECT data FROM blob WHERE digest = ?1",
+            [seal.registry.as_bytes()],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        let leaves = manifest
+            .and_then(|bytes| json::parse_as::<Vec<RegistryLeaf>>(&bytes, bytes.len()).ok());
+        for leaf in leaves.unwrap_or_default() {
+            self.sealed_step(&entry, &leaf)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn blob_of(
+        &mut self,
+        entry: &str,
+        what: &str,
+        digest: [u8; 32],
+    ) -> rusqlite::Result<()> {
+        if self
+            .one("SELECT 1 FROM blob WHERE digest = ?1", [digest], |_| Ok(()))?
+            .is_none()
+        {
+            self.defect(
+                entry,
+                format!(
+                    "the blob of the {what} of this seal, sha256:{}, is missing",
+                    hex(&digest)
+                ),
+                RESTORE,
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks that every item of a consumption has its proposal, its nonce (until the nonce expires), and its receipt
+    /// or its run.
+    pub(super) fn consumption(
+        &mut self,
+        index: u64,
+        consumption: &Consumption,
+    ) -> rusqlite::Result<()> {
+        self.stated = Some(consumption.at);
+        for (item, spent) in (0..).zip(&consumption.spent) {
+            let entry = format!("log entry {index}, item {item}");
+            let at = place(index, item);
+            self.grant_use(index, item, consumption.at, spent)?;
+            let sql = format!(
+                "SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1"
+            );
+            let runs = self.all(&sql, [at], ProposalRow::read)?;
+            match &runs[..] {
+                [] => self.defect(
+                    &entry,
+                    "no row of a proposal names this consumption",
+                    RESTORE,
+                ),
+                [run] => {
+                    if run.digest != *spent.authorization.as_bytes()
+                        || run.nonce != spent.nonce.to_bytes()
+                    {
+                        let id = hex(&run.id);
+                        self.defect(
+                            &entry,
+                            format!(
+                                "the authorization or the nonce of the proposal {id} differs from the consumption in \
+                                 the log"
+                            ),
+                            RESTORE,
+                        );
+                    }
+                    self.differs(
+                        &run.id,
+                        &run.against_consumption(consumption.at),
+                        "its consumption",
+                    );
+                    let crossing = self.one(
+                        "SELECT envelope, seal FROM crossing WHERE id = ?1",
+                        [at],
+                        |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)),
+                    )?;
+                    if run.runs() != crossing.is_some() {
+                        let what = if run.runs() {
+                            "the proposal is running, but its row in the table crossing, which recovery needs, is \
+                             missing"
+                        } else {
+                            "the run has ended, but is still listed as running"
+                        };
+                        self.defect(&entry, what, RESTORE);
+                    }
+                    if let Some((envelope, seal)) = crossing {
+                        if seal != consumption.seal.as_bytes() {
+                            self.defect(
+                                &entry,
+                                "the row in the table crossing names another seal than the consumption",
+                                RESTORE,
+                            );
+                        }
+                        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
+                            .map_err(Malformed::from)
+                            .and_then(|envelope| {
+                                Base64::Strict.decode("/payload", &envelope.payload)
+                            });
+                        if let Ok(payload) = &payload {
+                            self.owes(None, false, payload);
+                        }
+                        self.compare(run, payload);
+                    }
+                }
+                more => {
+                    let what = format!("{} proposals name the same consumption", more.len());
+                    self.defect(&entry, what, RESTORE);
+                }
+            }
+            let sql = "SELECT spent, expires_at FROM nonce WHERE nonce = ?1";
+            let kept = self.one(sql, [spent.nonce.to_bytes()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })?;
+            let why = match kept {
+                Some((place, _)) if place != at => "the row of the nonce names another run",
+                Some((_, expires_at)) if expires_at != spent.expires_at.unix() => {
+                    "the row of the nonce has another expiry"
+                }
+                None if spent.expires_at.unix() > self.mark => "the row of the nonce is missing",
+                _ => continue,
+            };
+            let what = format!(
+                "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
+                spent.nonce, spent.expires_at
+            );
+            self.defect(&entry, what, RESTORE);
+        }
+        Ok(())
+    }
+
+    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> rusqlite::Result<()> {
+        let entry = format!("log entry {index}");
+        let of = &receipt.consumption;
+        let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| {
+            row.get::<_, [u8; 32]>(0)
+        })?;
+        if of.index >= index || hash.map(LeafHash::from_bytes) != Some(of.leaf) {
+            self.defect(
+                &entry,
+                format!(
+                    "the consumption of the receipt is not log entry {}",
+                    of.index
+                ),
+                RESTORE,
+            );
+        }
+        let item = u32::try_from(of.item).unwrap_or(u32::MAX);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1"
+        );
+        let runs = self.all(&sql, [index], ProposalRow::read)?;
+        match &runs[..] {
+            [run] if run.spent.map(unplace) == Some((of.index, item)) => {
+                self.finished(run, receipt)?
+            }
+            [] => self.defect(&entry, "no row of a proposal names this receipt", RESTORE),
+            [_] => self.defect(
+                &entry,
+                "the receipt and the row of the proposal name different runs",
+                RESTORE,
+            ),
+            more => {
+                let what = format!("{} proposals name the same receipt", more.len());
+                self.defect(&entry, what, RESTORE);
+            }
+        }
+        if let Ok(payload) =
+            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload)
+        {
+            self.owes(
+                Some(index),
+                receipt.outcome.status == Status::Unknown,
+                &payload,
+            );
+        }
+        let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
+        for (name, stream) in [
+            ("stdout", &receipt.output.stdout),
+            ("stderr", &receipt.output.stderr),
+        ] {
+            // The boundary's own time, which can be ahead of the clock, decides whether the retention has ended.
+            if stream.recorded == 0 || until.unix() <= self.scope.now.unix().max(self.mark) {
+                continue;
+            }
+            let sql = "SELECT bytes FROM output WHERE name = ?1";
+            let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<_, u64>(0))?;
+            if kept != Some(stream.recorded) {
+                let what = format!(
+                    "the output {name}, {}, is missing although its retention ends at {until}",
+                    stream.blake3
+                );
+                self.defect(&entry, what, LOST);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the row of a run and its outputs with the receipt.
+    pub(super) fn finished(
+        &mut self,
+        run: &ProposalRow,
+        receipt: &Receipt,
+    ) -> rusqlite::Result<()> {
+        self.compare(
+            run,
+            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload),
+        );
+        let why = run.detail.as_deref().and_then(end_detail::why);
+        let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
+        let detail = end_detail::write(&receipt.outcome, why.as_deref());
+        let columns = [
+            ("ended_at", run.ended_at == Some(receipt.finished_at.unix())),
+            ("detail", run.detail == Some(detail)),
+        ];
+        let odd: Vec<_> = columns
+            .into_iter()
+            .filter(|(_, same)| !same)
+            .map(|(column, _)| column)
+            .collect();
+        self.differs(&run.id, &odd, "its receipt");
+        let mut names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]
+            .into_iter()
+            .filter(|stream| stream.recorded > 0)
+            .map(|stream| *stream.blake3.as_bytes())
+            .collect();
+        let files = self.manifest(receipt)?.unwrap_or_default();
+        names.extend(
+            files
+                .iter()
+                .filter(|file| file.bytes > 0)
+                .map(|file| *file.blake3.as_bytes()),
+        );
+        for name in names {
+            let sql = "SELECT EXISTS (SELECT 1 FROM output_of WHERE name = ?1 AND proposal = ?2), \
+                       EXISTS (SELECT 1 FROM output WHERE name = ?1)";
+            let found = self.one(sql, params![name, run.id], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+            match found {
+                Some((true, _)) => self.outputs_named += 1,
+                Some((false, true)) => {
+                    let what = format!(
+                        "no row records that the proposal {} wrote {}",
+                        hex(&run.id),
+                        hex(&name)
+                    );
+                    self.defect("table output_of", what, LOST);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the files that a receipt names, or `None` if it names none or the manifest is missing.
+    pub(super) fn manifest(
+        &mut self,
+        receipt: &Receipt,
+    ) -> rusqlite::Result<Option<Vec<ManifestEntry>>> {
+        if receipt.files.count == 0 {
+            return Ok(None);
+        }
+        let digest = receipt.files.manifest;
+        let sql = "SELECT data FROM blob WHERE digest = ?1";
+        let bytes: Option<Vec<u8>> = self.one(sql, params![digest.as_bytes()], |row| row.get(0))?;
+        let read = bytes.filter(|bytes| ContentDigest::of(bytes) == digest);
+        let files = read.and_then(|bytes| json::parse_as::<Manifest>(&bytes, bytes.len()).ok());
+        if files.is_none() {
+            let what = format!("the blob {digest} with the files of a run is missing or damaged");
+            self.defect("table blob", what, RESTORE);
+        }
+        Ok(files.map(|manifest| manifest.0))
+    }
+
+    /// Compares the row of a proposal with the signed payload.
+    pub(super) fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
+        match payload.and_then(|payload| run.against_payload(&payload)) {
+            Ok(columns) => self.differs(&run.id, &columns, "the signed payload"),
+            Err(error) => {
+                let place = format!("table proposal, row {}", hex(&run.id));
+                self.defect(
+                    place,
+                    format!("the signed payload cannot be read: {error}"),
+                    RESTORE,
+                );
+            }
+        }
+    }
+
+    pub(super) fn differs(&mut self, id: &[u8], columns: &[&str], from: &str) {
+        if !columns.is_empty() {
+            let what = format!("{} differs from {from}", columns.join(", "));
+            self.defect(format!("table proposal, row {}", hex(id)), what, RESTORE);
+        }
+    }
+
+    pub(super) fn denial(
+        &mut self,
+        index: u64,
+        authorization: AuthorizationDigest,
+        signers: &[KeyId],
+    ) -> rusqlite::Result<()> {
+        self.denials += 1;
+        let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
+        let approver = self.one(sql, params![authorization.as_bytes(), index], |row| {
+            row.get::<_, String>(0)
+        })?;
+        let what = match approver {
+            None => format!(
+                "the table denial has no row for this entry, so {authorization} could run although the authorization \
+                 is denied"
+            ),
+            Some(approver)
+                if !signers
+                    .iter()
+                    .any(|signer| self.is_key_of(signer, &approver)) =>
+            {
+                format!(
+                    "the table denial names {approver:?}, but no key of that approver signed the denial"
+                )
+            }
+            Some(_) => return Ok(()),
+        };
+        self.defect(format!("log entry {index}"), what, RESTORE);
+        Ok(())
+    }
+
+    /// Returns true if a roster of the log lists this key for the approver.
+    pub(super) fn is_key_of(&self, key: &KeyId, approver: &str) -> bool {
+        self.people
+            .get(key)
+            .is_some_and(|names| names.iter().any(|name| name.as_str() == approver))
+    }
+}
+
+/// Returns the key ids of the signatures in an entry, without verification.
+pub(super) fn signers(data: &[u8]) -> Result<Vec<KeyId>, Malformed> {
+    let envelope: Envelope = json::parse_as(data, data.len())?;
+    Ok(envelope
+        .signatures
+        .into_iter()
+        .map(|signature| signature.keyid)
+        .collect())
+}

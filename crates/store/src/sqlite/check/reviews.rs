@@ -1,0 +1,157 @@
+//! Check of reviews, and of the runs that need a review.
+
+use crate::{
+    column_values::id_bytes,
+    sqlite::{
+        check::Look,
+        columns::{OWED, REVIEW, owed, proposal_id, review},
+    },
+    store_report::RESTORE,
+    stored_leaf::opened,
+    stored_review::OwedReview,
+};
+use documents::{Authorization, LeafKind, Receipt, ReviewStatement, Statement, sha256};
+
+impl Look<'_> {
+    /// Checks that a review of the log has its row, and that the row names the same receipt.
+    pub(super) fn review(
+        &mut self,
+        index: u64,
+        subject: [u8; 32],
+        statement: &ReviewStatement,
+    ) -> rusqlite::Result<()> {
+        self.reviews += 1;
+        // A value that this program does not write is no error of the disk.
+        let row = self
+            .one(
+                &format!("SELECT {REVIEW} FROM review WHERE leaf = ?1"),
+                [index],
+                review,
+            )
+            .ok()
+            .flatten();
+        let Some(row) = row else {
+            let what = "the table review has no row for this review that this program can read";
+            self.defect(format!("log entry {index}"), what, RESTORE);
+            return Ok(());
+        };
+        let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
+                   WHERE l.idx = ?1 AND l.idx < ?2 AND l.kind = ?3 AND c.id = ?4";
+        let values = rusqlite::params![
+            row.receipt,
+            index,
+            LeafKind::Receipt as u8,
+            id_bytes(&row.proposal)
+        ];
+        let place = self.one(sql, values, |row| row.get(0))?;
+        let receipt = place
+            .map(|index| self.entry_at(index))
+            .transpose()?
+            .flatten();
+        let payload = receipt
+            .and_then(|data| opened::<Receipt>(&data).ok())
+            .map(|(payload, _)| payload);
+        if payload.map(|payload| sha256(&payload)) != Some(subject)
+            || (row.verdict, row.observed) != (statement.verdict, statement.observed)
+        {
+            self.defect(
+                format!("table review, row {index}"),
+                "the row differs from the review in the log",
+                RESTORE,
+            );
+        }
+        Ok(())
+    }
+
+    /// Remembers a run that needs a review, from the payload of its authorization. A run in progress has no receipt.
+    pub(super) fn owes(&mut self, receipt: Option<u64>, unknown: bool, payload: &[u8]) {
+        let Ok(statement) = Statement::<Authorization>::from_payload(payload) else {
+            return;
+        };
+        let Authorization {
+            proposal,
+            grant,
+            emergency,
+            ..
+        } = statement.predicate;
+        if unknown || emergency.is_some() {
+            let grant = grant.filter(|_| unknown);
+            let (reviewed, settled, emergency) = (None, None, emergency.is_some());
+            let row = OwedReview {
+                proposal: proposal.clone(),
+                receipt,
+                emergency,
+                unknown,
+                grant,
+                reviewed,
+                settled,
+            };
+            self.owed.insert(proposal, row);
+        }
+    }
+
+    /// Checks the rows of runs that need a review, and the number of reviews.
+    pub(super) fn reviews(&mut self) -> rusqlite::Result<()> {
+        // A store of an earlier version has no reviews.
+        if self.number("PRAGMA user_version")? < 5 {
+            return Ok(());
+        }
+        let mut expected = std::mem::take(&mut self.owed);
+        // A value that this program does not write is no error of the disk.
+        for (id, row) in self.all(&format!("SELECT {OWED} FROM owed"), [], |row| {
+            Ok((proposal_id(row, 0)?, owed(row).ok()))
+        })? {
+            let Some(row) = row else {
+                expected.remove(&id);
+                self.defect(
+                    format!("table owed, row {id}"),
+                    "the row has a value that this program does not write",
+                    RESTORE,
+                );
+                continue;
+            };
+            let place = format!("table owed, row {}", row.proposal);
+            let of_log = OwedReview {
+                reviewed: None,
+                settled: None,
+                ..row.clone()
+            };
+            if expected.remove(&row.proposal) != Some(of_log) {
+                self.defect(
+                    &place,
+                    "the row differs from the signed documents of the run",
+                    RESTORE,
+                );
+            }
+            for (column, leaf) in [("reviewed", row.reviewed), ("settled", row.settled)] {
+                let Some(leaf) = leaf else { continue };
+                let sql = "SELECT 1 FROM review WHERE leaf = ?1 AND receipt = ?2";
+                if self
+                    .one(sql, rusqlite::params![leaf, row.receipt], |_| Ok(()))?
+                    .is_none()
+                {
+                    let what = format!(
+                        "the column {column} names log entry {leaf}, which is no review of the run"
+                    );
+                    self.defect(&place, what, RESTORE);
+                }
+            }
+        }
+        for proposal in expected.into_keys() {
+            self.defect(
+                "table owed",
+                format!("the run {proposal} needs a review, but has no row"),
+                RESTORE,
+            );
+        }
+        let there = self.number("SELECT count(*) FROM review")?;
+        if there != self.reviews {
+            let what = format!(
+                "the table has {there} rows, but the log has {} reviews",
+                self.reviews
+            );
+            self.defect("table review", what, RESTORE);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,422 @@
+//! Check of the tables outside the log, by comparison with each other and with signed documents.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{
+    sqlite::{
+        check::{Look, file_of, files_below, opened},
+        columns::{TOKEN, token},
+        rows::{COLUMNS, ProposalRow},
+    },
+    store_report::{LOST, RESTORE},
+};
+use documents::{
+    Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf, RevokedSubject, SKEW_S,
+    Seal, SealedToken, StepDefinition, hex, json, sha256,
+};
+
+impl Look<'_> {
+    pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "proposal",
+            "the proposal is running, but its row in the table crossing, which recovery needs, is missing",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
+             (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
+        )?;
+        self.odd(
+            "crossing",
+            "the proposal of this row is not running",
+            RESTORE,
+            "SELECT c.proposal AS id FROM crossing c LEFT JOIN proposal p ON p.id = c.proposal \
+             WHERE p.status IS NOT 0 OR p.spent IS NOT c.id",
+        )?;
+        self.odd(
+            "proposal",
+            "the proposal is finished without a consumption or a receipt",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status = 1 AND (spent IS NULL OR receipt IS NULL)",
+        )?;
+        self.odd(
+            "proposal",
+            "the proposal never ran, but names a start, a consumption or a receipt",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status > 1 \
+             AND (started_at IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
+        )?;
+        self.odd(
+            "proposal",
+            "the proposal waits or runs, but has an end",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL OR status = 0 AND detail IS NOT NULL",
+        )?;
+        self.odd(
+            "proposal",
+            "the log has no consumption at the place that the row names",
+            RESTORE,
+            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.spent >> 6 WHERE p.spent IS NOT NULL AND l.kind IS NOT 2",
+        )?;
+        self.odd(
+            "proposal",
+            "the log has no receipt at the place that the row names",
+            RESTORE,
+            "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
+        )?;
+        self.counts
+            .push(("proposals", self.number("SELECT count(*) FROM proposal")?));
+        Ok(())
+    }
+
+    /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
+    fn taken_over_until(&self) -> rusqlite::Result<Option<i64>> {
+        let seal = self
+            .entry_at(0)?
+            .and_then(|data| opened::<Seal>(&data).ok());
+        Ok(
+            seal.and_then(|(_, statement)| match statement.predicate.genesis {
+                Some(Genesis::Follows { .. }) => {
+                    Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S)
+                }
+                _ => None,
+            }),
+        )
+    }
+
+    /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
+    pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "nonce",
+            "the run that the row names did not spend this nonce",
+            RESTORE,
+            "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
+             WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
+        )?;
+        let until = self.taken_over_until()?.unwrap_or(i64::MIN);
+        self.odd(
+            "nonce",
+            "the row says that an earlier log spent this nonce, but this is impossible with this expiry",
+            RESTORE,
+            &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
+        )?;
+        let there = self.number("SELECT count(*) FROM nonce")?;
+        let counted = self.number("SELECT nonces FROM state")?;
+        if there != counted {
+            let what = format!(
+                "the table has {there} rows, but the boundary counted {counted}: rows were changed by hand"
+            );
+            self.defect("table nonce", what, RESTORE);
+        }
+        self.counts.push(("nonces", there));
+        Ok(())
+    }
+
+    /// Checks that every waiting proposal has the payload that its approvers sign.
+    pub(super) fn waiting(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "proposal",
+            "the payload that approvers sign is missing",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status > 1 AND request IS NOT NULL AND NOT EXISTS \
+             (SELECT 1 FROM payload WHERE payload.proposal = proposal.id)",
+        )?;
+        self.odd(
+            "payload",
+            "the proposal of this row does not exist",
+            RESTORE,
+            "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
+        )?;
+        let sql = format!(
+            "SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal"
+        );
+        // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
+        let waiting = self.all(&sql, [], |row| {
+            Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?))
+        })?;
+        for (row, payload) in waiting {
+            if row.digest == sha256(&payload) {
+                self.compare(&row, Ok(payload));
+            } else {
+                let place = format!("table payload, row {}", hex(&row.id));
+                self.defect(
+                    place,
+                    "the payload does not match the digest of its proposal",
+                    RESTORE,
+                );
+            }
+        }
+        self.odd(
+            "proposal",
+            "the proposal is denied, but still waits",
+            RESTORE,
+            "SELECT id FROM proposal WHERE status IN (2, 3) AND digest IN (SELECT authorization FROM denial)",
+        )?;
+        self.signatures()
+    }
+
+    /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
+    /// verified before a run.
+    fn signatures(&mut self) -> rusqlite::Result<()> {
+        let rows = self.all(
+            "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
+            [],
+            |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?)),
+        )?;
+        for (proposal, keyid, person, known) in rows {
+            let what = match keyid.parse::<KeyId>() {
+                _ if !known => "the proposal of this row does not exist",
+                Ok(key) if self.is_key_of(&key, &person) => continue,
+                _ => "in no roster of the log does this key belong to this person",
+            };
+            let place = format!("table signature, {:?} for {}", person, hex(&proposal));
+            self.defect(place, what, RESTORE);
+        }
+        Ok(())
+    }
+
+    pub(super) fn denials(&mut self) -> rusqlite::Result<()> {
+        self.odd(
+            "denial",
+            "the log has no denial at the place that the row names",
+            RESTORE,
+            "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
+        )?;
+        // Every denial in the log has its row, so another row is one too many.
+        let there = self.number("SELECT count(*) FROM denial")?;
+        if there > self.denials {
+            let what = format!(
+                "the table has {there} rows, but the log has {} denials: rows were added",
+                self.denials
+            );
+            self.defect("table denial", what, RESTORE);
+        }
+        Ok(())
+    }
+
+    /// Checks that a step of a sealed registry and the contents of its files are stored.
+    pub(super) fn sealed_step(&mut self, entry: &str, step: &RegistryLeaf) -> rusqlite::Result<()> {
+        self.blob_of(
+            entry,
+            &format!("step {}", step.reference),
+            *step.digest.as_bytes(),
+        )?;
+        // Most steps have no files, so the database looks for files before the definition is parsed.
+        let with_files = "SELECT data FROM blob WHERE digest = ?1 AND instr(data, CAST('\"files\":[{' AS BLOB)) > 0";
+        let definition = self.one(with_files, [step.digest.as_bytes()], |row| {
+            row.get::<_, Vec<u8>>(0)
+        })?;
+        let definition =
+            definition.and_then(|bytes| json::parse_as::<StepDefinition>(&bytes, bytes.len()).ok());
+        for file in definition
+            .into_iter()
+            .flat_map(|definition| definition.files)
+        {
+            let what = format!("file {:?} of {}", file.path, step.reference);
+            self.blob_of(entry, &what, *file.digest.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn blobs(&mut self) -> rusqlite::Result<()> {
+        let (mut count, mut odd) = (0, Vec::new());
+        {
+            let mut statement = self.connection.prepare("SELECT digest, data FROM blob")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let digest: Vec<u8> = row.get(0)?;
+                if digest != sha256(row.get_ref(1)?.as_blob()?) {
+                    odd.push(hex(&digest));
+                }
+            }
+        }
+        for digest in odd {
+            self.defect(
+                format!("blob sha256:{digest}"),
+                "the bytes of the blob do not match its name",
+                RESTORE,
+            );
+        }
+        self.counts.push(("blobs", count));
+        Ok(())
+    }
+
+    pub(super) fn outputs(&mut self) -> rusqlite::Result<()> {
+        let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
+        {
+            let mut statement = self
+                .connection
+                .prepare("SELECT name, bytes, data FROM output")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let name = Blake3Digest::from_bytes(row.get(0)?);
+                let bytes: u64 = row.get(1)?;
+                let found = match row.get_ref(2)?.as_blob_or_null()? {
+                    Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),
+                    None => {
+                        files.insert(name.hex());
+                        hash_file(&file_of(&self.scope.outputs, &name.hex()))
+                    }
+                };
+                match found {
+                    Ok(found) if found == (name, bytes) => {}
+                    Ok(_) => odd.push((
+                        name,
+                        "the bytes of the output do not match its name".to_owned(),
+                    )),
+                    Err(error) => odd.push((
+                        name,
+                        format!("the file of the output cannot be read: {error}"),
+                    )),
+                }
+            }
+        }
+        for (name, what) in odd {
+            // The retention may have deleted the output and its row during this report.
+            if self.still_has(&name)? {
+                self.defect(format!("output {name}"), what, LOST);
+            }
+        }
+        let named = self.number("SELECT count(*) FROM output_of")?;
+        if named != self.outputs_named {
+            let what = format!(
+                "the table has {named} rows, but the receipts explain {}: the permissions to read outputs were \
+                 changed",
+                self.outputs_named
+            );
+            self.defect("table output_of", what, RESTORE);
+        }
+        self.odd(
+            "output",
+            "the date of the output differs from the end of its last run",
+            RESTORE,
+            "SELECT name AS id FROM output WHERE at IS NOT (SELECT max(p.ended_at) FROM output_of o \
+             JOIN proposal p ON p.id = o.proposal WHERE o.name = output.name)",
+        )?;
+        self.odd(
+            "output_order",
+            "the run of this row is not finished",
+            RESTORE,
+            "SELECT proposal AS id FROM output_order WHERE proposal NOT IN (SELECT id FROM proposal WHERE status = 1)",
+        )?;
+        self.counts.push(("outputs", count));
+        let strays = files_below(&self.scope.outputs)
+            .into_iter()
+            .filter(|name| !files.contains(name))
+            .count();
+        if strays > 0 {
+            self.notes.push(format!(
+                "{strays} output files belong to no run, because a crash left them; the next start of the service \
+                 removes the files"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns true if the store has the output now, outside of this check's transaction.
+    fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
+        let Some(path) = self.connection.path() else {
+            return Ok(true);
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let now = Connection::open_with_flags(path, flags)?;
+        now.prepare("SELECT 1 FROM output WHERE name = ?1")?
+            .exists([name.as_bytes()])
+    }
+
+    /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
+    pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
+        let sql = "SELECT leaf.idx FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
+        let Some(last) = self.one(sql, [], |row| row.get(0))? else {
+            return Ok(());
+        };
+        let Some(data) = self.entry_at(last)? else {
+            return Ok(());
+        };
+        let Ok((_, seal)) = opened::<Seal>(&data) else {
+            return Ok(());
+        };
+        let blob = self.one(
+            "SELECT data FROM blob WHERE digest = ?1",
+            [seal.predicate.tokens.as_bytes()],
+            |row| row.get::<_, Vec<u8>>(0),
+        )?;
+        let sealed =
+            blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
+        let sealed = sealed.unwrap_or_default();
+        let rows = self.all(
+            &format!("SELECT {} FROM token ORDER BY name", TOKEN),
+            [],
+            token,
+        )?;
+        self.counts.push(("tokens", rows.len() as u64));
+        for row in &rows {
+            let place = format!("table token, row {}", row.name);
+            let said = sealed.iter().find(|sealed| sealed.name == row.name);
+            let ended = row.revoked_at.is_some()
+                || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
+            let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
+            match said {
+                _ if row.revoked_at.is_none() && by_entry => {
+                    self.defect(place, "the log revokes the token, but the row says that it is valid", RESTORE);
+                }
+                None if !ended => {
+                    self.defect(place, "the last seal does not name this token: the row was changed by hand", RESTORE)
+                }
+                Some(_) if row.revoked_at.is_some() && !by_entry => self.defect(
+                    place,
+                    "the row says that the token is revoked, but the token is valid in the last seal",
+                    RESTORE,
+                ),
+                Some(said) => {
+                    let sorted = |mut texts: Vec<String>| {
+                        texts.sort();
+                        texts.dedup();
+                        texts
+                    };
+                    let mut scopes = row.scopes.clone();
+                    scopes.sort();
+                    scopes.dedup();
+                    let same = said.owners == row.owners
+                        && said.scopes == scopes
+                        && said.patterns == sorted(row.patterns.clone())
+                        && said.expires_at == row.expires_at;
+                    if !same {
+                        self.defect(place, "the token differs from the last seal", RESTORE);
+                    }
+                }
+                None => {}
+            }
+        }
+        for missing in sealed
+            .iter()
+            .filter(|sealed| !rows.iter().any(|row| row.name == sealed.name))
+        {
+            self.defect(
+                format!("table token, row {}", missing.name),
+                "the token is valid in the last seal, but its row is missing",
+                RESTORE,
+            );
+        }
+        Ok(())
+    }
+}
+
+fn hash_file(path: &Path) -> std::io::Result<(Blake3Digest, u64)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut bytes, mut piece) = (Blake3Stream::default(), 0, vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok((hash.finish(), bytes)),
+            length => {
+                hash.update(&piece[..length]);
+                bytes += length as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Conversions from SQLite errors to faults of the store.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use crate::fault::StoreFault;
+
+pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
+    move |error| {
+        let message = error.to_string();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreFault::Full { during },
+            // A read or a write failed, or the database is damaged. The state on disk is unknown.
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::ReadOnly,
+            ) => StoreFault::Broken { during, message },
+            Some(_) => StoreFault::Database { during, message },
+            None => StoreFault::Broken { during, message },
+        }
+    }
+}
+
+pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
+    let message = format!(
+        "the store {} can't be opened: {error}; restore a backup, or name another file",
+        path.display()
+    );
+    StoreFault::Unusable { message }
+}
+
+/// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
+pub(super) fn is_interrupted(path: &Path) -> bool {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    Path::new(&journal).exists()
+}

@@ -1,0 +1,149 @@
+//! Searches for existing rows because of which a new proposal or a denial may not be stored.
+
+use rusqlite::{Connection, Row, ToSql, params};
+
+use crate::{
+    batch::{DenialPrecedent, DenialQuestion},
+    column_values::id_bytes,
+    fault::StoreFault,
+    retention::UNSIGNED_KEPT_S,
+    rows::{DenialsAhead, ProposalPrecedent, ProposalState},
+    sqlite::columns::{PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing},
+    stored_proposal::{MOST_COMPARED, NewProposal},
+};
+use documents::{AuthorizationDigest, ProposalId, Timestamp};
+
+/// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
+/// unsigned proposals.
+pub(super) fn of_proposal(
+    connection: &Connection,
+    new: &NewProposal,
+) -> Result<ProposalPrecedent, StoreFault> {
+    const DURING: &str = "looking for an earlier proposal";
+    let core = &new.core;
+    let by = |sql: &str, params: &[&dyn ToSql]| one(connection, DURING, sql, params, proposal);
+    let by_id = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
+    let now = new.created_at.unix();
+    let mut taken = by(&by_id, &[&id_bytes(&core.id)])?;
+    if taken.is_none() && new.chosen_nonce {
+        let nonce = core.nonce.to_bytes();
+        taken = by(
+            &format!("SELECT {PROPOSAL} FROM proposal WHERE nonce = ?1 AND status >= 2"),
+            &[&nonce],
+        )?;
+        if taken.is_none()
+            && let Some(spent) = one(connection, DURING, SPENT, [nonce], spent)?
+        {
+            taken = by(&by_id, &[&id_bytes(&spent.proposal)])?;
+        }
+    }
+    let newest = match new.may_repeat {
+        true => all(
+            connection,
+            DURING,
+            &format!(
+                "SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+            ),
+            params![
+                core.proposer.as_str(),
+                id_bytes(&new.last_id()),
+                MOST_COMPARED
+            ],
+            proposal,
+        )?,
+        false => Vec::new(),
+    };
+    let counts = one(
+        connection,
+        DURING,
+        "SELECT count(*), count(*) FILTER (WHERE proposer = ?1) FROM proposal INDEXED BY proposal_open \
+         WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > ?2",
+        params![core.proposer.as_str(), now],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let (of_all, of_proposer) = counts.unwrap_or((0, 0));
+    // An overdue proposal counts as expired, even with an older stored status.
+    let (unsigned, unsigned_first): (u64, Option<i64>) = one(
+        connection,
+        DURING,
+        "SELECT count(*), min(expires_at) FROM (\
+         SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
+         WHERE status BETWEEN 5 AND 7 AND proposer = ?1 AND expires_at > ?3 UNION ALL \
+         SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
+         WHERE status BETWEEN 2 AND 3 AND proposer = ?1 AND expires_at <= ?2) AS p \
+         WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)",
+        params![
+            core.proposer.as_str(),
+            now,
+            now.saturating_sub(UNSIGNED_KEPT_S)
+        ],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?
+    .unwrap_or_default();
+    let unsigned_first = unsigned_first.map(Timestamp::from_unix);
+    Ok(ProposalPrecedent {
+        taken,
+        newest,
+        of_proposer,
+        of_all,
+        unsigned,
+        unsigned_first,
+    })
+}
+
+/// Returns the stored facts about a denial.
+pub(super) fn of_denial(
+    connection: &Connection,
+    new: &DenialQuestion<'_>,
+) -> Result<DenialPrecedent, StoreFault> {
+    let leaf = one(
+        connection,
+        "looking for a denial",
+        "SELECT leaf FROM denial WHERE authorization = ?1 AND approver = ?2",
+        params![new.authorization.as_bytes(), new.approver.as_str()],
+        |row| row.get(0),
+    )?;
+    let ahead = one(
+        connection,
+        "counting denials",
+        "SELECT count(*) FILTER (WHERE approver = ?1), min(at) FILTER (WHERE approver = ?1), count(*), min(at) \
+         FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > ?2",
+        params![new.approver.as_str(), new.since.unix()],
+        |row| {
+            let time = |at| {
+                row.get::<_, Option<i64>>(at)
+                    .map(|found| found.map(Timestamp::from_unix))
+            };
+            Ok(DenialsAhead {
+                of_approver: (row.get(0)?, time(1)?),
+                of_all: (row.get(2)?, time(3)?),
+            })
+        },
+    )?;
+    let ahead = ahead.unwrap_or(DenialsAhead {
+        of_approver: (0, None),
+        of_all: (0, None),
+    });
+    Ok(DenialPrecedent {
+        leaf,
+        unfinished: unfinished_of(connection, new.authorization)?,
+        ahead,
+    })
+}
+
+/// Returns the proposal of this authorization, unless the proposal is finished.
+fn unfinished_of(
+    connection: &Connection,
+    authorization: &AuthorizationDigest,
+) -> Result<Option<(ProposalId, ProposalState)>, StoreFault> {
+    const DURING: &str = "searching for a denied proposal";
+    let digest = authorization.as_bytes();
+    let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
+    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2";
+    if let Some(found) = one(connection, DURING, sql, [digest], read)? {
+        return Ok(Some(found));
+    }
+    // No index is needed, because few proposals run at a time and denials are rare.
+    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
+    one(connection, DURING, sql, [digest], read)
+}

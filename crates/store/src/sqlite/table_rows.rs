@@ -1,0 +1,300 @@
+//! Reads and writes whole tables of an SQLite file, for a copy from or to another engine.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, ToSql, params_from_iter};
+
+use crate::{
+    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable},
+    fault::StoreFault,
+    sqlite::{
+        backup::writable,
+        errors::{fault, unusable},
+        packed_tiles::{Entries, EntryRow},
+        read_connection::connect,
+        reads::SqliteReads,
+        schema::{self, MIGRATIONS, MOVED, migrate},
+    },
+    tree::root_of,
+};
+use documents::{Blake3Digest, Hash, sha256};
+
+impl ToSql for Cell {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Null => ToSqlOutput::Owned(Value::Null),
+            Self::Number(number) => ToSqlOutput::Owned(Value::Integer(*number)),
+            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        })
+    }
+}
+
+/// A new SQLite file that a copy fills.
+pub struct NewFile {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Creates the file with the schema of this program. The rows become visible and durable in [`Self::finish`].
+    pub fn create(path: &Path) -> Result<Self, StoreFault> {
+        const DURING: &str = "creating a copy of the store";
+        if path.exists() {
+            let message = format!("{} exists already: name a new file", path.display());
+            return Err(StoreFault::Unusable { message });
+        }
+        let mut connection = writable(path)?;
+        migrate(&mut connection, path)?;
+        // After a crash, the copy is deleted and not repaired, so it needs no journal on the disk.
+        connection
+            .execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN")
+            .map_err(fault(DURING))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Adds rows to a table.
+    pub(crate) fn add(&self, table: &CopiedTable, rows: &[CopiedRow]) -> Result<(), StoreFault> {
+        const DURING: &str = "writing a copy of the store";
+        let values = vec!["?"; table.columns.len()].join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({values})",
+            table.name,
+            table.column_list()
+        );
+        let mut insert = self
+            .connection
+            .prepare_cached(&sql)
+            .map_err(fault(DURING))?;
+        rows.iter()
+            .try_for_each(|row| insert.execute(params_from_iter(row)).map(drop))
+            .map_err(fault(DURING))
+    }
+
+    /// Writes the state, and makes the file durable.
+    pub(crate) fn finish(self, state: &CopiedState) -> Result<(), StoreFault> {
+        const DURING: &str = "finishing a copy of the store";
+        let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4, \
+                   nonces = (SELECT count(*) FROM nonce)";
+        let values = (&state.boundary, &state.seal, state.version, state.mark);
+        self.connection
+            .execute(sql, values)
+            .map_err(fault(DURING))?;
+        self.connection
+            .execute_batch("COMMIT")
+            .map_err(fault(DURING))?;
+        self.connection
+            .close()
+            .map_err(|(_, error)| fault(DURING)(error))?;
+        File::open(&self.path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| StoreFault::Unusable {
+                message: format!("{}: {error}", self.path.display()),
+            })
+    }
+}
+
+/// An SQLite store whose rows are copied to another engine.
+pub struct OldFile {
+    connection: Connection,
+    path: PathBuf,
+    /// The place to which the log was moved, if the file is marked.
+    pub moved: Option<String>,
+}
+
+impl OldFile {
+    /// Returns true if the log of the store at `path` was moved to another engine.
+    pub fn is_marked(path: &Path) -> Result<bool, StoreFault> {
+        let connection = connect(path).map_err(|error| unusable(path, &error))?;
+        let version =
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
+        version
+            .map(|version| version == MOVED)
+            .map_err(|error| unusable(path, &error))
+    }
+
+    /// Opens a store that no other process uses.
+    pub fn open(path: &Path) -> Result<Self, StoreFault> {
+        let connection = writable(path)?;
+        let number =
+            |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+        let version = number("user_version").map_err(|error| unusable(path, &error))?;
+        let moved = if version == MOVED {
+            Some(schema::moved_to(&connection))
+        } else {
+            None
+        };
+        if moved.is_none() {
+            schema::check(&connection, MIGRATIONS.len(), path)?;
+        }
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            moved,
+        })
+    }
+
+    pub(crate) fn state(&self) -> Result<CopiedState, StoreFault> {
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(CopiedState {
+                boundary: row.get(0)?,
+                seal: row.get(1)?,
+                version: row.get(2)?,
+                mark: row.get(3)?,
+            })
+        };
+        let found =
+            self.connection
+                .query_row("SELECT boundary, seal, version, mark FROM state", [], read);
+        found.map_err(fault("reading the state of the boundary"))
+    }
+
+    pub(crate) fn count(&self, table: &CopiedTable) -> Result<u64, StoreFault> {
+        let sql = format!("SELECT count(*) FROM {}", table.name);
+        self.connection
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(fault("counting rows"))
+    }
+
+    /// Returns the names of the outputs that are files, with their sizes.
+    pub fn output_files(&self) -> Result<Vec<(Blake3Digest, u64)>, StoreFault> {
+        let read = || -> rusqlite::Result<Vec<_>> {
+            let sql = "SELECT name, bytes FROM output WHERE data IS NULL ORDER BY name";
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok((Blake3Digest::from_bytes(row.get(0)?), row.get(1)?))
+            })?;
+            rows.collect()
+        };
+        read().map_err(fault("listing outputs"))
+    }
+
+    /// Returns the order number of an output.
+    pub(crate) fn output_number(&self, name: &[u8]) -> Result<Cell, StoreFault> {
+        let sql = "SELECT rowid FROM output WHERE name = ?1";
+        let found = self
+            .connection
+            .query_row(sql, [name], |row| row.get(0).map(Cell::Number));
+        found.map_err(fault("looking for an output"))
+    }
+
+    /// Passes the rows of a table with a key after `after` to `each`, in groups of limited size and in the order of the
+    /// key.
+    pub(crate) fn rows_after(
+        &self,
+        table: &CopiedTable,
+        after: Option<&[Cell]>,
+        each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
+    ) -> Result<(), StoreFault> {
+        const DURING: &str = "reading the old store";
+        let key = table.key.join(", ");
+        let marks = vec!["?"; table.key.len()].join(", ");
+        let condition = if after.is_some() {
+            format!(" WHERE ({key}) > ({marks})")
+        } else {
+            String::new()
+        };
+        let sql = format!(
+            "SELECT {} FROM {}{condition} ORDER BY {key}",
+            table.column_list(),
+            table.name
+        );
+        let mut statement = self.connection.prepare(&sql).map_err(fault(DURING))?;
+        let mut rows = statement
+            .query(params_from_iter(after.unwrap_or_default()))
+            .map_err(fault(DURING))?;
+        let (mut group, mut size) = (Vec::new(), 0);
+        let mut entries = Entries::of(&self.connection);
+        while let Some(row) = rows.next().map_err(fault(DURING))? {
+            let cell = |at| row.get_ref(at).and_then(cell_of).map_err(fault(DURING));
+            let mut cells = (0..table.columns.len())
+                .map(cell)
+                .collect::<Result<CopiedRow, _>>()?;
+            // Another engine gets packed entries in their own rows.
+            if table.name == "leaf" {
+                let entry = || {
+                    Ok(EntryRow {
+                        index: row.get(0)?,
+                        hash: row.get(3)?,
+                        data: row.get(4)?,
+                    })
+                };
+                let data = entries.bytes(entry().map_err(fault(DURING))?);
+                cells[4] = Cell::Bytes(data.map_err(|error| error.during(DURING))?);
+            }
+            size += cells.iter().map(Cell::size).sum::<usize>();
+            group.push(cells);
+            if size >= CHUNK || group.len() == CHUNK_ROWS {
+                each(std::mem::take(&mut group))?;
+                size = 0;
+            }
+        }
+        if group.is_empty() {
+            Ok(())
+        } else {
+            each(group)
+        }
+    }
+
+    /// Returns a digest that changes with each change of the file. The write-ahead log must be empty.
+    pub fn fingerprint(&self) -> Result<Vec<u8>, StoreFault> {
+        let metadata = std::fs::metadata(&self.path).map_err(|error| StoreFault::Unusable {
+            message: format!("{}: {error}", self.path.display()),
+        })?;
+        let facts = format!(
+            "{} {} {} {}.{} {}.{}",
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ctime(),
+            metadata.ctime_nsec()
+        );
+        Ok(sha256(facts.as_bytes()).to_vec())
+    }
+
+    /// Returns the root hash of the first `size` entries of the log.
+    pub fn root(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+        root_of(&SqliteReads::of(&self.path), size)
+    }
+
+    /// Marks the store as moved, in one durable commit. No version of this program serves a marked store.
+    pub fn mark_as_moved(&mut self, place: &str) -> Result<(), StoreFault> {
+        const DURING: &str = "marking the old store as moved";
+        let path = self.path.clone();
+        let mut mark = || -> rusqlite::Result<()> {
+            self.connection.pragma_update(None, "synchronous", "FULL")?;
+            let transaction = self.connection.transaction()?;
+            transaction.execute_batch("CREATE TABLE moved (place TEXT NOT NULL) STRICT")?;
+            transaction.execute("INSERT INTO moved (place) VALUES (?1)", [place])?;
+            transaction.pragma_update(None, "user_version", MOVED)?;
+            transaction.commit()?;
+            // A copy of the database file alone must also have the mark.
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        mark().map_err(fault(DURING))?;
+        self.moved = Some(place.to_owned());
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| StoreFault::broken(DURING, format!("{}: {error}", path.display())))
+    }
+}
+
+fn cell_of(value: ValueRef<'_>) -> Result<Cell, rusqlite::Error> {
+    Ok(match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(number) => Cell::Number(number),
+        ValueRef::Blob(bytes) => Cell::Bytes(bytes.to_vec()),
+        ValueRef::Text(text) => Cell::Text(std::str::from_utf8(text)?.to_owned()),
+        // No column of the schema is a floating-point number.
+        ValueRef::Real(_) => return Err(rusqlite::Error::InvalidQuery),
+    })
+}

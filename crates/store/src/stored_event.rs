@@ -1,0 +1,230 @@
+//! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
+
+use crate::stored_status::StoredStatus;
+use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
+
+/// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRow {
+    /// Time of the change.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: EventWrite,
+}
+
+/// What a new event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventWrite {
+    /// A proposal got a status.
+    Proposal(ProposalId, StoredStatus),
+    /// The log got an entry.
+    Entry(EntryEvent, u64),
+    /// A draft of a grant arrived, or a grant got its log entry.
+    Grant(GrantId, Option<u64>),
+    /// The operator should look at something.
+    Attention(String),
+    /// The run of an emergency begins.
+    Emergency(ProposalId),
+    /// A person signed a proposal. The words are the name of the person and the id of the key.
+    Signed(ProposalId, String),
+}
+
+impl EventWrite {
+    /// Returns the event about the signature of a person.
+    pub fn signed(proposal: &ProposalId, person: &Name, keyid: &KeyId) -> Self {
+        Self::Signed(proposal.clone(), format!("{person} {keyid}"))
+    }
+
+    /// Returns the number of the kind in the database. The kinds of proposals have the numbers of their statuses.
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::Proposal(_, status) => status.number(),
+            Self::Entry(entry, _) => *entry as u8,
+            Self::Attention(_) => ATTENTION,
+            Self::Emergency(_) => EMERGENCY,
+            Self::Signed(..) => SIGNED,
+            Self::Grant(_, None) => GRANT_PENDING,
+            Self::Grant(_, Some(_)) => GRANT_ACTIVE,
+        }
+    }
+
+    /// Returns the proposal of the event.
+    pub const fn proposal(&self) -> Option<&ProposalId> {
+        match self {
+            Self::Proposal(id, _) | Self::Emergency(id) | Self::Signed(id, _) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Returns the log entry of the event.
+    pub const fn entry(&self) -> Option<u64> {
+        match self {
+            Self::Entry(_, index) => Some(*index),
+            Self::Grant(_, leaf) => *leaf,
+            _ => None,
+        }
+    }
+
+    /// Returns the words of the event.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::Attention(words) | Self::Signed(_, words) => Some(words),
+            Self::Grant(id, _) => Some(id.as_str()),
+            _ => None,
+        }
+    }
+}
+
+/// An entry of the log that makes an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryEvent {
+    /// A key or a token was revoked.
+    Revocation = 8,
+    /// The epoch was revoked.
+    Frozen = 9,
+    /// A seal began a new epoch after a freeze.
+    Thawed = 10,
+    /// A seal came into force.
+    Seal = 11,
+    /// A person reviewed a run.
+    Review = 15,
+}
+
+const ATTENTION: u8 = 12;
+const GRANT_PENDING: u8 = 13;
+const GRANT_ACTIVE: u8 = 14;
+const EMERGENCY: u8 = 16;
+const SIGNED: u8 = 17;
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Number of the event. The numbers increase in the order of the commits.
+    pub seq: u64,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: EventFact,
+}
+
+/// What a stored event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventFact {
+    /// A proposal got a status.
+    Proposal {
+        /// The status.
+        status: StoredStatus,
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+    },
+    /// The log got the entry with this index.
+    Entry(EntryEvent, u64),
+    /// A draft of a grant arrived, or a grant got the log entry with this index.
+    Grant(GrantId, Option<u64>),
+    /// The operator should look at something.
+    Attention(String),
+    /// The run of an emergency begins.
+    Emergency {
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+    },
+    /// A person signed a proposal.
+    Signed {
+        /// Id of the proposal.
+        id: ProposalId,
+        /// Ref of its step.
+        step: StepRef,
+        /// Its proposer.
+        proposer: Name,
+        /// Name of the person.
+        person: Name,
+        /// Id of the key.
+        keyid: KeyId,
+    },
+}
+
+impl EventFact {
+    /// Returns the step and the proposer of the event's proposal.
+    pub const fn proposed(&self) -> Option<(&StepRef, &Name)> {
+        match self {
+            Self::Proposal { step, proposer, .. }
+            | Self::Emergency { step, proposer, .. }
+            | Self::Signed { step, proposer, .. } => Some((step, proposer)),
+            Self::Entry(..) | Self::Grant(..) | Self::Attention(_) => None,
+        }
+    }
+
+    /// Reads the columns `kind`, `proposal` (with step and proposer), `entry` and `words`. Returns `None` for a row that
+    /// this program does not write.
+    pub fn of_row(
+        kind: u8,
+        proposal: Option<(ProposalId, StepRef, Name)>,
+        entry: Option<u64>,
+        words: Option<String>,
+    ) -> Option<Self> {
+        let of_entry = |event| entry.map(|index| Self::Entry(event, index));
+        match (kind, proposal) {
+            (8, None) => of_entry(EntryEvent::Revocation),
+            (9, None) => of_entry(EntryEvent::Frozen),
+            (10, None) => of_entry(EntryEvent::Thawed),
+            (11, None) => of_entry(EntryEvent::Seal),
+            (15, None) => of_entry(EntryEvent::Review),
+            (ATTENTION, None) => words.map(Self::Attention),
+            (GRANT_PENDING | GRANT_ACTIVE, None) => {
+                words.and_then(|id| Some(Self::Grant(id.parse().ok()?, entry)))
+            }
+            (EMERGENCY, Some((id, step, proposer))) => Some(Self::Emergency { id, step, proposer }),
+            (SIGNED, Some((id, step, proposer))) => {
+                let words = words?;
+                let (person, keyid) = words.split_once(' ')?;
+                let (person, keyid) = (person.parse().ok()?, keyid.parse().ok()?);
+                Some(Self::Signed {
+                    id,
+                    step,
+                    proposer,
+                    person,
+                    keyid,
+                })
+            }
+            (kind, Some((id, step, proposer))) => Some(Self::Proposal {
+                status: StoredStatus::of_number(kind)?,
+                id,
+                step,
+                proposer,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// How far a target of messages was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldTarget {
+    /// Name of the target.
+    pub name: Name,
+    /// Number of the last event that the target got, or that was given up.
+    pub seq: u64,
+    /// Number of events that were given up.
+    pub given_up: u64,
+}
+
+/// Time in seconds for which events are kept.
+pub const EVENTS_KEPT_S: i64 = 30 * 86_400;
+
+/// What the targets of messages got since the last call.
+#[derive(Debug, Clone, Default)]
+pub struct Telling {
+    /// The targets, with their new positions.
+    pub targets: Vec<ToldTarget>,
+    /// Events for the operator.
+    pub attention: Vec<(Timestamp, String)>,
+}

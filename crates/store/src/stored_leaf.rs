@@ -1,0 +1,104 @@
+//! Leaves of the log, and reasons why a document does not become a leaf.
+
+use crate::fault::StoreFault;
+use documents::{
+    Base64, Envelope, Hash, LeafHash, LeafKind, Malformed, Name, Predicate, SealDigest, Statement,
+    Timestamp, json,
+};
+
+/// The index and the hash of a log leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafRef {
+    /// Index of the leaf.
+    pub index: u64,
+    /// RFC 6962 hash of the leaf.
+    pub hash: LeafHash,
+}
+
+/// A leaf of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Kind of the leaf.
+    pub kind: LeafKind,
+    /// The latest time that this leaf or an earlier leaf states.
+    pub at: Timestamp,
+    /// RFC 6962 hash of the leaf.
+    pub hash: Hash,
+    /// Bytes of the leaf.
+    pub data: Vec<u8>,
+}
+
+/// The seal in force and the number of revocations with which a document was checked. If another seal or a revocation
+/// came in between, the writer does not append the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedState {
+    /// Digest of the seal in force, or `None` before the first seal.
+    pub seal: Option<SealDigest>,
+    /// Number of revocations in the log.
+    pub revocations: usize,
+}
+
+/// Reason why a document is not appended to the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteStop {
+    /// The state in force changed after the document was checked. The caller must check it again, and make a seal again
+    /// with the digest of the seal in force.
+    #[error("the seal in force or the revocations changed during the check; try again")]
+    Moved,
+    /// The log has no seal yet.
+    #[error("the log has no seal; seal a registry first")]
+    NoSeal,
+    /// The date of the document is earlier than the date of the last leaf. The caller must make the document again with
+    /// a later date.
+    #[error("the last log entry is dated {last}; use that time or a later time")]
+    BackDated {
+        /// Time of the last leaf.
+        last: Timestamp,
+    },
+    /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
+    #[error(
+        "the clock jumped {seconds} s ahead while the service ran, so the service writes no log entry; correct the \
+         clock, or restart the service if the clock is right now"
+    )]
+    ClockAhead {
+        /// Number of seconds by which the clock leapt ahead.
+        seconds: i64,
+    },
+    /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.
+    #[error(
+        "the token {0} cannot be added because the name is taken, or cannot be revoked because the token does not \
+         exist"
+    )]
+    Token(Name),
+    /// The document is too large for the log.
+    #[error("the entry has {bytes} bytes, which is too large for the log")]
+    TooLarge {
+        /// Size of the document in bytes.
+        bytes: usize,
+    },
+    /// Too many denials arrived for authorizations that the boundary does not know.
+    #[error(
+        "{most} denials of unknown authorizations arrived {}within a day, which is the limit; try again in {wait_s} \
+         s; until then an operator can revoke the proposer's token",
+        if *.of_approver { "from you " } else { "" }
+    )]
+    TooManyAhead {
+        /// Maximum number of denials of unknown authorizations in one day.
+        most: u64,
+        /// True if the limit is for one approver, false if the limit is for all approvers.
+        of_approver: bool,
+        /// Seconds until the boundary accepts another denial of an unknown authorization.
+        wait_s: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
+}
+
+/// Returns the payload and the statement of a leaf, without a check of its signatures.
+pub fn opened<P: Predicate>(data: &[u8]) -> Result<(Vec<u8>, Statement<P>), Malformed> {
+    let envelope: Envelope = json::parse_as(data, data.len())?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let statement = Statement::<P>::from_payload(&payload)?;
+    Ok((payload, statement))
+}

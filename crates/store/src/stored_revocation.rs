@@ -1,0 +1,66 @@
+//! Revocations: the request to store a revocation, and the revocations in the log.
+
+use std::sync::Arc;
+
+use crate::{
+    StoreReads,
+    fault::StoreFault,
+    stored_leaf::{CheckedState, opened},
+};
+use documents::{Name, RevokedSubject, Timestamp, revoked};
+
+/// A verified revocation.
+#[derive(Debug, Clone)]
+pub struct RevocationWrite {
+    /// State with which the revocation was checked.
+    pub checked: CheckedState,
+    /// What the revocation ends.
+    pub subject: RevokedSubject,
+    /// Envelope of the revocation, as canonical JSON.
+    pub envelope: Arc<[u8]>,
+    /// Name of the token that the revocation ends.
+    pub token: Option<Name>,
+    /// Time at which the revocation arrived at the boundary.
+    pub at: Timestamp,
+}
+
+/// A revocation in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRevocation {
+    /// What the revocation ended.
+    pub subject: RevokedSubject,
+    /// Leaf index of the revocation.
+    pub leaf: u64,
+}
+
+/// The result of the attempt to store a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevocationResult {
+    /// Leaf index of the revocation, or of an earlier revocation of the same subject.
+    pub leaf: u64,
+    /// True if the log already had a revocation of this subject.
+    pub existing: bool,
+}
+
+/// Reads the revocations of the log, in its order.
+///
+/// # Errors
+/// Returns a fault if the store cannot be read, or if the bytes of an entry are no revocation.
+pub fn read_revocations(reads: &dyn StoreReads) -> Result<Arc<Vec<StoredRevocation>>, StoreFault> {
+    let read = |(leaf, data): (u64, Vec<u8>)| {
+        let statement = opened(&data).and_then(|(_, statement)| revoked(&statement));
+        let subject = statement.map_err(|error| {
+            let what = format!(
+                "log entry {leaf} is no revocation ({error}); run `countersign store check`"
+            );
+            StoreFault::Unusable { message: what }
+        })?;
+        Ok(StoredRevocation { subject, leaf })
+    };
+    reads
+        .revocations()?
+        .into_iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(Arc::new)
+}

@@ -1,0 +1,174 @@
+//! Messages to the writer, with their answers.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::{
+    Retired,
+    batch::{DenialQuestion, Questions},
+    fault::StoreFault,
+    retention::{PruneResult, Retention},
+    rows::PackedRow,
+    stored_denial::{DenialResult, DenialWrite},
+    stored_event::Telling,
+    stored_grant::{GrantStop, GrantWrite, StoredGrant},
+    stored_leaf::{LeafRef, WriteStop},
+    stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature},
+    stored_review::ReviewWrite,
+    stored_revocation::{RevocationResult, RevocationWrite},
+    stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce},
+    stored_seal::{SealStored, SealWrite},
+    stored_status::StoredStatus,
+    stored_token::IdTokenUse,
+};
+use documents::{Hash, ProposalId, Timestamp};
+
+/// Period in seconds for which denials of unknown authorizations are counted.
+pub(super) const AHEAD_S: i64 = 86_400;
+
+/// Channel for the answer to a message.
+pub type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
+
+/// A message with the channel for its answer. The result stays here until the batch is durable.
+pub struct Asked<M, T, E> {
+    pub message: M,
+    answer: Cell<Option<ReplySender<T, E>>>,
+    result: Cell<Option<Result<T, E>>>,
+}
+
+impl<M, T, E> Asked<M, T, E> {
+    /// Stores the result until the batch is durable.
+    pub(super) fn set(&self, result: Result<T, E>) {
+        self.result.set(Some(result));
+    }
+}
+
+impl<M, T, E: From<StoreFault>> Asked<M, T, E> {
+    pub const fn new(message: M, answer: ReplySender<T, E>) -> Self {
+        Self {
+            message,
+            answer: Cell::new(Some(answer)),
+            result: Cell::new(None),
+        }
+    }
+
+    /// Sends the result, or the fault that undid the batch. A second call sends nothing.
+    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+        let result = match (fault, self.result.take()) {
+            (None, Some(result)) => result,
+            (None, None) => Err(StoreFault::Closed.into()),
+            (Some(fault), _) => Err(fault.clone().into()),
+        };
+        if let Some(answer) = self.answer.take() {
+            // The receiver may be gone. A later call can read the result from the store.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// A message in a box of its own, because the queue copies its entries.
+pub type BoxedMessage<M, T, E> = Box<Asked<M, T, E>>;
+
+/// A request to the writer.
+pub enum WriterMessage {
+    Consume(BoxedMessage<Consume, SpentNonce, ConsumeStop>),
+    Finish(BoxedMessage<Hashed<Finish>, LeafRef, FinishStop>),
+    Seal(BoxedMessage<SealWrite, SealStored, WriteStop>),
+    Propose(BoxedMessage<NewProposal, ProposeResult, StoreFault>),
+    /// The last value is true for the signatures of people.
+    Sign(BoxedMessage<(ProposalId, Vec<Signature>, bool), Vec<Signature>, AdvanceStop>),
+    Deny(BoxedMessage<DenialWrite, DenialResult, WriteStop>),
+    Revoke(BoxedMessage<RevocationWrite, RevocationResult, WriteStop>),
+    Review(BoxedMessage<ReviewWrite, LeafRef, WriteStop>),
+    Grant(BoxedMessage<GrantWrite, StoredGrant, GrantStop>),
+    Tell(BoxedMessage<Telling, (), StoreFault>),
+    Admit(BoxedMessage<IdTokenUse, bool, StoreFault>),
+    Advance(BoxedMessage<ProposalStep, StoredStatus, AdvanceStop>),
+    Refuse(BoxedMessage<(Arc<[u8]>, Timestamp), LeafRef, WriteStop>),
+    Expire(BoxedMessage<Timestamp, Vec<ProposalId>, StoreFault>),
+    Prune(BoxedMessage<usize, PruneResult, StoreFault>),
+    Retire(BoxedMessage<(Retention, usize), Retired, StoreFault>),
+    /// Stores a packed tile.
+    Pack(BoxedMessage<PackedRow, (), StoreFault>),
+    /// Records a waiting checkpoint. The answer shows that the writer works.
+    Ping(BoxedMessage<(), (), StoreFault>),
+    Close(BoxedMessage<(), (), StoreFault>),
+}
+
+impl WriterMessage {
+    pub(super) fn send(&self, fault: Option<&StoreFault>) {
+        match self {
+            Self::Consume(asked) => asked.send(fault),
+            Self::Finish(asked) => asked.send(fault),
+            Self::Seal(asked) => asked.send(fault),
+            Self::Propose(asked) => asked.send(fault),
+            Self::Sign(asked) => asked.send(fault),
+            Self::Deny(asked) => asked.send(fault),
+            Self::Revoke(asked) => asked.send(fault),
+            Self::Review(asked) => asked.send(fault),
+            Self::Grant(asked) => asked.send(fault),
+            Self::Tell(asked) => asked.send(fault),
+            Self::Admit(asked) => asked.send(fault),
+            Self::Advance(asked) => asked.send(fault),
+            Self::Refuse(asked) => asked.send(fault),
+            Self::Expire(asked) => asked.send(fault),
+            Self::Prune(asked) => asked.send(fault),
+            Self::Retire(asked) => asked.send(fault),
+            Self::Pack(asked) => asked.send(fault),
+            Self::Ping(asked) | Self::Close(asked) => asked.send(fault),
+        }
+    }
+}
+
+/// Message with the hash of its leaf. The sender computes the hash, because senders run in parallel and the writer is
+/// one thread.
+pub struct Hashed<T> {
+    pub message: T,
+    pub hash: Hash,
+}
+
+/// Collects what the checks of the messages must know.
+pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
+    let mut questions = Questions::default();
+    for message in messages {
+        match message {
+            WriterMessage::Consume(asked) => {
+                questions.runs.push(&asked.message.core);
+                questions.uses.extend(&asked.message.claim);
+            }
+            WriterMessage::Finish(asked) => {
+                questions.proposals.push(&asked.message.message.proposal)
+            }
+            WriterMessage::Advance(asked) => questions.proposals.push(&asked.message.proposal),
+            WriterMessage::Propose(asked) => questions.new.push(&asked.message),
+            WriterMessage::Sign(asked) => {
+                questions.proposals.push(&asked.message.0);
+                questions.signed.push(&asked.message.0);
+            }
+            WriterMessage::Deny(asked) => {
+                let DenialWrite {
+                    authorization,
+                    approver,
+                    at,
+                    ..
+                } = &asked.message;
+                questions.denials.push(DenialQuestion {
+                    authorization,
+                    approver,
+                    since: at.plus(-AHEAD_S),
+                });
+            }
+            _ => {}
+        }
+    }
+    questions
+}
+
+pub(super) fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
+    if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
+        asked.set(result);
+        asked.send(None);
+    }
+}

@@ -1,0 +1,394 @@
+//! Starts and ends of runs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::{
+    crash_points::WriteKind,
+    fault::StoreFault,
+    open_proposals::StatusChange,
+    rows::{Candidate, FinishRow, OwedEnd, RunRow},
+    stored_event::EventWrite,
+    stored_grant::{GrantClaim, SpentUse},
+    stored_leaf::LeafRef,
+    stored_run::{
+        CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce,
+    },
+    stored_status::StoredStatus,
+    writer::{
+        Batch, Writer,
+        grant_writes::ClaimedUses,
+        messages::{Asked, Hashed},
+    },
+};
+use documents::{
+    AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
+    MAX_ENTRY_BYTES, MAX_ITEMS, PAYLOAD_TYPE, ProposalId, Spent as SpentItem, Timestamp, pae,
+};
+
+impl Writer {
+    /// Checks all requests to run, and logs the accepted ones. A consumption leaf contains at most [`MAX_ITEMS`]
+    /// nonces.
+    pub(super) fn consume<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
+        candidates: &[Candidate],
+        uses: Vec<Vec<SpentUse>>,
+    ) -> Result<(), StoreFault> {
+        let claims: Vec<&'m GrantClaim> = requests
+            .iter()
+            .filter_map(|asked| asked.message.claim.as_ref())
+            .collect();
+        // `finish` comes first, so its receipts are before the consumptions of the batch.
+        let paused = batch
+            .writes
+            .ends
+            .iter()
+            .filter_map(|end| end.owed.as_ref()?.standing)
+            .collect();
+        let mut claimed = ClaimedUses::new(&claims, uses, paused);
+        let refuse_all = |stop: &ConsumeStop| {
+            requests
+                .iter()
+                .for_each(|asked| asked.set(Err(stop.clone())))
+        };
+        if let Some(message) = self.shared.no_runs() {
+            refuse_all(&StoreFault::Unreachable { message }.into());
+            return Ok(());
+        }
+        if let Some(seconds) = self.shared.clocks_differ() {
+            refuse_all(&ConsumeStop::ClocksDiffer { seconds });
+            return Ok(());
+        }
+        // All requests of the batch are checked at this time, which never decreases, even if the clock is set back.
+        if let Some(seconds) = self.shared.clock_ahead((self.config.clock)()) {
+            refuse_all(&ConsumeStop::ClockAhead { seconds });
+            return Ok(());
+        }
+        let at = self.shared.now().max(self.head.last_at);
+        let first = self.head.size;
+        let mut places: HashMap<&str, usize> = HashMap::with_capacity(requests.len());
+        let mut ids: HashSet<&ProposalId> = HashSet::with_capacity(requests.len());
+        let mut passed = Vec::with_capacity(requests.len());
+        for (asked, candidate) in requests.iter().zip(candidates) {
+            let request: &'m Consume = &asked.message;
+            let place = |number: usize| {
+                (
+                    first + (number / MAX_ITEMS) as u64,
+                    (number % MAX_ITEMS) as u32,
+                )
+            };
+            let proposal = batch.proposal(request, candidate);
+            // If two requests of a batch have the same nonce, the first accepted request spends it.
+            let judged = match places.get(request.core.nonce.as_str()) {
+                Some(&number) => {
+                    let (index, item) = place(number);
+                    let winner: &Passed<'m> = &passed[number];
+                    let proposal = winner.request.core.id.clone();
+                    Err(ConsumeStop::Replayed(NonceUse {
+                        index,
+                        item,
+                        proposal,
+                    }))
+                }
+                None if ids.contains(&request.core.id) => {
+                    Err(ConsumeStop::WrongState(StoredStatus::Running))
+                }
+                None => self
+                    .judge_run(request, candidate, proposal, at)
+                    .and_then(|()| {
+                        request
+                            .claim
+                            .as_ref()
+                            .map(|claim| claimed.next(claim, at))
+                            .transpose()
+                    }),
+            };
+            match judged {
+                Ok(number) => {
+                    let granted = request.claim.as_ref().zip(number);
+                    if let Some((claim, number)) = granted {
+                        claimed.claim(claim, number, at);
+                    }
+                    if let Some(name) = &request.exclusive {
+                        self.exclusive
+                            .insert(name.to_string(), request.core.id.clone());
+                    }
+                    if request.emergency.is_some() {
+                        self.emergencies.insert(request.core.id.clone());
+                    }
+                    places.insert(request.core.nonce.as_str(), passed.len());
+                    ids.insert(&request.core.id);
+                    passed.push(Passed {
+                        asked,
+                        request,
+                        known: proposal.is_some(),
+                        granted,
+                    });
+                }
+                Err(stop) => asked.set(Err(stop)),
+            }
+        }
+        let Some(seal) = self.head.seal else {
+            refuse_all(&ConsumeStop::NoSeal);
+            return Ok(());
+        };
+        for items in passed.chunks(MAX_ITEMS) {
+            self.head.last_at = at;
+            let spent = items.iter().map(
+                |Passed {
+                     request, granted, ..
+                 }| SpentItem {
+                    authorization: request.core.digest,
+                    nonce: request.core.nonce.clone(),
+                    expires_at: request.core.expires_at,
+                    session: request.session.clone(),
+                    grant: granted.map(|(claim, _)| claim.grant),
+                    grant_use: granted.map(|(_, number)| GrantUse(number)),
+                },
+            );
+            let data: Arc<[u8]> = self
+                .sign_leaf(Consumption {
+                    seal,
+                    at,
+                    spent: spent.collect(),
+                })?
+                .into();
+            let leaf = self.append(batch, LeafKind::Consumption, data.clone());
+            for (
+                item,
+                Passed {
+                    asked,
+                    request,
+                    known,
+                    granted,
+                },
+            ) in (0..).zip(items)
+            {
+                batch.writes.starts.push(RunRow {
+                    core: &request.core,
+                    known: *known,
+                    at,
+                    index: leaf.index,
+                    item,
+                    seal,
+                    deadline: at.plus(request.limit_s.saturating_add(CLOSABLE_AFTER_S)),
+                    exclusive: request.exclusive.as_deref(),
+                    envelope: &request.envelope,
+                    decision: &request.decision,
+                    granted: granted.map(|(claim, number)| (&claim.grant, number)),
+                    emergency: request.emergency.is_some(),
+                });
+                // Nothing after the runs of a batch reads their states.
+                let change = StatusChange {
+                    proposal: request.core.id.clone(),
+                    to: StoredStatus::Running,
+                    at,
+                };
+                batch.changes.push(change);
+                for (person, keyid) in &request.signers {
+                    batch.event(at, EventWrite::signed(&request.core.id, person, keyid));
+                }
+                batch.event(
+                    at,
+                    EventWrite::Proposal(request.core.id.clone(), StoredStatus::Running),
+                );
+                if request.emergency.is_some() {
+                    batch.event(at, EventWrite::Emergency(request.core.id.clone()));
+                }
+                self.closed
+                    .spend(&request.core.nonce, request.core.expires_at);
+                let data = data.clone();
+                let spent = SpentNonce {
+                    index: leaf.index,
+                    item,
+                    leaf: leaf.hash,
+                    data,
+                    at,
+                    seal,
+                };
+                batch.set(asked, WriteKind::Consume, Ok(spent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks whether one request can run now.
+    fn judge_run(
+        &self,
+        request: &Consume,
+        candidate: &Candidate,
+        proposal: Option<(AuthorizationDigest, StoredStatus)>,
+        at: Timestamp,
+    ) -> Result<(), ConsumeStop> {
+        // Check the nonce first, so that a replayed nonce always leads to the earlier run.
+        if let Some(spent) = &candidate.spent {
+            return Err(ConsumeStop::Replayed(spent.clone()));
+        }
+        if self.closed.is_spent(&request.core.nonce) {
+            return Err(ConsumeStop::RowLost);
+        }
+        // R3: the state under which the authorization was verified must still be in force. The seal is compared too,
+        // because the version alone does not name the registry.
+        if self.head.seal.is_none() {
+            return Err(ConsumeStop::NoSeal);
+        }
+        if request.version != self.head.version || Some(request.seal) != self.head.seal {
+            return Err(ConsumeStop::Moved);
+        }
+        if candidate.denied || self.closed.is_denied(&request.core.digest) {
+            return Err(ConsumeStop::Denied);
+        }
+        match proposal {
+            Some((digest, _)) if digest != request.core.digest => {
+                return Err(ConsumeStop::OtherAuthorization);
+            }
+            Some((_, status)) if !status.may_become(StoredStatus::Running) => {
+                return Err(ConsumeStop::WrongState(status));
+            }
+            _ => {}
+        }
+        // Pruning uses the expiry in the row, so it must be the expiry of the checked window.
+        if request.window.expires_at != request.core.expires_at {
+            return Err(ConsumeStop::BadWindow);
+        }
+        let _open = request.window.check(at, self.head.mark)?;
+        if let Some(holder) = request
+            .exclusive
+            .as_deref()
+            .and_then(|name| self.exclusive.get(name))
+        {
+            return Err(ConsumeStop::ExclusiveBusy {
+                holder: holder.clone(),
+            });
+        }
+        if let Some(most) = request.emergency
+            && self.emergencies.len() as u64 >= most
+        {
+            return Err(ConsumeStop::Unreviewed {
+                most,
+                open: self.emergencies.iter().cloned().collect(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Signs a consumption. The store signs no other statement.
+    fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
+        let unwritable = |message: String| StoreFault::Database {
+            during: "writing a consumption",
+            message,
+        };
+        let payload = consumption
+            .into_statement()
+            .to_payload()
+            .map_err(|error| unwritable(error.to_string()))?;
+        let sig = (self.config.signer.sign)(&pae(PAYLOAD_TYPE, &payload));
+        let signature = EnvelopeSignature::new(self.config.signer.keyid, &sig);
+        Envelope::new(&payload, vec![signature])
+            .to_canonical()
+            .map_err(|error| unwritable(error.to_string()))
+    }
+
+    pub(super) fn finish<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
+    ) -> Result<(), StoreFault> {
+        for asked in ends {
+            let Hashed { message: end, hash } = &asked.message;
+            let state = batch.states.get(&end.proposal).copied();
+            let result = match state.map(|state| (state.status, state.consumption, state.receipt)) {
+                None => Err(FinishStop::NotRunning(None)),
+                Some((_, _, Some(receipt))) => Err(FinishStop::Finished { receipt }),
+                Some((StoredStatus::Running, Some(consumption), None))
+                    if !self.is_run_of(end, consumption)? =>
+                {
+                    Err(FinishStop::OtherRun)
+                }
+                Some((StoredStatus::Running, Some(_), None))
+                    if end.receipt.len() > MAX_ENTRY_BYTES =>
+                {
+                    Err(FinishStop::TooLarge {
+                        bytes: end.receipt.len(),
+                    })
+                }
+                Some((StoredStatus::Running, Some(consumption), None)) => {
+                    let leaf =
+                        self.append_hashed(batch, LeafKind::Receipt, end.receipt.clone(), *hash);
+                    batch.writes.ends.push(FinishRow {
+                        proposal: &end.proposal,
+                        consumption,
+                        receipt: leaf.index,
+                        at: end.at,
+                        detail: &end.detail,
+                        outputs: &end.outputs,
+                        order: end.order.as_deref(),
+                        blobs: &end.blobs,
+                        owed: self.owed(end),
+                    });
+                    batch.changed(&end.proposal, StoredStatus::Finished, end.at);
+                    if let Some(state) = batch.states.get_mut(&end.proposal) {
+                        state.receipt = Some(leaf.index);
+                    }
+                    Ok(leaf)
+                }
+                Some((status, _, None)) => Err(FinishStop::NotRunning(Some(status))),
+            };
+            batch.set(asked, WriteKind::Receipt, result);
+        }
+        if !self.exclusive.is_empty() {
+            let ended: HashSet<_> = batch.writes.ends.iter().map(|row| row.proposal).collect();
+            self.exclusive.retain(|_, holder| !ended.contains(holder));
+        }
+        Ok(())
+    }
+
+    /// Returns which review a run needs after its end.
+    fn owed<'m>(&self, end: &'m Finish) -> Option<OwedEnd<'m>> {
+        let unknown = end.unknown;
+        let owed = OwedEnd {
+            unknown,
+            standing: end.grant.as_ref().filter(|_| unknown),
+        };
+        (unknown || self.emergencies.contains(&end.proposal)).then_some(owed)
+    }
+
+    /// Returns true if the stored consumption started this run. Only a changed server can have another leaf at its index.
+    fn is_run_of(&mut self, end: &Finish, consumption: (u64, u32)) -> Result<bool, StoreFault> {
+        let same_leaf = self.store.server_changes() == 0
+            || self.store.leaf_hashes(consumption.0..consumption.0 + 1)? == [*end.leaf.as_bytes()];
+        Ok(consumption == end.consumption && same_leaf)
+    }
+}
+
+/// A request that can run.
+struct Passed<'m> {
+    asked: &'m Asked<Consume, SpentNonce, ConsumeStop>,
+    request: &'m Consume,
+    /// True if the proposal has a row.
+    known: bool,
+    /// The claimed use of a grant.
+    granted: Option<(&'m GrantClaim, u64)>,
+}
+
+impl Batch<'_> {
+    /// Returns the authorization and the status of the proposal to run, with the changes of this batch.
+    fn proposal(
+        &self,
+        request: &Consume,
+        candidate: &Candidate,
+    ) -> Option<(AuthorizationDigest, StoredStatus)> {
+        let id = &request.core.id;
+        let digest = candidate.proposal.map(|(digest, _)| digest).or_else(|| {
+            let new = self.writes.proposals.iter().find(|new| new.core.id == *id);
+            new.map(|new| new.core.digest)
+        })?;
+        let stored = candidate.proposal.map(|(_, status)| status);
+        Some((
+            digest,
+            self.states.get(id).map(|state| state.status).or(stored)?,
+        ))
+    }
+}

@@ -1,0 +1,42 @@
+//! A person's own machine: runbooks run at a terminal, and the notebook in a browser.
+//!
+//! - `local`: the command `countersign run`, and what authors want to know of their files
+//! - `notebook`: the command `countersign open`
+#![forbid(unsafe_code)]
+
+mod local;
+mod notebook;
+
+pub use local::{
+    author_preview::{AuthorPreview, PreviewRules},
+    decide::{LocalRules, RuleArgs},
+    host_sandbox::HostSandbox,
+    local_secrets::LocalSecrets,
+    loop_lists::LoopLists,
+    network_programs::uses_network,
+    problems::problems,
+    project::{FoundPolicy, Project, real_program},
+    runbook::{Runbook, WalkStep, how_to_write_a_step},
+    runbook_check::{RunbookCheck, missing_programs, of_sound_files},
+    runbook_test::RunbookTests,
+    sandbox_choice::{SandboxArgs, SandboxChoice},
+    script_answer::{
+        JudgedScript, ScriptAnswer, heading, heads, not_understood, to_json, word_of, worst,
+    },
+    sealed_steps::SealedSteps,
+    signals::Signals,
+    step_run::RunbookWalk,
+    test_run::{TestResult, TestRunner, TestedRunbook},
+    walk_session::WalkSession,
+    workflow_run::WorkflowRun,
+    workflow_walk::{NextUnit, WorkflowWalk},
+};
+pub use notebook::{
+    board::Board,
+    open_pages::{AfterSave, OpenFiles},
+    page_rules::PageRules,
+    propose_routes::{self, ProposingNotebook},
+    routes::{Notebook, routes},
+    saved_files::keep_looking,
+    worker::Workshop,
+};

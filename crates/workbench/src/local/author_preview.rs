@@ -1,0 +1,395 @@
+//! What approvers would see of a step, before anybody proposes it.
+//!
+//! The module makes the documents that a boundary would make: a seal of the one step, and an authorization. The code of
+//! `countersign review` then derives the screen from them. The keys of these documents exist only while the screen is made,
+//! and no roster names them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::local::{
+    runbook::WalkStep,
+    runbook_check::RunbookCheck,
+    sealed_steps::{ComparedStep, SealedSteps},
+};
+use client::{ReviewSources, RosterSource, Screen, derive, render::decision};
+use crossing::{SealContent, SealPredecessor, Surroundings, profile_on_host};
+use documents::{
+    Approver, Authorization, BoundaryRef, Configuration, ConfiguredLimits, ConfiguredSandbox,
+    DEFAULT_WINDOW_S, Envelope, EnvelopeSignature, Epoch, Genesis, GenesisSalt, Group, GroupName,
+    Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, RosteredBoundary, STRICT, SealDigest,
+    SecretKey, SshKey, StepReference, Timestamp, joined, pae,
+};
+use reading::{
+    Builtins, Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins, resolve,
+};
+use verdict::{Chain, StepInForce};
+
+/// Policy and configuration under which the approvers would decide.
+#[derive(Debug, Clone)]
+pub struct PreviewRules {
+    /// The policy.
+    pub policy: Policy,
+    /// Where the policy comes from, in words.
+    pub from: String,
+    /// Limits and sandbox level.
+    pub configuration: Configuration,
+}
+
+/// Number of invented approvers. A rule that needs more people gets a screen that says so.
+const PEOPLE: u8 = 12;
+
+impl PreviewRules {
+    /// Returns the rules of a boundary with the limits of a new configuration and the sandbox level `strict`.
+    pub fn of_policy(policy: Policy, from: String) -> Self {
+        let sandbox = ConfiguredSandbox {
+            level: Level::Strict,
+            require: STRICT.to_vec(),
+        };
+        Self {
+            policy,
+            from,
+            configuration: Configuration {
+                limits: ConfiguredLimits::default(),
+                sandbox,
+            },
+        }
+    }
+
+    /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
+    pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
+        let ruling = resolve(
+            &self.policy,
+            Builtins::current(),
+            &step.definition.reference,
+        );
+        ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
+    }
+
+    /// Returns what approvers would see of a proposal of this step with these values.
+    ///
+    /// # Errors
+    /// Returns the reason why a boundary would refuse the step or the proposal.
+    pub fn preview(
+        &self,
+        step: &Arc<RegisteredStep>,
+        given: &[String],
+        around: &Surroundings,
+    ) -> Result<Screen, String> {
+        let chosen = WalkStep::new(step, given, &Map::new()).and_then(|step| step.choose(None));
+        let params = chosen
+            .map_err(|failure| failure.message)?
+            .params
+            .value()
+            .clone();
+        let now = (around.now)();
+        let registry = Registry::from_stored([StoredStep::Known(step.stored())])
+            .map_err(|errors| lines(&errors))?;
+        let boundary = Invented::new("boundary", around)?;
+        let roster = self.roster(step, &boundary, around)?;
+        let rosters = Chain::from_first(&[Envelope::new(&roster, Vec::new())])
+            .map_err(|error| error.to_string())?;
+        let trusted = rosters.last().clone();
+        let content = SealContent {
+            name: name("example")?,
+            registry,
+            policy: self.policy.clone(),
+            rosters,
+            tokens: Vec::new(),
+            configuration: self.configuration.clone(),
+        };
+        let genesis = Genesis::New(GenesisSalt::new(around.bytes()));
+        let epoch = Epoch::new(around.bytes());
+        let basis = SealPredecessor::First {
+            genesis,
+            epoch: epoch.clone(),
+        };
+        let draft = content
+            .draft(basis, now)
+            .map_err(|error| error.to_string())?;
+        let held = draft
+            .steps
+            .get(&step.definition.reference)
+            .ok_or("the step is not in the registry")?;
+        let seal = draft
+            .seal
+            .into_statement()
+            .to_payload()
+            .map_err(|error| error.to_string())?;
+        let reference = BoundaryRef {
+            name: content.name.clone(),
+            id: SealDigest::of(&seal),
+            epoch,
+        };
+        let signed = self.authorization(step, held, &params, reference, around)?;
+        let payload = signed
+            .into_statement()
+            .and_then(|statement| statement.to_payload());
+        let sources = ReviewSources {
+            payload: payload.map_err(|error| error.to_string())?,
+            definition: Some(step.canonical()),
+            contents: step
+                .definition
+                .files
+                .iter()
+                .map(|file| file.digest)
+                .zip(step.contents.iter().map(|one| one.to_vec()))
+                .collect(),
+            seal: Some(Envelope::new(&seal, vec![boundary.sign(&seal)])),
+            policy: Some(self.policy.canonical().to_vec()),
+            builtins: Some(builtins::CANONICAL.to_vec()),
+            configuration: Some(
+                documents::canonical_of(&self.configuration).map_err(|error| error.to_string())?,
+            ),
+            roster: RosterSource::Trusted(
+                Box::new(trusted),
+                "invented for this preview".to_owned(),
+            ),
+            asked_last: true,
+            ..ReviewSources::default()
+        };
+        let found = derive(&sources, now);
+        Ok(decision(&sources, &found))
+    }
+
+    /// Returns a proposal of the step, as a boundary makes it.
+    fn authorization(
+        &self,
+        step: &RegisteredStep,
+        held: &StepInForce,
+        params: &Value,
+        boundary: BoundaryRef,
+        around: &Surroundings,
+    ) -> Result<Authorization, String> {
+        let held = &*held.filled(params).map_err(|error| error.to_string())?;
+        let permissions = held
+            .asked()
+            .clone()
+            .map_err(|denied| format!("policy refuses the step: {denied}"))?;
+        let sandbox = profile_on_host(held).map_err(|refusal| refusal.detail)?;
+        let (now, millis): (Timestamp, u64) = ((around.now)(), (around.millis)());
+        Ok(Authorization {
+            boundary,
+            proposal: ProposalId::new(millis, around.bytes()),
+            nonce: Nonce::new(millis, around.bytes()),
+            step: StepReference {
+                reference: step.definition.reference.clone(),
+                digest: step.digest,
+            },
+            params: params.clone(),
+            rendered: held.hashed.rendered(),
+            permissions,
+            sandbox,
+            proposer: name("example-agent")?,
+            reason: "an example of a reason".to_owned(),
+            issued_at: now,
+            not_before: now,
+            expires_at: now.plus(DEFAULT_WINDOW_S),
+            session: None,
+            artifacts: None,
+            plan: None,
+            grant: None,
+            emergency: None,
+        })
+    }
+
+    /// Returns a roster with invented approvers in each group that policy or the step names.
+    fn roster(
+        &self,
+        step: &RegisteredStep,
+        boundary: &Invented,
+        around: &Surroundings,
+    ) -> Result<Vec<u8>, String> {
+        let ruling = resolve(
+            &self.policy,
+            Builtins::current(),
+            &step.definition.reference,
+        );
+        let of_policy = ruling
+            .approvals
+            .as_ref()
+            .map(|rule| rule.value.from.clone())
+            .unwrap_or_default();
+        let groups: BTreeSet<GroupName> = of_policy
+            .into_iter()
+            .chain(step.definition.approvals.from.clone())
+            .collect();
+        let mut people = Vec::new();
+        for at in 1..=PEOPLE {
+            let person = format!("approver-{at}");
+            let key = Invented::new(&person, around)?.key.line().to_owned();
+            people.push(Approver {
+                name: name(&person)?,
+                groups: groups.iter().cloned().collect(),
+                keys: vec![key],
+                valid_after: None,
+                valid_before: None,
+            });
+        }
+        let roster = Roster {
+            name: "example".to_owned(),
+            version: 1,
+            threshold: 1,
+            previous: None,
+            policy: self.policy.digest(),
+            approver: people,
+            group: groups
+                .into_iter()
+                .map(|name| Group {
+                    name,
+                    presence: None,
+                })
+                .collect(),
+            proposer: Vec::new(),
+            operator: Vec::new(),
+            boundary: vec![RosteredBoundary {
+                name: name("example")?,
+                keys: vec![boundary.key.line().to_owned()],
+            }],
+            witness: Vec::new(),
+        };
+        let statement = roster
+            .into_statement()
+            .and_then(|statement| statement.to_payload());
+        statement.map_err(|error| error.to_string())
+    }
+}
+
+/// A key that exists only while a screen is made.
+struct Invented {
+    secret: SecretKey,
+    key: SshKey,
+}
+
+impl Invented {
+    fn new(comment: &str, around: &Surroundings) -> Result<Self, String> {
+        let secret = SecretKey::from_seed(around.bytes());
+        let key =
+            SshKey::from_public(secret.public(), comment).map_err(|error| error.to_string())?;
+        Ok(Self { secret, key })
+    }
+
+    fn sign(&self, payload: &[u8]) -> EnvelopeSignature {
+        EnvelopeSignature::new(
+            self.key.keyid(),
+            &self.secret.sign(&pae(PAYLOAD_TYPE, payload)),
+        )
+    }
+}
+
+fn name<T: std::str::FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn lines(errors: &[RegistryError]) -> String {
+    joined(errors, "\n")
+}
+
+/// What the author of runbooks sees before anybody is asked.
+pub struct AuthorPreview {
+    /// Rules that the author chose, if there are any.
+    chosen: Option<PreviewRules>,
+    /// Rules of a new boundary.
+    usual: PreviewRules,
+    /// Steps of a boundary.
+    sealed: Option<SealedSteps>,
+    around: Surroundings,
+}
+
+impl std::fmt::Debug for AuthorPreview {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthorPreview")
+            .field("rules", &self.rules().from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AuthorPreview {
+    /// Returns the preview under the chosen rules, or else under those of a new boundary.
+    pub const fn new(
+        chosen: Option<PreviewRules>,
+        usual: PreviewRules,
+        sealed: Option<SealedSteps>,
+        around: Surroundings,
+    ) -> Self {
+        Self {
+            chosen,
+            usual,
+            sealed,
+            around,
+        }
+    }
+
+    /// Returns the rules under which policy judges the runbooks.
+    pub fn rules(&self) -> &PreviewRules {
+        self.chosen.as_ref().unwrap_or(&self.usual)
+    }
+
+    /// Returns the rules for the screen of a step: the chosen rules, if these say who approves.
+    pub fn rules_for(&self, step: &RegisteredStep) -> &PreviewRules {
+        self.chosen
+            .as_ref()
+            .filter(|rules| rules.names_approvers(step))
+            .unwrap_or(&self.usual)
+    }
+
+    /// Checks a runbook as `countersign registry check FILE --policy` does.
+    pub fn check(&self, file: &Path) -> RunbookCheck {
+        let mut check = RunbookCheck::read(&[PathBuf::from(file)], None, Locks::Ignored);
+        let rules = self.rules();
+        check.judge(&rules.policy, true);
+        // A policy for runs at a terminal names no approvers, so no boundary has it.
+        if check
+            .sound_files
+            .iter()
+            .flat_map(Registry::steps)
+            .all(|step| rules.names_approvers(step))
+        {
+            check.refuse(&rules.policy);
+        }
+        check
+    }
+
+    /// Returns the steps of a runbook, as they are in the file now, under the name that its path has at the boundary.
+    ///
+    /// # Errors
+    /// Returns all errors of the file.
+    pub fn steps(&self, file: &Path, shown: &str) -> Result<Vec<Arc<RegisteredStep>>, String> {
+        let plain = file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let read = |name: &str| {
+            Registry::of_file(file, name, shown)
+                .map(|found| found.steps)
+                .map_err(|errors| lines(&errors))
+        };
+        let steps = read(&plain)?;
+        let sealed = self
+            .sealed
+            .as_ref()
+            .and_then(|sealed| sealed.file_of(&steps, &plain));
+        sealed
+            .filter(|name| *name != plain)
+            .map_or(Ok(steps), |name| read(&name))
+    }
+
+    /// Returns what approvers would see of a proposal of this step with these values.
+    ///
+    /// # Errors
+    /// Returns the reason why a boundary would refuse the step or the proposal.
+    pub fn step(&self, step: &Arc<RegisteredStep>, given: &[String]) -> Result<Screen, String> {
+        self.rules_for(step).preview(step, given, &self.around)
+    }
+
+    /// Compares a step with the sealed step of the boundary. Returns `None` if no boundary was named.
+    pub fn compare(&self, step: &RegisteredStep) -> Option<ComparedStep> {
+        self.sealed.as_ref().map(|sealed| sealed.compare(step))
+    }
+}

@@ -1,0 +1,24 @@
+//! Conversion from errors in a person's files to a command failure.
+
+use client::{CommandFailure, Exit};
+use reading::Problems;
+
+/// Returns a command failure that lists all errors in the files.
+pub fn problems(problems: Problems) -> CommandFailure {
+    let places: Vec<_> = problems
+        .list()
+        .iter()
+        .map(|problem| {
+            serde_json::json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
+        })
+        .collect();
+    let count = places.len();
+    let message = format!(
+        "{count} {} to fix:\n{problems}",
+        if count == 1 { "thing" } else { "things" }
+    );
+    CommandFailure {
+        problem: Some(serde_json::json!({ "errors": places })),
+        ..CommandFailure::new(Exit::Usage, message)
+    }
+}
