@@ -227,7 +227,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
     );
     writes.head = Some(head);
     commit(&mut store, &writes);
-    ledger::open(store, reads, &path, at)
+    ledger::open(store, reads, &path, at).ledger()
 }
 
 fn commit(store: &mut SqliteStore, writes: &Writes<'_>) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use client::{CommandFailure, Exit};
 use documents::{Limits, Profile};
-use sandbox::{CancelFlag, End, LinuxSandbox, Plan, Sandbox as _, Setup};
+use sandbox::{CancelFlag, End, LocalSandbox, Plan, Setup};
 
 use crate::alone;
 
@@ -61,7 +61,7 @@ pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
         private: Vec::new(),
         unwritable: Vec::new(),
     };
-    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let sandbox = LocalSandbox::open(&setup).map_err(|error| broken(&error))?;
     let profile = Profile::nothing(sandbox.probe().held(), Limits::default());
     let (mut plain, mut sandboxed) = (Vec::new(), Vec::new());
     for _ in 0..SPAWNS {
@@ -83,7 +83,7 @@ pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
 }
 
 /// Runs `true` in the sandbox. With this shebang the kernel executes `/bin/true` directly, as in a plain spawn.
-pub fn run_true(sandbox: &LinuxSandbox, profile: &Profile) -> Result<(), CommandFailure> {
+pub fn run_true(sandbox: &LocalSandbox, profile: &Profile) -> Result<(), CommandFailure> {
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
     let plan = Plan {
         interpreter: "sh".to_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use client::CommandFailure;
 use documents::{IdentError, Limits, Network, NetworkMode, Profile, Program};
-use sandbox::{LinuxSandbox, Sandbox as _, Setup, WantedPrograms, list_of};
+use sandbox::{LocalSandbox, Setup, WantedPrograms, list_of};
 use serde::Serialize;
 
 use crate::floors::{broken, median, run_true, timed};
@@ -73,7 +73,7 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
         private: Vec::new(),
         unwritable: Vec::new(),
     };
-    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let sandbox = LocalSandbox::open(&setup).map_err(|error| broken(&error))?;
     let small = turns(&sandbox, args.runs)?;
     let mut memory = vec![0_u8; args.resident << 20];
     // Writes to every page, because the kernel allocates a page only at the first write.
@@ -93,7 +93,7 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     })
 }
 
-fn profile(sandbox: &LinuxSandbox, off: bool) -> Profile {
+fn profile(sandbox: &LocalSandbox, off: bool) -> Profile {
     let require = if off {
         Vec::new()
     } else {
@@ -112,7 +112,7 @@ const LISTED: [&str; 30] = [
     "stat", "tail", "touch", "tr", "true", "wc",
 ];
 
-fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
+fn listed(sandbox: &LocalSandbox) -> Result<Profile, CommandFailure> {
     let names = LISTED
         .iter()
         .map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
@@ -128,7 +128,7 @@ fn listed(sandbox: &LinuxSandbox) -> Result<Profile, CommandFailure> {
     Ok(profile(sandbox, false).with_programs(list))
 }
 
-fn with_hosts(sandbox: &LinuxSandbox) -> Profile {
+fn with_hosts(sandbox: &LocalSandbox) -> Profile {
     let hosts = [
         "10.1.2.3:5432",
         "[fd00::1]:443",
@@ -147,7 +147,7 @@ fn with_hosts(sandbox: &LinuxSandbox) -> Profile {
     }
 }
 
-fn turns(sandbox: &LinuxSandbox, runs: usize) -> Result<Turns, CommandFailure> {
+fn turns(sandbox: &LocalSandbox, runs: usize) -> Result<Turns, CommandFailure> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
     let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
@@ -211,7 +211,7 @@ fn spawn(command: &mut Command) -> Result<(), CommandFailure> {
     }
 }
 
-fn throughput(sandbox: &LinuxSandbox, time: Duration) -> Result<f64, CommandFailure> {
+fn throughput(sandbox: &LocalSandbox, time: Duration) -> Result<f64, CommandFailure> {
     let profile = profile(sandbox, false);
     let (count, start) = (AtomicU64::new(0), Instant::now());
     let worker = || -> Result<(), CommandFailure> {

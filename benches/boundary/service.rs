@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 
 use client::{CommandFailure, Exit};
 use countersign::{Config, Node, ServiceManager};
-use documents::{Enforcement, Name, Profile, SecretKey, SshKey};
+use documents::{Enforcement, Name, SecretKey, SshKey};
 use rustix::process::{Pid, Signal};
-use sandbox::{
-    CancelFlag, Chunk, End, HostProbe, LinuxSandbox, Plan, Prepared, Report, Sandbox, Unavailable,
-};
+use sandbox::{End, Plan, Prepared, Report, Starter};
 use serde_json::Value;
 use tokio_rustls::rustls::ClientConfig;
 
@@ -39,7 +37,7 @@ pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
         .build()
         .map_err(|error| broken(&error))?;
     runtime.block_on(async {
-        let around = |sandbox| Arc::new(Nothing { sandbox }) as Arc<dyn Sandbox>;
+        let around = |starter: Starter| starter.with_reports(nothing);
         let node = Node::open_with(config, ServiceManager::default(), around)
             .await
             .map_err(|error| broken(&error))?;
@@ -49,43 +47,23 @@ pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
     })
 }
 
-/// A sandbox that reports the layers of this host, and starts no process for the script `:`. It runs all other scripts.
-struct Nothing {
-    sandbox: LinuxSandbox,
-}
-
-impl Sandbox for Nothing {
-    fn probe(&self) -> &HostProbe {
-        self.sandbox.probe()
+/// Reports the script `:` without starting a process, and no other script.
+fn nothing(prepared: &Prepared, plan: &Plan) -> Option<Report> {
+    if plan.source.trim_ascii() != b":" {
+        return None;
     }
-
-    fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
-        self.sandbox.check(profile)
-    }
-
-    fn run(
-        &self,
-        prepared: Prepared,
-        plan: Plan,
-        live: &mut dyn FnMut(Chunk<'_>),
-        cancel: &CancelFlag,
-    ) -> Report {
-        if plan.source.trim_ascii() != b":" {
-            return self.sandbox.run(prepared, plan, live, cancel);
-        }
-        let nothing = Report::not_started(String::new());
-        let enforcement = Enforcement {
-            level: prepared.level(),
-            layers: prepared.layers().to_vec(),
-            missing: prepared.missing(),
-            ..nothing.enforcement
-        };
-        Report {
-            end: End::Exited(0),
-            enforcement,
-            ..nothing
-        }
-    }
+    let nothing = Report::not_started(String::new());
+    let enforcement = Enforcement {
+        level: prepared.level(),
+        layers: prepared.layers().to_vec(),
+        missing: prepared.missing(),
+        ..nothing.enforcement
+    };
+    Some(Report {
+        end: End::Exited(0),
+        enforcement,
+        ..nothing
+    })
 }
 
 /// A measured server in another process. The process is killed when this value is dropped.

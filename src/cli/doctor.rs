@@ -41,7 +41,6 @@ use client::{CommandFailure, Exit, Terminal};
 use crossing::{PROPOSAL_ROOM, SecretSource, revocations, secret_sources};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
-use sandbox::Sandbox as _;
 use verdict::{FileSigner, TrustedRoster};
 use workbench::problems;
 

@@ -15,9 +15,7 @@ use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
     SandboxPermission, StreamName, Workdir, duration, with_needed_word,
 };
-use sandbox::{
-    CancelFlag, Capture, End, LinuxSandbox, OutputStream, Plan, Report, Sandbox as _, Setup,
-};
+use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
 use workbench::Signals;
 
 /// Try a command in a sandbox.
@@ -130,7 +128,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         private: Vec::new(),
         unwritable: Vec::new(),
     };
-    let sandbox = LinuxSandbox::new(&setup).map_err(|error| broken(&error))?;
+    let sandbox = LocalSandbox::open(&setup).map_err(|error| broken(&error))?;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {
         profile = profile.with_programs(program_list(args)?);

@@ -1,15 +1,17 @@
 //! The sandbox of this host, and the level that it must reach.
 
+use std::sync::Arc;
+
 use crate::node::{config::Config, descriptors, private};
 use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
 use reading::{FileProblem, Problems};
-use sandbox::{HostProbe, LinuxSandbox, Setup};
+use sandbox::{HostProbe, LinuxSandbox, Setup, Starter};
 
-/// Prepares the sandbox and finds out which layers this host supports.
+/// Prepares the sandbox, finds out which layers this host supports, and returns the right to start runs.
 ///
 /// # Errors
 /// Returns an error if the sandbox's directories cannot be used.
-pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
+pub fn sandbox(config: &Config) -> Result<(Arc<LinuxSandbox>, Starter), Problems> {
     // Check the limits before the probe of the sandbox, because without enough file descriptors the probe would report
     // missing layers.
     descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
@@ -20,7 +22,7 @@ pub fn sandbox(config: &Config) -> Result<LinuxSandbox, Problems> {
         private: private::set(config),
         unwritable: config.runbooks.clone(),
     };
-    LinuxSandbox::new(&setup).map_err(|error| {
+    LinuxSandbox::open(&setup).map_err(|error| {
         FileProblem::whole(
             &config.scratch(),
             format!("the sandbox can't be prepared: {error}"),

@@ -13,7 +13,7 @@ use boundary::{Boundary, sound_registry, tokens_in_force, told_steps};
 use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};
 use documents::{Code, Configuration, KeyId, Name};
 use reading::{Policy, Problems, RegistryError};
-use sandbox::Sandbox;
+use sandbox::LinuxSandbox;
 use store::{Ledger, StoreFault};
 use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
@@ -34,7 +34,7 @@ pub(super) struct NextSeal<'a> {
     pub(super) config: &'a Config,
     pub(super) ledger: &'a Ledger,
     pub(super) keyid: KeyId,
-    pub(super) sandbox: &'a dyn Sandbox,
+    pub(super) sandbox: &'a LinuxSandbox,
     /// The revocations, also those of keys in closed logs.
     pub(super) revoked: &'a Revocations,
     pub(super) configuration: Configuration,
@@ -209,7 +209,7 @@ pub(super) async fn seal_files(
         )
     };
     let crossing = boundary.crossing.clone();
-    let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &dyn Sandbox| {
+    let next = move |sealed: &Sealed, ledger: &Ledger, keyid: KeyId, sandbox: &LinuxSandbox| {
         let revoked = &*crossing.revoked();
         let files = BoundaryFiles::read(&config).map_err(|problems| {
             // The errors of some runbooks must not hide the refused steps of the others.

@@ -14,8 +14,8 @@ use crossing::Surroundings;
 use documents::SecretKey;
 use reading::{FileProblem, Problems};
 use store::{
-    CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Turn,
-    shared, small_file,
+    CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Spender, Turn, shared,
+    small_file,
 };
 use verdict::{FileSigner, Signer as _};
 
@@ -184,7 +184,7 @@ pub(super) fn open_ledger(
     key: &FileSigner,
     around: &Surroundings,
     store: OpenStore,
-) -> Result<Ledger, Problems> {
+) -> Result<Spender, Problems> {
     let settings = shared::LedgerConfig {
         objects: store.objects,
         ..settings(config, key, around)?

@@ -18,7 +18,7 @@ use boundary::{Boundary, SeenNodes};
 use crossing::Stopped;
 use documents::Code;
 use reading::{FileProblem, Problems};
-use sandbox::{LinuxSandbox, Sandbox};
+use sandbox::{LinuxSandbox, Starter};
 use store::Role;
 
 impl Node {
@@ -27,17 +27,17 @@ impl Node {
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
     pub async fn open(config: Config, manager: ServiceManager) -> Result<Self, Problems> {
-        Self::open_with(config, manager, |sandbox| Arc::new(sandbox)).await
+        Self::open_with(config, manager, |starter| starter).await
     }
 
-    /// Does the same as [`Node::open`], but passes the sandbox through `around`. Benchmarks use this function.
+    /// Does the same as [`Node::open`], but passes the right to start runs through `around`. Benchmarks use this function.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.
     pub async fn open_with(
         mut config: Config,
         mut manager: ServiceManager,
-        around: impl Fn(LinuxSandbox) -> Arc<dyn Sandbox>,
+        around: impl Fn(Starter) -> Starter,
     ) -> Result<Self, Problems> {
         let mut opening = Some(watchdog::extend_opening(&manager.notifier));
         // New files must not be accessible to other users.
@@ -81,7 +81,10 @@ impl Node {
                     again.map_err(|error| FileProblem::whole(&config.path, error.to_string()))?;
                 BoundSockets::bind(&config, again)
             };
-            let sandbox = |config: &Config| Ok(around(host_sandbox::sandbox(config)?));
+            let sandbox = |config: &Config| {
+                let (sandbox, starter) = host_sandbox::sandbox(config)?;
+                Ok((sandbox, around(starter)))
+            };
             let opened = Active::open(&config, role, files, sandbox, bind).await;
             drop(opening.take());
             let recovered = match opened {
@@ -199,7 +202,7 @@ impl Active {
         config: &Config,
         role: Role,
         files: BoundaryFiles,
-        sandbox: impl Fn(&Config) -> Result<Arc<dyn Sandbox>, Problems>,
+        sandbox: impl Fn(&Config) -> Result<(Arc<LinuxSandbox>, Starter), Problems>,
         bind: impl Future<Output = Result<BoundSockets, FileProblem>>,
     ) -> Result<Self, Problems> {
         let role_state = Arc::new(role.state());

@@ -217,7 +217,9 @@ fn build(
         clock: Arc::new(move || since),
         ..settings
     };
-    let ledger = Ledger::open(store, reads, settings).map_err(broken)?;
+    let ledger = Ledger::open(store, reads, settings)
+        .map_err(broken)?
+        .ledger();
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
     material.tokens = chosen.kept;

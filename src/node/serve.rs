@@ -317,7 +317,7 @@ pub fn answer_offline(
     let files = BoundaryFiles::read(&config)?;
     let role = open_store::role_of_command(&config, &files.key)?;
     let store = open_store::take_store(&config, role)?;
-    let sandbox = Arc::new(host_sandbox::sandbox(&config)?);
+    let sandbox = host_sandbox::sandbox(&config)?;
     let broken = |error: &dyn std::fmt::Display| {
         Problems::from(FileProblem::of_store(&config.database, error))
     };

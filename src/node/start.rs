@@ -30,7 +30,7 @@ use documents::{
     Signed, Timestamp, json,
 };
 use reading::{FileProblem, Policy, Problems, Registry};
-use sandbox::Sandbox;
+use sandbox::{LinuxSandbox, Starter};
 use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
 use verdict::{Chain, Signer as _};
 use wire::unused_proxy;
@@ -70,7 +70,7 @@ pub enum TakenChanges {
 /// Returns all reasons why the boundary cannot start.
 pub async fn assemble<S>(
     config: &Config,
-    sandbox: Arc<dyn Sandbox>,
+    (sandbox, starter): (Arc<LinuxSandbox>, Starter),
     store: OpenStore,
     files: BoundaryFiles,
     takes: TakenChanges,
@@ -82,7 +82,8 @@ pub async fn assemble<S>(
         secret: copy_of(config, &files.key)?,
         keyid: files.key.key().keyid(),
     };
-    let ledger = open_ledger(config, &files.key, &around, store)?;
+    let spender = open_ledger(config, &files.key, &around, store)?;
+    let ledger = spender.ledger();
     let mut notes = match kept_checkpoint::check(config, &ledger, files.key.key()) {
         Ok(notes) => notes,
         Err(problems) => {
@@ -136,7 +137,7 @@ pub async fn assemble<S>(
         config,
         ledger: &ledger,
         keyid: key.keyid,
-        sandbox: &*sandbox,
+        sandbox: &sandbox,
         revoked: &revoked,
         configuration,
     };
@@ -158,7 +159,7 @@ pub async fn assemble<S>(
         None => HostLock::take(config, &sealed.boundary.id).await?,
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
-    notes.extend(weak_settings(config, &sealed, &*sandbox));
+    notes.extend(weak_settings(config, &sealed, &sandbox));
     let level = sandbox.probe().level();
     let shares = descriptors::share(config.limits.runs);
     notes.extend(shares.note);
@@ -169,14 +170,14 @@ pub async fn assemble<S>(
     let outputs = Outputs::new(config.outputs(), ledger.objects());
     let late = LateReceipts::new(config.late_receipts());
     let retention = config.retention_times();
-    let ledger_too = ledger.clone();
     let proxy = config.proxy.clone();
     let fetch = move |url: &str, authorities: Option<&str>| {
         issuer_documents::fetch(url, authorities, proxy.as_ref())
     };
     let parts = BoundaryParts {
-        ledger: ledger_too,
+        spender,
         sandbox,
+        starter,
         key,
         growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups()),
         sealed,
@@ -232,7 +233,7 @@ pub async fn assemble<S>(
 }
 
 /// Returns notes about a roster, a sandbox, a database and secrets that protect less than they could.
-fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &dyn Sandbox) -> Vec<String> {
+fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &LinuxSandbox) -> Vec<String> {
     let mut notes = Vec::new();
     if !sealed.roster.is_guarded() {
         notes.push(
@@ -438,7 +439,7 @@ impl Start<'_> {
                 _ => {}
             }
             let known = drafted.as_ref().ok().map(|draft| &draft.steps);
-            let on_host = check_on_host(material, known, *sandbox, &config.runbooks)
+            let on_host = check_on_host(material, known, sandbox, &config.runbooks)
                 .err()
                 .unwrap_or_default();
             let mut problems: Vec<FileProblem> =

@@ -27,8 +27,7 @@ use std::time::{Duration, Instant};
 
 use documents::{Layer, Limits, Profile, STRICT, Workdir};
 use sandbox::{
-    CancelFlag, CapturedBytes, End, LinuxSandbox, Plan, Prepared, Report, Sandbox as _, Setup,
-    Unavailable,
+    CancelFlag, CapturedBytes, End, LocalSandbox, Plan, Prepared, Report, Setup, Unavailable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -333,7 +332,7 @@ impl Order {
         outcomes
     }
 
-    fn sandbox(&self, planted: &Planted) -> Option<LinuxSandbox> {
+    fn sandbox(&self, planted: &Planted) -> Option<LocalSandbox> {
         if matches!(self.held, Held::LandlockAlone | Held::Nothing) {
             return None;
         }
@@ -353,10 +352,10 @@ impl Order {
             private,
             unwritable: vec![planted.runbooks()],
         };
-        Some(LinuxSandbox::new(&setup).expect("a sandbox"))
+        Some(LocalSandbox::open(&setup).expect("a sandbox"))
     }
 
-    fn in_sandbox(&self, sandbox: &LinuxSandbox, planted: &Planted, case: &Case) -> Run {
+    fn in_sandbox(&self, sandbox: &LocalSandbox, planted: &Planted, case: &Case) -> Run {
         let prepared = match self.prepare(sandbox, planted, case) {
             Ok(prepared) => prepared,
             Err(refused) => {
@@ -426,7 +425,7 @@ impl Order {
     /// Prepares the profile that the scripts expect: the work tree is writable, and `.env` in the tree is denied.
     fn prepare(
         &self,
-        sandbox: &LinuxSandbox,
+        sandbox: &LocalSandbox,
         planted: &Planted,
         case: &Case,
     ) -> Result<Prepared, Unavailable> {

@@ -1,5 +1,5 @@
-//! Checks the layout of the source code that cargo can't hold: which room of a crate may import which other room, and who
-//! may spend a nonce or start a run.
+//! Checks the layout of the source code that cargo and types can't hold: which room of a crate may import which other room, and
+//! who may open a store or a sandbox.
 //!
 //! A room is a directory below `src/` of a crate. The manifests hold which crates a crate may use, and `supply_chain.rs`
 //! reads them. The test checks every path in the code, not only `use` lines. Comments and strings do not count.
@@ -66,29 +66,16 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The types that are necessary to spend a nonce or to start a run, each with its own room and the other files that may
-/// name the type.
-const ONLY_BY: &[(&str, &str, &[&str])] = &[
+/// The constructors of what spends nonces and starts runs, each with the files that may call it.
+const OPENED_BY: &[(&str, &[&str])] = &[
+    ("Ledger", &["src/node/open_store.rs", "src/node/restore.rs"]),
+    ("LinuxSandbox", &["src/node/host_sandbox.rs"]),
+    // Runs without a boundary: at a terminal, and in trials of a host.
     (
-        "store::stored_run::Consume",
-        "crates/store/src/",
-        &["crates/crossing/src/cross.rs"],
-    ),
-    // The crossing makes this value from a `RunWindow`, which only `decision` constructs.
-    (
-        "store::stored_run::Window",
-        "crates/store/src/",
-        &["crates/crossing/src/cross.rs"],
-    ),
-    (
-        "sandbox::runs::Plan",
-        "crates/sandbox/src/",
+        "LocalSandbox",
         &[
-            "crates/crossing/src/cross.rs",
-            "crates/crossing/src/stage.rs",
-            // `countersign run` and `countersign sandbox` start runs without a boundary.
             "crates/workbench/src/local/host_sandbox.rs",
-            "crates/workbench/src/local/step_run.rs",
+            "src/cli/doctor/host.rs",
             "src/cli/sandbox.rs",
         ],
     ),
@@ -219,37 +206,23 @@ fn no_files_import_each_other_in_a_cycle() {
 }
 
 #[test]
-fn only_the_crossing_module_spends_nonces_and_starts_runs() {
-    let files = source_files();
-    let contents = contents(&files);
-    for (name, home, others) in ONLY_BY {
-        let path: Vec<String> = name.split("::").map(str::to_owned).collect();
-        let mut users = Vec::new();
-        for (file, source) in files.clone() {
+fn only_the_service_opens_stores_and_sandboxes() {
+    for (name, files) in OPENED_BY {
+        let mut callers = BTreeSet::new();
+        for (file, source) in source_files() {
             let tokens = tokens(&source);
-            let mut named = Vec::new();
-            for (i, token) in tokens
-                .iter()
-                .enumerate()
-                .filter(|(_, token)| !token.in_test)
-            {
-                if text(&tokens, i + 1) == "::" && token.text == "crate" {
-                    paths(&tokens, i + 2, &[], &mut named);
-                } else if text(&tokens, i + 1) == "::" && (i == 0 || text(&tokens, i - 1) != "::") {
-                    paths(&tokens, i, &[], &mut named);
-                }
-            }
-            if !file.starts_with(home)
-                && !file.ends_with("/tests.rs")
-                && named
-                    .iter()
-                    .any(|found| resolved(found, &contents).starts_with(&path))
-            {
-                users.push(file);
+            let calls = (0..tokens.len()).any(|at| {
+                !tokens[at].in_test
+                    && text(&tokens, at) == *name
+                    && text(&tokens, at + 1) == "::"
+                    && text(&tokens, at + 2) == "open"
+            });
+            if calls && !file.ends_with("/tests.rs") && !file.contains("/tests/") {
+                callers.insert(file);
             }
         }
-        let others: BTreeSet<String> = others.iter().map(|file| (*file).to_owned()).collect();
-        assert_eq!(users.into_iter().collect::<BTreeSet<_>>(), others, "{name}");
+        let expected = files.iter().map(|file| (*file).to_owned());
+        assert_eq!(callers, expected.collect::<BTreeSet<_>>(), "{name}");
     }
 }
 

@@ -4,7 +4,7 @@
 //! `scripts/second-kernel` plays these tests on a kernel with all controllers, as root and as an ordinary user.
 
 use documents::{HeldLimit, LimitHolder, Profile};
-use sandbox::{End, Report, Sandbox as _};
+use sandbox::{End, Report};
 
 use crate::runs::{Bench, limited, mark, out, plan, profile, sleepers};
 use crate::support::host::not_run;

@@ -7,7 +7,7 @@ use crate::neighbour::Neighbour;
 use crate::runs::{Bench, err, out, plan, profile};
 use crate::support::assert_says;
 use documents::{Enforcement, HostRefusal, Level, Network, NetworkMode, Profile};
-use sandbox::{CancelFlag, Sandbox as _};
+use sandbox::CancelFlag;
 
 fn texts(list: &[&str]) -> Vec<String> {
     let mut texts: Vec<String> = list.iter().map(|&text| text.to_owned()).collect();

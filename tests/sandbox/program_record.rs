@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use documents::{Limits, Profile, STRICT};
-use sandbox::{CancelFlag, LinuxSandbox, Sandbox as _, Setup};
+use sandbox::{CancelFlag, LocalSandbox, Setup};
 use serde_json::{Value, json};
 
 use crate::runs::plan;
@@ -423,7 +423,7 @@ fn the_thread_of_a_record_ends_with_its_run() {
         private: vec![],
         unwritable: vec![],
     };
-    let sandbox = LinuxSandbox::new(&setup).expect("a sandbox");
+    let sandbox = LocalSandbox::open(&setup).expect("a sandbox");
     let profile = Profile::nothing(
         STRICT.to_vec(),
         Limits {

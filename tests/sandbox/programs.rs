@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use documents::{Level, Limits, Proc, Profile, STRICT, Workdir};
-use sandbox::{CancelFlag, End, LinuxSandbox, Plan, Sandbox as _, Setup};
+use sandbox::{CancelFlag, End, LocalSandbox, Plan, Setup};
 
 use crate::runs::plan;
 use crate::support;
 
 struct Bench {
     home: tempfile::TempDir,
-    sandbox: LinuxSandbox,
+    sandbox: LocalSandbox,
 }
 
 impl Bench {
@@ -31,7 +31,7 @@ impl Bench {
             )
             .expect("mode");
         }
-        let sandbox = LinuxSandbox::new(&Setup {
+        let sandbox = LocalSandbox::open(&Setup {
             helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use crate::support::host::{not_run, user_of_the_host};
 use documents::{ContentDigest, Limits, Profile, STRICT, StepFile, Workdir};
 use sandbox::{
-    CancelFlag, CapturedFile, End, FileRule, LinuxSandbox, Plan, PlannedFile, PlannedInput,
+    CancelFlag, CapturedFile, End, FileRule, LocalSandbox, Plan, PlannedFile, PlannedInput,
     PlannedSession, Report, ResultLimits, ResultsError, RunResults, SESSION_STATE_FILE,
-    SESSION_WRAPPER_FILE, Sandbox as _, SessionTree, SessionWrapper, Setup, WantedPrograms,
-    list_of,
+    SESSION_WRAPPER_FILE, SessionTree, SessionWrapper, Setup, WantedPrograms, list_of,
 };
 
 const LIMITS: ResultLimits = ResultLimits {
@@ -23,7 +22,7 @@ const LIMITS: ResultLimits = ResultLimits {
 
 struct Bench {
     home: tempfile::TempDir,
-    sandbox: LinuxSandbox,
+    sandbox: LocalSandbox,
 }
 
 impl Bench {
@@ -46,7 +45,7 @@ impl Bench {
             unwritable: vec![],
         };
         Self {
-            sandbox: LinuxSandbox::new(&setup).expect("a sandbox"),
+            sandbox: LocalSandbox::open(&setup).expect("a sandbox"),
             home,
         }
     }

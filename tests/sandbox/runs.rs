@@ -17,13 +17,13 @@ use documents::{
     Profile, STRICT, Workdir,
 };
 use sandbox::{
-    Attempt, AttemptResult, CancelFlag, Chunk, End, LinuxSandbox, Plan, Report, Sandbox as _,
-    Setup, Unavailable, attempts,
+    Attempt, AttemptResult, CancelFlag, Chunk, End, LocalSandbox, Plan, Report, Setup, Unavailable,
+    attempts,
 };
 
 pub(super) struct Bench {
     home: tempfile::TempDir,
-    pub(super) sandbox: LinuxSandbox,
+    pub(super) sandbox: LocalSandbox,
 }
 
 impl Bench {
@@ -44,7 +44,7 @@ impl Bench {
             std::fs::set_permissions(home.path().join(name), open(mode)).expect("mode");
         }
         std::fs::write(home.path().join("private/key.pem"), "the secret").expect("a file");
-        let sandbox = LinuxSandbox::new(&Setup {
+        let sandbox = LocalSandbox::open(&Setup {
             helper: Some(env!("CARGO_BIN_EXE_countersign").into()),
             scratch: home.path().join("scratch"),
             spool: home.path().join("spool"),

@@ -13,8 +13,8 @@ use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, Changes, Crossing, CrossingParts, CurrentSeal,
     LateReceipts, Outputs, RunsInProgress, Sealed, SecretPermits, Sessions, Surroundings,
 };
-use sandbox::Sandbox;
-use store::{Ledger, Retention, StoredRevocation};
+use sandbox::{LinuxSandbox, Starter};
+use store::{Ledger, Retention, Spender, StoredRevocation};
 
 /// A boundary, with all its parts.
 #[derive(Clone)]
@@ -47,10 +47,12 @@ pub struct Boundary {
 
 /// The parts from which a boundary is built.
 pub struct BoundaryParts {
-    /// The store.
-    pub ledger: Ledger,
+    /// The store, with the right to spend nonces.
+    pub spender: Spender,
     /// The sandbox.
-    pub sandbox: Arc<dyn Sandbox>,
+    pub sandbox: Arc<LinuxSandbox>,
+    /// The right to start runs.
+    pub starter: Starter,
     /// The boundary's key.
     pub key: BoundaryKey,
     /// The state in force.
@@ -87,8 +89,9 @@ impl Boundary {
     /// Builds a boundary.
     pub fn new(parts: BoundaryParts) -> Self {
         let BoundaryParts {
-            ledger,
+            spender,
             sandbox,
+            starter,
             key,
             sealed,
             earlier,
@@ -105,6 +108,7 @@ impl Boundary {
             surroundings,
             fetch,
         } = parts;
+        let ledger = spender.ledger();
         let growth = Arc::new(growth);
         let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
         let (live, changes) = (
@@ -112,8 +116,9 @@ impl Boundary {
             Arc::new(Changes::default()),
         );
         let crossing = Arc::new(Crossing::new(CrossingParts {
-            ledger: ledger.clone(),
+            spender,
             sandbox: sandbox.clone(),
+            starter,
             key: key.clone(),
             seal: seal.clone(),
             live: live.clone(),

@@ -11,7 +11,7 @@ use crate::{
 use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
 use reading::{Pattern, RegistryError};
-use sandbox::{Sandbox, Unavailable, interpreter};
+use sandbox::{LinuxSandbox, Unavailable, interpreter};
 use store::{Ledger, ReadRole, RoleState};
 use verdict::{
     EligibleApprovers, ExcludedSigners, QuorumRules, Revocations, StepInForce, StepsInForce,
@@ -62,7 +62,7 @@ impl Notes {
 pub struct Health {
     crossing: Arc<Crossing>,
     ledger: Ledger,
-    sandbox: Arc<dyn Sandbox>,
+    sandbox: Arc<LinuxSandbox>,
     witnesses: Arc<Witnessing>,
     growth: Arc<DataGrowth>,
     notes: Notes,
@@ -75,7 +75,7 @@ impl Health {
     pub fn new(
         crossing: Arc<Crossing>,
         ledger: Ledger,
-        sandbox: Arc<dyn Sandbox>,
+        sandbox: Arc<LinuxSandbox>,
         witnesses: Arc<Witnessing>,
         growth: Arc<DataGrowth>,
     ) -> Self {
@@ -234,7 +234,7 @@ impl Health {
     /// step before an approver signs it.
     pub fn note_seal(&self) -> Vec<String> {
         let sealed = self.crossing.state();
-        let beyond = steps_beyond_the_host(sealed.steps(), &*self.sandbox, self.crossing.secrets());
+        let beyond = steps_beyond_the_host(sealed.steps(), &self.sandbox, self.crossing.secrets());
         let mut notes = notes_of(&beyond);
         let revoked = self.crossing.revoked();
         notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
@@ -338,7 +338,7 @@ impl Health {
 /// Finds the steps that this host can't run, each with the reason.
 pub fn steps_beyond_the_host(
     steps: &StepsInForce,
-    sandbox: &dyn Sandbox,
+    sandbox: &LinuxSandbox,
     secrets: &SecretPermits,
 ) -> BTreeMap<StepRef, String> {
     parse_scripts(steps);

@@ -14,7 +14,7 @@ use crate::{
 };
 use crossing::{Caller, Crossing, Refusal, Stopped, fault};
 use documents::{Code, STRICT, Scope, Timestamp};
-use sandbox::Sandbox;
+use sandbox::LinuxSandbox;
 use store::{
     CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings,
     TargetReading,
@@ -50,7 +50,7 @@ pub struct WitnessStatus {
 pub struct Monitoring {
     crossing: Arc<Crossing>,
     ledger: Ledger,
-    sandbox: Arc<dyn Sandbox>,
+    sandbox: Arc<LinuxSandbox>,
     witnesses: Arc<Witnessing>,
     proposals: Arc<Proposals>,
     health: Arc<Health>,
@@ -83,7 +83,7 @@ impl Monitoring {
     pub fn new(
         crossing: Arc<Crossing>,
         ledger: Ledger,
-        sandbox: Arc<dyn Sandbox>,
+        sandbox: Arc<LinuxSandbox>,
         witnesses: Arc<Witnessing>,
         proposals: Arc<Proposals>,
         health: Arc<Health>,

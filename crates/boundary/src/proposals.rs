@@ -20,7 +20,7 @@ use documents::{
     MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
     Timestamp, VerifiedSignature, canonical, joined,
 };
-use sandbox::Sandbox;
+use sandbox::LinuxSandbox;
 use store::{
     AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStep, ProposeResult,
     Retention, Signature, StoredStatus,
@@ -38,7 +38,7 @@ pub struct Proposals {
     pub(super) live: Arc<RunsInProgress>,
     pub(super) changes: Arc<Changes>,
     pub(super) held_up: DelayedRuns,
-    sandbox: Arc<dyn Sandbox>,
+    sandbox: Arc<LinuxSandbox>,
     refusals: Arc<RefusalLog>,
     retention: Retention,
     pub(super) surroundings: Surroundings,
@@ -63,7 +63,7 @@ pub struct ProposalsParts {
     /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
     /// The sandbox, which can tell whether this host can run a step.
-    pub sandbox: Arc<dyn Sandbox>,
+    pub sandbox: Arc<LinuxSandbox>,
     /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
     /// The times for which data that is not evidence is stored.

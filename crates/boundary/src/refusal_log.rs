@@ -374,7 +374,9 @@ mod tests {
             metrics: Arc::default(),
             keep_head: None,
         };
-        let ledger = Ledger::open(store, reads, config).expect("a ledger");
+        let ledger = Ledger::open(store, reads, config)
+            .expect("a ledger")
+            .ledger();
         let seal = SealWrite {
             envelope: b"{}".to_vec(),
             digest: SealDigest::of(b"seal"),

@@ -15,7 +15,7 @@ use documents::{
     Limits, Malformed, RevokedSubject, Seal, SealDigest, SealedToken, Timestamp, Workdir, joined,
 };
 use reading::{Policy, Registry, RegistryError, RunbookDirectories, differences};
-use sandbox::{Sandbox, Unavailable};
+use sandbox::{LinuxSandbox, Unavailable};
 use store::{CheckedState, Ledger, SealWrite, StoredGrant, TokenChange, WriteStop};
 use verdict::{StepsInForce, TrustedRoster, steps_to_seal};
 
@@ -111,7 +111,7 @@ pub fn restore(
 pub fn sound_registry(
     material: &SealContent,
     known: Option<&StepsInForce>,
-    sandbox: &dyn Sandbox,
+    sandbox: &LinuxSandbox,
     runbooks: &RunbookDirectories,
 ) -> Result<Registry, Vec<RegistryError>> {
     match check_on_host(material, known, sandbox, &runbooks.paths) {
@@ -191,7 +191,7 @@ pub fn refused_steps(
 pub fn check_on_host(
     material: &SealContent,
     known: Option<&StepsInForce>,
-    sandbox: &dyn Sandbox,
+    sandbox: &LinuxSandbox,
     runbooks: &[PathBuf],
 ) -> Result<(), Vec<RegistryError>> {
     let SealContent {
@@ -255,7 +255,7 @@ pub struct Sealing {
     pub(super) surroundings: Surroundings,
     key: Arc<BoundaryKey>,
     current: Arc<CurrentSeal>,
-    sandbox: Arc<dyn Sandbox>,
+    sandbox: Arc<LinuxSandbox>,
     health: Arc<Health>,
     proposals: Arc<Proposals>,
     one_at_a_time: tokio::sync::Mutex<()>,
@@ -274,7 +274,7 @@ pub struct SealingParts {
     /// The seal in force, which the next seal replaces.
     pub current: Arc<CurrentSeal>,
     /// The sandbox, which can tell what this host can't provide.
-    pub sandbox: Arc<dyn Sandbox>,
+    pub sandbox: Arc<LinuxSandbox>,
     /// The health report, which shows a failed reseal.
     pub health: Arc<Health>,
     /// The proposals, some of which a new seal can make impossible.
@@ -370,7 +370,7 @@ impl Sealing {
                 registry: runbooks.load()?,
                 ..material_of(&sealed)
             };
-            sound_registry(&material, Some(sealed.steps()), &*sandbox, &runbooks)
+            sound_registry(&material, Some(sealed.steps()), &sandbox, &runbooks)
         };
         tokio::task::spawn_blocking(read).await
     }
@@ -396,7 +396,7 @@ impl Sealing {
     pub async fn seal_next<T: Send + 'static>(
         &self,
         new_epoch: bool,
-        next: impl FnOnce(&Sealed, &Ledger, KeyId, &dyn Sandbox) -> Result<(SealContent, T), Stopped>
+        next: impl FnOnce(&Sealed, &Ledger, KeyId, &LinuxSandbox) -> Result<(SealContent, T), Stopped>
         + Send
         + 'static,
     ) -> Result<(bool, T), Stopped> {
@@ -404,7 +404,7 @@ impl Sealing {
         let (sealed, ledger) = (self.crossing.state(), self.ledger.clone());
         let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
         let revocations = ledger.revocations().len();
-        let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &*sandbox));
+        let read = tokio::task::spawn_blocking(move || next(&sealed, &ledger, keyid, &sandbox));
         let (content, found) = read.await.map_err(|e| fault(&e))??;
         let epoch = new_epoch.then(|| Epoch::new(self.surroundings.bytes()));
         let sealed = self

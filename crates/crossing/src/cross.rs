@@ -42,10 +42,10 @@ use documents::{
     Timestamp, Usage, canonical,
 };
 use reading::parameter_schema;
-use sandbox::{CancelFlag, Plan, Report, Sandbox, capture, nothing_enforced};
+use sandbox::{CancelFlag, LinuxSandbox, Plan, Report, Starter, capture, nothing_enforced};
 use store::{
-    AuthorizationCore, Consume, ConsumeStop, CrossingStage, Finish, Ledger, StageClock, Window,
-    end_detail,
+    AuthorizationCore, Consume, ConsumeStop, CrossingStage, Finish, Ledger, Spender, StageClock,
+    Window, end_detail,
 };
 use verdict::{
     Objection, RunWindow, WindowBounds, check_parameters, check_permissions, check_place,
@@ -54,8 +54,10 @@ use verdict::{
 
 /// The crossing, with the sealed state, the store and the sandbox.
 pub struct Crossing {
+    spender: Spender,
     pub(super) ledger: Ledger,
-    sandbox: Arc<dyn Sandbox>,
+    sandbox: Arc<LinuxSandbox>,
+    starter: Arc<Starter>,
     pub(super) key: Arc<BoundaryKey>,
     pub(super) seal: Arc<CurrentSeal>,
     pub(super) live: Arc<RunsInProgress>,
@@ -84,8 +86,9 @@ impl Crossing {
     /// Builds a crossing from `parts`.
     pub fn new(parts: CrossingParts) -> Self {
         let CrossingParts {
-            ledger,
+            spender,
             sandbox,
+            starter,
             key,
             seal,
             live,
@@ -100,8 +103,10 @@ impl Crossing {
         } = parts;
         let capacity = Capacity::new(limits, outputs.clone());
         Self {
-            ledger,
+            ledger: spender.ledger(),
+            spender,
             sandbox,
+            starter: Arc::new(starter),
             key,
             seal,
             live,
@@ -417,7 +422,7 @@ impl Crossing {
             .transpose()
             .map_err(|refusal| refusal.about(&basis.proposal))?;
         let asked = Instant::now();
-        match self.ledger.consume(request).await {
+        match self.spender.consume(request).await {
             // Another node may have written the receipt of this run, so it is too late to start the run.
             Ok(_) if self.ledger.has_nodes() && asked.elapsed() >= LATEST_START => {
                 Err(Refusal::new(Code::Database, TOO_LATE)
@@ -457,11 +462,11 @@ impl Crossing {
         let mut report = match CancelFlag::new() {
             Ok(flag) => {
                 recording.cancels(flag.clone());
-                let (sandbox, writer) = (self.sandbox.clone(), recording.shared());
+                let (starter, writer) = (self.starter.clone(), recording.shared());
                 let span = tracing::Span::current();
                 let run = tokio::task::spawn_blocking(move || {
                     let _in_log = span.enter();
-                    sandbox.run(
+                    starter.run(
                         prepared.streaming(),
                         plan,
                         &mut |chunk| writer.write(stream_name(chunk.stream), chunk.bytes),

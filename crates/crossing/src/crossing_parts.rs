@@ -12,15 +12,17 @@ use crate::{
     changes::Changes,
     seal::current_seal::CurrentSeal,
 };
-use sandbox::Sandbox;
-use store::Ledger;
+use sandbox::{LinuxSandbox, Starter};
+use store::Spender;
 
 /// Parts from which a [`crate::cross::Crossing`] is built.
 pub struct CrossingParts {
-    /// The store.
-    pub ledger: Ledger,
+    /// The store, with the right to spend nonces.
+    pub spender: Spender,
     /// The sandbox.
-    pub sandbox: Arc<dyn Sandbox>,
+    pub sandbox: Arc<LinuxSandbox>,
+    /// The right to start runs.
+    pub starter: Starter,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,
     /// The seal in force.

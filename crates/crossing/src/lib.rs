@@ -1,7 +1,7 @@
 //! The crossing, through which every run passes. Read [`cross`] first.
 //!
-//! Code outside of this module can't create a stage, spend a nonce or start a run. `tests/house/layers.rs` checks this
-//! rule.
+//! Code outside of this crate can't create a stage. Only the crossing has the right to spend nonces (`Spender`) and to start
+//! runs (`Starter`): the service opens the store and the sandbox, and moves both rights into the crossing.
 #![forbid(unsafe_code)]
 
 mod boundary_key;

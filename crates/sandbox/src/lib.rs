@@ -25,13 +25,14 @@ pub use programs::{
     },
 };
 pub use runs::{
-    End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, Sandbox, always_readable,
+    End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, always_readable,
     attempts::{self, Attempt, AttemptResult},
     cancel_flag::CancelFlag,
     capture::{self, Capture, CapturedBytes, Chunk, OutputStream},
     enforcement_facts::nothing_enforced,
     linux::{LinuxSandbox, Setup},
     profile_check::Prepared,
+    starter::{LocalSandbox, Starter},
 };
 pub use sessions::{
     code_variables::{CODE_VARIABLES, matches_any},

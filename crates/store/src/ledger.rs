@@ -4,6 +4,7 @@
 //! connections.
 mod reads;
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -61,6 +62,35 @@ impl Drop for Announced {
     }
 }
 
+/// The right to spend nonces. Each opened store has exactly one, because [`Ledger::open`] is the only constructor, and no copy
+/// can be made.
+#[must_use]
+pub struct Spender(Ledger);
+
+impl Spender {
+    /// Spends a nonce. After `Ok`, the spent nonce and the consumption are durable.
+    ///
+    /// # Errors
+    /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
+    /// caller must look up the nonce before another attempt.
+    pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
+        self.0.ask(WriterMessage::Consume, consume).await
+    }
+
+    /// Returns the ledger of the store, which can do all but spend a nonce.
+    pub fn ledger(&self) -> Ledger {
+        self.0.clone()
+    }
+}
+
+impl Deref for Spender {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        &self.0
+    }
+}
+
 impl Ledger {
     /// Starts the writer for an open store, after comparing the Merkle tree with the last recorded checkpoint, and the
     /// newest entries with the tree and the rows.
@@ -72,7 +102,7 @@ impl Ledger {
         mut store: Box<dyn Store>,
         reads: Arc<dyn StoreReads>,
         config: LedgerConfig,
-    ) -> Result<Self, StoreFault> {
+    ) -> Result<Spender, StoreFault> {
         let head = store.head()?;
         let edge = TreeEdge::load(&mut *store, head.size)?;
         let revoked = read_revocations(&*reads)?;
@@ -127,7 +157,7 @@ impl Ledger {
             .map_err(|error| StoreFault::Unusable {
                 message: format!("can't start the writer thread of the store: {error}"),
             })?;
-        Ok(ledger)
+        Ok(Spender(ledger))
     }
 
     /// Opens a store that has no writer, such as a backup or a closed log. Every write returns [`StoreFault::Closed`].
@@ -211,15 +241,6 @@ impl Ledger {
     /// is earlier than the date of the last leaf.
     pub async fn seal(&self, seal: SealWrite) -> Result<SealStored, WriteStop> {
         self.ask(WriterMessage::Seal, seal).await
-    }
-
-    /// Spends a nonce. After `Ok`, the spent nonce and the consumption are durable.
-    ///
-    /// # Errors
-    /// Returns the reason why the nonce was not spent. After a [`StoreFault`], the nonce may be spent or not, so the
-    /// caller must look up the nonce before another attempt.
-    pub async fn consume(&self, consume: Consume) -> Result<SpentNonce, ConsumeStop> {
-        self.ask(WriterMessage::Consume, consume).await
     }
 
     /// Stores the receipt of a run.

@@ -2,11 +2,11 @@
 
 use crate::cli::doctor::line::{Line, fix, noted, ok};
 use documents::{Layer, Level, UNBOUNDED_WORDS};
-use sandbox::{Attempt, LinuxSandbox, Missing, Sandbox as _, Setup, attempts};
+use sandbox::{Attempt, LocalSandbox, Missing, Setup, attempts};
 
 /// A sandbox of this host, with the directory of its runs.
 pub(super) struct HostTrial {
-    pub(super) sandbox: LinuxSandbox,
+    pub(super) sandbox: LocalSandbox,
     _scratch: tempfile::TempDir,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
             private: Vec::new(),
             unwritable: Vec::new(),
         };
-        let sandbox = LinuxSandbox::new(&setup).map_err(failed)?;
+        let sandbox = LocalSandbox::open(&setup).map_err(failed)?;
         let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
         let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
         Result::<_, String>::Ok((
@@ -141,7 +141,7 @@ pub(super) const SHARED_ID: &str = "runs have the user id of the service: the ot
 
 /// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
 /// reports the cause.
-pub(super) fn overlay(sandbox: &LinuxSandbox) -> Option<Line> {
+pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Line> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(noted(

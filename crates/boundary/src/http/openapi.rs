@@ -61,7 +61,7 @@ pub fn openapi() -> Value {
         "info": {
             "title": "Countersign",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": env!("CARGO_PKG_DESCRIPTION"),
+            "summary": "A signed-approval execution boundary: agents propose, people countersign, it runs once, anyone verifies the receipt",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",

@@ -127,7 +127,7 @@ async fn ready(call: RouteCall) -> HandlerResult {
 
 async fn version() -> HandlerResult {
     let version = Version {
-        name: env!("CARGO_PKG_NAME").to_owned(),
+        name: "countersign".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: API.to_owned(),
     };

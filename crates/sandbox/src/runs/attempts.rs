@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use crate::runs::{End, Plan, Sandbox, cancel_flag::CancelFlag};
+use crate::runs::{End, Plan, cancel_flag::CancelFlag, linux::LinuxSandbox};
 use documents::{Limits, Profile};
 
 /// One escape attempt and its result.
@@ -99,7 +99,7 @@ tell() {
 const WALL_MS: u64 = 30_000;
 
 /// Returns the strongest profile that `sandbox` supports, without paths of the host.
-pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
+pub fn strongest(sandbox: &LinuxSandbox) -> Profile {
     Profile::nothing(
         sandbox.probe().held(),
         Limits {
@@ -115,7 +115,7 @@ pub fn strongest(sandbox: &dyn Sandbox) -> Profile {
 /// # Errors
 /// Returns the reason as an error if the attempts could not be made.
 pub fn make(
-    sandbox: &dyn Sandbox,
+    sandbox: &LinuxSandbox,
     profile: &Profile,
     place: &Path,
 ) -> Result<Vec<Attempt>, String> {

@@ -31,7 +31,7 @@ use crate::{
     programs::program_recorder::{ProgramRecorder, ProgramRules},
     relay::{Relay, Resolve},
     runs::{
-        Plan, Report, Sandbox,
+        Plan, Report,
         cancel_flag::CancelFlag,
         capture::Chunk,
         plan_check,
@@ -64,7 +64,8 @@ pub struct Setup {
     pub unwritable: Vec<PathBuf>,
 }
 
-/// The sandbox for Linux, with the strongest form that this host supports.
+/// The sandbox for Linux, with the strongest form that this host supports. It answers what this host can enforce. Only a
+/// [`Starter`](crate::runs::starter::Starter) and a [`LocalSandbox`](crate::runs::starter::LocalSandbox) start runs.
 #[derive(Debug)]
 pub struct LinuxSandbox {
     helper: Helper,
@@ -83,7 +84,7 @@ impl LinuxSandbox {
     /// # Errors
     /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service
     /// does not end.
-    pub fn new(setup: &Setup) -> io::Result<Self> {
+    pub(super) fn prepare(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
             let advice = if setup.helper.is_none() {
@@ -181,12 +182,18 @@ fi
 exit 0
 "#;
 
-impl Sandbox for LinuxSandbox {
-    fn probe(&self) -> &HostProbe {
+impl LinuxSandbox {
+    /// Returns the layers that this host supports. The probe performs the whole set-up once instead of comparing
+    /// version numbers.
+    pub const fn probe(&self) -> &HostProbe {
         &self.probe
     }
 
-    fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
+    /// Checks whether this host can enforce `profile`, before a nonce is spent.
+    ///
+    /// # Errors
+    /// Returns the first requirement that this host can't meet, and how the operator can meet it.
+    pub fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable> {
         let prepared = profile_check::check(profile, &self.probe, &self.around)?;
         if prepared.form == RunForm::Namespaces
             && profile.workdir == Workdir::Overlay
@@ -197,7 +204,13 @@ impl Sandbox for LinuxSandbox {
         Ok(prepared)
     }
 
-    fn run(
+    /// Runs a step and returns when the whole process tree of the run is dead, except the processes that
+    /// [`Enforcement::left`](documents::Enforcement::left) counts. This function blocks, and several threads may call it at
+    /// the same time. A failure is returned as an [`End`](crate::runs::End), never as an error.
+    ///
+    /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
+    /// the deadline and `cancel` are checked only between its calls.
+    pub(super) fn run(
         &self,
         prepared: Prepared,
         plan: Plan,
@@ -220,9 +233,7 @@ impl Sandbox for LinuxSandbox {
         }
         run.report(&prepared, self.probe.own_id)
     }
-}
 
-impl LinuxSandbox {
     /// Requests a run from the helper and follows the run until the run has no processes.
     fn attempt(
         &self,

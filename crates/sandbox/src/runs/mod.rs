@@ -13,51 +13,18 @@ mod plan_check;
 pub mod profile_check;
 mod run_contents;
 pub mod run_follower;
+pub mod starter;
 
 use std::fs::File;
 use std::sync::Arc;
 
 use crate::{
-    isolation::{
-        planned_secret::PlannedSecret, probe::HostProbe, session_tree::SessionTree,
-        unavailable::Unavailable,
-    },
+    isolation::{planned_secret::PlannedSecret, session_tree::SessionTree},
     programs::learned_programs::LearnedPrograms,
-    runs::{
-        cancel_flag::CancelFlag,
-        capture::{Capture, Chunk},
-        profile_check::Prepared,
-    },
+    runs::capture::Capture,
     sessions::{run_results::RunResults, session_wrapper::SessionWrapper},
 };
-use documents::{ArtifactName, ContentDigest, Enforcement, Profile, ProgramFacts, StepFile};
-
-/// Runs steps. After [`Sandbox::run`] returns, all processes of the run have ended, except those that
-/// [`Enforcement::left`] counts. Several threads may call [`Sandbox::run`] at the same time.
-pub trait Sandbox: Send + Sync {
-    /// Returns the layers that this host supports. The probe performs the whole set-up once instead of comparing
-    /// version numbers.
-    fn probe(&self) -> &HostProbe;
-
-    /// Checks whether this host can enforce `profile`, before a nonce is spent.
-    ///
-    /// # Errors
-    /// Returns the first requirement that this host can't meet, and how the operator can meet it.
-    fn check(&self, profile: &Profile) -> Result<Prepared, Unavailable>;
-
-    /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
-    /// returned as an [`End`], never as an error.
-    ///
-    /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
-    /// the deadline and `cancel` are checked only between its calls.
-    fn run(
-        &self,
-        prepared: Prepared,
-        plan: Plan,
-        live: &mut dyn FnMut(Chunk<'_>),
-        cancel: &CancelFlag,
-    ) -> Report;
-}
+use documents::{ArtifactName, ContentDigest, Enforcement, ProgramFacts, StepFile};
 
 /// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ use crate::{
     Store, StoreReads,
     fault::StoreFault,
     ledger::{
-        Ledger,
+        Ledger, Spender,
         tests::failing_store::{Commits, Failing},
     },
     objects::Objects,
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    fn open(&self) -> Ledger {
+    fn open(&self) -> Spender {
         let (store, reads) = self.store();
         Ledger::open(store, reads, self.config()).expect("ledger")
     }
@@ -184,14 +184,14 @@ impl World {
             .to_string()
     }
 
-    fn open_failing(&self) -> (Ledger, Arc<Commits>) {
+    fn open_failing(&self) -> (Spender, Arc<Commits>) {
         self.open_failing_with(|_| None)
     }
 
     fn open_failing_with(
         &self,
         keep_head: impl FnOnce(&Arc<Commits>) -> Option<KeepHead>,
-    ) -> (Ledger, Arc<Commits>) {
+    ) -> (Spender, Arc<Commits>) {
         let (store, reads) = self.store();
         let commits = Arc::<Commits>::default();
         let config = LedgerConfig {
@@ -209,7 +209,7 @@ impl World {
     }
 
     /// Opens the store, and tries again until the previous owner releases the lock.
-    async fn open_after_close(&self) -> Ledger {
+    async fn open_after_close(&self) -> Spender {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             match self.try_open() {
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    async fn sealed(&self) -> Ledger {
+    async fn sealed(&self) -> Spender {
         let ledger = self.open();
         seal(&ledger, 1).await.expect("seal");
         ledger
@@ -336,7 +336,7 @@ fn receipt_of(id: &ProposalId) -> Vec<u8> {
     envelope_of(statement.to_string().as_bytes())
 }
 
-async fn run_whole(ledger: &Ledger, number: u8) -> (SpentNonce, LeafRef) {
+async fn run_whole(ledger: &Spender, number: u8) -> (SpentNonce, LeafRef) {
     let consumed = ledger
         .consume(consume_of(ledger, core(number)))
         .await

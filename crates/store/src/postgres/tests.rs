@@ -76,7 +76,7 @@ fn the_listed_schema_is_the_migrated_schema() {
         .expect("objects")
         .join("\n")
         + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/postgres/0001_first.objects");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/postgres/0001_first.objects");
     if std::env::var_os("COUNTERSIGN_UPDATE_SCHEMA").is_some() {
         std::fs::write(&path, &found).expect("written");
     }

@@ -149,7 +149,7 @@ fn store_of_many_runs(directory: &Path) -> std::path::PathBuf {
 fn no_statement_of_the_service_scans_a_table_that_grows() {
     let directory = tempfile::tempdir().expect("directory");
     let connection = Connection::open(store_of_many_runs(directory.path())).expect("store");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![sources.join("sqlite.rs")];
     let more = std::fs::read_dir(sources.join("sqlite"))
         .expect("sources")

@@ -14,14 +14,14 @@ use client::{CommandFailure, Exit, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
 use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
 use sandbox::{
-    CancelFlag, Chunk, LinuxSandbox, Missing, Plan, Prepared, Report, Sandbox, Setup, Unavailable,
+    CancelFlag, Chunk, LocalSandbox, Missing, Plan, Prepared, Report, Setup, Unavailable,
 };
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
-    sandbox: LinuxSandbox,
+    sandbox: LocalSandbox,
     /// Scratch directory, which is deleted when this value is dropped.
     scratch: tempfile::TempDir,
 }
@@ -145,7 +145,7 @@ impl HostSandbox {
             private,
             unwritable: Vec::new(),
         };
-        let sandbox = LinuxSandbox::new(&setup);
+        let sandbox = LocalSandbox::open(&setup);
         let sandbox = sandbox.map_err(|error| {
             CommandFailure::new(
                 Exit::Unreachable,

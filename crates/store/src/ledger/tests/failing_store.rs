@@ -8,7 +8,7 @@ use crate::{
     RetentionCut, RetentionWalk, Retired, Store, SweepResult,
     batch::{Answers, Commit, Questions, Writes},
     fault::StoreFault,
-    ledger::Ledger,
+    ledger::{Ledger, Spender},
     rows::{PackedRow, StoreHead},
     stored_token::{IdTokenUse, TokenChange},
 };
@@ -42,7 +42,7 @@ impl Commits {
     pub(super) async fn hold<T, F>(
         &self,
         ledger: &Ledger,
-        ask: impl FnOnce(Ledger) -> F,
+        ask: impl FnOnce(Spender) -> F,
     ) -> tokio::task::JoinHandle<T>
     where
         T: Send + 'static,
@@ -50,7 +50,7 @@ impl Commits {
     {
         self.waiting.store(false, SeqCst);
         self.held.store(true, SeqCst);
-        let asking = tokio::spawn(ask(ledger.clone()));
+        let asking = tokio::spawn(ask(Spender(ledger.clone())));
         while !self.waiting.load(SeqCst) {
             tokio::task::yield_now().await;
         }

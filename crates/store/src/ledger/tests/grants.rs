@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
     ledger::{
-        Ledger,
+        Ledger, Spender,
         tests::{T0, World, consume_of, core, envelope_of, finish_of, t},
     },
     stored_grant::{GrantClaim, GrantStop, GrantWrite, SpentUse, StoredGrant},
@@ -49,7 +49,7 @@ pub(super) async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
 
 /// Starts the run `number` as a use of a grant.
 pub(super) async fn spend(
-    ledger: &Ledger,
+    ledger: &Spender,
     number: u8,
     grant: u8,
     max_uses: u64,

@@ -66,7 +66,7 @@ async fn every_proof_verifies_at_every_size_and_after_a_restart() {
         };
         for ledger in [ledger.clone(), {
             ledger.close().await.expect("closed");
-            world.open()
+            world.open().ledger()
         }] {
             check(&ledger, &hashes);
             assert_eq!(

@@ -7,7 +7,7 @@ use crate::{
     batch::Questions,
     fault::StoreFault,
     ledger::{
-        Ledger,
+        Ledger, Spender,
         tests::{T0, World, check_laws, consume_of, core, revocations::revoke, run_whole, t},
     },
     sqlite::{self, backup, check},
@@ -19,7 +19,7 @@ use documents::{Blake3Digest, TileKind, TilePath, Timestamp};
 const AGE_S: i64 = 100;
 
 /// Adds runs and refusals, so that the log has more than two full tiles.
-async fn filled(world: &World) -> Ledger {
+async fn filled(world: &World) -> Spender {
     let ledger = world.sealed().await;
     for number in 1..5 {
         run_whole(&ledger, number).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     fault::StoreFault,
     ledger::{
-        Ledger,
+        Ledger, Spender,
         tests::{
             World, consume_of, core, envelope_of, finish_of,
             grants::{active, spend},
@@ -36,7 +36,7 @@ fn emergency_of(ledger: &Ledger, number: u8, most: u64) -> Consume {
     }
 }
 
-async fn emergency(ledger: &Ledger, number: u8, most: u64) -> Result<SpentNonce, ConsumeStop> {
+async fn emergency(ledger: &Spender, number: u8, most: u64) -> Result<SpentNonce, ConsumeStop> {
     ledger.consume(emergency_of(ledger, number, most)).await
 }
 
@@ -48,7 +48,7 @@ fn unreviewed(most: u64, open: &[u8]) -> Option<ConsumeStop> {
 }
 
 /// Ends a run with an unknown end, and returns the leaf of its receipt.
-async fn lose(ledger: &Ledger, number: u8, grant: Option<&StoredGrant>) -> u64 {
+async fn lose(ledger: &Spender, number: u8, grant: Option<&StoredGrant>) -> u64 {
     let grant = grant.map(|grant| grant.digest);
     let end = Finish {
         unknown: true,
@@ -422,7 +422,7 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
 /// Returns a golden document with a change.
 fn golden(name: &str, change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let path = format!(
-        "{}/tests/conformance/golden/valid/payload/{name}.json",
+        "{}/../../tests/conformance/golden/valid/payload/{name}.json",
         env!("CARGO_MANIFEST_DIR")
     );
     let mut value = serde_json::from_slice(&std::fs::read(path).expect("golden")).expect("json");
