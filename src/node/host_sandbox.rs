@@ -7,7 +7,7 @@ use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRIC
 use reading::{FileProblem, Problems};
 use sandbox::{HostProbe, LinuxSandbox, Setup, Starter};
 
-/// Prepares the sandbox, finds out which layers this host supports, and returns the right to start runs.
+/// Prepares the sandbox and finds out which layers this host supports.
 ///
 /// # Errors
 /// Returns an error if the sandbox's directories cannot be used.

@@ -30,7 +30,7 @@ impl Node {
         Self::open_with(config, manager, |starter| starter).await
     }
 
-    /// Does the same as [`Node::open`], but passes the right to start runs through `around`. Benchmarks use this function.
+    /// Does the same as [`Node::open`], but passes the `Starter` through `around`. Benchmarks use this function.
     ///
     /// # Errors
     /// Returns all reasons why the boundary cannot start.

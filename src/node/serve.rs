@@ -317,7 +317,7 @@ pub fn answer_offline(
     let files = BoundaryFiles::read(&config)?;
     let role = open_store::role_of_command(&config, &files.key)?;
     let store = open_store::take_store(&config, role)?;
-    let sandbox = host_sandbox::sandbox(&config)?;
+    let opened_sandbox = host_sandbox::sandbox(&config)?;
     let broken = |error: &dyn std::fmt::Display| {
         Problems::from(FileProblem::of_store(&config.database, error))
     };
@@ -333,7 +333,7 @@ pub fn answer_offline(
             ..
         } = start::assemble(
             &config,
-            sandbox,
+            opened_sandbox,
             store,
             files,
             TakenChanges::Nothing,

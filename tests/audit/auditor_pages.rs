@@ -465,6 +465,28 @@ fn several_places_are_one_table_with_the_boundary_of_each_row() {
 }
 
 #[test]
+fn a_log_whose_later_entries_are_missing_leaves_no_row_in_the_table() {
+    let (short, mut long) = (hostile_log(), Log::new());
+    for at in 0..140 {
+        long.run("nginx:restart", 10 + at, &[ALICE]);
+    }
+    let (sound, damaged) = (written(&short), written(&long));
+    fs::remove_dir_all(damaged.path().join("tile/entries/001.p")).expect("a second tile");
+    let [sound, damaged] = [&sound, &damaged].map(|log| log.path().to_str().expect("text"));
+    let rosters = [trusted(&short), trusted(&long)];
+    let [one, two] = [&*rosters[0], &*rosters[1]];
+    let console = ["console", "--roster", one, "--roster", two, "--audit"];
+    let console = program(&[&console[..], &[damaged, sound]].concat());
+    let pages = Pages(support::pages::Pages::start(console));
+    let page = pages.get("/").body;
+    assert!(
+        page.contains("Part of the evidence was not judged"),
+        "{page}"
+    );
+    assert_eq!(pages.rows("/").len(), 5);
+}
+
+#[test]
 fn the_program_says_how_many_bundles_it_has_read() {
     let folder = tempfile::tempdir().unwrap();
     for at in 0..65 {

@@ -566,22 +566,24 @@ impl Rewritten {
 
 /// Writes the tiles of a log of at most 256 entries.
 fn write_tiles(directory: &Path, entries: &[Vec<u8>]) {
-    let width = u16::try_from(entries.len()).unwrap();
-    let hashes: Vec<_> = entries
-        .iter()
-        .map(|entry| merkle::leaf_hash(entry))
-        .collect();
-    let mut tile = Vec::new();
-    entries
-        .iter()
-        .for_each(|entry| push_entry(&mut tile, entry).unwrap());
-    for (kind, bytes) in [
-        (TileKind::Entries, &tile[..]),
-        (TileKind::Hashes(0), hashes.as_flattened()),
-    ] {
-        let path = directory.join(TilePath::new(kind, 0, width).unwrap().to_string());
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+    for (number, entries) in (0..).zip(entries.chunks(256)) {
+        let width = u16::try_from(entries.len()).unwrap();
+        let hashes: Vec<_> = entries
+            .iter()
+            .map(|entry| merkle::leaf_hash(entry))
+            .collect();
+        let mut tile = Vec::new();
+        entries
+            .iter()
+            .for_each(|entry| push_entry(&mut tile, entry).unwrap());
+        for (kind, bytes) in [
+            (TileKind::Entries, &tile[..]),
+            (TileKind::Hashes(0), hashes.as_flattened()),
+        ] {
+            let path = directory.join(TilePath::new(kind, number, width).unwrap().to_string());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
     }
 }
 

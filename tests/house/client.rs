@@ -236,7 +236,15 @@ fn the_clients_have_no_crate_of_the_service_and_verdicts_have_no_runtime() {
     }
     let verdict = used_crates("verdict", "x86_64-unknown-linux-gnu");
     assert!(verdict.contains("reading") && verdict.contains("documents"));
-    for name in ["tokio", "rusqlite", "tokio-postgres", "axum", "landlock"] {
+    for name in [
+        "tokio",
+        "rusqlite",
+        "tokio-postgres",
+        "axum",
+        "http",
+        "hyper",
+        "landlock",
+    ] {
         assert!(!verdict.contains(name), "{name}");
     }
     // The whole program has these crates, so the test reads the right output.

@@ -47,11 +47,11 @@ pub struct Boundary {
 
 /// The parts from which a boundary is built.
 pub struct BoundaryParts {
-    /// The store, with the right to spend nonces.
+    /// The value that can spend nonces, and the store.
     pub spender: Spender,
     /// The sandbox.
     pub sandbox: Arc<LinuxSandbox>,
-    /// The right to start runs.
+    /// The value that can start runs.
     pub starter: Starter,
     /// The boundary's key.
     pub key: BoundaryKey,

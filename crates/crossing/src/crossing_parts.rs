@@ -17,11 +17,11 @@ use store::Spender;
 
 /// Parts from which a [`crate::cross::Crossing`] is built.
 pub struct CrossingParts {
-    /// The store, with the right to spend nonces.
+    /// The value that can spend nonces, and the store.
     pub spender: Spender,
     /// The sandbox.
     pub sandbox: Arc<LinuxSandbox>,
-    /// The right to start runs.
+    /// The value that can start runs.
     pub starter: Starter,
     /// The boundary's key.
     pub key: Arc<BoundaryKey>,

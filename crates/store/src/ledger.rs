@@ -62,8 +62,8 @@ impl Drop for Announced {
     }
 }
 
-/// The right to spend nonces. Each opened store has exactly one, because [`Ledger::open`] is the only constructor, and no copy
-/// can be made.
+/// The only value that can spend nonces. An opened store has exactly one: [`Ledger::open`] is the only constructor, and the type
+/// can't be cloned.
 #[must_use]
 pub struct Spender(Ledger);
 

@@ -21,6 +21,7 @@ pub use api::{
     foreign_answer::{foreign_answer, may_pass},
     grant_view::{DraftStep, DraftTerms, GrantList, GrantRequest, GrantStatus, GrantView},
     oidc::{AdmittedJob, IdTokenBody, OidcBinding, pairs},
+    percent_encoded::percent_encoded,
     propose_body::{Propose, ProposedArtifact},
     registry_view::{
         BoundaryView, FreezeView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary,

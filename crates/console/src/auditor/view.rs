@@ -10,6 +10,7 @@ use client::{
 use documents::{Timestamp, joined};
 use maud::{Markup, html};
 use verdict::GrantLine;
+use wire::percent_encoded;
 
 use crate::{
     auditor::{
@@ -359,17 +360,6 @@ fn query(fields: &Fields, page: Option<usize>) -> String {
         .map(|(name, value)| format!("{name}={}", percent_encoded(&value)))
         .collect::<Vec<_>>()
         .join("&")
-}
-
-fn percent_encoded(text: &str) -> String {
-    let one = |byte: u8| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    text.bytes().map(one).collect()
 }
 
 #[cfg(test)]

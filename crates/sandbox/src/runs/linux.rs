@@ -64,7 +64,7 @@ pub struct Setup {
     pub unwritable: Vec<PathBuf>,
 }
 
-/// The sandbox for Linux, with the strongest form that this host supports. It answers what this host can enforce. Only a
+/// The sandbox for Linux, with the strongest form that this host supports. The type says what this host can enforce. Only a
 /// [`Starter`](crate::runs::starter::Starter) and a [`LocalSandbox`](crate::runs::starter::LocalSandbox) start runs.
 #[derive(Debug)]
 pub struct LinuxSandbox {
@@ -79,11 +79,7 @@ pub struct LinuxSandbox {
 }
 
 impl LinuxSandbox {
-    /// Prepares the sandbox and probes the host with one or two test runs, which takes some tens of milliseconds.
-    ///
-    /// # Errors
-    /// Fails if the helper's binary can't be opened, if a directory does not exist, or if a run of an earlier service
-    /// does not end.
+    /// Prepares the sandbox, as [`Self::open`].
     pub(super) fn prepare(setup: &Setup) -> io::Result<Self> {
         let binary = setup.helper.as_deref().unwrap_or(Path::new(OWN_BINARY));
         let binary = File::open(binary).map_err(|error| {
@@ -204,12 +200,7 @@ impl LinuxSandbox {
         Ok(prepared)
     }
 
-    /// Runs a step and returns when the whole process tree of the run is dead, except the processes that
-    /// [`Enforcement::left`](documents::Enforcement::left) counts. This function blocks, and several threads may call it at
-    /// the same time. A failure is returned as an [`End`](crate::runs::End), never as an error.
-    ///
-    /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
-    /// the deadline and `cancel` are checked only between its calls.
+    /// Runs a step, as [`Starter::run`](crate::runs::starter::Starter::run).
     pub(super) fn run(
         &self,
         prepared: Prepared,

@@ -12,8 +12,8 @@ use crate::runs::{
     profile_check::Prepared,
 };
 
-/// The right to start the runs of a boundary. Each prepared sandbox has exactly one, because [`LinuxSandbox::open`] is the only
-/// constructor, and no copy can be made.
+/// The only value that can start the runs of a boundary. An opened sandbox has exactly one: [`LinuxSandbox::open`] is the only
+/// constructor, and the type can't be cloned.
 #[must_use]
 pub struct Starter {
     sandbox: Arc<LinuxSandbox>,
@@ -24,7 +24,7 @@ pub struct Starter {
 type Instead = dyn Fn(&Prepared, &Plan) -> Option<Report> + Send + Sync;
 
 impl LinuxSandbox {
-    /// Prepares the sandbox of a boundary, and returns it with the right to start runs. The sandbox probes the host with one or
+    /// Prepares the sandbox of a boundary, and returns the sandbox and its [`Starter`]. The sandbox probes the host with one or
     /// two test runs, which takes some tens of milliseconds.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl LinuxSandbox {
 }
 
 impl Starter {
-    /// Lets `instead` report the runs for which it returns a report. Benchmarks measure a boundary without its runs.
+    /// Starts no process for a run if `instead` returns a report of the run. Benchmarks measure a boundary without its runs.
     pub fn with_reports(
         self,
         instead: impl Fn(&Prepared, &Plan) -> Option<Report> + Send + Sync + 'static,
@@ -52,8 +52,9 @@ impl Starter {
         }
     }
 
-    /// Runs a step and returns when the whole process tree of the run is dead. This function blocks. A failure is
-    /// returned as an [`End`](crate::runs::End), never as an error.
+    /// Runs a step and returns when the whole process tree of the run is dead, except for the processes that
+    /// [`Enforcement::left`](documents::Enforcement::left) counts. The function blocks, and several threads may call it at the same
+    /// time. A failure is returned as an [`End`](crate::runs::End), never as an error.
     ///
     /// `live` receives the output in the order of arrival, while it is recorded. `live` must return quickly, because
     /// the deadline and `cancel` are checked only between its calls.
