@@ -71,6 +71,8 @@ impl Server {
             answer["result"]["protocolVersion"], "2025-11-25",
             "{answer}"
         );
+        let capabilities = &answer["result"]["capabilities"];
+        assert!(capabilities["completions"].is_object(), "{answer}");
         server.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}).to_string());
         server
     }
