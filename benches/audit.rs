@@ -15,15 +15,15 @@ use std::sync::LazyLock;
 
 use divan::{Bencher, black_box};
 use documents::{
-    ForeignKey, Hash, LeafKind, PAYLOAD_TYPE, PublicKey, SealDigest, StatementKey, TILE_WIDTH,
-    Timestamp, merkle, pae, sshsig,
+    Consumption, ForeignKey, Hash, LeafKind, PAYLOAD_TYPE, PublicKey, SealDigest, StatementKey,
+    TILE_WIDTH, Timestamp, merkle, pae, sshsig,
 };
 use history::{ALICE, BOB, Log, grants, key};
 use passkey::PasskeyPair;
 use serde_json::Value;
 use store::{
     Commit, LeafRow, Ledger, Questions, SealWrite, SqliteStore, Store as _, TreeEdge, Writes,
-    sqlite,
+    opened, sqlite,
 };
 use verdict::{Expected, entry};
 
@@ -195,39 +195,74 @@ fn leaf_of(index: u64) -> Hash {
     merkle::leaf_hash(&index.to_be_bytes())
 }
 
-/// A store whose log has `size` entries: all complete tiles, and the leaf rows of the last two tiles.
+/// A consumption. A store that opens reads the log back to a consumption whose windows have ended, and no further.
+static CONSUMPTION: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let entries = log(1).entries;
+    let is_consumption = |entry: &&Vec<u8>| opened::<Consumption>(entry).is_ok();
+    entries.iter().find(is_consumption).expect("a run").clone()
+});
+
+/// A store whose log has `size` entries and a seal after them: all complete tiles, and the leaf rows of the last two tiles.
+/// The first of these rows is an old consumption.
 fn store(directory: &Path, size: u64) -> Ledger {
     let path = directory.join("data/countersign.db");
-    let at = Timestamp::from_unix(1_800_000_000);
+    let at = Timestamp::from_unix(1_900_000_000);
     let (mut store, reads) = sqlite::open(&path).expect("a store");
     let mut edge = TreeEdge::default();
     let mut writes = Writes::default();
+    // The store compares the bytes of the last complete tile when it opens.
+    let width = u64::from(TILE_WIDTH);
+    writes.first = (size - size % width).saturating_sub(width);
     for index in 0..size {
-        edge.append(leaf_of(index), &mut writes.tiles);
+        let leaf = match index == writes.first {
+            true => merkle::leaf_hash(&CONSUMPTION),
+            false => leaf_of(index),
+        };
+        edge.append(leaf, &mut writes.tiles);
         if writes.tiles.len() >= 1000 {
             commit(&mut store, &writes);
             writes.tiles.clear();
         }
     }
-    // The store compares the bytes of the last complete tile when it opens.
-    let width = u64::from(TILE_WIDTH);
-    writes.first = (size - size % width).saturating_sub(width);
     writes.leaves = (writes.first..size)
-        .map(|index| LeafRow {
-            kind: LeafKind::Refusal,
-            at,
-            hash: leaf_of(index),
-            data: index.to_be_bytes().into(),
+        .map(|index| {
+            let data: Vec<u8> = match index == writes.first {
+                true => CONSUMPTION.clone(),
+                false => index.to_be_bytes().into(),
+            };
+            LeafRow {
+                kind: LeafKind::Refusal,
+                at,
+                hash: merkle::leaf_hash(&data),
+                data,
+            }
         })
         .collect();
     let mut head = store.head().expect("a head");
-    (head.boundary, head.seal) = (
-        Some(SealDigest::of(b"boundary")),
-        Some(SealDigest::of(b"boundary")),
-    );
+    head.mark = at;
     writes.head = Some(head);
     commit(&mut store, &writes);
-    ledger::open(store, reads, &path, at).ledger()
+    let ledger = ledger::open(store, reads, &path, at).ledger();
+    seal(&ledger, b"first");
+    ledger
+}
+
+/// Seals the boundary, which also shows that the ledger accepts entries.
+fn seal(ledger: &Ledger, state: &[u8]) {
+    let seal = SealWrite {
+        thaws: false,
+        envelope: b"{}".to_vec(),
+        digest: SealDigest::of(state),
+        new_epoch: false,
+        checked: ledger.checked_state(),
+        at: ledger.now(),
+        blobs: Vec::new(),
+        tokens: Vec::new(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(ledger.seal(seal)).expect("sealed");
 }
 
 fn commit(store: &mut SqliteStore, writes: &Writes<'_>) {
@@ -284,18 +319,7 @@ fn append(bencher: Bencher<'_, '_>, size: u64) {
             .block_on(ledger.refuse(vec![b'x'; 1000], at))
             .expect("kept")
     });
-    // A last seal checks that the ledger still accepts entries after the measurement.
-    let seal = SealWrite {
-        thaws: false,
-        envelope: b"{}".to_vec(),
-        digest: SealDigest::of(b"next"),
-        new_epoch: false,
-        checked: ledger.checked_state(),
-        at: ledger.now(),
-        blobs: Vec::new(),
-        tokens: Vec::new(),
-    };
-    runtime.block_on(ledger.seal(seal)).expect("sealed");
+    seal(&ledger, b"next");
 }
 
 /// Appends to the tree in memory, without a disk.

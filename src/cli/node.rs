@@ -1,12 +1,24 @@
 //! The `node` command lists the nodes of a boundary, and notes that a node is lost.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
 
-use crate::{cli::configured::ConfigArgs, node::handover};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{configured::ConfigArgs, seal::value_of},
+    node::{
+        config::Config,
+        control::{self, ControlRequest},
+        handover,
+    },
+};
 use client::{CommandFailure, Exit, Terminal};
 use documents::Name;
 use reading::FileProblem;
 use workbench::problems;
+
+/// Time in which a node that stands by becomes the active node.
+const TAKEOVER: Duration = Duration::from_secs(15);
 
 /// List the nodes of a boundary, or say that a node will never come back.
 #[derive(Debug, clap::Args)]
@@ -31,9 +43,16 @@ enum Command {
     /// The active node then writes receipts with the outcome unknown for its open runs, and nobody waits for its newest
     /// checkpoint. If the node does come back, it shows its checkpoint again. The command is refused if only the key of
     /// this node can sign for the boundary.
+    ///
+    /// If the database can lack its newest entries, all earlier approvals must end before a run can start. On the host of
+    /// the active node, the command then lists the tokens in force, because a lost revocation puts a token in force again,
+    /// and asks whether to seal with a new epoch.
     Lost {
         /// Name of the node
         name: Name,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -44,16 +63,12 @@ enum Command {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
     let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
-    if let Some(Command::Lost { name }) = &args.command {
+    if let Some(Command::Lost { name, yes }) = &args.command {
         handover::check_lost(&config, name).map_err(|found| problems(found.into()))?;
         let needs_epoch = config.database.lose_node(name).map_err(problem)?;
         terminal.say(&format!("The node {name} is noted as lost."));
         if needs_epoch {
-            terminal.say(
-                "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
-                 entries. The boundary serves, but no run starts before `countersign seal --new-epoch`, which first shows what \
-                 to look at.",
-            );
+            begin_epoch(&config, name, *yes, terminal)?;
         }
         return Ok(Exit::Done);
     }
@@ -95,4 +110,52 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .flat_map(|report| &report.hanging)
         .for_each(|note| terminal.say(note));
     Ok(Exit::Done)
+}
+
+/// Ends all earlier approvals, so that no nonce counts again whose consumption the database lost.
+fn begin_epoch(
+    config: &Config,
+    lost: &Name,
+    yes: bool,
+    terminal: &Terminal,
+) -> Result<(), CommandFailure> {
+    terminal.say(
+        "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
+         entries. No run starts before a new epoch.",
+    );
+    let ask = |request| {
+        control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))
+    };
+    let elsewhere = || {
+        CommandFailure::new(
+            Exit::Refused,
+            format!(
+                "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
+                 host of the active node"
+            ),
+        )
+    };
+    // A node that stands by becomes active only now.
+    let until = Instant::now() + TAKEOVER;
+    let mut tokens = ask(ControlRequest::TokenList)?;
+    while tokens.is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(200));
+        tokens = ask(ControlRequest::TokenList)?;
+    }
+    let tokens = value_of(tokens.ok_or_else(elsewhere)?)?;
+    let in_force = |token: &&Value| token["revoked_at"].is_null();
+    for token in tokens.as_array().into_iter().flatten().filter(in_force) {
+        let name = token["name"].as_str().unwrap_or_default();
+        terminal.say(&format!(
+            "In force: the token {name}. If it was revoked, end it: countersign token revoke {name}"
+        ));
+    }
+    let question = "All earlier approvals end. Type yes to seal with a new epoch:";
+    if !yes && terminal.ask(question, "or give --yes")? != "yes" {
+        return Err(CommandFailure::new(Exit::Refused, "nothing is sealed"));
+    }
+    let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
+    let number = &value_of(sealed)?["seal"];
+    terminal.say(&format!("seal {number} with a new epoch is in force"));
+    Ok(())
 }

@@ -17,7 +17,6 @@ use workbench::problems;
 #[command(after_help = "Examples:
   countersign seal
   countersign seal --config /etc/countersign
-  countersign seal --new-epoch
 
 With a PostgreSQL database, only this command puts changed runbooks, signed rosters, policies and limits in force. Run it on
 the host of the active node, whose files it seals. A changed countersign.toml needs a restart of this node before. With a
@@ -25,15 +24,6 @@ SQLite database, a start of the service seals too.")]
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// End all earlier approvals: only proposals and signatures from now on can start a run
-    ///
-    /// After `countersign node lost`, the database can lack its newest entries. Then no run starts before this command. First
-    /// it lists the tokens in force, because a lost revocation puts a token in force again.
-    #[arg(long)]
-    new_epoch: bool,
-    /// Do not ask
-    #[arg(long, requires = "new_epoch")]
-    yes: bool,
 }
 
 /// Sends the request to the running boundary, or seals in the store if no boundary runs.
@@ -42,36 +32,18 @@ pub struct Args {
 /// Returns an error if a file has an error, or if another node is active. The old seal then stays in force.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let ask = |request: ControlRequest| -> Result<Value, CommandFailure> {
-        let answer = match control::ask(&config.socket(), &request)
-            .map_err(|problem| problems(problem.into()))?
-        {
-            Some(answer) => answer,
-            None => {
-                serve::answer_offline(config.clone(), request)
-                    .map_err(problems)?
-                    .0
-            }
-        };
-        value_of(answer)
+    let request = ControlRequest::Seal { new_epoch: false };
+    let answer = match control::ask(&config.socket(), &request)
+        .map_err(|problem| problems(problem.into()))?
+    {
+        Some(answer) => answer,
+        None => {
+            serve::answer_offline(config.clone(), request)
+                .map_err(problems)?
+                .0
+        }
     };
-    if args.new_epoch {
-        let tokens = ask(ControlRequest::TokenList)?;
-        let in_force = |token: &&Value| token["revoked_at"].is_null();
-        for token in tokens.as_array().into_iter().flatten().filter(in_force) {
-            let name = token["name"].as_str().unwrap_or_default();
-            terminal.say(&format!(
-                "In force: the token {name}. If it was revoked, end it: countersign token revoke {name}"
-            ));
-        }
-        let question = "All earlier approvals end. Type yes to seal with a new epoch:";
-        if !args.yes && terminal.ask(question, "or give --yes")? != "yes" {
-            return Err(CommandFailure::new(Exit::Refused, "nothing is sealed"));
-        }
-    }
-    let value = ask(ControlRequest::Seal {
-        new_epoch: args.new_epoch,
-    })?;
+    let value = value_of(answer)?;
     if terminal.json {
         terminal.object(&value)?;
         return Ok(Exit::Done);

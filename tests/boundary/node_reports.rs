@@ -210,16 +210,15 @@ fn ready_and_metrics_and_doctor_name_the_nodes_and_what_a_silent_node_blocks() {
         ready.status == 503 && ready.text().contains("are compared first: start two")
     });
     let mut lost = one.boundary_command(&["node", "lost", "two", "--config"]);
+    let lost = lost.arg(one.path("b")).output().expect("node lost");
+    let said = String::from_utf8_lossy(&lost.stderr).into_owned();
     assert!(
-        lost.arg(one.path("b"))
-            .output()
-            .expect("node lost")
-            .status
-            .success()
+        !lost.status.success() && said.contains("The node two is noted as lost"),
+        "nobody said yes to a new epoch: {said}"
     );
     until("the lost node is told", || {
         let ready = ready(&one);
-        ready.text().contains("countersign seal --new-epoch")
+        ready.text().contains("countersign node lost two")
             && states(&ready)[1] == pair("two", "lost")
     });
     assert!(

@@ -244,7 +244,7 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     let said = || String::from_utf8_lossy(&lose_node_one(&one).stderr).into_owned();
     until(
         "node one is noted as lost, and the next step is said",
-        || said().contains("seal --new-epoch"),
+        || said().contains("`countersign node lost one` on the host of the active node"),
     );
     let mut two = starting
         .join()
@@ -270,10 +270,22 @@ fn promise_2_a_database_that_went_back_runs_nothing_before_a_new_epoch() {
     );
     until("the health report says why", || {
         let ready = two.wire.get("/ready", &two.reader);
-        ready.status == 503 && ready.text().contains("countersign seal --new-epoch")
+        ready.status == 503 && ready.text().contains("countersign node lost one")
     });
-    let mut seal = two.boundary_command(&["seal", "--new-epoch", "--yes", "--config"]);
-    let output = seal.arg(two.path("b")).output().expect("seal");
+    let again = |more: &[&str]| {
+        let mut command = two.boundary_command(&["node", "lost", "one"]);
+        command.args(more).arg("--config").arg(two.path("b"));
+        command.output().expect("node lost")
+    };
+    let unasked = again(&[]);
+    assert!(!unasked.status.success(), "nobody has said yes");
+    assert_says(&*String::from_utf8_lossy(&unasked.stderr), "--yes");
+    assert_eq!(
+        two.submit(&fresh).status,
+        503,
+        "no epoch begins without a yes"
+    );
+    let output = again(&["--yes"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success() && said.contains("token revoke agent"),
@@ -306,6 +318,7 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     two.start();
     let starting = standby(one);
     let known = two.path("b/boundary/nodes");
+    let host_of_two = two.path("b");
     until("node two knows node one", || {
         std::fs::read_to_string(&known).is_ok_and(|text| text.contains("one SHA256:"))
     });
@@ -328,14 +341,21 @@ fn promise_2_a_node_waits_for_a_node_that_the_database_does_not_name_any_more() 
     );
     assert_says(
         &*String::from_utf8_lossy(&lose_node_one(&one).stderr),
-        "seal --new-epoch",
+        "on the host of the active node",
+    );
+    // On its host, node two becomes active while the command waits, or is active already.
+    let mut lost = one.boundary_command(&["node", "lost", "one", "--yes", "--config"]);
+    let lost = lost.arg(host_of_two).output().expect("node lost");
+    let said = String::from_utf8_lossy(&lost.stderr).into_owned();
+    assert!(
+        lost.status.success() && said.contains("with a new epoch is in force"),
+        "{said}"
     );
     let mut two = starting.join().expect("node two is active");
     same_tokens(&one, &mut two);
-    assert_eq!(
-        two.submit(&spent).status,
-        503,
-        "no run starts before a new epoch"
+    assert!(
+        matches!(two.submit(&spent).status, 400..500),
+        "the approvals of the earlier epoch have ended"
     );
 }
 

@@ -304,7 +304,7 @@ impl Store for PostgresStore {
                 format!(
                     "the node {node} is lost, and its newest checkpoint was not compared with the database after a change of \
                      the server, so entries after entry {} of {} may be missing. Look at tokens, denials and seals, and then \
-                     run `countersign seal --new-epoch`",
+                     run `countersign node lost {node}` on this host, which begins a new epoch",
                     begun.head.size.saturating_sub(1),
                     begun.head.last_at
                 )

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use documents::{BoundaryName, Name, SshKey};
+use documents::{BoundaryName, Name, SshKey, joined};
 use reading::DEFAULT_TOOLS;
 
 /// The sample runbooks.
@@ -17,7 +17,7 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
 /// Returns the roster. All approvers are in the group `ops`.
 pub fn roster(
     name: &BoundaryName,
-    key: &SshKey,
+    keys: &[SshKey],
     approvers: &[(Name, SshKey)],
     required: usize,
 ) -> String {
@@ -41,13 +41,9 @@ pub fn roster(
         }
     }
     for (person, keys) in people {
-        let lines: Vec<String> = keys
-            .iter()
-            .map(|key| format!("\"{}\"", key.line()))
-            .collect();
         text.push_str(&format!(
             "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [{}]\n\n",
-            lines.join(", ")
+            joined(keys.into_iter().map(quoted), ", ")
         ));
     }
     if approvers.is_empty() {
@@ -59,13 +55,18 @@ pub fn roster(
          # Witnesses confirm that the log has one history (C2SP tlog-witness). The vkey of a witness has the key \
          type 0x04.\n\
          # [[witness]]\n# name = \"witness.example/w1\"\n# vkey = \"witness.example/w1+…\"\n# url = \"http://127.0.0.1:8080\"\n\n\
-         # The key of this boundary. A document of the boundary counts only with a signature of such a key.\n",
+         # The keys of this boundary, one for each node. A document of the boundary counts only with a signature of such a \
+         key.\n",
     );
     text.push_str(&format!(
-        "[[boundary]]\nname = \"{name}\"\nkeys = [\"{}\"]\n",
-        key.line()
+        "[[boundary]]\nname = \"{name}\"\nkeys = [{}]\n",
+        joined(keys.iter().map(quoted), ", ")
     ));
     text
+}
+
+fn quoted(key: &SshKey) -> String {
+    format!("\"{}\"", key.line())
 }
 
 /// Returns the policy: `required` approvers of the group `ops` must approve each run.

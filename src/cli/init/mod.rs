@@ -10,16 +10,22 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::node::config::{FILE, template};
+use crate::node::{
+    config::{FILE, template},
+    roster_file,
+};
 use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
 use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
+use reading::Problems;
 use verdict::write_secret_key;
+use workbench::problems;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign init boundary-1
   countersign init boundary-1 --yes --name prod --approver alice=alice.pub --approver bob=bob.pub
+  countersign init node-1 --name prod --approver alice=alice.pub --node-key db-host-2=node-2.pub
 
 Existing files are never overwritten.")]
 pub struct Args {
@@ -34,11 +40,14 @@ pub struct Args {
     #[arg(long)]
     yes: bool,
     /// The name of an approver and the file with the OpenSSH public key; may be repeated
-    #[arg(long = "approver", value_name = "NAME=KEY.pub", value_parser = approver)]
+    #[arg(long = "approver", value_name = "NAME=KEY.pub", value_parser = named_file)]
     approvers: Vec<(Name, PathBuf)>,
+    /// The name of a further node of the boundary and the file with its public key, for the first roster; may be repeated
+    #[arg(long = "node-key", value_name = "NAME=KEY.pub", value_parser = named_file)]
+    node_keys: Vec<(Name, PathBuf)>,
 }
 
-fn approver(text: &str) -> Result<(Name, PathBuf), String> {
+fn named_file(text: &str) -> Result<(Name, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("write NAME=KEY.pub")?;
     Ok((
         name.parse::<Name>().map_err(|error| error.to_string())?,
@@ -52,13 +61,10 @@ fn approver(text: &str) -> Result<(Name, PathBuf), String> {
 /// Returns an error if a file that the command must create exists already, an approver's key cannot be used, or the
 /// directory cannot be written.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let approvers = args
-        .approvers
-        .iter()
-        .map(|(name, path)| Ok((name.clone(), public_key(path)?)));
-    let approvers = approvers.collect::<Result<Vec<(Name, SshKey)>, CommandFailure>>()?;
+    let approvers = named_keys(&args.approvers)?;
+    let nodes = named_keys(&args.node_keys)?;
     let name = name(args, terminal)?;
-    let made = make(&args.dir, &name, &approvers)?;
+    let made = make(&args.dir, &name, &approvers, &nodes)?;
     if terminal.json {
         terminal.object(
             &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
@@ -67,6 +73,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+fn named_keys(files: &[(Name, PathBuf)]) -> Result<Vec<(Name, SshKey)>, CommandFailure> {
+    let keys = files
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), public_key(path)?)));
+    keys.collect()
 }
 
 fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
@@ -114,7 +127,8 @@ fn own_name() -> BoundaryName {
         .unwrap_or_else(|_| "boundary".parse().expect("a name"))
 }
 
-/// Writes all files and returns their paths relative to `dir`.
+/// Writes all files and returns their paths relative to `dir`. The roster contains the keys of the further `nodes`, each
+/// with the name of the node as its comment.
 ///
 /// # Errors
 /// Returns an error, and writes nothing, if one of the files exists already.
@@ -122,13 +136,23 @@ pub fn make(
     dir: &Path,
     name: &BoundaryName,
     approvers: &[(Name, SshKey)],
+    nodes: &[(Name, SshKey)],
 ) -> Result<Vec<String>, CommandFailure> {
+    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
     let mut seed = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    getrandom::fill(&mut *seed).map_err(|error| wrong(&error))?;
     let secret = SecretKey::from_seed(*seed);
     let remark = name.as_str().replace('/', "-");
-    let key = SshKey::from_public(secret.public(), &remark)
-        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let own = (remark.as_str(), secret.public());
+    let keys = std::iter::once(own)
+        .chain(
+            nodes
+                .iter()
+                .map(|(node, key)| (node.as_str(), *key.public())),
+        )
+        .map(|(comment, key)| SshKey::from_public(key, comment))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&error))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let program = own_program().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
@@ -140,7 +164,7 @@ pub fn make(
         (
             "boundary/roster.toml".to_owned(),
             0o600,
-            content::roster(name, &key, approvers, required),
+            content::roster(name, &keys, approvers, required),
         ),
         (
             "boundary/policy.yaml".to_owned(),
@@ -167,6 +191,9 @@ pub fn make(
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));
     }
     let key_file = "boundary/key.pem".to_owned();
+    // A key that is given twice makes no valid roster.
+    let (roster, _, text) = &files[1];
+    roster_file::read(&dir.join(roster), text).map_err(|found| problems(Problems::new(found)))?;
     let there: Vec<&str> = files
         .iter()
         .map(|(name, _, _)| name)
@@ -184,8 +211,7 @@ pub fn make(
     directory(dir, 0o755)?;
     directory(&dir.join("boundary"), 0o700)?;
     directory(&dir.join("runbooks"), 0o755)?;
-    write_secret_key(&dir.join(&key_file), &secret)
-        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| wrong(&error))?;
     for (name, mode, text) in &files {
         write(&dir.join(name), *mode, text)?;
     }
@@ -326,6 +352,8 @@ mod tests {
 
     #[test]
     fn the_files_that_init_writes_are_valid() {
+        let node =
+            SshKey::from_public(SecretKey::from_seed([90; 32]).public(), "x").expect("a key");
         for count in 0..3 {
             let dir = tempfile::tempdir().expect("a directory");
             let home = dir.path().join("a/b");
@@ -333,6 +361,7 @@ mod tests {
                 &home,
                 &"prod/eu-1".parse().expect("a name"),
                 &approvers(count),
+                &[("db-2".parse().expect("a name"), node.clone())],
             )
             .expect("made");
             assert!(made.iter().all(|name| home.join(name).is_file()));
@@ -353,6 +382,13 @@ mod tests {
             let roster = files.roster.expect("a roster");
             assert_eq!(roster.tables().approver.len(), usize::from(count));
             assert_eq!(roster.tables().threshold > 0, count > 0);
+            let [boundary] = &*roster.tables().boundary else {
+                panic!("one boundary");
+            };
+            assert!(
+                boundary.keys.len() == 2 && boundary.keys[1].ends_with(" db-2"),
+                "the roster has the key of the further node, too"
+            );
             let mode =
                 |name: &str| std::fs::metadata(home.join(name)).expect("there").mode() & 0o777;
             assert_eq!(
@@ -367,12 +403,23 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("runbooks")).expect("made");
         std::fs::write(dir.path().join("runbooks/host.md"), "mine").expect("written");
-        let failure = make(dir.path(), &"a".parse().expect("a name"), &[]).expect_err("refused");
+        let failure =
+            make(dir.path(), &"a".parse().expect("a name"), &[], &[]).expect_err("refused");
         assert!(failure.message.contains("runbooks/host.md"), "{failure}");
         assert_eq!(
             std::fs::read_to_string(dir.path().join("runbooks/host.md")).expect("there"),
             "mine"
         );
+        assert!(!dir.path().join(FILE).exists() && !dir.path().join("boundary").exists());
+    }
+
+    #[test]
+    fn init_writes_nothing_if_two_names_have_one_key() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let people = approvers(1);
+        let failure =
+            make(dir.path(), &"a".parse().expect("a name"), &people, &people).expect_err("refused");
+        assert!(failure.message.contains("this key"), "{failure}");
         assert!(!dir.path().join(FILE).exists() && !dir.path().join("boundary").exists());
     }
 
