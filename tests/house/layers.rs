@@ -456,6 +456,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
     let mut found = Vec::new();
     let mut named: BTreeMap<&str, Vec<(String, usize)>> = BTreeMap::new();
     let mut dangerous: Vec<(String, usize)> = Vec::new();
+    let contents = contents(files);
     for (path, source) in files {
         let tokens = tokens(source);
         let mut say = |line: usize, what: String| found.push(format!("{path}:{line}: {what}"));
@@ -487,17 +488,20 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
             let before = if i == 0 { "" } else { text(&tokens, i - 1) };
             match token.text.as_str() {
                 "crate" if text(&tokens, i + 1) == "::" && !rooms.is_empty() => {
-                    for target in first_names(&tokens, i + 2) {
+                    let mut named = Vec::new();
+                    paths(&tokens, i + 2, &[package.to_owned()], &mut named);
+                    for path in named {
+                        let target = &resolved(&path, &contents)[1];
                         if room.is_empty() {
                             say(line, format!("{inside} may not name `crate::{target}`"));
-                        } else if storey(&target).is_none() {
+                        } else if storey(target).is_none() {
                             say(
                                 line,
                                 format!(
                                     "`crate::{target}` is no room: import by the path of the file that owns it"
                                 ),
                             );
-                        } else if storey(&target) > own {
+                        } else if storey(target) > own {
                             say(line, format!("room {room} may not import {target}"));
                         }
                     }
@@ -636,30 +640,6 @@ fn more_than_one_file(found: &mut Vec<String>, places: &[(String, usize)], what:
     }
 }
 
-/// Returns the first name of the path at this token, or the first names of all paths in a group `{a::b, c}`.
-fn first_names(tokens: &[Token], at: usize) -> Vec<String> {
-    if text(tokens, at) != "{" {
-        return vec![text(tokens, at).to_owned()];
-    }
-    let end = closing(tokens, at);
-    let mut names = Vec::new();
-    let mut i = at + 1;
-    let mut expecting = true;
-    while i < end {
-        match text(tokens, i) {
-            "," => expecting = true,
-            "{" => i = closing(tokens, i),
-            name if expecting => {
-                names.push(name.to_owned());
-                expecting = false;
-            }
-            _ => {}
-        }
-        i += 1;
-    }
-    names
-}
-
 /// Whether `pub` or `pub(…)` is before the `use` at this token.
 fn exported(tokens: &[Token], at: usize) -> bool {
     let mut i = at;
@@ -768,6 +748,25 @@ mod checker {
             [
                 "crates/documents/src/record/seal.rs:1: `crate::store` is no room: import by the path of the file that owns it"
             ]
+        );
+    }
+
+    #[test]
+    fn a_name_at_the_root_belongs_to_the_room_that_defines_it() {
+        let files = [
+            (
+                "crates/documents/src/lib.rs",
+                "pub(crate) use crypto::digest::Digest;\npub use record::seal::Seal;",
+            ),
+            (
+                "crates/documents/src/crypto/json.rs",
+                "use crate::{Digest, Seal};",
+            ),
+        ]
+        .map(|(path, source)| (path.to_owned(), source.to_owned()));
+        assert_eq!(
+            violations(&files),
+            ["crates/documents/src/crypto/json.rs:1: room crypto may not import record"]
         );
     }
 
