@@ -42,7 +42,7 @@ pub(super) fn check(
 pub(super) struct StandbyKey {
     database: Database,
     keyid: KeyId,
-    reads: Option<Arc<dyn StoreReads>>,
+    reads: Option<Arc<StoreReads>>,
     /// The seal in force and the number of revocations when the key waited for nothing. It waits for nothing until one of
     /// them changes.
     settled: Option<(SealDigest, usize)>,
@@ -119,7 +119,7 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 }
 
 /// Returns the reason why a node with this key can't be active, or `None`.
-fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
+fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
     let mut seals = SealKeys::new(reads);
     let Some(last) = reads.seals()?.last().copied() else {
         return Ok(None);
@@ -180,12 +180,12 @@ fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, St
 
 /// The boundary's keys in the roster of each seal.
 struct SealKeys<'a> {
-    reads: &'a dyn StoreReads,
+    reads: &'a StoreReads,
     known: HashMap<SealDigest, Vec<KeyId>>,
 }
 
 impl<'a> SealKeys<'a> {
-    fn new(reads: &'a dyn StoreReads) -> Self {
+    fn new(reads: &'a StoreReads) -> Self {
         Self {
             reads,
             known: HashMap::new(),

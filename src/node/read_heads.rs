@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct ReadHeads {
     config: Config,
     settings: LedgerConfig,
-    reads: Option<Arc<dyn StoreReads>>,
+    reads: Option<Arc<StoreReads>>,
     /// The keys of the boundary in the roster of this seal.
     keys: Option<(SealDigest, Vec<SshKey>)>,
     read_at: Option<Instant>,

@@ -100,7 +100,7 @@ impl Ledger {
     /// changed.
     pub fn open(
         mut store: Box<dyn Store>,
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         config: LedgerConfig,
     ) -> Result<Spender, StoreFault> {
         let head = store.head()?;
@@ -168,7 +168,7 @@ impl Ledger {
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
     pub fn at_rest(
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         head: StoreHead,
         config: LedgerConfig,
         note: Option<CheckpointRow>,

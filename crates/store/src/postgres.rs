@@ -5,10 +5,9 @@
 //! number, the same leaf or the same nonce. The lock only saves work.
 
 #[macro_use]
-mod columns;
-#[macro_use]
 mod link;
 
+mod columns;
 mod durability;
 mod encryption;
 mod errors;
@@ -21,7 +20,6 @@ pub mod objects;
 mod pool;
 mod questions;
 mod rare_changes;
-mod read_statements;
 pub mod reads;
 mod review_writes;
 pub mod role;
@@ -37,7 +35,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
     batch::{Answers, Commit, OtherWrites, Questions, Writes},
     column_values::tile_id,
     fault::StoreFault,
@@ -46,12 +44,13 @@ use crate::{
         errors::unreachable,
         link::{Flight, Link, lock},
         questions::{Begun, EXCLUSIVE, HEAD, LastBatch},
-        reads::PostgresReads,
         role::ServerRole,
         settings::ServerSettings,
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
         writes::{BatchRow, batch_id},
     },
+    read_statements::TILE,
+    reads::{DURING_TILE, tile_hashes, tile_missing},
     rows::StoreHead,
     server::Replicas,
     stored_token::{IdTokenUse, TokenChange},
@@ -91,8 +90,8 @@ pub struct PostgresStore {
 pub fn open(
     settings: ServerSettings,
     role: Option<ServerRole>,
-) -> Result<(PostgresStore, PostgresReads), StoreFault> {
-    let reads = PostgresReads::new(settings.clone());
+) -> Result<(PostgresStore, StoreReads), StoreFault> {
+    let reads = reads::readers(settings.clone());
     let mut store = PostgresStore {
         settings,
         writer: None,
@@ -227,7 +226,7 @@ impl Store for PostgresStore {
         )?;
         let hashes: Vec<Hash> = rows
             .iter()
-            .map(|row| Fields::new(DURING, row).bytes(0))
+            .map(|row| Fields::new(DURING, row).get(0))
             .collect::<Result<_, StoreFault>>()?;
         if hashes.len() as u64 == range.end - range.start {
             Ok(hashes)
@@ -240,13 +239,10 @@ impl Store for PostgresStore {
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        let found = reads::tile(&self.writer()?.link, tile_id(level, index))?;
-        found.ok_or_else(|| {
-            StoreFault::broken(
-                "reading a tile",
-                format!("hash tile {level}/{index} is missing"),
-            )
-        })
+        let id = tile_id(level, index);
+        let rows = self.writer()?.link.query(DURING_TILE, TILE, values![id])?;
+        let row = rows.first().ok_or_else(|| tile_missing(level, index))?;
+        tile_hashes(&Fields::new(DURING_TILE, row), id)
     }
 
     fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {

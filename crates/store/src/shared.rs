@@ -119,7 +119,7 @@ pub(crate) struct PublishedState {
 }
 
 pub(crate) struct SharedState {
-    pub(super) reads: Arc<dyn StoreReads>,
+    pub(super) reads: Arc<StoreReads>,
     pub(super) config: LedgerConfig,
     /// System clock and time since boot when the store was opened.
     pub(super) opened: (Timestamp, Duration),

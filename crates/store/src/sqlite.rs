@@ -11,6 +11,7 @@ pub mod check;
 mod columns;
 mod errors;
 pub mod new_store;
+mod own_statements;
 mod packed_tiles;
 mod precedents;
 #[cfg(test)]
@@ -29,19 +30,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, ToSql, params};
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
     batch::{Answers, Commit, Questions, Writes},
     column_values::id_bytes,
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
+    reads::tile_missing,
     rows::{PackedRow, StoreHead},
     sqlite::{
-        columns::{
-            all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
-        },
+        columns::{all, one, read_head, read_signatures, read_tile, read_uses, run},
         errors::{fault, unusable},
         reads::SqliteReads,
         schema::migrate,
@@ -71,7 +72,7 @@ pub fn version() -> &'static str {
 /// # Errors
 /// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
 /// if a newer program wrote the store.
-pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
+pub fn open(path: &Path) -> Result<(SqliteStore, StoreReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -146,7 +147,7 @@ impl SqliteStore {
     fn count_nonces(&self) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| {
-            self.one(DURING, sql, [], |row| row.get::<_, i64>(0))
+            self.one(DURING, sql, [], |row| row.get::<i64>(0))
                 .map(Option::unwrap_or_default)
         };
         let (there, kept) = (
@@ -189,7 +190,7 @@ impl SqliteStore {
         during: &'static str,
         sql: &str,
         params: impl rusqlite::Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
     ) -> Result<Option<T>, StoreFault> {
         one(&self.connection, during, sql, params, read)
     }
@@ -212,7 +213,7 @@ impl Store for SqliteStore {
         // A store of an earlier version that only readers open has no such table.
         let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
         let during = "reading the open emergencies";
-        head.emergencies = all(&self.connection, during, sql, [], |row| proposal_id(row, 0))?;
+        head.emergencies = all(&self.connection, during, sql, [], |row| row.get(0))?;
         Ok(head)
     }
 
@@ -238,32 +239,34 @@ impl Store for SqliteStore {
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        read_tile(&self.connection, level, index)?.ok_or_else(|| {
-            StoreFault::broken(
-                "reading a tile",
-                format!("hash tile {level}/{index} is missing"),
-            )
-        })
+        read_tile(&self.connection, level, index)?.ok_or_else(|| tile_missing(level, index))
     }
 
     fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
         let connection = &self.connection;
         let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
-        let state =
-            |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
+        let state = |id: &&ProposalId| {
+            let found = self.one("looking at proposals", sql, [id_bytes(id)], |row| {
+                row.standing(0)
+            })?;
+            Ok(found.flatten())
+        };
         Ok(Answers {
             is_new: false,
             others: None,
             server_clock: None,
             no_runs: None,
-            candidates: run_rows::candidates(connection, &questions.runs)
-                .map_err(fault("judging what may run"))?,
+            candidates: questions
+                .runs
+                .iter()
+                .map(|core| run_rows::candidate(connection, core))
+                .collect::<Result<_, _>>()?,
             states: questions
                 .proposals
                 .iter()
                 .map(state)
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, StoreFault>>()?,
             precedents: questions
                 .new
                 .iter()
@@ -334,7 +337,7 @@ impl Store for SqliteStore {
             DURING,
             sql,
             params![now.unix(), limit],
-            |row| proposal_id(row, 0),
+            |row| row.get(0),
         )?;
         for id in &overdue {
             self.run(

@@ -13,7 +13,7 @@ use documents::{BlobDigest, TILE_WIDTH, TileKind, TilePath, push_entry, unhex32}
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {
-    reads: Arc<dyn StoreReads>,
+    reads: Arc<StoreReads>,
     edge: TreeEdge,
     tiles: TileCache,
     checkpoint: Option<String>,
@@ -25,7 +25,7 @@ impl StoredLog {
     /// # Errors
     /// Returns a fault if the log cannot be read.
     pub fn new(
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         head: &StoreHead,
         beside: Option<String>,
     ) -> Result<Self, StoreFault> {
@@ -70,7 +70,7 @@ impl fmt::Debug for StoredLog {
 
 /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
 pub fn tile(
-    reads: &dyn StoreReads,
+    reads: &StoreReads,
     edge: &TreeEdge,
     tiles: &TileCache,
     path: &TilePath,

@@ -35,7 +35,7 @@ use documents::{
 
 impl Ledger {
     /// Returns the readers of the store.
-    pub fn reads(&self) -> &dyn StoreReads {
+    pub fn reads(&self) -> &StoreReads {
         &*self.shared.reads
     }
 

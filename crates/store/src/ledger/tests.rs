@@ -54,7 +54,7 @@ fn t(seconds: i64) -> Timestamp {
 }
 
 /// A writer with its reading connections.
-type Opened = (Box<dyn Store>, Arc<dyn StoreReads>);
+type Opened = (Box<dyn Store>, Arc<StoreReads>);
 
 /// Directory, clock and key of one store. A test can open the store several times.
 struct World {

@@ -168,7 +168,7 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
         };
         after = Fields::new(DURING, last).get(0)?;
         for row in &rows {
-            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).bytes(0)?);
+            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).get(0)?);
             let hex = name.hex();
             if have.join(&hex[..2]).join(&hex).exists() {
                 continue;

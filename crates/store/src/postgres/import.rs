@@ -20,8 +20,7 @@ use crate::{
         export::{PAGES, cell, count, pages, pieces_of},
         link::{Link, Value},
         lock_key::lock_key,
-        reads::PostgresReads,
-        schema,
+        reads, schema,
         settings::{ServerSettings, refused},
     },
     server::MoveEnd,
@@ -465,7 +464,7 @@ impl Target {
                 size = ours;
             }
         }
-        let reads = PostgresReads::of_copy(self.settings.clone());
+        let reads = reads::readers_of_copy(self.settings.clone());
         let root: Option<Hash> = root_of(&reads, size)?;
         if root != old.root(size)? {
             return Err(refused(

@@ -8,7 +8,7 @@ use crate::{
         link::{Flight, Link},
     },
     stored_status::StoredStatus,
-    stored_token::{IdTokenUse, Token, TokenChange},
+    stored_token::{IdTokenUse, Token, TokenChange, json},
 };
 use documents::{Name, ProposalId, Timestamp};
 
@@ -155,13 +155,6 @@ pub(super) fn admit(link: &Link, used: &IdTokenUse, mark: Timestamp) -> Result<b
     Ok(!link.rows("noting an ID token", &flight)?[1].is_empty())
 }
 
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
-    serde_json::to_string(value).map_err(|error| StoreFault::Database {
-        during: "writing a token",
-        message: error.to_string(),
-    })
-}
-
 /// Marks at most `limit` overdue proposals as expired.
 pub(super) fn expire(
     link: &Link,
@@ -171,7 +164,7 @@ pub(super) fn expire(
     const DURING: &str = "expiring proposals";
     let rows = link.query(DURING, EXPIRE, values![now.unix(), at_most(limit)])?;
     rows.iter()
-        .map(|row| Fields::new(DURING, row).proposal_id(0))
+        .map(|row| Fields::new(DURING, row).get(0))
         .collect()
 }
 
@@ -226,14 +219,14 @@ pub(super) fn retire(
     let (mut outputs, mut names) = (Vec::new(), Vec::new());
     for row in &rows[0] {
         let row = Fields::new(DURING, row);
-        done.walk.outputs = Some(row.number(0)?);
-        if row.time(2)? <= cut.outputs {
+        done.walk.outputs = Some(row.get(0)?);
+        if row.get::<Timestamp>(2)? <= cut.outputs {
             outputs.push(row.get::<i64>(0)?);
             names.push(row.get::<Vec<u8>>(1)?);
         }
     }
     for row in &rows[2] {
-        let name = Fields::new(DURING, row).bytes(0)?;
+        let name = Fields::new(DURING, row).get(0)?;
         done.walk.objects = Some(name);
         names.push(name.to_vec());
     }
@@ -268,12 +261,12 @@ pub(super) fn retire(
     let (mut orders, mut signatures, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
     for row in seen {
         let row = Fields::new(DURING, row);
-        let id: [u8; 16] = row.bytes(0)?;
+        let id: [u8; 16] = row.get(0)?;
         done.walk.proposals = Some(id);
-        let Some(ended_at) = row.time_if(2)? else {
+        let Some(ended_at) = row.get::<Option<Timestamp>>(2)? else {
             continue;
         };
-        let finished = row.status(1)? == StoredStatus::Finished;
+        let finished = row.get::<StoredStatus>(1)? == StoredStatus::Finished;
         if finished && ended_at <= cut.outputs {
             orders.push(id.to_vec());
         }
@@ -283,7 +276,7 @@ pub(super) fn retire(
         if finished {
             // The proposal's row stays, because it leads to the receipt, which also contains the signatures.
             signatures.push(id.to_vec());
-        } else if row.time(3)? <= cut.mark {
+        } else if row.get::<Timestamp>(3)? <= cut.mark {
             // Delete the row only after the window, because during the window only this row prevents a run.
             proposals.push(id.to_vec());
         }

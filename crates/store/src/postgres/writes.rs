@@ -213,7 +213,7 @@ fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
 fn returned(rows: &[Row]) -> Vec<Hash> {
     let read = |row: &Row| -> Result<(u64, Hash), StoreFault> {
         let row = Fields::new(DURING, row);
-        Ok((row.number(0)?, row.bytes(1)?))
+        Ok((row.get(0)?, row.get(1)?))
     };
     let mut hashes: Vec<_> = rows.iter().filter_map(|row| read(row).ok()).collect();
     hashes.sort_unstable();

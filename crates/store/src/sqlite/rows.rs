@@ -1,8 +1,8 @@
 //! Comparison of a proposal's row with the signed documents.
 
-use rusqlite::Row;
-
-use crate::{column_values::id_bytes, stored_status::StoredStatus};
+use crate::{
+    column_values::id_bytes, fault::StoreFault, fields::Fields, stored_status::StoredStatus,
+};
 use documents::{Authorization, Malformed, Statement, Timestamp, sha256};
 
 pub(super) const COLUMNS: &str = "p.id, p.digest, p.nonce, p.request IS NOT NULL, p.step, p.step_digest, \
@@ -32,7 +32,7 @@ pub(super) struct ProposalRow {
 
 impl ProposalRow {
     /// Reads a row that has the [`COLUMNS`].
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &Fields<'_>) -> Result<Self, StoreFault> {
         Ok(Self {
             id: row.get(0)?,
             digest: row.get(1)?,

@@ -1,40 +1,42 @@
 //! Rows of runs: the facts about requests to run, the spent nonces, and the outputs of runs that ended.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     column_values::{id_bytes, place},
+    fault::StoreFault,
+    read_statements::SPENT,
     rows::{Candidate, FinishRow, RunRow},
-    sqlite::columns::{SPENT, spent, status},
+    sqlite::columns::one,
     stored_proposal::AuthorizationCore,
 };
 use documents::{AuthorizationDigest, BlobDigest, ContentDigest};
 
-/// Returns the stored facts about each request to run a proposal.
-pub(super) fn candidates(
+/// Returns the stored facts about a request to run a proposal.
+pub(super) fn candidate(
     connection: &Connection,
-    requests: &[&AuthorizationCore],
-) -> rusqlite::Result<Vec<Candidate>> {
-    let mut nonce = connection.prepare_cached(SPENT)?;
-    let mut denial =
-        connection.prepare_cached("SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1")?;
-    let mut proposal =
-        connection.prepare_cached("SELECT digest, status FROM proposal WHERE id = ?1")?;
-    let one = |core: &&AuthorizationCore| {
-        Ok(Candidate {
-            spent: nonce.query_row([core.nonce.to_bytes()], spent).optional()?,
-            denied: denial.exists([core.digest.as_bytes()])?,
-            proposal: proposal
-                .query_row([id_bytes(&core.id)], |row| {
-                    Ok((
-                        AuthorizationDigest::from_bytes(row.get(0)?),
-                        status(row, 1)?,
-                    ))
-                })
-                .optional()?,
-        })
-    };
-    requests.iter().map(one).collect()
+    core: &AuthorizationCore,
+) -> Result<Candidate, StoreFault> {
+    const DURING: &str = "judging what may run";
+    let nonce = core.nonce.to_bytes();
+    let spent = one(connection, DURING, SPENT, [nonce], |row| row.spent(0))?;
+    let sql = "SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1";
+    let denial = one(
+        connection,
+        DURING,
+        sql,
+        [core.digest.as_bytes()],
+        |_| Ok(()),
+    )?;
+    let sql = "SELECT digest, status FROM proposal WHERE id = ?1";
+    let proposal = one(connection, DURING, sql, [id_bytes(&core.id)], |row| {
+        Ok((AuthorizationDigest::from_bytes(row.get(0)?), row.get(1)?))
+    })?;
+    Ok(Candidate {
+        spent: spent.flatten(),
+        denied: denial.is_some(),
+        proposal,
+    })
 }
 
 /// Spends the nonces and marks the proposals as running.

@@ -10,10 +10,12 @@ use rusqlite::{Connection, ToSql, params_from_iter};
 use crate::{
     copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable},
     fault::StoreFault,
+    fields::Fields,
+    rows::EntryRow,
     sqlite::{
         backup::writable,
         errors::{fault, unusable},
-        packed_tiles::{Entries, EntryRow},
+        packed_tiles::Entries,
         read_connection::connect,
         reads::SqliteReads,
         schema::{self, MIGRATIONS, MOVED, migrate},
@@ -218,15 +220,15 @@ impl OldFile {
                 .collect::<Result<CopiedRow, _>>()?;
             // Another engine gets packed entries in their own rows.
             if table.name == "leaf" {
-                let entry = || {
-                    Ok(EntryRow {
-                        index: row.get(0)?,
-                        hash: row.get(3)?,
-                        data: row.get(4)?,
-                    })
+                let fields = Fields::new(DURING, row);
+                let mut entry = EntryRow {
+                    index: fields.get(0)?,
+                    hash: fields.get(3)?,
+                    data: fields.get(4)?,
                 };
-                let data = entries.bytes(entry().map_err(fault(DURING))?);
-                cells[4] = Cell::Bytes(data.map_err(|error| error.during(DURING))?);
+                let filled = entries.fill(&mut entry);
+                filled.map_err(|error| error.during(DURING))?;
+                cells[4] = Cell::Bytes(entry.data);
             }
             size += cells.iter().map(Cell::size).sum::<usize>();
             group.push(cells);

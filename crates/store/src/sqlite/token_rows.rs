@@ -4,8 +4,8 @@ use rusqlite::{Connection, params};
 
 use crate::{
     fault::StoreFault,
-    sqlite::columns::{json, one, run},
-    stored_token::{IdTokenUse, TokenChange},
+    sqlite::columns::{one, run},
+    stored_token::{IdTokenUse, TokenChange, json},
 };
 use documents::{Name, Timestamp};
 

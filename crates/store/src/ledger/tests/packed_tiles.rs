@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    Store as _, StoreReads as _,
+    Store as _,
     batch::Questions,
     fault::StoreFault,
     ledger::{

@@ -5,11 +5,12 @@ use crate::postgres::{
     columns::Fields,
     questions::{self, BEGIN, LOCK},
     rare_changes,
-    read_statements::{PAGES, READS, RUNS},
+    reads::{MISSING, STATEMENTS},
     review_writes,
     tests::{server, tamper},
     writes::{self, COMMIT},
 };
+use crate::read_statements::READS;
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;
@@ -75,9 +76,9 @@ fn each_statement_uses_indexes_on_empty_tables_and_on_many_rows() {
             writes::ALL,
             review_writes::ALL,
             rare_changes::ALL,
+            MISSING,
             READS,
-            PAGES,
-            RUNS,
+            &STATEMENTS.all(),
         ]
         .concat();
         for sql in all.iter().filter(|sql| !COMMANDS.contains(sql)) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Store as _, StoreReads as _,
+    Store as _,
     batch::{Commit, Questions, Writes},
     fault::StoreFault,
     postgres::{

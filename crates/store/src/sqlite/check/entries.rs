@@ -7,6 +7,7 @@ use rusqlite::params;
 use crate::{
     column_values::{place, unplace},
     end_detail,
+    fault::StoreFault,
     sqlite::{
         check::Look,
         rows::{COLUMNS, ProposalRow},
@@ -22,7 +23,7 @@ use documents::{
 };
 
 impl Look<'_> {
-    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
+    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> Result<(), StoreFault> {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
             self.defect(
@@ -72,7 +73,12 @@ impl Look<'_> {
         }
     }
 
-    pub(super) fn seal(&mut self, index: u64, payload: &[u8], seal: &Seal) -> rusqlite::Result<()> {
+    pub(super) fn seal(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        seal: &Seal,
+    ) -> Result<(), StoreFault> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
@@ -108,7 +114,7 @@ impl Look<'_> {
         let manifest = self.one(
             "SELECT data FROM blob WHERE digest = ?1",
             [seal.registry.as_bytes()],
-            |row| row.get::<_, Vec<u8>>(0),
+            |row| row.get::<Vec<u8>>(0),
         )?;
         let leaves = manifest
             .and_then(|bytes| json::parse_as::<Vec<RegistryLeaf>>(&bytes, bytes.len()).ok());
@@ -123,7 +129,7 @@ impl Look<'_> {
         entry: &str,
         what: &str,
         digest: [u8; 32],
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         if self
             .one("SELECT 1 FROM blob WHERE digest = ?1", [digest], |_| Ok(()))?
             .is_none()
@@ -146,7 +152,7 @@ impl Look<'_> {
         &mut self,
         index: u64,
         consumption: &Consumption,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
             let entry = format!("log entry {index}, item {item}");
@@ -184,7 +190,7 @@ impl Look<'_> {
                     let crossing = self.one(
                         "SELECT envelope, seal FROM crossing WHERE id = ?1",
                         [at],
-                        |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)),
+                        |row| Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?)),
                     )?;
                     if run.runs() != crossing.is_some() {
                         let what = if run.runs() {
@@ -221,7 +227,7 @@ impl Look<'_> {
             }
             let sql = "SELECT spent, expires_at FROM nonce WHERE nonce = ?1";
             let kept = self.one(sql, [spent.nonce.to_bytes()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+                Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
             })?;
             let why = match kept {
                 Some((place, _)) if place != at => "the row of the nonce names another run",
@@ -240,11 +246,11 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> rusqlite::Result<()> {
+    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> Result<(), StoreFault> {
         let entry = format!("log entry {index}");
         let of = &receipt.consumption;
         let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| {
-            row.get::<_, [u8; 32]>(0)
+            row.get::<[u8; 32]>(0)
         })?;
         if of.index >= index || hash.map(LeafHash::from_bytes) != Some(of.leaf) {
             self.defect(
@@ -295,7 +301,7 @@ impl Look<'_> {
                 continue;
             }
             let sql = "SELECT bytes FROM output WHERE name = ?1";
-            let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<_, u64>(0))?;
+            let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<u64>(0))?;
             if kept != Some(stream.recorded) {
                 let what = format!(
                     "the output {name}, {}, is missing although its retention ends at {until}",
@@ -312,7 +318,7 @@ impl Look<'_> {
         &mut self,
         run: &ProposalRow,
         receipt: &Receipt,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.compare(
             run,
             Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload),
@@ -368,7 +374,7 @@ impl Look<'_> {
     pub(super) fn manifest(
         &mut self,
         receipt: &Receipt,
-    ) -> rusqlite::Result<Option<Vec<ManifestEntry>>> {
+    ) -> Result<Option<Vec<ManifestEntry>>, StoreFault> {
         if receipt.files.count == 0 {
             return Ok(None);
         }
@@ -411,11 +417,11 @@ impl Look<'_> {
         index: u64,
         authorization: AuthorizationDigest,
         signers: &[KeyId],
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.denials += 1;
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| {
-            row.get::<_, String>(0)
+            row.get::<String>(0)
         })?;
         let what = match approver {
             None => format!(

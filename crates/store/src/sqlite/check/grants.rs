@@ -2,6 +2,7 @@
 
 use crate::{
     column_values::{grant_id, place},
+    fault::StoreFault,
     sqlite::check::Look,
     store_report::RESTORE,
     stored_leaf::opened,
@@ -10,7 +11,7 @@ use documents::{Grant, Spent, Timestamp, hex};
 
 impl Look<'_> {
     /// Checks that a grant of the log has its row.
-    pub(super) fn grant(&mut self, index: u64) -> rusqlite::Result<()> {
+    pub(super) fn grant(&mut self, index: u64) -> Result<(), StoreFault> {
         if self
             .one(
                 "SELECT 1 FROM standing WHERE leaf = ?1",
@@ -35,7 +36,7 @@ impl Look<'_> {
         item: u32,
         at: Timestamp,
         spent: &Spent,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         let (Some(grant), Some(number)) = (&spent.grant, &spent.grant_use) else {
             return Ok(());
         };
@@ -53,7 +54,7 @@ impl Look<'_> {
     }
 
     /// Checks the rows of grants against their documents, and the number of uses.
-    pub(super) fn grants(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn grants(&mut self) -> Result<(), StoreFault> {
         // A store of an earlier version has no grants.
         if self.number("PRAGMA user_version")? < 5 {
             return Ok(());
