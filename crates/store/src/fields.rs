@@ -1,5 +1,7 @@
 //! Columns of rows and parameters of statements, in one form for both engines.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 
 use crate::{
@@ -27,84 +29,112 @@ macro_rules! proposal_columns {
 
 /// Makes the parameters of one statement.
 macro_rules! cells {
-    ($($value:expr),* $(,)?) => { [$($crate::fields::CellRef::from($value)),*] };
+    ($($value:expr),* $(,)?) => { [$($crate::fields::Cell::from($value)),*] };
 }
 
 /// The value of a column or of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CellRef<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cell<'a> {
     /// No value.
     Null,
     /// A number, a time in seconds, or a truth value (0 or 1).
     Number(i64),
     /// Bytes.
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
     /// A text.
-    Text(&'a str),
+    Text(Cow<'a, str>),
 }
 
-impl From<i64> for CellRef<'_> {
+impl Cell<'_> {
+    /// Returns the approximate number of bytes of the value in memory.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Null | Self::Number(_) => 8,
+            Self::Bytes(bytes) => bytes.len() + 24,
+            Self::Text(text) => text.len() + 24,
+        }
+    }
+
+    /// Returns the value with bytes of its own.
+    pub(super) fn into_owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Number(number) => Cell::Number(number),
+            Self::Bytes(bytes) => Cell::Bytes(Cow::Owned(bytes.into_owned())),
+            Self::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+}
+
+impl From<i64> for Cell<'_> {
     fn from(number: i64) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<i32> for CellRef<'_> {
-    fn from(number: i32) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl From<i16> for CellRef<'_> {
+impl From<i16> for Cell<'_> {
     fn from(number: i16) -> Self {
         Self::Number(number.into())
     }
 }
 
-impl From<bool> for CellRef<'_> {
+impl From<bool> for Cell<'_> {
     fn from(truth: bool) -> Self {
         Self::Number(truth.into())
     }
 }
 
 /// A number above the largest number of a database is a limit that no row reaches.
-impl From<u64> for CellRef<'_> {
+impl From<u64> for Cell<'_> {
     fn from(number: u64) -> Self {
         Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
     }
 }
 
-impl From<usize> for CellRef<'_> {
+impl From<usize> for Cell<'_> {
     fn from(number: usize) -> Self {
         Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
     }
 }
 
-impl From<Timestamp> for CellRef<'_> {
+impl From<Timestamp> for Cell<'_> {
     fn from(time: Timestamp) -> Self {
         Self::Number(time.unix())
     }
 }
 
-impl<'a> From<&'a [u8]> for CellRef<'a> {
+impl<'a> From<&'a [u8]> for Cell<'a> {
     fn from(bytes: &'a [u8]) -> Self {
-        Self::Bytes(bytes)
+        Self::Bytes(Cow::Borrowed(bytes))
     }
 }
 
-impl<'a, const N: usize> From<&'a [u8; N]> for CellRef<'a> {
+impl<'a, const N: usize> From<&'a [u8; N]> for Cell<'a> {
     fn from(bytes: &'a [u8; N]) -> Self {
-        Self::Bytes(bytes)
+        Self::Bytes(Cow::Borrowed(bytes))
     }
 }
 
-impl<'a> From<&'a str> for CellRef<'a> {
+impl From<Vec<u8>> for Cell<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(Cow::Owned(bytes))
+    }
+}
+
+/// The bytes of an id.
+impl From<[u8; 16]> for Cell<'_> {
+    fn from(id: [u8; 16]) -> Self {
+        Self::Bytes(Cow::Owned(id.to_vec()))
+    }
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
     fn from(text: &'a str) -> Self {
-        Self::Text(text)
+        Self::Text(Cow::Borrowed(text))
     }
 }
 
-impl<'a, T: Into<CellRef<'a>>> From<Option<T>> for CellRef<'a> {
+impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, T::into)
     }
@@ -113,46 +143,46 @@ impl<'a, T: Into<CellRef<'a>>> From<Option<T>> for CellRef<'a> {
 /// A Rust type of a column.
 pub(super) trait FromCell<'r>: Sized {
     /// Converts the value, or returns the reason why this program does not write the value.
-    fn from_cell(cell: CellRef<'r>) -> Result<Self, &'static str>;
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str>;
 }
 
-impl<'r> FromCell<'r> for CellRef<'r> {
+impl<'r> FromCell<'r> for Cell<'r> {
     fn from_cell(cell: Self) -> Result<Self, &'static str> {
         Ok(cell)
     }
 }
 
 impl<'r, T: FromCell<'r>> FromCell<'r> for Option<T> {
-    fn from_cell(cell: CellRef<'r>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
         match cell {
-            CellRef::Null => Ok(None),
+            Cell::Null => Ok(None),
             cell => T::from_cell(cell).map(Some),
         }
     }
 }
 
 impl FromCell<'_> for i64 {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         match cell {
-            CellRef::Number(number) => Ok(number),
+            Cell::Number(number) => Ok(number),
             _ => Err("no number"),
         }
     }
 }
 
 impl<'r> FromCell<'r> for &'r [u8] {
-    fn from_cell(cell: CellRef<'r>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
         match cell {
-            CellRef::Bytes(bytes) => Ok(bytes),
+            Cell::Bytes(Cow::Borrowed(bytes)) => Ok(bytes),
             _ => Err("no bytes"),
         }
     }
 }
 
 impl<'r> FromCell<'r> for &'r str {
-    fn from_cell(cell: CellRef<'r>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
         match cell {
-            CellRef::Text(text) => Ok(text),
+            Cell::Text(Cow::Borrowed(text)) => Ok(text),
             _ => Err("no text"),
         }
     }
@@ -162,7 +192,7 @@ impl<'r> FromCell<'r> for &'r str {
 macro_rules! number {
     ($($kind:ty)*) => {
         $(impl FromCell<'_> for $kind {
-            fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
                 Self::try_from(i64::from_cell(cell)?).map_err(|_| "the number is out of range")
             }
         })*
@@ -173,48 +203,48 @@ number!(u64 i32 i16 u8);
 
 /// The conditions of the statements compare a truth value with 1, so another number than 0 and 1 is an error.
 impl FromCell<'_> for bool {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         match cell {
-            CellRef::Number(0) => Ok(false),
-            CellRef::Number(1) => Ok(true),
+            Cell::Number(0) => Ok(false),
+            Cell::Number(1) => Ok(true),
             _ => Err("no truth value"),
         }
     }
 }
 
 impl FromCell<'_> for Vec<u8> {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         <&[u8]>::from_cell(cell).map(<[u8]>::to_vec)
     }
 }
 
 impl FromCell<'_> for String {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         <&str>::from_cell(cell).map(str::to_owned)
     }
 }
 
 impl<const N: usize> FromCell<'_> for [u8; N] {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         let bytes = <&[u8]>::from_cell(cell)?;
         bytes.try_into().map_err(|_| "the number of bytes is wrong")
     }
 }
 
 impl FromCell<'_> for Timestamp {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         i64::from_cell(cell).map(Self::from_unix)
     }
 }
 
 impl FromCell<'_> for StoredStatus {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         Self::of_number(u8::from_cell(cell)?).ok_or("an unknown status")
     }
 }
 
 impl FromCell<'_> for ProposalId {
-    fn from_cell(cell: CellRef<'_>) -> Result<Self, &'static str> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
         let uuid = uuid::Uuid::from_bytes(FromCell::from_cell(cell)?);
         format!("prp_{uuid}").parse().map_err(|_| "no proposal id")
     }
@@ -223,7 +253,7 @@ impl FromCell<'_> for ProposalId {
 /// A row of one engine.
 pub(super) trait EngineRow {
     /// Returns the value of a column, or the reason why the engine cannot read the column.
-    fn cell(&self, at: usize) -> Result<CellRef<'_>, String>;
+    fn cell(&self, at: usize) -> Result<Cell<'_>, String>;
 
     /// Returns the fault for a value that this program never writes.
     fn odd(&self, during: &'static str, at: usize, why: &str) -> StoreFault;

@@ -13,6 +13,7 @@ mod read_statements;
 
 mod backend;
 mod batch;
+mod batch_rows;
 mod closed_windows;
 mod column_values;
 mod consume_window;

@@ -21,7 +21,6 @@ mod pool;
 mod questions;
 mod rare_changes;
 pub mod reads;
-mod review_writes;
 pub mod role;
 pub mod schema;
 mod server_identity;

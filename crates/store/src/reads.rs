@@ -6,7 +6,7 @@ use crate::{
     ClosedKey,
     column_values::{grant_bytes, id_bytes, tile_id, unplace},
     fault::StoreFault,
-    fields::{CellRef, Fields},
+    fields::{Cell, Fields},
     read_statements::{
         BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, EngineStatements, GRANT, GRANT_OF,
         GRANTS_AFTER, JOB_OF, LAST_CHECKPOINT, LEAF, LEAVES, NEWEST_EVENT, OUTPUT, OUTPUT_ORDER,
@@ -46,7 +46,7 @@ pub(super) trait Readers: Send + Sync {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
         each: EachRow<'_>,
     ) -> Result<(), StoreFault>;
 
@@ -92,7 +92,7 @@ impl StoreReads {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
         read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
     ) -> Result<Option<T>, StoreFault> {
         let mut found = None;
@@ -107,7 +107,7 @@ impl StoreReads {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
         read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
     ) -> Result<Vec<T>, StoreFault> {
         let mut found = Vec::new();
@@ -123,7 +123,7 @@ impl StoreReads {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
     ) -> Result<Vec<EntryRow>, StoreFault> {
         let entries = self.all(during, sql, values, |row| row.entry(0))?;
         self.0.unpack(during, entries)
@@ -287,7 +287,7 @@ impl StoreReads {
     /// Returns the document that contains the payload of a proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
         const DURING: &str = "reading a payload";
-        let found = self.one(DURING, PAYLOAD, &cells![&id_bytes(id)], |row| {
+        let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
             let index = row.get::<Option<i64>>(2)?;
             let receipt = index.map(|_| row.entry(2)).transpose()?;
             Ok((row.get(0)?, row.get(1)?, receipt))
@@ -447,7 +447,7 @@ impl StoreReads {
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
         let sql = self.0.statements().unfinished;
-        let node: Vec<_> = self.0.node().map(CellRef::from).into_iter().collect();
+        let node: Vec<_> = self.0.node().map(Cell::from).into_iter().collect();
         self.all("reading the runs without a receipt", sql, &node, |row| {
             let (index, item) = unplace(row.get(0)?);
             Ok(Unfinished {

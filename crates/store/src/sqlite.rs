@@ -6,7 +6,6 @@
 
 pub mod backup;
 pub mod backup_update;
-mod batch_rows;
 pub mod check;
 mod columns;
 mod errors;
@@ -20,7 +19,6 @@ mod read_connection;
 pub mod reads;
 mod retired_rows;
 mod rows;
-mod run_rows;
 mod schema;
 pub mod table_rows;
 mod token_rows;
@@ -30,11 +28,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rusqlite::{Connection, OpenFlags, ToSql, params};
+use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
     RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
     batch::{Answers, Commit, Questions, Writes},
+    batch_rows,
     column_values::id_bytes,
     fault::StoreFault,
     fields::Fields,
@@ -162,18 +161,30 @@ impl SqliteStore {
     }
 
     fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
-        let connection = &self.connection;
-        batch_rows::append(connection, writes).map_err(fault("appending to the log"))?;
-        run_rows::insert_blobs(connection, writes.blobs.iter().copied())
-            .map_err(fault("keeping blobs"))?;
-        batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
-        run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
-        run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
-        batch_rows::reviews(connection, writes).map_err(fault("keeping reviews"))?;
-        batch_rows::grants(connection, writes).map_err(fault("keeping grants"))?;
-        batch_rows::events(connection, writes).map_err(fault("adding events"))?;
-        batch_rows::checkpoints(connection, writes.checkpoints)?;
-        batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
+        const DURING: &str = "writing a batch";
+        let write = || -> rusqlite::Result<()> {
+            for rows in batch_rows::of(writes, "") {
+                let mut statement = self.connection.prepare_cached(rows.statement.sqlite)?;
+                let width = statement.parameter_count();
+                for row in rows.cells.chunks(rows.width) {
+                    statement.execute(params_from_iter(&row[..width]))?;
+                }
+            }
+            Ok(())
+        };
+        write().map_err(fault(DURING))?;
+        if !writes.starts.is_empty() {
+            let sql = "UPDATE state SET nonces = nonces + ?1";
+            self.run(DURING, sql, [writes.starts.len()])?;
+        }
+        for row in writes.checkpoints {
+            let sql = "SELECT 1 FROM checkpoint WHERE size = ?1 AND root <> ?2";
+            let other = self.one(DURING, sql, params![row.size, row.root], |_| Ok(()))?;
+            if other.is_some() {
+                return Err(StoreFault::forked(row.size));
+            }
+        }
+        Ok(())
     }
 
     fn run(
@@ -260,7 +271,7 @@ impl Store for SqliteStore {
             candidates: questions
                 .runs
                 .iter()
-                .map(|core| run_rows::candidate(connection, core))
+                .map(|core| precedents::of_run(connection, core))
                 .collect::<Result<_, _>>()?,
             states: questions
                 .proposals

@@ -1,12 +1,15 @@
 //! Conversions between columns and Rust types.
 
+use std::error::Error;
+
+use bytes::BytesMut;
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::{
     column_values::id_bytes,
     fault::StoreFault,
-    fields::{CellRef, EngineRow},
+    fields::{Cell, EngineRow},
     postgres::link::Value,
 };
 use documents::ProposalId;
@@ -14,16 +17,19 @@ use documents::ProposalId;
 pub(super) use crate::fields::Fields;
 
 impl EngineRow for Row {
-    fn cell(&self, at: usize) -> Result<CellRef<'_>, String> {
+    fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
         let kind = self.columns().get(at).map(|column| column.type_());
-        match kind {
-            Some(&Type::BOOL) => cell::<bool>(self, at),
-            Some(&Type::INT2) => cell::<i16>(self, at),
-            Some(&Type::INT4) => cell::<i32>(self, at),
-            Some(&Type::INT8) => cell::<i64>(self, at),
-            Some(&Type::BYTEA) => cell::<&[u8]>(self, at),
-            _ => cell::<&str>(self, at),
-        }
+        let cell = match kind {
+            Some(&Type::BOOL) => self.try_get::<_, Option<bool>>(at).map(Cell::from),
+            Some(&Type::INT2) => self.try_get::<_, Option<i16>>(at).map(Cell::from),
+            Some(&Type::INT4) => self
+                .try_get::<_, Option<i32>>(at)
+                .map(|number| Cell::from(number.map(i64::from))),
+            Some(&Type::INT8) => self.try_get::<_, Option<i64>>(at).map(Cell::from),
+            Some(&Type::BYTEA) => self.try_get::<_, Option<&[u8]>>(at).map(Cell::from),
+            _ => self.try_get::<_, Option<&str>>(at).map(Cell::from),
+        };
+        cell.map_err(|error| error.to_string())
     }
 
     fn odd(&self, during: &'static str, at: usize, why: &str) -> StoreFault {
@@ -34,23 +40,37 @@ impl EngineRow for Row {
     }
 }
 
-fn cell<'r, T: FromSql<'r> + Into<CellRef<'r>>>(
-    row: &'r Row,
-    at: usize,
-) -> Result<CellRef<'r>, String> {
-    row.try_get::<_, Option<T>>(at)
-        .map(CellRef::from)
-        .map_err(|error| error.to_string())
+impl ToSql for Cell<'_> {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match (self, kind) {
+            (Self::Null, _) => Ok(IsNull::Yes),
+            (Self::Number(number), &Type::BOOL) => (*number != 0).to_sql(kind, out),
+            (Self::Number(number), &Type::INT2) => i16::try_from(*number)?.to_sql(kind, out),
+            (Self::Number(number), &Type::INT4) => i32::try_from(*number)?.to_sql(kind, out),
+            (Self::Number(number), &Type::INT8) => number.to_sql(kind, out),
+            (Self::Bytes(bytes), &Type::BYTEA) => (&**bytes).to_sql(kind, out),
+            (Self::Text(text), &Type::TEXT) => (&**text).to_sql(kind, out),
+            _ => Err(format!("the database expects a value of the type {kind}").into()),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }
 
-/// Returns the parameter of a statement of a reader. No reader has a parameter without a value.
-pub(super) fn value(cell: CellRef<'_>) -> Value<'_> {
-    match cell {
-        CellRef::Null => Box::new(None::<i64>),
-        CellRef::Number(number) => Box::new(number),
-        CellRef::Bytes(bytes) => Box::new(bytes),
-        CellRef::Text(text) => Box::new(text),
-    }
+/// Returns one array for each column. `cells` has the columns of the first row, then those of the next row, and so on.
+pub(super) fn arrays<'a>(cells: &'a [Cell<'a>], width: usize) -> Vec<Value<'a>> {
+    let column = |at| cells.iter().skip(at).step_by(width).collect::<Vec<_>>();
+    (0..width)
+        .map(|at| Box::new(column(at)) as Value<'_>)
+        .collect()
 }
 
 /// Returns one value of each row, as the array of a column.

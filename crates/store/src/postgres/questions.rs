@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use crate::{
     batch::{DenialPrecedent, Questions},
     fault::StoreFault,
-    fields::{CellRef, FromCell as _},
+    fields::{Cell, FromCell as _},
     postgres::{
         columns::{Fields, id_value, list, signed},
         link::{Flight, Link, Value},
@@ -124,7 +124,8 @@ pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBa
     let row = Fields::new(DURING, first);
     let ids = first.try_get::<_, Vec<&[u8]>>(13);
     let ids = ids.map_err(|error| row.odd(13, &error.to_string()))?;
-    let emergency = |id| ProposalId::from_cell(CellRef::Bytes(id)).map_err(|why| row.odd(13, why));
+    let emergency =
+        |id: &[u8]| ProposalId::from_cell(Cell::from(id)).map_err(|why| row.odd(13, why));
     let names = exclusive.iter().map(|row| {
         let row = Fields::new(DURING, row);
         Ok((row.get(0)?, row.get(1)?))

@@ -3,10 +3,9 @@
 use crate::{
     ClosedKey, StoreReads,
     fault::StoreFault,
-    fields::{CellRef, Fields},
+    fields::{Cell, Fields},
     postgres::{
-        columns::value,
-        link::Flight,
+        link::{Flight, Value},
         pool::Pool,
         questions::{EXCLUSIVE, HEAD, head},
         schema,
@@ -137,11 +136,14 @@ impl Readers for PostgresReads {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
         each: EachRow<'_>,
     ) -> Result<(), StoreFault> {
-        let values = || values.iter().map(|cell| value(*cell)).collect();
-        let rows = self.0.with(|link| link.query(during, sql, values()))?;
+        let boxed = || {
+            let values = values.iter();
+            values.map(|cell| Box::new(cell) as Value<'_>).collect()
+        };
+        let rows = self.0.with(|link| link.query(during, sql, boxed()))?;
         for row in &rows {
             if !each(&Fields::new(during, row))? {
                 break;

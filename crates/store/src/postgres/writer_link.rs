@@ -1,6 +1,7 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
 use crate::{
+    batch_rows,
     fault::StoreFault,
     postgres::{
         columns::Fields,
@@ -8,7 +9,7 @@ use crate::{
         link::{Flight, Link},
         lock_key::lock_key,
         questions::{self, BEGIN, LOCK},
-        rare_changes, review_writes, schema,
+        rare_changes, schema,
         settings::ServerSettings,
         writes::{self, BATCH, BatchRow, COMMIT},
     },
@@ -58,6 +59,13 @@ pub(super) struct UnknownBatch {
     pub(super) session: OldSession,
 }
 
+/// Returns all statements of the writer.
+pub(super) fn statements() -> Vec<&'static str> {
+    let rows = batch_rows::ALL.iter().map(|statement| statement.postgres);
+    let others = [questions::ALL, writes::ALL, rare_changes::ALL];
+    rows.chain(others.concat()).collect()
+}
+
 /// The decision about an unknown commit.
 pub(super) struct Settled {
     pub(super) durable: bool,
@@ -90,16 +98,7 @@ impl WriterLink {
         getrandom::fill(&mut random)
             .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(
-            DURING,
-            &[
-                questions::ALL,
-                writes::ALL,
-                review_writes::ALL,
-                rare_changes::ALL,
-            ]
-            .concat(),
-        )?;
+        link.prepare(DURING, &statements())?;
         link.take_warnings();
         Ok(Self { link, key, session })
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, Rows, ToSql, params};
 use crate::{
     column_values::{id_bytes, tile_id},
     fault::StoreFault,
-    fields::{CellRef, EngineRow, Fields},
+    fields::{Cell, EngineRow, Fields},
     read_statements::{SIGNATURES_OF, TILE},
     reads::{DURING_TILE, EachRow, tile_hashes},
     rows::StoreHead,
@@ -17,14 +17,14 @@ use crate::{
 use documents::{ContentDigest, Hash, ProposalId, SealDigest, Timestamp};
 
 impl EngineRow for Row<'_> {
-    fn cell(&self, at: usize) -> Result<CellRef<'_>, String> {
+    fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
         let value = self.get_ref(at).map_err(|error| error.to_string())?;
         Ok(match value {
-            ValueRef::Null => CellRef::Null,
-            ValueRef::Integer(number) => CellRef::Number(number),
-            ValueRef::Blob(bytes) => CellRef::Bytes(bytes),
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(number) => Cell::Number(number),
+            ValueRef::Blob(bytes) => Cell::from(bytes),
             ValueRef::Text(text) => {
-                CellRef::Text(std::str::from_utf8(text).map_err(|error| error.to_string())?)
+                Cell::from(std::str::from_utf8(text).map_err(|error| error.to_string())?)
             }
             ValueRef::Real(_) => return Err("a floating-point number".to_owned()),
         })
@@ -38,7 +38,7 @@ impl EngineRow for Row<'_> {
     }
 }
 
-impl ToSql for CellRef<'_> {
+impl ToSql for Cell<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Null => ValueRef::Null,
@@ -54,7 +54,7 @@ pub(super) fn each_row(
     connection: &Connection,
     during: &'static str,
     sql: &str,
-    values: &[CellRef<'_>],
+    values: &[Cell<'_>],
     each: EachRow<'_>,
 ) -> Result<(), StoreFault> {
     const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];

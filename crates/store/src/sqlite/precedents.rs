@@ -1,4 +1,4 @@
-//! Searches for existing rows because of which a new proposal or a denial may not be stored.
+//! Searches for existing rows because of which a run may not start, or a new proposal or a denial may not be stored.
 
 use rusqlite::{Connection, ToSql, params};
 
@@ -8,11 +8,38 @@ use crate::{
     fault::StoreFault,
     read_statements::{PROPOSAL, SPENT},
     retention::UNSIGNED_KEPT_S,
-    rows::{DenialsAhead, ProposalPrecedent, ProposalState},
+    rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState},
     sqlite::columns::{all, one},
-    stored_proposal::{MOST_COMPARED, NewProposal},
+    stored_proposal::{AuthorizationCore, MOST_COMPARED, NewProposal},
 };
 use documents::{AuthorizationDigest, ProposalId};
+
+/// Returns the stored facts about a request to run a proposal.
+pub(super) fn of_run(
+    connection: &Connection,
+    core: &AuthorizationCore,
+) -> Result<Candidate, StoreFault> {
+    const DURING: &str = "judging what may run";
+    let nonce = core.nonce.to_bytes();
+    let spent = one(connection, DURING, SPENT, [nonce], |row| row.spent(0))?;
+    let sql = "SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1";
+    let denial = one(
+        connection,
+        DURING,
+        sql,
+        [core.digest.as_bytes()],
+        |_| Ok(()),
+    )?;
+    let sql = "SELECT digest, status FROM proposal WHERE id = ?1";
+    let proposal = one(connection, DURING, sql, [id_bytes(&core.id)], |row| {
+        Ok((AuthorizationDigest::from_bytes(row.get(0)?), row.get(1)?))
+    })?;
+    Ok(Candidate {
+        spent: spent.flatten(),
+        denied: denial.is_some(),
+        proposal,
+    })
+}
 
 /// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
 /// unsigned proposals.

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::{
     ClosedKey, StoreReads,
     fault::StoreFault,
-    fields::CellRef,
+    fields::Cell,
     read_statements::EngineStatements,
     reads::{EachRow, Readers},
     rows::{EntryRow, PackedRow, StoreHead},
@@ -95,7 +95,7 @@ impl Readers for SqliteReads {
         &self,
         during: &'static str,
         sql: &str,
-        values: &[CellRef<'_>],
+        values: &[Cell<'_>],
         each: EachRow<'_>,
     ) -> Result<(), StoreFault> {
         self.with(|connection| each_row(connection, during, sql, values, each))
