@@ -29,151 +29,153 @@ pub(super) struct BatchRows<'a> {
     pub(super) cells: Vec<Cell<'a>>,
 }
 
-/// Declares the statements with the text of SQLite and the text of PostgreSQL, and the list of all of them.
-macro_rules! batch_statements {
-    ($($(#[$doc:meta])* $name:ident = $sqlite:expr, $postgres:expr;)*) => {
-        $($(#[$doc])* const $name: &BatchStatement = &BatchStatement { sqlite: $sqlite, postgres: $postgres };)*
-        pub(super) const ALL: &[&BatchStatement] = &[$($name),*];
-    };
+/// Returns a statement with the text of SQLite and the text of PostgreSQL.
+pub(super) const fn pair(sqlite: &'static str, postgres: &'static str) -> BatchStatement {
+    BatchStatement { sqlite, postgres }
+}
+
+/// Returns a statement for both engines. It has single values as parameters: `$1`, `$2` and so on.
+pub(super) const fn same(sql: &'static str) -> BatchStatement {
+    pair(sql, sql)
 }
 
 batch_statements! {
-    LEAVES = "INSERT INTO leaf (idx, kind, at, hash, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+    LEAVES = pair("INSERT INTO leaf (idx, kind, at, hash, data) VALUES (?1, ?2, ?3, ?4, ?5)",
         "INSERT INTO leaf (idx, kind, at, hash, data) \
-        SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash";
-    TILES = "INSERT INTO tile (id, hashes) VALUES (?1, ?2)",
-        "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
-    SEALS = "INSERT INTO seal (idx, digest) VALUES (?1, ?2)",
-        "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])";
+        SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash");
+    TILES = pair("INSERT INTO tile (id, hashes) VALUES (?1, ?2)",
+        "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])");
+    SEALS = pair("INSERT INTO seal (idx, digest) VALUES (?1, ?2)",
+        "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])");
     /// An existing blob stays.
-    BLOBS = "INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)",
-        "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING";
-    PROPOSALS = "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+    BLOBS = pair("INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)",
+        "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING");
+    PROPOSALS = pair("INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, proposer, \
         expires_at, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 2, ?10)",
         "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
         proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
         expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
         $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
-        proposer, expires_at, created_at)";
-    PAYLOADS = "INSERT INTO payload (proposal, data) VALUES (?1, ?2)",
-        "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
-    JOBS = "INSERT INTO admitted (proposal, job) VALUES (?1, ?2)",
-        "INSERT INTO admitted (proposal, job) SELECT * FROM unnest($1::bytea[], $2::text[])";
-    SIGNATURES = "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
+        proposer, expires_at, created_at)");
+    PAYLOADS = pair("INSERT INTO payload (proposal, data) VALUES (?1, ?2)",
+        "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
+    JOBS = pair("INSERT INTO admitted (proposal, job) VALUES (?1, ?2)",
+        "INSERT INTO admitted (proposal, job) SELECT * FROM unnest($1::bytea[], $2::text[])");
+    SIGNATURES = pair("INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
-        SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])";
-    DENIALS = "INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)",
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])");
+    DENIALS = pair("INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)",
         "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
-        SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])";
-    STEPS = "UPDATE proposal SET status = ?2, approved_at = coalesce(?3, approved_at), ended_at = coalesce(?4, ended_at), \
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])");
+    STEPS = pair("UPDATE proposal SET status = ?2, approved_at = coalesce(?3, approved_at), ended_at = coalesce(?4, ended_at), \
         detail = ?5 WHERE id = ?1",
         "UPDATE proposal p SET status = q.status, approved_at = coalesce(q.approved_at, p.approved_at), \
         ended_at = coalesce(q.ended_at, p.ended_at), detail = q.detail \
         FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[]) \
-        AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id";
-    ENDS = "UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
+        AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id");
+    ENDS = pair("UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
         "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
-        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id";
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id");
     /// The receipt contains the envelope and the decision, so the row of the run can be deleted.
-    CLOSED = "DELETE FROM crossing WHERE id = ?1",
-        "DELETE FROM crossing WHERE id = ANY($1::bigint[])";
+    CLOSED = pair("DELETE FROM crossing WHERE id = ?1",
+        "DELETE FROM crossing WHERE id = ANY($1::bigint[])");
     /// In PostgreSQL, an output whose pieces were deleted before this batch gets no row, like an output whose retention has
     /// ended.
-    OUTPUTS = "INSERT INTO output (name, bytes, at, data) VALUES (?1, ?2, ?3, ?4) \
+    OUTPUTS = pair("INSERT INTO output (name, bytes, at, data) VALUES (?1, ?2, ?3, ?4) \
         ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
         "INSERT INTO output AS o (name, bytes, at, data) \
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS n(name, bytes, at, data) \
         WHERE n.data IS NOT NULL OR n.bytes = (SELECT sum(octet_length(p.data)) FROM piece p WHERE p.name = n.name) \
-        ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)";
-    OUTPUTS_OF = "INSERT OR IGNORE INTO output_of (name, proposal) VALUES (?1, ?2)",
+        ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)");
+    OUTPUTS_OF = pair("INSERT OR IGNORE INTO output_of (name, proposal) VALUES (?1, ?2)",
         "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
-        ON CONFLICT (name, proposal) DO NOTHING";
-    OUTPUT_ORDERS = "INSERT INTO output_order (proposal, data) VALUES (?1, ?2)",
-        "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])";
+        ON CONFLICT (name, proposal) DO NOTHING");
+    OUTPUT_ORDERS = pair("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)",
+        "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
     /// A second row with the same nonce is a fault that undoes the batch, because the writer has searched for the nonce.
-    NONCES = "INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
+    NONCES = pair("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
-        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])";
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])");
     /// A second row with the same number is a fault too.
-    USES = "INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
+    USES = pair("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
         "INSERT INTO standing_use (digest, number, at, spent) \
-        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])";
-    STARTED = "UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, spent = ?3 \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])");
+    STARTED = pair("UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, spent = ?3 \
         WHERE id = ?1",
         "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
         started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
-        WHERE p.id = q.id";
-    SIGNED_ALREADY = "DELETE FROM payload WHERE proposal = ?1",
-        "DELETE FROM payload WHERE proposal = ANY($1::bytea[])";
-    NEW_RUNS = "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
+        WHERE p.id = q.id");
+    SIGNED_ALREADY = pair("DELETE FROM payload WHERE proposal = ?1",
+        "DELETE FROM payload WHERE proposal = ANY($1::bytea[])");
+    NEW_RUNS = pair("INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
         status, created_at, approved_at, started_at, spent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10)",
         "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
         expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
         params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
         $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
-        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)";
-    CROSSINGS = "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)");
+    CROSSINGS = pair("INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
         SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
-        $7::bigint[], $8::text[])";
-    EMERGENCIES = "INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)",
-        "INSERT INTO owed (proposal, emergency, unknown) SELECT id, true, false FROM unnest($1::bytea[]) AS q(id)";
+        $7::bigint[], $8::text[])");
+    EMERGENCIES = pair("INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)",
+        "INSERT INTO owed (proposal, emergency, unknown) SELECT id, true, false FROM unnest($1::bytea[]) AS q(id)");
     /// The run of an emergency has a row from its start on.
-    OWED_ENDS = "INSERT INTO owed (proposal, receipt, emergency, unknown, standing) VALUES (?1, ?2, 0, ?3, ?4) \
+    OWED_ENDS = pair("INSERT INTO owed (proposal, receipt, emergency, unknown, standing) VALUES (?1, ?2, 0, ?3, ?4) \
         ON CONFLICT (proposal) DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, \
         standing = excluded.standing",
         "INSERT INTO owed (proposal, receipt, emergency, unknown, standing) \
         SELECT id, receipt, false, unknown, standing FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
         AS q(id, receipt, unknown, standing) ON CONFLICT (proposal) \
-        DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, standing = excluded.standing";
-    REVIEWS = "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
+        DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, standing = excluded.standing");
+    REVIEWS = pair("INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::boolean[], $6::smallint[], $7::boolean[], \
-        $8::boolean[])";
+        $8::boolean[])");
     /// The first review that closes an emergency stays in the row of the run. A batch has at most one review of a run.
-    REVIEWED = "UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = CASE WHEN ?4 THEN ?3 ELSE settled END \
+    REVIEWED = pair("UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = CASE WHEN ?4 THEN ?3 ELSE settled END \
         WHERE proposal = ?1",
         "UPDATE owed o SET reviewed = coalesce(o.reviewed, q.closes), \
         settled = CASE WHEN q.changes THEN q.settles ELSE o.settled END \
         FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS q(id, closes, settles, changes) \
-        WHERE o.proposal = q.id";
+        WHERE o.proposal = q.id");
     /// A stored grant gets the new envelope, the end and the leaf.
-    GRANTS = "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
+    GRANTS = pair("INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, \
         expires_at = excluded.expires_at, leaf = excluded.leaf",
         "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
         SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
         ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, expires_at = excluded.expires_at, \
-        leaf = excluded.leaf";
+        leaf = excluded.leaf");
     /// The number of an event is 1 more than the newest.
-    EVENTS = "INSERT INTO event (at, kind, proposal, step, proposer, entry, words) VALUES (?1, ?2, ?3, \
+    EVENTS = pair("INSERT INTO event (at, kind, proposal, step, proposer, entry, words) VALUES (?1, ?2, ?3, \
         (SELECT step FROM proposal WHERE id = ?3), (SELECT proposer FROM proposal WHERE id = ?3), ?4, ?5)",
         "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
         SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
         FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::bigint[], $5::text[]) \
-        WITH ORDINALITY AS q(at, kind, proposal, entry, words, n) LEFT JOIN proposal p ON p.id = q.proposal";
-    TOLD = "INSERT INTO told (name, seq, given_up) VALUES (?1, ?2, ?3) \
+        WITH ORDINALITY AS q(at, kind, proposal, entry, words, n) LEFT JOIN proposal p ON p.id = q.proposal");
+    TOLD = pair("INSERT INTO told (name, seq, given_up) VALUES (?1, ?2, ?3) \
         ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up",
         "INSERT INTO told (name, seq, given_up) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) \
-        ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up";
+        ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up");
     /// SQLite compares the roots afterwards. In PostgreSQL, the root of a stored checkpoint with another root is replaced by
     /// NULL, which the table refuses.
-    CHECKPOINTS = "INSERT OR IGNORE INTO checkpoint (size, root, note) VALUES (?1, ?2, ?3)",
+    CHECKPOINTS = pair("INSERT OR IGNORE INTO checkpoint (size, root, note) VALUES (?1, ?2, ?3)",
         "INSERT INTO checkpoint (size, root, note) \
         SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
         FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
-        ON CONFLICT (size) DO NOTHING";
-    STATE = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
+        ON CONFLICT (size) DO NOTHING");
+    STATE = pair("UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
         "UPDATE state SET boundary = q.boundary, seal = q.seal, version = q.version, mark = q.mark \
-        FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) AS q(boundary, seal, version, mark) WHERE one = 1";
+        FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) AS q(boundary, seal, version, mark) WHERE one = 1");
 }
 
 /// Returns all rows of a batch in the order in which they are written. `node` is the name of
 /// this node.
 pub(super) fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>> {
-    let mut rows = RowList(Vec::new());
+    let mut rows = RowList::default();
     rows.add_log(writes);
     rows.add_proposals(writes);
     rows.add_ends(writes);
@@ -183,11 +185,13 @@ pub(super) fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>
     rows.0
 }
 
-struct RowList<'a>(Vec<BatchRows<'a>>);
+/// A list of the statements of a batch.
+#[derive(Default)]
+pub(super) struct RowList<'a>(pub(super) Vec<BatchRows<'a>>);
 
 impl<'a> RowList<'a> {
     /// Adds a row for each item. A statement without rows is left out.
-    fn add<T, const N: usize>(
+    pub(super) fn add<T, const N: usize>(
         &mut self,
         statement: &'static BatchStatement,
         items: impl IntoIterator<Item = T>,

@@ -30,6 +30,7 @@ mod newest_entries;
 mod objects;
 mod open_proposals;
 mod postgres;
+mod rare_changes;
 mod reads;
 mod retention;
 mod rows;

@@ -19,7 +19,6 @@ pub mod nodes;
 pub mod objects;
 mod pool;
 mod questions;
-mod rare_changes;
 pub mod reads;
 pub mod role;
 pub mod schema;
@@ -48,6 +47,7 @@ use crate::{
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
         writes::{BatchRow, batch_id},
     },
+    rare_changes,
     read_statements::TILE,
     reads::{DURING_TILE, tile_hashes, tile_missing},
     rows::StoreHead,

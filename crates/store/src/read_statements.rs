@@ -9,6 +9,14 @@ macro_rules! statements {
     };
 }
 
+/// Declares statements with a text for each engine, and the list of all of them.
+macro_rules! batch_statements {
+    ($($(#[$doc:meta])* $name:ident = $statement:expr;)*) => {
+        $($(#[$doc])* const $name: &$crate::batch_rows::BatchStatement = &$statement;)*
+        pub(super) const ALL: &[&$crate::batch_rows::BatchStatement] = &[$($name),*];
+    };
+}
+
 /// A page of proposals by decreasing id: $1 is an upper bound, $2 the number of rows, $3 the name of a step or proposer.
 macro_rules! page {
     ($with:literal, $condition:literal) => {

@@ -17,11 +17,8 @@ mod precedents;
 mod query_plans;
 mod read_connection;
 pub mod reads;
-mod retired_rows;
-mod rows;
 mod schema;
 pub mod table_rows;
-mod token_rows;
 
 use std::ops::Range;
 use std::path::Path;
@@ -33,15 +30,16 @@ use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 use crate::{
     RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
     batch::{Answers, Commit, Questions, Writes},
-    batch_rows,
+    batch_rows::{self, BatchRows},
     column_values::id_bytes,
     fault::StoreFault,
     fields::Fields,
     lock::StoreLock,
+    rare_changes::{self, EachAnswer, OpenBatch, Question},
     reads::tile_missing,
     rows::{PackedRow, StoreHead},
     sqlite::{
-        columns::{all, one, read_head, read_signatures, read_tile, read_uses, run},
+        columns::{all, each_row, one, read_head, read_signatures, read_tile, read_uses, run},
         errors::{fault, unusable},
         reads::SqliteReads,
         schema::migrate,
@@ -162,17 +160,7 @@ impl SqliteStore {
 
     fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
         const DURING: &str = "writing a batch";
-        let write = || -> rusqlite::Result<()> {
-            for rows in batch_rows::of(writes, "") {
-                let mut statement = self.connection.prepare_cached(rows.statement.sqlite)?;
-                let width = statement.parameter_count();
-                for row in rows.cells.chunks(rows.width) {
-                    statement.execute(params_from_iter(&row[..width]))?;
-                }
-            }
-            Ok(())
-        };
-        write().map_err(fault(DURING))?;
+        self.connection.write(DURING, &batch_rows::of(writes, ""))?;
         if !writes.starts.is_empty() {
             let sql = "UPDATE state SET nonces = nonces + ?1";
             self.run(DURING, sql, [writes.starts.len()])?;
@@ -215,6 +203,42 @@ impl SqliteStore {
                 row.get(0)
             })
             .expect("pragma");
+    }
+}
+
+impl OpenBatch for Connection {
+    const HAS_PIECES: bool = false;
+
+    fn ask(
+        &self,
+        during: &'static str,
+        questions: &[Question<'_>],
+        each: EachAnswer<'_>,
+    ) -> Result<(), StoreFault> {
+        for (number, (statement, values)) in questions.iter().enumerate() {
+            each_row(self, during, statement.sqlite, values, &mut |row| {
+                each(number, row).map(|()| true)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        during: &'static str,
+        rows: &[BatchRows<'_>],
+    ) -> Result<Vec<usize>, StoreFault> {
+        let write = |rows: &BatchRows<'_>| -> rusqlite::Result<usize> {
+            let mut statement = self.prepare_cached(rows.statement.sqlite)?;
+            let width = statement.parameter_count();
+            let mut changed = 0;
+            for row in rows.cells.chunks(rows.width) {
+                changed += statement.execute(params_from_iter(&row[..width]))?;
+            }
+            Ok(changed)
+        };
+        let changed = rows.iter().map(write);
+        changed.collect::<Result<_, _>>().map_err(fault(during))
     }
 }
 
@@ -333,31 +357,15 @@ impl Store for SqliteStore {
     }
 
     fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        token_rows::change(&self.connection, changes)
+        rare_changes::change_tokens(&self.connection, changes)
     }
 
     fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
-        token_rows::admit(&self.connection, used, mark)
+        rare_changes::admit(&self.connection, used, mark)
     }
 
     fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        const DURING: &str = "expiring proposals";
-        let sql = "SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND expires_at <= ?1 LIMIT ?2";
-        let overdue = all(
-            &self.connection,
-            DURING,
-            sql,
-            params![now.unix(), limit],
-            |row| row.get(0),
-        )?;
-        for id in &overdue {
-            self.run(
-                DURING,
-                "UPDATE proposal SET status = 5, ended_at = ?2 WHERE id = ?1",
-                params![id_bytes(id), now.unix()],
-            )?;
-        }
-        Ok(overdue)
+        rare_changes::expire(&self.connection, now, limit)
     }
 
     fn retire(
@@ -366,8 +374,7 @@ impl Store for SqliteStore {
         walk: RetentionWalk,
         limit: usize,
     ) -> Result<Retired, StoreFault> {
-        retired_rows::retire(&self.connection, cut, walk, limit)
-            .map_err(fault("deleting rows after their retention"))
+        rare_changes::retire(&self.connection, cut, walk, limit)
     }
 
     fn prune(
@@ -376,7 +383,10 @@ impl Store for SqliteStore {
         after: &[u8],
         limit: usize,
     ) -> Result<SweepResult, StoreFault> {
-        retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
+        let swept = rare_changes::prune(&self.connection, mark, after, limit)?;
+        let sql = "UPDATE state SET nonces = nonces - ?1";
+        self.run("pruning nonces", sql, [swept.deleted])?;
+        Ok(swept)
     }
 
     fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {

@@ -65,8 +65,14 @@ impl ToSql for Cell<'_> {
     to_sql_checked!();
 }
 
+/// Returns the parameters of a statement with single values.
+pub(super) fn boxed<'a>(values: &'a [Cell<'_>]) -> Vec<Value<'a>> {
+    let values = values.iter();
+    values.map(|cell| Box::new(cell) as Value<'_>).collect()
+}
+
 /// Returns one array for each column. `cells` has the columns of the first row, then those of the next row, and so on.
-pub(super) fn arrays<'a>(cells: &'a [Cell<'a>], width: usize) -> Vec<Value<'a>> {
+pub(super) fn arrays<'a>(cells: &'a [Cell<'_>], width: usize) -> Vec<Value<'a>> {
     let column = |at| cells.iter().skip(at).step_by(width).collect::<Vec<_>>();
     (0..width)
         .map(|at| Box::new(column(at)) as Value<'_>)
@@ -81,11 +87,6 @@ pub(super) fn list<'r, T, V>(rows: &'r [T], read: impl FnMut(&'r T) -> V) -> Vec
 /// Returns the number as the database stores it. No number of this program is larger than 2^63.
 pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
-}
-
-/// Returns the smaller of the number and the largest number of the database, for limits of queries.
-pub(super) fn limit(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Returns the bytes of the id as a value of a statement.

@@ -5,7 +5,8 @@ use crate::{
     fault::StoreFault,
     fields::{Cell, Fields},
     postgres::{
-        link::{Flight, Value},
+        columns::boxed,
+        link::Flight,
         pool::Pool,
         questions::{EXCLUSIVE, HEAD, head},
         schema,
@@ -139,11 +140,7 @@ impl Readers for PostgresReads {
         values: &[Cell<'_>],
         each: EachRow<'_>,
     ) -> Result<(), StoreFault> {
-        let boxed = || {
-            let values = values.iter();
-            values.map(|cell| Box::new(cell) as Value<'_>).collect()
-        };
-        let rows = self.0.with(|link| link.query(during, sql, boxed()))?;
+        let rows = self.0.with(|link| link.query(during, sql, boxed(values)))?;
         for row in &rows {
             if !each(&Fields::new(during, row))? {
                 break;

@@ -9,10 +9,11 @@ use crate::{
         link::{Flight, Link},
         lock_key::lock_key,
         questions::{self, BEGIN, LOCK},
-        rare_changes, schema,
+        schema,
         settings::ServerSettings,
         writes::{self, BATCH, BatchRow, COMMIT},
     },
+    rare_changes::{self, OF_PIECES},
 };
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
@@ -61,9 +62,9 @@ pub(super) struct UnknownBatch {
 
 /// Returns all statements of the writer.
 pub(super) fn statements() -> Vec<&'static str> {
-    let rows = batch_rows::ALL.iter().map(|statement| statement.postgres);
-    let others = [questions::ALL, writes::ALL, rare_changes::ALL];
-    rows.chain(others.concat()).collect()
+    let rows = [batch_rows::ALL, rare_changes::ALL, OF_PIECES].concat();
+    let rows = rows.iter().map(|statement| statement.postgres);
+    rows.chain([questions::ALL, writes::ALL].concat()).collect()
 }
 
 /// The decision about an unknown commit.

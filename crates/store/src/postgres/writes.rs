@@ -7,13 +7,14 @@ use tokio_postgres::{Error, Row};
 
 use crate::{
     batch::{Commit, Writes},
-    batch_rows,
+    batch_rows::{self, BatchRows},
     fault::StoreFault,
     postgres::{
-        columns::{Fields, arrays},
+        columns::{Fields, arrays, boxed},
         errors::fault,
         link::{Flight, Link},
     },
+    rare_changes::{EachAnswer, OpenBatch, Question},
 };
 use documents::Hash;
 
@@ -35,16 +36,53 @@ pub(super) struct BatchRow {
     pub(super) id: Vec<u8>,
 }
 
+impl OpenBatch for Link {
+    const HAS_PIECES: bool = true;
+
+    fn ask(
+        &self,
+        during: &'static str,
+        questions: &[Question<'_>],
+        each: EachAnswer<'_>,
+    ) -> Result<(), StoreFault> {
+        let mut flight = Flight::default();
+        for (statement, values) in questions {
+            flight.add(statement.postgres, boxed(values));
+        }
+        for (number, rows) in self.rows(during, &flight)?.iter().enumerate() {
+            for row in rows {
+                each(number, &Fields::new(during, row))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        during: &'static str,
+        rows: &[BatchRows<'_>],
+    ) -> Result<Vec<usize>, StoreFault> {
+        let answers = self.rows(during, &flight(rows))?;
+        Ok(answers.iter().map(Vec::len).collect())
+    }
+}
+
+/// Returns one statement for each list of rows.
+fn flight<'a>(rows: &'a [BatchRows<'_>]) -> Flight<'a> {
+    let mut flight = Flight::default();
+    for rows in rows {
+        flight.add(rows.statement.postgres, arrays(&rows.cells, rows.width));
+    }
+    flight
+}
+
 /// Sends all rows, the row of the batch and the commit together.
 pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
     if let Some(fault) = forked_size(writes) {
         return Commit::NotDone(fault);
     }
     let rows = batch_rows::of(writes, &batch.node);
-    let mut flight = Flight::default();
-    for rows in &rows {
-        flight.add(rows.statement.postgres, arrays(&rows.cells, rows.width));
-    }
+    let mut flight = flight(&rows);
     // The leaves are the first rows.
     let leaves = (!writes.leaves.is_empty()).then_some(0);
     if writes.new_epoch {

@@ -58,6 +58,7 @@ pub fn check(
     let mut look = Look {
         connection,
         scope,
+        is_old: false,
         mark: 0,
         size: 0,
         last_at: i64::MIN,
@@ -97,11 +98,16 @@ pub fn check(
         Look::blobs,
         Look::outputs,
         Look::tokens,
-        Look::grants,
-        Look::reviews,
     ] {
         if let Err(error) = step(&mut look) {
             look.unreadable(&error);
+        }
+    }
+    if !look.is_old {
+        for step in [Look::grants, Look::reviews] {
+            if let Err(error) = step(&mut look) {
+                look.unreadable(&error);
+            }
         }
     }
     Ok(look.end())
@@ -121,6 +127,8 @@ struct LogRow {
 struct Look<'a> {
     connection: Connection,
     scope: &'a StoreScope,
+    /// True for a store of an earlier version, which has no grants, no reviews and no packed tiles.
+    is_old: bool,
     mark: i64,
     size: u64,
     last_at: i64,
@@ -256,6 +264,7 @@ impl Look<'_> {
             .connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
             .map_err(fault(DURING))?;
+        self.is_old = version < 5;
         let differences = schema::differences(&self.connection, version).map_err(fault(DURING))?;
         if version != MIGRATIONS.len() && differences.is_empty() {
             self.notes.push(format!(

@@ -69,7 +69,7 @@ impl Look<'_> {
     /// Compares the number of packed tiles with the log.
     pub(super) fn packed_rows(&mut self, expected: u64) -> Result<(), StoreFault> {
         // A store of an earlier version has no packed tiles.
-        if self.number("PRAGMA user_version")? < 5 {
+        if self.is_old {
             return Ok(());
         }
         let there = self.number("SELECT count(*) FROM packed")?;

@@ -90,10 +90,6 @@ impl Look<'_> {
 
     /// Checks the rows of runs that need a review, and the number of reviews.
     pub(super) fn reviews(&mut self) -> Result<(), StoreFault> {
-        // A store of an earlier version has no reviews.
-        if self.number("PRAGMA user_version")? < 5 {
-            return Ok(());
-        }
         let mut expected = std::mem::take(&mut self.owed);
         // A value that this program does not write is no error of the disk.
         for (id, row) in self.all(OWED, [], |row| Ok((row.get(0)?, row.owed().ok())))? {

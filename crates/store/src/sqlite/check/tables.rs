@@ -14,13 +14,12 @@ use crate::{
         check::{DURING, Look, file_of, files_below, opened},
         columns::one,
         errors::fault,
-        rows::{COLUMNS, ProposalRow},
     },
     store_report::{LOST, RESTORE},
 };
 use documents::{
-    Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf, RevokedSubject, SKEW_S,
-    Seal, SealedToken, StepDefinition, hex, json, sha256,
+    AuthorizationDigest, Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf,
+    RevokedSubject, SKEW_S, Seal, SealedToken, StepDefinition, hex, json, sha256,
 };
 
 impl Look<'_> {
@@ -133,23 +132,30 @@ impl Look<'_> {
             RESTORE,
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
-        let sql = format!(
-            "SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal"
+        let sql = concat!(
+            "SELECT ",
+            proposal_columns!(),
+            ", data FROM payload JOIN proposal p ON p.id = payload.proposal"
         );
         // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
-        let waiting = self.all(&sql, [], |row| {
-            Ok((ProposalRow::read(row)?, row.get::<Vec<u8>>(16)?))
+        let waiting = self.all(sql, [], |row| {
+            Ok((
+                row.get::<Vec<u8>>(0)?,
+                row.proposal(0),
+                row.get::<Vec<u8>>(17)?,
+            ))
         })?;
-        for (row, payload) in waiting {
-            if row.digest == sha256(&payload) {
-                self.compare(&row, Ok(payload));
-            } else {
-                let place = format!("table payload, row {}", hex(&row.id));
-                self.defect(
-                    place,
+        for (id, row, payload) in waiting {
+            match row {
+                Err(_) => self.unknown_values(&id),
+                Ok(row) if row.core.digest == AuthorizationDigest::of(&payload) => {
+                    self.compare(&row, Ok(payload));
+                }
+                Ok(_) => self.defect(
+                    format!("table payload, row {}", hex(&id)),
                     "the payload does not match the digest of its proposal",
                     RESTORE,
-                );
+                ),
             }
         }
         self.odd(
