@@ -16,9 +16,9 @@ use crossing::{
     Surroundings, fault, not_filled, profile_on_host, secret_permits, session_user,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Code, DEFAULT_WINDOW_S, Emergency, InputDigest,
-    MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
-    Timestamp, VerifiedSignature, canonical, joined,
+    Authorization, Code, DEFAULT_WINDOW_S, Emergency, InputDigest, MAX_WINDOW_S, Name, Nonce,
+    ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference, Timestamp, VerifiedSignature,
+    canonical, joined,
 };
 use sandbox::LinuxSandbox;
 use store::{

@@ -13,12 +13,14 @@ pub mod new_store;
 mod own_statements;
 mod packed_tiles;
 mod precedents;
-#[cfg(test)]
-mod query_plans;
 mod read_connection;
 pub mod reads;
 mod schema;
 pub mod table_rows;
+#[cfg(test)]
+mod tests {
+    mod query_plans;
+}
 
 use std::ops::Range;
 use std::path::Path;

@@ -78,6 +78,7 @@ fn everything(ledger: &Ledger) -> Vec<Vec<u8>> {
     all.extend(ledger.reads().leaves(200..300).expect("read"));
     all.extend(
         ledger
+            .reads()
             .refusals(Timestamp::from_unix(0), 10_000)
             .expect("read"),
     );
