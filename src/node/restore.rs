@@ -164,17 +164,18 @@ fn build(
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let not_begun = || {
+    let follows = head.boundary.ok_or_else(|| {
         at(
             &source,
             &"the log in the backup has not begun: there is nothing to restore",
         )
-    };
-    let follows = head.boundary.ok_or_else(not_begun)?;
+    })?;
     let entries = head.size;
     let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
-    let last = before.reads().seals().map_err(broken)?.last().copied();
-    let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
+    let seals = before.reads().seals().map_err(broken)?;
+    let last = seals
+        .last()
+        .ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
     let signer = BoundaryKey {
         secret: open_store::copy_of(config, key)?,
         keyid: key.key().keyid(),

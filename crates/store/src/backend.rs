@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use crate::{
     batch::{Answers, Commit, Questions, Writes},
+    batch_rows::OpenBatch,
     fault::StoreFault,
     rows::{PackedRow, StoreHead},
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Blake3Digest, Hash, Name, ProposalId, Timestamp};
+use documents::{Blake3Digest, Hash, Timestamp};
 
 /// The only connection that writes to the database.
 ///
@@ -62,36 +62,8 @@ pub trait Store: Send {
     /// [`settle`](Self::settle) next.
     fn doubt(&mut self) {}
 
-    /// Adds and revokes tokens inside a batch. If one change is impossible, no token is changed, and the name of its
-    /// token is returned.
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
-
-    /// Notes inside a batch that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if
-    /// the ID token was used before.
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
-
-    /// Marks at most `limit` overdue proposals as expired, inside a batch.
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
-
-    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
-    /// according to `cut`, inside a batch.
-    ///
-    /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
-    /// too.
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault>;
-
-    /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault>;
+    /// Returns the connection of the batch, for rare changes of rows inside the batch.
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
 
     /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
     fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {

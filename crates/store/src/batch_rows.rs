@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use crate::{
     batch::Writes,
     column_values::{grant_bytes, id_bytes, observed_number, place, presence_number, tile_id},
-    fields::Cell,
+    fault::StoreFault,
+    fields::{Cell, Fields},
     rows::RunRow,
     stored_status::StoredStatus,
 };
 use documents::{ContentDigest, ReviewVerdict, SealDigest};
 
 /// A statement that writes rows.
-pub(super) struct BatchStatement {
+pub struct BatchStatement {
     /// The statement for one row, whose columns are `?1`, `?2` and so on. It may leave out the last columns.
     pub(super) sqlite: &'static str,
     /// The statement for all rows, whose columns are the arrays `$1`, `$2` and so on.
@@ -21,12 +22,43 @@ pub(super) struct BatchStatement {
 }
 
 /// Rows that one statement writes.
-pub(super) struct BatchRows<'a> {
+pub struct BatchRows<'a> {
     pub(super) statement: &'static BatchStatement,
     /// Number of columns.
     pub(super) width: usize,
     /// The columns of the first row, then the columns of the next row, and so on.
     pub(super) cells: Vec<Cell<'a>>,
+}
+
+/// A statement with its parameters.
+pub type BatchQuestion<'a> = (&'static BatchStatement, &'a [Cell<'a>]);
+
+/// Takes a row, with the number of its question.
+pub type EachAnswer<'e> = &'e mut dyn FnMut(usize, &Fields<'_>) -> Result<(), StoreFault>;
+
+/// The connection of a batch, between its begin and its commit.
+pub trait OpenBatch {
+    /// Returns true if the bytes of large outputs are rows of the table `piece`. Otherwise they are files.
+    fn has_pieces(&self) -> bool {
+        true
+    }
+
+    /// Subtracts deleted nonces from the number of nonces, if the engine stores it.
+    fn subtract_nonces(&self, _deleted: usize) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    /// Executes statements together, and passes the rows that they return to `each`.
+    fn ask(
+        &self,
+        during: &'static str,
+        questions: &[BatchQuestion<'_>],
+        each: EachAnswer<'_>,
+    ) -> Result<(), StoreFault>;
+
+    /// Executes statements together, each for all its rows. Returns for each statement how many rows it changed.
+    fn write(&self, during: &'static str, rows: &[BatchRows<'_>])
+    -> Result<Vec<usize>, StoreFault>;
 }
 
 /// Returns a statement with the text of SQLite and the text of PostgreSQL.

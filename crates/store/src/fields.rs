@@ -34,7 +34,7 @@ macro_rules! cells {
 
 /// The value of a column or of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cell<'a> {
+pub enum Cell<'a> {
     /// No value.
     Null,
     /// A number, a time in seconds, or a truth value (0 or 1).
@@ -267,7 +267,7 @@ pub(super) trait EngineRow {
 
 /// The columns of a row, whose conversions fail with a fault.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'r> {
+pub struct Fields<'r> {
     row: &'r dyn EngineRow,
     during: &'static str,
 }

@@ -33,12 +33,14 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
+    Store, StoreReads,
     batch::{Answers, Commit, OtherWrites, Questions, Writes},
+    batch_rows::OpenBatch,
     column_values::tile_id,
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         errors::unreachable,
         link::{Flight, Link, lock},
         questions::{Begun, EXCLUSIVE, HEAD, LastBatch},
@@ -47,14 +49,12 @@ use crate::{
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
         writes::{BatchRow, batch_id},
     },
-    rare_changes,
     read_statements::TILE,
     reads::{DURING_TILE, tile_hashes, tile_missing},
     rows::StoreHead,
     server::Replicas,
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Hash, Name, ProposalId, Timestamp};
+use documents::Hash;
 
 /// The connection that writes.
 pub struct PostgresStore {
@@ -128,15 +128,6 @@ impl PostgresStore {
         }
         self.is_new = !is_first;
         Ok(writer)
-    }
-
-    /// Returns the connection of the current batch for a rare change, which needs the role.
-    fn active_link(&self) -> Result<&Link, StoreFault> {
-        if self.only_receipts {
-            Err(unreachable("writing a batch", TAKEN_OVER))
-        } else {
-            self.link()
-        }
     }
 
     /// Returns the connection, and opens it again if it was lost. Within a batch a new connection would be outside of the
@@ -429,34 +420,11 @@ impl Store for PostgresStore {
         }
     }
 
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        rare_changes::change_tokens(self.active_link()?, changes)
-    }
-
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
-        rare_changes::admit(self.active_link()?, used, mark)
-    }
-
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        rare_changes::expire(self.active_link()?, now, limit)
-    }
-
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault> {
-        rare_changes::retire(self.active_link()?, cut, walk, limit)
-    }
-
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault> {
-        rare_changes::prune(self.active_link()?, mark, after, limit)
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        if self.only_receipts {
+            return Err(unreachable("writing a batch", TAKEN_OVER));
+        }
+        Ok(self.link()?)
     }
 
     fn is_stale(&self) -> bool {

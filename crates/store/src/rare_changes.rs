@@ -2,9 +2,8 @@
 
 use crate::{
     RetentionCut, RetentionWalk, Retired, SweepResult,
-    batch_rows::{BatchRows, BatchStatement, RowList, pair, same},
+    batch_rows::{BatchQuestion, BatchStatement, OpenBatch, RowList, pair, same},
     fault::StoreFault,
-    fields::{Cell, Fields},
     stored_status::StoredStatus,
     stored_token::{IdTokenUse, TokenChange, json},
 };
@@ -12,30 +11,6 @@ use documents::{Blake3Digest, Name, ProposalId, Timestamp};
 
 /// A key after all nonces.
 const LAST: [u8; 32] = [0xff; 32];
-
-/// A statement with its parameters.
-pub(super) type Question<'a> = (&'static BatchStatement, &'a [Cell<'a>]);
-
-/// Takes a row, with the number of its question.
-pub(super) type EachAnswer<'e> = &'e mut dyn FnMut(usize, &Fields<'_>) -> Result<(), StoreFault>;
-
-/// The connection of a batch, between its begin and its commit.
-pub(super) trait OpenBatch {
-    /// True if the bytes of large outputs are rows of the table `piece`. Otherwise they are files.
-    const HAS_PIECES: bool;
-
-    /// Executes statements together, and passes the rows that they return to `each`.
-    fn ask(
-        &self,
-        during: &'static str,
-        questions: &[Question<'_>],
-        each: EachAnswer<'_>,
-    ) -> Result<(), StoreFault>;
-
-    /// Executes statements together, each for all its rows. Returns for each statement how many rows it changed.
-    fn write(&self, during: &'static str, rows: &[BatchRows<'_>])
-    -> Result<Vec<usize>, StoreFault>;
-}
 
 batch_statements! {
     TOKEN_NAMES = same("SELECT name FROM token ORDER BY name");
@@ -99,7 +74,7 @@ const DELETE_PIECES: &BatchStatement = &same(
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.
 pub(super) fn change_tokens(
-    batch: &impl OpenBatch,
+    batch: &dyn OpenBatch,
     changes: &[TokenChange],
 ) -> Result<Option<Name>, StoreFault> {
     const DURING: &str = "changing tokens";
@@ -151,12 +126,12 @@ pub(super) fn change_tokens(
 /// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
 /// used before.
 pub(super) fn admit(
-    batch: &impl OpenBatch,
+    batch: &dyn OpenBatch,
     used: &IdTokenUse,
     mark: Timestamp,
 ) -> Result<bool, StoreFault> {
     let mut is_new = false;
-    let questions: [Question<'_>; 2] = [
+    let questions: [BatchQuestion<'_>; 2] = [
         (OLD_ID_TOKENS, &cells![mark]),
         (ID_TOKEN, &cells![&used.digest, used.expires_at]),
     ];
@@ -169,7 +144,7 @@ pub(super) fn admit(
 
 /// Marks at most `limit` overdue proposals as expired.
 pub(super) fn expire(
-    batch: &impl OpenBatch,
+    batch: &dyn OpenBatch,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<ProposalId>, StoreFault> {
@@ -184,7 +159,7 @@ pub(super) fn expire(
 
 /// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
 pub(super) fn prune(
-    batch: &impl OpenBatch,
+    batch: &dyn OpenBatch,
     mark: Timestamp,
     after: &[u8],
     limit: usize,
@@ -202,13 +177,16 @@ pub(super) fn prune(
         deleted += 1;
         Ok(())
     })?;
+    batch.subtract_nonces(deleted)?;
     Ok(SweepResult { deleted, last })
 }
 
 /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
 /// according to `cut`.
-pub(super) fn retire<B: OpenBatch>(
-    batch: &B,
+///
+/// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay too.
+pub(super) fn retire(
+    batch: &dyn OpenBatch,
     cut: RetentionCut,
     walk: RetentionWalk,
     limit: usize,
@@ -217,7 +195,7 @@ pub(super) fn retire<B: OpenBatch>(
     let mut done = Retired::default();
     let unsigned_after = walk.unsigned.map_or(-1, Timestamp::unix);
     let objects = walk.objects.unwrap_or_default();
-    let questions: [Question<'_>; 4] = [
+    let questions: [BatchQuestion<'_>; 4] = [
         (OLD_OUTPUTS, &cells![walk.outputs.unwrap_or(0), limit]),
         (UNSIGNED, &cells![cut.unsigned, limit, unsigned_after]),
         (
@@ -226,7 +204,7 @@ pub(super) fn retire<B: OpenBatch>(
         ),
         (OBJECTS, &cells![&objects, limit]),
     ];
-    let questions = &questions[..if B::HAS_PIECES { 4 } else { 3 }];
+    let questions = &questions[..if batch.has_pieces() { 4 } else { 3 }];
     let mut seen = [0; 4];
     // Outputs, pieces of outputs, orders of outputs, finished runs with signatures, and whole proposals.
     let (mut outputs, mut names) = (Vec::new(), Vec::new());
@@ -289,7 +267,7 @@ pub(super) fn retire<B: OpenBatch>(
     let mut rows = RowList::default();
     // The rows of `output_of` stay, because they show which runs recorded the deleted output.
     rows.add(DELETE_OUTPUTS, outputs, |number: u64| cells![number]);
-    if B::HAS_PIECES {
+    if batch.has_pieces() {
         rows.add(DELETE_PIECES, &names, |name| cells![name]);
     }
     rows.add(DELETE_ORDERS, orders, |id| cells![id]);
@@ -301,7 +279,7 @@ pub(super) fn retire<B: OpenBatch>(
     rows.add(DELETE_JOBS, &proposals, |id| cells![id]);
     let changed = batch.write(DURING, &rows.0)?;
     done.deleted = changed.iter().take(counted).sum();
-    let questions: [Question<'_>; 2] = [
+    let questions: [BatchQuestion<'_>; 2] = [
         (OLD_EVENTS, &cells![cut.events, limit]),
         (OLD_DRAFTS, &cells![cut.mark]),
     ];

@@ -30,14 +30,13 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
+    Store, StoreReads,
     batch::{Answers, Commit, Questions, Writes},
-    batch_rows::{self, BatchRows},
+    batch_rows::{self, BatchQuestion, BatchRows, EachAnswer, OpenBatch},
     column_values::id_bytes,
     fault::StoreFault,
     fields::Fields,
     lock::StoreLock,
-    rare_changes::{self, EachAnswer, OpenBatch, Question},
     reads::tile_missing,
     rows::{PackedRow, StoreHead},
     sqlite::{
@@ -46,9 +45,8 @@ use crate::{
         reads::SqliteReads,
         schema::migrate,
     },
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Hash, Name, ProposalId, Timestamp};
+use documents::{Hash, ProposalId};
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;
@@ -209,12 +207,19 @@ impl SqliteStore {
 }
 
 impl OpenBatch for Connection {
-    const HAS_PIECES: bool = false;
+    fn has_pieces(&self) -> bool {
+        false
+    }
+
+    fn subtract_nonces(&self, deleted: usize) -> Result<(), StoreFault> {
+        let sql = "UPDATE state SET nonces = nonces - ?1";
+        run(self, "pruning nonces", sql, [deleted]).map(drop)
+    }
 
     fn ask(
         &self,
         during: &'static str,
-        questions: &[Question<'_>],
+        questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
     ) -> Result<(), StoreFault> {
         for (number, (statement, values)) in questions.iter().enumerate() {
@@ -358,37 +363,8 @@ impl Store for SqliteStore {
         Ok(false)
     }
 
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        rare_changes::change_tokens(&self.connection, changes)
-    }
-
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
-        rare_changes::admit(&self.connection, used, mark)
-    }
-
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        rare_changes::expire(&self.connection, now, limit)
-    }
-
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault> {
-        rare_changes::retire(&self.connection, cut, walk, limit)
-    }
-
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault> {
-        let swept = rare_changes::prune(&self.connection, mark, after, limit)?;
-        let sql = "UPDATE state SET nonces = nonces - ?1";
-        self.run("pruning nonces", sql, [swept.deleted])?;
-        Ok(swept)
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        Ok(&self.connection)
     }
 
     fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {

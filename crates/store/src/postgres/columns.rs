@@ -14,8 +14,6 @@ use crate::{
 };
 use documents::ProposalId;
 
-pub(super) use crate::fields::Fields;
-
 impl EngineRow for Row {
     fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
         let kind = self.columns().get(at).map(|column| column.type_());

@@ -12,8 +12,9 @@ use crate::{
     copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
     fault::StoreFault,
     fields::Cell,
+    fields::Fields,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         link::Link,
         schema,
         settings::{ServerSettings, refused},

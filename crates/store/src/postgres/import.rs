@@ -13,9 +13,10 @@ use crate::{
     copied_tables::{CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES},
     crash_points,
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
     postgres::{
-        columns::{Fields, arrays},
+        columns::arrays,
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
         link::{Link, Value},

@@ -2,8 +2,8 @@
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         link::{Flight, Link},
         lock_key::lock_key,
         pool::Pool,

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use crate::{
     copied_tables::PIECE,
     crash_points,
+    fields::Fields,
     objects::{CopyBytes, Cosignature, Objects, TakeBytes},
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         link::{Flight, Link, Value, lock},
         pool::Pool,
         settings::ServerSettings,

@@ -5,9 +5,10 @@ use tokio_postgres::Row;
 use crate::{
     batch::{DenialPrecedent, Questions},
     fault::StoreFault,
+    fields::Fields,
     fields::{Cell, FromCell as _},
     postgres::{
-        columns::{Fields, id_value, list, signed},
+        columns::{id_value, list, signed},
         link::{Flight, Link, Value},
     },
     retention::UNSIGNED_KEPT_S,

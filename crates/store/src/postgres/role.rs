@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         durability,
         known_nodes::KnownNodes,
         link::{Flight, Link, lock},

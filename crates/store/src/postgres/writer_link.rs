@@ -3,8 +3,8 @@
 use crate::{
     batch_rows,
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         durability,
         link::{Flight, Link},
         lock_key::lock_key,

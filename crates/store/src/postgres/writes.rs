@@ -7,14 +7,14 @@ use tokio_postgres::{Error, Row};
 
 use crate::{
     batch::{Commit, Writes},
-    batch_rows::{self, BatchRows},
+    batch_rows::{self, BatchQuestion, BatchRows, EachAnswer, OpenBatch},
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::{Fields, arrays, boxed},
+        columns::{arrays, boxed},
         errors::fault,
         link::{Flight, Link},
     },
-    rare_changes::{EachAnswer, OpenBatch, Question},
 };
 use documents::Hash;
 
@@ -37,12 +37,10 @@ pub(super) struct BatchRow {
 }
 
 impl OpenBatch for Link {
-    const HAS_PIECES: bool = true;
-
     fn ask(
         &self,
         during: &'static str,
-        questions: &[Question<'_>],
+        questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
     ) -> Result<(), StoreFault> {
         let mut flight = Flight::default();

@@ -2,14 +2,13 @@
 
 use crate::postgres::{
     self, PostgresStore,
-    columns::Fields,
     questions::{BEGIN, LOCK},
     reads::{MISSING, STATEMENTS},
     tests::{server, tamper},
     writer_link::statements,
     writes::COMMIT,
 };
-use crate::read_statements::READS;
+use crate::{fields::Fields, read_statements::READS};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;
