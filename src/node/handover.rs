@@ -69,7 +69,7 @@ impl StandbyKey {
         if last.is_none() || last == self.settled {
             return Ok(None);
         }
-        let why = waits(&*reads, self.keyid.as_str())?;
+        let why = waits(&reads, self.keyid.as_str())?;
         self.settled = last.filter(|_| why.is_none());
         Ok(why)
     }
@@ -94,12 +94,12 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
         return Ok(());
     };
     let (reads, _) = config.database.at_rest().map_err(at_store)?;
-    if waits(&*reads, &lost.keyid).map_err(at_store)?.is_some() {
+    if waits(&reads, &lost.keyid).map_err(at_store)?.is_some() {
         return Ok(());
     }
     let mut whys = Vec::new();
     for node in nodes {
-        match waits(&*reads, &node.keyid).map_err(at_store)? {
+        match waits(&reads, &node.keyid).map_err(at_store)? {
             None => return Ok(()),
             Some(wait) => whys.push(format!("{}: {}", node.name, wait.why)),
         }

@@ -57,7 +57,7 @@ impl ReadHeads {
                 return Ok(());
             }
             // The newer checkpoint must not hide that the log lost entries of the kept one.
-            if root_of(&*reads, kept.size)? != Some(kept.root) {
+            if root_of(&reads, kept.size)? != Some(kept.root) {
                 return Err(StoreFault::Unusable {
                     message: format!(
                         "the log does not contain the checkpoint in {}",
@@ -103,7 +103,7 @@ impl ReadHeads {
                     .into_iter()
                     .any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())
         });
-        if is_signed && root_of(&*reads, row.size)? == Some(row.root) {
+        if is_signed && root_of(&reads, row.size)? == Some(row.root) {
             kept_checkpoint::keep_newer(&path, &row).map_err(|error| StoreFault::Unusable {
                 message: format!("{}: {error}", path.display()),
             })?;

@@ -595,7 +595,7 @@ impl Torture {
             Some(&*root),
             "{place}: the kept checkpoint"
         );
-        self.decide_again(place, &leaves, &Blobs(&*reads));
+        self.decide_again(place, &leaves, &Blobs(&reads));
         let (mut nonces, mut items, mut receipts) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut unknown = 0;

@@ -319,7 +319,7 @@ impl SharedState {
         if size > published.head.size {
             return Ok(None);
         }
-        read(&Subtrees::new(&published.edge, &*self.reads, &self.tiles))
+        read(&Subtrees::new(&published.edge, &self.reads, &self.tiles))
     }
 
     /// Returns true if a run had no receipt at the end of the last batch.

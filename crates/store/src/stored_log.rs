@@ -29,7 +29,7 @@ impl StoredLog {
         head: &StoreHead,
         beside: Option<String>,
     ) -> Result<Self, StoreFault> {
-        let edge = TreeEdge::read(&*reads, head.size)?;
+        let edge = TreeEdge::read(&reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
             None => reads.checkpoint()?.map(|row| row.note),
@@ -54,7 +54,7 @@ impl StoredLog {
             return self.reads.blob(&BlobDigest::from_bytes(digest));
         }
         match TilePath::parse(path) {
-            Some(path) => tile(&*self.reads, &self.edge, &self.tiles, &path),
+            Some(path) => tile(&self.reads, &self.edge, &self.tiles, &path),
             None => Ok(None),
         }
     }

@@ -27,7 +27,7 @@ use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, merkle};
 impl Ledger {
     /// Returns the readers of the store.
     pub fn reads(&self) -> &StoreReads {
-        &*self.shared.reads
+        &self.shared.reads
     }
 
     /// Returns the origin of the log, or `None` before the first seal.
@@ -69,7 +69,7 @@ impl Ledger {
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
         tile(
-            &*self.shared.reads,
+            &self.shared.reads,
             &published.edge,
             &self.shared.tiles,
             path,

@@ -58,6 +58,7 @@ pub(super) fn each_row(
     each: EachRow<'_>,
 ) -> Result<(), StoreFault> {
     const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];
+    debug_assert!(values.len() <= NAMES.len(), "{sql}");
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
     let mut bind = || {
         for (name, value) in NAMES.iter().zip(values) {
