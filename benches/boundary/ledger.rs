@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use documents::{SecretKey, SshKey, Timestamp};
-use store::{Ledger, LedgerConfig, LedgerLimits, LogSigner, Spender, SqliteReads, SqliteStore};
+use store::{Ledger, LedgerConfig, LedgerLimits, LogSigner, Spender, SqliteStore, StoreReads};
 
 /// Opens a ledger whose clock always returns `now`.
-pub fn open(store: SqliteStore, reads: SqliteReads, path: &Path, now: Timestamp) -> Spender {
+pub fn open(store: SqliteStore, reads: StoreReads, path: &Path, now: Timestamp) -> Spender {
     let secret = SecretKey::from_seed([3; 32]);
     let key = secret.public();
     let config = LedgerConfig {

@@ -187,7 +187,7 @@ fn begins_alike(config: &Config, copy: &Path) -> Result<u64, StoreFault> {
     let (reads, now) = config.database.at_rest()?;
     let alike = head.boundary == now.boundary
         && head.size <= now.size
-        && root_of(&*earlier, head.size)? == root_of(&*reads, head.size)?;
+        && root_of(&earlier, head.size)? == root_of(&reads, head.size)?;
     let message = "this is a backup of another log, or of a later state of this log: make a whole backup in a new directory";
     if alike {
         Ok(head.size)

@@ -42,7 +42,7 @@ pub(super) fn check(
 pub(super) struct StandbyKey {
     database: Database,
     keyid: KeyId,
-    reads: Option<Arc<dyn StoreReads>>,
+    reads: Option<Arc<StoreReads>>,
     /// The seal in force and the number of revocations when the key waited for nothing. It waits for nothing until one of
     /// them changes.
     settled: Option<(SealDigest, usize)>,
@@ -69,7 +69,7 @@ impl StandbyKey {
         if last.is_none() || last == self.settled {
             return Ok(None);
         }
-        let why = waits(&*reads, self.keyid.as_str())?;
+        let why = waits(&reads, self.keyid.as_str())?;
         self.settled = last.filter(|_| why.is_none());
         Ok(why)
     }
@@ -94,12 +94,12 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
         return Ok(());
     };
     let (reads, _) = config.database.at_rest().map_err(at_store)?;
-    if waits(&*reads, &lost.keyid).map_err(at_store)?.is_some() {
+    if waits(&reads, &lost.keyid).map_err(at_store)?.is_some() {
         return Ok(());
     }
     let mut whys = Vec::new();
     for node in nodes {
-        match waits(&*reads, &node.keyid).map_err(at_store)? {
+        match waits(&reads, &node.keyid).map_err(at_store)? {
             None => return Ok(()),
             Some(wait) => whys.push(format!("{}: {}", node.name, wait.why)),
         }
@@ -119,7 +119,7 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 }
 
 /// Returns the reason why a node with this key can't be active, or `None`.
-fn waits(reads: &dyn StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
+fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
     let mut seals = SealKeys::new(reads);
     let Some(last) = reads.seals()?.last().copied() else {
         return Ok(None);
@@ -180,12 +180,12 @@ fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, St
 
 /// The boundary's keys in the roster of each seal.
 struct SealKeys<'a> {
-    reads: &'a dyn StoreReads,
+    reads: &'a StoreReads,
     known: HashMap<SealDigest, Vec<KeyId>>,
 }
 
 impl<'a> SealKeys<'a> {
-    fn new(reads: &'a dyn StoreReads) -> Self {
+    fn new(reads: &'a StoreReads) -> Self {
         Self {
             reads,
             known: HashMap::new(),

@@ -65,7 +65,7 @@ impl NextSeal<'_> {
                 "a version of the roster is not in force, because a key that signed it is revoked: {lacking}"
             ));
         }
-        let known = self.ledger.tokens()?;
+        let known = self.ledger.reads().tokens()?;
         let tokens = tokens_in_force(&known, self.ledger.now());
         let content = |rosters: Chain, policy: &Policy| {
             let content = SealContent {

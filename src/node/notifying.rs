@@ -305,7 +305,11 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> Result<()
     if config.notify.is_empty() {
         return Ok(());
     }
-    let (told, newest, runtime) = (ledger.told()?, ledger.newest_event()?, Handle::current());
+    let (told, newest, runtime) = (
+        ledger.reads().told()?,
+        ledger.reads().newest_event()?,
+        Handle::current(),
+    );
     for table in &config.notify {
         warn_of_unknown(boundary, table);
         let known = told.iter().find(|known| known.name == table.name).cloned();
@@ -399,7 +403,7 @@ impl Teller {
 
     fn tell_next(&mut self, target: &Target) -> Result<(), Ended> {
         let mut news = self.ledger.event_news();
-        let events = match self.ledger.events(self.told.seq, PAGE) {
+        let events = match self.ledger.reads().events(self.told.seq, PAGE) {
             Ok(events) => events,
             Err(error) => {
                 tracing::warn!(target = %self.told.name, "messages wait: {error}");

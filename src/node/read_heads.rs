@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct ReadHeads {
     config: Config,
     settings: LedgerConfig,
-    reads: Option<Arc<dyn StoreReads>>,
+    reads: Option<Arc<StoreReads>>,
     /// The keys of the boundary in the roster of this seal.
     keys: Option<(SealDigest, Vec<SshKey>)>,
     read_at: Option<Instant>,
@@ -57,7 +57,7 @@ impl ReadHeads {
                 return Ok(());
             }
             // The newer checkpoint must not hide that the log lost entries of the kept one.
-            if root_of(&*reads, kept.size)? != Some(kept.root) {
+            if root_of(&reads, kept.size)? != Some(kept.root) {
                 return Err(StoreFault::Unusable {
                     message: format!(
                         "the log does not contain the checkpoint in {}",
@@ -103,7 +103,7 @@ impl ReadHeads {
                     .into_iter()
                     .any(|key| note::verify_note(&note, &seen.origin, key.public()).is_ok())
         });
-        if is_signed && root_of(&*reads, row.size)? == Some(row.root) {
+        if is_signed && root_of(&reads, row.size)? == Some(row.root) {
             kept_checkpoint::keep_newer(&path, &row).map_err(|error| StoreFault::Unusable {
                 message: format!("{}: {error}", path.display()),
             })?;

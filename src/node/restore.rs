@@ -164,17 +164,18 @@ fn build(
     let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
     let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let not_begun = || {
+    let follows = head.boundary.ok_or_else(|| {
         at(
             &source,
             &"the log in the backup has not begun: there is nothing to restore",
         )
-    };
-    let follows = head.boundary.ok_or_else(not_begun)?;
+    })?;
     let entries = head.size;
     let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
-    let last = before.seals().map_err(broken)?.last().copied();
-    let last = last.ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
+    let seals = before.reads().seals().map_err(broken)?;
+    let last = seals
+        .last()
+        .ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
     let signer = BoundaryKey {
         secret: open_store::copy_of(config, key)?,
         keyid: key.key().keyid(),
@@ -197,7 +198,7 @@ fn build(
         .ok_or_else(|| at(&source, &"its log is empty"))?;
     notes.extend(unreviewed_runs(&before).map_err(broken)?);
     let (all, bindings) = (
-        before.tokens().map_err(broken)?,
+        before.reads().tokens().map_err(broken)?,
         before.bindings().map_err(broken)?,
     );
     let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
@@ -321,7 +322,12 @@ fn unreviewed_runs(before: &Ledger) -> Result<Vec<String>, StoreFault> {
             "people can no longer settle or review the run of {run}, which needed it, because the old log is closed"
         )
     };
-    Ok(before.owed_open(1000)?.into_iter().map(note).collect())
+    Ok(before
+        .reads()
+        .owed_open(1000)?
+        .into_iter()
+        .map(note)
+        .collect())
 }
 
 /// The tokens of a backup.

@@ -131,8 +131,8 @@ pub async fn assemble<S>(
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
-    let tokens = tokens_in_force(&ledger.tokens().map_err(broken)?, ledger.now());
-    let last = ledger.seals().map_err(broken)?.last().copied();
+    let tokens = tokens_in_force(&ledger.reads().tokens().map_err(broken)?, ledger.now());
+    let last = ledger.reads().seals().map_err(broken)?.last().copied();
     let next = NextSeal {
         config,
         ledger: &ledger,

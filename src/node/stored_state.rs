@@ -48,7 +48,7 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     config.database.check_modes().map_err(unusable)?;
     let (reads, head) = config.database.at_rest().map_err(unusable)?;
     let ledger = Ledger::at_rest(reads, head, settings, None).map_err(unusable)?;
-    let last = ledger.seals().map_err(unusable)?.last().copied();
+    let last = ledger.reads().seals().map_err(unusable)?.last().copied();
     let sealed = last
         .map(|last| start::read_seal(config, &ledger, last.index, None))
         .transpose()?;

@@ -218,7 +218,7 @@ struct Torture {
 
 /// The blobs of a store at rest, for the auditor. Tiles are not read, because the check of the store already compared
 /// them.
-struct Blobs<'a>(&'a dyn StoreReads);
+struct Blobs<'a>(&'a StoreReads);
 
 impl EvidenceFiles for Blobs<'_> {
     fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -595,7 +595,7 @@ impl Torture {
             Some(&*root),
             "{place}: the kept checkpoint"
         );
-        self.decide_again(place, &leaves, &Blobs(&*reads));
+        self.decide_again(place, &leaves, &Blobs(&reads));
         let (mut nonces, mut items, mut receipts) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut unknown = 0;

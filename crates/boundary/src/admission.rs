@@ -216,7 +216,7 @@ impl Admission {
             return Ok(caller);
         }
         let token = if bearer.starts_with(BEARER_PREFIX) {
-            self.ledger.token(&secret)?
+            self.ledger.reads().token(&secret)?
         } else {
             None
         };

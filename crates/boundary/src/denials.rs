@@ -130,7 +130,7 @@ impl Proposals {
         &self,
         digest: &AuthorizationDigest,
     ) -> Result<Vec<DeniedView>, Stopped> {
-        let stored = self.ledger.denials(digest)?;
+        let stored = self.ledger.reads().denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
             Ok(DeniedView {

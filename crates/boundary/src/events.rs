@@ -321,6 +321,7 @@ impl Events {
         let order = self
             .proposals
             .ledger
+            .reads()
             .output_order(&self.id)?
             .unwrap_or_default();
         self.phase = Phase::Replaying {

@@ -433,14 +433,14 @@ impl Evidence {
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
-                let row = own.checkpoint_over(index)?.ok_or_else(uncovered)?;
+                let row = own.reads().checkpoint_over(index)?.ok_or_else(uncovered)?;
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
                 // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
                 // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
                 // used.
-                let first = closed.checkpoint_over(index)?;
+                let first = closed.reads().checkpoint_over(index)?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row)))?;
                 let row = row.ok_or_else(uncovered)?;
                 (row.size, row.note)
@@ -493,6 +493,7 @@ impl Evidence {
         if let Some(digest) = &parts.grant {
             let missing = || fault(&format!("the log has no grant {digest}"));
             let (index, envelope) = ledger
+                .reads()
                 .grant_of(digest)?
                 .and_then(|row| Some((row.leaf?, row.envelope)))
                 .ok_or_else(missing)?;

@@ -235,7 +235,10 @@ impl Proposals {
                 Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
             );
         }
-        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
+        let rows = self
+            .ledger
+            .reads()
+            .grants(self.crossing.now(), MOST_LISTED)?;
         let views = rows.iter().map(|row| self.grant_view(row));
         let visible = |view: &Result<GrantView, _>| {
             view.as_ref().map_or(true, |view| sees(caller, &view.grant))
@@ -277,6 +280,7 @@ impl Proposals {
         }
         match self
             .ledger
+            .reads()
             .grant(id)?
             .filter(|stored| stored.leaf.is_some())
         {
@@ -446,14 +450,22 @@ impl Proposals {
     }
 
     fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
-        self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
+        self.ledger
+            .reads()
+            .grant(id)?
+            .ok_or_else(|| no_grant(id).into())
     }
 
     pub(super) fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let prepared = self.crossing.read_grant(row, &sealed)?;
         let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
-        let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
+        let newest = self
+            .ledger
+            .reads()
+            .grant_uses(&row.digest, 1)?
+            .first()
+            .copied();
         let uses = newest.map_or(0, |newest| newest.number);
         let why = match newest {
             Some(newest) if newest.paused => Some(Refusal::new(

@@ -138,6 +138,7 @@ impl Proposals {
         }
         Ok(self
             .ledger
+            .reads()
             .admitted(&core.id)?
             .and_then(|job| serde_json::from_str(&job).ok()))
     }

@@ -16,9 +16,9 @@ use crossing::{
     Surroundings, fault, not_filled, profile_on_host, secret_permits, session_user,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Code, DEFAULT_WINDOW_S, Emergency, InputDigest,
-    MAX_WINDOW_S, Name, Nonce, ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference,
-    Timestamp, VerifiedSignature, canonical, joined,
+    Authorization, Code, DEFAULT_WINDOW_S, Emergency, InputDigest, MAX_WINDOW_S, Name, Nonce,
+    ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference, Timestamp, VerifiedSignature,
+    canonical, joined,
 };
 use sandbox::LinuxSandbox;
 use store::{
@@ -265,7 +265,7 @@ impl Proposals {
                 Refusal::from(documents::Malformed { pointer, ..error })
             })?;
         let new = NewProposal {
-            core: core_of(&authorization, &payload)?,
+            core: AuthorizationCore::of(&authorization, &payload)?,
             payload: payload.into(),
             request: Self::digest_of_run(&authorization)?,
             chosen_nonce,
@@ -514,19 +514,6 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
         .parse()
         .map_err(|error: documents::IdentError| malformed(error.to_string()))?;
     Ok((reference, digest))
-}
-
-fn core_of(authorization: &Authorization, payload: &[u8]) -> Result<AuthorizationCore, Stopped> {
-    Ok(AuthorizationCore {
-        id: authorization.proposal.clone(),
-        digest: AuthorizationDigest::of(payload),
-        nonce: authorization.nonce.clone(),
-        step: authorization.step.reference.clone(),
-        step_digest: authorization.step.digest,
-        params_digest: authorization.params_digest()?,
-        proposer: authorization.proposer.clone(),
-        expires_at: authorization.expires_at,
-    })
 }
 
 /// Encodes the code and the text of a status.

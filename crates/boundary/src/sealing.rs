@@ -99,7 +99,7 @@ pub fn restore(
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
     Sealed::restore(seal, payload, envelope, index, known, |digest| {
-        ledger.blob(digest).ok().flatten()
+        ledger.reads().blob(digest).ok().flatten()
     })
 }
 
@@ -442,6 +442,7 @@ impl Sealing {
         };
         let rows = self
             .ledger
+            .reads()
             .grants(self.crossing.now(), grants::MOST_LISTED)?;
         Ok(rows
             .into_iter()
@@ -473,7 +474,7 @@ impl Sealing {
         revocations: Option<usize>,
     ) -> Result<bool, Stopped> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
-        let mut all = self.ledger.tokens()?;
+        let mut all = self.ledger.reads().tokens()?;
         match &token {
             Some(TokenChange::Add(token, _)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {

@@ -352,7 +352,7 @@ impl Crossing {
             // If the nonce is already spent, return the refusal that names the earlier run. After a `busy` refusal, the
             // caller would send the request again, although it can never succeed.
             Err(no_room) => {
-                return Err(match self.ledger.spent(&signed.nonce) {
+                return Err(match self.ledger.reads().spent(&signed.nonce) {
                     Ok(Some(spent)) => self.replayed(&spent),
                     Ok(None) => no_room,
                     Err(error) => error.into(),

@@ -232,6 +232,7 @@ impl Crossing {
         }
         let stored = self
             .ledger
+            .reads()
             .grant_of(digest)?
             .filter(|stored| stored.leaf.is_some());
         let stored = stored.ok_or_else(|| {

@@ -44,7 +44,7 @@ impl Crossing {
     }
 
     async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {
-        let mut unfinished = self.ledger.unfinished()?;
+        let mut unfinished = self.ledger.reads().unfinished()?;
         unfinished.retain(lost);
         let (mut count, mut changed) = (0, None);
         let mut checked = Vec::new();

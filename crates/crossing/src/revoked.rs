@@ -94,8 +94,12 @@ impl Crossing {
 
     /// Returns the time of the event of the freeze, which is among the newest events. Old events are deleted.
     fn frozen_at(&self, entry: u64) -> Result<Option<Timestamp>, Stopped> {
-        let after = self.ledger.newest_event()?.saturating_sub(MOST_EVENTS);
-        let events = self.ledger.events(after, MOST_EVENTS as usize)?;
+        let after = self
+            .ledger
+            .reads()
+            .newest_event()?
+            .saturating_sub(MOST_EVENTS);
+        let events = self.ledger.reads().events(after, MOST_EVENTS as usize)?;
         let is_freeze =
             |event: &&StoredEvent| event.what == EventFact::Entry(EntryEvent::Frozen, entry);
         Ok(events.iter().find(is_freeze).map(|event| event.at))

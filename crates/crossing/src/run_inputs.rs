@@ -22,7 +22,7 @@ impl Crossing {
         let signed = admitted.document().predicate();
         let has_inputs =
             signed.session.is_some() || signed.artifacts.is_some() || signed.plan.is_some();
-        let replayed = || match self.ledger.spent(&signed.nonce) {
+        let replayed = || match self.ledger.reads().spent(&signed.nonce) {
             Ok(spent) => spent.map(|spent| self.replayed(&spent)),
             Err(error) => Some(error.into()),
         };

@@ -4,22 +4,11 @@ use std::ops::Range;
 
 use crate::{
     batch::{Answers, Commit, Questions, Writes},
+    batch_rows::OpenBatch,
     fault::StoreFault,
-    rows::{CheckpointRow, PackedRow, StoreHead},
-    stored_denial::StoredDenial,
-    stored_event::{StoredEvent, ToldTarget},
-    stored_grant::{SpentUse, StoredGrant},
-    stored_leaf::Leaf,
-    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
-    stored_review::{OwedReview, StoredReview},
-    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
-    stored_seal::SealEntry,
-    stored_token::{IdTokenUse, Token, TokenBindings, TokenChange},
+    rows::{PackedRow, StoreHead},
 };
-use documents::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, Name, Nonce,
-    ProposalId, Timestamp,
-};
+use documents::{Blake3Digest, Hash, Timestamp};
 
 /// The only connection that writes to the database.
 ///
@@ -73,36 +62,8 @@ pub trait Store: Send {
     /// [`settle`](Self::settle) next.
     fn doubt(&mut self) {}
 
-    /// Adds and revokes tokens inside a batch. If one change is impossible, no token is changed, and the name of its
-    /// token is returned.
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
-
-    /// Notes inside a batch that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if
-    /// the ID token was used before.
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
-
-    /// Marks at most `limit` overdue proposals as expired, inside a batch.
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
-
-    /// Examines `limit` outputs and `limit` proposals from `walk` on, and deletes the rows whose retention has ended
-    /// according to `cut`, inside a batch.
-    ///
-    /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay
-    /// too.
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault>;
-
-    /// Examines `limit` nonces after `after` and deletes the nonces that expired at or before `mark`, inside a batch.
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault>;
+    /// Returns the connection of the batch, for rare changes of rows inside the batch.
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
 
     /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
     fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {
@@ -134,101 +95,6 @@ pub trait Store: Send {
     fn close(&mut self) -> Result<(), StoreFault> {
         Ok(())
     }
-}
-
-/// Reads committed data from any thread, without the writer.
-///
-/// Each call sees one committed state, which includes every batch that was answered before the call.
-///
-/// Every method returns a [`StoreFault`] if the database cannot be read.
-pub trait StoreReads: Send + Sync {
-    /// Returns one leaf.
-    fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault>;
-    /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
-    fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault>;
-    /// Returns the 256 hashes of a complete tile.
-    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault>;
-    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
-    /// itself, so it has no such tile.
-    fn packable(&self, _until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
-        Ok(None)
-    }
-    /// Returns the bytes of a blob.
-    fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault>;
-    /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
-    /// the log.
-    fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault>;
-    /// Returns all seals in their order in the log.
-    fn seals(&self) -> Result<Vec<SealEntry>, StoreFault>;
-    /// Returns the largest recorded checkpoint.
-    fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault>;
-    /// Returns the smallest recorded checkpoint that covers the entry `index`.
-    fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault>;
-    /// Returns a proposal.
-    fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault>;
-    /// Returns a page of proposals, the newest first.
-    fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault>;
-    /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
-    fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault>;
-    /// Returns the document that contains the payload of a proposal.
-    fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault>;
-    /// Returns the signatures of a proposal in their order of arrival.
-    fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault>;
-    /// Returns the denials of an authorization.
-    fn denials(&self, authorization: &AuthorizationDigest)
-    -> Result<Vec<StoredDenial>, StoreFault>;
-    /// Returns the log entries that are revocations, each with its index, in the order of the log.
-    fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault>;
-    /// Returns the grant with this id.
-    fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault>;
-    /// Returns the grant with this digest.
-    fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault>;
-    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
-    fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault>;
-    /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
-    fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault>;
-    /// Returns at most `limit` uses of a grant, the newest first.
-    fn grant_uses(&self, digest: &ContentDigest, limit: usize)
-    -> Result<Vec<SpentUse>, StoreFault>;
-    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
-    fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault>;
-    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
-    fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault>;
-    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
-    fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault>;
-    /// Returns at most `limit` events with numbers above `after`, in their order.
-    fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault>;
-    /// Returns the number of the newest event, or 0 if there is none.
-    fn newest_event(&self) -> Result<u64, StoreFault>;
-    /// Returns how far the targets of messages were told.
-    fn told(&self) -> Result<Vec<ToldTarget>, StoreFault>;
-    /// Returns the consumption that spent a nonce.
-    fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault>;
-    /// Returns the place of the first of these keys that has no row.
-    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault>;
-    /// Returns the runs that have a consumption and no receipt, in the order of consumption.
-    fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault>;
-    /// Returns a recorded output.
-    fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault>;
-    /// Returns at most `limit` runs that recorded this output.
-    fn runs_with_output(
-        &self,
-        name: &Blake3Digest,
-        before: Option<&ProposalId>,
-        limit: usize,
-    ) -> Result<Vec<OutputRun>, StoreFault>;
-    /// Returns the order in which a run wrote to stdout and stderr.
-    fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault>;
-    /// Returns all tokens by name, including revoked and expired tokens.
-    fn tokens(&self) -> Result<Vec<Token>, StoreFault>;
-    /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
-    fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault>;
-    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
-    fn bindings(&self) -> Result<TokenBindings, StoreFault>;
-    /// Returns what the boundary says about the job that made a proposal.
-    fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault>;
-    /// Returns the size of the database on the disk, in bytes.
-    fn bytes(&self) -> Result<u64, StoreFault>;
 }
 
 /// A key that a start looks for, because its row prevents a run, or because a run needs it.

@@ -1,31 +1,9 @@
 //! The tables that both engines have, and the form of their rows in a copy from one engine to the other.
 
-/// A value of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cell {
-    /// No value.
-    Null,
-    /// A number, a time in seconds, or a truth value (0 or 1).
-    Number(i64),
-    /// Bytes.
-    Bytes(Vec<u8>),
-    /// A text.
-    Text(String),
-}
-
-impl Cell {
-    /// Returns the approximate number of bytes of the value in memory.
-    pub(super) const fn size(&self) -> usize {
-        match self {
-            Self::Null | Self::Number(_) => 8,
-            Self::Bytes(bytes) => bytes.len() + 24,
-            Self::Text(text) => text.len() + 24,
-        }
-    }
-}
+use crate::fields::Cell;
 
 /// The values of a row, in the order of [`CopiedTable::columns`].
-pub(super) type CopiedRow = Vec<Cell>;
+pub(super) type CopiedRow = Vec<Cell<'static>>;
 
 /// A table that both engines have.
 #[derive(Debug)]

@@ -79,7 +79,7 @@ pub struct OpenStore {
     /// The writer.
     pub store: Box<dyn Store>,
     /// The readers.
-    pub reads: Arc<dyn StoreReads>,
+    pub reads: Arc<StoreReads>,
     /// The large objects. `None` if the database is a file of this host.
     pub objects: Option<Arc<dyn Objects>>,
 }
@@ -315,17 +315,12 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn at_rest(&self) -> Result<(Arc<dyn StoreReads>, StoreHead), StoreFault> {
-        match self {
-            Self::File(path) => {
-                let (reads, head) = sqlite::reads::at_rest(path)?;
-                Ok((Arc::new(reads), head))
-            }
-            Self::Server(server) => {
-                let (reads, head) = postgres::reads::at_rest((**server).clone())?;
-                Ok((Arc::new(reads), head))
-            }
-        }
+    pub fn at_rest(&self) -> Result<(Arc<StoreReads>, StoreHead), StoreFault> {
+        let (reads, head) = match self {
+            Self::File(path) => sqlite::reads::at_rest(path)?,
+            Self::Server(server) => postgres::reads::at_rest((**server).clone())?,
+        };
+        Ok((Arc::new(reads), head))
     }
 
     /// Compares every row with the log, and all bytes with their digests. `progress` gets the number of checked log

@@ -100,12 +100,12 @@ impl Ledger {
     /// changed.
     pub fn open(
         mut store: Box<dyn Store>,
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         config: LedgerConfig,
     ) -> Result<Spender, StoreFault> {
         let head = store.head()?;
         let edge = TreeEdge::load(&mut *store, head.size)?;
-        let revoked = read_revocations(&*reads)?;
+        let revoked = read_revocations(&reads)?;
         let published = PublishedState {
             head: StoreHead {
                 exclusive: Vec::new(),
@@ -135,8 +135,8 @@ impl Ledger {
         config
             .metrics
             .has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
-        let open = OpenProposals::read(&*shared.reads)?;
-        open.check(&*shared.reads)?;
+        let open = OpenProposals::read(&shared.reads)?;
+        open.check(&shared.reads)?;
         shared.open_proposals = Mutex::new(open);
         shared.reach(&head);
         // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
@@ -148,8 +148,8 @@ impl Ledger {
             inbox,
             shared: Arc::clone(&shared),
         };
-        let tree = Subtrees::new(&edge, &*shared.reads, &shared.tiles);
-        let closed = check_state(&head, &tree, &*shared.reads, &shared.published().revoked)?;
+        let tree = Subtrees::new(&edge, &shared.reads, &shared.tiles);
+        let closed = check_state(&head, &tree, &shared.reads, &shared.published().revoked)?;
         let writer = Writer::new(store, outbox, shared, config, head, edge, closed);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -168,13 +168,13 @@ impl Ledger {
     /// # Errors
     /// Returns a fault if the log cannot be read or does not match the checkpoint.
     pub fn at_rest(
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         head: StoreHead,
         config: LedgerConfig,
         note: Option<CheckpointRow>,
     ) -> Result<Self, StoreFault> {
-        let edge = Arc::new(TreeEdge::read(&*reads, head.size)?);
-        let revoked = read_revocations(&*reads)?;
+        let edge = Arc::new(TreeEdge::read(&reads, head.size)?);
+        let revoked = read_revocations(&reads)?;
         let (inbox, _) = mpsc::channel(1);
         let boot = (config.boottime)();
         let shared = SharedState {

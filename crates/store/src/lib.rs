@@ -1,13 +1,19 @@
 //! The store of a boundary.
 //!
 //! The rest of the program uses [`ledger::Ledger`]. Its writer thread checks requests and commits them in batches. A
-//! backend ([`sqlite`] or [`postgres`]) implements [`Store`] and [`StoreReads`] and stores the rows. The backend makes no
+//! backend ([`sqlite`] or [`postgres`]) implements [`Store`], and stores the rows. The backend makes no
 //! decisions, so each rule about windows, nonces and statuses has only one implementation.
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod fields;
+#[macro_use]
+mod read_statements;
+
 mod backend;
 mod batch;
+mod batch_rows;
 mod closed_windows;
 mod column_values;
 mod consume_window;
@@ -24,6 +30,8 @@ mod newest_entries;
 mod objects;
 mod open_proposals;
 mod postgres;
+mod rare_changes;
+mod reads;
 mod retention;
 mod rows;
 mod server;
@@ -46,9 +54,7 @@ mod stored_token;
 mod tree;
 mod writer;
 
-pub use backend::{
-    ClosedKey, RetentionCut, RetentionWalk, Retired, Store, StoreReads, SweepResult,
-};
+pub use backend::{ClosedKey, RetentionCut, RetentionWalk, Retired, Store, SweepResult};
 
 pub use batch::{Commit, Questions, Writes};
 #[cfg(debug_assertions)]
@@ -63,6 +69,7 @@ pub use metrics::{
     stage_clock::StageClock,
 };
 pub use objects::{Cosignature, Objects, TakeBytes};
+pub use reads::StoreReads;
 pub use retention::{Retention, UNSIGNED_KEPT_S};
 pub use rows::{CheckpointRow, LeafRow};
 pub use server::{
@@ -71,7 +78,7 @@ pub use server::{
 };
 pub use shared::{LedgerConfig, LedgerLimits, LogSigner};
 pub use small_file::replace;
-pub use sqlite::{SqliteStore, reads::SqliteReads};
+pub use sqlite::SqliteStore;
 pub use store_report::{LOST, RESTORE, StoreDefect, StoreReport, StoreScope};
 pub use stored_denial::{DenialResult, DenialWrite, StoredDenial};
 pub use stored_event::{EntryEvent, EventFact, StoredEvent, Telling, ToldTarget};

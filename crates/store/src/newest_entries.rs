@@ -38,7 +38,7 @@ struct Found {
 pub fn check_state(
     head: &StoreHead,
     tree: &Subtrees<'_>,
-    reads: &dyn StoreReads,
+    reads: &StoreReads,
     revoked: &[StoredRevocation],
 ) -> Result<ClosedWindows, StoreFault> {
     if let Some(known) = reads.checkpoint()?
@@ -56,7 +56,7 @@ pub fn check_state(
 }
 
 /// Checks that the state of the boundary names the last seal of the log.
-pub fn check_seal(reads: &dyn StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
+pub fn check_seal(reads: &StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
     if reads.seals()?.last().map(|last| last.digest) == head.seal {
         return Ok(());
     }
@@ -75,7 +75,7 @@ pub fn check_seal(reads: &dyn StoreReads, head: &StoreHead) -> Result<(), StoreF
 fn closed_windows(
     size: u64,
     tree: &Subtrees<'_>,
-    reads: &dyn StoreReads,
+    reads: &StoreReads,
     mark: Timestamp,
     revoked: &[StoredRevocation],
 ) -> Result<ClosedWindows, StoreFault> {

@@ -42,7 +42,7 @@ pub struct OpenProposals {
 
 impl OpenProposals {
     /// Reads the proposals that have not ended from the store.
-    pub fn read(reads: &dyn StoreReads) -> Result<Self, StoreFault> {
+    pub fn read(reads: &StoreReads) -> Result<Self, StoreFault> {
         let mut open = Self::default();
         let mut before = None;
         loop {
@@ -73,7 +73,7 @@ impl OpenProposals {
     }
 
     /// Checks that each proposal that waits has its statement, because the service could not read it later.
-    pub fn check(&self, reads: &dyn StoreReads) -> Result<(), StoreFault> {
+    pub fn check(&self, reads: &StoreReads) -> Result<(), StoreFault> {
         let waits = self
             .status
             .iter()

@@ -5,10 +5,9 @@
 //! number, the same leaf or the same nonce. The lock only saves work.
 
 #[macro_use]
-mod columns;
-#[macro_use]
 mod link;
 
+mod columns;
 mod durability;
 mod encryption;
 mod errors;
@@ -20,10 +19,7 @@ pub mod nodes;
 pub mod objects;
 mod pool;
 mod questions;
-mod rare_changes;
-mod read_statements;
 pub mod reads;
-mod review_writes;
 pub mod role;
 pub mod schema;
 mod server_identity;
@@ -37,26 +33,28 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    Store, StoreReads,
     batch::{Answers, Commit, OtherWrites, Questions, Writes},
+    batch_rows::OpenBatch,
     column_values::tile_id,
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         errors::unreachable,
         link::{Flight, Link, lock},
         questions::{Begun, EXCLUSIVE, HEAD, LastBatch},
-        reads::PostgresReads,
         role::ServerRole,
         settings::ServerSettings,
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
         writes::{BatchRow, batch_id},
     },
+    read_statements::TILE,
+    reads::{DURING_TILE, tile_hashes, tile_missing},
     rows::StoreHead,
     server::Replicas,
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Hash, Name, ProposalId, Timestamp};
+use documents::Hash;
 
 /// The connection that writes.
 pub struct PostgresStore {
@@ -91,8 +89,8 @@ pub struct PostgresStore {
 pub fn open(
     settings: ServerSettings,
     role: Option<ServerRole>,
-) -> Result<(PostgresStore, PostgresReads), StoreFault> {
-    let reads = PostgresReads::new(settings.clone());
+) -> Result<(PostgresStore, StoreReads), StoreFault> {
+    let reads = reads::readers(settings.clone());
     let mut store = PostgresStore {
         settings,
         writer: None,
@@ -130,15 +128,6 @@ impl PostgresStore {
         }
         self.is_new = !is_first;
         Ok(writer)
-    }
-
-    /// Returns the connection of the current batch for a rare change, which needs the role.
-    fn active_link(&self) -> Result<&Link, StoreFault> {
-        if self.only_receipts {
-            Err(unreachable("writing a batch", TAKEN_OVER))
-        } else {
-            self.link()
-        }
     }
 
     /// Returns the connection, and opens it again if it was lost. Within a batch a new connection would be outside of the
@@ -227,7 +216,7 @@ impl Store for PostgresStore {
         )?;
         let hashes: Vec<Hash> = rows
             .iter()
-            .map(|row| Fields::new(DURING, row).bytes(0))
+            .map(|row| Fields::new(DURING, row).get(0))
             .collect::<Result<_, StoreFault>>()?;
         if hashes.len() as u64 == range.end - range.start {
             Ok(hashes)
@@ -240,13 +229,10 @@ impl Store for PostgresStore {
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        let found = reads::tile(&self.writer()?.link, tile_id(level, index))?;
-        found.ok_or_else(|| {
-            StoreFault::broken(
-                "reading a tile",
-                format!("hash tile {level}/{index} is missing"),
-            )
-        })
+        let id = tile_id(level, index);
+        let rows = self.writer()?.link.query(DURING_TILE, TILE, values![id])?;
+        let row = rows.first().ok_or_else(|| tile_missing(level, index))?;
+        tile_hashes(&Fields::new(DURING_TILE, row), id)
     }
 
     fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
@@ -434,34 +420,11 @@ impl Store for PostgresStore {
         }
     }
 
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        rare_changes::change_tokens(self.active_link()?, changes)
-    }
-
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
-        rare_changes::admit(self.active_link()?, used, mark)
-    }
-
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        rare_changes::expire(self.active_link()?, now, limit)
-    }
-
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault> {
-        rare_changes::retire(self.active_link()?, cut, walk, limit)
-    }
-
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault> {
-        rare_changes::prune(self.active_link()?, mark, after, limit)
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        if self.only_receipts {
+            return Err(unreachable("writing a batch", TAKEN_OVER));
+        }
+        Ok(self.link()?)
     }
 
     fn is_stale(&self) -> bool {

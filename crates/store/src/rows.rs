@@ -56,6 +56,17 @@ pub struct ProposalState {
     pub receipt: Option<u64>,
 }
 
+/// A row of `leaf`: its index, its hash and its bytes, which are empty if the entry is packed.
+#[derive(Debug)]
+pub struct EntryRow {
+    /// Index of the leaf.
+    pub index: u64,
+    /// RFC 6962 hash of the leaf.
+    pub hash: Hash,
+    /// Bytes of the leaf.
+    pub data: Vec<u8>,
+}
+
 /// A tile of 256 old log entries in a compressed form that the backend chooses.
 #[derive(Debug)]
 pub struct PackedRow {

@@ -119,7 +119,7 @@ pub(crate) struct PublishedState {
 }
 
 pub(crate) struct SharedState {
-    pub(super) reads: Arc<dyn StoreReads>,
+    pub(super) reads: Arc<StoreReads>,
     pub(super) config: LedgerConfig,
     /// System clock and time since boot when the store was opened.
     pub(super) opened: (Timestamp, Duration),
@@ -319,7 +319,7 @@ impl SharedState {
         if size > published.head.size {
             return Ok(None);
         }
-        read(&Subtrees::new(&published.edge, &*self.reads, &self.tiles))
+        read(&Subtrees::new(&published.edge, &self.reads, &self.tiles))
     }
 
     /// Returns true if a run had no receipt at the end of the last batch.

@@ -6,49 +6,47 @@
 
 pub mod backup;
 pub mod backup_update;
-mod batch_rows;
 pub mod check;
 mod columns;
 mod errors;
 pub mod new_store;
+mod own_statements;
 mod packed_tiles;
 mod precedents;
-#[cfg(test)]
-mod query_plans;
 mod read_connection;
 pub mod reads;
-mod retired_rows;
-mod rows;
-mod run_rows;
 mod schema;
 pub mod table_rows;
-mod token_rows;
+#[cfg(test)]
+mod tests {
+    mod query_plans;
+}
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use rusqlite::{Connection, OpenFlags, Row, ToSql, params};
+use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    Store, StoreReads,
     batch::{Answers, Commit, Questions, Writes},
+    batch_rows::{self, BatchQuestion, BatchRows, EachAnswer, OpenBatch},
     column_values::id_bytes,
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
+    reads::tile_missing,
     rows::{PackedRow, StoreHead},
     sqlite::{
-        columns::{
-            all, one, proposal_id, read_head, read_signatures, read_tile, read_uses, run, standing,
-        },
+        columns::{all, each_row, one, read_head, read_signatures, read_tile, read_uses, run},
         errors::{fault, unusable},
         reads::SqliteReads,
         schema::migrate,
     },
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Hash, Name, ProposalId, Timestamp};
+use documents::{Hash, ProposalId};
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;
@@ -71,7 +69,7 @@ pub fn version() -> &'static str {
 /// # Errors
 /// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
 /// if a newer program wrote the store.
-pub fn open(path: &Path) -> Result<(SqliteStore, SqliteReads), StoreFault> {
+pub fn open(path: &Path) -> Result<(SqliteStore, StoreReads), StoreFault> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -146,7 +144,7 @@ impl SqliteStore {
     fn count_nonces(&self) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| {
-            self.one(DURING, sql, [], |row| row.get::<_, i64>(0))
+            self.one(DURING, sql, [], |row| row.get::<i64>(0))
                 .map(Option::unwrap_or_default)
         };
         let (there, kept) = (
@@ -161,18 +159,20 @@ impl SqliteStore {
     }
 
     fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
-        let connection = &self.connection;
-        batch_rows::append(connection, writes).map_err(fault("appending to the log"))?;
-        run_rows::insert_blobs(connection, writes.blobs.iter().copied())
-            .map_err(fault("keeping blobs"))?;
-        batch_rows::proposals(connection, writes).map_err(fault("keeping proposals"))?;
-        run_rows::finish(connection, &writes.ends).map_err(fault("closing runs"))?;
-        run_rows::start(connection, &writes.starts).map_err(fault("claiming nonces"))?;
-        batch_rows::reviews(connection, writes).map_err(fault("keeping reviews"))?;
-        batch_rows::grants(connection, writes).map_err(fault("keeping grants"))?;
-        batch_rows::events(connection, writes).map_err(fault("adding events"))?;
-        batch_rows::checkpoints(connection, writes.checkpoints)?;
-        batch_rows::state(connection, writes).map_err(fault("writing the state of the boundary"))
+        const DURING: &str = "writing a batch";
+        self.connection.write(DURING, &batch_rows::of(writes, ""))?;
+        if !writes.starts.is_empty() {
+            let sql = "UPDATE state SET nonces = nonces + ?1";
+            self.run(DURING, sql, [writes.starts.len()])?;
+        }
+        for row in writes.checkpoints {
+            let sql = "SELECT 1 FROM checkpoint WHERE size = ?1 AND root <> ?2";
+            let other = self.one(DURING, sql, params![row.size, row.root], |_| Ok(()))?;
+            if other.is_some() {
+                return Err(StoreFault::forked(row.size));
+            }
+        }
+        Ok(())
     }
 
     fn run(
@@ -189,7 +189,7 @@ impl SqliteStore {
         during: &'static str,
         sql: &str,
         params: impl rusqlite::Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+        read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
     ) -> Result<Option<T>, StoreFault> {
         one(&self.connection, during, sql, params, read)
     }
@@ -206,13 +206,56 @@ impl SqliteStore {
     }
 }
 
+impl OpenBatch for Connection {
+    fn has_pieces(&self) -> bool {
+        false
+    }
+
+    fn subtract_nonces(&self, deleted: usize) -> Result<(), StoreFault> {
+        let sql = "UPDATE state SET nonces = nonces - ?1";
+        run(self, "pruning nonces", sql, [deleted]).map(drop)
+    }
+
+    fn ask(
+        &self,
+        during: &'static str,
+        questions: &[BatchQuestion<'_>],
+        each: EachAnswer<'_>,
+    ) -> Result<(), StoreFault> {
+        for (number, (statement, values)) in questions.iter().enumerate() {
+            each_row(self, during, statement.sqlite, values, &mut |row| {
+                each(number, row).map(|()| true)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        during: &'static str,
+        rows: &[BatchRows<'_>],
+    ) -> Result<Vec<usize>, StoreFault> {
+        let write = |rows: &BatchRows<'_>| -> rusqlite::Result<usize> {
+            let mut statement = self.prepare_cached(rows.statement.sqlite)?;
+            let width = statement.parameter_count();
+            let mut changed = 0;
+            for row in rows.cells.chunks(rows.width) {
+                changed += statement.execute(params_from_iter(&row[..width]))?;
+            }
+            Ok(changed)
+        };
+        let changed = rows.iter().map(write);
+        changed.collect::<Result<_, _>>().map_err(fault(during))
+    }
+}
+
 impl Store for SqliteStore {
     fn head(&mut self) -> Result<StoreHead, StoreFault> {
         let mut head = read_head(&self.connection)?;
         // A store of an earlier version that only readers open has no such table.
         let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
         let during = "reading the open emergencies";
-        head.emergencies = all(&self.connection, during, sql, [], |row| proposal_id(row, 0))?;
+        head.emergencies = all(&self.connection, during, sql, [], |row| row.get(0))?;
         Ok(head)
     }
 
@@ -238,32 +281,34 @@ impl Store for SqliteStore {
     }
 
     fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        read_tile(&self.connection, level, index)?.ok_or_else(|| {
-            StoreFault::broken(
-                "reading a tile",
-                format!("hash tile {level}/{index} is missing"),
-            )
-        })
+        read_tile(&self.connection, level, index)?.ok_or_else(|| tile_missing(level, index))
     }
 
     fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
         let connection = &self.connection;
         let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
-        let state =
-            |id: &&ProposalId| self.one("looking at proposals", sql, [id_bytes(id)], standing);
+        let state = |id: &&ProposalId| {
+            let found = self.one("looking at proposals", sql, [id_bytes(id)], |row| {
+                row.standing(0)
+            })?;
+            Ok(found.flatten())
+        };
         Ok(Answers {
             is_new: false,
             others: None,
             server_clock: None,
             no_runs: None,
-            candidates: run_rows::candidates(connection, &questions.runs)
-                .map_err(fault("judging what may run"))?,
+            candidates: questions
+                .runs
+                .iter()
+                .map(|core| precedents::of_run(connection, core))
+                .collect::<Result<_, _>>()?,
             states: questions
                 .proposals
                 .iter()
                 .map(state)
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, StoreFault>>()?,
             precedents: questions
                 .new
                 .iter()
@@ -318,51 +363,8 @@ impl Store for SqliteStore {
         Ok(false)
     }
 
-    fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault> {
-        token_rows::change(&self.connection, changes)
-    }
-
-    fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault> {
-        token_rows::admit(&self.connection, used, mark)
-    }
-
-    fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault> {
-        const DURING: &str = "expiring proposals";
-        let sql = "SELECT id FROM proposal INDEXED BY proposal_open WHERE status BETWEEN 2 AND 3 AND expires_at <= ?1 LIMIT ?2";
-        let overdue = all(
-            &self.connection,
-            DURING,
-            sql,
-            params![now.unix(), limit],
-            |row| proposal_id(row, 0),
-        )?;
-        for id in &overdue {
-            self.run(
-                DURING,
-                "UPDATE proposal SET status = 5, ended_at = ?2 WHERE id = ?1",
-                params![id_bytes(id), now.unix()],
-            )?;
-        }
-        Ok(overdue)
-    }
-
-    fn retire(
-        &mut self,
-        cut: RetentionCut,
-        walk: RetentionWalk,
-        limit: usize,
-    ) -> Result<Retired, StoreFault> {
-        retired_rows::retire(&self.connection, cut, walk, limit)
-            .map_err(fault("deleting rows after their retention"))
-    }
-
-    fn prune(
-        &mut self,
-        mark: Timestamp,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<SweepResult, StoreFault> {
-        retired_rows::prune(&self.connection, mark, after, limit).map_err(fault("pruning nonces"))
+    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        Ok(&self.connection)
     }
 
     fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {

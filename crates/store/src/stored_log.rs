@@ -13,7 +13,7 @@ use documents::{BlobDigest, TILE_WIDTH, TileKind, TilePath, push_entry, unhex32}
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.
 pub struct StoredLog {
-    reads: Arc<dyn StoreReads>,
+    reads: Arc<StoreReads>,
     edge: TreeEdge,
     tiles: TileCache,
     checkpoint: Option<String>,
@@ -25,11 +25,11 @@ impl StoredLog {
     /// # Errors
     /// Returns a fault if the log cannot be read.
     pub fn new(
-        reads: Arc<dyn StoreReads>,
+        reads: Arc<StoreReads>,
         head: &StoreHead,
         beside: Option<String>,
     ) -> Result<Self, StoreFault> {
-        let edge = TreeEdge::read(&*reads, head.size)?;
+        let edge = TreeEdge::read(&reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
             None => reads.checkpoint()?.map(|row| row.note),
@@ -54,7 +54,7 @@ impl StoredLog {
             return self.reads.blob(&BlobDigest::from_bytes(digest));
         }
         match TilePath::parse(path) {
-            Some(path) => tile(&*self.reads, &self.edge, &self.tiles, &path),
+            Some(path) => tile(&self.reads, &self.edge, &self.tiles, &path),
             None => Ok(None),
         }
     }
@@ -70,7 +70,7 @@ impl fmt::Debug for StoredLog {
 
 /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
 pub fn tile(
-    reads: &dyn StoreReads,
+    reads: &StoreReads,
     edge: &TreeEdge,
     tiles: &TileCache,
     path: &TilePath,

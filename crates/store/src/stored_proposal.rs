@@ -7,8 +7,8 @@ use crate::{
     stored_status::{StatusDetail, StoredStatus},
 };
 use documents::{
-    AuthorizationDigest, KeyId, Name, Nonce, ParamsDigest, Presence, ProposalId, ProposalIdEnding,
-    StepDigest, StepRef, Timestamp,
+    Authorization, AuthorizationDigest, KeyId, Malformed, Name, Nonce, ParamsDigest, Presence,
+    ProposalId, ProposalIdEnding, StepDigest, StepRef, Timestamp,
 };
 
 /// Seconds after the end of a run, a denial or a cancellation in which the same call is a repetition.
@@ -38,6 +38,25 @@ pub struct AuthorizationCore {
     pub proposer: Name,
     /// End of the window.
     pub expires_at: Timestamp,
+}
+
+impl AuthorizationCore {
+    /// Returns the fields of an authorization. `payload` has its bytes.
+    ///
+    /// # Errors
+    /// Returns an error if the parameters have no canonical form.
+    pub fn of(authorization: &Authorization, payload: &[u8]) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: authorization.proposal.clone(),
+            digest: AuthorizationDigest::of(payload),
+            nonce: authorization.nonce.clone(),
+            step: authorization.step.reference.clone(),
+            step_digest: authorization.step.digest,
+            params_digest: authorization.params_digest()?,
+            proposer: authorization.proposer.clone(),
+            expires_at: authorization.expires_at,
+        })
+    }
 }
 
 /// A proposal to store.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::fault::StoreFault;
 use documents::{Name, Scope, Timestamp};
 use wire::OidcBinding;
 
@@ -65,4 +66,12 @@ impl fmt::Debug for Token {
             .field("revoked_at", &self.revoked_at)
             .finish()
     }
+}
+
+/// Returns the text of a column with JSON.
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
+    serde_json::to_string(value).map_err(|error| StoreFault::Database {
+        during: "writing a token",
+        message: error.to_string(),
+    })
 }

@@ -66,7 +66,7 @@ pub struct TreeEdge {
 ///
 /// # Errors
 /// Returns a fault if the log cannot be read.
-pub fn root_of(reads: &dyn StoreReads, size: u64) -> Result<Option<Hash>, StoreFault> {
+pub fn root_of(reads: &StoreReads, size: u64) -> Result<Option<Hash>, StoreFault> {
     if size > 0 && reads.leaf(size - 1)?.is_none() {
         return Ok(None);
     }
@@ -92,7 +92,7 @@ impl TreeEdge {
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
-    pub fn read(reads: &dyn StoreReads, size: u64) -> Result<Self, StoreFault> {
+    pub fn read(reads: &StoreReads, size: u64) -> Result<Self, StoreFault> {
         let hashes = |range: Range<u64>| {
             let wanted = range.end - range.start;
             let leaves = reads.leaves(range)?;
@@ -179,12 +179,7 @@ struct Kept {
 
 impl TileCache {
     /// Returns a complete tile from the cache or from the database.
-    fn tile(
-        &self,
-        level: u8,
-        index: u64,
-        reads: &dyn StoreReads,
-    ) -> Result<Arc<TreeTile>, StoreFault> {
+    fn tile(&self, level: u8, index: u64, reads: &StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
         if let Some(tile) = self
             .0
@@ -215,12 +210,12 @@ impl TileCache {
 
 pub struct Subtrees<'a> {
     edge: &'a TreeEdge,
-    reads: &'a dyn StoreReads,
+    reads: &'a StoreReads,
     cache: &'a TileCache,
 }
 
 impl<'a> Subtrees<'a> {
-    pub const fn new(edge: &'a TreeEdge, reads: &'a dyn StoreReads, cache: &'a TileCache) -> Self {
+    pub const fn new(edge: &'a TreeEdge, reads: &'a StoreReads, cache: &'a TileCache) -> Self {
         Self { edge, reads, cache }
     }
 

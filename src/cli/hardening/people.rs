@@ -23,7 +23,7 @@ pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
             ..
         }) => ledger,
     };
-    let tokens = match ledger.tokens() {
+    let tokens = match ledger.reads().tokens() {
         Ok(tokens) => tokens,
         Err(fault) => {
             return vec![fail(

@@ -84,7 +84,7 @@ impl Evidence {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,
         }
-        let blob = self.ledger.blob(digest)?;
+        let blob = self.ledger.reads().blob(digest)?;
         blob.ok_or_else(|| {
             Refusal::new(Code::NotFound, format!("there is no blob {digest}")).into()
         })

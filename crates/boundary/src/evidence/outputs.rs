@@ -32,7 +32,10 @@ impl Evidence {
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
             let mut before = None;
             loop {
-                let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
+                let runs =
+                    ledger
+                        .reads()
+                        .runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
                 if let Some(run) = runs
                     .iter()
                     .find(|run| caller.may_see(&run.proposer, &run.step))

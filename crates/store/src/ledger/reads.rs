@@ -16,27 +16,18 @@ use crate::{
     ledger::Ledger,
     objects::Objects,
     rows::CheckpointRow,
-    stored_denial::StoredDenial,
-    stored_event::{StoredEvent, ToldTarget},
-    stored_grant::{SpentUse, StoredGrant},
     stored_leaf::Leaf,
     stored_log::tile,
     stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
-    stored_review::{OwedReview, StoredReview},
-    stored_run::{NonceUse, OutputRun, Unfinished},
-    stored_seal::SealEntry,
-    stored_token::{Token, TokenBindings},
+    stored_token::TokenBindings,
     tree::Subtrees,
 };
-use documents::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, Envelope, GrantId, Hash, Nonce,
-    ProposalId, TilePath, Timestamp, merkle,
-};
+use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, merkle};
 
 impl Ledger {
     /// Returns the readers of the store.
-    pub fn reads(&self) -> &dyn StoreReads {
-        &*self.shared.reads
+    pub fn reads(&self) -> &StoreReads {
+        &self.shared.reads
     }
 
     /// Returns the origin of the log, or `None` before the first seal.
@@ -53,73 +44,6 @@ impl Ledger {
     /// returns the same one. The next batch stores it.
     pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         self.shared.checkpoint_at(size)
-    }
-
-    /// Returns the grant with this id.
-    pub fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
-        self.shared.reads.grant(id)
-    }
-
-    /// Returns the grant with this digest.
-    pub fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
-        self.shared.reads.grant_of(digest)
-    }
-
-    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
-    pub fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
-        self.shared.reads.grants(now, limit)
-    }
-
-    /// Returns at most `limit` uses of a grant, the newest first.
-    pub fn grant_uses(
-        &self,
-        digest: &ContentDigest,
-        limit: usize,
-    ) -> Result<Vec<SpentUse>, StoreFault> {
-        self.shared.reads.grant_uses(digest, limit)
-    }
-
-    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
-    pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
-        self.shared.reads.owed(id)
-    }
-
-    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
-    pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
-        self.shared.reads.owed_open(limit)
-    }
-
-    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
-    pub fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
-        self.shared.reads.reviews_of(receipt)
-    }
-
-    /// Returns at most `limit` events with numbers above `after`, in their order.
-    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
-        self.shared.reads.events(after, limit)
-    }
-
-    /// Returns the number of the newest event, or 0 if there is none.
-    pub fn newest_event(&self) -> Result<u64, StoreFault> {
-        self.shared.reads.newest_event()
-    }
-
-    /// Returns how far the targets of messages were told.
-    pub fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
-        self.shared.reads.told()
-    }
-
-    /// Returns the refusals dated at or after `since`. The search covers the last `most` entries of the log.
-    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
-        self.shared.reads.refusals(since, most)
-    }
-
-    /// Returns the smallest recorded checkpoint that covers the entry `index`.
-    ///
-    /// This checkpoint was signed with the boundary's key at the time of the entry, because the boundary records a
-    /// checkpoint over all entries before each change of the key.
-    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
-        self.shared.reads.checkpoint_over(index)
     }
 
     /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
@@ -145,7 +69,7 @@ impl Ledger {
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
         let published = self.shared.published();
         tile(
-            &*self.shared.reads,
+            &self.shared.reads,
             &published.edge,
             &self.shared.tiles,
             path,
@@ -163,16 +87,6 @@ impl Ledger {
     /// Returns one leaf.
     pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
         self.shared.reads.leaf(index)
-    }
-
-    /// Returns the bytes of a blob.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.shared.reads.blob(digest)
-    }
-
-    /// Returns all seals. The last seal of the log is in force.
-    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
-        self.shared.reads.seals()
     }
 
     /// Returns a proposal.
@@ -220,25 +134,6 @@ impl Ledger {
     /// Returns the signatures of a proposal in their order of arrival.
     pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
         self.shared.reads.signatures(id)
-    }
-
-    /// Returns the denials of an authorization.
-    pub fn denials(
-        &self,
-        authorization: &AuthorizationDigest,
-    ) -> Result<Vec<StoredDenial>, StoreFault> {
-        self.shared.reads.denials(authorization)
-    }
-
-    /// Returns the consumption that spent a nonce, or `None` after the nonce was pruned.
-    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
-        self.shared.reads.spent(nonce)
-    }
-
-    /// Returns the runs that have a consumption and no receipt, in the order of consumption. After a crash, recovery
-    /// writes their receipts.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
-        self.shared.reads.unfinished()
     }
 
     /// Returns the size of an output, or `None` if the output does not exist or was deleted.
@@ -301,26 +196,6 @@ impl Ledger {
         self.shared.config.objects.clone()
     }
 
-    /// Returns the runs that recorded this output. A caller who may read one of these runs may also read the output.
-    pub fn runs_with_output(
-        &self,
-        name: &Blake3Digest,
-        before: Option<&ProposalId>,
-        limit: usize,
-    ) -> Result<Vec<OutputRun>, StoreFault> {
-        self.shared.reads.runs_with_output(name, before, limit)
-    }
-
-    /// Returns the order in which a run wrote to stdout and stderr.
-    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
-        self.shared.reads.output_order(id)
-    }
-
-    /// Returns all tokens by name, including revoked and expired tokens.
-    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
-        self.shared.reads.tokens()
-    }
-
     /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
     ///
     /// The bindings stay in memory until the state changes, because each new token is a seal.
@@ -340,16 +215,6 @@ impl Ledger {
                 Ok(bindings)
             }
         }
-    }
-
-    /// Returns what the boundary says about the job that made a proposal, as JSON.
-    pub fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
-        self.shared.reads.admitted(id)
-    }
-
-    /// Returns the token whose secret has this SHA-256 digest, including a revoked or expired token.
-    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
-        self.shared.reads.token(secret)
     }
 }
 

@@ -54,7 +54,7 @@ fn t(seconds: i64) -> Timestamp {
 }
 
 /// A writer with its reading connections.
-type Opened = (Box<dyn Store>, Arc<dyn StoreReads>);
+type Opened = (Box<dyn Store>, Arc<StoreReads>);
 
 /// Directory, clock and key of one store. A test can open the store several times.
 struct World {
@@ -396,6 +396,7 @@ fn check_laws(ledger: &Ledger) {
         last = statement.predicate.at;
         for (item, one) in (0..).zip(&statement.predicate.spent) {
             let row = ledger
+                .reads()
                 .spent(&one.nonce)
                 .expect("read")
                 .expect("every consumed nonce has its row");
@@ -407,6 +408,7 @@ fn check_laws(ledger: &Ledger) {
         }
     }
     let running: Vec<_> = ledger
+        .reads()
         .unfinished()
         .expect("read")
         .into_iter()

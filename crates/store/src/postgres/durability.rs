@@ -5,8 +5,8 @@ use tokio_postgres::Row;
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         errors::fault,
         link::{Flight, Link},
         settings::{ServerSettings, refused, waits},

@@ -9,10 +9,12 @@ use std::path::Path;
 use tokio_postgres::Row;
 
 use crate::{
-    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
+    copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
     fault::StoreFault,
+    fields::Cell,
+    fields::Fields,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         link::Link,
         schema,
         settings::{ServerSettings, refused},
@@ -69,17 +71,12 @@ fn rows_of(
     first: u64,
     each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
 ) -> Result<(), StoreFault> {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .map(|(name, kind)| read_as(name, kind))
-        .collect();
     let key = if table.name == OUTPUT {
         "number".to_owned()
     } else {
         table.key_list()
     };
-    let (name, columns) = (table.name, columns.join(", "));
+    let (name, columns) = (table.name, table.column_list());
     let condition = match name {
         "leaf" => format!("idx >= {first}"),
         // The tile `index` of a level has the hashes of 256^(level + 1) entries.
@@ -104,7 +101,7 @@ fn rows_of(
         )?;
         let rows: Vec<CopiedRow> = rows
             .iter()
-            .map(|row| cells(table, row))
+            .map(|row| cells(row, table.columns.len()))
             .collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return link.script(DURING, &format!("CLOSE copy_{name}"));
@@ -119,38 +116,11 @@ fn rows_of(
     }
 }
 
-/// Returns the expression that reads a column as a number, as bytes or as a text.
-fn read_as(name: &str, kind: &str) -> String {
-    match kind {
-        "smallint" | "integer" => format!("\"{name}\"::bigint"),
-        "boolean" => format!("\"{name}\"::integer::bigint"),
-        _ => format!("\"{name}\""),
-    }
-}
-
-fn cells(table: &CopiedTable, row: &Row) -> Result<CopiedRow, StoreFault> {
+/// Returns the first `count` columns of a row.
+pub(super) fn cells(row: &Row, count: usize) -> Result<CopiedRow, StoreFault> {
     let fields = Fields::new(DURING, row);
-    table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(at, (_, kind))| cell(&fields, at, kind))
-        .collect()
-}
-
-/// Reads the column at `at`, whose type was made one of three types.
-pub(super) fn cell(fields: &Fields<'_>, at: usize, kind: &str) -> Result<Cell, StoreFault> {
-    Ok(match kind {
-        "bytea" => fields
-            .get::<Option<Vec<u8>>>(at)?
-            .map_or(Cell::Null, Cell::Bytes),
-        "text" => fields
-            .get::<Option<String>>(at)?
-            .map_or(Cell::Null, Cell::Text),
-        _ => fields
-            .get::<Option<i64>>(at)?
-            .map_or(Cell::Null, Cell::Number),
-    })
+    let cell = |at| fields.get::<Cell<'_>>(at).map(Cell::into_owned);
+    (0..count).map(cell).collect()
 }
 
 /// Writes the outputs that are pieces in the database, each as a file. The caller checks the bytes of all files.
@@ -168,7 +138,7 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
         };
         after = Fields::new(DURING, last).get(0)?;
         for row in &rows {
-            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).bytes(0)?);
+            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).get(0)?);
             let hex = name.hex();
             if have.join(&hex[..2]).join(&hex).exists() {
                 continue;

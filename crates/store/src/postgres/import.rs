@@ -10,18 +10,18 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::{
-    copied_tables::{Cell, CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES},
+    copied_tables::{CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES},
     crash_points,
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
     postgres::{
-        columns::Fields,
+        columns::arrays,
         durability,
-        export::{PAGES, cell, count, pages, pieces_of},
+        export::{PAGES, cells, count, pages, pieces_of},
         link::{Link, Value},
         lock_key::lock_key,
-        reads::PostgresReads,
-        schema,
+        reads, schema,
         settings::{ServerSettings, refused},
     },
     server::MoveEnd,
@@ -293,7 +293,13 @@ impl Target {
             let sql = insert(table);
             old.rows_after(table, after.as_deref(), &mut |rows| {
                 let count = rows.len() as u64;
-                self.commit(&sql, self.arrays(table, rows))?;
+                let cells: CopiedRow = rows.into_iter().flatten().collect();
+                let mut values = arrays(&cells, table.columns.len());
+                if table.name == CROSSING {
+                    values.push(Box::new(self.settings.node.to_string()));
+                    values.push(Box::new(CLOSABLE_AFTER_S));
+                }
+                self.commit(&sql, values)?;
                 crash_points::point("move-group-copied");
                 copied += count;
                 progress(done + copied, all);
@@ -319,7 +325,7 @@ impl Target {
         &self,
         old: &OldFile,
         table: &CopiedTable,
-    ) -> Result<Option<Vec<Cell>>, StoreFault> {
+    ) -> Result<Option<CopiedRow>, StoreFault> {
         if table.name == OUTPUT {
             let rows = self.link.query(
                 DURING,
@@ -365,57 +371,7 @@ impl Target {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        let fields = Fields::new(DURING, row);
-        table
-            .key
-            .iter()
-            .enumerate()
-            .map(|(at, key)| cell(&fields, at, kind(key)))
-            .collect::<Result<_, _>>()
-            .map(Some)
-    }
-
-    /// Returns one array for each column of the table.
-    fn arrays(&self, table: &CopiedTable, rows: Vec<CopiedRow>) -> Vec<Value<'static>> {
-        let mut columns: Vec<Vec<Cell>> = table
-            .columns
-            .iter()
-            .map(|_| Vec::with_capacity(rows.len()))
-            .collect();
-        for (column, value) in rows.into_iter().flat_map(|row| row.into_iter().enumerate()) {
-            columns[column].push(value);
-        }
-        let mut values: Vec<Value<'static>> = Vec::new();
-        for ((_, kind), cells) in table.columns.iter().zip(columns) {
-            values.push(match *kind {
-                "bytea" => Box::new(column(cells, |cell| {
-                    if let Cell::Bytes(bytes) = cell {
-                        Some(bytes)
-                    } else {
-                        None
-                    }
-                })),
-                "text" => Box::new(column(cells, |cell| {
-                    if let Cell::Text(text) = cell {
-                        Some(text)
-                    } else {
-                        None
-                    }
-                })),
-                _ => Box::new(column(cells, |cell| {
-                    if let Cell::Number(number) = cell {
-                        Some(number)
-                    } else {
-                        None
-                    }
-                })),
-            });
-        }
-        if table.name == CROSSING {
-            values.push(Box::new(self.settings.node.to_string()));
-            values.push(Box::new(CLOSABLE_AFTER_S));
-        }
-        values
+        cells(row, table.key.len()).map(Some)
     }
 
     /// Copies an output file. A missing or changed file only means that this output cannot be read, as in the old store.
@@ -465,7 +421,7 @@ impl Target {
                 size = ours;
             }
         }
-        let reads = PostgresReads::of_copy(self.settings.clone());
+        let reads = reads::readers_of_copy(self.settings.clone());
         let root: Option<Hash> = root_of(&reads, size)?;
         if root != old.root(size)? {
             return Err(refused(
@@ -493,27 +449,19 @@ const CROSSING: &str = "crossing";
 
 /// Returns the statement that adds rows to a table.
 fn insert(table: &CopiedTable) -> String {
-    let mut casts = Vec::new();
-    let mut arrays = Vec::new();
-    for (at, (_, kind)) in table.columns.iter().enumerate() {
-        casts.push(match *kind {
-            "boolean" => format!("r.c{at} <> 0"),
-            kind => format!("r.c{at}::{kind}"),
-        });
-        let kind = if matches!(*kind, "bytea" | "text") {
-            kind
-        } else {
-            "bigint"
-        };
-        arrays.push(format!("${}::{kind}[]", at + 1));
-    }
-    let names: Vec<String> = (0..casts.len()).map(|at| format!("c{at}")).collect();
+    let places = 0..table.columns.len();
+    let mut values: Vec<String> = places.clone().map(|at| format!("r.c{at}")).collect();
+    let arrays: Vec<String> = (1..)
+        .zip(table.columns)
+        .map(|(at, (_, kind))| format!("${at}::{kind}[]"))
+        .collect();
+    let names: Vec<String> = places.map(|at| format!("c{at}")).collect();
     let mut columns = table.column_list();
     if table.name == CROSSING {
         columns.push_str(", node, deadline");
-        let first = casts.len() + 1;
-        casts.push(format!("${first}::text"));
-        casts.push(format!(
+        let first = values.len() + 1;
+        values.push(format!("${first}::text"));
+        values.push(format!(
             "floor(extract(epoch FROM clock_timestamp()))::bigint + ${}::bigint",
             first + 1
         ));
@@ -526,14 +474,10 @@ fn insert(table: &CopiedTable) -> String {
     format!(
         "INSERT INTO {} ({columns}) SELECT {} FROM unnest({}) WITH ORDINALITY AS r({}, place) ORDER BY r.place{conflict}",
         table.name,
-        casts.join(", "),
+        values.join(", "),
         arrays.join(", "),
         names.join(", ")
     )
-}
-
-fn column<T>(cells: Vec<Cell>, read: impl FnMut(Cell) -> Option<T>) -> Vec<Option<T>> {
-    cells.into_iter().map(read).collect()
 }
 
 fn empty(link: &Link) -> Result<bool, StoreFault> {

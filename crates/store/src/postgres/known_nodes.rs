@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use crate::{
-    fault::StoreFault,
-    postgres::{columns::Fields, link::Link},
-    server::KNOWN_NODES,
-    small_file,
+    fault::StoreFault, fields::Fields, postgres::link::Link, server::KNOWN_NODES, small_file,
 };
 
 const DURING: &str = "entering the known nodes of the boundary";

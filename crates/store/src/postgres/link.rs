@@ -14,13 +14,13 @@ use tokio::task::AbortHandle;
 use tokio_postgres::config::Config;
 use tokio_postgres::error::Severity;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::types::{FromSqlOwned, ToSql};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::{
     fault::StoreFault,
+    fields::{Fields, FromCell},
     postgres::{
-        columns::Fields,
         encryption::Encryption,
         errors::{POOLER, fault, unreachable, words},
         settings::{ServerSettings, refused, waits},
@@ -38,15 +38,6 @@ pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 /// Boxes the values of one statement.
 macro_rules! values {
     ($($value:expr),* $(,)?) => { vec![$(Box::new($value) as $crate::postgres::link::Value<'_>),*] };
-}
-
-/// Declares statements, and the list of all of them.
-macro_rules! statements {
-    ($(#[$of_list:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
-        $($(#[$doc])* pub(super) const $name: &str = $sql;)*
-        $(#[$of_list])*
-        pub(super) const $list: &[&str] = &[$($name),*];
-    };
 }
 
 /// Statements that are sent together, so that all of them take one round trip.
@@ -219,7 +210,7 @@ impl Link {
     }
 
     /// Sends one statement, and returns the first value of its first row.
-    pub(super) fn value<T: FromSqlOwned>(
+    pub(super) fn value<T: for<'r> FromCell<'r>>(
         &self,
         during: &'static str,
         sql: &str,

@@ -2,8 +2,8 @@
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         link::{Flight, Link},
         lock_key::lock_key,
         pool::Pool,
@@ -103,8 +103,8 @@ fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
     }
     Ok(NodesReport {
         nodes,
-        term: state.number(0)?,
-        clock: state.time(1)?,
+        term: state.get(0)?,
+        clock: state.get(1)?,
         hanging,
     })
 }
@@ -120,7 +120,7 @@ fn nodes(rows: &[tokio_postgres::Row]) -> Result<Vec<NodeState>, StoreFault> {
             beat_age_s: row.get(3)?,
             lost: row.get(4)?,
             active: row.get::<Option<bool>>(5)?.unwrap_or(false),
-            open_runs: row.number(6)?,
+            open_runs: row.get(6)?,
         })
     };
     rows.iter().map(one).collect()

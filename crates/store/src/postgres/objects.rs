@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use crate::{
     copied_tables::PIECE,
     crash_points,
+    fields::Fields,
     objects::{CopyBytes, Cosignature, Objects, TakeBytes},
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         link::{Flight, Link, Value, lock},
         pool::Pool,
         settings::ServerSettings,
@@ -177,7 +178,9 @@ impl Objects for PostgresObjects {
 
     fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
         let values = || values![proposer.to_string()];
-        let found = self.one(UPLOADED, values, |row| Ok((row.number(0)?, row.number(1)?)))?;
+        let found = self.one(UPLOADED, values, |row| {
+            Ok((row.get::<u64>(0)?, row.get(1)?))
+        })?;
         Ok(found
             .map(|(files, bytes)| (usize::try_from(files).unwrap_or(usize::MAX), bytes))
             .unwrap_or_default())
@@ -185,7 +188,7 @@ impl Objects for PostgresObjects {
 
     fn upload_size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
         let values = || values![proposer.to_string(), digest.as_bytes().to_vec()];
-        self.one(UPLOAD_SIZE, values, |row| Ok(row.number(0)?))
+        self.one(UPLOAD_SIZE, values, |row| Ok(row.get(0)?))
     }
 
     fn add_upload(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> io::Result<()> {
@@ -212,10 +215,10 @@ impl Objects for PostgresObjects {
         let rows = self
             .pool
             .with(|link| link.query(DURING, COSIGNATURES, values![]))?;
-        let read = |row| {
+        let read = |row: &tokio_postgres::Row| {
             let row = Fields::new(DURING, row);
             Ok(Cosignature {
-                size: row.number(0)?,
+                size: row.get(0)?,
                 witness: row.get(1)?,
                 note: row.get(2)?,
                 lines: row.get(3)?,

@@ -5,8 +5,10 @@ use tokio_postgres::Row;
 use crate::{
     batch::{DenialPrecedent, Questions},
     fault::StoreFault,
+    fields::Fields,
+    fields::{Cell, FromCell as _},
     postgres::{
-        columns::{Fields, id_value, list, signed},
+        columns::{id_value, list, signed},
         link::{Flight, Link, Value},
     },
     retention::UNSIGNED_KEPT_S,
@@ -15,7 +17,7 @@ use crate::{
     stored_proposal::{AuthorizationCore, Signature},
 };
 
-use documents::{AuthorizationDigest, Hash, SealDigest, Timestamp};
+use documents::{AuthorizationDigest, Hash, ProposalId, SealDigest, Timestamp};
 
 const DURING: &str = "reading what a batch needs";
 
@@ -117,23 +119,27 @@ pub(super) struct LastBatch {
 
 /// Reads a row of [`HEAD`] and the rows of [`EXCLUSIVE`].
 pub(super) fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBatch), StoreFault> {
-    let Some(row) = rows.first() else {
+    let Some(first) = rows.first() else {
         return Err(StoreFault::broken(DURING, "the table `state` has no row"));
     };
-    let row = Fields::new(DURING, row);
+    let row = Fields::new(DURING, first);
+    let ids = first.try_get::<_, Vec<&[u8]>>(13);
+    let ids = ids.map_err(|error| row.odd(13, &error.to_string()))?;
+    let emergency =
+        |id: &[u8]| ProposalId::from_cell(Cell::from(id)).map_err(|why| row.odd(13, why));
     let names = exclusive.iter().map(|row| {
         let row = Fields::new(DURING, row);
-        Ok((row.get(0)?, row.proposal_id(1)?))
+        Ok((row.get(0)?, row.get(1)?))
     });
     let head = StoreHead {
-        size: row.number_if(5)?.map_or(0, |last| last + 1),
-        last_at: row.time_if(6)?.unwrap_or(Timestamp::from_unix(0)),
-        version: row.number(2)?,
-        mark: row.time(3)?,
-        boundary: row.bytes_if(0)?.map(SealDigest::from_bytes),
-        seal: row.bytes_if(1)?.map(SealDigest::from_bytes),
+        size: row.get::<Option<u64>>(5)?.map_or(0, |last| last + 1),
+        last_at: row.get::<Option<_>>(6)?.unwrap_or(Timestamp::from_unix(0)),
+        version: row.get(2)?,
+        mark: row.get(3)?,
+        boundary: row.get::<Option<_>>(0)?.map(SealDigest::from_bytes),
+        seal: row.get::<Option<_>>(1)?.map(SealDigest::from_bytes),
         exclusive: names.collect::<Result<_, StoreFault>>()?,
-        emergencies: row.proposal_ids(13)?,
+        emergencies: ids.into_iter().map(emergency).collect::<Result<_, _>>()?,
     };
     let last = LastBatch {
         number: row.get::<Option<i64>>(7)?.unwrap_or(0),
@@ -216,8 +222,8 @@ pub(super) fn begin(
     Ok(Begun {
         head,
         last,
-        server_clock: Fields::new(DURING, &rows[head_at][0]).time(10)?,
-        hashes: all(&rows[hashes], |row| row.bytes(0))?,
+        server_clock: Fields::new(DURING, &rows[head_at][0]).get(10)?,
+        hashes: all(&rows[hashes], |row| row.get(0))?,
         candidates: all(of(candidates), candidate)?,
         states: all(of(states), |row| row.standing(0))?,
         precedents: precedents(questions, of(taken), of(newest), of(counts))?,
@@ -225,13 +231,7 @@ pub(super) fn begin(
             row.signature(1)
         })?,
         denials: all(of(denials), denial)?,
-        uses: grouped(of(uses), questions.uses.len(), |row| {
-            Ok(SpentUse {
-                number: row.number(1)?,
-                at: row.time(2)?,
-                paused: row.get(3)?,
-            })
-        })?,
+        uses: grouped(of(uses), questions.uses.len(), |row| row.spent_use(1))?,
     })
 }
 
@@ -253,7 +253,7 @@ fn grouped<T>(
     let mut groups: Vec<Vec<T>> = (0..count).map(|_| Vec::new()).collect();
     for row in rows {
         let row = Fields::new(DURING, row);
-        let group = usize::try_from(row.number(0)?)
+        let group = usize::try_from(row.get::<u64>(0)?)
             .ok()
             .and_then(|number| groups.get_mut(number.checked_sub(1)?));
         group
@@ -264,8 +264,8 @@ fn grouped<T>(
 }
 
 fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
-    let proposal = match row.bytes_if(3)? {
-        Some(digest) => Some((AuthorizationDigest::from_bytes(digest), row.status(4)?)),
+    let proposal = match row.get(3)? {
+        Some(digest) => Some((AuthorizationDigest::from_bytes(digest), row.get(4)?)),
         None => None,
     };
     Ok(Candidate {
@@ -290,10 +290,10 @@ fn precedents(
         Ok(ProposalPrecedent {
             taken: taken.pop(),
             newest,
-            of_proposer: counts.number(1)?,
-            of_all: counts.number(0)?,
-            unsigned: counts.number(2)?,
-            unsigned_first: counts.time_if(3)?,
+            of_proposer: counts.get(1)?,
+            of_all: counts.get(0)?,
+            unsigned: counts.get(2)?,
+            unsigned_first: counts.get(3)?,
         })
     };
     found.map(one).collect()
@@ -301,15 +301,15 @@ fn precedents(
 
 fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
     let unfinished = match row.standing(2)? {
-        Some(state) => Some((row.proposal_id(1)?, state)),
+        Some(state) => Some((row.get(1)?, state)),
         None => None,
     };
     let ahead = DenialsAhead {
-        of_approver: (row.number(5)?, row.time_if(6)?),
-        of_all: (row.number(7)?, row.time_if(8)?),
+        of_approver: (row.get(5)?, row.get(6)?),
+        of_all: (row.get(7)?, row.get(8)?),
     };
     Ok(DenialPrecedent {
-        leaf: row.number_if(0)?,
+        leaf: row.get(0)?,
         unfinished,
         ahead,
     })

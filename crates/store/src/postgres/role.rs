@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     lock::StoreLock,
     postgres::{
-        columns::{Fields, signed},
+        columns::signed,
         durability,
         known_nodes::KnownNodes,
         link::{Flight, Link, lock},
         lock_key::lock_key,
         questions::{BEGIN, LOCK},
-        reads::PostgresReads,
-        schema,
+        reads, schema,
         server_identity::server_of,
         settings::{ServerSettings, refused, waits},
         writes::{BATCH, COMMIT, batch_id},
@@ -113,7 +113,7 @@ fn check_head(
     root: &[u8],
     settings: &ServerSettings,
 ) -> Result<(), StoreFault> {
-    let found = root_of(&PostgresReads::new(settings.clone()), size)?;
+    let found = root_of(&reads::readers(settings.clone()), size)?;
     let what = match found {
         Some(known) if known[..] == *root => return Ok(()),
         Some(_) => {
@@ -431,7 +431,7 @@ impl NodeCandidate {
         for row in &entered.link.query(DURING, HEADS, values![])? {
             let row = Fields::new(DURING, row);
             let (node, size, root): (String, u64, Vec<u8>) =
-                (row.get(0)?, row.number(1)?, row.get(2)?);
+                (row.get(0)?, row.get(1)?, row.get(2)?);
             if size > 0 {
                 check_head(&node, size, &root, &settings)?;
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         durability::LOG_TABLES,
         link::Link,
         lock_key::lock_key,

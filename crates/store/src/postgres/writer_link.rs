@@ -1,17 +1,19 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
 use crate::{
+    batch_rows,
     fault::StoreFault,
+    fields::Fields,
     postgres::{
-        columns::Fields,
         durability,
         link::{Flight, Link},
         lock_key::lock_key,
         questions::{self, BEGIN, LOCK},
-        rare_changes, review_writes, schema,
+        schema,
         settings::ServerSettings,
         writes::{self, BATCH, BatchRow, COMMIT},
     },
+    rare_changes::{self, OF_PIECES},
 };
 
 /// Options of the writer's session. The plans must use indexes, also on tables that were empty when a plan was made. The
@@ -58,6 +60,13 @@ pub(super) struct UnknownBatch {
     pub(super) session: OldSession,
 }
 
+/// Returns all statements of the writer.
+pub(super) fn statements() -> Vec<&'static str> {
+    let rows = [batch_rows::ALL, rare_changes::ALL, OF_PIECES].concat();
+    let rows = rows.iter().map(|statement| statement.postgres);
+    rows.chain([questions::ALL, writes::ALL].concat()).collect()
+}
+
 /// The decision about an unknown commit.
 pub(super) struct Settled {
     pub(super) durable: bool,
@@ -90,16 +99,7 @@ impl WriterLink {
         getrandom::fill(&mut random)
             .map_err(|error| StoreFault::broken(DURING, error.to_string()))?;
         durability::check_locks(&link, &other, i64::from_ne_bytes(random))?;
-        link.prepare(
-            DURING,
-            &[
-                questions::ALL,
-                writes::ALL,
-                review_writes::ALL,
-                rare_changes::ALL,
-            ]
-            .concat(),
-        )?;
+        link.prepare(DURING, &statements())?;
         link.take_warnings();
         Ok(Self { link, key, session })
     }

@@ -9,7 +9,7 @@ use crate::{
     fault::StoreFault,
     sqlite::{
         backup::{settle, writable},
-        columns::run,
+        columns::{all, run},
         errors::fault,
         packed_tiles::Entries,
         read_connection::read_only,
@@ -218,7 +218,11 @@ impl BackupUpdate {
             let range = [tile * WIDTH, size.min((tile + 1) * WIDTH)];
             let packed =
                 "SELECT idx, hash, x'' FROM main.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-            Entries::all(db, DURING, packed, range)?;
+            let mut entries = Entries::of(db);
+            for mut entry in all(db, DURING, packed, range, |row| row.entry(0))? {
+                let filled = entries.fill(&mut entry);
+                filled.map_err(|error| error.during(DURING))?;
+            }
             run(
                 db,
                 DURING,

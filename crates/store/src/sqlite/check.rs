@@ -12,13 +12,15 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, Params};
 
 use crate::{
     column_values::tile_id,
     consume_window::MOST_MARK_AHEAD_S,
     fault::StoreFault,
+    fields::Fields,
     sqlite::{
+        columns::{all, one},
         errors::fault,
         read_connection::read_only,
         schema::{self, MIGRATIONS},
@@ -33,6 +35,7 @@ use documents::{
     Roster, Seal, SealDigest, SshKey, Statement, Timestamp, hex, merkle, note, origin, sha256,
 };
 
+const DURING: &str = "checking the store";
 /// Number of leaves that one query of the check reads.
 const AT_ONCE: u64 = 256;
 
@@ -45,7 +48,6 @@ pub fn check(
     scope: &StoreScope,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<StoreReport, StoreFault> {
-    const DURING: &str = "opening the store for a check";
     let connection = match read_only(path) {
         Ok(connection) => connection,
         // If its first pages are unreadable, a file is a damaged store and not a wrong file.
@@ -56,6 +58,7 @@ pub fn check(
     let mut look = Look {
         connection,
         scope,
+        is_old: false,
         mark: 0,
         size: 0,
         last_at: i64::MIN,
@@ -95,11 +98,16 @@ pub fn check(
         Look::blobs,
         Look::outputs,
         Look::tokens,
-        Look::grants,
-        Look::reviews,
     ] {
         if let Err(error) = step(&mut look) {
             look.unreadable(&error);
+        }
+    }
+    if !look.is_old {
+        for step in [Look::grants, Look::reviews] {
+            if let Err(error) = step(&mut look) {
+                look.unreadable(&error);
+            }
         }
     }
     Ok(look.end())
@@ -119,6 +127,8 @@ struct LogRow {
 struct Look<'a> {
     connection: Connection,
     scope: &'a StoreScope,
+    /// True for a store of an earlier version, which has no grants, no reviews and no packed tiles.
+    is_old: bool,
     mark: i64,
     size: u64,
     last_at: i64,
@@ -174,10 +184,14 @@ impl Look<'_> {
         }
     }
 
-    fn unreadable(&mut self, error: &rusqlite::Error) {
+    fn unreadable(&mut self, fault: &StoreFault) {
+        let (StoreFault::Broken { message, .. } | StoreFault::Database { message, .. }) = fault
+        else {
+            return self.defect("the database", fault.to_string(), DISK);
+        };
         self.defect(
             "the database",
-            format!("the database cannot be read completely: {error}"),
+            format!("the database cannot be read completely: {message}"),
             DISK,
         );
     }
@@ -186,28 +200,31 @@ impl Look<'_> {
         &self,
         sql: &str,
         params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Option<T>> {
-        self.connection
-            .prepare_cached(sql)?
-            .query_row(params, read)
-            .optional()
+        read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        one(&self.connection, DURING, sql, params, read)
     }
 
     fn all<T>(
         &self,
         sql: &str,
         params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<Vec<T>> {
-        self.connection
-            .prepare_cached(sql)?
-            .query_map(params, read)?
-            .collect()
+        read: impl FnMut(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Vec<T>, StoreFault> {
+        all(&self.connection, DURING, sql, params, read)
     }
 
-    fn number(&self, sql: &str) -> rusqlite::Result<u64> {
-        self.connection.query_row(sql, [], |row| row.get(0))
+    /// Passes each row to `read`, one at a time.
+    fn each(
+        &self,
+        sql: &str,
+        read: impl FnMut(&Fields<'_>) -> Result<(), StoreFault>,
+    ) -> Result<(), StoreFault> {
+        self.all(sql, [], read).map(drop)
+    }
+
+    fn number(&self, sql: &str) -> Result<u64, StoreFault> {
+        Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or_default())
     }
 
     /// Reports each row of a query as a defect. The first column must be an id.
@@ -217,12 +234,12 @@ impl Look<'_> {
         what: &str,
         fix: &'static str,
         sql: &str,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(
             &format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"),
             [limit],
-            |row| row.get::<_, String>(0).map(|id| id.to_lowercase()),
+            |row| row.get::<String>(0).map(|id| id.to_lowercase()),
         )?;
         for id in found {
             self.defect(format!("table {table}, row {id}"), what, fix);
@@ -232,7 +249,7 @@ impl Look<'_> {
 
     fn sound(&mut self) {
         let sql = "PRAGMA integrity_check(20)";
-        match self.all(sql, [], |row| row.get::<_, String>(0)) {
+        match self.all(sql, [], |row| row.get::<String>(0)) {
             Ok(lines) => {
                 for line in lines.iter().filter(|line| *line != "ok") {
                     self.defect("the database", line.clone(), DISK);
@@ -242,11 +259,13 @@ impl Look<'_> {
         }
     }
 
-    fn state(&mut self) -> rusqlite::Result<()> {
+    fn state(&mut self) -> Result<(), StoreFault> {
         let version: usize = self
             .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let differences = schema::differences(&self.connection, version)?;
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(fault(DURING))?;
+        self.is_old = version < 5;
+        let differences = schema::differences(&self.connection, version).map_err(fault(DURING))?;
         if version != MIGRATIONS.len() && differences.is_empty() {
             self.notes.push(format!(
                 "the store has schema {version} and the program has schema {}: the next start migrates the store",
@@ -256,9 +275,8 @@ impl Look<'_> {
         for difference in differences {
             self.defect(format!("schema {version}"), difference, RESTORE);
         }
-        self.mark = self
-            .connection
-            .query_row("SELECT mark FROM state", [], |row| row.get(0))?;
+        let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
+        self.mark = mark.unwrap_or_default();
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
         let there = self.number("SELECT count(*) FROM leaf")?;
         if there != self.size {
@@ -273,21 +291,23 @@ impl Look<'_> {
     }
 
     /// Makes temporary tables of proposals, sorted by their place in the log.
-    fn places(&mut self) -> rusqlite::Result<()> {
-        self.connection.execute_batch(
-            "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
+    fn places(&mut self) -> Result<(), StoreFault> {
+        self.connection
+            .execute_batch(
+                "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
              INSERT INTO spent_at SELECT spent, id FROM proposal WHERE spent IS NOT NULL;
              CREATE INDEX temp.spent_at_place ON spent_at (spent);
              CREATE TEMP TABLE closed_at (receipt INTEGER NOT NULL, id BLOB NOT NULL);
              INSERT INTO closed_at SELECT receipt, id FROM proposal WHERE receipt IS NOT NULL;
              CREATE INDEX temp.closed_at_place ON closed_at (receipt);",
-        )
+            )
+            .map_err(fault(DURING))
     }
 
     /// Collects the keys from the rosters of all seals.
-    fn seals(&mut self) -> rusqlite::Result<()> {
+    fn seals(&mut self) -> Result<(), StoreFault> {
         let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
-            Ok((row.get::<_, u64>(0)?, row.get::<_, [u8; 32]>(1)?))
+            Ok((row.get::<u64>(0)?, row.get::<[u8; 32]>(1)?))
         })?;
         self.counts.push(("seals", seals.len() as u64));
         if let Some((_, first)) = seals.first() {
@@ -295,7 +315,7 @@ impl Look<'_> {
         }
         for (index, digest) in &seals {
             let kind = self.one("SELECT kind FROM leaf WHERE idx = ?1", [index], |row| {
-                row.get::<_, u8>(0)
+                row.get::<u8>(0)
             })?;
             let data = if kind == Some(LeafKind::Seal as u8) {
                 self.entry_at(*index)?
@@ -317,12 +337,12 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn keys_of(&mut self, roster: [u8; 32]) -> rusqlite::Result<()> {
+    fn keys_of(&mut self, roster: [u8; 32]) -> Result<(), StoreFault> {
         if !self.rosters.insert(roster) {
             return Ok(());
         }
         let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| {
-            row.get::<_, Vec<u8>>(0)
+            row.get::<Vec<u8>>(0)
         })?;
         let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok())
         else {
@@ -363,7 +383,7 @@ impl Look<'_> {
     }
 
     /// Checks every entry in order, with its hash, its time, its tiles, its checkpoints and its rows.
-    fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
+    fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreFault> {
         let mut tree = Frontier::default();
         let mut edge = TreeEdge::default();
         let (mut tiles, mut packed) = (0, 0);
@@ -374,7 +394,7 @@ impl Look<'_> {
             let mut heads = self.all(
                 "SELECT size, root, note FROM checkpoint WHERE size > ?1 AND size <= ?2 ORDER BY size",
                 range,
-                |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)),
+                |row| Ok((row.get::<u64>(0)?, row.get::<Vec<u8>>(1)?, row.get::<String>(2)?)),
             )?;
             heads.reverse();
             for LogRow {
@@ -411,7 +431,7 @@ impl Look<'_> {
                     tiles += 1;
                     let sql = "SELECT hashes FROM tile WHERE id = ?1";
                     let kept = self.one(sql, [tile_id(tile.level, tile.index)], |row| {
-                        row.get::<_, Vec<u8>>(0)
+                        row.get::<Vec<u8>>(0)
                     })?;
                     if kept.as_deref() != Some(tile.hashes.as_flattened()) {
                         let what = if kept.is_some() {
@@ -465,7 +485,7 @@ impl Look<'_> {
             );
         }
         let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
-        for size in self.all(sql, [self.size], |row| row.get::<_, i64>(0))? {
+        for size in self.all(sql, [self.size], |row| row.get::<i64>(0))? {
             let what = format!(
                 "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
                 self.size
@@ -478,8 +498,8 @@ impl Look<'_> {
         ));
         let in_force = self.one("SELECT boundary, seal FROM state", [], |row| {
             Ok((
-                row.get::<_, Option<[u8; 32]>>(0)?,
-                row.get::<_, Option<[u8; 32]>>(1)?,
+                row.get::<Option<[u8; 32]>>(0)?,
+                row.get::<Option<[u8; 32]>>(1)?,
             ))
         })?;
         let (boundary, seal) = in_force.unwrap_or_default();

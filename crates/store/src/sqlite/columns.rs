@@ -1,32 +1,85 @@
-//! Conversions between columns and Rust types, and queries that writer and readers share.
+//! Rows of SQLite, and queries of the writer.
 
-use base64::Engine as _;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, Rows, ToSql, params};
 
 use crate::{
-    column_values::{grant_id, id_bytes, observed_of, presence_of, tile_id, unplace, verdict_of},
+    column_values::{id_bytes, tile_id},
     fault::StoreFault,
-    rows::{ProposalState, StoreHead},
-    sqlite::errors::fault,
-    stored_grant::{SpentUse, StoredGrant},
-    stored_proposal::{AuthorizationCore, Proposal, Signature},
-    stored_review::{OwedReview, StoredReview},
-    stored_run::NonceUse,
-    stored_status::StoredStatus,
-    stored_token::Token,
+    fields::{Cell, EngineRow, Fields},
+    read_statements::{SIGNATURES_OF, TILE},
+    reads::{DURING_TILE, EachRow, tile_hashes},
+    rows::StoreHead,
+    sqlite::{errors::fault, own_statements::STATEMENTS},
+    stored_grant::SpentUse,
+    stored_proposal::Signature,
 };
-use documents::{
-    AuthorizationDigest, ContentDigest, Hash, ParamsDigest, ProposalId, Scope, SealDigest,
-    StepDigest, Timestamp,
-};
+use documents::{ContentDigest, Hash, ProposalId, SealDigest, Timestamp};
 
-pub(super) const SPENT: &str = "SELECT spent, proposal FROM nonce WHERE nonce = ?1";
+impl EngineRow for Row<'_> {
+    fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
+        let value = self.get_ref(at).map_err(|error| error.to_string())?;
+        Ok(match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Integer(number) => Cell::Number(number),
+            ValueRef::Blob(bytes) => Cell::from(bytes),
+            ValueRef::Text(text) => {
+                Cell::from(std::str::from_utf8(text).map_err(|error| error.to_string())?)
+            }
+            ValueRef::Real(_) => return Err("a floating-point number".to_owned()),
+        })
+    }
 
-pub(super) const PROPOSAL: &str = "id, digest, nonce, request, step, step_digest, params_digest, proposer, expires_at, status, \
-                        created_at, approved_at, started_at, ended_at, spent, receipt, detail";
+    fn odd(&self, during: &'static str, at: usize, why: &str) -> StoreFault {
+        let name = self.as_ref().column_name(at).unwrap_or_default();
+        let message =
+            format!("the column `{name}` has a value that this program does not write: {why}");
+        StoreFault::broken(during, message)
+    }
+}
 
-pub(super) const TOKEN: &str =
-    "name, secret, owners, scopes, patterns, created_at, expires_at, revoked_at";
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Number(number) => ValueRef::Integer(*number),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+/// Passes the rows of a statement to `each`. The parameters of the statement are `$1`, `$2` and so on.
+pub(super) fn each_row(
+    connection: &Connection,
+    during: &'static str,
+    sql: &str,
+    values: &[Cell<'_>],
+    each: EachRow<'_>,
+) -> Result<(), StoreFault> {
+    const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];
+    debug_assert!(values.len() <= NAMES.len(), "{sql}");
+    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
+    let mut bind = || {
+        for (name, value) in NAMES.iter().zip(values) {
+            if let Some(at) = statement.parameter_index(name)? {
+                statement.raw_bind_parameter(at, value)?;
+            }
+        }
+        Ok(())
+    };
+    bind().map_err(fault(during))?;
+    pass(statement.raw_query(), during, each)
+}
+
+fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> Result<(), StoreFault> {
+    while let Some(row) = rows.next().map_err(fault(during))? {
+        if !each(&Fields::new(during, row))? {
+            break;
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn run(
     connection: &Connection,
@@ -45,12 +98,14 @@ pub(super) fn one<T>(
     during: &'static str,
     sql: &str,
     params: impl rusqlite::Params,
-    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
 ) -> Result<Option<T>, StoreFault> {
-    let found = connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_row(params, read).optional());
-    found.map_err(fault(during))
+    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
+    let mut rows = statement.query(params).map_err(fault(during))?;
+    match rows.next().map_err(fault(during))? {
+        Some(row) => read(&Fields::new(during, row)).map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(super) fn all<T>(
@@ -58,55 +113,43 @@ pub(super) fn all<T>(
     during: &'static str,
     sql: &str,
     params: impl rusqlite::Params,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    mut read: impl FnMut(&Fields<'_>) -> Result<T, StoreFault>,
 ) -> Result<Vec<T>, StoreFault> {
-    let found = connection.prepare_cached(sql).and_then(|mut statement| {
-        statement
-            .query_map(params, read)?
-            .collect::<rusqlite::Result<Vec<T>>>()
-    });
-    found.map_err(fault(during))
+    let mut found = Vec::new();
+    let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
+    let rows = statement.query(params).map_err(fault(during))?;
+    pass(rows, during, &mut |row| {
+        found.push(read(row)?);
+        Ok(true)
+    })?;
+    Ok(found)
 }
 
 pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
     const DURING: &str = "reading the state of the boundary";
-    let last = one(
-        connection,
-        DURING,
-        "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1",
-        [],
-        |row| Ok((row.get::<_, u64>(0)? + 1, time(row, 1)?)),
-    )?;
-    let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
-    let head = one(
-        connection,
-        DURING,
-        "SELECT boundary, seal, version, mark FROM state",
-        [],
-        |row| {
-            Ok(StoreHead {
-                size,
-                last_at,
-                boundary: row
-                    .get::<_, Option<[u8; 32]>>(0)?
-                    .map(SealDigest::from_bytes),
-                seal: row
-                    .get::<_, Option<[u8; 32]>>(1)?
-                    .map(SealDigest::from_bytes),
-                version: row.get(2)?,
-                mark: time(row, 3)?,
-                exclusive: Vec::new(),
-                emergencies: Vec::new(),
-            })
-        },
-    )?;
-    let mut head =
-        head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
-    let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
-    head.exclusive = all(connection, DURING, sql, [], |row| {
-        Ok((row.get(0)?, proposal_id(row, 1)?))
+    let sql = "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1";
+    let last = one(connection, DURING, sql, [], |row| {
+        Ok((row.get::<u64>(0)? + 1, row.get(1)?))
     })?;
-    Ok(head)
+    let (size, last_at) = last.unwrap_or((0, Timestamp::from_unix(0)));
+    let sql = "SELECT exclusive, proposal FROM crossing WHERE exclusive IS NOT NULL";
+    let exclusive = all(connection, DURING, sql, [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let sql = "SELECT boundary, seal, version, mark FROM state";
+    let head = one(connection, DURING, sql, [], |row| {
+        Ok(StoreHead {
+            size,
+            last_at,
+            boundary: row.get::<Option<_>>(0)?.map(SealDigest::from_bytes),
+            seal: row.get::<Option<_>>(1)?.map(SealDigest::from_bytes),
+            version: row.get(2)?,
+            mark: row.get(3)?,
+            exclusive,
+            emergencies: Vec::new(),
+        })
+    })?;
+    head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))
 }
 
 pub(super) fn read_tile(
@@ -114,150 +157,19 @@ pub(super) fn read_tile(
     level: u8,
     index: u64,
 ) -> Result<Option<Vec<Hash>>, StoreFault> {
-    const DURING: &str = "reading a hash tile";
-    let found = one(
-        connection,
-        DURING,
-        "SELECT hashes FROM tile WHERE id = ?1",
-        [tile_id(level, index)],
-        |row| {
-            let bytes = row.get_ref(0)?.as_blob()?;
-            Ok(bytes.as_chunks::<32>().0.to_vec())
-        },
-    )?;
-    match found {
-        Some(hashes) if hashes.len() != 256 => Err(StoreFault::broken(
-            DURING,
-            format!("tile {level}/{index} is cut"),
-        )),
-        found => Ok(found),
-    }
+    let id = tile_id(level, index);
+    one(connection, DURING_TILE, TILE, [id], |row| {
+        tile_hashes(row, id)
+    })
 }
 
 pub(super) fn read_signatures(
     connection: &Connection,
     id: &ProposalId,
 ) -> Result<Vec<Signature>, StoreFault> {
-    let sql = "SELECT keyid, person, presence, sig, at FROM signature WHERE proposal = ?1 ORDER BY number";
-    all(
-        connection,
-        "reading signatures",
-        sql,
-        [id_bytes(id)],
-        |row| {
-            Ok(Signature {
-                keyid: text(row, 0)?,
-                person: text(row, 1)?,
-                presence: presence_of(row.get(2)?),
-                sig: row.get(3)?,
-                at: time(row, 4)?,
-            })
-        },
-    )
-}
-
-pub(super) fn proposal(row: &Row<'_>) -> rusqlite::Result<Proposal> {
-    let times = |at| {
-        row.get::<_, Option<i64>>(at)
-            .map(|found| found.map(Timestamp::from_unix))
-    };
-    Ok(Proposal {
-        core: AuthorizationCore {
-            id: proposal_id(row, 0)?,
-            digest: AuthorizationDigest::from_bytes(row.get(1)?),
-            nonce: base64::engine::general_purpose::URL_SAFE_NO_PAD
-                .encode(row.get_ref(2)?.as_blob()?)
-                .parse()
-                .map_err(|_| odd(row, 2))?,
-            step: text(row, 4)?,
-            step_digest: StepDigest::from_bytes(row.get(5)?),
-            params_digest: ParamsDigest::from_bytes(row.get(6)?),
-            proposer: text(row, 7)?,
-            expires_at: time(row, 8)?,
-        },
-        request: row.get(3)?,
-        status: status(row, 9)?,
-        created_at: time(row, 10)?,
-        approved_at: times(11)?,
-        started_at: times(12)?,
-        ended_at: times(13)?,
-        consumption: row.get::<_, Option<i64>>(14)?.map(unplace),
-        receipt: row.get(15)?,
-        detail: row.get(16)?,
-    })
-}
-
-pub(super) fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
-    Ok(Token {
-        name: text(row, 0)?,
-        secret: row.get(1)?,
-        owners: from_json(row, 2)?,
-        scopes: from_json::<Vec<Scope>>(row, 3)?,
-        patterns: from_json(row, 4)?,
-        created_at: time(row, 5)?,
-        expires_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_unix),
-        revoked_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_unix),
-    })
-}
-
-/// The columns of [`grant`].
-pub(super) const GRANT: &str = "id, digest, envelope, proposer, created_at, expires_at, leaf";
-
-pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<StoredGrant> {
-    Ok(StoredGrant {
-        id: grant_id(row.get(0)?).ok_or_else(|| odd(row, 0))?,
-        digest: ContentDigest::from_bytes(row.get(1)?),
-        envelope: row.get::<_, Vec<u8>>(2)?.into(),
-        proposer: text(row, 3)?,
-        created_at: time(row, 4)?,
-        expires_at: time(row, 5)?,
-        leaf: row.get(6)?,
-    })
-}
-
-/// The columns of [`owed`].
-pub(super) const OWED: &str = "proposal, receipt, emergency, unknown, standing, reviewed, settled";
-
-pub(super) fn owed(row: &Row<'_>) -> rusqlite::Result<OwedReview> {
-    Ok(OwedReview {
-        proposal: proposal_id(row, 0)?,
-        receipt: row.get(1)?,
-        emergency: truth(row, 2)?,
-        unknown: truth(row, 3)?,
-        grant: row
-            .get::<_, Option<[u8; 32]>>(4)?
-            .map(ContentDigest::from_bytes),
-        reviewed: row.get(5)?,
-        settled: row.get(6)?,
-    })
-}
-
-/// Reads a truth value. The conditions of the statements compare it with 1, so another number than 0 and 1 is an error.
-fn truth(row: &Row<'_>, at: usize) -> rusqlite::Result<bool> {
-    match row.get::<_, i64>(at)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(odd(row, at)),
-    }
-}
-
-/// The columns of [`review`].
-pub(super) const REVIEW: &str =
-    "leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle";
-
-pub(super) fn review(row: &Row<'_>) -> rusqlite::Result<StoredReview> {
-    let observed = row.get::<_, Option<i16>>(5)?;
-    Ok(StoredReview {
-        leaf: row.get(0)?,
-        receipt: row.get(1)?,
-        proposal: proposal_id(row, 2)?,
-        reviewer: text(row, 3)?,
-        verdict: verdict_of(truth(row, 4)?),
-        observed: observed
-            .map(|number| observed_of(number).ok_or_else(|| odd(row, 5)))
-            .transpose()?,
-        counts_for_review: truth(row, 6)?,
-        counts_for_settle: truth(row, 7)?,
+    const DURING: &str = "reading signatures";
+    all(connection, DURING, SIGNATURES_OF, [id_bytes(id)], |row| {
+        row.signature(0)
     })
 }
 
@@ -267,79 +179,9 @@ pub(super) fn read_uses(
     grant: &ContentDigest,
     limit: u64,
 ) -> Result<Vec<SpentUse>, StoreFault> {
-    let sql = "SELECT number, at, EXISTS (SELECT 1 FROM owed WHERE standing = ?1 AND unknown = 1 AND settled IS NULL) \
-               FROM standing_use WHERE digest = ?1 ORDER BY number DESC LIMIT ?2";
-    all(
-        connection,
-        "reading uses of a grant",
-        sql,
-        params![grant.as_bytes(), limit],
-        |row| {
-            Ok(SpentUse {
-                number: row.get(0)?,
-                at: time(row, 1)?,
-                paused: row.get(2)?,
-            })
-        },
-    )
-}
-
-pub(super) fn standing(row: &Row<'_>) -> rusqlite::Result<ProposalState> {
-    Ok(ProposalState {
-        status: status(row, 0)?,
-        consumption: row.get::<_, Option<i64>>(1)?.map(unplace),
-        receipt: row.get(2)?,
+    const DURING: &str = "reading uses of a grant";
+    let values = params![grant.as_bytes(), limit];
+    all(connection, DURING, STATEMENTS.uses, values, |row| {
+        row.spent_use(0)
     })
-}
-
-pub(super) fn spent(row: &Row<'_>) -> rusqlite::Result<NonceUse> {
-    let (index, item) = unplace(row.get(0)?);
-    Ok(NonceUse {
-        index,
-        item,
-        proposal: proposal_id(row, 1)?,
-    })
-}
-
-pub(super) fn proposal_id(row: &Row<'_>, at: usize) -> rusqlite::Result<ProposalId> {
-    let uuid = uuid::Uuid::from_bytes(row.get(at)?);
-    format!("prp_{uuid}").parse().map_err(|_| odd(row, at))
-}
-
-pub(super) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
-    row.get(at).map(Timestamp::from_unix)
-}
-
-pub(super) fn status(row: &Row<'_>, at: usize) -> rusqlite::Result<StoredStatus> {
-    StoredStatus::of_number(row.get(at)?).ok_or_else(|| odd(row, at))
-}
-
-pub(super) fn text<T: std::str::FromStr>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
-    row.get_ref(at)?.as_str()?.parse().map_err(|_| odd(row, at))
-}
-
-pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
-    serde_json::to_string(value).map_err(|error| StoreFault::Database {
-        during: "writing a token",
-        message: error.to_string(),
-    })
-}
-
-pub(super) fn from_json<T: serde::de::DeserializeOwned>(
-    row: &Row<'_>,
-    at: usize,
-) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|_| odd(row, at))
-}
-
-/// Returns the error for a stored value that this program never writes.
-pub(super) fn odd(row: &Row<'_>, at: usize) -> rusqlite::Error {
-    let kind = row
-        .get_ref(at)
-        .map_or(rusqlite::types::Type::Null, |value| value.data_type());
-    rusqlite::Error::InvalidColumnType(
-        at,
-        "a value that this program does not write".to_owned(),
-        kind,
-    )
 }

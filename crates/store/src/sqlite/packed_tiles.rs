@@ -5,15 +5,13 @@
 //! only the check of a store reads, and with the end of each group after this list, each as 32 bits. The rows of `leaf`
 //! stay, with the hashes and with empty bytes.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     fault::StoreFault,
-    rows::PackedRow,
-    sqlite::{
-        columns::{all, one, read_tile, run},
-        errors::fault,
-    },
+    read_statements::LEAVES,
+    rows::{EntryRow, PackedRow},
+    sqlite::columns::{all, one, read_tile, run},
 };
 use documents::{
     Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Timestamp, leaf_hash, push_entry, sha256, split_entries,
@@ -29,24 +27,6 @@ const ENDS: usize = TILE_WIDTH as usize / GROUP * 4;
 /// Level of compression. Higher levels are slower and save about one byte in a hundred.
 const LEVEL: i32 = 3;
 
-/// A row of `leaf`: its index, its hash and its bytes, which are empty if the entry is packed.
-pub(super) struct EntryRow {
-    pub(super) index: u64,
-    pub(super) hash: Hash,
-    pub(super) data: Vec<u8>,
-}
-
-impl EntryRow {
-    /// Reads the columns `idx`, `hash` and `data`, of which the first is at `at`.
-    pub(super) fn of(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
-        Ok(Self {
-            index: row.get(at)?,
-            hash: row.get(at + 1)?,
-            data: row.get(at + 2)?,
-        })
-    }
-}
-
 /// Reader of log entries, packed or not. It keeps the last row and the last group for the next entry.
 pub(super) struct Entries<'c> {
     connection: &'c Connection,
@@ -57,15 +37,21 @@ pub(super) struct Entries<'c> {
 /// Reason why there are no bytes of an entry.
 pub(super) enum NoEntry {
     /// The database cannot be read.
-    Unreadable(rusqlite::Error),
+    Unreadable(StoreFault),
     /// The packed tile of the entry is missing or damaged: the place, and the defect.
     Damaged(String, &'static str),
+}
+
+impl From<StoreFault> for NoEntry {
+    fn from(fault: StoreFault) -> Self {
+        Self::Unreadable(fault)
+    }
 }
 
 impl NoEntry {
     pub(super) fn during(self, during: &'static str) -> StoreFault {
         match self {
-            Self::Unreadable(error) => fault(during)(error),
+            Self::Unreadable(fault) => fault,
             Self::Damaged(place, what) => StoreFault::broken(during, format!("{place}: {what}")),
         }
     }
@@ -80,28 +66,21 @@ impl<'c> Entries<'c> {
         }
     }
 
-    /// Returns the bytes of an entry. The bytes of a packed entry have the hash of the row.
-    pub(super) fn bytes(&mut self, entry: EntryRow) -> Result<Vec<u8>, NoEntry> {
-        let EntryRow { index, hash, data } = entry;
-        if !data.is_empty() {
-            return Ok(data);
+    /// Fills in the bytes of an entry if it is packed. They have the hash of the row.
+    pub(super) fn fill(&mut self, entry: &mut EntryRow) -> Result<(), NoEntry> {
+        if !entry.data.is_empty() {
+            return Ok(());
         }
+        let (index, hash) = (entry.index, entry.hash);
         let (tile, number, at) = (index / WIDTH, index / GROUP as u64, index as usize % GROUP);
         let damaged =
             |what| NoEntry::Damaged(format!("packed tile {tile}, log entry {index}"), what);
         if self.row.as_ref().is_none_or(|(kept, _)| *kept != tile) {
-            let read = || {
-                self.connection
-                    .prepare_cached("SELECT data FROM packed WHERE tile = ?1")?
-                    .query_row([tile], |row| row.get(0))
-            };
-            match read() {
-                Ok(row) => self.row = Some((tile, row)),
-                Err(rusqlite::Error::QueryReturnedNoRows) => {
-                    return Err(damaged("the row of the tile is missing"));
-                }
-                Err(error) => return Err(NoEntry::Unreadable(error)),
-            }
+            const DURING: &str = "reading a packed tile";
+            let sql = "SELECT data FROM packed WHERE tile = ?1";
+            let row = one(self.connection, DURING, sql, [tile], |row| row.get(0))?;
+            let row = row.ok_or_else(|| damaged("the row of the tile is missing"))?;
+            self.row = Some((tile, row));
         }
         if self.group.as_ref().is_none_or(|(kept, _)| *kept != number)
             && let Some((_, row)) = &self.row
@@ -113,27 +92,12 @@ impl<'c> Entries<'c> {
             ));
         }
         match self.group.as_ref().and_then(|(_, entries)| entries.get(at)) {
-            Some(bytes) if leaf_hash(bytes) == hash => Ok(bytes.clone()),
+            Some(bytes) if leaf_hash(bytes) == hash => {
+                entry.data.clone_from(bytes);
+                Ok(())
+            }
             _ => Err(damaged("its bytes do not have the hash of the entry")),
         }
-    }
-
-    /// Returns indexes and bytes of the entries that a statement selects. The statement selects `idx`, `hash` and `data`.
-    pub(super) fn all(
-        connection: &'c Connection,
-        during: &'static str,
-        sql: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
-        let mut entries = Self::of(connection);
-        let rows = all(connection, during, sql, params, |row| EntryRow::of(row, 0))?;
-        let read = |row: EntryRow| {
-            Ok((
-                row.index,
-                entries.bytes(row).map_err(|error| error.during(during))?,
-            ))
-        };
-        rows.into_iter().map(read).collect()
     }
 }
 
@@ -206,10 +170,13 @@ pub(super) fn next(
     if at.is_none_or(|at: i64| at > until.unix()) {
         return Ok(None);
     }
-    let sql = "SELECT idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-    let rows = all(connection, DURING, sql, [range.start, range.end], |row| {
-        EntryRow::of(row, 0)
-    })?;
+    let rows = all(
+        connection,
+        DURING,
+        LEAVES,
+        [range.start, range.end],
+        |row| row.entry(0),
+    )?;
     let hashes: Vec<Hash> = rows.iter().map(|row| row.hash).collect();
     let entries: Vec<Vec<u8>> = rows.into_iter().map(|row| row.data).collect();
     let data = pack(&entries).unwrap_or_default();

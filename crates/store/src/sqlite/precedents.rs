@@ -1,17 +1,45 @@
-//! Searches for existing rows because of which a new proposal or a denial may not be stored.
+//! Searches for existing rows because of which a run may not start, or a new proposal or a denial may not be stored.
 
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, ToSql, params};
 
 use crate::{
     batch::{DenialPrecedent, DenialQuestion},
     column_values::id_bytes,
     fault::StoreFault,
+    read_statements::{PROPOSAL, SPENT},
     retention::UNSIGNED_KEPT_S,
-    rows::{DenialsAhead, ProposalPrecedent, ProposalState},
-    sqlite::columns::{PROPOSAL, SPENT, all, one, proposal, proposal_id, spent, standing},
-    stored_proposal::{MOST_COMPARED, NewProposal},
+    rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState},
+    sqlite::columns::{all, one},
+    stored_proposal::{AuthorizationCore, MOST_COMPARED, NewProposal},
 };
-use documents::{AuthorizationDigest, ProposalId, Timestamp};
+use documents::{AuthorizationDigest, ProposalId};
+
+/// Returns the stored facts about a request to run a proposal.
+pub(super) fn of_run(
+    connection: &Connection,
+    core: &AuthorizationCore,
+) -> Result<Candidate, StoreFault> {
+    const DURING: &str = "judging what may run";
+    let nonce = core.nonce.to_bytes();
+    let spent = one(connection, DURING, SPENT, [nonce], |row| row.spent(0))?;
+    let sql = "SELECT 1 FROM denial WHERE authorization = ?1 LIMIT 1";
+    let denial = one(
+        connection,
+        DURING,
+        sql,
+        [core.digest.as_bytes()],
+        |_| Ok(()),
+    )?;
+    let sql = "SELECT digest, status FROM proposal WHERE id = ?1";
+    let proposal = one(connection, DURING, sql, [id_bytes(&core.id)], |row| {
+        Ok((AuthorizationDigest::from_bytes(row.get(0)?), row.get(1)?))
+    })?;
+    Ok(Candidate {
+        spent: spent.flatten(),
+        denied: denial.is_some(),
+        proposal,
+    })
+}
 
 /// Returns the existing proposals that have the id or the nonce of a new proposal, and the newest of its proposer. Also counts pending and
 /// unsigned proposals.
@@ -21,37 +49,40 @@ pub(super) fn of_proposal(
 ) -> Result<ProposalPrecedent, StoreFault> {
     const DURING: &str = "looking for an earlier proposal";
     let core = &new.core;
-    let by = |sql: &str, params: &[&dyn ToSql]| one(connection, DURING, sql, params, proposal);
-    let by_id = format!("SELECT {PROPOSAL} FROM proposal WHERE id = ?1");
+    let by = |sql: &str, params: &[&dyn ToSql]| {
+        one(connection, DURING, sql, params, |row| row.proposal(0))
+    };
     let now = new.created_at.unix();
-    let mut taken = by(&by_id, &[&id_bytes(&core.id)])?;
+    let mut taken = by(PROPOSAL, &[&id_bytes(&core.id)])?;
     if taken.is_none() && new.chosen_nonce {
         let nonce = core.nonce.to_bytes();
-        taken = by(
-            &format!("SELECT {PROPOSAL} FROM proposal WHERE nonce = ?1 AND status >= 2"),
-            &[&nonce],
-        )?;
+        let sql = concat!(
+            "SELECT ",
+            proposal_columns!(),
+            " FROM proposal p WHERE p.nonce = ?1 AND p.status >= 2"
+        );
+        taken = by(sql, &[&nonce])?;
         if taken.is_none()
-            && let Some(spent) = one(connection, DURING, SPENT, [nonce], spent)?
+            && let Some(spent) = one(connection, DURING, SPENT, [nonce], |row| row.spent(0))?
+            && let Some(spent) = spent
         {
-            taken = by(&by_id, &[&id_bytes(&spent.proposal)])?;
+            taken = by(PROPOSAL, &[&id_bytes(&spent.proposal)])?;
         }
     }
-    let newest = match new.may_repeat {
-        true => all(
-            connection,
-            DURING,
-            &format!(
-                "SELECT {PROPOSAL} FROM proposal WHERE proposer = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
-            ),
-            params![
-                core.proposer.as_str(),
-                id_bytes(&new.last_id()),
-                MOST_COMPARED
-            ],
-            proposal,
-        )?,
-        false => Vec::new(),
+    let newest = if new.may_repeat {
+        let sql = concat!(
+            "SELECT ",
+            proposal_columns!(),
+            " FROM proposal p WHERE p.proposer = ?1 AND p.id < ?2 ORDER BY p.id DESC LIMIT ?3"
+        );
+        let values = params![
+            core.proposer.as_str(),
+            id_bytes(&new.last_id()),
+            MOST_COMPARED
+        ];
+        all(connection, DURING, sql, values, |row| row.proposal(0))?
+    } else {
+        Vec::new()
     };
     let counts = one(
         connection,
@@ -63,7 +94,7 @@ pub(super) fn of_proposal(
     )?;
     let (of_all, of_proposer) = counts.unwrap_or((0, 0));
     // An overdue proposal counts as expired, even with an older stored status.
-    let (unsigned, unsigned_first): (u64, Option<i64>) = one(
+    let (unsigned, unsigned_first) = one(
         connection,
         DURING,
         "SELECT count(*), min(expires_at) FROM (\
@@ -80,7 +111,6 @@ pub(super) fn of_proposal(
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?
     .unwrap_or_default();
-    let unsigned_first = unsigned_first.map(Timestamp::from_unix);
     Ok(ProposalPrecedent {
         taken,
         newest,
@@ -110,13 +140,9 @@ pub(super) fn of_denial(
          FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > ?2",
         params![new.approver.as_str(), new.since.unix()],
         |row| {
-            let time = |at| {
-                row.get::<_, Option<i64>>(at)
-                    .map(|found| found.map(Timestamp::from_unix))
-            };
             Ok(DenialsAhead {
-                of_approver: (row.get(0)?, time(1)?),
-                of_all: (row.get(2)?, time(3)?),
+                of_approver: (row.get(0)?, row.get(1)?),
+                of_all: (row.get(2)?, row.get(3)?),
             })
         },
     )?;
@@ -136,14 +162,19 @@ fn unfinished_of(
     connection: &Connection,
     authorization: &AuthorizationDigest,
 ) -> Result<Option<(ProposalId, ProposalState)>, StoreFault> {
-    const DURING: &str = "searching for a denied proposal";
-    let digest = authorization.as_bytes();
-    let read = |row: &Row<'_>| Ok((proposal_id(row, 3)?, standing(row)?));
-    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2";
-    if let Some(found) = one(connection, DURING, sql, [digest], read)? {
-        return Ok(Some(found));
+    // The second statement needs no index, because few proposals run at a time and denials are rare.
+    let statements = [
+        "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND status >= 2",
+        "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)",
+    ];
+    for sql in statements {
+        const DURING: &str = "searching for a denied proposal";
+        let found = one(connection, DURING, sql, [authorization.as_bytes()], |row| {
+            Ok((row.get(3)?, row.standing(0)?))
+        })?;
+        if let Some((id, Some(state))) = found {
+            return Ok(Some((id, state)));
+        }
     }
-    // No index is needed, because few proposals run at a time and denials are rare.
-    let sql = "SELECT status, spent, receipt, id FROM proposal WHERE digest = ?1 AND id IN (SELECT proposal FROM crossing)";
-    one(connection, DURING, sql, [digest], read)
+    Ok(None)
 }

@@ -4,16 +4,17 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    copied_tables::{CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable},
+    copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable},
     fault::StoreFault,
+    fields::{Cell, Fields},
+    rows::EntryRow,
     sqlite::{
         backup::writable,
         errors::{fault, unusable},
-        packed_tiles::{Entries, EntryRow},
+        packed_tiles::Entries,
         read_connection::connect,
         reads::SqliteReads,
         schema::{self, MIGRATIONS, MOVED, migrate},
@@ -21,17 +22,6 @@ use crate::{
     tree::root_of,
 };
 use documents::{Blake3Digest, Hash, sha256};
-
-impl ToSql for Cell {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Self::Null => ToSqlOutput::Owned(Value::Null),
-            Self::Number(number) => ToSqlOutput::Owned(Value::Integer(*number)),
-            Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-        })
-    }
-}
 
 /// A new SQLite file that a copy fills.
 pub struct NewFile {
@@ -176,7 +166,7 @@ impl OldFile {
     }
 
     /// Returns the order number of an output.
-    pub(crate) fn output_number(&self, name: &[u8]) -> Result<Cell, StoreFault> {
+    pub(crate) fn output_number(&self, name: &[u8]) -> Result<Cell<'static>, StoreFault> {
         let sql = "SELECT rowid FROM output WHERE name = ?1";
         let found = self
             .connection
@@ -189,7 +179,7 @@ impl OldFile {
     pub(crate) fn rows_after(
         &self,
         table: &CopiedTable,
-        after: Option<&[Cell]>,
+        after: Option<&[Cell<'_>]>,
         each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
     ) -> Result<(), StoreFault> {
         const DURING: &str = "reading the old store";
@@ -212,21 +202,21 @@ impl OldFile {
         let (mut group, mut size) = (Vec::new(), 0);
         let mut entries = Entries::of(&self.connection);
         while let Some(row) = rows.next().map_err(fault(DURING))? {
-            let cell = |at| row.get_ref(at).and_then(cell_of).map_err(fault(DURING));
+            let fields = Fields::new(DURING, row);
+            let cell = |at| fields.get::<Cell<'_>>(at).map(Cell::into_owned);
             let mut cells = (0..table.columns.len())
                 .map(cell)
                 .collect::<Result<CopiedRow, _>>()?;
             // Another engine gets packed entries in their own rows.
             if table.name == "leaf" {
-                let entry = || {
-                    Ok(EntryRow {
-                        index: row.get(0)?,
-                        hash: row.get(3)?,
-                        data: row.get(4)?,
-                    })
+                let mut entry = EntryRow {
+                    index: fields.get(0)?,
+                    hash: fields.get(3)?,
+                    data: fields.get(4)?,
                 };
-                let data = entries.bytes(entry().map_err(fault(DURING))?);
-                cells[4] = Cell::Bytes(data.map_err(|error| error.during(DURING))?);
+                let filled = entries.fill(&mut entry);
+                filled.map_err(|error| error.during(DURING))?;
+                cells[4] = Cell::from(entry.data);
             }
             size += cells.iter().map(Cell::size).sum::<usize>();
             group.push(cells);
@@ -286,15 +276,4 @@ impl OldFile {
             .and_then(|file| file.sync_all())
             .map_err(|error| StoreFault::broken(DURING, format!("{}: {error}", path.display())))
     }
-}
-
-fn cell_of(value: ValueRef<'_>) -> Result<Cell, rusqlite::Error> {
-    Ok(match value {
-        ValueRef::Null => Cell::Null,
-        ValueRef::Integer(number) => Cell::Number(number),
-        ValueRef::Blob(bytes) => Cell::Bytes(bytes.to_vec()),
-        ValueRef::Text(text) => Cell::Text(std::str::from_utf8(text)?.to_owned()),
-        // No column of the schema is a floating-point number.
-        ValueRef::Real(_) => return Err(rusqlite::Error::InvalidQuery),
-    })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     fault::StoreFault,
+    rare_changes::{admit, change_tokens},
     rows::LeafRow,
     stored_event::{EntryEvent, EventWrite},
     stored_leaf::{CheckedState, LeafRef, WriteStop},
@@ -28,7 +29,7 @@ impl Writer {
         }
         if !write.tokens.is_empty() {
             batch.stepped = true;
-            if let Some(name) = self.store.change_tokens(&write.tokens)? {
+            if let Some(name) = change_tokens(self.store.batch()?, &write.tokens)? {
                 return Ok(Err(WriteStop::Token(name)));
             }
         }
@@ -65,7 +66,7 @@ impl Writer {
         used: &IdTokenUse,
     ) -> Result<bool, StoreFault> {
         batch.stepped = true;
-        Ok(used.expires_at > self.head.mark && self.store.admit(used, self.head.mark)?)
+        Ok(used.expires_at > self.head.mark && admit(self.store.batch()?, used, self.head.mark)?)
     }
 
     pub(super) fn refuse(

@@ -3,6 +3,7 @@
 use crate::{
     batch::{SignatureRow, StepRow},
     fault::StoreFault,
+    rare_changes::expire,
     retention::UNSIGNED_KEPT_S,
     rows::ProposalPrecedent,
     stored_event::EventWrite,
@@ -105,7 +106,7 @@ impl Writer {
         batch: &mut Batch<'_>,
         now: Timestamp,
     ) -> Result<Vec<ProposalId>, StoreFault> {
-        let expired = self.store.expire(now, MAX_EXPIRED)?;
+        let expired = expire(self.store.batch()?, now, MAX_EXPIRED)?;
         batch.stepped |= !expired.is_empty();
         for id in &expired {
             batch.changed(id, StoredStatus::Expired, now);

@@ -3,6 +3,7 @@
 use crate::{
     RetentionCut, Retired,
     fault::StoreFault,
+    rare_changes::{prune, retire},
     retention::{PruneResult, Retention, UNSIGNED_KEPT_S},
     stored_event::{EVENTS_KEPT_S, EventWrite, Telling},
     writer::{Batch, Writer},
@@ -36,9 +37,8 @@ impl Writer {
         self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
         self.closed.forget(self.head.mark);
         // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
-        let swept = self
-            .store
-            .prune(self.head.mark.min(clock), &self.pruned, limit.max(1))?;
+        let mark = self.head.mark.min(clock);
+        let swept = prune(self.store.batch()?, mark, &self.pruned, limit.max(1))?;
         batch.stepped |= swept.deleted > 0;
         let done = swept.last.is_none();
         self.pruned = swept.last.unwrap_or_default();
@@ -66,7 +66,7 @@ impl Writer {
             events: mark.plus(-EVENTS_KEPT_S),
             mark,
         };
-        let retired = self.store.retire(cut, self.retired, limit.max(1))?;
+        let retired = retire(self.store.batch()?, cut, self.retired, limit.max(1))?;
         batch.stepped |= retired.deleted > 0;
         self.retired = retired.walk;
         Ok(retired)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     fault::StoreFault,
+    rare_changes::change_tokens,
     stored_event::{EntryEvent, EventWrite},
     stored_leaf::WriteStop,
     stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation},
@@ -44,9 +45,8 @@ impl Writer {
             // The token ends also in a new log, which a restore begins without this entry. A token that the host revoked
             // before stays as it is.
             batch.stepped = true;
-            let _ = self
-                .store
-                .change_tokens(&[TokenChange::Revoke { name, at: write.at }])?;
+            let revoke = TokenChange::Revoke { name, at: write.at };
+            let _ = change_tokens(self.store.batch()?, &[revoke])?;
         }
         let leaf = self
             .append(batch, LeafKind::Revocation, write.envelope.clone())

@@ -115,7 +115,7 @@ async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired
             (t(60), 1),
             "never above the clock"
         );
-        assert_eq!(ledger.spent(&soon.nonce).expect("read"), None);
+        assert_eq!(ledger.reads().spent(&soon.nonce).expect("read"), None);
         // The nonce is deleted, but the low-water mark shows that the authorization is expired.
         world.clock.store(T0, SeqCst);
         ledger.close().await.expect("closed");
@@ -126,7 +126,13 @@ async fn the_low_water_mark_rises_with_boot_time_and_expired_nonces_stay_expired
         };
         let stop = ledger.consume(consume_of(&ledger, again)).await;
         assert!(matches!(stop, Err(ConsumeStop::Expired { .. })), "{stop:?}");
-        assert!(ledger.spent(&core(2).nonce).expect("read").is_some());
+        assert!(
+            ledger
+                .reads()
+                .spent(&core(2).nonce)
+                .expect("read")
+                .is_some()
+        );
     }
 }
 

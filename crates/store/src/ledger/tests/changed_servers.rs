@@ -82,7 +82,7 @@ async fn nothing_is_consumed_while_the_clock_differs_from_the_clock_of_the_serve
             assert_eq!(consumed, Err(ConsumeStop::ClocksDiffer { seconds }));
             let why = ledger.clock_trouble().expect("trouble");
             assert!(why.contains("differ by 6 s"), "{why}");
-            assert_eq!(ledger.spent(&core(number).nonce), Ok(None));
+            assert_eq!(ledger.reads().spent(&core(number).nonce), Ok(None));
         }
     }
     assert!(ledger.state().last_at >= t(0));

@@ -48,7 +48,7 @@ async fn a_denial_stops_known_and_unknown_authorizations() {
         assert_eq!((running.denied, running.running), (None, Some(core(3).id)));
         assert_eq!(status(&ledger, 3), Some(StoredStatus::Running));
         assert_eq!(
-            ledger.denials(&core(3).digest).expect("read")[0].leaf,
+            ledger.reads().denials(&core(3).digest).expect("read")[0].leaf,
             running.leaf
         );
         assert_eq!(

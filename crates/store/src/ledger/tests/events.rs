@@ -16,7 +16,7 @@ use crate::{
 use documents::Presence;
 
 fn statuses(ledger: &Ledger, after: u64) -> Vec<(u64, Option<StoredStatus>)> {
-    let events = ledger.events(after, 100).expect("read").into_iter();
+    let events = ledger.reads().events(after, 100).expect("read").into_iter();
     let of = |what: EventFact| match what {
         EventFact::Proposal { status, .. } => Some(status),
         _ => None,
@@ -29,7 +29,7 @@ async fn each_change_of_a_commit_has_one_event_in_its_order() {
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
         let news = ledger.event_news();
-        let first = ledger.events(0, 100).expect("read");
+        let first = ledger.reads().events(0, 100).expect("read");
         assert!(
             matches!(first[..], [ref one] if one.what == EventFact::Entry(EntryEvent::Seal, 0)),
             "{first:?}"
@@ -51,8 +51,8 @@ async fn each_change_of_a_commit_has_one_event_in_its_order() {
         let expected: Vec<_> = (2..).zip(expected.map(Some)).collect();
         assert_eq!(statuses(&ledger, 1), expected);
         assert_eq!(statuses(&ledger, 5), expected[4..]);
-        assert_eq!(ledger.newest_event(), Ok(7));
-        let last = ledger.events(6, 1).expect("read").remove(0);
+        assert_eq!(ledger.reads().newest_event(), Ok(7));
+        let last = ledger.reads().events(6, 1).expect("read").remove(0);
         let core = core(3);
         let (id, step, proposer) = (core.id, core.step, core.proposer);
         assert_eq!(
@@ -119,6 +119,7 @@ async fn each_new_signature_of_a_person_has_one_event_and_that_of_a_grantee_has_
         };
         let check = |ledger: &Ledger| {
             let found: Vec<EventFact> = ledger
+                .reads()
                 .events(2, 100)
                 .expect("read")
                 .into_iter()
@@ -168,7 +169,7 @@ async fn a_number_is_never_given_twice_although_old_events_are_deleted() {
                 ledger.retire(kept, 2).await.expect("retired");
             }
             assert_eq!(
-                ledger.events(0, 100).expect("read").len(),
+                ledger.reads().events(0, 100).expect("read").len(),
                 left,
                 "after {seconds} s"
             );
@@ -181,7 +182,7 @@ async fn a_number_is_never_given_twice_although_old_events_are_deleted() {
             })
             .await
             .expect("told");
-        let events = ledger.events(0, 100).expect("read");
+        let events = ledger.reads().events(0, 100).expect("read");
         assert_eq!(
             events.iter().map(|event| event.seq).collect::<Vec<_>>(),
             [4, 5]
@@ -212,9 +213,9 @@ async fn the_last_position_of_each_target_counts() {
                 .expect("told");
         }
         let expected = Ok(vec![told("chat", 7, 1), told("phone", 9, 2)]);
-        assert_eq!(ledger.told(), expected);
+        assert_eq!(ledger.reads().told(), expected);
         ledger.close().await.expect("closed");
         drop(ledger);
-        assert_eq!(world.open().told(), expected, "after a start");
+        assert_eq!(world.open().reads().told(), expected, "after a start");
     }
 }

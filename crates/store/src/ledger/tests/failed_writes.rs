@@ -49,7 +49,7 @@ async fn a_failed_commit_stores_nothing_and_all_requests_of_its_batch_fail() {
         );
         assert_eq!((two.err(), three.is_err()), (one.err(), true));
         assert_eq!(
-            (ledger.state().size, ledger.spent(&core(1).nonce)),
+            (ledger.state().size, ledger.reads().spent(&core(1).nonce)),
             (2, Ok(None))
         );
         assert_eq!(status(&ledger, 1), None);

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, Store, SweepResult,
+    Store,
     batch::{Answers, Commit, Questions, Writes},
+    batch_rows::OpenBatch,
     fault::StoreFault,
     ledger::{Ledger, Spender},
     rows::{PackedRow, StoreHead},
-    stored_token::{IdTokenUse, TokenChange},
 };
-use documents::{Hash, Name, ProposalId, Timestamp};
+use documents::{Hash, Timestamp};
 
 type RejectsBatch = fn(&Writes<'_>) -> bool;
 
@@ -139,11 +139,7 @@ impl Store for Failing {
         fn head(&mut self) -> Result<StoreHead, StoreFault>;
         fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
         fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
-        fn change_tokens(&mut self, changes: &[TokenChange]) -> Result<Option<Name>, StoreFault>;
-        fn admit(&mut self, used: &IdTokenUse, mark: Timestamp) -> Result<bool, StoreFault>;
-        fn expire(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ProposalId>, StoreFault>;
-        fn retire(&mut self, cut: RetentionCut, walk: RetentionWalk, limit: usize) -> Result<Retired, StoreFault>;
-        fn prune(&mut self, mark: Timestamp, after: &[u8], limit: usize) -> Result<SweepResult, StoreFault>;
+        fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
         fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault>;
         fn maintain(&mut self) -> Result<(), StoreFault>;
         fn close(&mut self) -> Result<(), StoreFault>;

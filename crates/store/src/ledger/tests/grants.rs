@@ -69,7 +69,10 @@ pub(super) async fn spend(
 }
 
 fn numbers(ledger: &Ledger, grant: u8) -> Vec<u64> {
-    let uses = ledger.grant_uses(&draft(grant).digest, 10).expect("read");
+    let uses = ledger
+        .reads()
+        .grant_uses(&draft(grant).digest, 10)
+        .expect("read");
     uses.iter().map(|one: &SpentUse| one.number).collect()
 }
 
@@ -78,7 +81,7 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
     for world in World::on_each_engine() {
         let ledger = world.sealed().await;
         assert_eq!(put(&ledger, 1, None).await, Ok(draft(1)));
-        assert_eq!(ledger.grants(t(0), 10), Ok(vec![draft(1)]));
+        assert_eq!(ledger.reads().grants(t(0), 10), Ok(vec![draft(1)]));
         let moved = CheckedState {
             revocations: 1,
             ..ledger.checked_state()
@@ -113,7 +116,7 @@ async fn a_draft_becomes_a_grant_of_the_log_only_in_the_state_that_was_checked()
         ledger.close().await.expect("closed");
         drop(ledger);
         assert_eq!(
-            world.open().grant_of(&logged.digest),
+            world.open().reads().grant_of(&logged.digest),
             Ok(Some(logged)),
             "after a start"
         );
@@ -213,6 +216,7 @@ async fn a_run_with_an_unknown_end_pauses_its_grant_from_the_commit_of_its_recei
         assert!(spend(&ledger, 5, 2, 5, None).await.is_ok());
         let is_paused = |grant: &StoredGrant| {
             ledger
+                .reads()
                 .grant_uses(&grant.digest, 1)
                 .expect("read")
                 .remove(0)

@@ -18,6 +18,7 @@ use documents::{Blake3Digest, BlobDigest, ProposalId};
 fn runs_of(ledger: &Ledger, name: &Blake3Digest) -> Vec<ProposalId> {
     let mut found: Vec<ProposalId> = Vec::new();
     while let Some(run) = ledger
+        .reads()
         .runs_with_output(name, found.last(), 1)
         .expect("read")
         .pop()
@@ -88,10 +89,13 @@ async fn ranges_of_outputs_are_read_from_rows_and_from_files() {
         );
         assert_eq!(ledger.output(&Blake3Digest::of(b""), 0..1), Ok(None));
         assert_eq!(ledger.output_size(&large_name), Ok(Some(200_000)));
-        assert_eq!(ledger.output_order(&core(1).id), Ok(Some(vec![1, 2])));
+        assert_eq!(
+            ledger.reads().output_order(&core(1).id),
+            Ok(Some(vec![1, 2]))
+        );
         assert_eq!(runs_of(&ledger, &small_name), vec![core(2).id, core(1).id]);
         assert_eq!(
-            ledger.blob(&BlobDigest::of(b"[]")),
+            ledger.reads().blob(&BlobDigest::of(b"[]")),
             Ok(Some(b"[]".to_vec()))
         );
     }

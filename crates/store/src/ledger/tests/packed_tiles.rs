@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    Store as _, StoreReads as _,
+    Store as _,
     batch::Questions,
     fault::StoreFault,
     ledger::{
@@ -78,6 +78,7 @@ fn everything(ledger: &Ledger) -> Vec<Vec<u8>> {
     all.extend(ledger.reads().leaves(200..300).expect("read"));
     all.extend(
         ledger
+            .reads()
             .refusals(Timestamp::from_unix(0), 10_000)
             .expect("read"),
     );

@@ -498,7 +498,7 @@ async fn the_payload_is_readable_in_every_status_of_a_proposal() {
             ledger.proposal(&id).expect("read").map(|row| row.status),
             Some(StoredStatus::Running)
         );
-        let [unfinished] = &ledger.unfinished().expect("read")[..] else {
+        let [unfinished] = &ledger.reads().unfinished().expect("read")[..] else {
             panic!("one")
         };
         assert_eq!(

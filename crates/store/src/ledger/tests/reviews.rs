@@ -59,7 +59,11 @@ async fn lose(ledger: &Spender, number: u8, grant: Option<&StoredGrant>) -> u64 
 }
 
 fn owed(ledger: &Ledger, number: u8) -> OwedReview {
-    ledger.owed(&core(number).id).expect("read").expect("a row")
+    ledger
+        .reads()
+        .owed(&core(number).id)
+        .expect("read")
+        .expect("a row")
 }
 
 /// Returns a review that closes and settles nothing.
@@ -152,7 +156,7 @@ async fn the_number_of_emergencies_with_an_open_review_is_limited_also_within_on
             "{row:?}"
         );
         assert_eq!(
-            (owed(&ledger, 2).receipt, ledger.owed(&core(4).id)),
+            (owed(&ledger, 2).receipt, ledger.reads().owed(&core(4).id)),
             (None, Ok(None))
         );
         let leaf = close(&ledger, 1, receipt).await.expect("logged").index;
@@ -164,6 +168,7 @@ async fn the_number_of_emergencies_with_an_open_review_is_limited_also_within_on
         assert_eq!(emergency(&ledger, 5, 2).await.err(), unreviewed(2, &[2, 3]));
         let open = |limit| {
             ledger
+                .reads()
                 .owed_open(limit)
                 .expect("read")
                 .into_iter()
@@ -187,7 +192,7 @@ async fn a_failed_commit_neither_opens_nor_closes_an_emergency() {
         };
         fail();
         assert!(emergency(&ledger, 1, 1).await.is_err());
-        assert_eq!(ledger.owed(&core(1).id), Ok(None));
+        assert_eq!(ledger.reads().owed(&core(1).id), Ok(None));
         emergency(&ledger, 2, 1).await.expect("nothing is open");
         let receipt = ledger
             .finish(finish_of(&ledger, &core(2).id))
@@ -260,7 +265,7 @@ async fn a_grant_pauses_until_each_run_with_an_unknown_end_is_settled() {
             Some(ConsumeStop::GrantPaused)
         );
         let _ = settle(&ledger, 2, two).await;
-        assert!(!ledger.grant_uses(&grant.digest, 1).expect("read")[0].paused);
+        assert!(!ledger.reads().grant_uses(&grant.digest, 1).expect("read")[0].paused);
         spend(&ledger, 3, 1, 9, None)
             .await
             .expect("the grant does not pause any more");
@@ -352,7 +357,8 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
             (LeafKind::Review, &*write.envelope)
         );
         let last = ledger
-            .events(ledger.newest_event().expect("read") - 1, 1)
+            .reads()
+            .events(ledger.reads().newest_event().expect("read") - 1, 1)
             .expect("read")
             .remove(0);
         assert_eq!(last.what, EventFact::Entry(EntryEvent::Review, 3));
@@ -391,7 +397,7 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
         assert_eq!(ledger.review(last.clone()).await.expect("logged").index, 6);
         let row = owed(&ledger, 1);
         assert_eq!(
-            (row.reviewed, row.settled, ledger.owed_open(9)),
+            (row.reviewed, row.settled, ledger.reads().owed_open(9)),
             (Some(5), Some(6), Ok(Vec::new()))
         );
         let open = ReviewWrite {
@@ -414,8 +420,8 @@ async fn a_review_raises_the_state_version_and_is_logged_only_in_the_checked_sta
             of(6, &last),
             of(7, &open),
         ];
-        assert_eq!(ledger.reviews_of(receipt), Ok(expected));
-        assert_eq!(ledger.reviews_of(receipt + 1), Ok(Vec::new()));
+        assert_eq!(ledger.reads().reviews_of(receipt), Ok(expected));
+        assert_eq!(ledger.reads().reviews_of(receipt + 1), Ok(Vec::new()));
     }
 }
 

@@ -34,7 +34,7 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
             ..seal_write(&ledger, 2)
         };
         ledger.seal(sealed).await.expect("seal");
-        assert_eq!(ledger.token(&[7; 32]), Ok(Some(token.clone())));
+        assert_eq!(ledger.reads().token(&[7; 32]), Ok(Some(token.clone())));
         assert!(
             !format!("{token:?}").contains("7, 7"),
             "the hash of a secret is not printed"
@@ -50,7 +50,10 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
             })
             .await
             .expect("seal");
-        assert_eq!(ledger.tokens().expect("read")[0].revoked_at, Some(t(5)));
+        assert_eq!(
+            ledger.reads().tokens().expect("read")[0].revoked_at,
+            Some(t(5))
+        );
         let other = TokenChange::Add(
             Token {
                 name: "b".parse().expect("name"),
@@ -69,7 +72,7 @@ async fn tokens_change_only_with_a_new_seal_and_a_token_name_is_never_reused() {
                 .await;
             assert!(matches!(stop, Err(WriteStop::Token(_))), "{stop:?}");
             assert_eq!(
-                (ledger.state(), ledger.tokens().expect("read").len()),
+                (ledger.state(), ledger.reads().tokens().expect("read").len()),
                 (before, 1),
                 "nothing half done"
             );
@@ -123,6 +126,7 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
         seal(&ledger, 2).await.expect("seal");
         assert_eq!(ledger.state().boundary, Some(SealDigest::of(&[1])));
         let seals: Vec<_> = ledger
+            .reads()
             .seals()
             .expect("read")
             .into_iter()
@@ -132,7 +136,10 @@ async fn each_seal_names_the_previous_seal_and_the_digest_of_the_first_seal_is_t
             seals,
             [(0, SealDigest::of(&[1])), (1, SealDigest::of(&[2]))]
         );
-        assert_eq!(ledger.blob(&BlobDigest::of(&[2])), Ok(Some(vec![2])));
+        assert_eq!(
+            ledger.reads().blob(&BlobDigest::of(&[2])),
+            Ok(Some(vec![2]))
+        );
     }
 }
 
@@ -223,7 +230,10 @@ async fn the_jobs_of_a_token_and_of_a_proposal_are_kept_on_each_engine() {
         };
         ledger.propose(new).await.expect("proposed");
         ledger.propose(new_proposal(2)).await.expect("proposed");
-        assert_eq!(ledger.admitted(&core(1).id), Ok(Some("{}".to_owned())));
-        assert_eq!(ledger.admitted(&core(2).id), Ok(None));
+        assert_eq!(
+            ledger.reads().admitted(&core(1).id),
+            Ok(Some("{}".to_owned()))
+        );
+        assert_eq!(ledger.reads().admitted(&core(2).id), Ok(None));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::{
-    Store as _, StoreReads as _,
+    Store as _,
     batch::{Commit, Questions, Writes},
     postgres::{
         self,

@@ -5,13 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::{
-    StoreReads as _,
     fault::StoreFault,
     postgres::{
         self, durability,
         link::Link,
-        reads::PostgresReads,
-        schema,
+        reads, schema,
         settings::ServerSettings,
         tests::{server, start, table, tamper},
     },
@@ -293,7 +291,7 @@ fn a_standby_is_refused() {
         message(postgres::open(settings.clone(), None))
             .contains("is a standby, which takes no writes")
     );
-    let fault = PostgresReads::new(settings).seals().expect_err("a standby");
+    let fault = reads::readers(settings).seals().expect_err("a standby");
     assert!(
         fault.is_unreachable() && fault.to_string().contains("is a standby"),
         "{fault}"

@@ -2,14 +2,13 @@
 
 use crate::postgres::{
     self, PostgresStore,
-    columns::Fields,
-    questions::{self, BEGIN, LOCK},
-    rare_changes,
-    read_statements::{PAGES, READS, RUNS},
-    review_writes,
+    questions::{BEGIN, LOCK},
+    reads::{MISSING, STATEMENTS},
     tests::{server, tamper},
-    writes::{self, COMMIT},
+    writer_link::statements,
+    writes::COMMIT,
 };
+use crate::{fields::Fields, read_statements::READS};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;
@@ -70,16 +69,7 @@ fn each_statement_uses_indexes_on_empty_tables_and_on_many_rows() {
     let (store, _) = postgres::open(settings.clone(), None).expect("opened");
     for rows in [String::new(), rows_of_runs()] {
         tamper(&settings, &rows);
-        let all = [
-            questions::ALL,
-            writes::ALL,
-            review_writes::ALL,
-            rare_changes::ALL,
-            READS,
-            PAGES,
-            RUNS,
-        ]
-        .concat();
+        let all = [&statements(), MISSING, READS, &STATEMENTS.all()].concat();
         for sql in all.iter().filter(|sql| !COMMANDS.contains(sql)) {
             let plan = plan(&store, sql);
             let scans = ["Seq Scan", "Hash Join", "Merge Join", "Bitmap"]

@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    column_values::{place, unplace},
+    column_values::{id_bytes, place},
     end_detail,
-    sqlite::{
-        check::Look,
-        rows::{COLUMNS, ProposalRow},
-    },
+    fault::StoreFault,
+    sqlite::check::Look,
     store_report::{LOST, RESTORE},
     stored_leaf::opened,
+    stored_proposal::{AuthorizationCore, Proposal},
+    stored_status::StoredStatus,
 };
 use documents::{
-    AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope, Grant, KeyId,
-    LeafHash, LeafKind, Malformed, Manifest, ManifestEntry, Receipt, RefusalStatement,
-    RegistryLeaf, ReviewStatement, Revocation, Seal, SealDigest, Status, denied, hex, json,
-    reviewed, revoked,
+    Authorization, AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope,
+    Grant, KeyId, LeafHash, LeafKind, Malformed, Manifest, ManifestEntry, ProposalId, Receipt,
+    RefusalStatement, RegistryLeaf, ReviewStatement, Revocation, Seal, SealDigest, Spent,
+    Statement, Status, denied, hex, json, reviewed, revoked,
 };
 
 impl Look<'_> {
-    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> rusqlite::Result<()> {
+    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> Result<(), StoreFault> {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
             self.defect(
@@ -72,7 +72,12 @@ impl Look<'_> {
         }
     }
 
-    pub(super) fn seal(&mut self, index: u64, payload: &[u8], seal: &Seal) -> rusqlite::Result<()> {
+    pub(super) fn seal(
+        &mut self,
+        index: u64,
+        payload: &[u8],
+        seal: &Seal,
+    ) -> Result<(), StoreFault> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
@@ -108,7 +113,7 @@ impl Look<'_> {
         let manifest = self.one(
             "SELECT data FROM blob WHERE digest = ?1",
             [seal.registry.as_bytes()],
-            |row| row.get::<_, Vec<u8>>(0),
+            |row| row.get::<Vec<u8>>(0),
         )?;
         let leaves = manifest
             .and_then(|bytes| json::parse_as::<Vec<RegistryLeaf>>(&bytes, bytes.len()).ok());
@@ -123,7 +128,7 @@ impl Look<'_> {
         entry: &str,
         what: &str,
         digest: [u8; 32],
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         if self
             .one("SELECT 1 FROM blob WHERE digest = ?1", [digest], |_| Ok(()))?
             .is_none()
@@ -146,82 +151,23 @@ impl Look<'_> {
         &mut self,
         index: u64,
         consumption: &Consumption,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
             let entry = format!("log entry {index}, item {item}");
             let at = place(index, item);
             self.grant_use(index, item, consumption.at, spent)?;
-            let sql = format!(
-                "SELECT {COLUMNS} FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1"
+            let sql = concat!(
+                "SELECT ",
+                proposal_columns!(),
+                " FROM spent_at s JOIN proposal p ON p.id = s.id WHERE s.spent = ?1"
             );
-            let runs = self.all(&sql, [at], ProposalRow::read)?;
-            match &runs[..] {
-                [] => self.defect(
-                    &entry,
-                    "no row of a proposal names this consumption",
-                    RESTORE,
-                ),
-                [run] => {
-                    if run.digest != *spent.authorization.as_bytes()
-                        || run.nonce != spent.nonce.to_bytes()
-                    {
-                        let id = hex(&run.id);
-                        self.defect(
-                            &entry,
-                            format!(
-                                "the authorization or the nonce of the proposal {id} differs from the consumption in \
-                                 the log"
-                            ),
-                            RESTORE,
-                        );
-                    }
-                    self.differs(
-                        &run.id,
-                        &run.against_consumption(consumption.at),
-                        "its consumption",
-                    );
-                    let crossing = self.one(
-                        "SELECT envelope, seal FROM crossing WHERE id = ?1",
-                        [at],
-                        |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)),
-                    )?;
-                    if run.runs() != crossing.is_some() {
-                        let what = if run.runs() {
-                            "the proposal is running, but its row in the table crossing, which recovery needs, is \
-                             missing"
-                        } else {
-                            "the run has ended, but is still listed as running"
-                        };
-                        self.defect(&entry, what, RESTORE);
-                    }
-                    if let Some((envelope, seal)) = crossing {
-                        if seal != consumption.seal.as_bytes() {
-                            self.defect(
-                                &entry,
-                                "the row in the table crossing names another seal than the consumption",
-                                RESTORE,
-                            );
-                        }
-                        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
-                            .map_err(Malformed::from)
-                            .and_then(|envelope| {
-                                Base64::Strict.decode("/payload", &envelope.payload)
-                            });
-                        if let Ok(payload) = &payload {
-                            self.owes(None, false, payload);
-                        }
-                        self.compare(run, payload);
-                    }
-                }
-                more => {
-                    let what = format!("{} proposals name the same consumption", more.len());
-                    self.defect(&entry, what, RESTORE);
-                }
+            if let Some(run) = self.run_of(&entry, "this consumption", sql, at)? {
+                self.started(&entry, at, &run, consumption, spent)?;
             }
             let sql = "SELECT spent, expires_at FROM nonce WHERE nonce = ?1";
             let kept = self.one(sql, [spent.nonce.to_bytes()], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+                Ok((row.get::<i64>(0)?, row.get::<i64>(1)?))
             })?;
             let why = match kept {
                 Some((place, _)) if place != at => "the row of the nonce names another run",
@@ -240,11 +186,97 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> rusqlite::Result<()> {
+    /// Returns the only row of a proposal that a statement finds for an entry.
+    fn run_of(
+        &mut self,
+        entry: &str,
+        what: &str,
+        sql: &str,
+        place: i64,
+    ) -> Result<Option<Proposal>, StoreFault> {
+        let mut runs = self.all(sql, [place], |row| {
+            Ok((row.get::<Vec<u8>>(0)?, row.proposal(0)))
+        })?;
+        match (runs.pop(), runs.len()) {
+            (None, _) => self.defect(entry, format!("no row of a proposal names {what}"), RESTORE),
+            (Some((_, Ok(run))), 0) => return Ok(Some(run)),
+            (Some((id, Err(_))), 0) => self.unknown_values(&id),
+            (_, more) => self.defect(
+                entry,
+                format!("{} proposals name {what}", more + 1),
+                RESTORE,
+            ),
+        }
+        Ok(None)
+    }
+
+    /// Reports a row of a proposal with a value that this program does not write.
+    pub(super) fn unknown_values(&mut self, id: &[u8]) {
+        let place = format!("table proposal, row {}", hex(id));
+        let what = "the row has a value that this program does not write";
+        self.defect(place, what, RESTORE);
+    }
+
+    /// Compares the row of a run with its consumption, and with its row in the table `crossing` until it has a receipt.
+    fn started(
+        &mut self,
+        entry: &str,
+        at: i64,
+        run: &Proposal,
+        consumption: &Consumption,
+        spent: &Spent,
+    ) -> Result<(), StoreFault> {
+        let id = &run.core.id;
+        if (run.core.digest, &run.core.nonce) != (spent.authorization, &spent.nonce) {
+            let what = format!(
+                "the authorization or the nonce of the proposal {id} differs from the consumption in the log"
+            );
+            self.defect(entry, what, RESTORE);
+        }
+        // The row of a submitted envelope is created at the consumption.
+        let then = Some(consumption.at);
+        let created = (Some(run.created_at), run.approved_at);
+        let same = if run.request.is_some() {
+            run.approved_at.is_some()
+        } else {
+            created == (then, then)
+        };
+        self.differs(id, run.started_at == then && same, "its consumption");
+        let sql = "SELECT envelope, seal FROM crossing WHERE id = ?1";
+        let crossing = self.one(sql, [at], |row| {
+            Ok((row.get::<Vec<u8>>(0)?, row.get::<Vec<u8>>(1)?))
+        })?;
+        let runs = run.status == StoredStatus::Running;
+        if runs != crossing.is_some() {
+            let what = if runs {
+                "the proposal is running, but its row in the table crossing, which recovery needs, is missing"
+            } else {
+                "the run has ended, but is still listed as running"
+            };
+            self.defect(entry, what, RESTORE);
+        }
+        let Some((envelope, seal)) = crossing else {
+            return Ok(());
+        };
+        if seal != consumption.seal.as_bytes() {
+            let what = "the row in the table crossing names another seal than the consumption";
+            self.defect(entry, what, RESTORE);
+        }
+        let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
+            .map_err(Malformed::from)
+            .and_then(|envelope| Base64::Strict.decode("/payload", &envelope.payload));
+        if let Ok(payload) = &payload {
+            self.owes(None, false, payload);
+        }
+        self.compare(run, payload);
+        Ok(())
+    }
+
+    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> Result<(), StoreFault> {
         let entry = format!("log entry {index}");
         let of = &receipt.consumption;
         let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| {
-            row.get::<_, [u8; 32]>(0)
+            row.get::<[u8; 32]>(0)
         })?;
         if of.index >= index || hash.map(LeafHash::from_bytes) != Some(of.leaf) {
             self.defect(
@@ -257,22 +289,16 @@ impl Look<'_> {
             );
         }
         let item = u32::try_from(of.item).unwrap_or(u32::MAX);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1"
+        let sql = concat!(
+            "SELECT ",
+            proposal_columns!(),
+            " FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1"
         );
-        let runs = self.all(&sql, [index], ProposalRow::read)?;
-        match &runs[..] {
-            [run] if run.spent.map(unplace) == Some((of.index, item)) => {
-                self.finished(run, receipt)?
-            }
-            [] => self.defect(&entry, "no row of a proposal names this receipt", RESTORE),
-            [_] => self.defect(
-                &entry,
-                "the receipt and the row of the proposal name different runs",
-                RESTORE,
-            ),
-            more => {
-                let what = format!("{} proposals name the same receipt", more.len());
+        if let Some(run) = self.run_of(&entry, "this receipt", sql, index.cast_signed())? {
+            if run.consumption == Some((of.index, item)) {
+                self.finished(&run, receipt)?;
+            } else {
+                let what = "the receipt and the row of the proposal name different runs";
                 self.defect(&entry, what, RESTORE);
             }
         }
@@ -295,7 +321,7 @@ impl Look<'_> {
                 continue;
             }
             let sql = "SELECT bytes FROM output WHERE name = ?1";
-            let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<_, u64>(0))?;
+            let kept = self.one(sql, [stream.blake3.as_bytes()], |row| row.get::<u64>(0))?;
             if kept != Some(stream.recorded) {
                 let what = format!(
                     "the output {name}, {}, is missing although its retention ends at {until}",
@@ -308,11 +334,8 @@ impl Look<'_> {
     }
 
     /// Compares the row of a run and its outputs with the receipt.
-    pub(super) fn finished(
-        &mut self,
-        run: &ProposalRow,
-        receipt: &Receipt,
-    ) -> rusqlite::Result<()> {
+    fn finished(&mut self, run: &Proposal, receipt: &Receipt) -> Result<(), StoreFault> {
+        let id = &run.core.id;
         self.compare(
             run,
             Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload),
@@ -320,16 +343,9 @@ impl Look<'_> {
         let why = run.detail.as_deref().and_then(end_detail::why);
         let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
         let detail = end_detail::write(&receipt.outcome, why.as_deref());
-        let columns = [
-            ("ended_at", run.ended_at == Some(receipt.finished_at.unix())),
-            ("detail", run.detail == Some(detail)),
-        ];
-        let odd: Vec<_> = columns
-            .into_iter()
-            .filter(|(_, same)| !same)
-            .map(|(column, _)| column)
-            .collect();
-        self.differs(&run.id, &odd, "its receipt");
+        let end = (Some(receipt.finished_at), Some(&detail));
+        let same = (run.ended_at, run.detail.as_ref()) == end;
+        self.differs(id, same, "its receipt");
         let mut names: BTreeSet<[u8; 32]> = [&receipt.output.stdout, &receipt.output.stderr]
             .into_iter()
             .filter(|stream| stream.recorded > 0)
@@ -345,17 +361,14 @@ impl Look<'_> {
         for name in names {
             let sql = "SELECT EXISTS (SELECT 1 FROM output_of WHERE name = ?1 AND proposal = ?2), \
                        EXISTS (SELECT 1 FROM output WHERE name = ?1)";
-            let found = self.one(sql, params![name, run.id], |row| {
+            let found = self.one(sql, params![name, id_bytes(id)], |row| {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
             match found {
                 Some((true, _)) => self.outputs_named += 1,
                 Some((false, true)) => {
-                    let what = format!(
-                        "no row records that the proposal {} wrote {}",
-                        hex(&run.id),
-                        hex(&name)
-                    );
+                    let what =
+                        format!("no row records that the proposal {id} wrote {}", hex(&name));
                     self.defect("table output_of", what, LOST);
                 }
                 _ => {}
@@ -368,7 +381,7 @@ impl Look<'_> {
     pub(super) fn manifest(
         &mut self,
         receipt: &Receipt,
-    ) -> rusqlite::Result<Option<Vec<ManifestEntry>>> {
+    ) -> Result<Option<Vec<ManifestEntry>>, StoreFault> {
         if receipt.files.count == 0 {
             return Ok(None);
         }
@@ -384,25 +397,28 @@ impl Look<'_> {
         Ok(files.map(|manifest| manifest.0))
     }
 
-    /// Compares the row of a proposal with the signed payload.
-    pub(super) fn compare(&mut self, run: &ProposalRow, payload: Result<Vec<u8>, Malformed>) {
-        match payload.and_then(|payload| run.against_payload(&payload)) {
-            Ok(columns) => self.differs(&run.id, &columns, "the signed payload"),
-            Err(error) => {
-                let place = format!("table proposal, row {}", hex(&run.id));
-                self.defect(
-                    place,
-                    format!("the signed payload cannot be read: {error}"),
-                    RESTORE,
-                );
-            }
+    /// Compares the row of a proposal with the row that its signed payload makes.
+    pub(super) fn compare(&mut self, row: &Proposal, payload: Result<Vec<u8>, Malformed>) {
+        let id = &row.core.id;
+        let same = payload.and_then(|payload| {
+            let said = Statement::<Authorization>::from_payload(&payload)?.predicate;
+            let created = row.request.is_none() || row.created_at == said.issued_at;
+            Ok(created && row.core == AuthorizationCore::of(&said, &payload)?)
+        });
+        match same {
+            Ok(same) => self.differs(id, same, "the signed payload"),
+            Err(error) => self.defect(
+                format!("table proposal, row {id}"),
+                format!("the signed payload cannot be read: {error}"),
+                RESTORE,
+            ),
         }
     }
 
-    pub(super) fn differs(&mut self, id: &[u8], columns: &[&str], from: &str) {
-        if !columns.is_empty() {
-            let what = format!("{} differs from {from}", columns.join(", "));
-            self.defect(format!("table proposal, row {}", hex(id)), what, RESTORE);
+    fn differs(&mut self, id: &ProposalId, same: bool, from: &str) {
+        if !same {
+            let place = format!("table proposal, row {id}");
+            self.defect(place, format!("the row differs from {from}"), RESTORE);
         }
     }
 
@@ -411,11 +427,11 @@ impl Look<'_> {
         index: u64,
         authorization: AuthorizationDigest,
         signers: &[KeyId],
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.denials += 1;
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| {
-            row.get::<_, String>(0)
+            row.get::<String>(0)
         })?;
         let what = match approver {
             None => format!(

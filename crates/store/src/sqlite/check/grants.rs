@@ -1,16 +1,14 @@
 //! Check of standing grants and of their uses.
 
 use crate::{
-    column_values::{grant_id, place},
-    sqlite::check::Look,
-    store_report::RESTORE,
+    column_values::place, fault::StoreFault, sqlite::check::Look, store_report::RESTORE,
     stored_leaf::opened,
 };
-use documents::{Grant, Spent, Timestamp, hex};
+use documents::{ContentDigest, Grant, Spent, Timestamp, hex};
 
 impl Look<'_> {
     /// Checks that a grant of the log has its row.
-    pub(super) fn grant(&mut self, index: u64) -> rusqlite::Result<()> {
+    pub(super) fn grant(&mut self, index: u64) -> Result<(), StoreFault> {
         if self
             .one(
                 "SELECT 1 FROM standing WHERE leaf = ?1",
@@ -35,7 +33,7 @@ impl Look<'_> {
         item: u32,
         at: Timestamp,
         spent: &Spent,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         let (Some(grant), Some(number)) = (&spent.grant, &spent.grant_use) else {
             return Ok(());
         };
@@ -53,45 +51,32 @@ impl Look<'_> {
     }
 
     /// Checks the rows of grants against their documents, and the number of uses.
-    pub(super) fn grants(&mut self) -> rusqlite::Result<()> {
-        // A store of an earlier version has no grants.
-        if self.number("PRAGMA user_version")? < 5 {
-            return Ok(());
-        }
-        type Row = ([u8; 16], [u8; 32], Vec<u8>, String, i64, Option<u64>);
-        let sql = "SELECT id, digest, envelope, proposer, expires_at, leaf FROM standing";
-        let rows: Vec<Row> = self.all(sql, [], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-                row.get(5)?,
-            ))
-        })?;
+    pub(super) fn grants(&mut self) -> Result<(), StoreFault> {
+        let sql =
+            "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing";
+        let rows = self.all(sql, [], |row| Ok((row.get::<Vec<u8>>(0)?, row.grant())))?;
         self.counts.push(("grants", rows.len() as u64));
-        for (id, digest, envelope, proposer, expires_at, leaf) in rows {
+        for (id, row) in rows {
             let place = format!("table standing, row {}", hex(&id));
-            let same = opened::<Grant>(&envelope).is_ok_and(|(payload, statement)| {
+            let Ok(row) = row else {
+                let what = "the row has a value that this program does not write";
+                self.defect(place, what, RESTORE);
+                continue;
+            };
+            let of_row = (row.digest, row.id, row.proposer, row.expires_at);
+            let said = opened::<Grant>(&row.envelope).map(|(payload, statement)| {
                 let terms = statement.predicate;
-                documents::sha256(&payload) == digest
-                    && Some(terms.grant) == grant_id(id)
-                    && terms.proposer.as_str() == proposer
-                    && terms.expires_at.unix() == expires_at
+                let digest = ContentDigest::of(&payload);
+                (digest, terms.grant, terms.proposer, terms.expires_at)
             });
-            if !same {
+            if said.ok() != Some(of_row) {
                 self.defect(&place, "the row differs from the grant in it", RESTORE);
             }
-            if let Some(index) = leaf {
-                let data = self.entry_at(index)?;
-                if data.as_deref() != Some(&envelope[..]) {
-                    self.defect(
-                        &place,
-                        format!("log entry {index} is another document"),
-                        RESTORE,
-                    );
-                }
+            if let Some(index) = row.leaf
+                && self.entry_at(index)?.as_deref() != Some(&row.envelope[..])
+            {
+                let what = format!("log entry {index} is another document");
+                self.defect(&place, what, RESTORE);
             }
         }
         let there = self.number("SELECT count(*) FROM standing_use")?;

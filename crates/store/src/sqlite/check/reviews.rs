@@ -1,16 +1,13 @@
 //! Check of reviews, and of the runs that need a review.
 
 use crate::{
-    column_values::id_bytes,
-    sqlite::{
-        check::Look,
-        columns::{OWED, REVIEW, owed, proposal_id, review},
-    },
-    store_report::RESTORE,
-    stored_leaf::opened,
-    stored_review::OwedReview,
+    column_values::id_bytes, fault::StoreFault, sqlite::check::Look, store_report::RESTORE,
+    stored_leaf::opened, stored_review::OwedReview,
 };
 use documents::{Authorization, LeafKind, Receipt, ReviewStatement, Statement, sha256};
+
+const OWED: &str =
+    "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed";
 
 impl Look<'_> {
     /// Checks that a review of the log has its row, and that the row names the same receipt.
@@ -19,14 +16,15 @@ impl Look<'_> {
         index: u64,
         subject: [u8; 32],
         statement: &ReviewStatement,
-    ) -> rusqlite::Result<()> {
+    ) -> Result<(), StoreFault> {
         self.reviews += 1;
         // A value that this program does not write is no error of the disk.
         let row = self
             .one(
-                &format!("SELECT {REVIEW} FROM review WHERE leaf = ?1"),
+                "SELECT leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle FROM review \
+                 WHERE leaf = ?1",
                 [index],
-                review,
+                |row| row.review(),
             )
             .ok()
             .flatten();
@@ -91,16 +89,10 @@ impl Look<'_> {
     }
 
     /// Checks the rows of runs that need a review, and the number of reviews.
-    pub(super) fn reviews(&mut self) -> rusqlite::Result<()> {
-        // A store of an earlier version has no reviews.
-        if self.number("PRAGMA user_version")? < 5 {
-            return Ok(());
-        }
+    pub(super) fn reviews(&mut self) -> Result<(), StoreFault> {
         let mut expected = std::mem::take(&mut self.owed);
         // A value that this program does not write is no error of the disk.
-        for (id, row) in self.all(&format!("SELECT {OWED} FROM owed"), [], |row| {
-            Ok((proposal_id(row, 0)?, owed(row).ok()))
-        })? {
+        for (id, row) in self.all(OWED, [], |row| Ok((row.get(0)?, row.owed().ok())))? {
             let Some(row) = row else {
                 expected.remove(&id);
                 self.defect(

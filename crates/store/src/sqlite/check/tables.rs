@@ -8,20 +8,22 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
+    fault::StoreFault,
+    read_statements::TOKENS,
     sqlite::{
-        check::{Look, file_of, files_below, opened},
-        columns::{TOKEN, token},
-        rows::{COLUMNS, ProposalRow},
+        check::{DURING, Look, file_of, files_below, opened},
+        columns::one,
+        errors::fault,
     },
     store_report::{LOST, RESTORE},
 };
 use documents::{
-    Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf, RevokedSubject, SKEW_S,
-    Seal, SealedToken, StepDefinition, hex, json, sha256,
+    AuthorizationDigest, Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf,
+    RevokedSubject, SKEW_S, Seal, SealedToken, StepDefinition, hex, json, sha256,
 };
 
 impl Look<'_> {
-    pub(super) fn runs(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn runs(&mut self) -> Result<(), StoreFault> {
         self.odd(
             "proposal",
             "the proposal is running, but its row in the table crossing, which recovery needs, is missing",
@@ -73,7 +75,7 @@ impl Look<'_> {
     }
 
     /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
-    fn taken_over_until(&self) -> rusqlite::Result<Option<i64>> {
+    fn taken_over_until(&self) -> Result<Option<i64>, StoreFault> {
         let seal = self
             .entry_at(0)?
             .and_then(|data| opened::<Seal>(&data).ok());
@@ -88,7 +90,7 @@ impl Look<'_> {
     }
 
     /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
-    pub(super) fn nonces(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn nonces(&mut self) -> Result<(), StoreFault> {
         self.odd(
             "nonce",
             "the run that the row names did not spend this nonce",
@@ -116,7 +118,7 @@ impl Look<'_> {
     }
 
     /// Checks that every waiting proposal has the payload that its approvers sign.
-    pub(super) fn waiting(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn waiting(&mut self) -> Result<(), StoreFault> {
         self.odd(
             "proposal",
             "the payload that approvers sign is missing",
@@ -130,23 +132,30 @@ impl Look<'_> {
             RESTORE,
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
-        let sql = format!(
-            "SELECT {COLUMNS}, data FROM payload JOIN proposal p ON p.id = payload.proposal"
+        let sql = concat!(
+            "SELECT ",
+            proposal_columns!(),
+            ", data FROM payload JOIN proposal p ON p.id = payload.proposal"
         );
         // Few rows have a payload: waiting proposals are few, and ended proposals are deleted after their retention.
-        let waiting = self.all(&sql, [], |row| {
-            Ok((ProposalRow::read(row)?, row.get::<_, Vec<u8>>("data")?))
+        let waiting = self.all(sql, [], |row| {
+            Ok((
+                row.get::<Vec<u8>>(0)?,
+                row.proposal(0),
+                row.get::<Vec<u8>>(17)?,
+            ))
         })?;
-        for (row, payload) in waiting {
-            if row.digest == sha256(&payload) {
-                self.compare(&row, Ok(payload));
-            } else {
-                let place = format!("table payload, row {}", hex(&row.id));
-                self.defect(
-                    place,
+        for (id, row, payload) in waiting {
+            match row {
+                Err(_) => self.unknown_values(&id),
+                Ok(row) if row.core.digest == AuthorizationDigest::of(&payload) => {
+                    self.compare(&row, Ok(payload));
+                }
+                Ok(_) => self.defect(
+                    format!("table payload, row {}", hex(&id)),
                     "the payload does not match the digest of its proposal",
                     RESTORE,
-                );
+                ),
             }
         }
         self.odd(
@@ -160,11 +169,11 @@ impl Look<'_> {
 
     /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
     /// verified before a run.
-    fn signatures(&mut self) -> rusqlite::Result<()> {
+    fn signatures(&mut self) -> Result<(), StoreFault> {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
             [],
-            |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, bool>(3)?)),
+            |row| Ok((row.get::<Vec<u8>>(0)?, row.get::<String>(1)?, row.get::<String>(2)?, row.get::<bool>(3)?)),
         )?;
         for (proposal, keyid, person, known) in rows {
             let what = match keyid.parse::<KeyId>() {
@@ -178,7 +187,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn denials(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn denials(&mut self) -> Result<(), StoreFault> {
         self.odd(
             "denial",
             "the log has no denial at the place that the row names",
@@ -198,7 +207,11 @@ impl Look<'_> {
     }
 
     /// Checks that a step of a sealed registry and the contents of its files are stored.
-    pub(super) fn sealed_step(&mut self, entry: &str, step: &RegistryLeaf) -> rusqlite::Result<()> {
+    pub(super) fn sealed_step(
+        &mut self,
+        entry: &str,
+        step: &RegistryLeaf,
+    ) -> Result<(), StoreFault> {
         self.blob_of(
             entry,
             &format!("step {}", step.reference),
@@ -207,7 +220,7 @@ impl Look<'_> {
         // Most steps have no files, so the database looks for files before the definition is parsed.
         let with_files = "SELECT data FROM blob WHERE digest = ?1 AND instr(data, CAST('\"files\":[{' AS BLOB)) > 0";
         let definition = self.one(with_files, [step.digest.as_bytes()], |row| {
-            row.get::<_, Vec<u8>>(0)
+            row.get::<Vec<u8>>(0)
         })?;
         let definition =
             definition.and_then(|bytes| json::parse_as::<StepDefinition>(&bytes, bytes.len()).ok());
@@ -221,19 +234,16 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn blobs(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn blobs(&mut self) -> Result<(), StoreFault> {
         let (mut count, mut odd) = (0, Vec::new());
-        {
-            let mut statement = self.connection.prepare("SELECT digest, data FROM blob")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                count += 1;
-                let digest: Vec<u8> = row.get(0)?;
-                if digest != sha256(row.get_ref(1)?.as_blob()?) {
-                    odd.push(hex(&digest));
-                }
+        self.each("SELECT digest, data FROM blob", |row| {
+            count += 1;
+            let digest: &[u8] = row.get(0)?;
+            if digest != sha256(row.get(1)?) {
+                odd.push(hex(digest));
             }
-        }
+            Ok(())
+        })?;
         for digest in odd {
             self.defect(
                 format!("blob sha256:{digest}"),
@@ -245,37 +255,32 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn outputs(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn outputs(&mut self) -> Result<(), StoreFault> {
         let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
-        {
-            let mut statement = self
-                .connection
-                .prepare("SELECT name, bytes, data FROM output")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                count += 1;
-                let name = Blake3Digest::from_bytes(row.get(0)?);
-                let bytes: u64 = row.get(1)?;
-                let found = match row.get_ref(2)?.as_blob_or_null()? {
-                    Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),
-                    None => {
-                        files.insert(name.hex());
-                        hash_file(&file_of(&self.scope.outputs, &name.hex()))
-                    }
-                };
-                match found {
-                    Ok(found) if found == (name, bytes) => {}
-                    Ok(_) => odd.push((
-                        name,
-                        "the bytes of the output do not match its name".to_owned(),
-                    )),
-                    Err(error) => odd.push((
-                        name,
-                        format!("the file of the output cannot be read: {error}"),
-                    )),
+        self.each("SELECT name, bytes, data FROM output", |row| {
+            count += 1;
+            let name = Blake3Digest::from_bytes(row.get(0)?);
+            let bytes: u64 = row.get(1)?;
+            let found = match row.get::<Option<&[u8]>>(2)? {
+                Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),
+                None => {
+                    files.insert(name.hex());
+                    hash_file(&file_of(&self.scope.outputs, &name.hex()))
                 }
+            };
+            match found {
+                Ok(found) if found == (name, bytes) => {}
+                Ok(_) => odd.push((
+                    name,
+                    "the bytes of the output do not match its name".to_owned(),
+                )),
+                Err(error) => odd.push((
+                    name,
+                    format!("the file of the output cannot be read: {error}"),
+                )),
             }
-        }
+            Ok(())
+        })?;
         for (name, what) in odd {
             // The retention may have deleted the output and its row during this report.
             if self.still_has(&name)? {
@@ -319,18 +324,18 @@ impl Look<'_> {
     }
 
     /// Returns true if the store has the output now, outside of this check's transaction.
-    fn still_has(&self, name: &Blake3Digest) -> rusqlite::Result<bool> {
+    fn still_has(&self, name: &Blake3Digest) -> Result<bool, StoreFault> {
         let Some(path) = self.connection.path() else {
             return Ok(true);
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let now = Connection::open_with_flags(path, flags)?;
-        now.prepare("SELECT 1 FROM output WHERE name = ?1")?
-            .exists([name.as_bytes()])
+        let now = Connection::open_with_flags(path, flags).map_err(fault(DURING))?;
+        let sql = "SELECT 1 FROM output WHERE name = ?1";
+        Ok(one(&now, DURING, sql, [name.as_bytes()], |_| Ok(()))?.is_some())
     }
 
     /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
-    pub(super) fn tokens(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn tokens(&mut self) -> Result<(), StoreFault> {
         let sql = "SELECT leaf.idx FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
         let Some(last) = self.one(sql, [], |row| row.get(0))? else {
             return Ok(());
@@ -344,16 +349,12 @@ impl Look<'_> {
         let blob = self.one(
             "SELECT data FROM blob WHERE digest = ?1",
             [seal.predicate.tokens.as_bytes()],
-            |row| row.get::<_, Vec<u8>>(0),
+            |row| row.get::<Vec<u8>>(0),
         )?;
         let sealed =
             blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
         let sealed = sealed.unwrap_or_default();
-        let rows = self.all(
-            &format!("SELECT {} FROM token ORDER BY name", TOKEN),
-            [],
-            token,
-        )?;
+        let rows = self.all(TOKENS, [], |row| row.token())?;
         self.counts.push(("tokens", rows.len() as u64));
         for row in &rows {
             let place = format!("table token, row {}", row.name);

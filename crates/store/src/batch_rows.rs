@@ -1,0 +1,513 @@
+//! The rows of a batch, the same for both engines. SQLite executes a statement for each row, and PostgreSQL executes one
+//! statement with an array for each column, so that all statements of a batch fit in one round trip.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    batch::Writes,
+    column_values::{grant_bytes, id_bytes, observed_number, place, presence_number, tile_id},
+    fault::StoreFault,
+    fields::{Cell, Fields},
+    rows::RunRow,
+    stored_status::StoredStatus,
+};
+use documents::{ContentDigest, ReviewVerdict, SealDigest};
+
+/// A statement that writes rows.
+pub struct BatchStatement {
+    /// The statement for one row, whose columns are `?1`, `?2` and so on. It may leave out the last columns.
+    pub(super) sqlite: &'static str,
+    /// The statement for all rows, whose columns are the arrays `$1`, `$2` and so on.
+    pub(super) postgres: &'static str,
+}
+
+/// Rows that one statement writes.
+pub struct BatchRows<'a> {
+    pub(super) statement: &'static BatchStatement,
+    /// Number of columns.
+    pub(super) width: usize,
+    /// The columns of the first row, then the columns of the next row, and so on.
+    pub(super) cells: Vec<Cell<'a>>,
+}
+
+/// A statement with its parameters.
+pub type BatchQuestion<'a> = (&'static BatchStatement, &'a [Cell<'a>]);
+
+/// Takes a row, with the number of its question.
+pub type EachAnswer<'e> = &'e mut dyn FnMut(usize, &Fields<'_>) -> Result<(), StoreFault>;
+
+/// The connection of a batch, between its begin and its commit.
+pub trait OpenBatch {
+    /// Returns true if the bytes of large outputs are rows of the table `piece`. Otherwise they are files.
+    fn has_pieces(&self) -> bool {
+        true
+    }
+
+    /// Subtracts deleted nonces from the number of nonces, if the engine stores it.
+    fn subtract_nonces(&self, _deleted: usize) -> Result<(), StoreFault> {
+        Ok(())
+    }
+
+    /// Executes statements together, and passes the rows that they return to `each`.
+    fn ask(
+        &self,
+        during: &'static str,
+        questions: &[BatchQuestion<'_>],
+        each: EachAnswer<'_>,
+    ) -> Result<(), StoreFault>;
+
+    /// Executes statements together, each for all its rows. Returns for each statement how many rows it changed.
+    fn write(&self, during: &'static str, rows: &[BatchRows<'_>])
+    -> Result<Vec<usize>, StoreFault>;
+}
+
+/// Returns a statement with the text of SQLite and the text of PostgreSQL.
+pub(super) const fn pair(sqlite: &'static str, postgres: &'static str) -> BatchStatement {
+    BatchStatement { sqlite, postgres }
+}
+
+/// Returns a statement for both engines. It has single values as parameters: `$1`, `$2` and so on.
+pub(super) const fn same(sql: &'static str) -> BatchStatement {
+    pair(sql, sql)
+}
+
+batch_statements! {
+    LEAVES = pair("INSERT INTO leaf (idx, kind, at, hash, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO leaf (idx, kind, at, hash, data) \
+        SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[]) RETURNING idx, hash");
+    TILES = pair("INSERT INTO tile (id, hashes) VALUES (?1, ?2)",
+        "INSERT INTO tile (id, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])");
+    SEALS = pair("INSERT INTO seal (idx, digest) VALUES (?1, ?2)",
+        "INSERT INTO seal (idx, digest) SELECT * FROM unnest($1::bigint[], $2::bytea[])");
+    /// An existing blob stays.
+    BLOBS = pair("INSERT OR IGNORE INTO blob (digest, data) VALUES (?1, ?2)",
+        "INSERT INTO blob (digest, data) SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT (digest) DO NOTHING");
+    PROPOSALS = pair("INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+        expires_at, status, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 2, ?10)",
+        "INSERT INTO proposal (id, digest, nonce, request, step, step_digest, params_digest, \
+        proposer, expires_at, status, created_at) SELECT id, digest, nonce, request, step, step_digest, params_digest, proposer, \
+        expires_at, 2, created_at FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[], \
+        $7::bytea[], $8::text[], $9::bigint[], $10::bigint[]) AS q(id, digest, nonce, request, step, step_digest, params_digest, \
+        proposer, expires_at, created_at)");
+    PAYLOADS = pair("INSERT INTO payload (proposal, data) VALUES (?1, ?2)",
+        "INSERT INTO payload (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
+    JOBS = pair("INSERT INTO admitted (proposal, job) VALUES (?1, ?2)",
+        "INSERT INTO admitted (proposal, job) SELECT * FROM unnest($1::bytea[], $2::text[])");
+    SIGNATURES = pair("INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO signature (proposal, keyid, number, person, presence, at, sig) \
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[])");
+    DENIALS = pair("INSERT INTO denial (authorization, approver, leaf, at, ahead) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO denial (\"authorization\", approver, leaf, at, ahead) \
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::boolean[])");
+    STEPS = pair("UPDATE proposal SET status = ?2, approved_at = coalesce(?3, approved_at), ended_at = coalesce(?4, ended_at), \
+        detail = ?5 WHERE id = ?1",
+        "UPDATE proposal p SET status = q.status, approved_at = coalesce(q.approved_at, p.approved_at), \
+        ended_at = coalesce(q.ended_at, p.ended_at), detail = q.detail \
+        FROM unnest($1::bytea[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[]) \
+        AS q(id, status, approved_at, ended_at, detail) WHERE p.id = q.id");
+    ENDS = pair("UPDATE proposal SET status = 1, ended_at = ?2, receipt = ?3, detail = ?4 WHERE id = ?1",
+        "UPDATE proposal p SET status = 1, ended_at = q.at, receipt = q.receipt, detail = q.detail \
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS q(id, at, receipt, detail) WHERE p.id = q.id");
+    /// The receipt contains the envelope and the decision, so the row of the run can be deleted.
+    CLOSED = pair("DELETE FROM crossing WHERE id = ?1",
+        "DELETE FROM crossing WHERE id = ANY($1::bigint[])");
+    /// In PostgreSQL, an output whose pieces were deleted before this batch gets no row, like an output whose retention has
+    /// ended.
+    OUTPUTS = pair("INSERT INTO output (name, bytes, at, data) VALUES (?1, ?2, ?3, ?4) \
+        ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
+        "INSERT INTO output AS o (name, bytes, at, data) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[]) AS n(name, bytes, at, data) \
+        WHERE n.data IS NOT NULL OR n.bytes = (SELECT sum(octet_length(p.data)) FROM piece p WHERE p.name = n.name) \
+        ON CONFLICT (name) DO UPDATE SET at = greatest(o.at, excluded.at)");
+    OUTPUTS_OF = pair("INSERT OR IGNORE INTO output_of (name, proposal) VALUES (?1, ?2)",
+        "INSERT INTO output_of (name, proposal) SELECT * FROM unnest($1::bytea[], $2::bytea[]) \
+        ON CONFLICT (name, proposal) DO NOTHING");
+    OUTPUT_ORDERS = pair("INSERT INTO output_order (proposal, data) VALUES (?1, ?2)",
+        "INSERT INTO output_order (proposal, data) SELECT * FROM unnest($1::bytea[], $2::bytea[])");
+    /// A second row with the same nonce is a fault that undoes the batch, because the writer has searched for the nonce.
+    NONCES = pair("INSERT INTO nonce (nonce, expires_at, spent, proposal) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO nonce (nonce, expires_at, spent, proposal) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[])");
+    /// A second row with the same number is a fault too.
+    USES = pair("INSERT INTO standing_use (digest, number, at, spent) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO standing_use (digest, number, at, spent) \
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])");
+    STARTED = pair("UPDATE proposal SET status = 0, approved_at = coalesce(approved_at, ?2), started_at = ?2, spent = ?3 \
+        WHERE id = ?1",
+        "UPDATE proposal p SET status = 0, approved_at = coalesce(p.approved_at, q.at), \
+        started_at = q.at, spent = q.spent FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS q(id, at, spent) \
+        WHERE p.id = q.id");
+    SIGNED_ALREADY = pair("DELETE FROM payload WHERE proposal = ?1",
+        "DELETE FROM payload WHERE proposal = ANY($1::bytea[])");
+    NEW_RUNS = pair("INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, \
+        status, created_at, approved_at, started_at, spent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?10)",
+        "INSERT INTO proposal (id, digest, nonce, step, step_digest, params_digest, proposer, \
+        expires_at, status, created_at, approved_at, started_at, spent) SELECT id, digest, nonce, step, step_digest, \
+        params_digest, proposer, expires_at, 0, at, at, at, spent FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], \
+        $5::bytea[], $6::bytea[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[]) \
+        AS q(id, digest, nonce, step, step_digest, params_digest, proposer, expires_at, at, spent)");
+    CROSSINGS = pair("INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO crossing (id, proposal, seal, exclusive, envelope, decision, deadline, node) \
+        SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[], $6::bytea[], \
+        $7::bigint[], $8::text[])");
+    EMERGENCIES = pair("INSERT INTO owed (proposal, emergency, unknown) VALUES (?1, 1, 0)",
+        "INSERT INTO owed (proposal, emergency, unknown) SELECT id, true, false FROM unnest($1::bytea[]) AS q(id)");
+    /// The run of an emergency has a row from its start on.
+    OWED_ENDS = pair("INSERT INTO owed (proposal, receipt, emergency, unknown, standing) VALUES (?1, ?2, 0, ?3, ?4) \
+        ON CONFLICT (proposal) DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, \
+        standing = excluded.standing",
+        "INSERT INTO owed (proposal, receipt, emergency, unknown, standing) \
+        SELECT id, receipt, false, unknown, standing FROM unnest($1::bytea[], $2::bigint[], $3::boolean[], $4::bytea[]) \
+        AS q(id, receipt, unknown, standing) ON CONFLICT (proposal) \
+        DO UPDATE SET receipt = excluded.receipt, unknown = excluded.unknown, standing = excluded.standing");
+    REVIEWS = pair("INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO review (leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle) \
+        SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::text[], $5::boolean[], $6::smallint[], $7::boolean[], \
+        $8::boolean[])");
+    /// The first review that closes an emergency stays in the row of the run. A batch has at most one review of a run.
+    REVIEWED = pair("UPDATE owed SET reviewed = coalesce(reviewed, ?2), settled = CASE WHEN ?4 THEN ?3 ELSE settled END \
+        WHERE proposal = ?1",
+        "UPDATE owed o SET reviewed = coalesce(o.reviewed, q.closes), \
+        settled = CASE WHEN q.changes THEN q.settles ELSE o.settled END \
+        FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::boolean[]) AS q(id, closes, settles, changes) \
+        WHERE o.proposal = q.id");
+    /// A stored grant gets the new envelope, the end and the leaf.
+    GRANTS = pair("INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, \
+        expires_at = excluded.expires_at, leaf = excluded.leaf",
+        "INSERT INTO standing (id, digest, envelope, proposer, created_at, expires_at, leaf) \
+        SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[]) \
+        ON CONFLICT (id) DO UPDATE SET envelope = excluded.envelope, expires_at = excluded.expires_at, \
+        leaf = excluded.leaf");
+    /// The number of an event is 1 more than the newest.
+    EVENTS = pair("INSERT INTO event (at, kind, proposal, step, proposer, entry, words) VALUES (?1, ?2, ?3, \
+        (SELECT step FROM proposal WHERE id = ?3), (SELECT proposer FROM proposal WHERE id = ?3), ?4, ?5)",
+        "INSERT INTO event (seq, at, kind, proposal, step, proposer, entry, words) \
+        SELECT (SELECT coalesce(max(seq), 0) FROM event) + q.n, q.at, q.kind, q.proposal, p.step, p.proposer, q.entry, q.words \
+        FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::bigint[], $5::text[]) \
+        WITH ORDINALITY AS q(at, kind, proposal, entry, words, n) LEFT JOIN proposal p ON p.id = q.proposal");
+    TOLD = pair("INSERT INTO told (name, seq, given_up) VALUES (?1, ?2, ?3) \
+        ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up",
+        "INSERT INTO told (name, seq, given_up) SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) \
+        ON CONFLICT (name) DO UPDATE SET seq = excluded.seq, given_up = excluded.given_up");
+    /// SQLite compares the roots afterwards. In PostgreSQL, the root of a stored checkpoint with another root is replaced by
+    /// NULL, which the table refuses.
+    CHECKPOINTS = pair("INSERT OR IGNORE INTO checkpoint (size, root, note) VALUES (?1, ?2, ?3)",
+        "INSERT INTO checkpoint (size, root, note) \
+        SELECT q.size, CASE WHEN c.root IS NULL OR c.root = q.root THEN q.root END, q.note \
+        FROM unnest($1::bigint[], $2::bytea[], $3::text[]) AS q(size, root, note) LEFT JOIN checkpoint c ON c.size = q.size \
+        ON CONFLICT (size) DO NOTHING");
+    STATE = pair("UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4",
+        "UPDATE state SET boundary = q.boundary, seal = q.seal, version = q.version, mark = q.mark \
+        FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) AS q(boundary, seal, version, mark) WHERE one = 1");
+}
+
+/// Returns all rows of a batch in the order in which they are written. `node` is the name of
+/// this node.
+pub(super) fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>> {
+    let mut rows = RowList::default();
+    rows.add_log(writes);
+    rows.add_proposals(writes);
+    rows.add_ends(writes);
+    rows.add_starts(&writes.starts, node);
+    rows.add_reviews(writes);
+    rows.add_news(writes);
+    rows.0
+}
+
+/// A list of the statements of a batch.
+#[derive(Default)]
+pub(super) struct RowList<'a>(pub(super) Vec<BatchRows<'a>>);
+
+impl<'a> RowList<'a> {
+    /// Adds a row for each item. A statement without rows is left out.
+    pub(super) fn add<T, const N: usize>(
+        &mut self,
+        statement: &'static BatchStatement,
+        items: impl IntoIterator<Item = T>,
+        row: impl FnMut(T) -> [Cell<'a>; N],
+    ) {
+        let cells: Vec<_> = items.into_iter().flat_map(row).collect();
+        if !cells.is_empty() {
+            self.0.push(BatchRows {
+                statement,
+                width: N,
+                cells,
+            });
+        }
+    }
+
+    /// Adds leaves, tiles, seals and blobs.
+    fn add_log(&mut self, writes: &'a Writes<'_>) {
+        let leaves = (writes.first..).zip(&writes.leaves);
+        self.add(LEAVES, leaves, |(index, leaf)| {
+            cells![
+                index,
+                i64::from(leaf.kind as u8),
+                leaf.at,
+                &leaf.hash,
+                &*leaf.data
+            ]
+        });
+        self.add(TILES, &writes.tiles, |tile| {
+            cells![tile_id(tile.level, tile.index), tile.hashes.as_flattened()]
+        });
+        self.add(SEALS, &writes.seals, |(index, digest)| {
+            cells![*index, digest.as_bytes()]
+        });
+        let of_runs = writes.ends.iter().flat_map(|end| end.blobs);
+        let blobs = writes.blobs.iter().copied().chain(of_runs);
+        self.add(BLOBS, blobs, |(digest, data)| {
+            cells![digest.as_bytes(), &data[..]]
+        });
+    }
+
+    /// Adds new proposals, signatures, denials and changes of statuses.
+    fn add_proposals(&mut self, writes: &'a Writes<'_>) {
+        let new = &writes.proposals;
+        self.add(PROPOSALS, new, |new| {
+            let core = &new.core;
+            cells![
+                id_bytes(&core.id),
+                core.digest.as_bytes(),
+                core.nonce.to_bytes(),
+                &new.request,
+                core.step.as_str(),
+                core.step_digest.as_bytes(),
+                core.params_digest.as_bytes(),
+                core.proposer.as_str(),
+                core.expires_at,
+                new.created_at
+            ]
+        });
+        self.add(PAYLOADS, new, |new| {
+            cells![id_bytes(&new.core.id), &*new.payload]
+        });
+        let jobs = new
+            .iter()
+            .filter_map(|new| Some((new, new.admitted.as_deref()?)));
+        self.add(JOBS, jobs, |(new, job)| cells![id_bytes(&new.core.id), job]);
+        self.add(SIGNATURES, &writes.signatures, |row| {
+            let signature = row.signature;
+            cells![
+                id_bytes(row.proposal),
+                signature.keyid.as_str(),
+                row.number,
+                signature.person.as_str(),
+                presence_number(signature.presence),
+                signature.at,
+                &signature.sig[..]
+            ]
+        });
+        self.add(DENIALS, &writes.denials, |row| {
+            cells![
+                row.authorization.as_bytes(),
+                row.denial.approver.as_str(),
+                row.denial.leaf,
+                row.denial.at,
+                row.ahead
+            ]
+        });
+        // One UPDATE of PostgreSQL changes a row only once, so several changes of one proposal become one row.
+        let mut steps: BTreeMap<_, (StoredStatus, Option<_>, Option<_>, &[u8])> = BTreeMap::new();
+        for step in &writes.steps {
+            let id = id_bytes(&step.proposal);
+            let row = steps.entry(id).or_insert((step.to, None, None, &[]));
+            (row.0, row.3) = (step.to, step.detail);
+            if step.to == StoredStatus::Approved {
+                row.1 = Some(step.at);
+            } else {
+                row.2 = Some(step.at);
+            }
+        }
+        self.add(
+            STEPS,
+            steps,
+            |(id, (status, approved_at, ended_at, detail))| {
+                let detail = Some(detail).filter(|detail| !detail.is_empty());
+                cells![
+                    id,
+                    i64::from(status.number()),
+                    approved_at,
+                    ended_at,
+                    detail
+                ]
+            },
+        );
+    }
+
+    /// Adds the ends of runs and their outputs.
+    fn add_ends(&mut self, writes: &'a Writes<'_>) {
+        let ends = &writes.ends;
+        self.add(ENDS, ends, |end| {
+            cells![id_bytes(end.proposal), end.at, end.receipt, &end.detail[..]]
+        });
+        self.add(CLOSED, ends, |end| {
+            cells![place(end.consumption.0, end.consumption.1)]
+        });
+        let named = || {
+            ends.iter()
+                .flat_map(|end| end.outputs.iter().map(move |output| (output, end)))
+        };
+        // One statement of PostgreSQL can change a row only once, so the last end of a run with an output counts.
+        let mut outputs = BTreeMap::new();
+        for (output, end) in named() {
+            let row = outputs
+                .entry(output.name.as_bytes())
+                .or_insert((output, end.at));
+            row.1 = row.1.max(end.at);
+        }
+        self.add(OUTPUTS, outputs, |(name, (output, at))| {
+            cells![name, output.bytes, at, output.data.as_deref()]
+        });
+        self.add(OUTPUTS_OF, named(), |(output, end)| {
+            cells![output.name.as_bytes(), id_bytes(end.proposal)]
+        });
+        let orders = ends.iter().filter_map(|end| Some((end, end.order?)));
+        self.add(OUTPUT_ORDERS, orders, |(end, order)| {
+            cells![id_bytes(end.proposal), order]
+        });
+    }
+
+    /// Adds the starts of runs.
+    fn add_starts(&mut self, runs: &'a [RunRow<'_>], node: &'a str) {
+        let place_of = |run: &RunRow<'_>| place(run.index, run.item);
+        self.add(NONCES, runs, |run| {
+            cells![
+                run.core.nonce.to_bytes(),
+                run.core.expires_at,
+                place_of(run),
+                id_bytes(&run.core.id)
+            ]
+        });
+        let uses = runs.iter().filter_map(|run| Some((run, run.granted?)));
+        self.add(USES, uses, |(run, (grant, number))| {
+            cells![grant.as_bytes(), number, run.at, place_of(run)]
+        });
+        let known = || runs.iter().filter(|run| run.known);
+        self.add(STARTED, known(), |run| {
+            cells![id_bytes(&run.core.id), run.at, place_of(run)]
+        });
+        self.add(SIGNED_ALREADY, known(), |run| {
+            cells![id_bytes(&run.core.id)]
+        });
+        let new = runs.iter().filter(|run| !run.known);
+        self.add(NEW_RUNS, new, |run| {
+            let core = run.core;
+            cells![
+                id_bytes(&core.id),
+                core.digest.as_bytes(),
+                core.nonce.to_bytes(),
+                core.step.as_str(),
+                core.step_digest.as_bytes(),
+                core.params_digest.as_bytes(),
+                core.proposer.as_str(),
+                core.expires_at,
+                run.at,
+                place_of(run)
+            ]
+        });
+        self.add(CROSSINGS, runs, |run| {
+            cells![
+                place_of(run),
+                id_bytes(&run.core.id),
+                run.seal.as_bytes(),
+                run.exclusive,
+                run.envelope,
+                run.decision,
+                run.deadline,
+                node
+            ]
+        });
+    }
+
+    /// Adds emergencies that start, runs that end and need a review, and then the reviews.
+    fn add_reviews(&mut self, writes: &'a Writes<'_>) {
+        let emergencies = writes.starts.iter().filter(|run| run.emergency);
+        self.add(EMERGENCIES, emergencies, |run| {
+            cells![id_bytes(&run.core.id)]
+        });
+        let owed = writes
+            .ends
+            .iter()
+            .filter_map(|end| Some((end, end.owed.as_ref()?)));
+        self.add(OWED_ENDS, owed, |(end, owed)| {
+            cells![
+                id_bytes(end.proposal),
+                end.receipt,
+                owed.unknown,
+                owed.standing.map(ContentDigest::as_bytes)
+            ]
+        });
+        self.add(REVIEWS, &writes.reviews, |row| {
+            let review = &row.review;
+            cells![
+                review.leaf,
+                review.receipt,
+                id_bytes(&review.proposal),
+                review.reviewer.as_str(),
+                review.verdict == ReviewVerdict::Accepted,
+                review.observed.map(observed_number),
+                review.counts_for_review,
+                review.counts_for_settle
+            ]
+        });
+        self.add(REVIEWED, &writes.reviews, |row| {
+            let leaf = row.review.leaf;
+            cells![
+                id_bytes(&row.review.proposal),
+                row.closes.then_some(leaf),
+                row.settles.unwrap_or(false).then_some(leaf),
+                row.settles.is_some()
+            ]
+        });
+    }
+
+    /// Adds grants, events, the positions of targets of messages, checkpoints and the state.
+    fn add_news(&mut self, writes: &'a Writes<'_>) {
+        // One statement of PostgreSQL can change a row only once, so the last row of a grant or of a target counts.
+        let grants = writes.grants.iter();
+        let grants: BTreeMap<_, _> = grants
+            .map(|grant| (grant_bytes(&grant.id), grant))
+            .collect();
+        self.add(GRANTS, grants, |(id, grant)| {
+            cells![
+                id,
+                grant.digest.as_bytes(),
+                &*grant.envelope,
+                grant.proposer.as_str(),
+                grant.created_at,
+                grant.expires_at,
+                grant.leaf
+            ]
+        });
+        self.add(EVENTS, &writes.events, |event| {
+            let what = &event.what;
+            cells![
+                event.at,
+                i64::from(what.number()),
+                what.proposal().map(id_bytes),
+                what.entry(),
+                what.words()
+            ]
+        });
+        let told = writes.told.iter();
+        let told: BTreeMap<_, _> = told.map(|target| (target.name.as_str(), target)).collect();
+        self.add(TOLD, told, |(name, target)| {
+            cells![name, target.seq, target.given_up]
+        });
+        self.add(CHECKPOINTS, writes.checkpoints, |row| {
+            cells![row.size, &row.root, row.note.as_str()]
+        });
+        self.add(STATE, &writes.head, |head| {
+            cells![
+                head.boundary.as_ref().map(SealDigest::as_bytes),
+                head.seal.as_ref().map(SealDigest::as_bytes),
+                head.version,
+                head.mark
+            ]
+        });
+    }
+}

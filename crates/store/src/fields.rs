@@ -1,0 +1,450 @@
+//! Columns of rows and parameters of statements, in one form for both engines.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+
+use crate::{
+    column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
+    fault::StoreFault,
+    rows::{CheckpointRow, EntryRow, ProposalState},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_proposal::{AuthorizationCore, Proposal, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::NonceUse,
+    stored_status::StoredStatus,
+    stored_token::Token,
+};
+use documents::{
+    AuthorizationDigest, ContentDigest, ParamsDigest, ProposalId, StepDigest, Timestamp,
+};
+
+/// The columns of a proposal `p`, in the order of [`Fields::proposal`].
+macro_rules! proposal_columns {
+    () => {
+        "p.id, p.digest, p.nonce, p.request, p.step, p.step_digest, p.params_digest, p.proposer, p.expires_at, p.status, \
+         p.created_at, p.approved_at, p.started_at, p.ended_at, p.spent, p.receipt, p.detail"
+    };
+}
+
+/// Makes the parameters of one statement.
+macro_rules! cells {
+    ($($value:expr),* $(,)?) => { [$($crate::fields::Cell::from($value)),*] };
+}
+
+/// The value of a column or of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cell<'a> {
+    /// No value.
+    Null,
+    /// A number, a time in seconds, or a truth value (0 or 1).
+    Number(i64),
+    /// Bytes.
+    Bytes(Cow<'a, [u8]>),
+    /// A text.
+    Text(Cow<'a, str>),
+}
+
+impl Cell<'_> {
+    /// Returns the approximate number of bytes of the value in memory.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Null | Self::Number(_) => 8,
+            Self::Bytes(bytes) => bytes.len() + 24,
+            Self::Text(text) => text.len() + 24,
+        }
+    }
+
+    /// Returns the value with bytes of its own.
+    pub(super) fn into_owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Number(number) => Cell::Number(number),
+            Self::Bytes(bytes) => Cell::Bytes(Cow::Owned(bytes.into_owned())),
+            Self::Text(text) => Cell::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+}
+
+impl From<i64> for Cell<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<i16> for Cell<'_> {
+    fn from(number: i16) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<bool> for Cell<'_> {
+    fn from(truth: bool) -> Self {
+        Self::Number(truth.into())
+    }
+}
+
+/// A number above the largest number of a database is a limit that no row reaches.
+impl From<u64> for Cell<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<usize> for Cell<'_> {
+    fn from(number: usize) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<Timestamp> for Cell<'_> {
+    fn from(time: Timestamp) -> Self {
+        Self::Number(time.unix())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Cell<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Cow::Borrowed(bytes))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Cell<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Bytes(Cow::Borrowed(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Cell<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(Cow::Owned(bytes))
+    }
+}
+
+/// The bytes of an id.
+impl From<[u8; 16]> for Cell<'_> {
+    fn from(id: [u8; 16]) -> Self {
+        Self::Bytes(Cow::Owned(id.to_vec()))
+    }
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Cell<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, T::into)
+    }
+}
+
+/// A Rust type of a column.
+pub(super) trait FromCell<'r>: Sized {
+    /// Converts the value, or returns the reason why this program does not write the value.
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str>;
+}
+
+impl<'r> FromCell<'r> for Cell<'r> {
+    fn from_cell(cell: Self) -> Result<Self, &'static str> {
+        Ok(cell)
+    }
+}
+
+impl<'r, T: FromCell<'r>> FromCell<'r> for Option<T> {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
+        match cell {
+            Cell::Null => Ok(None),
+            cell => T::from_cell(cell).map(Some),
+        }
+    }
+}
+
+impl FromCell<'_> for i64 {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        match cell {
+            Cell::Number(number) => Ok(number),
+            _ => Err("no number"),
+        }
+    }
+}
+
+impl<'r> FromCell<'r> for &'r [u8] {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
+        match cell {
+            Cell::Bytes(Cow::Borrowed(bytes)) => Ok(bytes),
+            _ => Err("no bytes"),
+        }
+    }
+}
+
+impl<'r> FromCell<'r> for &'r str {
+    fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str> {
+        match cell {
+            Cell::Text(Cow::Borrowed(text)) => Ok(text),
+            _ => Err("no text"),
+        }
+    }
+}
+
+/// Implements [`FromCell`] for numbers with another range.
+macro_rules! number {
+    ($($kind:ty)*) => {
+        $(impl FromCell<'_> for $kind {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+                Self::try_from(i64::from_cell(cell)?).map_err(|_| "the number is out of range")
+            }
+        })*
+    };
+}
+
+number!(u64 i32 i16 u8);
+
+/// The conditions of the statements compare a truth value with 1, so another number than 0 and 1 is an error.
+impl FromCell<'_> for bool {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        match cell {
+            Cell::Number(0) => Ok(false),
+            Cell::Number(1) => Ok(true),
+            _ => Err("no truth value"),
+        }
+    }
+}
+
+impl FromCell<'_> for Vec<u8> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        <&[u8]>::from_cell(cell).map(<[u8]>::to_vec)
+    }
+}
+
+impl FromCell<'_> for String {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        <&str>::from_cell(cell).map(str::to_owned)
+    }
+}
+
+impl<const N: usize> FromCell<'_> for [u8; N] {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        let bytes = <&[u8]>::from_cell(cell)?;
+        bytes.try_into().map_err(|_| "the number of bytes is wrong")
+    }
+}
+
+impl FromCell<'_> for Timestamp {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        i64::from_cell(cell).map(Self::from_unix)
+    }
+}
+
+impl FromCell<'_> for StoredStatus {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        Self::of_number(u8::from_cell(cell)?).ok_or("an unknown status")
+    }
+}
+
+impl FromCell<'_> for ProposalId {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+        let uuid = uuid::Uuid::from_bytes(FromCell::from_cell(cell)?);
+        format!("prp_{uuid}").parse().map_err(|_| "no proposal id")
+    }
+}
+
+/// A row of one engine.
+pub(super) trait EngineRow {
+    /// Returns the value of a column, or the reason why the engine cannot read the column.
+    fn cell(&self, at: usize) -> Result<Cell<'_>, String>;
+
+    /// Returns the fault for a value that this program never writes.
+    fn odd(&self, during: &'static str, at: usize, why: &str) -> StoreFault;
+}
+
+/// The columns of a row, whose conversions fail with a fault.
+#[derive(Clone, Copy)]
+pub struct Fields<'r> {
+    row: &'r dyn EngineRow,
+    during: &'static str,
+}
+
+impl<'r> Fields<'r> {
+    pub(super) fn new(during: &'static str, row: &'r dyn EngineRow) -> Self {
+        Self { row, during }
+    }
+
+    pub(super) fn get<T: FromCell<'r>>(&self, at: usize) -> Result<T, StoreFault> {
+        let cell = self.row.cell(at).map_err(|why| self.odd(at, &why))?;
+        T::from_cell(cell).map_err(|why| self.odd(at, why))
+    }
+
+    /// Returns the fault for a value that this program never writes.
+    pub(super) fn odd(&self, at: usize, why: &str) -> StoreFault {
+        self.row.odd(self.during, at, why)
+    }
+
+    pub(super) fn text<T: std::str::FromStr>(&self, at: usize) -> Result<T, StoreFault> {
+        self.get::<&str>(at)?
+            .parse()
+            .map_err(|_| self.odd(at, "the text has another form"))
+    }
+
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
+        serde_json::from_str(self.get(at)?).map_err(|_| self.odd(at, "no JSON of this kind"))
+    }
+
+    fn place_if(&self, at: usize) -> Result<Option<(u64, u32)>, StoreFault> {
+        Ok(self.get::<Option<i64>>(at)?.map(unplace))
+    }
+
+    /// Reads the column `spent` at `at` and the column `proposal` after it.
+    pub(super) fn spent(&self, at: usize) -> Result<Option<NonceUse>, StoreFault> {
+        let Some((index, item)) = self.place_if(at)? else {
+            return Ok(None);
+        };
+        Ok(Some(NonceUse {
+            index,
+            item,
+            proposal: self.get(at + 1)?,
+        }))
+    }
+
+    /// Reads the columns `status`, `spent` and `receipt` from `at` on.
+    pub(super) fn standing(&self, at: usize) -> Result<Option<ProposalState>, StoreFault> {
+        let Some(status) = self.get(at)? else {
+            return Ok(None);
+        };
+        Ok(Some(ProposalState {
+            status,
+            consumption: self.place_if(at + 1)?,
+            receipt: self.get(at + 2)?,
+        }))
+    }
+
+    /// Reads the columns `idx`, `hash` and `data` from `at` on.
+    pub(super) fn entry(&self, at: usize) -> Result<EntryRow, StoreFault> {
+        Ok(EntryRow {
+            index: self.get(at)?,
+            hash: self.get(at + 1)?,
+            data: self.get(at + 2)?,
+        })
+    }
+
+    /// Reads the `proposal_columns` from `at` on.
+    pub(super) fn proposal(&self, at: usize) -> Result<Proposal, StoreFault> {
+        let nonce =
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.get::<&[u8]>(at + 2)?);
+        Ok(Proposal {
+            core: AuthorizationCore {
+                id: self.get(at)?,
+                digest: AuthorizationDigest::from_bytes(self.get(at + 1)?),
+                nonce: nonce.parse().map_err(|_| self.odd(at + 2, "no nonce"))?,
+                step: self.text(at + 4)?,
+                step_digest: StepDigest::from_bytes(self.get(at + 5)?),
+                params_digest: ParamsDigest::from_bytes(self.get(at + 6)?),
+                proposer: self.text(at + 7)?,
+                expires_at: self.get(at + 8)?,
+            },
+            request: self.get(at + 3)?,
+            status: self.get(at + 9)?,
+            created_at: self.get(at + 10)?,
+            approved_at: self.get(at + 11)?,
+            started_at: self.get(at + 12)?,
+            ended_at: self.get(at + 13)?,
+            consumption: self.place_if(at + 14)?,
+            receipt: self.get(at + 15)?,
+            detail: self.get(at + 16)?,
+        })
+    }
+
+    /// Reads the columns `keyid`, `person`, `presence`, `sig` and `at` from `at` on.
+    pub(super) fn signature(&self, at: usize) -> Result<Signature, StoreFault> {
+        Ok(Signature {
+            keyid: self.text(at)?,
+            person: self.text(at + 1)?,
+            presence: presence_of(self.get(at + 2)?),
+            sig: self.get(at + 3)?,
+            at: self.get(at + 4)?,
+        })
+    }
+
+    /// Reads the columns `number` and `at` of a use of a grant from `at` on, and whether the grant pauses.
+    pub(super) fn spent_use(&self, at: usize) -> Result<SpentUse, StoreFault> {
+        Ok(SpentUse {
+            number: self.get(at)?,
+            at: self.get(at + 1)?,
+            paused: self.get(at + 2)?,
+        })
+    }
+
+    /// Reads the columns `size`, `root` and `note` of a checkpoint.
+    pub(super) fn checkpoint(&self) -> Result<CheckpointRow, StoreFault> {
+        Ok(CheckpointRow {
+            size: self.get(0)?,
+            root: self.get(1)?,
+            note: self.get(2)?,
+        })
+    }
+
+    /// Reads the columns of a token from the first column on.
+    pub(super) fn token(&self) -> Result<Token, StoreFault> {
+        Ok(Token {
+            name: self.text(0)?,
+            secret: self.get(1)?,
+            owners: self.json(2)?,
+            scopes: self.json(3)?,
+            patterns: self.json(4)?,
+            created_at: self.get(5)?,
+            expires_at: self.get(6)?,
+            revoked_at: self.get(7)?,
+        })
+    }
+
+    /// Reads the columns of a grant from the first column on.
+    pub(super) fn grant(&self) -> Result<StoredGrant, StoreFault> {
+        Ok(StoredGrant {
+            id: grant_id(self.get(0)?).ok_or_else(|| self.odd(0, "no grant id"))?,
+            digest: ContentDigest::from_bytes(self.get(1)?),
+            envelope: self.get::<&[u8]>(2)?.into(),
+            proposer: self.text(3)?,
+            created_at: self.get(4)?,
+            expires_at: self.get(5)?,
+            leaf: self.get(6)?,
+        })
+    }
+
+    /// Reads the columns of `owed` from the first column on.
+    pub(super) fn owed(&self) -> Result<OwedReview, StoreFault> {
+        Ok(OwedReview {
+            proposal: self.get(0)?,
+            receipt: self.get(1)?,
+            emergency: self.get(2)?,
+            unknown: self.get(3)?,
+            grant: self.get::<Option<_>>(4)?.map(ContentDigest::from_bytes),
+            reviewed: self.get(5)?,
+            settled: self.get(6)?,
+        })
+    }
+
+    /// Reads the columns of a review from the first column on.
+    pub(super) fn review(&self) -> Result<StoredReview, StoreFault> {
+        let observed = self.get::<Option<i16>>(5)?;
+        let unknown = || self.odd(5, "an unknown end");
+        Ok(StoredReview {
+            leaf: self.get(0)?,
+            receipt: self.get(1)?,
+            proposal: self.get(2)?,
+            reviewer: self.text(3)?,
+            verdict: verdict_of(self.get(4)?),
+            observed: observed
+                .map(|number| observed_of(number).ok_or_else(unknown))
+                .transpose()?,
+            counts_for_review: self.get(6)?,
+            counts_for_settle: self.get(7)?,
+        })
+    }
+}

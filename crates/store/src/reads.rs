@@ -1,0 +1,566 @@
+//! Reads of committed data, the same for both engines.
+
+use std::ops::Range;
+
+use crate::{
+    ClosedKey,
+    column_values::{grant_bytes, id_bytes, tile_id, unplace},
+    fault::StoreFault,
+    fields::{Cell, Fields},
+    read_statements::{
+        BLOB, CHECKPOINT_OVER, DENIALS_OF, DRAFTS, EVENTS_AFTER, EngineStatements, GRANT, GRANT_OF,
+        GRANTS_AFTER, JOB_OF, LAST_CHECKPOINT, LEAF, LEAVES, NEWEST_EVENT, OUTPUT, OUTPUT_ORDER,
+        OWED, PAYLOAD, PROPOSAL, REFUSALS, REVIEWS_OF, REVOCATIONS, RUNS_OF_OUTPUT, SEALS_IN_ORDER,
+        SIGNATURES_OF, SPENT, TARGETS_TOLD, TILE, TOKEN, TOKEN_BINDINGS, TOKENS,
+    },
+    rows::{CheckpointRow, EntryRow, PackedRow},
+    stored_denial::StoredDenial,
+    stored_event::{EventFact, StoredEvent, ToldTarget},
+    stored_grant::{SpentUse, StoredGrant},
+    stored_leaf::Leaf,
+    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
+    stored_review::{OwedReview, StoredReview},
+    stored_run::{NonceUse, OutputRow, OutputRun, Unfinished},
+    stored_seal::SealEntry,
+    stored_token::{Token, TokenBindings},
+};
+use documents::{
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafHash,
+    LeafKind, Name, Nonce, ParamsDigest, ProposalId, SealDigest, Timestamp,
+};
+
+/// Maximum number of rows that one page of a filtered list reads, so that a filter with few matches does not delay
+/// other readers.
+const MAX_SCAN: usize = 10_000;
+
+/// Takes a row, and returns false if no more rows are needed.
+pub(super) type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> Result<bool, StoreFault>;
+
+/// The reading connections of one engine.
+pub(super) trait Readers: Send + Sync {
+    /// Returns the statements that are the engine's own.
+    fn statements(&self) -> &'static EngineStatements;
+
+    /// Passes the rows of a statement to `each`.
+    fn rows(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: &[Cell<'_>],
+        each: EachRow<'_>,
+    ) -> Result<(), StoreFault>;
+
+    /// Returns the place of the first of these keys that has no row.
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault>;
+
+    /// Returns the size of the database on the disk, in bytes.
+    fn bytes(&self) -> Result<u64, StoreFault>;
+
+    /// Returns the number of rows that the first statement of a page reads. Each later one reads four times as many. An
+    /// engine that sends all rows of a statement at once begins with few, because most pages end after a few rows.
+    fn first_scan(&self) -> usize;
+
+    /// Returns the name of this node, if the engine has several nodes.
+    fn node(&self) -> Option<&str> {
+        None
+    }
+
+    /// Fills in the bytes of packed entries. A database server compresses rows itself, so it has no such entries.
+    fn unpack(&self, _: &'static str, entries: Vec<EntryRow>) -> Result<Vec<EntryRow>, StoreFault> {
+        Ok(entries)
+    }
+
+    /// Returns the next tile of log entries to pack, for an engine with packed entries.
+    fn packable(&self, _until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+        Ok(None)
+    }
+}
+
+/// Reads committed data from any thread, without the writer.
+///
+/// Each call sees one committed state, which includes every batch that was answered before the call.
+///
+/// Every method returns a [`StoreFault`] if the database cannot be read.
+pub struct StoreReads(Box<dyn Readers>);
+
+impl StoreReads {
+    pub(super) fn new(readers: impl Readers + 'static) -> Self {
+        Self(Box::new(readers))
+    }
+
+    fn one<T>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: &[Cell<'_>],
+        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Option<T>, StoreFault> {
+        let mut found = None;
+        self.0.rows(during, sql, values, &mut |row| {
+            found = Some(read(row)?);
+            Ok(false)
+        })?;
+        Ok(found)
+    }
+
+    fn all<T>(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: &[Cell<'_>],
+        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
+    ) -> Result<Vec<T>, StoreFault> {
+        let mut found = Vec::new();
+        self.0.rows(during, sql, values, &mut |row| {
+            found.push(read(row)?);
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
+    /// Returns the log entries of a statement that selects `idx`, `hash` and `data`.
+    fn entries(
+        &self,
+        during: &'static str,
+        sql: &str,
+        values: &[Cell<'_>],
+    ) -> Result<Vec<EntryRow>, StoreFault> {
+        let entries = self.all(during, sql, values, |row| row.entry(0))?;
+        self.0.unpack(during, entries)
+    }
+
+    /// Returns one leaf.
+    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+        const DURING: &str = "reading a log entry";
+        let found = self.one(DURING, LEAF, &cells![index], |row| {
+            let kind = LeafKind::of_number(row.get(0)?);
+            let kind = kind.ok_or_else(|| row.odd(0, "an unknown kind"))?;
+            Ok((kind, row.get(1)?, row.entry(2)?))
+        })?;
+        let Some((kind, at, entry)) = found else {
+            return Ok(None);
+        };
+        let entry = self.0.unpack(DURING, vec![entry])?.pop();
+        Ok(entry.map(|EntryRow { hash, data, .. }| Leaf {
+            kind,
+            at,
+            hash,
+            data,
+        }))
+    }
+
+    /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
+    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
+        let values = cells![range.start, range.end];
+        let entries = self.entries("reading log entries", LEAVES, &values)?;
+        Ok(entries.into_iter().map(|entry| entry.data).collect())
+    }
+
+    /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
+    /// itself, so it has no such tile.
+    pub fn packable(&self, until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+        self.0.packable(until)
+    }
+
+    /// Returns the 256 hashes of a complete tile.
+    pub fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+        let id = tile_id(level, index);
+        self.one(DURING_TILE, TILE, &cells![id], |row| tile_hashes(row, id))
+    }
+
+    /// Returns the bytes of a blob.
+    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
+        let digest = cells![digest.as_bytes()];
+        self.one("reading a blob", BLOB, &digest, |row| row.get(0))
+    }
+
+    /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
+    /// the log.
+    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
+        let entries = self.entries("reading refusals", REFUSALS, &cells![since, most])?;
+        Ok(entries.into_iter().map(|entry| entry.data).collect())
+    }
+
+    /// Returns all seals in their order in the log.
+    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
+        self.all("reading seals", SEALS_IN_ORDER, &[], |row| {
+            Ok(SealEntry {
+                index: row.get(0)?,
+                digest: SealDigest::from_bytes(row.get(1)?),
+            })
+        })
+    }
+
+    /// Returns the largest recorded checkpoint.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+        self.one("reading a checkpoint", LAST_CHECKPOINT, &[], |row| {
+            row.checkpoint()
+        })
+    }
+
+    /// Returns the smallest recorded checkpoint that covers the entry `index`.
+    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+        let index = cells![index];
+        self.one("reading a checkpoint", CHECKPOINT_OVER, &index, |row| {
+            row.checkpoint()
+        })
+    }
+
+    /// Returns a proposal.
+    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+        let id = id_bytes(id);
+        self.one("reading a proposal", PROPOSAL, &cells![&id], |row| {
+            row.proposal(0)
+        })
+    }
+
+    /// Returns a page of proposals, the newest first.
+    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+        let (source, name) = filter.source();
+        let sql = self.0.statements().pages[source as usize];
+        let mut page = ProposalPage {
+            proposals: Vec::new(),
+            next: None,
+        };
+        let mut before = filter.before.as_ref().map_or([0xff; 16], id_bytes);
+        let (mut scanned, mut count) = (0, self.0.first_scan().max(filter.limit + 1));
+        loop {
+            let (mut seen, mut is_full) = (0, false);
+            let bounds = cells![&before, count, name.unwrap_or_default()];
+            let values = &bounds[..if name.is_some() { 3 } else { 2 }];
+            let mut last = None;
+            self.0.rows("listing proposals", sql, values, &mut |row| {
+                if page.proposals.len() >= filter.limit || scanned == MAX_SCAN {
+                    is_full = true;
+                    return Ok(false);
+                }
+                scanned += 1;
+                seen += 1;
+                // Read the id first, because a search by the last characters skips nearly all rows.
+                let id = row.get(0)?;
+                let named = filter
+                    .ending
+                    .as_ref()
+                    .is_none_or(|ending| ending.is_of(&id));
+                last = Some(id);
+                if named
+                    && let found = row.proposal(0)?
+                    && filter.wants(&found)
+                {
+                    page.proposals.push(found);
+                }
+                Ok(true)
+            })?;
+            if let Some(last) = &last {
+                before = id_bytes(last);
+            }
+            page.next = last.or(page.next);
+            if is_full {
+                return Ok(page);
+            }
+            if seen < count {
+                page.next = None;
+                return Ok(page);
+            }
+            count *= 4;
+        }
+    }
+
+    /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
+    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+        let sql = self.0.statements().runs[query.outcome as usize];
+        let params = query.params.as_ref().map(ParamsDigest::as_bytes);
+        let values = cells![
+            query.step.as_str(),
+            query.ended.0,
+            query.ended.1,
+            params.map_or(&[][..], |digest| digest),
+            query.proposer.as_ref().map_or("", Name::as_str),
+            query.limit,
+            query.skip
+        ];
+        self.all("looking for runs of a step", sql, &values, |row| {
+            row.proposal(0)
+        })
+    }
+
+    /// Returns the document that contains the payload of a proposal.
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
+        const DURING: &str = "reading a payload";
+        let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
+            let index = row.get::<Option<i64>>(2)?;
+            let receipt = index.map(|_| row.entry(2)).transpose()?;
+            Ok((row.get(0)?, row.get(1)?, receipt))
+        })?;
+        let Some((payload, envelope, receipt)) = found else {
+            return Ok(None);
+        };
+        let receipt = self.0.unpack(DURING, receipt.into_iter().collect())?.pop();
+        let receipt = receipt.map(|entry| entry.data);
+        Ok(PayloadSource::of(payload, envelope, receipt))
+    }
+
+    /// Returns the signatures of a proposal in their order of arrival.
+    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+        let id = id_bytes(id);
+        self.all("reading signatures", SIGNATURES_OF, &cells![&id], |row| {
+            row.signature(0)
+        })
+    }
+
+    /// Returns the denials of an authorization.
+    pub fn denials(
+        &self,
+        authorization: &AuthorizationDigest,
+    ) -> Result<Vec<StoredDenial>, StoreFault> {
+        let digest = cells![authorization.as_bytes()];
+        self.all("reading denials", DENIALS_OF, &digest, |row| {
+            Ok(StoredDenial {
+                approver: row.text(0)?,
+                leaf: row.get(1)?,
+                at: row.get(2)?,
+            })
+        })
+    }
+
+    /// Returns the log entries that are revocations, each with its index, in the order of the log.
+    pub fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
+        let entries = self.entries("reading revocations", REVOCATIONS, &[])?;
+        let entries = entries.into_iter().map(|entry| (entry.index, entry.data));
+        Ok(entries.collect())
+    }
+
+    /// Returns the grant with this id.
+    pub fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+        let id = grant_bytes(id);
+        self.one("reading a grant", GRANT, &cells![&id], |row| row.grant())
+    }
+
+    /// Returns the grant with this digest.
+    pub fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+        let digest = cells![digest.as_bytes()];
+        self.one("reading a grant", GRANT_OF, &digest, |row| row.grant())
+    }
+
+    /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
+    pub fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+        let values = cells![now, limit];
+        self.all("reading grants", GRANTS_AFTER, &values, |row| row.grant())
+    }
+
+    /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
+    pub fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault> {
+        let values = cells![now, proposer.as_str()];
+        let found = self.one("counting drafts of grants", DRAFTS, &values, |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        Ok(found.unwrap_or((0, 0)))
+    }
+
+    /// Returns at most `limit` uses of a grant, the newest first.
+    pub fn grant_uses(
+        &self,
+        digest: &ContentDigest,
+        limit: usize,
+    ) -> Result<Vec<SpentUse>, StoreFault> {
+        let (sql, values) = (self.0.statements().uses, cells![digest.as_bytes(), limit]);
+        self.all("reading uses of a grant", sql, &values, |row| {
+            row.spent_use(0)
+        })
+    }
+
+    /// Returns which reviews a run needs or needed, or `None` if it never needed one.
+    pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+        let id = id_bytes(id);
+        self.one("reading what needs a review", OWED, &cells![&id], |row| {
+            row.owed()
+        })
+    }
+
+    /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
+    pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+        let sql = self.0.statements().owed_open;
+        self.all("reading what needs a review", sql, &cells![limit], |row| {
+            row.owed()
+        })
+    }
+
+    /// Returns the reviews of the receipt with this leaf index, in the order of the log.
+    pub fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+        self.all("reading reviews", REVIEWS_OF, &cells![receipt], |row| {
+            row.review()
+        })
+    }
+
+    /// Returns at most `limit` events with numbers above `after`, in their order.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+        let values = cells![after, limit];
+        self.all("reading events", EVENTS_AFTER, &values, |row| {
+            let proposal = match row.get(3)? {
+                None => None,
+                Some(id) => Some((id, row.text(4)?, row.text(5)?)),
+            };
+            let what = EventFact::of_row(row.get(2)?, proposal, row.get(6)?, row.get(7)?);
+            Ok(StoredEvent {
+                seq: row.get(0)?,
+                at: row.get(1)?,
+                what: what.ok_or_else(|| row.odd(2, "an unknown kind"))?,
+            })
+        })
+    }
+
+    /// Returns the number of the newest event, or 0 if there is none.
+    pub fn newest_event(&self) -> Result<u64, StoreFault> {
+        let found = self.one("reading events", NEWEST_EVENT, &[], |row| row.get(0))?;
+        Ok(found.unwrap_or(0))
+    }
+
+    /// Returns how far the targets of messages were told.
+    pub fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+        self.all("reading targets of messages", TARGETS_TOLD, &[], |row| {
+            Ok(ToldTarget {
+                name: row.text(0)?,
+                seq: row.get(1)?,
+                given_up: row.get(2)?,
+            })
+        })
+    }
+
+    /// Returns the consumption that spent a nonce.
+    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
+        let nonce = nonce.to_bytes();
+        let found = self.one("looking for a nonce", SPENT, &cells![&nonce[..]], |row| {
+            row.spent(0)
+        })?;
+        Ok(found.flatten())
+    }
+
+    /// Returns the place of the first of these keys that has no row.
+    pub fn without_row(
+        &self,
+        kind: ClosedKey,
+        keys: &[Vec<u8>],
+    ) -> Result<Option<usize>, StoreFault> {
+        self.0.without_row(kind, keys)
+    }
+
+    /// Returns the runs that have a consumption and no receipt, in the order of consumption.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
+        let sql = self.0.statements().unfinished;
+        let node: Vec<_> = self.0.node().map(Cell::from).into_iter().collect();
+        self.all("reading the runs without a receipt", sql, &node, |row| {
+            let (index, item) = unplace(row.get(0)?);
+            Ok(Unfinished {
+                proposal: row.get(1)?,
+                index,
+                item,
+                leaf: LeafHash::from_bytes(row.get(2)?),
+                at: row.get(3)?,
+                seal: SealDigest::from_bytes(row.get(4)?),
+                envelope: row.get(5)?,
+                decision: row.get(6)?,
+                own: row.get(7)?,
+                over: row.get(8)?,
+            })
+        })
+    }
+
+    /// Returns a recorded output.
+    pub fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
+        let digest = cells![name.as_bytes()];
+        self.one("reading an output", OUTPUT, &digest, |row| {
+            Ok(OutputRow {
+                name: *name,
+                bytes: row.get(0)?,
+                data: row.get(1)?,
+            })
+        })
+    }
+
+    /// Returns at most `limit` runs that recorded this output.
+    pub fn runs_with_output(
+        &self,
+        name: &Blake3Digest,
+        before: Option<&ProposalId>,
+        limit: usize,
+    ) -> Result<Vec<OutputRun>, StoreFault> {
+        let before = before.map_or([0xff; 16], id_bytes);
+        let values = cells![name.as_bytes(), &before, limit];
+        self.all(
+            "reading the runs of an output",
+            RUNS_OF_OUTPUT,
+            &values,
+            |row| {
+                Ok(OutputRun {
+                    proposal: row.get(0)?,
+                    proposer: row.text(1)?,
+                    step: row.text(2)?,
+                })
+            },
+        )
+    }
+
+    /// Returns the order in which a run wrote to stdout and stderr.
+    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+        let id = id_bytes(id);
+        self.one(
+            "reading an output's order",
+            OUTPUT_ORDER,
+            &cells![&id],
+            |row| row.get(0),
+        )
+    }
+
+    /// Returns all tokens by name, including revoked and expired tokens.
+    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
+        self.all("reading tokens", TOKENS, &[], |row| row.token())
+    }
+
+    /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
+    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
+        self.one("reading a token", TOKEN, &cells![secret], |row| row.token())
+    }
+
+    /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
+    pub fn bindings(&self) -> Result<TokenBindings, StoreFault> {
+        self.all("reading tokens", TOKEN_BINDINGS, &[], |row| {
+            Ok((row.text(0)?, row.json(1)?))
+        })
+    }
+
+    /// Returns what the boundary says about the job that made a proposal.
+    pub fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+        let id = id_bytes(id);
+        self.one(
+            "reading the job of a proposal",
+            JOB_OF,
+            &cells![&id],
+            |row| row.get(0),
+        )
+    }
+
+    /// Returns the size of the database on the disk, in bytes.
+    pub fn bytes(&self) -> Result<u64, StoreFault> {
+        self.0.bytes()
+    }
+}
+
+pub(super) const DURING_TILE: &str = "reading a hash tile";
+
+/// Reads the column `hashes` of a complete tile.
+pub(super) fn tile_hashes(row: &Fields<'_>, id: i64) -> Result<Vec<Hash>, StoreFault> {
+    let hashes = row.get::<&[u8]>(0)?.as_chunks::<32>().0;
+    if hashes.len() == 256 {
+        Ok(hashes.to_vec())
+    } else {
+        Err(StoreFault::broken(
+            DURING_TILE,
+            format!("tile {id:#x} is cut"),
+        ))
+    }
+}
+
+/// Returns the fault for a complete tile without a row.
+pub(super) fn tile_missing(level: u8, index: u64) -> StoreFault {
+    StoreFault::broken(DURING_TILE, format!("hash tile {level}/{index} is missing"))
+}
