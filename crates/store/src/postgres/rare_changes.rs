@@ -264,7 +264,7 @@ pub(super) fn retire(
     let rows = link.rows(DURING, &flight)?;
     done.deleted += rows[0].len() + rows[1].len() + rows[3].len() + rows[4].len() + rows[5].len();
     let seen = &rows[6];
-    // Ids of the proposals whose order of output pieces, signatures, or whole rows are deleted.
+    // Orders of outputs, signatures of finished runs, and whole proposals.
     let (mut orders, mut signatures, mut proposals) = (Vec::new(), Vec::new(), Vec::new());
     for row in seen {
         let row = Fields::new(DURING, row);

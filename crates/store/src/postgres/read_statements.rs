@@ -74,7 +74,7 @@ macro_rules! page {
     };
 }
 
-/// One statement for a page of each [`ProposalSource`](crate::stored_proposal::ProposalSource).
+/// The pages in the order of [`ProposalSource`](crate::stored_proposal::ProposalSource).
 pub(super) const PAGES: &[&str] = &[
     page!("", "WHERE"),
     page!("", "WHERE p.step = $3 AND"),
