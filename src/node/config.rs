@@ -465,7 +465,7 @@ pack = "30d"
 # Format of the log lines: text or json. The variable COUNTERSIGN_LOG selects the lines, for example warn or debug.
 format = "text"
 
-# For `database = "postgres://countersign@db-1/countersign"`: the name of this node, and how to connect. docs/operate.md has
+# For `database = "postgres://countersign@db-1/countersign"`: the name of this node, and how to connect. docs/postgresql.md has
 # the steps. replicas: "none", "synchronous" (each commit waits for a replica) or "storage".
 [postgres]
 # node = "node-1"

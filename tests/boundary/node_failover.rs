@@ -120,7 +120,7 @@ fn end_connections(server: &Cluster, node: &str) {
         .for_each(|pid| server.terminate(pid));
 }
 
-/// The steps of docs/operate.md: stop db-1, promote db-2, go on, make db-1 a replica of db-2.
+/// The steps of docs/postgresql.md: stop db-1, promote db-2, go on, make db-1 a replica of db-2.
 #[test]
 fn two_nodes_wait_while_the_database_fails_over_and_go_on_with_the_promoted_server() {
     let Some(db_1) = Cluster::start("a failover of the database", "") else {

@@ -48,6 +48,7 @@ pages! {
     ci_does_what_it_shows: "docs/ci.md",
     audit_does_what_it_shows: "docs/audit.md",
     operate_does_what_it_shows: "docs/operate.md",
+    postgresql_does_what_it_shows: "docs/postgresql.md",
     rosters_does_what_it_shows: "docs/rosters.md",
     runbooks_does_what_it_shows: "docs/runbooks.md",
     policy_does_what_it_shows: "docs/policy.md",

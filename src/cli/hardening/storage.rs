@@ -71,7 +71,7 @@ fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
         .count();
     Some(match others {
         0 => yours(
-            "there is no second node: if this host is lost, nobody takes over (docs/operate.md, Two nodes)",
+            "there is no second node: if this host is lost, nobody takes over (docs/postgresql.md, Two nodes)",
         ),
         _ => pass(format!("{others} other nodes can take over")),
     })

@@ -41,12 +41,11 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Longest wait for an answer of a boundary. If a completion takes half as much time again, the program ends without values, so
-/// that a completion never takes 200 ms.
+/// Longest wait for an answer of a boundary. If a completion takes 150 ms, the program ends without values.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The script for bash. Bash divides words at `:` and `=`, so the script joins them again, which the script of clap_complete does
-/// not do. It adds only what continues the word that the person typed, with each special sign of the shell quoted.
+/// The script for bash. Bash divides words at `:` and `=`. This script joins them again, but the script of clap_complete does
+/// not. It adds only what continues the word that the person typed, with each special sign of the shell quoted.
 const BASH: &str = r#"_NAME() {
     local rest=${COMP_LINE:0:COMP_POINT} words=() word i
     for ((i = 0; i <= COMP_CWORD; i++)); do

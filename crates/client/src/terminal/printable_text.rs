@@ -121,7 +121,7 @@ impl PrintableText {
         self.around(most, most)
     }
 
-    /// Like [`Self::ends`], with a number of columns for the beginning and one for the end.
+    /// Like [`Self::ends`], but the beginning and the end can have different numbers of columns.
     pub fn around(&self, first: usize, last: usize) -> Self {
         let (whole, mut before, mut at) = (self.width(), 0, 0);
         let (mut head, mut tail) = (0, self.0.len());

@@ -66,7 +66,7 @@ impl KeptTable {
     /// Verifies uploaded files and adds their rows.
     ///
     /// # Errors
-    /// Returns the reason if the files can't be kept. Then no row was added.
+    /// Returns the reason if the files can't be kept. In this case, no row was added.
     pub(super) fn upload(&self, files: &[SentFile<'_>]) -> Result<(), String> {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, end) = &mut *uploads;

@@ -1,4 +1,4 @@
-//! What each request needs: the shared state, the forms that work once, and the pages of failures.
+//! Parts that each request needs: the shared state, the forms that work once, and the pages of failures.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -9,7 +9,7 @@ pub struct FieldError {
     pub id: String,
     /// Name of the field, as its label has it.
     pub label: String,
-    /// What is wrong, in words.
+    /// Message about the error.
     pub message: String,
 }
 

@@ -176,7 +176,7 @@ impl Walker<'_> {
             Node::FootnoteDefinition(note) => html! {
                 div.note { (shown(&note.identifier)) ": " (self.blocks(&note.children)) }
             },
-            // Front matter, imports, exports, values in braces and definitions of links are no prose.
+            // A page does not show front matter, imports, exports, values in braces and definitions of links.
             Node::Yaml(_)
             | Node::Toml(_)
             | Node::MdxjsEsm(_)

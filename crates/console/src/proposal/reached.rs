@@ -13,7 +13,7 @@ use wire::{FreezeView, RegistryView};
 
 use crate::proposal::{boundary_trust::BoundaryTrust, log_head::VerifiedHashes};
 
-/// Longest time that a page waits for a boundary. The other boundaries of the page don't wait for it.
+/// Longest time that a page waits for a boundary. A slow boundary does not delay the others of the page.
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);
 /// Maximum number of requests at the same time to one boundary, so that a boundary that hangs holds few threads.
 const AT_ONCE: usize = 8;
@@ -33,7 +33,7 @@ pub struct ReachedBoundary {
     /// The part of the log that was verified here.
     pub hashes: VerifiedHashes,
     make: ClientMaker,
-    /// The client, with its access until that ends. `None` before the first request.
+    /// The client. Its access is used until the access ends. `None` before the first request.
     client: Mutex<Option<Client>>,
     places: Arc<Semaphore>,
 }

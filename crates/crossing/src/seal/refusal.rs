@@ -58,7 +58,7 @@ pub struct RequestPlace {
 /// An internal failure.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// Id of the fault. The caller receives the id, and the log of the service has the details under it.
+    /// Id of the fault. The caller receives this id. The log of the service has the details for this id.
     pub id: String,
 }
 

@@ -49,7 +49,7 @@ pub fn parse_written(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError>
     read(bytes, max_bytes, Numbers::Written)
 }
 
-/// Reads one JSON value in a format of others, in which any number may stand. A number that [`parse`] refuses is read as
+/// Reads one JSON value of a format of another project. Numbers can have any form. A number that [`parse`] refuses is read as
 /// null.
 ///
 /// # Errors

@@ -211,8 +211,8 @@ fn answers(said: &str) -> Option<Vec<Attempt>> {
 }
 
 /// Calls `then` with the id of a process or a thread of this program that is too high to exist in the pid namespace of
-/// a run. In a container, the id of the process may be too low. In this case, threads are started until one has a high
-/// id.
+/// a run. In a container, the id of this program may be too low. Then the function starts threads until one thread has a
+/// high id.
 fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {

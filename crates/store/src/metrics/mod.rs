@@ -1,4 +1,4 @@
-//! Metrics for operators: counters of the process, and readings of the state at a scrape.
+//! Metrics for operators: counters of the process, and values of the state when a client reads the metrics.
 //!
 //! No label value comes from a request. Each label has a closed list of values, or a value that an operator configured.
 

@@ -432,7 +432,7 @@ impl Target {
         Ok(size)
     }
 
-    /// Makes the schema usable, in one commit.
+    /// Lets services use the schema. All changes are in one commit.
     fn finish(&self, state: &CopiedState) -> Result<(), StoreFault> {
         let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
         let values = values![

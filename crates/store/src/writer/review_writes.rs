@@ -10,7 +10,7 @@ use crate::{
 use documents::LeafKind;
 
 impl Writer {
-    /// Appends a review. The caller has counted the people.
+    /// Appends a review. The caller has already decided what the review changes.
     pub(super) fn review(
         &mut self,
         batch: &mut Batch<'_>,

@@ -24,7 +24,7 @@ pub enum TlsProblem {
     CertificateRequired,
     /// The server refused the client's certificate.
     CertificateRefused(String),
-    /// The server's answer is no TLS.
+    /// The answer of the server is not TLS.
     NoTls,
     /// The server supports only versions before TLS 1.2.
     OldVersion,

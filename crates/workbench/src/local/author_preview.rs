@@ -39,7 +39,7 @@ pub struct PreviewRules {
     pub configuration: Configuration,
 }
 
-/// Number of invented approvers. A rule that needs more people gets a screen that says so.
+/// Number of invented approvers. If a rule needs more people, the screen says so.
 const PEOPLE: u8 = 12;
 
 impl PreviewRules {

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use crate::notebook::form::{FieldKind, FormField, field_id};
 
-/// Returns the errors of these fields by the names of the fields.
+/// Returns the errors that `named` has for these fields.
 pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {
     let errors = fields.iter().enumerate().filter_map(|(at, field)| {
         let message = visible(named.get(&field.name)?);

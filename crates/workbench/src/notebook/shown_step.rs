@@ -1,4 +1,4 @@
-//! What a step of a page shows.
+//! The data that a page shows for one step.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -31,7 +31,7 @@ impl SecretForm {
 /// Event of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FormEvent {
-    /// The bytes from `start` to `end` of the stream are this symbol.
+    /// The bytes from `start` to `end` of the stream decode to this symbol.
     Symbol { symbol: u8, start: u64, end: u64 },
     /// The form ends here, so no text continues.
     Break,

@@ -60,7 +60,7 @@ impl Element {
 pub(super) struct Attribute {
     pub(super) name: String,
     pub(super) place: TextPlace,
-    /// Value as MDX reads it: true if the attribute has no value. `None` if the value has a flaw.
+    /// The value, as MDX reads it. An attribute without a value is `true`. `None` if the value is invalid.
     pub(super) value: Option<Value>,
 }
 

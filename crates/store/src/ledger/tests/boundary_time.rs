@@ -303,7 +303,7 @@ async fn r7_while_the_clock_is_behind_the_time_advances_with_boot_time() {
                 .clock_trouble()
                 .is_some_and(|why| why.contains("set the system clock right"))
         );
-        // The corrected clock is ahead of the log again. This is not a leap.
+        // The corrected clock is ahead of the log again. Such a difference is not a leap.
         world.clock.store(T0 + 88, SeqCst);
         assert_eq!((ledger.now(), ledger.clock_trouble()), (t(88), None));
         check_laws(&ledger);

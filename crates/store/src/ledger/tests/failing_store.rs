@@ -126,7 +126,7 @@ impl Store for Failing {
     }
 
     fn settle(&mut self) -> Result<bool, StoreFault> {
-        // A new connection decides, and counts as a change.
+        // A real store asks over a new connection, which counts as a change of the server.
         self.commits.server_changes.fetch_add(1, SeqCst);
         Ok(!self.commits.lost.load(SeqCst))
     }
