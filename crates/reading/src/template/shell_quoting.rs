@@ -11,6 +11,8 @@ pub enum TemplatePlace {
     SingleQuotes,
     /// Shell: in a here-document that the shell expands.
     HereDocument,
+    /// Shell: in backticks.
+    Backticks,
     /// Shell: in a here-document with a quoted delimiter.
     QuotedHereDocument,
     /// In a comment.
@@ -29,12 +31,24 @@ pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
         TemplatePlace::BareWord => format!("'{}'", value.replace('\'', r"'\''")),
         TemplatePlace::SingleQuotes => value.replace('\'', r"'\''"),
         TemplatePlace::DoubleQuotes => escaped(value, &['\\', '"', '$', '`']),
-        TemplatePlace::HereDocument => escaped(value, &['\\', '$', '`']),
+        TemplatePlace::HereDocument | TemplatePlace::Backticks => escaped(value, &['\\', '$', '`']),
         TemplatePlace::QuotedHereDocument
         | TemplatePlace::Comment
         | TemplatePlace::Number
         | TemplatePlace::Literal
         | TemplatePlace::StringLiteral => value.to_owned(),
+    }
+}
+
+/// Returns the text that a shell reads as the value of this variable, if the place can hold such a text.
+pub(crate) fn reference(place: TemplatePlace, variable: &str) -> Option<String> {
+    match place {
+        TemplatePlace::BareWord => Some(format!("\"${{{variable}}}\"")),
+        TemplatePlace::SingleQuotes => Some(format!("'\"${{{variable}}}\"'")),
+        TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument => {
+            Some(format!("${{{variable}}}"))
+        }
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::template::{
     condition::{Condition, ValueName},
+    flaw::RenderError,
     syntax::TemplateNode,
 };
 
@@ -145,6 +146,16 @@ pub(super) fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> 
 }
 
 impl Variant {
+    /// Returns a flaw at a slot: its byte offset in the source and the message.
+    pub(super) fn flaw(&self, slot: usize, message: &str) -> (usize, String) {
+        (self.slots[slot].offset, message.to_owned())
+    }
+
+    /// Returns an error of the parameter of a slot.
+    pub(super) fn error(&self, slot: usize, message: impl Into<String>) -> RenderError {
+        RenderError::new(&self.slots[slot].parameter, message)
+    }
+
     /// Returns the script with a text for each slot.
     pub(super) fn text(&self, slot: &mut dyn FnMut(usize) -> String) -> String {
         let mut text = String::new();
