@@ -558,7 +558,7 @@ pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
         match node {
             TemplateNode::Text(..) => {}
             TemplateNode::Value(name, _) => add(name),
-            TemplateNode::Repeat(name, inner, _) => {
+            TemplateNode::Repeat(name, inner) => {
                 add(name);
                 open.extend(inner);
             }

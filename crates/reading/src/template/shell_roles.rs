@@ -120,8 +120,11 @@ impl SlotRules<'_> {
     }
 
     fn find_in_lists(&mut self, compound: &CompoundCommand) -> bool {
-        let lists = compound.lists.iter();
-        lists.fold(false, |found, list| self.find_functions(list) || found)
+        let mut found = false;
+        for list in &compound.lists {
+            found |= self.find_functions(list);
+        }
+        found
     }
 
     fn evaluates(&self, node: &ShellNode) -> bool {

@@ -95,7 +95,7 @@ fn expand_into<'t, E>(
                     expand_into(nodes, item, variant, decide)?;
                 }
             }
-            TemplateNode::Repeat(ValueName::Parameter(list), nodes, _) => {
+            TemplateNode::Repeat(ValueName::Parameter(list), nodes) => {
                 for index in 0..decide(VariantDecision::Count(list))? {
                     expand_into(nodes, Some((list, index)), variant, decide)?;
                 }
