@@ -8,7 +8,7 @@ use crate::template::{
     code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
     flaw::RenderError,
     shell_plan::Flaws,
-    shell_quoting::TemplatePlace,
+    shell_quoting::{TemplatePlace, plain},
     shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks},
     variant::Variant,
 };
@@ -327,20 +327,6 @@ impl CodePlan {
                 );
             }
         })
-    }
-}
-
-/// Returns the text of a scalar value.
-pub(super) fn plain(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Null => Err("null is not a value: leave out the parameter".to_owned()),
-        Value::Array(_) | Value::Object(_) => Err(
-            "a list or an object can't be written as text: use `{{ range }}` for a list of texts"
-                .to_owned(),
-        ),
     }
 }
 

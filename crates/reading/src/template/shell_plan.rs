@@ -8,11 +8,10 @@ use crate::{
         found::{FoundKind, NotUnderstood, ScriptFinding, Shell},
     },
     template::{
-        code_plan::plain,
         flaw::RenderError,
         shell_commands::{SlotRule, text_hazard},
         shell_places::{ShellPlaces, shell_places},
-        shell_quoting::{TemplatePlace, quoted},
+        shell_quoting::{TemplatePlace, plain, quoted},
         shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks, slot_rules},
         variant::Variant,
     },

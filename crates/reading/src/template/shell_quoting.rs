@@ -1,5 +1,7 @@
 //! Places of values in shell scripts, and how a value is written in each place.
 
+use serde_json::Value;
+
 /// Place of a placeholder, which decides how a value is written there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TemplatePlace {
@@ -23,6 +25,20 @@ pub enum TemplatePlace {
     Literal,
     /// Other languages: inside a quoted string.
     StringLiteral,
+}
+
+/// Returns the text of a scalar value.
+pub(super) fn plain(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(value) => Ok(value.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null => Err("null is not a value: leave out the parameter".to_owned()),
+        Value::Array(_) | Value::Object(_) => Err(
+            "a list or an object can't be written as text: use `{{ range }}` for a list of texts"
+                .to_owned(),
+        ),
+    }
 }
 
 /// Returns the text that a shell reads as `value` in this place.
