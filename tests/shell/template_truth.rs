@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reading::{FoundKind, ReadLimit, ScriptFinding, ScriptTemplate, Shell, find_in};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::generator::{Form, PROGRAMS, script};
 use super::shell_truth::World;
@@ -350,7 +350,7 @@ fn cases(language: &str, pieces: &[Piece], values: usize, seed: u64) -> (Vec<Cas
     for _ in 0..values {
         let at = random.below(pieces.len());
         let value = hostile(&mut random);
-        let params: Map<String, Value> = [
+        let params: Value = [
             ("v".to_owned(), Value::from(value.clone())),
             ("c".to_owned(), Value::from("c")),
         ]

@@ -81,5 +81,4 @@ pub use template::{
     flaw::{RenderError, TemplateFlaw},
     script_template::ScriptTemplate,
     step_template::{self, of_step},
-    template_rules::TemplateRules,
 };

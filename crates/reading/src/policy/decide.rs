@@ -146,6 +146,7 @@ pub fn decide_script(
     let judge = Judge { ruling, at, flags };
     let understood = if is_empty(script) {
         Err(NotUnderstood {
+            at: 0,
             place: ScriptPlace { line: 1, column: 1 },
             message: EMPTY.to_owned(),
         })

@@ -101,7 +101,7 @@ impl fmt::Display for PolicyDenied {
                 }
                 f.write_str("; remove this from the step, or change the policy")
             }
-            Self::NotUnderstood(NotUnderstood { place, message }) => write!(
+            Self::NotUnderstood(NotUnderstood { place, message, .. }) => write!(
                 f,
                 "policy denies this script, because the program can't parse it, and no signature can allow it: \
                  {place}: {message}"

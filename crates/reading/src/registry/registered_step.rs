@@ -20,7 +20,6 @@ use crate::{
         flaw::{RenderError, TemplateFlaw},
         script_template::ScriptTemplate,
         step_template,
-        template_rules::TemplateRules,
     },
 };
 use documents::{
@@ -81,7 +80,10 @@ impl RegisteredStep {
         let Some(template) = &self.template else {
             return Ok(self.clone());
         };
-        let definition = template.fill(&self.definition, params, TemplateRules::Present)?;
+        let definition = StepDefinition {
+            source: template.render(params)?,
+            ..(*self.definition).clone()
+        };
         Ok(Self {
             definition: definition.into(),
             template: None,

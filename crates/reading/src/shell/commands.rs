@@ -4,10 +4,9 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use crate::shell::{
+    comparison::Comparison,
     found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell},
-    outline::{Outline, outline_list},
     script_calls::ScriptCalls,
-    script_shape::{ScriptShape, ShapeQuotes, ShapeWriter},
     script_walk::ScriptWalk,
     syntax::{self, ByteOrigin, Dialect, HOLE, Script},
 };
@@ -139,34 +138,35 @@ impl<'s> ReadScript<'s> {
         Ok(finding.done())
     }
 
-    /// Returns the structure of the script as a tree.
+    /// Returns true if the script has the structure of `planned`. `is_text` compares a text of `planned` with the text in the
+    /// same place of the script. If `quotes` is true, `a` and `'a'` are different words.
     ///
     /// # Errors
     /// Returns the errors of [`Self::found`] that the parser reports.
-    pub fn outline(&self) -> Result<Outline, NotUnderstood> {
-        let readings = self.readings()?;
-        Ok(Outline {
-            readings: readings
-                .into_iter()
-                .map(|script| outline_list(script, &script.list))
-                .collect(),
-        })
-    }
-
-    /// Returns the structure of the script as bytes.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Self::outline`].
-    pub fn shape(&self, quotes: ShapeQuotes) -> Result<ScriptShape, NotUnderstood> {
-        let mut writer = ShapeWriter::new(quotes, self.text.len());
-        for script in self.readings()? {
-            writer.reading(script);
-        }
-        Ok(writer.shape)
+    pub fn is_like(
+        &self,
+        planned: &ReadScript<'_>,
+        quotes: bool,
+        is_text: &dyn Fn(&str, &str) -> bool,
+    ) -> Result<bool, NotUnderstood> {
+        let (planned, found) = (planned.readings()?, self.readings()?);
+        let is_same = |(planned, found)| {
+            Comparison {
+                planned,
+                found,
+                quotes,
+                is_text,
+            }
+            .is_same()
+        };
+        Ok(planned.len() == found.len() && planned.into_iter().zip(found).all(is_same))
     }
 
     /// Returns the tree of bash, and the tree of dash if dash may read the script differently.
-    fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::found`] that the parser reports.
+    pub(crate) fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
         let sound = |script: &'_ Script| match script.flaw {
             Some(flaw) => Err(not_understood(self.text, flaw.at, flaw.message)),
             None => Ok(()),
@@ -215,12 +215,14 @@ fn check_bytes(script: &str, most: ReadLimit) -> Result<(), NotUnderstood> {
 
 fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
     NotUnderstood {
+        at,
         place: place(script, at),
         message: message.to_owned(),
     }
 }
 
-fn place(script: &str, at: usize) -> ScriptPlace {
+/// Returns the line and the column of a byte.
+pub(crate) fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {
         at -= 1;

@@ -111,6 +111,8 @@ impl From<&'static str> for UnknownReason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct NotUnderstood {
+    /// Byte offset of the problem.
+    pub at: usize,
     /// Place of the problem.
     pub place: ScriptPlace,
     /// The problem, and how to correct the script.

@@ -3,8 +3,7 @@
 //! - [`commands`] is the public interface: it returns every command of a script with its place.
 //! - `command_walk` walks through the syntax tree, and `script_walk` contains the state of the walk. `assignments`,
 //!   `positional_parameters` and `nested_text` are the other parts of the walk.
-//! - [`outline`] is the structure of a script as a tree, and [`script_shape`] is the structure as bytes, so that two
-//!   scripts can be compared.
+//! - `comparison` compares the structure of two scripts.
 //! - [`script_calls`] has the calls with their arguments, for remarks to authors.
 //! - `programs` is the list of programs that run other programs, and `git` contains the everyday commands of git.
 //! - `wrappers` finds the commands that a program of the list runs, with the parts `shells`, `launchers` and
@@ -21,6 +20,7 @@ mod arithmetic;
 mod assignments;
 mod command_walk;
 pub mod commands;
+mod comparison;
 mod compounds;
 mod expansions;
 pub mod found;
@@ -30,19 +30,17 @@ mod grammars;
 mod launchers;
 mod nested_text;
 mod options;
-pub mod outline;
 mod positional_parameters;
 pub(crate) mod programs;
 mod quotes;
 mod reasons;
 mod redirects;
 pub mod script_calls;
-pub mod script_shape;
 mod script_walk;
 pub mod settings;
 mod shell_builtins;
 mod shells;
-mod syntax;
+pub(crate) mod syntax;
 mod traps;
 mod words;
 mod wrappers;

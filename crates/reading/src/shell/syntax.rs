@@ -8,7 +8,7 @@ use crate::shell::found::UnknownReason;
 
 /// Placeholder for a part of a word that is known only at run time. It is a Unicode noncharacter, and a script that
 /// contains it is refused.
-pub(super) const HOLE: char = '\u{10FFFE}';
+pub(crate) const HOLE: char = '\u{10FFFE}';
 /// Maximum nesting of brackets, compound commands and substitutions, because the stack is limited.
 pub(super) const MAX_DEPTH: usize = 100;
 
@@ -54,8 +54,8 @@ impl ByteOrigin {
 
 /// Result of parsing a text.
 #[derive(Debug, Default)]
-pub(super) struct Script {
-    pub(super) list: CommandList,
+pub(crate) struct Script {
+    pub(crate) list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.
     pub(super) bodies: Vec<Word>,
     /// Places of the comments, in order, each to the end of its line.
@@ -69,12 +69,12 @@ pub(super) struct Script {
 }
 
 /// Commands in script order.
-pub(super) type CommandList = Vec<Pipeline>;
+pub(crate) type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
 #[derive(Debug, Default)]
-pub(super) struct Pipeline {
-    pub(super) nodes: Vec<ShellNode>,
+pub(crate) struct Pipeline {
+    pub(crate) nodes: Vec<ShellNode>,
     /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
     pub(super) and: bool,
     /// True after `!`.
@@ -91,7 +91,7 @@ pub(super) struct Pipeline {
 
 /// One command.
 #[derive(Debug)]
-pub(super) enum ShellNode {
+pub(crate) enum ShellNode {
     /// `A=1 name word >file`
     Simple(SimpleCommand),
     /// A command with inner lists, for example a group, a condition, a loop, `case`, `[[ ]]` or `(( ))`.
@@ -106,55 +106,55 @@ pub(super) enum ShellNode {
 
 /// A simple command.
 #[derive(Debug, Default)]
-pub(super) struct SimpleCommand {
+pub(crate) struct SimpleCommand {
     /// Assignments before the first word.
-    pub(super) assigns: Vec<Word>,
+    pub(crate) assigns: Vec<Word>,
     /// Name and arguments.
-    pub(super) words: Vec<Word>,
-    pub(super) redirects: Vec<Redirect>,
+    pub(crate) words: Vec<Word>,
+    pub(crate) redirects: Vec<Redirect>,
 }
 
 /// A compound command.
 #[derive(Debug, Default)]
-pub(super) struct CompoundCommand {
+pub(crate) struct CompoundCommand {
     /// Variables that the command sets (`for x`, `select x`, `coproc x`).
-    pub(super) sets: Vec<Word>,
+    pub(crate) sets: Vec<Word>,
     /// Words that the shell expands but does not run, in `for`, `case`, `[[ ]]` and `(( ))`.
-    pub(super) words: Vec<Word>,
-    pub(super) lists: Vec<CommandList>,
-    pub(super) redirects: Vec<Redirect>,
+    pub(crate) words: Vec<Word>,
+    pub(crate) lists: Vec<CommandList>,
+    pub(crate) redirects: Vec<Redirect>,
     /// True for `select`.
     pub(super) menu: bool,
     /// True if the script may read the command's output (`coproc`).
-    pub(super) read: bool,
+    pub(crate) read: bool,
 }
 
 /// A redirection.
 #[derive(Debug)]
-pub(super) struct Redirect {
+pub(crate) struct Redirect {
     /// Operator without the descriptor.
-    pub(super) operator: &'static str,
+    pub(crate) operator: &'static str,
     /// True if the redirection changes standard input: `<` without a number, or any operator with the number 0.
-    pub(super) input: bool,
+    pub(crate) input: bool,
     /// File, descriptor or delimiter.
-    pub(super) target: Word,
+    pub(crate) target: Word,
     /// Index of the body if the redirection is a here-document.
     pub(super) body: Option<usize>,
 }
 
 /// Word without quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// Byte offset of the word in the outermost script.
     pub(super) at: usize,
     /// The text of the word, with a [`HOLE`] for each unknown part.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Source text of the word, if different from `text`.
     pub(super) raw: Option<Box<str>>,
     /// True if `text` has no unknown part and becomes exactly one field.
-    pub(super) exact: bool,
+    pub(crate) exact: bool,
     /// True if every expansion of the word is exactly one field.
-    pub(super) one: bool,
+    pub(crate) one: bool,
     /// True if the word has an unquoted number such as `$#`, which is one field unless `IFS` contains digits.
     pub(super) number: bool,
     /// True if a part of the word is quoted.
@@ -164,7 +164,7 @@ pub(super) struct Word {
     /// True if the word assigns elements of an array.
     pub(super) array: bool,
     /// Elements of the array, without the effects of their expansions, which are in `parts`.
-    pub(super) elements: Vec<Word>,
+    pub(crate) elements: Vec<Word>,
     /// Length of the variable's name in `text`, if the word has the form of an assignment.
     pub(super) name: Option<usize>,
     /// Effects of the expansion.
@@ -173,7 +173,7 @@ pub(super) struct Word {
 
 /// Effect of the expansion of a word.
 #[derive(Debug, Clone)]
-pub(super) enum WordPart {
+pub(crate) enum WordPart {
     /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
     /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
@@ -184,7 +184,66 @@ pub(super) enum WordPart {
     Unknown(UnknownReason, usize),
 }
 
+impl Script {
+    /// Returns the body of a here-document.
+    pub(crate) fn body(&self, redirect: &Redirect) -> Option<&Word> {
+        self.bodies.get(redirect.body?)
+    }
+
+    /// Calls `visit` for each word of the script, also in substitutions and here-documents.
+    pub(crate) fn each_word(&self, visit: &mut dyn FnMut(&Word)) {
+        self.each_of_list(&self.list, visit);
+    }
+
+    fn each_of_list(&self, list: &CommandList, visit: &mut dyn FnMut(&Word)) {
+        for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
+            self.each_of_node(node, visit);
+        }
+    }
+
+    fn each_of_node(&self, node: &ShellNode, visit: &mut dyn FnMut(&Word)) {
+        let (words, redirects) = match node {
+            ShellNode::Simple(simple) => ([&simple.assigns, &simple.words], &simple.redirects),
+            ShellNode::Compound(compound) => {
+                for list in &compound.lists {
+                    self.each_of_list(list, visit);
+                }
+                ([&compound.sets, &compound.words], &compound.redirects)
+            }
+            ShellNode::Function { name, body } => {
+                self.each_in(name, visit);
+                return self.each_of_node(body, visit);
+            }
+        };
+        let of_redirects = redirects
+            .iter()
+            .flat_map(|one| std::iter::once(&one.target).chain(self.body(one)));
+        for word in words.into_iter().flatten().chain(of_redirects) {
+            self.each_in(word, visit);
+        }
+    }
+
+    /// Calls `visit` for the word and each word in it.
+    pub(crate) fn each_in(&self, word: &Word, visit: &mut dyn FnMut(&Word)) {
+        visit(word);
+        for element in &word.elements {
+            self.each_in(element, visit);
+        }
+        for list in word.lists() {
+            self.each_of_list(list, visit);
+        }
+    }
+}
+
 impl Word {
+    /// Returns the commands of each substitution in the word.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = &CommandList> {
+        self.parts.iter().filter_map(|part| match part {
+            WordPart::Script(list) => Some(&**list),
+            WordPart::Sets(..) | WordPart::Unknown(..) | WordPart::Trap(_) => None,
+        })
+    }
+
     /// Returns a word that is completely known.
     pub(super) fn literal(text: impl Into<String>, at: usize) -> Self {
         Self {

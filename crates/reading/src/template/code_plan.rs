@@ -8,9 +8,8 @@ use crate::template::{
     code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
     flaw::RenderError,
     shell_plan::Flaws,
-    shell_quoting::TemplatePlace,
+    shell_quoting::{TemplatePlace, plain},
     shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks},
-    template_rules::TemplateRules,
     variant::Variant,
 };
 use documents::to_canonical;
@@ -20,15 +19,12 @@ use documents::to_canonical;
 pub(super) struct CodePlan {
     language: CodeLanguage,
     pub(super) places: Vec<TemplatePlace>,
-    checked: bool,
+    /// Flaws by the checks of this version: the places that do not take every value.
+    pub(super) flaws: Flaws,
 }
 
-/// Finds the place of each slot. By the present rules, also checks that every place takes any value.
-pub(super) fn plan(
-    variant: &Variant,
-    language: CodeLanguage,
-    rules: TemplateRules,
-) -> Result<CodePlan, Flaws> {
+/// Finds the place of each slot.
+pub(super) fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(
@@ -37,37 +33,27 @@ pub(super) fn plan(
         )]);
     }
     let text = variant.text(&mut |slot| mark(slot).to_string());
-    let fail =
-        |(at, message): (usize, &str)| vec![(variant.offset(at, MARK_BYTES), message.to_owned())];
-    let parts = segments(language, &text).map_err(fail)?;
-    let checked = rules == TemplateRules::Present;
-    if checked
-        && count > 0
-        && let Some(at) = evaluates(language, &text, &parts)
-    {
-        return Err(fail((at, EVALUATES)));
-    }
+    let fail = |(at, message): (usize, &str)| (variant.offset(at, MARK_BYTES), message.to_owned());
+    let parts = segments(language, &text).map_err(|flaw| vec![fail(flaw)])?;
     let (mut places, mut flaws) = (Vec::new(), Flaws::new());
     for (at, slot) in marks(&text) {
         let part = parts.iter().find(|part| part.start <= at && at < part.end);
-        let found = part.map_or(Err(NO_PLACE), |part| {
-            let found = place(part.kind)?;
-            if checked {
-                check_place(language, &text, *part, at).map(|()| found)
-            } else {
-                Ok(found)
-            }
+        let checked = part.ok_or(NO_PLACE).and_then(|part| {
+            places.push(place(part.kind)?);
+            check_place(language, &text, *part, at)
         });
-        match found {
-            Ok(place) => places.push(place),
-            Err(message) => flaws.push((variant.slots[slot].offset, message.to_owned())),
-        }
+        flaws.extend(checked.err().map(|message| variant.flaw(slot, message)));
     }
-    if flaws.is_empty() {
+    if count > 0
+        && let Some(at) = evaluates(language, &text, &parts)
+    {
+        flaws = vec![fail((at, EVALUATES))];
+    }
+    if places.len() == count {
         Ok(CodePlan {
             language,
             places,
-            checked,
+            flaws,
         })
     } else {
         Err(flaws)
@@ -219,25 +205,21 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
 }
 
 impl CodePlan {
-    /// Returns the script with these values. By the present rules, also checks that its strings and comments are the
-    /// planned ones.
-    pub(super) fn render(
+    /// Checks that the strings and comments of a rendered script are the planned ones.
+    pub(super) fn check(
         &self,
         variant: &Variant,
-        values: &[&Value],
-    ) -> Result<String, RenderError> {
-        let script = self.text(variant, values)?;
-        if !self.checked {
-            return Ok(script);
-        }
-        let harmless: Vec<Value> = values.iter().map(|value| harmless_value(value)).collect();
-        let like = self.text(variant, &harmless.iter().collect::<Vec<_>>())?;
+        script: &str,
+        values: &[Value],
+    ) -> Result<(), RenderError> {
+        let harmless: Vec<Value> = values.iter().map(harmless_value).collect();
+        let like = self.render(variant, &harmless)?;
         let kinds = |text: &str| {
             segments(self.language, text)
                 .map(|parts| parts.iter().map(|part| part.kind).collect::<Vec<_>>())
         };
-        match (kinds(&script), kinds(&like)) {
-            (Ok(script_kinds), Ok(like_kinds)) if script_kinds == like_kinds => Ok(script),
+        match (kinds(script), kinds(&like)) {
+            (Ok(script_kinds), Ok(like_kinds)) if script_kinds == like_kinds => Ok(()),
             _ => Err(RenderError::new(
                 "",
                 "the values can't be written in their places: give other values",
@@ -245,11 +227,16 @@ impl CodePlan {
         }
     }
 
-    fn text(&self, variant: &Variant, values: &[&Value]) -> Result<String, RenderError> {
+    /// Returns the script with these values.
+    pub(super) fn render(
+        &self,
+        variant: &Variant,
+        values: &[Value],
+    ) -> Result<String, RenderError> {
         let mut written = Vec::new();
         for (slot, value) in values.iter().enumerate() {
-            let fail = |message: String| RenderError::new(&variant.slots[slot].parameter, message);
-            written.push(self.written(slot, value).map_err(fail)?);
+            let text = self.written(slot, value);
+            written.push(text.map_err(|message| variant.error(slot, message))?);
         }
         Ok(variant.text(&mut |slot| written[slot].clone()))
     }
@@ -340,20 +327,6 @@ impl CodePlan {
                 );
             }
         })
-    }
-}
-
-/// Returns the text of a scalar value.
-pub(super) fn plain(value: &Value) -> Result<String, String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Null => Err("null is not a value: leave out the parameter".to_owned()),
-        Value::Array(_) | Value::Object(_) => Err(
-            "a list or an object can't be written as text: use `{{ range }}` for a list of texts"
-                .to_owned(),
-        ),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::shell::{commands::place, found::ScriptPlace};
+
 /// Flaw in a template, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{line}:{column}: {message}")]
@@ -19,16 +21,11 @@ pub struct TemplateFlaw {
 impl TemplateFlaw {
     /// Returns the flaw at this byte of the source.
     pub fn new(source: &str, offset: usize, message: impl Into<String>) -> Self {
-        let mut offset = offset.min(source.len());
-        while !source.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        let before = &source[..offset];
-        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let ScriptPlace { line, column } = place(source, offset);
         Self {
-            offset,
-            line: before.matches('\n').count() + 1,
-            column: before[line..].chars().count() + 1,
+            offset: offset.min(source.len()),
+            line,
+            column,
             message: message.into(),
         }
     }

@@ -2,11 +2,10 @@
 //!
 //! - [`script_template`] parses, checks and renders a template, [`step_template`] those of a step.
 //! - [`flaw`] contains the errors.
-//! - [`template_rules`] names the frozen rules and the rules of this version.
 //! - `syntax` and `condition` parse the actions of a template.
 //! - `variant` expands conditions and repetitions.
 //! - [`shell_quoting`] defines the places of values, and how a value is written in each place of a shell script.
-//! - `shell_places` finds the place of each placeholder of a shell script, by frozen rules.
+//! - `shell_places` finds the place of each placeholder of a shell script, by the rules of the format.
 //! - `shell_plan` checks the places and the rendered script with the shell parser.
 //! - `shell_roles` and `shell_commands` decide in which words of which commands a value is allowed.
 //! - `code_plan` and `code_reader` do the same for other languages.
@@ -16,11 +15,10 @@ mod condition;
 pub mod flaw;
 pub mod script_template;
 mod shell_commands;
-mod shell_places;
+pub(crate) mod shell_places;
 mod shell_plan;
 pub mod shell_quoting;
-mod shell_roles;
+pub(crate) mod shell_roles;
 pub mod step_template;
 mod syntax;
-pub mod template_rules;
 mod variant;

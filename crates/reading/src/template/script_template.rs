@@ -3,21 +3,21 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     shell::found::Shell,
     template::{
-        code_plan::{self, CodePlan, plain},
+        code_plan::{self, CodePlan},
         code_reader::CodeLanguage,
         condition::ValueName,
         flaw::{RenderError, TemplateFlaw},
-        shell_plan::{self, Flaws, ShellPlan},
+        shell_plan::{self, Flaws, ShellChecks, ShellPlan},
         shell_quoting::TemplatePlace,
         syntax::{TemplateNode, parse},
-        template_rules::TemplateRules,
         variant::{
-            MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, all, expand,
+            MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, VariantSlot,
+            all, expand,
         },
     },
 };
@@ -31,13 +31,15 @@ use documents::{StepDefinition, parameter_variable, secret_parameters};
 pub struct ScriptTemplate {
     language: TemplateLanguage,
     nodes: Vec<TemplateNode>,
-    /// The parsed variants, by their decisions.
-    variants: BTreeMap<Vec<usize>, (Variant, VariantPlan)>,
+    /// The checks of the variants, by their decisions.
+    checks: BTreeMap<Vec<usize>, VariantChecks>,
+    /// The variants of a shell script, each with a harmless value in each place.
+    samples: Vec<(Variant, String)>,
     names: BTreeSet<String>,
     uses: Vec<TemplateUse>,
     /// Parameters whose schema allows a dash at the beginning.
     dashes: BTreeSet<String>,
-    /// Flaws by the rules of this version only.
+    /// Flaws by the checks of this version, for which the registry refuses the template. They change no rendered script.
     flaws: Vec<TemplateFlaw>,
 }
 
@@ -62,10 +64,40 @@ enum TemplateLanguage {
     Code(CodeLanguage),
 }
 
-#[derive(Debug)]
+/// Places of a variant.
 enum VariantPlan {
-    Shell(ShellPlan),
+    Shell(Shell, ShellPlan),
     Code(CodePlan),
+}
+
+impl VariantPlan {
+    fn of(variant: &Variant, language: TemplateLanguage) -> Result<Self, Flaws> {
+        Ok(match language {
+            TemplateLanguage::Shell(shell) => Self::Shell(shell, shell_plan::plan(variant)?),
+            TemplateLanguage::Code(language) => Self::Code(code_plan::plan(variant, language)?),
+        })
+    }
+
+    /// Returns the checks of this version.
+    fn checks(&self, variant: &Variant) -> Result<VariantChecks, Flaws> {
+        match self {
+            Self::Shell(shell, plan) => shell_plan::checks(variant, *shell, plan).map(Some),
+            Self::Code(plan) if plan.flaws.is_empty() => Ok(None),
+            Self::Code(plan) => Err(plan.flaws.clone()),
+        }
+    }
+}
+
+/// Checks of the values and the script of a variant. Only a shell script has checks that are prepared.
+type VariantChecks = Option<ShellChecks>;
+
+/// A script that is rendered by the rules of the format.
+struct Rendering {
+    variant: Variant,
+    decisions: Vec<usize>,
+    plan: VariantPlan,
+    values: Vec<Value>,
+    script: String,
 }
 
 pub(super) fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
@@ -78,7 +110,7 @@ pub(super) fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
 }
 
 impl ScriptTemplate {
-    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`, by the rules of this version.
+    /// Parses a template for an interpreter, for example `bash`, `sh`, `python` or `node`, by the checks of this version.
     ///
     /// # Errors
     /// Returns every flaw that was found: invalid actions, and placeholders in places that can't hold every value.
@@ -94,7 +126,7 @@ impl ScriptTemplate {
         }
     }
 
-    /// Parses a template by the frozen rules. The template knows its flaws by the rules of this version.
+    /// Parses a template by the rules of its form. The template knows its flaws by the checks of this version.
     pub(super) fn read(source: &str, language: &str) -> Result<Self, Vec<TemplateFlaw>> {
         let fail = |at: usize, message: &str| vec![TemplateFlaw::new(source, at, message)];
         if source.len() > MAX_SOURCE {
@@ -121,7 +153,8 @@ impl ScriptTemplate {
             language,
             names: names(&nodes),
             nodes,
-            variants: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            samples: Vec::new(),
             uses: Vec::new(),
             dashes: BTreeSet::new(),
             flaws: Vec::new(),
@@ -144,10 +177,16 @@ impl ScriptTemplate {
         }
         let mut flaws = BTreeSet::new();
         for (decisions, variant) in variants {
-            match plan(&variant, language, TemplateRules::Present) {
-                Ok(plan) => {
-                    template.add_uses(&variant, &plan);
-                    template.variants.insert(decisions, (variant, plan));
+            let planned = VariantPlan::of(&variant, language)
+                .and_then(|plan| Ok((plan.checks(&variant)?, plan)));
+            match planned {
+                Ok((checks, plan)) => {
+                    template.add_uses(&variant, &plan, checks.as_ref());
+                    template.checks.insert(decisions, checks);
+                    if let VariantPlan::Shell(_, plan) = plan {
+                        let sample = plan.sample(&variant) + "\n";
+                        template.samples.push((variant, sample));
+                    }
                 }
                 Err(found) => {
                     let flaw = |(at, message): (usize, String)| {
@@ -162,18 +201,18 @@ impl ScriptTemplate {
         Ok(template)
     }
 
-    fn add_uses(&mut self, variant: &Variant, plan: &VariantPlan) {
-        for (slot, at) in variant
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(_, at)| !matches!(at.part, SlotPart::Index(_)))
-        {
-            let (place, number) = match plan {
-                VariantPlan::Shell(plan) => (plan.places[slot], plan.needs_number(slot)),
-                VariantPlan::Code(plan) => (plan.places[slot], false),
-            };
-            let number = number || place == TemplatePlace::Number;
+    fn add_uses(&mut self, variant: &Variant, plan: &VariantPlan, checks: Option<&ShellChecks>) {
+        let places = match plan {
+            VariantPlan::Shell(_, plan) => &plan.places,
+            VariantPlan::Code(plan) => &plan.places,
+        };
+        for (slot, at) in variant.slots.iter().enumerate() {
+            if matches!(at.part, SlotPart::Index(_)) {
+                continue;
+            }
+            let place = places[slot];
+            let number = place == TemplatePlace::Number
+                || checks.is_some_and(|checks| checks.rules[slot].number);
             let whole = matches!(at.part, SlotPart::Whole);
             let one = TemplateUse {
                 parameter: at.parameter.clone(),
@@ -211,8 +250,8 @@ impl ScriptTemplate {
         template.without_flaws()
     }
 
-    /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These rules are
-    /// frozen.
+    /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These flaws belong
+    /// to the form.
     pub(super) fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
@@ -289,23 +328,20 @@ impl ScriptTemplate {
         self
     }
 
+    /// Returns the samples of the variants, up to the size of a script.
+    fn samples(&self) -> impl Iterator<Item = &(Variant, String)> {
+        let mut left = MAX_SOURCE;
+        self.samples.iter().filter(move |(_, text)| {
+            let fits = text.len() <= left;
+            left -= if fits { text.len() } else { 0 };
+            fits
+        })
+    }
+
     /// Returns a script with the commands of all branches and with a harmless value in each place. Policy reads this
     /// script before the parameters of a run are known. Returns `source` for a language that policy does not read.
     pub fn sample<'s>(&self, source: &'s str) -> Cow<'s, str> {
-        let texts = self
-            .variants
-            .values()
-            .filter_map(|(variant, plan)| match plan {
-                VariantPlan::Shell(plan) => Some(plan.sample(variant)),
-                VariantPlan::Code(_) => None,
-            });
-        let mut all = String::new();
-        for text in texts {
-            if all.len() + text.len() < MAX_SOURCE {
-                all.push_str(&text);
-                all.push('\n');
-            }
-        }
+        let all: String = self.samples().map(|(_, text)| text.as_str()).collect();
         if all.is_empty() {
             Cow::Borrowed(source)
         } else {
@@ -323,53 +359,55 @@ impl ScriptTemplate {
 
     /// Returns, for each line of [`Self::sample`], the number of the line of `source` from which it comes.
     pub fn sample_lines(&self, source: &str) -> Vec<usize> {
-        let (mut lines, mut length) = (Vec::new(), 0);
-        for (variant, plan) in self.variants.values() {
-            let VariantPlan::Shell(plan) = plan else {
-                continue;
-            };
-            let text = plan.sample(variant).len();
-            if length + text < MAX_SOURCE {
-                length += text + 1;
-                variant.add_lines(source, &mut lines);
-            }
+        let mut lines = Vec::new();
+        for (variant, _) in self.samples() {
+            variant.add_lines(source, &mut lines);
         }
         lines
-    }
-
-    /// Returns the definition with the script that runs for these parameters as its source.
-    ///
-    /// # Errors
-    /// Returns the same errors as [`Self::render`]. The frozen rules give fewer errors.
-    pub fn fill(
-        &self,
-        definition: &StepDefinition,
-        params: &Value,
-        rules: TemplateRules,
-    ) -> Result<StepDefinition, RenderError> {
-        let source = self.render_by(rules, params.as_object().unwrap_or(&Map::new()))?;
-        Ok(StepDefinition {
-            source,
-            ..definition.clone()
-        })
     }
 
     /// Returns the script for these parameters, which must be complete. Equal parameters always give the same bytes.
     ///
     /// # Errors
     /// Returns the parameter whose value is missing, has a wrong type or can't be written in its place.
-    pub fn render(&self, params: &Map<String, Value>) -> Result<String, RenderError> {
-        self.render_by(TemplateRules::Present, params)
-    }
-
-    fn render_by(
-        &self,
-        rules: TemplateRules,
-        params: &Map<String, Value>,
-    ) -> Result<String, RenderError> {
-        if rules == TemplateRules::Present && !self.flaws.is_empty() {
+    pub fn render(&self, params: &Value) -> Result<String, RenderError> {
+        if !self.flaws.is_empty() {
             return Err(is_invalid(&self.flaws));
         }
+        let rendering = self.rendering(params)?;
+        self.check_rendering(&rendering)?;
+        Ok(rendering.script)
+    }
+
+    /// Returns the script of a recorded run, without the checks of this version.
+    ///
+    /// # Errors
+    /// Returns the reason why no version renders the template with these parameters.
+    pub fn render_recorded(&self, params: &Value) -> Result<String, RenderError> {
+        Ok(self.rendering(params)?.script)
+    }
+
+    fn check_rendering(&self, found: &Rendering) -> Result<(), RenderError> {
+        let (variant, values) = (&found.variant, &found.values);
+        let new;
+        let checks = if let Some(checks) = self.checks.get(&found.decisions) {
+            checks
+        } else {
+            new = found.plan.checks(variant).map_err(no_plan)?;
+            &new
+        };
+        match (&found.plan, checks) {
+            (VariantPlan::Shell(_, plan), Some(checks)) => {
+                let dash = |slot: usize| self.dashes.contains(&variant.slots[slot].parameter);
+                checks.check(variant, plan, &found.script, values, dash)
+            }
+            (VariantPlan::Code(plan), _) => plan.check(variant, &found.script, values),
+            (VariantPlan::Shell(..), None) => Ok(()),
+        }
+    }
+
+    /// Renders the template by the rules of the format.
+    fn rendering(&self, params: &Value) -> Result<Rendering, RenderError> {
         let (mut decisions, mut items) = (Vec::new(), 0);
         let variant = expand(&self.nodes, &mut |decision| {
             let is_range = matches!(decision, VariantDecision::Count(_));
@@ -379,7 +417,11 @@ impl ScriptTemplate {
             Ok(taken)
         })?;
         if matches!(self.language, TemplateLanguage::Shell(_))
-            && let Some((name, _)) = params.iter().find(|(_, value)| can_be_arithmetic(value))
+            && let Some((name, _)) = params
+                .as_object()
+                .into_iter()
+                .flatten()
+                .find(|(_, value)| can_be_arithmetic(value))
         {
             return Err(RenderError::new(name, ARITHMETIC));
         }
@@ -388,44 +430,23 @@ impl ScriptTemplate {
                 format!("the lists give more than {MAX_RENDERED} placeholders: give shorter lists");
             return Err(RenderError::new("", message));
         }
-        let new;
-        let plan = match self.variants.get(&decisions) {
-            Some((_, plan)) if rules == TemplateRules::Present => plan,
-            _ => {
-                new = plan(&variant, self.language, rules).map_err(|flaws| {
-                    let message = flaws.first().map_or("", |(_, message)| message.as_str());
-                    RenderError::new(
-                        "",
-                        format!("the template can't be rendered with these parameters: {message}"),
-                    )
-                })?;
-                &new
-            }
-        };
-        let mut values = Vec::new();
-        for slot in &variant.slots {
+        let plan = VariantPlan::of(&variant, self.language).map_err(no_plan)?;
+        let value = |slot: &VariantSlot| {
             let whole = parameter(&slot.parameter, params)?;
-            values.push(match slot.part {
-                SlotPart::Whole => Cow::Borrowed(whole),
-                SlotPart::Item(index) => Cow::Borrowed(&whole[index]),
-                SlotPart::Index(index) => Cow::Owned(Value::from(index)),
-            });
-        }
-        let script = match plan {
-            VariantPlan::Shell(plan) => {
-                let texts: Result<Vec<String>, RenderError> = (values.iter().zip(&variant.slots))
-                    .map(|(value, slot)| {
-                        plain(value).map_err(|message| RenderError::new(&slot.parameter, message))
-                    })
-                    .collect();
-                plan.render(&variant, &texts?, &|slot| {
-                    self.dashes.contains(&variant.slots[slot].parameter)
-                })?
-            }
-            VariantPlan::Code(plan) => plan.render(
-                &variant,
-                &values.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
-            )?,
+            Ok(match slot.part {
+                SlotPart::Whole => whole.clone(),
+                SlotPart::Item(index) => whole[index].clone(),
+                SlotPart::Index(index) => Value::from(index),
+            })
+        };
+        let values = variant
+            .slots
+            .iter()
+            .map(value)
+            .collect::<Result<Vec<_>, _>>()?;
+        let script = match &plan {
+            VariantPlan::Shell(_, plan) => plan.render(&variant, &values)?,
+            VariantPlan::Code(plan) => plan.render(&variant, &values)?,
         };
         if script.len() > MAX_SOURCE {
             return Err(RenderError::new(
@@ -433,8 +454,22 @@ impl ScriptTemplate {
                 "the rendered script is longer than 64 KiB: give shorter values",
             ));
         }
-        Ok(script)
+        Ok(Rendering {
+            variant,
+            decisions,
+            plan,
+            values,
+            script,
+        })
     }
+}
+
+fn no_plan(flaws: Flaws) -> RenderError {
+    let message = flaws.into_iter().next().unwrap_or_default().1;
+    RenderError::new(
+        "",
+        format!("the template can't be rendered with these parameters: {message}"),
+    )
 }
 
 /// Returns a message in which the variable of the parameter at this offset replaces the general name.
@@ -467,35 +502,14 @@ fn template_language(name: &str) -> Option<TemplateLanguage> {
     })
 }
 
-fn plan(
-    variant: &Variant,
-    language: TemplateLanguage,
-    rules: TemplateRules,
-) -> Result<VariantPlan, Flaws> {
-    match language {
-        TemplateLanguage::Shell(shell) => {
-            shell_plan::plan(variant, shell, rules).map(VariantPlan::Shell)
-        }
-        TemplateLanguage::Code(language) => {
-            code_plan::plan(variant, language, rules).map(VariantPlan::Code)
-        }
-    }
-}
-
-pub(super) fn parameter<'p>(
-    name: &str,
-    params: &'p Map<String, Value>,
-) -> Result<&'p Value, RenderError> {
+pub(super) fn parameter<'p>(name: &str, params: &'p Value) -> Result<&'p Value, RenderError> {
     params.get(name).ok_or_else(|| {
         RenderError::new(name, "the value is missing: add a value for this parameter")
     })
 }
 
 /// Returns the branch that the parameters take, or the number of items of a list.
-fn decide(
-    decision: VariantDecision<'_>,
-    params: &Map<String, Value>,
-) -> Result<usize, RenderError> {
+fn decide(decision: VariantDecision<'_>, params: &Value) -> Result<usize, RenderError> {
     let list = |name: &str| {
         let value = parameter(name, params)?;
         value.as_array().ok_or_else(|| {
@@ -523,7 +537,7 @@ fn value_of<'v>(
     name: &ValueName,
     item: RangeItem<'_>,
     index: &'v Value,
-    params: &'v Map<String, Value>,
+    params: &'v Value,
 ) -> Result<&'v Value, RenderError> {
     match (name, item) {
         (ValueName::Parameter(name), _) => parameter(name, params),
@@ -544,7 +558,7 @@ pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
         match node {
             TemplateNode::Text(..) => {}
             TemplateNode::Value(name, _) => add(name),
-            TemplateNode::Repeat(name, inner, _) => {
+            TemplateNode::Repeat(name, inner) => {
                 add(name);
                 open.extend(inner);
             }

@@ -1,10 +1,9 @@
 //! Programs and builtins whose arguments or input are code, so that a value may not become part of them. The list of these
 //! programs is in `shell::programs`.
 //!
-//! These rules decide where a placeholder is allowed, and the check `step` of a verifier depends on them. They are frozen.
+//! These rules decide where a placeholder is allowed. They belong to the checks of this version, and no verifier applies them.
 
 use crate::shell::{
-    outline::{OutlineCommand, OutlineNode, OutlinePipeline, OutlineWord, UNKNOWN_PART},
     programs::{
         EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for,
         uses::{
@@ -12,11 +11,14 @@ use crate::shell::{
             SHELL,
         },
     },
+    syntax::{CommandList, HOLE, ShellNode, SimpleCommand, Word},
 };
 
-/// Rule for a value in an argument.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct ArgumentRule {
+/// What a slot may contain, beyond its quoting.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SlotRule {
+    /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
+    pub(super) argument: bool,
     /// True if the value may never begin with `-`.
     pub(super) never_dash: bool,
     /// True if the value must be a whole number.
@@ -25,6 +27,20 @@ pub(super) struct ArgumentRule {
     pub(super) no_array: bool,
     /// True if `make` reads the value, which can run a part of it.
     pub(super) make: bool,
+    /// True if the shell evaluates the variable with this value as arithmetic.
+    pub(super) evaluated: bool,
+    /// True if the shell splits the output of the surrounding command into words.
+    pub(super) split: bool,
+}
+
+impl SlotRule {
+    /// Adds the rule of an argument.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.never_dash |= other.never_dash;
+        self.number |= other.number;
+        self.no_array |= other.no_array;
+        self.make |= other.make;
+    }
 }
 
 /// Returns true for the name of a `make` program.
@@ -47,19 +63,16 @@ pub(super) fn is_program_of_make(text: &str) -> bool {
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
-pub(super) fn argument_rule(
-    words: &[OutlineWord],
-    at: usize,
-) -> Result<ArgumentRule, &'static str> {
+pub(super) fn argument_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
     if !words[0].exact {
         return Err(UNKNOWN_NAME);
     }
-    let mut rule = ArgumentRule::default();
+    let mut rule = SlotRule::default();
     if matches!(base(&words[0]), "command" | "builtin") && at > 1 && !words[1].text.starts_with('-')
     {
         return argument_rule(&words[1..], at - 1);
     }
-    let replaces = |word: &OutlineWord| {
+    let replaces = |word: &Word| {
         ["-I", "-i", "--replace"]
             .iter()
             .any(|option| word.text.starts_with(option))
@@ -152,7 +165,7 @@ pub(super) fn argument_rule(
             continue;
         }
         if matches!(name, "sed" | "gsed" | "jq" | "yq") {
-            let mode = |word: &&OutlineWord| {
+            let mode = |word: &&Word| {
                 name == "yq" && matches!(word.text.as_str(), "e" | "ea" | "eval" | "eval-all")
             };
             let mut rest = words[index + 1..at]
@@ -169,7 +182,7 @@ pub(super) fn argument_rule(
             rule.never_dash = true;
         }
         if is_make(name) {
-            let file = |word: &OutlineWord| {
+            let file = |word: &Word| {
                 word.text.starts_with("-f")
                     || word.text.starts_with("--file")
                     || word.text.starts_with("--makefile")
@@ -194,9 +207,9 @@ pub(super) fn argument_rule(
 }
 
 /// Returns true if the word `at` is the program that a command of [`RUNS_PROGRAM`] runs, for example `docker exec web PROGRAM`.
-fn is_program(words: &[OutlineWord], at: usize) -> bool {
+fn is_program(words: &[Word], at: usize) -> bool {
     let runs = |(names, subcommand, operands, letters): &(&[&str], &str, usize, &str)| {
-        let named = |word: &OutlineWord| subcommand.split('|').any(|name| word.text == name);
+        let named = |word: &Word| subcommand.split('|').any(|name| word.text == name);
         let start = if subcommand.is_empty() {
             Some(1)
         } else {
@@ -249,7 +262,7 @@ fn is_flag(text: &str, letters: &str) -> bool {
 }
 
 /// Returns true if the word `at` names the package that a command downloads and runs, for example `npx PACKAGE`.
-fn names_package(words: &[OutlineWord], at: usize) -> bool {
+fn names_package(words: &[Word], at: usize) -> bool {
     let first = base(&words[0]);
     let second = words.get(1).map_or("", |word| word.text.as_str());
     let start = match first {
@@ -270,14 +283,14 @@ fn names_package(words: &[OutlineWord], at: usize) -> bool {
 }
 
 /// Returns true for `NAME=value` if no parameter decides the name.
-fn has_plain_key(word: &OutlineWord) -> bool {
+fn has_plain_key(word: &Word) -> bool {
     word.text
         .split_once('=')
         .is_some_and(|(key, _)| key.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Returns true for `python -m module`, after which all words are arguments of the module.
-fn is_module(name: &str, words: &[OutlineWord]) -> bool {
+fn is_module(name: &str, words: &[Word]) -> bool {
     name.starts_with("python")
         && matches!(words, [option, module, ..] if option.text == "-m" && module.exact)
 }
@@ -313,13 +326,13 @@ fn is_program_option(text: &str) -> bool {
 }
 
 /// `[ -n "value" ]` and `[ "value" = text ]`. With more words, a value could become an operator.
-fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+fn test_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
     let end = words.len() - usize::from(base(&words[0]) == "[");
     let arguments = &words[1..end.max(1)];
     let negated =
         usize::from(arguments.len() > 2 && arguments[0].exact && arguments[0].text == "!");
     let arguments = &arguments[negated..];
-    let operator = |word: &OutlineWord| {
+    let operator = |word: &Word| {
         if word.exact {
             word.text.clone()
         } else {
@@ -328,13 +341,13 @@ fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static 
     };
     match arguments {
         [one, _] if at == negated + 2 && ONE_OPERAND.contains(&operator(one).as_str()) => {
-            Ok(ArgumentRule::default())
+            Ok(SlotRule::default())
         }
         [_, middle, _] if at != negated + 2 => match operator(middle).as_str() {
-            "=" | "==" | "!=" | "<" | ">" | "-nt" | "-ot" | "-ef" => Ok(ArgumentRule::default()),
-            "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => Ok(ArgumentRule {
+            "=" | "==" | "!=" | "<" | ">" | "-nt" | "-ot" | "-ef" => Ok(SlotRule::default()),
+            "-eq" | "-ne" | "-lt" | "-le" | "-gt" | "-ge" => Ok(SlotRule {
                 number: true,
-                ..ArgumentRule::default()
+                ..SlotRule::default()
             }),
             _ => Err(TEST),
         },
@@ -343,7 +356,7 @@ fn test_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static 
 }
 
 /// `export NAME=value`, and similar builtins.
-fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'static str> {
+fn declare_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
     let options = words[1..at]
         .iter()
         .filter(|word| word.text.starts_with(['-', '+']));
@@ -365,14 +378,14 @@ fn declare_rule(words: &[OutlineWord], at: usize) -> Result<ArgumentRule, &'stat
     if !plain || !words[at].text.contains('=') {
         return Err(VARIABLE_NAME);
     }
-    Ok(ArgumentRule {
+    Ok(SlotRule {
         no_array: true,
-        ..ArgumentRule::default()
+        ..SlotRule::default()
     })
 }
 
 /// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
-pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> bool {
+pub(super) fn evaluates_words(simple: &SimpleCommand, functions: &[String]) -> bool {
     let words = &simple.words;
     if words.len() > MAX_WORDS {
         return words.iter().any(|word| !word.exact);
@@ -382,7 +395,7 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
         return false;
     };
     // In `"$@"` and `$1 x`, an argument of the function is the name of the command.
-    let runs_all = |word: &OutlineWord| !word.exact && !word.one;
+    let runs_all = |word: &Word| !word.exact && !word.one;
     let runner = is_used_for(base(name), RUNS_ARGUMENTS);
     // In `timeout 9 "$@"`, an argument of the function is the program.
     // The word after an option may be the value of the option.
@@ -404,12 +417,12 @@ pub(super) fn evaluates_words(simple: &OutlineCommand, functions: &[String]) -> 
 }
 
 /// Returns why no value is allowed anywhere in a script with this command.
-pub(super) fn hazard(simple: &OutlineCommand) -> Option<&'static str> {
+pub(super) fn hazard(simple: &SimpleCommand) -> Option<&'static str> {
     let first = simple
         .words
         .iter()
         .find(|word| !matches!(base(word), "command" | "builtin"))?;
-    let history = |word: &OutlineWord| {
+    let history = |word: &Word| {
         word.text.contains("hist") || word.text.starts_with(['-', '+']) && word.text.contains('H')
     };
     match base(first) {
@@ -435,25 +448,28 @@ pub(super) fn text_hazard(script: &str) -> Option<&'static str> {
     (evaluated || script.contains("@P}")).then_some(TEXT_HAZARD)
 }
 
-/// Returns true if a command of the list, or of a list in it, reads a program from its standard input.
-pub(super) fn any_reads_code(list: &[OutlinePipeline], functions: &[String]) -> bool {
-    list.iter()
+/// Returns true if a command of the lists, or of a list in them, reads a program from its standard input.
+pub(super) fn any_reads_code<'l>(
+    lists: impl IntoIterator<Item = &'l CommandList>,
+    functions: &[String],
+) -> bool {
+    lists
+        .into_iter()
+        .flatten()
         .flat_map(|pipeline| &pipeline.nodes)
         .any(|node| reads_code(node, functions))
 }
 
 /// Returns true if a command reads a program from its standard input.
-pub(super) fn reads_code(node: &OutlineNode, functions: &[String]) -> bool {
+pub(super) fn reads_code(node: &ShellNode, functions: &[String]) -> bool {
     match node {
-        OutlineNode::Simple(simple) => simple_reads_code(simple, functions),
-        OutlineNode::Compound { lists, .. } => {
-            lists.iter().any(|list| any_reads_code(list, functions))
-        }
-        OutlineNode::Function(..) => false,
+        ShellNode::Simple(simple) => simple_reads_code(simple, functions),
+        ShellNode::Compound(compound) => any_reads_code(&compound.lists, functions),
+        ShellNode::Function { .. } => false,
     }
 }
 
-pub(super) fn simple_reads_code(simple: &OutlineCommand, functions: &[String]) -> bool {
+pub(super) fn simple_reads_code(simple: &SimpleCommand, functions: &[String]) -> bool {
     let words = &simple.words;
     let Some(first) = words.first() else {
         return false;
@@ -511,8 +527,8 @@ fn is_interpreter(name: &str) -> bool {
 }
 
 /// Returns the name of a program without its directory.
-fn base(word: &OutlineWord) -> &str {
-    let text = word.text.trim_matches(UNKNOWN_PART);
+fn base(word: &Word) -> &str {
+    let text = word.text.trim_matches(HOLE);
     text.rsplit('/').next().unwrap_or_default()
 }
 

@@ -1,20 +1,22 @@
 //! Finds the place of each placeholder in a shell script, by the rules of `docs/formats.md`, section 10.
 //!
-//! The rules are frozen, so every later version renders the template of a sealed step to the same bytes. Therefore this
-//! file does not use the shell parser, which changes. The registry compares both (`shell_plan`).
+//! Every version renders the template of a sealed step to the same bytes. Therefore this file does not use the shell parser,
+//! which changes. The registry compares both (`shell_plan`).
 
 use std::ops::Range;
 
 use crate::template::{
     shell_quoting::TemplatePlace,
-    shell_roles::{MARK_BYTES, marks_in},
+    shell_roles::{MARK_BYTES, slot_of},
 };
 
 /// What the rules find in a script in which each slot is marked.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ShellPlaces {
+pub(crate) struct ShellPlaces {
     /// Place of each slot, or `None` if no value can be written there.
-    pub(super) places: Vec<Option<TemplatePlace>>,
+    pub(crate) places: Vec<Option<TemplatePlace>>,
+    /// Slots in double quotes or here-documents directly after `$NAME`, where the text of a value would continue the name.
+    pub(super) after_names: Vec<usize>,
     /// The bodies of here-documents.
     pub(super) bodies: Vec<HereDocumentBody>,
     /// The texts that the shell evaluates as arithmetic.
@@ -25,29 +27,33 @@ pub(super) struct ShellPlaces {
 #[derive(Debug, Clone)]
 pub(super) struct HereDocumentBody {
     lines: Range<usize>,
-    delimiter: Vec<u8>,
+    delimiter: String,
     tabs: bool,
 }
 
 impl HereDocumentBody {
-    /// Returns true if the value of a slot gives a line that ends the here-document. `fill` writes the values into a text.
-    pub(super) fn ends_early(&self, marked: &str, fill: impl Fn(&str) -> String) -> bool {
+    /// Returns true if a line of the filled-in here-document fits `test`, which gets the line and the delimiter. `fill`
+    /// writes the values into a text.
+    pub(super) fn any_line(
+        &self,
+        marked: &str,
+        fill: impl Fn(&str) -> String,
+        test: impl Fn(&str, &str) -> bool,
+    ) -> bool {
         let text = marked.get(self.lines.clone()).map(fill).unwrap_or_default();
-        text.split_inclusive('\n').any(|line| {
-            let line = line.strip_suffix('\n').unwrap_or(line);
-            self.delimiter
-                == if self.tabs {
-                    line.trim_start_matches('\t')
-                } else {
-                    line
-                }
-                .as_bytes()
+        text.split_terminator('\n').any(|line| {
+            let line = if self.tabs {
+                line.trim_start_matches('\t')
+            } else {
+                line
+            };
+            test(line, &self.delimiter)
         })
     }
 }
 
 /// Finds the places of `slots` slots.
-pub(super) fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
+pub(crate) fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
     let found = ShellPlaces {
         places: vec![None; slots],
         ..ShellPlaces::default()
@@ -118,20 +124,24 @@ impl PlaceReader<'_> {
 
     /// Records the place of the slot that is here, and goes on.
     fn put(&mut self, place: Option<TemplatePlace>) {
-        let Some((_, slot)) =
-            marks_in(&self.bytes[self.at..self.end.min(self.at + MARK_BYTES)]).next()
+        let bytes = &self.bytes[self.at..self.end.min(self.at + MARK_BYTES)];
+        let Some(slot) = str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.chars().next().and_then(slot_of))
         else {
             self.at = self.end.min(self.at + 1);
             return;
         };
-        let continues = match place {
-            Some(TemplatePlace::BareWord) => self.at == self.dollar,
-            Some(TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument) => {
-                [self.dollar, self.named].contains(&self.at)
-            }
-            _ => false,
-        };
+        let expands = matches!(
+            place,
+            Some(TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument)
+        );
+        let continues =
+            self.at == self.dollar && (expands || place == Some(TemplatePlace::BareWord));
         self.found.places[slot] = place.filter(|_| !continues);
+        if expands && self.at == self.named {
+            self.found.after_names.push(slot);
+        }
         self.at += MARK_BYTES;
     }
 
@@ -200,12 +210,12 @@ impl PlaceReader<'_> {
 
     /// Reads up to the closing backtick. The commands are not read, so a `#` begins a comment in any place of a line.
     fn backticks(&mut self) {
-        let mut place = TemplatePlace::HereDocument;
+        let mut place = TemplatePlace::Backticks;
         while let Some(byte) = self.peek().filter(|byte| *byte != b'`') {
             match byte {
                 b'\\' => self.at += 1,
                 b'#' => place = TemplatePlace::Comment,
-                b'\n' => place = TemplatePlace::HereDocument,
+                b'\n' => place = TemplatePlace::Backticks,
                 _ => {}
             }
             self.put(Some(place));
@@ -408,7 +418,7 @@ impl PlaceReader<'_> {
             let (next, end) = ((at + line_at(at).len() + 1).min(self.end), self.end);
             self.found.bodies.push(HereDocumentBody {
                 lines: self.at..at,
-                delimiter,
+                delimiter: String::from_utf8_lossy(&delimiter).into_owned(),
                 tabs,
             });
             self.end = at;

@@ -1,19 +1,18 @@
 //! Plan for writing values into a shell script, and the check of the rendered script.
 
+use serde_json::Value;
+
 use crate::{
     shell::{
         commands::{ReadLimit, ReadScript, find_in},
         found::{FoundKind, NotUnderstood, ScriptFinding, Shell},
-        outline::UNKNOWN_PART,
-        script_shape::ShapeQuotes,
     },
     template::{
         flaw::RenderError,
-        shell_commands::text_hazard,
-        shell_places::{HereDocumentBody, ShellPlaces, shell_places},
-        shell_quoting::{TemplatePlace, quoted},
-        shell_roles::{MARK_BYTES, MAX_SLOTS, SlotRule, mark, marks, marks_in, slot_rules},
-        template_rules::TemplateRules,
+        shell_commands::{SlotRule, text_hazard},
+        shell_places::{ShellPlaces, shell_places},
+        shell_quoting::{TemplatePlace, plain, quoted},
+        shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks, slot_rules},
         variant::Variant,
     },
 };
@@ -24,18 +23,16 @@ pub(super) struct ShellPlan {
     pub(super) places: Vec<TemplatePlace>,
     /// The script with the mark of each slot as its value.
     marked: String,
-    bodies: Vec<HereDocumentBody>,
-    /// The checks of this version, if the present rules apply.
-    checks: Option<ShellChecks>,
+    found: ShellPlaces,
 }
 
-/// Rules for the slots of a variant, and the structure of its script.
+/// Rules for the slots of a variant, and what its script does, for the checks of this version.
 #[derive(Debug)]
-struct ShellChecks {
+pub(super) struct ShellChecks {
     shell: Shell,
-    rules: Vec<SlotRule>,
-    /// Structure of the script with the mark of each slot as its value.
-    shape: Box<[u8]>,
+    pub(super) rules: Vec<SlotRule>,
+    /// The script with the mark of each slot as its value, quoted for its place.
+    base: String,
     findings: Vec<(FoundKind, Vec<String>)>,
 }
 
@@ -58,7 +55,7 @@ fn no_place(variant: &Variant, marked: &str, slot: usize) -> (usize, String) {
         }
         _ => NO_PLACE,
     };
-    (variant.slots[slot].offset, message.to_owned())
+    variant.flaw(slot, message)
 }
 
 fn before(marked: &str, slot: usize) -> &str {
@@ -69,13 +66,8 @@ fn is_first_line(before: &str) -> bool {
     before.starts_with("#!") && !before.contains('\n')
 }
 
-/// Finds the place of each slot. By the present rules, also checks that the shell parser supports every place, and that
-/// every place takes any value.
-pub(super) fn plan(
-    variant: &Variant,
-    shell: Shell,
-    rules: TemplateRules,
-) -> Result<ShellPlan, Flaws> {
+/// Finds the place of each slot.
+pub(super) fn plan(variant: &Variant) -> Result<ShellPlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(
@@ -84,69 +76,53 @@ pub(super) fn plan(
         )]);
     }
     let marked = variant.text(&mut |slot| mark(slot).to_string());
-    let ShellPlaces {
-        places,
-        bodies,
-        arithmetic,
-    } = shell_places(&marked, count);
-    let refused = places
-        .iter()
-        .enumerate()
-        .filter(|(_, place)| place.is_none());
-    let mut flaws: Flaws = refused
-        .map(|(slot, _)| no_place(variant, &marked, slot))
+    let found = shell_places(&marked, count);
+    let place = |slot: usize| found.places[slot].filter(|_| !found.after_names.contains(&slot));
+    let flaws: Flaws = (0..count)
+        .filter(|slot| place(*slot).is_none())
+        .map(|slot| no_place(variant, &marked, slot))
         .collect();
-    if !flaws.is_empty() {
-        return Err(flaws);
+    if flaws.is_empty() {
+        Ok(ShellPlan {
+            places: (0..count).filter_map(place).collect(),
+            marked,
+            found,
+        })
+    } else {
+        Err(flaws)
     }
-    let mut plan = ShellPlan {
-        places: places.into_iter().flatten().collect(),
-        marked,
-        bodies,
-        checks: None,
-    };
-    if rules == TemplateRules::Frozen {
-        return Ok(plan);
-    }
-    let raw_flaw = |error: NotUnderstood| vec![flaw(variant, &plan.marked, &error)];
-    let raw = ReadScript::new(shell, &plan.marked, ReadLimit::Step).map_err(raw_flaw)?;
-    let mut visible = vec![false; count];
-    let mut outline = raw.outline().map_err(raw_flaw)?;
-    outline.each_word(&mut |word| marks(&word.text).for_each(|(_, slot)| visible[slot] = true));
-    let raw = raw.shape(ShapeQuotes::Ignored).map_err(raw_flaw)?;
-    flaws.extend(confirm(variant, shell, &plan, &raw.bytes, &visible));
+}
+
+/// Checks that the shell parser supports every place, and that every place takes any value.
+pub(super) fn checks(
+    variant: &Variant,
+    shell: Shell,
+    plan: &ShellPlan,
+) -> Result<ShellChecks, Flaws> {
+    let count = plan.places.len();
+    let raw = ReadScript::new(shell, &plan.marked, ReadLimit::Step);
+    let mut flaws = raw
+        .and_then(|raw| confirm(variant, shell, plan, &raw))
+        .map_err(|error| vec![flaw(variant, &error)])?;
     if let Some(hazard) = text_hazard(&plan.marked) {
-        flaws.extend(
-            variant
-                .slots
-                .iter()
-                .map(|slot| (slot.offset, hazard.to_owned())),
-        );
+        flaws.extend((0..count).map(|slot| variant.flaw(slot, hazard)));
     }
     if !flaws.is_empty() {
         return Err(flaws);
     }
     let base = write(variant, &plan.places, &|slot| mark(slot).to_string());
-    let base_flaw = |error: NotUnderstood| vec![flaw(variant, &base, &error)];
-    let read = ReadScript::new(shell, &base, ReadLimit::Step).map_err(base_flaw)?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let texts = arithmetic
-        .into_iter()
-        .flat_map(|range| plan.marked[range].split(|c| !is_name(c)));
+    let arithmetic = plan.found.arithmetic.iter().cloned();
+    let texts = arithmetic.flat_map(|range| plan.marked[range].split(|c| !is_name(c)));
     let names = texts.map(str::to_owned).collect();
-    let rules = slot_rules(&read.outline().map_err(base_flaw)?, count, names);
-    let found = read.found().map_err(base_flaw)?;
-    let shape = read
-        .shape(ShapeQuotes::Kept)
-        .map_err(base_flaw)?
-        .bytes
-        .into();
-    flaws.extend(
-        rules
-            .refused
-            .into_iter()
-            .map(|(slot, message)| (variant.slots[slot].offset, message)),
-    );
+    let read = |base: &str| -> Result<_, NotUnderstood> {
+        let read = ReadScript::new(shell, base, ReadLimit::Step)?;
+        let rules = slot_rules(&read.readings()?, count, names);
+        Ok((rules.rules, rules.refused, read.found()?))
+    };
+    let (rules, refused, found) = read(&base).map_err(|error| vec![flaw(variant, &error)])?;
+    let flaw_of = |(slot, message): (usize, String)| variant.flaw(slot, &message);
+    flaws.extend(refused.into_iter().map(flaw_of));
     for one in found
         .iter()
         .filter(|one| !matches!(one.what, FoundKind::Function(_)))
@@ -155,40 +131,27 @@ pub(super) fn plan(
             FoundKind::Command(name) => name,
             _ => &one.source,
         };
-        flaws.extend(marks(name).map(|(_, slot)| (variant.slots[slot].offset, DECIDES.to_owned())));
+        flaws.extend(marks(name).map(|(_, slot)| variant.flaw(slot, DECIDES)));
     }
     if flaws.is_empty() {
         flaws.extend(plan.probe(variant, shell));
     }
-    plan.checks = Some(ShellChecks {
-        shell,
-        rules: rules.rules,
-        shape,
-        findings: kinds(found),
-    });
     flaws.sort();
     flaws.dedup_by_key(|(offset, _)| *offset);
     if flaws.is_empty() {
-        Ok(plan)
+        Ok(ShellChecks {
+            shell,
+            rules,
+            base,
+            findings: kinds(found),
+        })
     } else {
         Err(flaws)
     }
 }
 
-fn flaw(variant: &Variant, script: &str, error: &NotUnderstood) -> (usize, String) {
-    let line = script
-        .split_inclusive('\n')
-        .take(error.place.line - 1)
-        .map(str::len)
-        .sum::<usize>();
-    let column = script[line..]
-        .char_indices()
-        .nth(error.place.column - 1)
-        .map_or(0, |(at, _)| at);
-    (
-        variant.offset(line + column, MARK_BYTES),
-        error.message.clone(),
-    )
+fn flaw(variant: &Variant, error: &NotUnderstood) -> (usize, String) {
+    (variant.offset(error.at, MARK_BYTES), error.message.clone())
 }
 
 fn write(variant: &Variant, places: &[TemplatePlace], value: &dyn Fn(usize) -> String) -> String {
@@ -200,70 +163,76 @@ fn write(variant: &Variant, places: &[TemplatePlace], value: &dyn Fn(usize) -> S
     })
 }
 
+/// Returns the slots that fail alone, if all slots together fail.
+fn failing(slots: usize, fails: impl Fn(&dyn Fn(usize) -> bool) -> bool) -> Vec<usize> {
+    if !fails(&|_| true) {
+        return Vec::new();
+    }
+    (0..slots)
+        .filter(|slot| fails(&|other| other == *slot))
+        .collect()
+}
+
 /// Returns a flaw for each slot in which the shell parser does not read a value full of special characters as this value.
+/// `raw` is the script with the mark of each slot as its value.
 fn confirm(
     variant: &Variant,
     shell: Shell,
     plan: &ShellPlan,
-    raw: &[u8],
-    visible: &[bool],
-) -> Flaws {
+    raw: &ReadScript<'_>,
+) -> Result<Flaws, NotUnderstood> {
     let places = &plan.places;
-    let is_filled_with_special = |slots: &dyn Fn(usize) -> bool| {
-        let value = |slot| {
-            if slots(slot) {
-                EVERY_SPECIAL.to_owned()
-            } else {
-                mark(slot).to_string()
-            }
-        };
-        let text = |slot| {
-            if slots(slot) {
-                quoted(places[slot], EVERY_SPECIAL)
-            } else {
-                mark(slot).to_string()
-            }
+    let mut visible = vec![false; places.len()];
+    for script in raw.readings()? {
+        script.each_word(&mut |word| {
+            marks(&word.text).for_each(|(_, slot)| visible[slot] = true);
+        });
+    }
+    let is_number = |slot: usize| places[slot] == TemplatePlace::Number;
+    let fits = |slot: usize| match places[slot] {
+        TemplatePlace::Comment => !visible[slot] && !is_first_line(before(&plan.marked, slot)),
+        TemplatePlace::Number => !visible[slot],
+        _ => visible[slot],
+    };
+    // Whether the parser reads special characters in these slots as the same script.
+    let is_read = |special: &dyn Fn(usize) -> bool| {
+        let value = |slot: usize| match special(slot) {
+            true if is_number(slot) => "7".to_owned(),
+            true => EVERY_SPECIAL.to_owned(),
+            false => mark(slot).to_string(),
         };
         let values: Vec<String> = (0..places.len()).map(value).collect();
-        shape(shell, &variant.text(&mut |slot| text(slot)))
-            .is_ok_and(|tried| is_filled(raw, &tried, &values))
-    };
-    let is_word =
-        |slot: usize| !matches!(places[slot], TemplatePlace::Comment | TemplatePlace::Number);
-    // One parse is enough if the places of all slots are right.
-    let all = is_filled_with_special(&|slot| is_word(slot) && visible[slot]);
-    let holds = |slot: usize| {
-        let script = |text: &str| {
-            variant.text(&mut |other| {
-                if other == slot {
-                    text.to_owned()
-                } else {
-                    mark(other).to_string()
-                }
-            })
-        };
-        match places[slot] {
-            _ if visible[slot] != is_word(slot) => false,
-            TemplatePlace::Comment if is_first_line(before(&plan.marked, slot)) => false,
-            TemplatePlace::Comment => {
-                shape(shell, &script(EVERY_SPECIAL)).is_ok_and(|tried| tried == raw)
+        let text = variant.text(&mut |slot| {
+            if special(slot) {
+                quoted(places[slot], &values[slot])
+            } else {
+                values[slot].clone()
             }
-            TemplatePlace::Number => shape(shell, &script("7")).is_ok(),
-            _ => all || is_filled_with_special(&|other| other == slot),
-        }
+        });
+        let is_text = |planned: &str, found: &str| is_filled(planned, found, &values);
+        ReadScript::new(shell, &text, ReadLimit::Step)
+            .and_then(|tried| tried.is_like(raw, false, &is_text))
     };
-    let flaws: Flaws = (0..places.len())
-        .filter(|slot| !holds(*slot))
-        .map(|slot| no_place(variant, &plan.marked, slot))
-        .collect();
-    // A place that holds alone may not hold beside the others.
-    if flaws.is_empty() && !all {
-        (0..places.len())
-            .map(|slot| no_place(variant, &plan.marked, slot))
-            .collect()
-    } else {
-        flaws
+    // One parse is enough if the places of all slots are right.
+    let all = is_read(&|slot| fits(slot) && !is_number(slot)) == Ok(true);
+    let holds = |slot: usize| {
+        let alone = || is_read(&|other| other == slot);
+        fits(slot)
+            && if is_number(slot) {
+                alone().is_ok()
+            } else {
+                all || alone() == Ok(true)
+            }
+    };
+    let mut wrong: Vec<usize> = (0..places.len()).filter(|slot| !holds(*slot)).collect();
+    if wrong.is_empty() && !all {
+        // A place that holds alone does not hold beside the others.
+        wrong = (0..places.len()).collect();
     }
+    let flaws = wrong.into_iter();
+    Ok(flaws
+        .map(|slot| no_place(variant, &plan.marked, slot))
+        .collect())
 }
 
 impl ShellPlan {
@@ -272,87 +241,69 @@ impl ShellPlan {
         write(variant, &self.places, &|_| "7".to_owned())
     }
 
-    /// Returns true if the value of the slot must be a whole number.
-    pub(super) fn needs_number(&self, slot: usize) -> bool {
-        self.checks
-            .as_ref()
-            .is_some_and(|checks| checks.rules[slot].number)
-    }
-
     /// Looks for slots whose value the parser finds again as a command, for example in `sh -c`.
     fn probe(&self, variant: &Variant, shell: Shell) -> Flaws {
+        let is_text = |slot: usize| {
+            !matches!(
+                self.places[slot],
+                TemplatePlace::Number | TemplatePlace::Comment
+            )
+        };
         let mut flaws = Flaws::new();
-        let slots = 0..variant.slots.len();
         for probe in PROBES {
-            let runs = |slots: &[usize]| {
+            let evaluated = failing(self.places.len(), |chosen| {
                 let script = write(variant, &self.places, &|slot| {
-                    let quoted = !matches!(
-                        self.places[slot],
-                        TemplatePlace::Number | TemplatePlace::Comment
-                    );
-                    if quoted && slots.contains(&slot) {
+                    if is_text(slot) && chosen(slot) {
                         probe.to_owned()
                     } else {
                         mark(slot).to_string()
                     }
                 });
-                match find_in(shell, &script, ReadLimit::Step) {
-                    Err(_) => true,
-                    Ok(found) => found.iter().any(|one| match &one.what {
+                find_in(shell, &script, ReadLimit::Step).map_or(true, |found| {
+                    found.iter().any(|one| match &one.what {
                         FoundKind::Command(name)
                         | FoundKind::Function(name)
                         | FoundKind::Setting(name)
                         | FoundKind::HarmlessSetting(name) => name.contains(PROBE_NAME),
                         FoundKind::Unknown(_) => false,
-                    }),
-                }
-            };
-            if runs(&slots.clone().collect::<Vec<_>>()) {
-                let evaluated = slots.clone().filter(|slot| runs(&[*slot]));
-                flaws.extend(
-                    evaluated.map(|slot| (variant.slots[slot].offset, EVALUATED.to_owned())),
-                );
-            }
+                    })
+                })
+            });
+            flaws.extend(
+                evaluated
+                    .into_iter()
+                    .map(|slot| variant.flaw(slot, EVALUATED)),
+            );
         }
         flaws
     }
 
-    /// Returns the script with these values. By the present rules, also checks that its structure is the planned
-    /// structure. `dash` returns true for a slot whose schema allows a dash at the beginning.
+    /// Returns a part of the marked script with the values.
+    fn fill(&self, text: &str, values: &[String]) -> String {
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some((at, slot)) = marks(rest).next() {
+            filled.push_str(&rest[..at]);
+            filled.push_str(&quoted(self.places[slot], &values[slot]));
+            rest = &rest[at + MARK_BYTES..];
+        }
+        filled + rest
+    }
+
+    /// Returns the script with these values.
     pub(super) fn render(
         &self,
         variant: &Variant,
-        values: &[String],
-        dash: &dyn Fn(usize) -> bool,
+        values: &[Value],
     ) -> Result<String, RenderError> {
-        let fail =
-            |slot: usize, message: &str| RenderError::new(&variant.slots[slot].parameter, message);
+        let values = texts(variant, values)?;
         for (slot, value) in values.iter().enumerate() {
-            let by_rule = self.checks.as_ref().map_or(Ok(()), |checks| {
-                check_rule(&checks.rules[slot], value, dash(slot))
-            });
-            by_rule.map_err(|message| fail(slot, message))?;
-            check_value(self.places[slot], value).map_err(|message| fail(slot, &message))?;
+            check_value(self.places[slot], value)
+                .map_err(|message| variant.error(slot, message))?;
         }
-        let texts: Vec<String> = values
-            .iter()
-            .zip(&self.places)
-            .map(|(value, place)| quoted(*place, value))
-            .collect();
-        let fill = |text: &str| {
-            let (mut filled, mut rest) = (String::new(), text);
-            while let Some((at, slot)) = marks(rest).next() {
-                filled.push_str(&rest[..at]);
-                filled.push_str(&texts[slot]);
-                rest = &rest[at + MARK_BYTES..];
-            }
-            filled + rest
-        };
-        if self
-            .bodies
-            .iter()
-            .any(|body| body.ends_early(&self.marked, fill))
-        {
+        let fill = |text: &str| self.fill(text, &values);
+        let ends = |line: &str, delimiter: &str| line == delimiter;
+        let mut bodies = self.found.bodies.iter();
+        if bodies.any(|body| body.any_line(&self.marked, fill, ends)) {
             let in_body = |slot: &usize| {
                 matches!(
                     self.places[*slot],
@@ -362,54 +313,67 @@ impl ShellPlan {
             let slot = (0..values.len())
                 .filter(in_body)
                 .max_by_key(|slot| values[*slot].contains('\n'));
-            return Err(fail(slot.unwrap_or_default(), CANT_WRITE));
+            return Err(variant.error(slot.unwrap_or_default(), CANT_WRITE));
         }
-        let script = fill(&self.marked);
-        let Some(checks) = &self.checks else {
-            return Ok(script);
-        };
-        let Err(message) = checks.structure(&script, values) else {
-            return Ok(script);
-        };
-        // Find the value that can't be written, with harmless values in the other slots.
-        for slot in 0..values.len() {
-            let only: Vec<String> = (0..values.len())
-                .map(|at| {
-                    if at == slot {
-                        values[at].clone()
-                    } else {
-                        mark(at).to_string()
-                    }
-                })
-                .collect();
-            let script = write(variant, &self.places, &|at| only[at].clone());
-            if let Err(message) = checks.structure(&script, &only) {
-                return Err(fail(slot, &message));
-            }
-        }
-        Err(RenderError::new("", message))
+        Ok(fill(&self.marked))
     }
 }
 
 impl ShellChecks {
+    /// Checks that each value obeys the rule of its slot, and that the rendered script has the planned structure. `dash`
+    /// returns true for a slot whose schema allows a dash at the beginning.
+    pub(super) fn check(
+        &self,
+        variant: &Variant,
+        plan: &ShellPlan,
+        script: &str,
+        values: &[Value],
+        dash: impl Fn(usize) -> bool,
+    ) -> Result<(), RenderError> {
+        let values = texts(variant, values)?;
+        for (slot, value) in values.iter().enumerate() {
+            check_rule(&self.rules[slot], value, dash(slot))
+                .map_err(|message| variant.error(slot, message))?;
+        }
+        let Err(message) = self.structure(plan, script, &values) else {
+            return Ok(());
+        };
+        // Find the value that can't be written, with harmless values in the other slots.
+        for slot in 0..values.len() {
+            let only = |at: usize| {
+                if at == slot {
+                    values[at].clone()
+                } else {
+                    mark(at).to_string()
+                }
+            };
+            let only: Vec<String> = (0..values.len()).map(only).collect();
+            let script = write(variant, &plan.places, &|at| only[at].clone());
+            if let Err(message) = self.structure(plan, &script, &only) {
+                return Err(variant.error(slot, message));
+            }
+        }
+        Err(RenderError::new("", message))
+    }
+
     /// Checks that a script has the planned structure with these values.
-    fn structure(&self, script: &str, values: &[String]) -> Result<(), String> {
+    fn structure(&self, plan: &ShellPlan, script: &str, values: &[String]) -> Result<(), String> {
         let refused = |error: NotUnderstood| {
             format!(
                 "{CANT_WRITE} (line {} of the script: {})",
                 error.place.line, error.message
             )
         };
-        let read = ReadScript::new(self.shell, script, ReadLimit::Step).map_err(refused)?;
-        let shape = read.shape(ShapeQuotes::Kept).map_err(refused)?;
-        if !is_filled(&self.shape, &shape.bytes, values) {
+        let read = |text| ReadScript::new(self.shell, text, ReadLimit::Step).map_err(refused);
+        let (base, read) = (read(&self.base)?, read(script)?);
+        let is_text = |planned: &str, found: &str| is_filled(planned, found, values);
+        if !read.is_like(&base, true, &is_text).map_err(refused)? {
             return Err(CANT_WRITE.to_owned());
         }
+        let fill = |text: &str| plan.fill(text, values);
+        let mut bodies = plan.found.bodies.iter();
         if self.shell == Shell::Sh
-            && shape
-                .here_documents
-                .iter()
-                .any(|(body, end)| dash_damages(body, end))
+            && bodies.any(|body| body.any_line(&plan.marked, fill, dash_damages))
         {
             return Err(DAMAGED.to_owned());
         }
@@ -435,7 +399,13 @@ impl ShellChecks {
     }
 }
 
-/// Checks a value by the frozen rules of its place.
+/// Returns the text of each value.
+fn texts(variant: &Variant, values: &[Value]) -> Result<Vec<String>, RenderError> {
+    let text = |(slot, value)| plain(value).map_err(|message| variant.error(slot, message));
+    values.iter().enumerate().map(text).collect()
+}
+
+/// Checks a value by the rules of its place.
 fn check_value(place: TemplatePlace, value: &str) -> Result<(), String> {
     let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t' | '\u{1b}') && c.is_ascii();
     if let Some(character) = value.chars().find(control) {
@@ -499,21 +469,16 @@ fn check_rule(rule: &SlotRule, value: &str, dash: bool) -> Result<(), &'static s
     Ok(())
 }
 
-/// Returns true if dash would lose a byte of a here-document: dash 0.5.12 drops the first byte of a character outside of
-/// ASCII that follows the beginning of the delimiter at the beginning of a line.
-fn dash_damages(body: &str, delimiter: &str) -> bool {
-    body.split('\n').any(|line| {
-        let same = line
-            .bytes()
-            .zip(delimiter.bytes())
-            .take_while(|(a, b)| a == b)
-            .count();
-        let rest = line.as_bytes().get(same..).unwrap_or_default();
-        let unknown = line
-            .get(same..)
-            .is_some_and(|rest| rest.starts_with(UNKNOWN_PART));
-        same > 0 && rest.first().is_some_and(|byte| !byte.is_ascii()) && !unknown
-    })
+/// Returns true if dash would lose a byte of a line of a here-document: dash 0.5.12 drops the first byte of a character outside
+/// of ASCII that follows the beginning of the delimiter at the beginning of a line.
+fn dash_damages(line: &str, delimiter: &str) -> bool {
+    let bytes = line.bytes().zip(delimiter.bytes());
+    let same = bytes.take_while(|(a, b)| a == b).count();
+    same > 0
+        && line
+            .as_bytes()
+            .get(same)
+            .is_some_and(|byte| !byte.is_ascii())
 }
 
 fn is_number(value: &str) -> bool {
@@ -524,29 +489,17 @@ fn is_number(value: &str) -> bool {
             && value.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Returns the structure of a script without its quotes.
-fn shape(shell: Shell, script: &str) -> Result<Vec<u8>, NotUnderstood> {
-    Ok(ReadScript::new(shell, script, ReadLimit::Step)?
-        .shape(ShapeQuotes::Ignored)?
-        .bytes)
-}
-
-/// Returns true if `found` is the structure `planned` with the values in place of the marks.
-fn is_filled(planned: &[u8], found: &[u8], values: &[String]) -> bool {
+/// Returns true if `found` is the text `planned` with the values in place of the marks.
+fn is_filled(planned: &str, found: &str, values: &[String]) -> bool {
     let (mut planned, mut found) = (planned, found);
-    loop {
-        let mark = marks_in(planned).next();
-        let (at, value) = mark.map_or((planned.len(), ""), |(at, slot)| {
-            (at, values[slot].as_str())
-        });
+    while let Some((at, slot)) = marks(planned).next() {
         let rest = found
             .strip_prefix(&planned[..at])
-            .and_then(|rest| rest.strip_prefix(value.as_bytes()));
-        match (rest, mark) {
-            (Some(rest), Some(_)) => (planned, found) = (&planned[at + MARK_BYTES..], rest),
-            (rest, _) => return rest.is_some_and(<[u8]>::is_empty),
-        }
+            .and_then(|rest| rest.strip_prefix(values[slot].as_str()));
+        let Some(rest) = rest else { return false };
+        (planned, found) = (&planned[at + MARK_BYTES..], rest);
     }
+    planned == found
 }
 
 fn kinds(found: Vec<ScriptFinding>) -> Vec<(FoundKind, Vec<String>)> {

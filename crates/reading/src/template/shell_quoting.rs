@@ -1,5 +1,7 @@
 //! Places of values in shell scripts, and how a value is written in each place.
 
+use serde_json::Value;
+
 /// Place of a placeholder, which decides how a value is written there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TemplatePlace {
@@ -11,6 +13,8 @@ pub enum TemplatePlace {
     SingleQuotes,
     /// Shell: in a here-document that the shell expands.
     HereDocument,
+    /// Shell: in backticks.
+    Backticks,
     /// Shell: in a here-document with a quoted delimiter.
     QuotedHereDocument,
     /// In a comment.
@@ -23,18 +27,44 @@ pub enum TemplatePlace {
     StringLiteral,
 }
 
+/// Returns the text of a scalar value.
+pub(super) fn plain(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(value) => Ok(value.to_string()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Null => Err("null is not a value: leave out the parameter".to_owned()),
+        Value::Array(_) | Value::Object(_) => Err(
+            "a list or an object can't be written as text: use `{{ range }}` for a list of texts"
+                .to_owned(),
+        ),
+    }
+}
+
 /// Returns the text that a shell reads as `value` in this place.
 pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
     match place {
         TemplatePlace::BareWord => format!("'{}'", value.replace('\'', r"'\''")),
         TemplatePlace::SingleQuotes => value.replace('\'', r"'\''"),
         TemplatePlace::DoubleQuotes => escaped(value, &['\\', '"', '$', '`']),
-        TemplatePlace::HereDocument => escaped(value, &['\\', '$', '`']),
+        TemplatePlace::HereDocument | TemplatePlace::Backticks => escaped(value, &['\\', '$', '`']),
         TemplatePlace::QuotedHereDocument
         | TemplatePlace::Comment
         | TemplatePlace::Number
         | TemplatePlace::Literal
         | TemplatePlace::StringLiteral => value.to_owned(),
+    }
+}
+
+/// Returns the text that a shell reads as the value of this variable, if the place can hold such a text.
+pub(crate) fn reference(place: TemplatePlace, variable: &str) -> Option<String> {
+    match place {
+        TemplatePlace::BareWord => Some(format!("\"${{{variable}}}\"")),
+        TemplatePlace::SingleQuotes => Some(format!("'\"${{{variable}}}\"'")),
+        TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument => {
+            Some(format!("${{{variable}}}"))
+        }
+        _ => None,
     }
 }
 

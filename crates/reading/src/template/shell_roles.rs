@@ -3,79 +3,50 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    shell::outline::{
-        Outline, OutlineCommand, OutlineNode, OutlinePipeline, OutlineRedirect, OutlineWord,
-        UNKNOWN_PART,
+    shell::syntax::{
+        CommandList, CompoundCommand, HOLE, Redirect, Script, ShellNode, SimpleCommand, Word,
     },
     template::shell_commands::{
-        DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
-        is_program_of_make, reads_code, simple_reads_code,
+        DECIDES, SlotRule, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard,
+        is_make, is_program_of_make, reads_code, simple_reads_code,
     },
 };
 
 /// First of the private-use characters that mark the slots of a script.
 const FIRST_MARK: u32 = 0xF_0000;
 /// Maximum number of slots of a script, because each has a character of its own.
-pub(super) const MAX_SLOTS: usize = 4096;
+pub(crate) const MAX_SLOTS: usize = 4096;
 
 /// Returns the character that marks a slot.
-pub(super) fn mark(slot: usize) -> char {
+pub(crate) fn mark(slot: usize) -> char {
     u32::try_from(slot)
         .ok()
         .and_then(|slot| char::from_u32(FIRST_MARK + slot))
-        .unwrap_or(UNKNOWN_PART)
+        .unwrap_or(HOLE)
+}
+
+/// Returns the slot that a character marks.
+pub(super) fn slot_of(character: char) -> Option<usize> {
+    let slot = u32::from(character).checked_sub(FIRST_MARK)? as usize;
+    (slot < MAX_SLOTS).then_some(slot)
 }
 
 /// Returns the slots whose marks are in a text, each with the byte offset of its mark.
-pub(super) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let slot = |(at, character): (usize, char)| {
-        let slot = u32::from(character).checked_sub(FIRST_MARK)? as usize;
-        (slot < MAX_SLOTS).then_some((at, slot))
-    };
-    text.char_indices().filter_map(slot)
-}
-
-/// Returns the slots whose marks are in the structure of a script, each with the byte offset of its mark.
-pub(super) fn marks_in(shape: &[u8]) -> impl Iterator<Item = (usize, usize)> + '_ {
-    // The marks are U+F0000 to U+F0FFF. Only a character has these bytes, and only in the text of a word.
-    shape
-        .windows(MARK_BYTES)
-        .enumerate()
-        .filter(|(_, bytes)| bytes[..2] == [0xf3, 0xb0])
-        .map(|(at, bytes)| {
-            (
-                at,
-                usize::from(bytes[2] & 0x3f) << 6 | usize::from(bytes[3] & 0x3f),
-            )
-        })
+pub(crate) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+    text.char_indices()
+        .filter_map(|(at, character)| Some((at, slot_of(character)?)))
 }
 
 /// Number of bytes of a mark.
 pub(super) const MARK_BYTES: usize = 4;
 
-/// What a slot may contain, beyond its quoting.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SlotRule {
-    /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
-    pub(super) argument: bool,
-    pub(super) never_dash: bool,
-    /// True if the value must be a whole number.
-    pub(super) number: bool,
-    pub(super) no_array: bool,
-    /// True if `make` reads the value.
-    pub(super) make: bool,
-    /// True if the shell evaluates the variable with this value as arithmetic.
-    pub(super) evaluated: bool,
-    /// True if the shell splits the output of the surrounding command into words.
-    pub(super) split: bool,
-}
-
 /// Rules for all slots of a script.
-#[derive(Debug, Default)]
-pub(super) struct SlotRules {
+pub(super) struct SlotRules<'s> {
     pub(super) rules: Vec<SlotRule>,
     /// Refused slots, each with the reason.
     pub(super) refused: Vec<(usize, String)>,
+    /// The script as one shell reads it.
+    script: &'s Script,
     /// Functions that read code from standard input.
     functions: Vec<String>,
     /// Functions that evaluate an argument as code.
@@ -86,46 +57,49 @@ pub(super) struct SlotRules {
     arithmetic: BTreeSet<String>,
 }
 
-/// Circumstances of a list of commands.
-#[derive(Clone, Copy, Default)]
-struct Around {
-    /// Reason why no value is allowed in the list.
-    refused: Option<&'static str>,
-}
-
-/// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `arithmetic` contains the
-/// variables that the shell evaluates as arithmetic.
-pub(super) fn slot_rules(
-    outline: &Outline,
+/// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `readings` contains the script as
+/// each shell reads it, and `arithmetic` the variables that the shell evaluates as arithmetic.
+pub(super) fn slot_rules<'s>(
+    readings: &[&'s Script],
     slots: usize,
     arithmetic: BTreeSet<String>,
-) -> SlotRules {
+) -> SlotRules<'s> {
     let mut rules = SlotRules {
         rules: vec![SlotRule::default(); slots],
+        refused: Vec::new(),
+        script: readings[0],
+        functions: Vec::new(),
+        evaluating: Vec::new(),
+        evaluates: false,
         arithmetic,
-        ..SlotRules::default()
     };
-    for reading in &outline.readings {
+    for reading in readings {
+        rules.script = reading;
         // A function that calls a function which reads code reads code too.
-        while rules.find_functions(reading) {}
+        while rules.find_functions(&reading.list) {}
     }
-    rules.evaluates = !rules.evaluating.is_empty() || rules.any_evaluates(&outline.readings);
-    for reading in &outline.readings {
-        rules.list(reading, Around::default());
+    rules.evaluates = !rules.evaluating.is_empty();
+    for reading in readings {
+        rules.script = reading;
+        rules.evaluates |= rules.any_evaluates([&reading.list]);
+    }
+    for reading in readings {
+        rules.script = reading;
+        rules.list(&reading.list, None);
     }
     rules.refused.sort();
     rules.refused.dedup_by_key(|(slot, _)| *slot);
     rules
 }
 
-impl SlotRules {
+impl SlotRules<'_> {
     /// Records the functions that read code from standard input, and the functions that evaluate an argument. Returns
     /// true if it recorded a new function.
-    fn find_functions(&mut self, list: &[OutlinePipeline]) -> bool {
+    fn find_functions(&mut self, list: &CommandList) -> bool {
         let mut found = false;
         for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
             match node {
-                OutlineNode::Function(name, body) => {
+                ShellNode::Function { name, body } => {
                     if !self.functions.contains(&name.text) && reads_code(body, &self.functions) {
                         self.functions.push(name.text.clone());
                         found = true;
@@ -134,115 +108,143 @@ impl SlotRules {
                         self.evaluating.push(name.text.clone());
                         found = true;
                     }
-                    if let OutlineNode::Compound { lists, .. } = &**body {
-                        lists
-                            .iter()
-                            .for_each(|list| found |= self.find_functions(list));
+                    if let ShellNode::Compound(compound) = &**body {
+                        found |= self.find_in_lists(compound);
                     }
                 }
-                OutlineNode::Compound { lists, .. } => {
-                    lists
-                        .iter()
-                        .for_each(|list| found |= self.find_functions(list));
-                }
-                OutlineNode::Simple(_) => {}
+                ShellNode::Compound(compound) => found |= self.find_in_lists(compound),
+                ShellNode::Simple(_) => {}
             }
         }
         found
     }
 
-    fn evaluates(&self, node: &OutlineNode) -> bool {
+    fn find_in_lists(&mut self, compound: &CompoundCommand) -> bool {
+        let mut found = false;
+        for list in &compound.lists {
+            found |= self.find_functions(list);
+        }
+        found
+    }
+
+    fn evaluates(&self, node: &ShellNode) -> bool {
         match node {
-            OutlineNode::Simple(simple) => {
+            ShellNode::Simple(simple) => {
                 let mut words = simple.words.iter().chain(&simple.assigns);
                 evaluates_words(simple, &self.evaluating)
-                    || words.any(|word| self.any_evaluates(&word.lists))
+                    || words.any(|word| self.any_evaluates(word.lists()))
                     || self.evaluates_input(
                         &simple.redirects,
                         simple_reads_code(simple, &self.functions),
                     )
             }
-            OutlineNode::Compound {
-                lists,
-                words,
-                redirects,
-                ..
-            } => {
-                let code = lists
-                    .iter()
-                    .any(|list| any_reads_code(list, &self.functions));
-                self.any_evaluates(lists)
-                    || words.iter().any(|word| self.any_evaluates(&word.lists))
-                    || self.evaluates_input(redirects, code)
+            ShellNode::Compound(compound) => {
+                let code = any_reads_code(&compound.lists, &self.functions);
+                let mut words = compound.words.iter();
+                self.any_evaluates(&compound.lists)
+                    || words.any(|word| self.any_evaluates(word.lists()))
+                    || self.evaluates_input(&compound.redirects, code)
             }
-            OutlineNode::Function(..) => false,
+            ShellNode::Function { .. } => false,
         }
     }
 
-    fn any_evaluates(&self, lists: &[Vec<OutlinePipeline>]) -> bool {
-        lists.iter().flatten().any(|pipeline| {
+    fn any_evaluates<'l>(&self, lists: impl IntoIterator<Item = &'l CommandList>) -> bool {
+        lists.into_iter().flatten().any(|pipeline| {
             pipeline.nodes.iter().enumerate().any(|(index, node)| {
-                let code = pipeline.nodes[index + 1..]
-                    .iter()
-                    .any(|next| reads_code(next, &self.functions));
-                self.evaluates(node) || code && !is_known(node)
+                let code = self.is_read_as_code(&pipeline.nodes[index + 1..]);
+                self.evaluates(node) || code && !self.is_known(node)
             })
         })
+    }
+
+    /// Returns true if one of these commands reads a program from its standard input.
+    fn is_read_as_code(&self, next: &[ShellNode]) -> bool {
+        next.iter().any(|node| reads_code(node, &self.functions))
     }
 
     /// Returns true if a redirection gives text that is known only at run time to a command that reads code, or if a
     /// substitution in the redirection evaluates an argument.
-    fn evaluates_input(&self, redirects: &[OutlineRedirect], code: bool) -> bool {
+    fn evaluates_input(&self, redirects: &[Redirect], code: bool) -> bool {
         redirects.iter().any(|redirect| {
-            let mut words = std::iter::once(&redirect.target).chain(&redirect.body);
-            words.any(|word| {
-                self.any_evaluates(&word.lists) || code && redirect.input && !word.exact
+            words_of(self.script, redirect).any(|word| {
+                self.any_evaluates(word.lists()) || code && redirect.input && !word.exact
             })
         })
+    }
+
+    /// Returns true if all words of a command are known before the script runs.
+    fn is_known(&self, node: &ShellNode) -> bool {
+        let are_known = |words: &[Word], redirects: &[Redirect]| {
+            let mut read = redirects.iter().flat_map(|one| words_of(self.script, one));
+            words.iter().all(|word| word.exact) && read.all(|word| word.exact)
+        };
+        match node {
+            ShellNode::Simple(simple) => are_known(&simple.words, &simple.redirects),
+            ShellNode::Compound(compound) => {
+                let mut nodes = compound.lists.iter().flatten().flat_map(|one| &one.nodes);
+                are_known(&compound.words, &compound.redirects)
+                    && nodes.all(|node| self.is_known(node))
+            }
+            ShellNode::Function { .. } => true,
+        }
     }
 
     fn refuse(&mut self, slot: usize, reason: &str) {
         self.refused.push((slot, reason.to_owned()));
     }
 
+    fn refuse_all(&mut self, reason: &str) {
+        (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
+    }
+
     /// Refuses every slot of a word, also in its substitutions.
-    fn refuse_word(&mut self, word: &OutlineWord, reason: &str) {
-        for slot in slots_of(word) {
+    fn refuse_word(&mut self, word: &Word, reason: &str) {
+        for slot in self.slots_of(word) {
             self.refuse(slot, reason);
         }
     }
 
-    fn list(&mut self, list: &[OutlinePipeline], around: Around) {
+    /// Changes the rule of every slot of a word, also in its substitutions.
+    fn change(&mut self, word: &Word, change: impl Fn(&mut SlotRule)) {
+        for slot in self.slots_of(word) {
+            change(&mut self.rules[slot]);
+        }
+    }
+
+    /// Returns the slots in a word, also in its substitutions.
+    fn slots_of(&self, word: &Word) -> BTreeSet<usize> {
+        let mut slots = BTreeSet::new();
+        self.script.each_in(word, &mut |inner| {
+            slots.extend(marks(&inner.text).map(|(_, slot)| slot));
+        });
+        slots
+    }
+
+    /// Reads the roles in a list of commands. `refused` is the reason why no value is allowed in the list.
+    fn list(&mut self, list: &CommandList, refused: Option<&'static str>) {
         for pipeline in list {
             for (index, node) in pipeline.nodes.iter().enumerate() {
-                let code = pipeline.nodes[index + 1..]
-                    .iter()
-                    .any(|node| reads_code(node, &self.functions));
-                let refused = around.refused.or(code.then_some(PIPED));
-                self.node(node, Around { refused });
+                let code = self.is_read_as_code(&pipeline.nodes[index + 1..]);
+                self.node(node, refused.or(code.then_some(PIPED)));
             }
         }
     }
 
-    fn node(&mut self, node: &OutlineNode, around: Around) {
+    fn node(&mut self, node: &ShellNode, refused: Option<&'static str>) {
         match node {
-            OutlineNode::Simple(simple) => self.simple(simple, around),
-            OutlineNode::Function(name, body) => {
+            ShellNode::Simple(simple) => self.simple(simple, refused),
+            ShellNode::Function { name, body } => {
                 self.refuse_word(name, COMMAND_NAME);
-                self.node(body, around);
+                self.node(body, refused);
             }
-            OutlineNode::Compound {
-                sets,
-                words,
-                lists,
-                redirects,
-                coprocess,
-            } => {
-                if *coprocess {
+            ShellNode::Compound(compound) => {
+                if compound.read {
                     // Every command may write to the standard input of the process.
-                    (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
+                    self.refuse_all(PIPED);
                 }
-                for name in sets {
+                let words = &compound.words;
+                for name in &compound.sets {
                     self.refuse_word(name, VARIABLE_NAME);
                     words
                         .iter()
@@ -251,21 +253,22 @@ impl SlotRules {
                 for (at, word) in words.iter().enumerate() {
                     self.tested(words, at);
                     self.split(word);
-                    self.word(word, around);
+                    self.word(word, refused);
                 }
-                lists.iter().for_each(|list| self.list(list, around));
-                let code = lists
+                compound
+                    .lists
                     .iter()
-                    .any(|list| any_reads_code(list, &self.functions));
-                redirects
-                    .iter()
-                    .for_each(|redirect| self.redirect(redirect, code, around));
+                    .for_each(|list| self.list(list, refused));
+                let code = any_reads_code(&compound.lists, &self.functions);
+                for redirect in &compound.redirects {
+                    self.redirect(redirect, code, refused);
+                }
             }
         }
     }
 
     /// Records the rules of a word in `[[ ]]`.
-    fn tested(&mut self, words: &[OutlineWord], at: usize) {
+    fn tested(&mut self, words: &[Word], at: usize) {
         let operator = |at: Option<usize>| {
             at.and_then(|at| words.get(at))
                 .map_or("", |word| word.text.as_str())
@@ -275,13 +278,11 @@ impl SlotRules {
             self.refuse_word(&words[at], VARIABLE_NAME);
         }
         if numbers(operator(at.checked_sub(1))) || numbers(operator(at.checked_add(1))) {
-            for slot in slots_of(&words[at]) {
-                self.rules[slot].number = true;
-            }
+            self.change(&words[at], |rule| rule.number = true);
         }
     }
 
-    fn simple(&mut self, simple: &OutlineCommand, around: Around) {
+    fn simple(&mut self, simple: &SimpleCommand, refused: Option<&'static str>) {
         for word in &simple.assigns {
             let name = word.text.find('=').unwrap_or(word.text.len());
             for (at, slot) in marks(&word.text).collect::<Vec<_>>() {
@@ -290,7 +291,7 @@ impl SlotRules {
                 }
             }
             self.assigned(&word.text[..name], word);
-            self.word(word, around);
+            self.word(word, refused);
         }
         if let Some(name) = simple.words.first() {
             self.refuse_word(name, COMMAND_NAME);
@@ -302,12 +303,12 @@ impl SlotRules {
             .filter(|redirect| is_exec && redirect.operator.starts_with('<'))
         {
             // Every later command may read this input.
-            std::iter::once(&redirect.target)
-                .chain(&redirect.body)
-                .for_each(|word| self.refuse_word(word, PIPED));
+            for word in words_of(self.script, redirect) {
+                self.refuse_word(word, PIPED);
+            }
         }
         if let Some(reason) = hazard(simple) {
-            (0..self.rules.len()).for_each(|slot| self.refuse(slot, reason));
+            self.refuse_all(reason);
         }
         let evaluating = match simple.words.first() {
             Some(name) if self.evaluating.contains(&name.text) => Some(FUNCTION),
@@ -319,19 +320,13 @@ impl SlotRules {
             if let Some(reason) = evaluating {
                 self.refuse_word(word, reason);
             }
-            let slots = slots_of(word);
-            if slots.is_empty() {
+            if self.slots_of(word).is_empty() {
                 continue;
             }
             match argument_rule(&simple.words, at) {
                 Err(reason) => self.refuse_word(word, reason),
                 Ok(rule) => {
-                    for slot in slots {
-                        self.rules[slot].never_dash |= rule.never_dash;
-                        self.rules[slot].number |= rule.number;
-                        self.rules[slot].no_array |= rule.no_array;
-                        self.rules[slot].make |= rule.make;
-                    }
+                    self.change(word, |of_slot| of_slot.add(&rule));
                     if let Some((name, _)) = word.text.split_once('=').filter(|_| rule.no_array) {
                         self.assigned(name, word);
                     }
@@ -339,10 +334,10 @@ impl SlotRules {
                     self.starts(word);
                 }
             }
-            self.word(word, around);
+            self.word(word, refused);
         }
-        let makes = |word: &OutlineWord| is_make(&word.text);
-        let wraps = |name: &OutlineWord| matches!(name.text.as_str(), "env" | "sudo");
+        let makes = |word: &Word| is_make(&word.text);
+        let wraps = |name: &Word| matches!(name.text.as_str(), "env" | "sudo");
         if simple
             .words
             .first()
@@ -353,133 +348,79 @@ impl SlotRules {
                 if is_program_of_make(&word.text) {
                     self.refuse_word(word, DECIDES);
                 }
-                slots_of(word)
-                    .into_iter()
-                    .for_each(|slot| self.rules[slot].make = true);
+                self.change(word, |rule| rule.make = true);
             }
         }
         let code = simple_reads_code(simple, &self.functions);
-        simple
-            .redirects
-            .iter()
-            .for_each(|redirect| self.redirect(redirect, code, around));
+        for redirect in &simple.redirects {
+            self.redirect(redirect, code, refused);
+        }
         // In `tee >(sh)`, a shell reads what the command writes.
         let files = simple.redirects.iter().map(|redirect| &redirect.target);
         let tee = simple.words.first().is_some_and(|word| word.text == "tee");
         let files = files.chain(simple.words.iter().filter(|_| tee));
-        if files
-            .flat_map(|word| &word.lists)
-            .any(|list| any_reads_code(list, &self.functions))
-        {
-            (0..self.rules.len()).for_each(|slot| self.refuse(slot, PIPED));
+        if any_reads_code(files.flat_map(Word::lists), &self.functions) {
+            self.refuse_all(PIPED);
         }
     }
 
     /// Records the slots of a word that becomes the value of a variable.
-    fn assigned(&mut self, name: &str, word: &OutlineWord) {
+    fn assigned(&mut self, name: &str, word: &Word) {
         if self.arithmetic.contains(name.trim_end_matches('+')) {
-            slots_of(word)
-                .into_iter()
-                .for_each(|slot| self.rules[slot].evaluated = true);
+            self.change(word, |rule| rule.evaluated = true);
         }
     }
 
     /// Records the slots in substitutions whose output the shell splits into words.
-    fn split(&mut self, word: &OutlineWord) {
-        if !word.one && !word.lists.is_empty() {
-            slots_of(word)
-                .into_iter()
-                .for_each(|slot| self.rules[slot].split = true);
+    fn split(&mut self, word: &Word) {
+        if !word.one && word.lists().next().is_some() {
+            self.change(word, |rule| rule.split = true);
         }
     }
 
     /// Records the slots with which an argument begins.
-    fn starts(&mut self, word: &OutlineWord) {
+    fn starts(&mut self, word: &Word) {
         for (at, slot) in marks(&word.text) {
             let before = &word.text[..at];
-            if before
-                .chars()
-                .all(|c| c == UNKNOWN_PART || marks(c.encode_utf8(&mut [0; 4])).next().is_some())
-            {
+            if before.chars().all(|c| c == HOLE || slot_of(c).is_some()) {
                 self.rules[slot].argument = true;
             }
         }
     }
 
-    fn redirect(&mut self, redirect: &OutlineRedirect, code: bool, around: Around) {
+    fn redirect(&mut self, redirect: &Redirect, code: bool, refused: Option<&'static str>) {
         match redirect.operator {
             "<<" | "<<-" => self.refuse_word(&redirect.target, DELIMITER),
             "<&" | ">&" => self.refuse_word(&redirect.target, DESCRIPTOR),
             _ => {}
         }
-        let read = code && redirect.input;
-        let words = [
-            Some(&redirect.target).filter(|_| redirect.operator != ">"),
-            redirect.body.as_ref(),
-        ];
-        for word in words.into_iter().flatten().filter(|_| read) {
-            self.refuse_word(word, PIPED);
+        let target = Some(&redirect.target).filter(|_| redirect.operator != ">");
+        if code && redirect.input {
+            for word in target.into_iter().chain(self.script.body(redirect)) {
+                self.refuse_word(word, PIPED);
+            }
         }
-        self.word(&redirect.target, around);
-        redirect
-            .body
-            .iter()
-            .for_each(|body| self.word(body, around));
+        for word in words_of(self.script, redirect) {
+            self.word(word, refused);
+        }
     }
 
     /// Walks through the elements and the substitutions of a word.
-    fn word(&mut self, word: &OutlineWord, around: Around) {
-        if let Some(reason) = around.refused {
+    fn word(&mut self, word: &Word, refused: Option<&'static str>) {
+        if let Some(reason) = refused {
             marks(&word.text).for_each(|(_, slot)| self.refuse(slot, reason));
         }
         for element in &word.elements {
             self.starts(element);
-            self.word(element, around);
+            self.word(element, refused);
         }
-        word.lists.iter().for_each(|list| self.list(list, around));
+        word.lists().for_each(|list| self.list(list, refused));
     }
 }
 
-/// Returns true if all words of a command are known before the script runs.
-fn is_known(node: &OutlineNode) -> bool {
-    let input = |redirects: &[OutlineRedirect]| {
-        redirects
-            .iter()
-            .all(|one| one.target.exact && one.body.as_ref().is_none_or(|body| body.exact))
-    };
-    match node {
-        OutlineNode::Simple(simple) => {
-            simple.words.iter().all(|word| word.exact) && input(&simple.redirects)
-        }
-        OutlineNode::Compound {
-            words,
-            lists,
-            redirects,
-            ..
-        } => {
-            words.iter().all(|word| word.exact)
-                && lists
-                    .iter()
-                    .flatten()
-                    .flat_map(|pipeline| &pipeline.nodes)
-                    .all(is_known)
-                && input(redirects)
-        }
-        OutlineNode::Function(..) => true,
-    }
-}
-
-/// Returns the slots in a word, also in its substitutions.
-pub(super) fn slots_of(word: &OutlineWord) -> Vec<usize> {
-    let mut slots: Vec<usize> = marks(&word.text).map(|(_, slot)| slot).collect();
-    if word.elements.is_empty() && word.lists.is_empty() {
-        return slots;
-    }
-    word.clone()
-        .each_word(&mut |inner| slots.extend(marks(&inner.text).map(|(_, slot)| slot)));
-    slots.sort_unstable();
-    slots.dedup();
-    slots
+/// Returns the target of a redirection, and the body of a here-document.
+fn words_of<'w>(script: &'w Script, redirect: &'w Redirect) -> impl Iterator<Item = &'w Word> {
+    std::iter::once(&redirect.target).chain(script.body(redirect))
 }
 
 const COMMAND_NAME: &str = "a parameter can't decide which command runs: write the names of the commands, and choose one, for example with \

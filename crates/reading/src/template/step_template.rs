@@ -9,9 +9,9 @@ use crate::template::{
     syntax::{OUTPUTS, parse},
 };
 use documents::{StepDefinition, Template};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Returns the script that runs for these parameters by the rules of this version: the source, or the rendered template.
+/// Returns the script that runs for these parameters by the checks of this version: the source, or the rendered template.
 ///
 /// # Errors
 /// Returns the flaws of the template as one error without a parameter, or the error of the parameter whose value can't
@@ -21,9 +21,7 @@ pub fn rendered<'d>(
     params: &Value,
 ) -> Result<Cow<'d, str>, RenderError> {
     match of_step(definition).map_err(|flaws| is_invalid(&flaws))? {
-        Some(template) => template
-            .render(params.as_object().unwrap_or(&Map::new()))
-            .map(Cow::Owned),
+        Some(template) => template.render(params).map(Cow::Owned),
         None => Ok(Cow::Borrowed(&definition.source)),
     }
 }
@@ -35,7 +33,7 @@ pub fn output_parameters(source: &str) -> BTreeSet<String> {
     found
 }
 
-/// Reads and checks the template of a step by the rules of this version, or returns `None` if the step has no template.
+/// Reads and checks the template of a step by the checks of this version, or returns `None` if the step has no template.
 ///
 /// # Errors
 /// Returns every flaw of the template.
@@ -49,7 +47,7 @@ pub fn of_step(definition: &StepDefinition) -> Result<Option<ScriptTemplate>, Ve
         .map(Some)
 }
 
-/// Reads the template of a sealed step by the frozen rules, or returns `None` if the step has no template.
+/// Reads the template of a sealed step by the rules of its form, or returns `None` if the step has no template.
 ///
 /// # Errors
 /// Returns the flaws for which no version renders the template.

@@ -18,7 +18,7 @@ pub(super) enum TemplateNode {
     /// `{{ if }}` with its branches. A branch without a condition is `{{ else }}`.
     Choice(Vec<(Option<Condition>, Vec<TemplateNode>)>),
     /// `{{ range }}` over the list of a parameter.
-    Repeat(ValueName, Vec<TemplateNode>, usize),
+    Repeat(ValueName, Vec<TemplateNode>),
 }
 
 /// Names that a `{{ range }}` declares.
@@ -278,7 +278,7 @@ impl<'s> TemplateParser<'s> {
             }
         }
         self.depth -= 1;
-        Ok(TemplateNode::Repeat(list, nodes, at))
+        Ok(TemplateNode::Repeat(list, nodes))
     }
 
     /// Reads the name of a value, for example `.Name`, `.inputs.Name`, `.outputs.block.key`, `.` or `$item`.

@@ -2,6 +2,7 @@
 
 use crate::template::{
     condition::{Condition, ValueName},
+    flaw::RenderError,
     syntax::TemplateNode,
 };
 
@@ -94,7 +95,7 @@ fn expand_into<'t, E>(
                     expand_into(nodes, item, variant, decide)?;
                 }
             }
-            TemplateNode::Repeat(ValueName::Parameter(list), nodes, _) => {
+            TemplateNode::Repeat(ValueName::Parameter(list), nodes) => {
                 for index in 0..decide(VariantDecision::Count(list))? {
                     expand_into(nodes, Some((list, index)), variant, decide)?;
                 }
@@ -145,6 +146,16 @@ pub(super) fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> 
 }
 
 impl Variant {
+    /// Returns a flaw at a slot: its byte offset in the source and the message.
+    pub(super) fn flaw(&self, slot: usize, message: &str) -> (usize, String) {
+        (self.slots[slot].offset, message.to_owned())
+    }
+
+    /// Returns an error of the parameter of a slot.
+    pub(super) fn error(&self, slot: usize, message: impl Into<String>) -> RenderError {
+        RenderError::new(&self.slots[slot].parameter, message)
+    }
+
     /// Returns the script with a text for each slot.
     pub(super) fn text(&self, slot: &mut dyn FnMut(usize) -> String) -> String {
         let mut text = String::new();

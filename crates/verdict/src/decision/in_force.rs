@@ -21,8 +21,7 @@ use documents::{
 };
 use reading::{
     Builtins, Policy, PolicyDenied, PolicyProfile, ProgramNames, Registry, RegistryError, Ruling,
-    SharedNames, TemplateRules, on_all_cores, profile_of_step, required_permissions::needs,
-    resolve,
+    SharedNames, on_all_cores, profile_of_step, required_permissions::needs, resolve,
 };
 
 /// Rules that apply to one step under a seal. Steps share equal parts in memory.
@@ -84,7 +83,7 @@ impl StepInForce {
     /// # Errors
     /// Returns the parameter whose value can't be written in its place.
     pub fn filled(&self, params: &Value) -> Result<Cow<'_, Self>, StepError> {
-        Ok(self.with(&self.hashed.filled(params, TemplateRules::Present)?))
+        Ok(self.with(&self.hashed.filled(params)?))
     }
 
     /// Returns the rules of a run of this step, which [`HashedStep::filled`] returned.

@@ -11,8 +11,8 @@ use documents::{
     StepRef, canonical, check_no_null, joined, json,
 };
 use reading::{
-    ParameterSchema, RegisteredStep, RenderError, ScriptTemplate, TemplateFlaw, TemplateRules,
-    output_schema, pointer, step_template,
+    ParameterSchema, RegisteredStep, RenderError, ScriptTemplate, TemplateFlaw, output_schema,
+    pointer, step_template,
 };
 
 /// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
@@ -60,13 +60,30 @@ impl HashedStep {
     ///
     /// # Errors
     /// Returns the parameter whose value can't be written in its place.
-    pub fn filled(&self, params: &Value, rules: TemplateRules) -> Result<Self, StepError> {
+    pub fn filled(&self, params: &Value) -> Result<Self, StepError> {
+        self.filled_by(|template| template.render(params))
+    }
+
+    /// Returns the step with the script of a recorded run. The checks of this version do not apply, so every version
+    /// returns the same script.
+    ///
+    /// # Errors
+    /// Returns the reason why no version writes these parameters into the script.
+    pub fn filled_recorded(&self, params: &Value) -> Result<Self, StepError> {
+        self.filled_by(|template| template.render_recorded(params))
+    }
+
+    fn filled_by(
+        &self,
+        render: impl FnOnce(&ScriptTemplate) -> Result<String, RenderError>,
+    ) -> Result<Self, StepError> {
         let Some(template) = &self.template else {
             return Ok(self.clone());
         };
-        let definition = template
-            .fill(&self.definition, params, rules)
-            .map_err(StepError::Parameter)?;
+        let definition = StepDefinition {
+            source: render(template).map_err(StepError::Parameter)?,
+            ..(*self.definition).clone()
+        };
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self {
             definition: definition.into(),
@@ -158,16 +175,16 @@ impl StepSealed {
 }
 
 /// Checks that the signed step has the reference, the digest and the resulting script of the definition `sealed`, and
-/// that the authorization has a session and a plan exactly if the step asks for them. The values of a template must obey
-/// the rules of this version.
+/// that the authorization has a session and a plan exactly if the step asks for them. The values of a template must pass
+/// the checks of this version.
 ///
 /// # Errors
 /// Returns an error if the reference, the definition or the script differs.
 pub fn check_step(signed: &Authorization, sealed: &HashedStep) -> Result<StepSealed, StepError> {
-    check(signed, sealed, TemplateRules::Present)
+    check(signed, sealed, HashedStep::filled)
 }
 
-/// Checks the step of a run that a boundary of any version allowed. The values of a template must obey the frozen rules.
+/// Checks the step of a run that a boundary of any version allowed. The checks of this version on values do not apply.
 ///
 /// # Errors
 /// Returns the errors of [`check_step`].
@@ -175,13 +192,13 @@ pub fn check_recorded_step(
     signed: &Authorization,
     sealed: &HashedStep,
 ) -> Result<StepSealed, StepError> {
-    check(signed, sealed, TemplateRules::Frozen)
+    check(signed, sealed, HashedStep::filled_recorded)
 }
 
 fn check(
     signed: &Authorization,
     sealed: &HashedStep,
-    rules: TemplateRules,
+    fill: fn(&HashedStep, &Value) -> Result<HashedStep, StepError>,
 ) -> Result<StepSealed, StepError> {
     let reference = &signed.step.reference;
     if sealed.definition.reference != *reference {
@@ -216,7 +233,7 @@ fn check(
             });
         }
     }
-    let filled = sealed.filled(&signed.params, rules)?;
+    let filled = fill(sealed, &signed.params)?;
     if filled.rendered != signed.rendered {
         return Err(StepError::OtherScript {
             signed: signed.rendered,
@@ -434,7 +451,7 @@ mod tests {
         let mut signed = authorization();
         (signed.step.digest, signed.params) = (sealed.digest(), json!({"host": "it's; rm -rf /"}));
         let filled = sealed
-            .filled(&signed.params, TemplateRules::Present)
+            .filled(&signed.params)
             .expect("a value for every place");
         assert_eq!(filled.definition().source, "echo 'it'\\''s; rm -rf /'\n");
         assert_eq!(

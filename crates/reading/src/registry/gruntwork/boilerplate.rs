@@ -104,7 +104,7 @@ fn variable(
         ..
     }) = item.value("description")
     {
-        found.schema.insert("description".to_owned(), json!(text));
+        found.put("description", json!(text));
     }
     let replaced = prefilled.get(name).map(YamlNode::of_json);
     let default = replaced.as_ref().or_else(|| item.value("default"));
@@ -147,7 +147,7 @@ fn declare_empty(found: &mut Variable, kind: &str) {
             return;
         }
     };
-    found.schema.insert("default".to_owned(), empty);
+    found.put("default", empty);
 }
 
 fn declare_type(
@@ -163,13 +163,11 @@ fn declare_type(
         "map" => "object",
         _ => "string",
     };
-    found.schema.insert("type".to_owned(), json!(word));
+    found.put("type", json!(word));
     match kind {
         "float" => {
-            found.schema.insert("pattern".to_owned(), json!(FRACTION));
-            found
-                .schema
-                .insert("x-leading-dash".to_owned(), json!(true));
+            found.put("pattern", json!(FRACTION));
+            found.put("x-leading-dash", json!(true));
         }
         "enum" => {
             let options = options(item, "options")?
@@ -182,7 +180,7 @@ fn declare_type(
             {
                 declare_options(items, &options);
             }
-            found.schema.insert("items".to_owned(), items);
+            found.put("items", items);
         }
         "map" => match default.map(object_of) {
             Some(Some(object)) => {
@@ -326,7 +324,7 @@ fn declare_default(
         .iter()
         .any(|keyword| found.schema.contains_key(*keyword));
     if !(is_empty && must_have_content) {
-        found.schema.insert("default".to_owned(), value);
+        found.put("default", value);
     }
 }
 
@@ -356,7 +354,7 @@ fn make_secret(found: &mut Variable, notes: &mut Notes) {
             notes.remarks.push(found.flaw(&message));
         }
     }
-    found.schema.insert("x-secret".to_owned(), json!(true));
+    found.put("x-secret", json!(true));
 }
 
 const TYPES: [&str; 7] = ["string", "int", "float", "bool", "list", "map", "enum"];

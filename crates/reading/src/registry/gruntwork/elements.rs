@@ -41,6 +41,12 @@ impl Element {
             .find(|attribute| attribute.name == name)
     }
 
+    /// Returns the place of an attribute, or of the element if the attribute is missing.
+    pub(super) fn place_of(&self, name: &str) -> TextPlace {
+        self.attribute(name)
+            .map_or(self.place, |attribute| attribute.place)
+    }
+
     /// Returns the text of an attribute. If the attribute has another value, a flaw is added, unless the value has one.
     pub(super) fn text(&self, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         let attribute = self.attribute(name)?;

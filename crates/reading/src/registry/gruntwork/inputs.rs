@@ -9,7 +9,7 @@ use crate::registry::{
     gruntwork::{
         boilerplate,
         elements::Element,
-        notes::{Notes, YamlSource},
+        notes::{Notes, YamlSource, noted},
         variable::Variable,
     },
     page::Page,
@@ -123,10 +123,7 @@ impl<'a> InputBlocks<'a> {
                 return found;
             };
             for id in ids {
-                match self.block(id) {
-                    Ok(block) => found.push(block),
-                    Err(message) => flaws.push(YamlFlaw::new(attribute.place, message)),
-                }
+                found.extend(noted(self.block(id), attribute.place, flaws));
             }
         }
         let inside = |index: usize| {
@@ -220,30 +217,18 @@ impl<'a> InputBlocks<'a> {
                 Some((fence.text.clone(), YamlSource::of_fence(fence, self.lines)))
             }
             (Some(path), fences) if fences.is_empty() || block.name == "Template" => {
-                let place = block
-                    .attribute("path")
-                    .map_or(block.place, |attribute| attribute.place);
+                let place = block.place_of("path");
                 let path = path.trim_end_matches('/');
                 let path = if path.rsplit('/').next() == Some(FILE) {
                     path.to_owned()
                 } else {
                     format!("{path}/{FILE}")
                 };
-                let bytes = self
-                    .page
-                    .files
-                    .read(&path)
-                    .map_err(|message| flaws.push(YamlFlaw::new(place, message)))
-                    .ok()?;
-                match String::from_utf8(bytes) {
-                    Ok(text) => Some((text, YamlSource::File { path, place })),
-                    Err(_) => {
-                        let message =
-                            format!("the file {path:?} is not UTF-8: save the file as UTF-8");
-                        flaws.push(YamlFlaw::new(place, message));
-                        None
-                    }
-                }
+                let bytes = noted(self.page.files.read(&path), place, flaws)?;
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| format!("the file {path:?} is not UTF-8: save the file as UTF-8"));
+                let text = noted(text, place, flaws)?;
+                Some((text, YamlSource::File { path, place }))
             }
             _ => {
                 let message = format!(

@@ -29,7 +29,7 @@ use crate::{
             elements::Element,
             gruntwork_bytes::GruntworkScript,
             inputs::{InputBlocks, has_word},
-            notes::Notes,
+            notes::{Notes, noted},
         },
         page::{Page, ReadPage},
         script_rules::{
@@ -245,9 +245,7 @@ impl Reader<'_> {
         let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         let (id, place) = id?;
-        let reference =
-            step_ref(self.page.name, id).map_err(|message| YamlFlaw::new(place, message));
-        let reference = reference.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        let reference = noted(step_ref(self.page.name, id), place, &mut notes.flaws)?;
         if notes.flaws.len() > before {
             return None;
         }
@@ -290,13 +288,10 @@ impl Reader<'_> {
                 programs: needs.programs.clone(),
             }),
         };
-        let at = |message: String| YamlFlaw::new(place, message);
-        let put = needs.links.clone().put(&mut found.definition).map_err(at);
-        put.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
-        let contents = needs
-            .put_files(&mut found.definition, self.page.files)
-            .map_err(at);
-        found.contents = contents.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
+        let put = needs.links.clone().put(&mut found.definition);
+        noted(put, place, &mut notes.flaws)?;
+        let contents = needs.put_files(&mut found.definition, self.page.files);
+        found.contents = noted(contents, place, &mut notes.flaws)?;
         Some(found)
     }
 
@@ -333,15 +328,10 @@ impl Reader<'_> {
     }
 
     fn script(&self, element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<Script> {
-        let place = |name: &str| {
-            element
-                .attribute(name)
-                .map_or(element.place, |attribute| attribute.place)
-        };
         let (text, place, file) = match (element.attribute("command"), element.attribute("path")) {
             (Some(_), None) => (
                 element.text("command", flaws)?.to_owned(),
-                place("command"),
+                element.place_of("command"),
                 None,
             ),
             (None, Some(_)) => {
@@ -351,22 +341,18 @@ impl Reader<'_> {
                         format!("the file {path:?} is not UTF-8: save the file as UTF-8")
                     })
                 });
-                let text = text
-                    .map_err(|message| flaws.push(YamlFlaw::new(place("path"), message)))
-                    .ok()?;
+                let place = element.place_of("path");
+                let text = noted(text, place, flaws)?;
                 let user = element
                     .text("id", &mut Vec::new())
                     .unwrap_or_default()
                     .to_owned();
-                (
-                    text,
-                    place("path"),
-                    Some(OtherFile {
-                        path: path.to_owned(),
-                        named_at: place("path"),
-                        user,
-                    }),
-                )
+                let file = OtherFile {
+                    path: path.to_owned(),
+                    named_at: place,
+                    user,
+                };
+                (text, place, Some(file))
             }
             (found, _) => {
                 let what = if found.is_some() {
@@ -535,12 +521,7 @@ fn title(element: &Element, flaws: &mut Vec<YamlFlaw>) -> Option<String> {
     if text.is_empty() {
         return None;
     }
-    let place = element
-        .attribute("title")
-        .map_or(element.place, |attribute| attribute.place);
-    front_matter::title(&text)
-        .map_err(|message| flaws.push(YamlFlaw::new(place, message)))
-        .ok()
+    noted(front_matter::title(&text), element.place_of("title"), flaws)
 }
 
 /// Returns the interpreter of a script: its shebang, else bash, as in Gruntwork.
@@ -576,22 +557,11 @@ fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
             continue;
         };
         last = attribute.place;
-        flaws.extend(
-            needs
-                .add(name, text)
-                .err()
-                .map(|message| YamlFlaw::new(attribute.place, message)),
-        );
+        noted(needs.add(name, text), last, flaws);
     }
     declare_time(element, &mut needs.sandbox, flaws);
     if flaws.len() == before {
-        flaws.extend(
-            needs
-                .sandbox
-                .check()
-                .err()
-                .map(|message| YamlFlaw::new(last, message)),
-        );
+        noted(needs.sandbox.check(), last, flaws);
     }
     needs
 }

@@ -14,6 +14,16 @@ pub(super) struct Notes {
     pub(super) shared: SharedRemarks,
 }
 
+/// Returns a value, or adds its error as a flaw at this place.
+pub(super) fn noted<T>(
+    read: Result<T, String>,
+    place: TextPlace,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<T> {
+    read.map_err(|message| flaws.push(YamlFlaw::new(place, message)))
+        .ok()
+}
+
 /// Origin of a YAML document.
 #[derive(Debug, Clone)]
 pub(super) enum YamlSource {

@@ -11,28 +11,26 @@ use documents::{SecretAs, StepSecret, YamlFlaw};
 /// Attributes of a step that name a sign-in block.
 pub(super) const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];
 
-const AWS: &[(&str, SecretAs)] = &[
-    ("AWS_ACCESS_KEY_ID", SecretAs::Env),
-    ("AWS_REGION", SecretAs::Env),
-    ("AWS_SECRET_ACCESS_KEY", SecretAs::Env),
-    ("AWS_SESSION_TOKEN", SecretAs::Env),
+const AWS: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
 ];
-const GITHUB: &[(&str, SecretAs)] = &[
-    ("GITHUB_TOKEN", SecretAs::Env),
-    ("GITHUB_USER", SecretAs::Env),
+const GITHUB: &[&str] = &["GITHUB_TOKEN", "GITHUB_USER"];
+const GITLAB: &[&str] = &["GITLAB_TOKEN", "GITLAB_USER"];
+const GOOGLE: &[&str] = &[
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "CLOUDSDK_CORE_ACCOUNT",
+    "CLOUDSDK_CORE_PROJECT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_PROJECT",
 ];
-const GITLAB: &[(&str, SecretAs)] = &[
-    ("GITLAB_TOKEN", SecretAs::Env),
-    ("GITLAB_USER", SecretAs::Env),
-];
-/// The credentials of Google are a file, and the variable contains its path.
-const GOOGLE: &[(&str, SecretAs)] = &[
-    ("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", SecretAs::File),
-    ("CLOUDSDK_CORE_ACCOUNT", SecretAs::Env),
-    ("CLOUDSDK_CORE_PROJECT", SecretAs::Env),
-    ("GOOGLE_APPLICATION_CREDENTIALS", SecretAs::File),
-    ("GOOGLE_CLOUD_PROJECT", SecretAs::Env),
-    ("GOOGLE_PROJECT", SecretAs::Env),
+/// Variables of Google that contain the path of a file with the credentials.
+const FILES: [&str; 2] = [
+    "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
 /// Adds the secrets of the sign-in blocks to the secrets that a step declares. The result is sorted by name.
@@ -47,9 +45,7 @@ pub(super) fn secrets(
         let Some(id) = step.text(name, flaws) else {
             continue;
         };
-        let place = step
-            .attribute(name)
-            .map_or(step.place, |attribute| attribute.place);
+        let place = step.place_of(name);
         let Some(block) = page
             .iter()
             .find(|block| is_sign_in(block) && text(block, "id") == Some(id))
@@ -68,9 +64,13 @@ pub(super) fn secrets(
             flaws.push(YamlFlaw::new(place, message));
             continue;
         };
-        for (variable, given) in variables {
-            let (Ok(secret), Ok(variable)) = (format!("{id}.{variable}").parse(), variable.parse())
-            else {
+        for name in variables {
+            let given = if FILES.contains(name) {
+                SecretAs::File
+            } else {
+                SecretAs::Env
+            };
+            let (Ok(secret), Ok(variable)) = (format!("{id}.{name}").parse(), name.parse()) else {
                 let message = format!(
                     "{id:?} can't be part of the name of a secret: use letters, digits and . _ -, begin with a letter, \
                      and use at most 24 bytes"
@@ -91,7 +91,7 @@ pub(super) fn secrets(
             }
             found.push(StepSecret {
                 name: secret,
-                given: *given,
+                given,
                 variable: Some(variable),
             });
         }
@@ -120,7 +120,7 @@ fn text<'a>(element: &'a Element, name: &str) -> Option<&'a str> {
 }
 
 /// Returns the variables that Gruntwork documents for a block, or `None` if the attribute can't name such a block.
-fn variables(attribute: &str, block: &Element) -> Option<&'static [(&'static str, SecretAs)]> {
+fn variables(attribute: &str, block: &Element) -> Option<&'static [&'static str]> {
     let gitlab = text(block, "provider") == Some("gitlab");
     match (attribute, block.name.as_str()) {
         ("awsAuthId", "AwsAuth") => Some(AWS),

@@ -27,8 +27,8 @@ pub(super) fn apply(
     let read: Vec<(String, &YamlNode)> = items.iter().map(|item| (name_of(item), item)).collect();
     let required = read.iter().any(|(name, _)| name == "required");
     match kind {
-        "string" if required => drop(found.schema.insert("minLength".to_owned(), json!(1))),
-        "list" if required => drop(found.schema.insert("minItems".to_owned(), json!(1))),
+        "string" if required => found.put("minLength", json!(1)),
+        "list" if required => found.put("minItems", json!(1)),
         _ => {}
     }
     for (name, item) in read.iter().filter(|(name, _)| name != "required") {
@@ -88,8 +88,8 @@ fn length(found: &mut Variable, item: &YamlNode) -> Result<(), String> {
     } else {
         low
     };
-    found.schema.insert("minLength".to_owned(), json!(low));
-    found.schema.insert("maxLength".to_owned(), json!(high));
+    found.put("minLength", json!(low));
+    found.put("maxLength", json!(high));
     Ok(())
 }
 
@@ -117,12 +117,10 @@ fn pattern(
         return Err("a variable can have only one pattern: join the patterns".to_owned());
     }
     let pattern = whole_pattern(written, required)?;
-    found.schema.insert("pattern".to_owned(), json!(pattern));
+    found.put("pattern", json!(pattern));
     // The author wrote the dash at the beginning, so the script expects it.
     if name == "regex" && written.starts_with("^-") {
-        found
-            .schema
-            .insert("x-leading-dash".to_owned(), json!(true));
+        found.put("x-leading-dash", json!(true));
     }
     Ok(())
 }

@@ -19,6 +19,11 @@ pub(super) struct Variable {
 }
 
 impl Variable {
+    /// Puts a keyword into the schema.
+    pub(super) fn put(&mut self, keyword: &str, value: Value) {
+        self.schema.insert(keyword.to_owned(), value);
+    }
+
     /// Returns a flaw or a remark about the variable.
     pub(super) fn flaw(&self, message: &str) -> YamlFlaw {
         self.source
