@@ -369,7 +369,6 @@ pub(super) fn uses() -> Vec<Case> {
         ),
         ("a use that an approver hands in", &["excluded"], {
             let mut log = Log::with(|sealed| {
-                sealed.policy["version"] = json!(3);
                 sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
                 let line = |seed: u8| key(seed).line().to_owned();
                 sealed.roster["proposer"] = json!([
@@ -851,7 +850,6 @@ pub(super) fn series() -> Vec<Case> {
         ),
         ("a grant of another group", &["revocation"], {
             let mut log = Log::with(|sealed| {
-                sealed.policy["version"] = json!(3);
                 sealed.policy["default"]["approvals"] = json!({"required": 1, "from": ["ops"]});
                 sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
                 sealed.roster["proposer"] =
@@ -922,7 +920,6 @@ pub(super) fn steps() -> Vec<Case> {
 fn policies() -> Vec<Case> {
     let with = |key: &'static str, value: Value| {
         Log::with(|sealed| {
-            sealed.policy["version"] = json!(3);
             if key == "settle" {
                 sealed.policy[key] = value;
             } else {

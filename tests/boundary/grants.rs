@@ -13,7 +13,7 @@ use crate::support::wire::Reply;
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 /// Permits grants of up to 20 uses.
-pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+pub(crate) const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
                       standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, standing: {max_uses: 2, max_days: 1, approvals: {required: 2, from: [ops]}}}\n";
 
 fn world() -> World {
@@ -613,10 +613,10 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
         world.wire.get("/v1/grants", &world.reader).ok(200)["grants"],
         json!([])
     );
-    // Policy of version 3 without `standing` permits none.
+    // A policy without `standing` permits none.
     let none = World::with(|setup| {
         setup.policy =
-            "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n".to_owned()
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n".to_owned()
     });
     draft(&none, &terms()).problem("policy-denied");
 }
@@ -751,7 +751,7 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
 
 #[test]
 fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
-    let policy = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+    let policy = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                   standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
     let world = World::with(|setup| setup.policy = policy.to_owned());
     let view = draft(&world, &terms()).ok(201);

@@ -381,7 +381,7 @@ fn check_and_doctor_name_denied_steps_and_rules_of_policy_that_too_few_people_ca
     .expect("written");
     let policy = |people: u64| {
         let text = format!(
-            "version: 3\nextends: none\ndefault:\n  mode: execute\n  run: {{deny: [make]}}\n  approvals: {{required: 1, from: [ops]}}\n  \
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  run: {{deny: [make]}}\n  approvals: {{required: 1, from: [ops]}}\n  \
              standing: {{max_uses: 5, max_days: 1, approvals: {{required: {people}, from: [ops]}}}}\n  emergency: {{required: 1, \
              from: [ops], max_unreviewed: 2, max_window_s: 600, review: {{required: {people}, from: [ops]}}}}\n\
              settle: {{required: {people}, from: [ops]}}\n"

@@ -3,7 +3,7 @@
 import documents
 import grants
 import programs
-import reserved
+import parts
 import rules
 import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
@@ -109,7 +109,7 @@ class _Bundle:
 
     def read(self):
         value = strict(self.data, MAX_BUNDLE)
-        documents.refuse_later(documents.check_bundle(value))
+        documents.check_bundle(value)
         return value
 
     @staticmethod
@@ -489,10 +489,9 @@ class _Bundle:
 
 def read_authorization(receipt):
     envelope = Envelope(receipt["authorization"])
-    predicate, found = documents.parse("authorization", envelope.payload)
+    predicate = documents.read("authorization", envelope.payload)
     if "grant" in predicate and len(envelope.signatures) != 1:
         raise wrong("/signatures", "a use of a grant is signed by the grantee alone")
-    documents.refuse_later(found)
     return envelope, predicate
 
 
@@ -697,5 +696,5 @@ def check_manifest(manifest, files, step):
     stated = {"count": len(manifest), "bytes": sum(one["bytes"] for one in manifest), "manifest": reference(canonical(manifest))}
     if stated != files:
         raise Bad("the receipt names another manifest, or other sums of it")
-    if step.get("outputs") == [] and any(one["path"] == reserved.OUTPUTS for one in manifest):
+    if step.get("outputs") == [] and any(one["path"] == parts.OUTPUTS for one in manifest):
         raise Bad("the file of outputs, of a step that has none")

@@ -118,7 +118,7 @@ class History:
         return None
 
     def judge(self, index, word, error):
-        self.say(index, error.reason if error.reason in ("later-feature", "sealed-state", "revoked") else word, error)
+        self.say(index, error.reason if error.reason in ("sealed-state", "revoked") else word, error)
 
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
@@ -636,8 +636,6 @@ class History:
             """What a grant says of the sandbox of a step, as far as it follows."""
             if sealed.configuration is None or sealed.configuration.open is not None or ref not in sealed.profiles:
                 return
-            if sealed.policies[ref].open_sandbox:
-                return
             given = {name: value for name, value in signed_one.items() if name != "programs"}
             if dict(sealed.profiles[ref]) != given:
                 raise Bad(f"the grant has another sandbox for {ref}")
@@ -706,8 +704,6 @@ class History:
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
             programs.check_list(policy, sealed.steps[ref], authorization["sandbox"])
-            if policy.open_sandbox:
-                return NotChecked("what policy says of the sandbox besides limits and proc is not evaluated here")
             wanted, signed_one = dict(sealed.profiles[ref]), dict(authorization["sandbox"])
             # Which names a script adds to the list is not read here; its paths only the boundary knows.
             signed_one.pop("programs", None)

@@ -15,7 +15,6 @@ use crate::{
         ident::{Name, StepRef},
         malformed::Malformed,
         profile::Profile,
-        reserved::below,
         run_extensions::{
             Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by,
             check_count, check_range,
@@ -184,7 +183,7 @@ impl Predicate for Grant {
             artifact.name.as_str()
         })?;
         check_artifact_bytes(&self.artifacts)
-            .map_err(|error| below("/predicate/artifacts", error))?;
+            .map_err(|error| error.below("/predicate/artifacts"))?;
         check_reason("/predicate/reason", &self.reason)?;
         if self.issued_at > self.not_before || self.not_before >= self.expires_at {
             return Err(Malformed::at(
@@ -238,7 +237,7 @@ mod tests {
         let mut ids: Vec<KeyId> = (1..4).map(keyid).collect();
         ids.sort();
         let payload =
-            include_bytes!("../../../../tests/conformance/golden/reserved/valid/grant.json");
+            include_bytes!("../../../../tests/conformance/golden/documents/valid/grant.json");
         let check = |ids: &[KeyId]| {
             let signatures: Vec<_> = ids
                 .iter()

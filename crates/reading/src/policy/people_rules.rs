@@ -1,4 +1,4 @@
-//! The parts of a policy of version 3: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
+//! The parts of a policy about people: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,6 @@ use documents::{
     YamlKind, YamlNode, yaml::unknown,
 };
 
-/// Keys of version 3 in a rule.
-pub(super) const RULE_KEYS: [&str; 2] = ["standing", "emergency"];
-/// Keys of version 3 at the top of the file.
-pub(super) const TOP_KEYS: [&str; 3] = ["settle", "freeze", "passkeys"];
 /// Maximum validity of a grant in days.
 const MAX_DAYS: u64 = 30;
 /// Maximum number of emergencies without a review.
@@ -119,7 +115,6 @@ impl StandingRule {
         node.closed_map(
             "standing",
             &["max_uses", "max_days", "approvals", "session"],
-            &[],
             flaws,
         );
         let max_uses = number(node, "max_uses", MAX_USES, flaws);
@@ -216,7 +211,7 @@ impl EmergencyRule {
 
 impl FreezeRule {
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        node.closed_map("freeze", &["runs"], &[], flaws);
+        node.closed_map("freeze", &["runs"], flaws);
         let runs = required(node, "runs", flaws)?;
         match runs.text("`runs`", flaws)? {
             "finish" => Some(Self {
@@ -235,7 +230,7 @@ impl FreezeRule {
 
 impl PasskeysRule {
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        node.closed_map("passkeys", &["most", "alone", "synced"], &[], flaws);
+        node.closed_map("passkeys", &["most", "alone", "synced"], flaws);
         let most = number(node, "most", MAX_SIGNATURES as u64, flaws);
         let (alone, synced) = (flag(node, "alone", flaws), flag(node, "synced", flaws));
         Some(Self {
@@ -298,7 +293,7 @@ mod tests {
     };
 
     const WHOLE: &str = "
-version: 3
+version: 1
 default:
   approvals: {from: [ops]}
   standing: {max_uses: 20, max_days: 7, approvals: {required: 2, from: [ops]}, session: any}
@@ -345,7 +340,7 @@ passkeys: {most: 1, alone: false, synced: true}
             ),
             (1, 3, 2)
         );
-        let without = Policy::load("version: 3\n").expect("a policy");
+        let without = Policy::load("version: 1\n").expect("a policy");
         assert!(!without.runs_finish_when_frozen() && without.settle().is_none());
         let ruling = resolve(
             &without,
@@ -356,33 +351,8 @@ passkeys: {most: 1, alone: false, synced: true}
     }
 
     #[test]
-    fn the_parts_of_version_3_are_unknown_in_the_versions_1_and_2() {
-        let with =
-            |version: u64, line: &str| Policy::load(&format!("version: {version}\n{line}\n"));
-        for line in [
-            "default: {standing: {max_uses: 1, max_days: 1}}",
-            "default: {emergency: {from: [ops], max_unreviewed: 1, max_window_s: 60, review: {from: [ops]}}}",
-            "overrides: [{runbook: a, standing: {max_uses: 1, max_days: 1}}]",
-            "settle: {from: [ops]}",
-            "freeze: {runs: finish}",
-            "passkeys: {most: 1, alone: false, synced: true}",
-        ] {
-            assert!(with(3, line).is_ok(), "{line}");
-            for version in [1, 2] {
-                let errors = with(version, line).expect_err(line);
-                assert!(
-                    errors
-                        .iter()
-                        .any(|error| error.message.contains("needs version 3")),
-                    "{line}: {errors:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
     fn passkeys_are_read_strictly() {
-        let policy = Policy::load("version: 3\npasskeys: {most: 2, alone: false, synced: true}\n")
+        let policy = Policy::load("version: 1\npasskeys: {most: 2, alone: false, synced: true}\n")
             .expect("a policy");
         assert_eq!(
             policy.passkeys(),
@@ -393,7 +363,7 @@ passkeys: {most: 1, alone: false, synced: true}
             })
         );
         assert_eq!(
-            Policy::load("version: 3\n").expect("a policy").passkeys(),
+            Policy::load("version: 1\n").expect("a policy").passkeys(),
             None
         );
         for broken in [
@@ -403,14 +373,14 @@ passkeys: {most: 1, alone: false, synced: true}
             "[]",
         ] {
             assert!(
-                Policy::load(&format!("version: 3\npasskeys: {broken}\n")).is_err(),
+                Policy::load(&format!("version: 1\npasskeys: {broken}\n")).is_err(),
                 "{broken}"
             );
         }
     }
 
     #[test]
-    fn each_bound_of_version_3_is_checked() {
+    fn each_bound_is_checked() {
         let whole: serde_json::Value =
             serde_json::to_value(Policy::load(WHOLE).expect("a policy").file()).expect("JSON");
         let edited = |pointer: &str, value: serde_json::Value| {

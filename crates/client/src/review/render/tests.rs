@@ -106,7 +106,7 @@ fn ordinary() -> ReviewCase {
         "the nightly release, because the build of yesterday did not contain the fix".to_owned();
     case.definition["source"] = "rm -f x\nkill 1\n\"$A\"\n".into();
     case.definition["sandbox"] = json!({"proc": "full"});
-    case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
         "sandbox": {"programs": {"mode": "listed", "allow": DEFAULT_TOOLS}}, "approvals": {"required": 2, "from": ["ops"]}}});
     case.spoil = |signed| {
         let file = |tool: &str| format!("/usr/bin/{}", if tool == "awk" { "mawk" } else { tool });

@@ -285,7 +285,6 @@ impl Reader<'_> {
                 session: SessionUse::None,
                 exclusive: None,
                 plan: None,
-                runs_on: None,
                 check: false,
                 programs: needs.programs.clone(),
             }),

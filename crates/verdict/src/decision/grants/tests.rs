@@ -46,13 +46,14 @@ struct World {
 fn world(edit: fn(&mut World)) -> World {
     let mut roster = serde_json::to_value(roster().tables()).expect("JSON");
     roster["proposer"] = json!([{"name": "bot", "owners": ["carol"], "keys": [key(BOT).line()]}]);
-    let grant = include_bytes!("../../../../../tests/conformance/golden/reserved/valid/grant.json");
+    let grant =
+        include_bytes!("../../../../../tests/conformance/golden/documents/valid/grant.json");
     let mut grant: Value =
         serde_json::from_slice::<Value>(grant).expect("JSON")["predicate"].take();
     grant["grantee"] = json!({"name": "bot", "key": key(BOT).keyid()});
     grant["proposer"] = json!("agent");
     World {
-        policy: json!({"version": 3, "default": {
+        policy: json!({"version": 1, "default": {
             "mode": "execute", "approvals": {"required": 2, "from": ["ops", "security"]},
             "standing": {"max_uses": 20, "max_days": 7},
         }}),
