@@ -478,22 +478,6 @@ pub(super) fn people() -> Vec<Case> {
             policy(|policy, _| policy["default"]["standing"]["max_days"] = json!(1)),
         ),
         (
-            "policy with more signatures for grants",
-            &["quorum"],
-            policy(|policy, _| {
-                policy["default"]["standing"]["approvals"] =
-                    json!({"required": 2, "from": ["ops"]});
-            }),
-        ),
-        (
-            "policy with enough signatures for grants",
-            &[],
-            policy(|policy, _| {
-                policy["default"]["standing"]["approvals"] =
-                    json!({"required": 1, "from": ["ops"]});
-            }),
-        ),
-        (
             "a step with a plan",
             &["grant", "step"],
             policy(|_, step| step["plan"] = json!({"step": "two:go", "max_age_s": 60})),
@@ -643,7 +627,7 @@ pub(super) fn series() -> Vec<Case> {
     };
     let sessions = |kind: &'static str, ids: &'static [u8]| {
         let mut log = log_with(|policy, step| {
-            policy["default"]["standing"]["session"] = json!("any");
+            policy["default"]["standing"]["session"] = json!("fresh");
             step["session"] = json!("read");
         });
         let granted = grant(&mut log, &[ALICE, BOB], |of| of["session"] = json!(kind));
@@ -755,11 +739,6 @@ pub(super) fn series() -> Vec<Case> {
             "a session for the second time",
             NO,
             sessions("fresh", &[1, 1]),
-        ),
-        (
-            "a session that may be used again",
-            &[],
-            sessions("any", &[1, 1]),
         ),
         (
             "a session without permission",

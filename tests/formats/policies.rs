@@ -60,9 +60,9 @@ fn both_verifiers_accept_and_refuse_the_same_policies() {
             ),
         ),
         (
-            true,
+            false,
             under(
-                "approvals",
+                "approvals of grants",
                 &[rule("standing", &with(&standing, "approvals", approvals))],
             ),
         ),
@@ -70,7 +70,7 @@ fn both_verifiers_accept_and_refuse_the_same_policies() {
             true,
             under(
                 "sessions",
-                &[rule("standing", &with(&standing, "session", json!("any")))],
+                &[rule("standing", &with(&standing, "session", json!("none")))],
             ),
         ),
         (

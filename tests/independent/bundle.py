@@ -2,8 +2,8 @@
 
 import documents
 import grants
-import programs
 import parts
+import programs
 import rules
 import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
@@ -337,7 +337,7 @@ class _Bundle:
 
     def people(self, policy):
         if self.used:
-            combined, at = grants.grant_rules(policy, self.bundle["step"]), seconds(self.consumption["at"])
+            combined, at = rules.Rules(policy.approvals, self.bundle["step"]["approvals"]), seconds(self.consumption["at"])
             people, self.counted = grants.count_signers(self.used.signers(self.chain.last), combined, self.chain.last, at)
             return people, combined
         combined = rules.of_run(policy, self.bundle["step"], self.authorization)

@@ -335,11 +335,11 @@ KINDS = {
             "steps": arr(
                 obj({"ref": path_ref, "digest": DIGEST, "params": free, "permissions": PERMISSIONS, "sandbox": profile}),
                 low=1,
-                high=8,
+                high=32,
                 by="ref",
             ),
             "max_uses": number(1, 1000),
-            "session": one_of("none", "fresh", "any"),
+            "session": one_of("none", "fresh"),
             "artifacts": parts.artifacts(0),
             "proposer": NAME,
             "reason": reason,

@@ -27,7 +27,7 @@ from bundle import (
     who_may_not,
 )
 from globs import matches
-from grants import Uses, check_nobody, count_signers, grant_rules
+from grants import Uses, check_nobody, count_signers
 from log import Checkpoint, Note, Tree, leaf_hash
 from once import Once, hash_of
 from passkeys import by_passkey
@@ -284,9 +284,8 @@ class History:
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
             named = set(rules.Rules(policy.approvals, step["approvals"]).groups)
-            standing, emergency = policy.standing or {}, policy.emergency or {}
-            more = {*standing.get("approvals", {}).get("from", []), *emergency.get("from", [])}
-            missing = (named | more) - groups
+            emergency = policy.emergency or {}
+            missing = (named | set(emergency.get("from", []))) - groups
             if missing:
                 raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")
             for people in (emergency.get("review"), policy.settle):
@@ -621,7 +620,7 @@ class History:
                 own = sealed.policy_for(one["ref"])
                 grant.check_step(place, step, own)
                 check_profile(one["ref"], one["sandbox"])
-                combined = grant_rules(own, step)
+                combined = rules.Rules(own.approvals, step["approvals"])
                 counted, _ = count_signers(signers, combined, sealed.roster, at, revoked)
                 missing = combined.missing(counted)
                 if missing:

@@ -35,7 +35,7 @@ RULE = {
     **{kind: LISTS for kind in ("run", "read", "write", "env")},
     "approvals": APPROVALS,
     "standing": obj(
-        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"approvals": APPROVALS, "session": one_of("none", "fresh", "any")}
+        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"session": one_of("none", "fresh")}
     ),
     "emergency": obj(
         {"from": arr(NAME, low=1), "max_unreviewed": number(1, 100), "max_window_s": number(1, DAY), "review": PEOPLE},
@@ -132,8 +132,8 @@ def check_policy(value):
     for rule in [value.get("default", {})] + overrides:
         ways += check_lists(rule)
         check_sandbox_rule(rule.get("sandbox", {}))
-        standing, emergency = rule.get("standing", {}), rule.get("emergency", {})
-        people = [rule.get("approvals"), standing.get("approvals"), emergency_people(emergency), emergency.get("review")]
+        emergency = rule.get("emergency", {})
+        people = [rule.get("approvals"), emergency_people(emergency), emergency.get("review")]
         for approvals in people + [value.get("settle")]:
             if approvals is None:
                 continue

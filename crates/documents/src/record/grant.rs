@@ -27,7 +27,7 @@ use crate::{
 /// a tile.
 const MAX_GRANT_BYTES: usize = 36 << 10;
 /// Maximum number of steps in one grant.
-const MAX_STEPS: usize = 8;
+const MAX_STEPS: usize = 32;
 
 /// An authorization for several runs, within limits. The grantee uses the grant without new signatures of approvers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -119,8 +119,6 @@ pub enum GrantedSession {
     None,
     /// Each run uses a new session.
     Fresh,
-    /// The runs may use any session.
-    Any,
 }
 
 impl GrantedSession {
@@ -129,7 +127,6 @@ impl GrantedSession {
         match self {
             Self::None => "none",
             Self::Fresh => "fresh",
-            Self::Any => "any",
         }
     }
 }

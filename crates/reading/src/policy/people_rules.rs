@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use documents::{
-    Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, YamlFlaw,
-    YamlKind, YamlNode, yaml::unknown,
+    Approvals, GrantedSession, GroupName, MAX_SIGNATURES, MAX_USES, YamlFlaw, YamlKind, YamlNode,
+    yaml::unknown,
 };
 
 /// Maximum validity of a grant in days.
@@ -26,9 +26,6 @@ pub struct StandingRule {
     /// Maximum number of days from the issue to the end of a grant.
     #[schemars(range(min = 1, max = MAX_DAYS))]
     pub max_days: u64,
-    /// The approvals that a grant needs, in addition to the approvals that a run needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvals: Option<Approvals>,
     /// The widest `session` that a grant may have. If the field is absent, `fresh`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<GrantedSession>,
@@ -112,26 +109,18 @@ impl StandingRule {
 
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
-        node.closed_map(
-            "standing",
-            &["max_uses", "max_days", "approvals", "session"],
-            flaws,
-        );
+        node.closed_map("standing", &["max_uses", "max_days", "session"], flaws);
         let max_uses = number(node, "max_uses", MAX_USES, flaws);
         let max_days = number(node, "max_days", MAX_DAYS, flaws);
-        let approvals = node
-            .value("approvals")
-            .map(|node| Approvals::read(node, GroupSource::Named, flaws));
         let session = node
             .value("session")
             .map(|node| match node.text("`session`", flaws) {
                 Some("none") => Some(GrantedSession::None),
                 Some("fresh") => Some(GrantedSession::Fresh),
-                Some("any") => Some(GrantedSession::Any),
                 Some(other) => {
                     flaws.push(YamlFlaw::new(
                         node.place,
-                        unknown("session", other, &["none", "fresh", "any"]),
+                        unknown("session", other, &["none", "fresh"]),
                     ));
                     None
                 }
@@ -140,7 +129,6 @@ impl StandingRule {
         let rule = Self {
             max_uses: max_uses?,
             max_days: max_days?,
-            approvals: approvals.flatten(),
             session: session.flatten(),
         };
         (flaws.len() == before).then_some(rule)
@@ -283,6 +271,7 @@ fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> 
 
 #[cfg(test)]
 mod tests {
+    use documents::GrantedSession;
     use serde_json::json;
 
     use crate::policy::{
@@ -296,7 +285,7 @@ mod tests {
 version: 1
 default:
   approvals: {from: [ops]}
-  standing: {max_uses: 20, max_days: 7, approvals: {required: 2, from: [ops]}, session: any}
+  standing: {max_uses: 20, max_days: 7, session: none}
   emergency: {from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
 overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
@@ -315,18 +304,15 @@ passkeys: {most: 1, alone: false, synced: true}
         let (plain, deploy) = (ruling("nginx:restart"), ruling("deploy/web:go"));
         let standing = plain.standing.expect("a rule").value;
         assert_eq!(
-            (
-                standing.max_uses,
-                standing.approvals.map(|rule| rule.required)
-            ),
-            (20, Some(2))
+            (standing.max_uses, standing.session),
+            (20, Some(GrantedSession::None))
         );
         let standing = deploy.standing.expect("a rule");
         assert_eq!(
             (
                 standing.value.max_uses,
                 standing.value.max_days,
-                standing.value.approvals
+                standing.value.session
             ),
             (1, 30, None)
         );
@@ -391,7 +377,6 @@ passkeys: {most: 1, alone: false, synced: true}
         for (pointer, most) in [
             ("/default/standing/max_uses", 1000),
             ("/default/standing/max_days", 30),
-            ("/default/standing/approvals/required", 16),
             ("/default/emergency/max_unreviewed", 100),
             ("/default/emergency/max_window_s", 86_400),
             ("/default/emergency/required", 16),
@@ -414,7 +399,7 @@ passkeys: {most: 1, alone: false, synced: true}
             }
         }
         for (pointer, bad) in [
-            ("/default/standing/session", "all"),
+            ("/default/standing/session", "any"),
             ("/freeze/runs", "cancel"),
             ("/settle/from", "ops"),
             ("/default/emergency/review", "ops"),

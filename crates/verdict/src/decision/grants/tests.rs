@@ -270,13 +270,6 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
         ("more approvers", Code::QuorumMissing, |w| {
             put(&mut w.policy, "/default/approvals/required", json!(3))
         }),
-        ("more approvers of grants", Code::QuorumMissing, |w| {
-            put(
-                &mut w.policy,
-                "/default/standing/approvals",
-                json!({"required": 2, "from": ["ops"]}),
-            );
-        }),
         ("one signature less", Code::QuorumMissing, |w| {
             w.signers = vec![ALICE]
         }),
@@ -344,7 +337,7 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
         code(|w| put(
             &mut w.policy,
             "/default/standing",
-            json!({"max_uses": 999, "max_days": 30, "session": "any"})
+            json!({"max_uses": 999, "max_days": 30, "session": "fresh"})
         )),
         None
     );
