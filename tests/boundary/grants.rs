@@ -745,28 +745,6 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
 }
 
 #[test]
-fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
-    let policy = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
-                  standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
-    let world = World::with(|setup| setup.policy = policy.to_owned());
-    let view = draft(&world, &terms()).ok(201);
-    assert_eq!(
-        sign(&world, &view, &[&alice()]).ok(200)["status"],
-        "pending"
-    );
-    let grant = sign(&world, &view, &[&frank()]).ok(200);
-    assert_eq!(grant["status"], "active", "{grant:#}");
-    end(&world, &grant, &bob()).problem("not-permitted-signer");
-    end(&world, &grant, &frank()).ok(200);
-    let shown = world
-        .wire
-        .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
-        .ok(200);
-    assert_eq!(shown["why"]["code"], "revoked");
-    world.assert_audited();
-}
-
-#[test]
 fn a_grant_is_decided_again_at_each_use() {
     let mut world = world();
     let grant = granted(&world, &terms());

@@ -20,14 +20,14 @@ const ADD: &str = "programs=id to the block, or sandbox.programs.allow: [id] to 
 
 /// A person with a policy that allows the commands of the scripts.
 fn person() -> Person {
-    with_policy(1, "")
+    with_policy("")
 }
 
-fn with_policy(version: u8, more: &str) -> Person {
+fn with_policy(more: &str) -> Person {
     let person = Person::new();
     person.write(
         "policy.yaml",
-        &format!("version: {version}\ndefault:\n  {ALLOW}\n{more}"),
+        &format!("version: 1\ndefault:\n  {ALLOW}\n{more}"),
     );
     person
 }
@@ -136,39 +136,34 @@ fn every_program_can_run_only_if_policy_or_an_option_says_so() {
     let execute = "  mode: execute\n";
     let listed = "  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
     let any = "  sandbox: {programs: {mode: any}}\n";
-    for (version, policy, options, reason) in [
+    for (policy, options, reason) in [
         (
-            1,
             execute,
             &[][..],
             "programs: every program, because policy says mode: execute (default)",
         ),
         (
-            2,
             any,
             &[],
             "programs: every program, because policy says sandbox.programs.mode: any (default)",
         ),
         (
-            1,
             "",
             &["--allow-all", "--sandbox-strict"],
             "programs: every program, because of --allow-all",
         ),
         (
-            1,
             "",
             &["--allow-all"],
             "--allow-all: NO SANDBOX. The step can start every program",
         ),
         (
-            1,
             "",
             &["--no-sandbox"],
             "--no-sandbox: NO SANDBOX. The step can start every program",
         ),
     ] {
-        let person = with_policy(version, policy);
+        let person = with_policy(policy);
         python(&person, "one", HIDDEN);
         let ran = person
             .run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat())
@@ -179,13 +174,13 @@ fn every_program_can_run_only_if_policy_or_an_option_says_so() {
         );
         assert_eq!(ran.err.matches("every program").count(), 1, "{}", ran.err);
     }
-    for (version, policy, attributes, options) in [
-        (2, listed, "one", &[][..]),
-        (1, execute, "one programs=cat", &[]),
-        (1, execute, "one", &["--deny-all"]),
-        (2, any, "one programs=cat", &[]),
+    for (policy, attributes, options) in [
+        (listed, "one", &[][..]),
+        (execute, "one programs=cat", &[]),
+        (execute, "one", &["--deny-all"]),
+        (any, "one programs=cat", &[]),
     ] {
-        let person = with_policy(version, policy);
+        let person = with_policy(policy);
         python(&person, attributes, HIDDEN);
         let ran = person
             .run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat())
