@@ -246,9 +246,6 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
         ("fewer days in policy", Code::PolicyDenied, |w| {
             put(&mut w.policy, "/default/standing/max_days", json!(6))
         }),
-        ("any session", Code::PolicyDenied, |w| {
-            w.grant["session"] = json!("any")
-        }),
         ("no session in policy", Code::PolicyDenied, |w| {
             w.grant["session"] = json!("fresh");
             put(&mut w.policy, "/default/standing/session", json!("none"));
