@@ -12,9 +12,9 @@ use countersign::roster_file;
 use documents::{
     Authorization, Base64, Bundle, Checkpoint, Denial, Envelope, ForeignKey, KINDS, KeyId, Note,
     Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList, ProgramMode, Receipt,
-    Revocation, Roster, SecretKey, Signed, SshKey, Statement, StatementKey, StepRef, TilePath,
-    TlogProof, WitnessKey, json, parse_canonical, parse_signatures, push_entry, split_entries,
-    sshsig, to_canonical,
+    Revocation, Roster, SecretKey, Signed, SshKey, StatementKey, StepRef, TilePath, TlogProof,
+    WitnessKey, json, parse_canonical, parse_signatures, push_entry, split_entries, sshsig,
+    to_canonical,
 };
 use reading::{
     Builtins, DecisionPlace, Flags, Page, Policy, ReadLimit, ReadPage, RunbookFiles,
