@@ -134,7 +134,7 @@ pub fn make(args: &Args) -> Result<LongLog, CommandFailure> {
 /// Returns a policy that differs for each number.
 fn policy(number: u64) -> String {
     format!(
-        "version: 3\ndefault: {{mode: execute, approvals: {{required: 1, from: [ops]}}, standing: {{max_uses: {}, max_days: 1}}}}\n",
+        "version: 1\ndefault: {{mode: execute, approvals: {{required: 1, from: [ops]}}, standing: {{max_uses: {}, max_days: 1}}}}\n",
         number + 1
     )
 }

@@ -57,7 +57,7 @@ pub const GRANTEE: [u8; 32] = [0x5b; 32];
 pub const GRANTEE_NAME: &str = "bench-robot";
 const CLIENTS: usize = 64;
 const WARM: Duration = Duration::from_secs(1);
-const POLICY: &str = "version: 3\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}, standing: {max_uses: 1000, max_days: 1}}\n";
+const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}, standing: {max_uses: 1000, max_days: 1}}\n";
 
 pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
     let dir = tempfile::Builder::new()

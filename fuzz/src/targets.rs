@@ -10,11 +10,11 @@ use std::sync::OnceLock;
 use boundary::{IdToken, IssuerKeys, MAX_ID_TOKEN_BYTES};
 use countersign::roster_file;
 use documents::{
-    Authorization, Base64, Bundle, Checkpoint, Code, Denial, Envelope, ForeignKey, KINDS, KeyId,
-    MAX_SIGNATURES, Note, Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList,
-    ProgramMode, Receipt, ReservedPart, Revocation, Roster, RunReport, SecretKey, Signed, SshKey,
-    Statement, StatementKey, StepRef, TilePath, TlogProof, WitnessKey, json, kinds,
-    parse_canonical, parse_signatures, push_entry, split_entries, sshsig, to_canonical,
+    Authorization, Base64, Bundle, Checkpoint, Denial, Envelope, ForeignKey, KINDS, KeyId, Note,
+    Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList, ProgramMode, Receipt,
+    Revocation, Roster, SecretKey, Signed, SshKey, StatementKey, StepRef, TilePath, TlogProof,
+    WitnessKey, json, parse_canonical, parse_signatures, push_entry, split_entries, sshsig,
+    to_canonical,
 };
 use reading::{
     Builtins, DecisionPlace, Flags, Page, Policy, ReadLimit, ReadPage, RunbookFiles,
@@ -42,7 +42,7 @@ pub const ALL: [(&str, Target); 19] = [
     ("note_and_proof", note_and_proof),
     ("policy_yaml", policy_yaml),
     ("program_lists", program_lists),
-    ("reserved_kinds", reserved_kinds),
+    ("step_definition", step_definition),
     ("roster_toml", roster_toml),
     ("rundown_runbook", rundown_runbook),
     ("runnable_page", runnable_page),
@@ -309,11 +309,7 @@ fn page_of(text: &str, read: fn(&Page<'_>) -> Option<ReadPage>) -> Option<usize>
         Ok(found) => {
             let steps = found.steps;
             for one in &steps {
-                assert!(
-                    one.definition
-                        .check_reserved()
-                        .map_or_else(|error| error.later, |()| true)
-                );
+                assert_eq!(one.definition.check(), Ok(()));
                 assert!(serde_json::to_value(&one.definition).is_ok());
             }
             Some(steps.len())
@@ -361,21 +357,26 @@ pub fn policy_yaml(data: &[u8]) {
 
 /// A list of programs, the facts of a receipt about programs, and built-in lists with closures.
 pub fn program_lists(data: &[u8]) {
-    fn part<P: ReservedPart + PartialEq>(value: &Value) -> Option<P> {
-        let part: P = serde_json::from_value(value.clone()).ok()?;
-        part.check().ok()?;
-        let written = serde_json::to_value(&part).expect("JSON");
-        assert!(serde_json::from_value::<P>(written).expect("its own form") == part);
-        Some(part)
-    }
     let Ok(value) = json::parse(data, 1 << 20) else {
         return;
     };
-    if let Some(list) = part::<ProgramList>(&value) {
+    if let Ok(list) = json::typed::<ProgramList>(&value)
+        && list.check().is_ok()
+    {
         assert!((1..=128).contains(&list.list.len()));
+        assert_eq!(
+            json::typed(&serde_json::to_value(&list).expect("JSON")).ok(),
+            Some(list)
+        );
     }
-    if let Some(facts) = part::<ProgramFacts>(&value) {
+    if let Ok(facts) = json::typed::<ProgramFacts>(&value)
+        && facts.check().is_ok()
+    {
         assert_eq!(facts.listed == 0, facts.mode == ProgramMode::Any);
+        assert_eq!(
+            json::typed(&serde_json::to_value(&facts).expect("JSON")).ok(),
+            Some(facts)
+        );
     }
     match Builtins::from_sealed(&value) {
         Ok(lists) => {
@@ -414,35 +415,8 @@ pub fn roster_toml(data: &[u8]) {
     }
 }
 
-/// A payload of the reserved kind, or the definition of a step. Each accepted payload gets the refusal `LaterFeature`.
-pub fn reserved_kinds(data: &[u8]) {
-    fn one<P: Predicate>(payload: &[u8]) {
-        let read = Statement::<P>::from_payload(payload);
-        let answer = kinds::of_kind(P::KIND, payload, 1).expect("a reserved kind");
-        match read {
-            Ok(statement) => {
-                assert_eq!(
-                    statement
-                        .to_payload()
-                        .expect("what was read can be written"),
-                    payload
-                );
-                assert_eq!(answer.code(), Code::LaterFeature);
-            }
-            Err(error) if error.later => assert_eq!(answer.code(), Code::LaterFeature),
-            Err(error) => assert_eq!(answer, error),
-        }
-        for signatures in [0, MAX_SIGNATURES + 1] {
-            assert_ne!(
-                kinds::of_kind(P::KIND, payload, signatures)
-                    .expect("a reserved kind")
-                    .code(),
-                Code::LaterFeature
-            );
-        }
-    }
-    one::<RunReport>(data);
-    // Most reserved fields are in the definition of a step.
+/// The definition of a step.
+pub fn step_definition(data: &[u8]) {
     let Ok(value) = json::parse(data, 1 << 20) else {
         return;
     };

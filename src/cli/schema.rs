@@ -12,7 +12,7 @@ use documents::{
     Bundle, Configuration, Envelope, KINDS, RegistryLeaf, SealedToken, StepDefinition,
     UserConfiguration, settings,
 };
-use reading::{LATER_KEYS, PolicyFile};
+use reading::PolicyFile;
 
 /// Generate the JSON Schemas and OpenAPI from the types.
 #[derive(Debug, clap::Args)]
@@ -120,14 +120,11 @@ fn schema<T: JsonSchema>(name: &str) -> (String, String) {
 }
 
 /// The schema of the policy file. Its types contain the policy after reading, and they share parts with a step. The
-/// reader of the file refuses more, fills in `required`, and accepts the keys of later versions in a sealed policy.
+/// reader of the file refuses more, and fills in `required`.
 fn policy() -> (String, String) {
     let (name, mut value) = generate::<PolicyFile>("policy");
-    value["properties"]["version"]["enum"] = json!([1, 2, 3]);
-    let places = ["limits", "proc", "deny", "programs"]
-        .iter()
-        .chain(&LATER_KEYS)
-        .collect::<Vec<_>>();
+    value["properties"]["version"]["const"] = json!(1);
+    let places = ["limits", "proc", "deny", "programs"];
     value["properties"]["default"]["properties"] =
         json!({"sandbox": {"propertyNames": {"enum": places}}});
     let parts = &mut value["$defs"];
@@ -146,11 +143,6 @@ fn policy() -> (String, String) {
     for list in ["read", "write", "sockets", "deny"] {
         parts["SandboxRule"]["properties"][list]["minItems"] = json!(1);
         parts["SandboxRule"]["properties"][list]["uniqueItems"] = json!(true);
-    }
-    for key in LATER_KEYS {
-        let about =
-            "Key of a later version, with any value. Only a sealed policy may have the key.";
-        parts["SandboxRule"]["properties"][key] = json!({"description": about});
     }
     (name, pretty(&value))
 }

@@ -494,7 +494,7 @@ impl Reader {
     }
 
     pub(super) fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
-        node.closed_map(what, keys, &[], &mut self.flaws);
+        node.closed_map(what, keys, &mut self.flaws);
     }
 
     pub(super) fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {

@@ -124,7 +124,7 @@ const KEYS: [&str; 9] = [
 /// Reports unknown and missing keys. Returns `None` if there are such keys.
 fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
     let before = flaws.len();
-    tree.closed_map("the roster", &KEYS, &["previous", "policy"], flaws);
+    tree.closed_map("the roster", &KEYS, flaws);
     if let Some(name) = tree.value("name") {
         name.text("`name`", flaws);
     } else {
@@ -156,7 +156,7 @@ fn check_form(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<()> {
             continue;
         };
         for entry in entries {
-            entry.closed_map(&format!("[[{table}]]"), known, &[], flaws);
+            entry.closed_map(&format!("[[{table}]]"), known, flaws);
             for key in required.iter().filter(|key| entry.value(key).is_none()) {
                 flaws.push(YamlFlaw::new(
                     entry.place,

@@ -214,7 +214,6 @@ fn both_verifiers_judge_the_runs_of_granted_logs_alike() {
         ("an owner of the proposer signed too", &["excluded"]),
         ("policy without standing", covers),
         ("policy with fewer uses", covers),
-        ("policy with more signatures for grants", &["quorum"]),
         (
             "a grant without a parameter of the step",
             &["parameters", "grant-covers"],

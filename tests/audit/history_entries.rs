@@ -1099,7 +1099,7 @@ fn entry_kinds_of_later_versions_and_random_bytes_are_reported() {
     for name in ["grant", "review"] {
         let mut log = usual();
         let path = format!(
-            "{}/tests/conformance/golden/reserved/valid/{name}.json",
+            "{}/tests/conformance/golden/documents/valid/{name}.json",
             env!("CARGO_MANIFEST_DIR")
         );
         let payload = std::fs::read(path).unwrap();

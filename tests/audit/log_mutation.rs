@@ -592,12 +592,11 @@ fn both_auditors_find_reused_tokens_and_overlapping_runs_and_missing_receipts() 
 /// A log with one run under a list of programs. The edits change the signed sandbox and the receipt.
 fn listed(sandbox: impl FnOnce(&mut Value), receipt: impl FnOnce(&mut Value)) -> Log {
     let mut log = Log::with(|sealed| {
-        sealed.policy["version"] = json!(2);
         sealed.policy["default"]["run"] = json!({"deny": ["nc"]});
         sealed.policy["default"]["sandbox"] =
             json!({"programs": {"allow": ["cat"], "mode": "listed"}});
         let closure = json!({"source": "restart(8)", "starts": ["nc", "ssh"]});
-        sealed.builtins = json!({"closures": {"restart": closure}, "version": 2});
+        sealed.builtins = json!({"closures": {"restart": closure}, "version": 1});
         sealed.steps[0]["programs"] = json!(["jq"]);
     });
     // A missing permission under a seal of another parser is no failure.

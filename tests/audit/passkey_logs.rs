@@ -45,11 +45,10 @@ fn rule(most: u64, alone: bool, synced: bool) -> Option<Value> {
     Some(json!({"most": most, "alone": alone, "synced": synced}))
 }
 
-/// A log whose policy of version 3 has these passkeys. Every approver has a passkey beside the own key.
+/// A log whose policy has these passkeys. Every approver has a passkey beside the own key.
 fn log(passkeys: Option<Value>) -> Log {
     let _first = SIGN_OTHER.set(sign);
     Log::with(|sealed| {
-        sealed.policy["version"] = json!(3);
         if let Some(passkeys) = passkeys {
             sealed.policy["passkeys"] = passkeys;
         }

@@ -253,12 +253,12 @@ fn a_grant_ends_on_its_page_after_the_typed_word_and_once() {
     );
     let page = pages.get(&path(&grant)).body;
     assert!(
-        page.contains("ended (revoked)") && form_of(&page, &end_path(&grant)).is_none(),
+        page.contains("unusable (revoked)") && form_of(&page, &end_path(&grant)).is_none(),
         "{page}"
     );
     assert_eq!(
         (world.count("revocation"), &state(&world, &grant)["status"]),
-        (1, &json!("ended"))
+        (1, &json!("unusable"))
     );
     world.assert_audited();
 }

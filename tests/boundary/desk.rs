@@ -20,7 +20,7 @@ use crate::support::pages::{PageReply, form_of, text_of};
 use crate::support::people::{IN_TOTO, alice, denial, pae, revocation, sha256};
 use crate::support::{KilledAtEnd, World, bytes_of, exited, id_of, said, wait_for};
 
-const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
+const POLICY: &str = "version: 1\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\npasskeys: {most: 1, alone: false, synced: false}\n";
 
 pub(crate) fn zoe() -> PasskeyPair {
     PasskeyPair::of(1)

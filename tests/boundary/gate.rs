@@ -478,15 +478,6 @@ fn gate_reports_wrong_usage_and_has_no_default_for_a_required_option() {
         .concat(),
         "only these checks can be left out",
     );
-    usage(
-        &[
-            &good[..4],
-            &good[6..],
-            &words(&["--lock", "countersign.lock"]),
-        ]
-        .concat(),
-        "later version",
-    );
     exited(at.gate(Path::new("/nowhere/run.bundle.json"), &good), 2);
     // The argument `-` reads the bundle from the standard input. Empty input is no bundle.
     let piped = |input: Stdio| {

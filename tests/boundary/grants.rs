@@ -13,8 +13,8 @@ use crate::support::wire::Reply;
 use crate::support::{SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
 
 /// Permits grants of up to 20 uses.
-pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
-                      standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, standing: {max_uses: 2, max_days: 1, approvals: {required: 2, from: [ops]}}}\n";
+pub(crate) const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+                      standing: {max_uses: 20, max_days: 7}\noverrides:\n  - {runbook: two, approvals: {required: 2, from: [ops]}, standing: {max_uses: 2, max_days: 1}}\n";
 
 fn world() -> World {
     World::with(|setup| setup.policy = POLICY.to_owned())
@@ -158,7 +158,7 @@ fn a_grant_runs_its_steps_without_new_signatures_of_approvers_until_its_uses_are
         .ok(200);
     assert_eq!(
         (&shown["status"], &shown["why"]["code"]),
-        (&json!("ended"), &json!("grant-exhausted"))
+        (&json!("unusable"), &json!("grant-exhausted"))
     );
     assert_eq!(world.count("grant"), 1);
     world.assert_audited();
@@ -368,14 +368,9 @@ fn each_use_is_spent_once_after_a_kill_at_each_point() {
             .wire
             .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
             .ok(200);
-        let status = if code == "grant-paused" {
-            "suspended"
-        } else {
-            "ended"
-        };
         assert_eq!(
             (&shown["status"], &shown["why"]["code"]),
-            (&json!(status), &json!(code)),
+            (&json!("unusable"), &json!(code)),
             "{point}"
         );
         assert_eq!(
@@ -613,10 +608,10 @@ fn a_draft_that_is_wider_than_policy_or_names_not_each_parameter_is_refused() {
         world.wire.get("/v1/grants", &world.reader).ok(200)["grants"],
         json!([])
     );
-    // Policy of version 3 without `standing` permits none.
+    // A policy without `standing` permits none.
     let none = World::with(|setup| {
         setup.policy =
-            "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n".to_owned()
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n".to_owned()
     });
     draft(&none, &terms()).problem("policy-denied");
 }
@@ -634,12 +629,12 @@ fn a_draft_that_its_proposer_takes_back_is_never_signed() {
     let ended = cancel(&draft, &world.agent).ok(200);
     assert_eq!(
         (&ended["status"], &ended["why"]["code"]),
-        (&json!("ended"), &json!("expired")),
+        (&json!("unusable"), &json!("expired")),
         "{ended:#}"
     );
     assert_eq!(
         cancel(&draft, &world.agent).ok(200)["status"],
-        "ended",
+        "unusable",
         "the same again"
     );
     sign(&world, &draft, &[&alice()]).problem("wrong-state");
@@ -693,7 +688,7 @@ fn a_revoked_grant_runs_nothing_any_more() {
                 .ok(200);
             assert_eq!(
                 (&shown["status"], &shown["why"]["code"]),
-                (&json!("ended"), &json!("revoked")),
+                (&json!("unusable"), &json!("revoked")),
                 "round {round}"
             );
         }
@@ -712,7 +707,7 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
     let mut terms = terms();
     terms["steps"] = json!([{"step": "s:go", "params": {"type": "object", "properties": {}}}]);
     terms["session"] = json!("any");
-    draft(&world, &terms).problem("policy-denied");
+    draft(&world, &terms).problem("malformed");
     terms["session"] = json!("fresh");
     let fresh = granted(&world, &terms);
     terms["session"] = json!("none");
@@ -746,28 +741,6 @@ fn a_grant_for_new_sessions_never_runs_in_a_session_that_another_run_used() {
     world.until(id_of(&approved), "finished");
     try_use(&world, &robot_bearer, &inside(&fresh, &two)).problem("not-granted");
     assert_eq!(world.count("consumption"), 2);
-    world.assert_audited();
-}
-
-#[test]
-fn an_approver_whom_only_standing_names_may_revoke_the_grant() {
-    let policy = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
-                  standing: {max_uses: 20, max_days: 7, approvals: {required: 1, from: [finance]}}\n";
-    let world = World::with(|setup| setup.policy = policy.to_owned());
-    let view = draft(&world, &terms()).ok(201);
-    assert_eq!(
-        sign(&world, &view, &[&alice()]).ok(200)["status"],
-        "pending"
-    );
-    let grant = sign(&world, &view, &[&frank()]).ok(200);
-    assert_eq!(grant["status"], "active", "{grant:#}");
-    end(&world, &grant, &bob()).problem("not-permitted-signer");
-    end(&world, &grant, &frank()).ok(200);
-    let shown = world
-        .wire
-        .get(&format!("/v1/grants/{}", id_of(&grant)), &world.reader)
-        .ok(200);
-    assert_eq!(shown["why"]["code"], "revoked");
     world.assert_audited();
 }
 
@@ -1383,25 +1356,13 @@ fn a_grant_that_no_run_can_use_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_draft_that_needs_more_approvals_than_people_can_give_is_refused_and_the_operator_is_told() {
+fn a_draft_that_needs_more_approvals_than_people_can_give_is_refused() {
     let world = World::with(|setup| {
-        setup.policy = POLICY.replace(
-            "max_days: 7}",
-            "max_days: 7, approvals: {required: 9, from: [ops]}}",
-        );
+        setup.policy = POLICY.replace("required: 1", "required: 9");
     });
-    draft(&world, &terms()).refuses(
-        "quorum-missing",
-        "9 approvals of ops are needed, but at most ",
-    );
+    draft(&world, &terms()).refuses("quorum-missing", "9 approvals of ");
     assert_eq!(
         world.wire.get("/v1/grants", &world.reader).ok(200)["grants"],
         json!([])
-    );
-    let notes = world.started["notes"].to_string();
-    assert!(
-        notes.contains("nobody can meet `standing.approvals` of the policy")
-            && notes.contains("9 approvals of ops are needed"),
-        "{notes}"
     );
 }

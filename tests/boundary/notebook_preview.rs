@@ -107,7 +107,7 @@ fn the_preview_of_a_runbook_has_the_lines_of_registry_check() {
     let home = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(home.path().join("books")).expect("a directory");
     std::fs::write(home.path().join("books/page.md"), PAGE).expect("a file");
-    let policy = "version: 2\nextends: none\ndefault:\n  mode: prompted\n  run: {allow: [set], deny: [rm]}\n  \
+    let policy = "version: 1\nextends: none\ndefault:\n  mode: prompted\n  run: {allow: [set], deny: [rm]}\n  \
         approvals: {required: 1, from: [ops]}\n";
     std::fs::write(home.path().join("policy.yaml"), policy).expect("a file");
     let notebook = OpenedNotebook::start(

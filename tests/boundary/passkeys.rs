@@ -14,7 +14,7 @@ use crate::support::people::{
 use crate::support::wire::Reply;
 use crate::support::{Setup, World, assert_says, bytes_of, id_of, said};
 
-const POLICY: &str = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\n";
+const POLICY: &str = "version: 1\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops, security]}, standing: {max_uses: 20, max_days: 7}}\n";
 pub(crate) const PASSKEYS: &str = "passkeys: {most: 1, alone: false, synced: false}\n";
 
 /// A world in which the approvers zoe and yuki have only a passkey each, and an operator has one too.

@@ -8,7 +8,7 @@ use crate::support::{SMALL, World, assert_says, bytes_of, id_of, not_run, runboo
 use serde_json::{Value, json};
 
 /// Executes listed programs only. The mode asks for no permission, except for unknown commands.
-const POLICY: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                       sandbox: {programs: {mode: listed, allow: [cat, no-such-tool]}}\noverrides:\n  - {runbook: free, sandbox: {programs: {mode: any}}}\n";
 
 /// Starts `date`, but no reader of the script can know this.

@@ -62,7 +62,7 @@ impl Rules {
         }
         let place = json!({"write": [path], "workdir": "in-place"});
         let steps = ["mark", "other"].map(|name| json!({"runbook": name, "sandbox": place}));
-        json!({"version": 3, "extends": "none", "default": default, "overrides": steps,
+        json!({"version": 1, "extends": "none", "default": default, "overrides": steps,
             "settle": {"required": self.settle, "from": GROUPS}})
     }
 }

@@ -13,10 +13,10 @@ use crate::support::wire::Reply;
 use crate::support::{SMALL, World, id_of, runbook, said, wait_for};
 
 /// Two people must sign a run, but one of `ops` is enough in an emergency.
-pub(crate) const POLICY: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
+pub(crate) const POLICY: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 2, from: [ops, security]}\n  \
                       emergency: {required: 1, from: [ops], max_unreviewed: 2, max_window_s: 600, review: {required: 1, from: [ops, security]}}\n";
 /// A run with an unknown end is settled by two people.
-const SETTLED_BY_TWO: &str = "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
+const SETTLED_BY_TWO: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops, security]}\n  \
                               standing: {max_uses: 20, max_days: 7}\nsettle: {required: 2, from: [ops, security]}\n";
 
 fn world(policy: &str) -> World {
@@ -573,7 +573,7 @@ fn the_people_of_an_emergency_can_deny_it_and_one_that_nobody_could_close_does_n
     // Only dora and alice are of `ops` and not excluded. A person who signs does not count as a reviewer.
     let policy = |review: &str| {
         format!(
-            "version: 3\nextends: none\ndefault:\n  mode: execute\n  approvals: {{required: 1, from: [security, ops]}}\n  \
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {{required: 1, from: [security, ops]}}\n  \
              emergency: {{required: 1, from: [finance], max_unreviewed: 1, max_window_s: 600, review: {review}}}\n"
         )
     };

@@ -180,7 +180,7 @@ fn a_freeze_ends_every_run_and_proposal_and_lasts_until_a_thaw_also_over_a_resta
 #[test]
 fn runs_finish_after_a_freeze_if_policy_says_so() {
     let world = World::with(|setup| {
-        setup.policy = "version: 3\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\nfreeze: {runs: finish}\n".to_owned();
+        setup.policy = "version: 1\nextends: none\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}}\nfreeze: {runs: finish}\n".to_owned();
         setup.runbook("slow.md", runbook(SMALL, &[("go", "sleep 1\necho done\n")]));
     });
     let running = world.propose("slow:go", json!({}));

@@ -169,7 +169,7 @@ fn a_file_that_changes_after_the_seal_does_not_reach_a_run() {
 }
 
 /// Executes listed programs only.
-const LISTED: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+const LISTED: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                       sandbox: {programs: {mode: listed, allow: [cat, cp, mv, mkdir, chmod, ls]}}\n";
 
 #[test]

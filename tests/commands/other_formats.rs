@@ -288,25 +288,6 @@ fn the_advised_corrections_of_templates_and_values_work() {
 }
 
 #[test]
-fn an_attribute_of_a_later_version_says_what_to_do_today() {
-    let person = Person::new();
-    person.runbook("a.md", "title: A", &[("a template=gruntwork", "true")]);
-    let ran = person.run(&["a.md"]).ended(2);
-    assert!(
-        ran.err
-            .contains("a.md:6:13: `template=` is not supported by this version"),
-        "{}",
-        ran.err
-    );
-    assert!(
-        ran.err
-            .contains("the script reads a parameter as the variable `$PARAM_NAME`"),
-        "{}",
-        ran.err
-    );
-}
-
-#[test]
 fn a_directory_instead_of_a_runbook_is_answered_with_its_runbooks() {
     let person = Person::new();
     person.write("books/a.mdx", "x");

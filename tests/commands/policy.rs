@@ -657,15 +657,15 @@ fn policy_explain_says_why_every_program_can_start() {
     let dir = repository(&[
         (
             "none.yaml",
-            "version: 2\ndefault: {sandbox: {programs: {allow: [jq]}}}\n",
+            "version: 1\ndefault: {sandbox: {programs: {allow: [jq]}}}\n",
         ),
         (
             "any.yaml",
-            "version: 2\ndefault: {sandbox: {programs: {mode: any}}}\n",
+            "version: 1\ndefault: {sandbox: {programs: {mode: any}}}\n",
         ),
         (
             "listed.yaml",
-            "version: 2\ndefault: {sandbox: {programs: {mode: listed}}}\n",
+            "version: 1\ndefault: {sandbox: {programs: {mode: listed}}}\n",
         ),
         ("execute.yaml", "version: 1\ndefault: {mode: execute}\n"),
         ("x.sh", "git log\n"),
@@ -719,7 +719,7 @@ fn policy_explain_says_why_every_program_can_start() {
 #[test]
 fn policy_asks_about_unknown_words_but_not_about_unknown_programs_of_a_closed_list() {
     let policy =
-        |mode: &str| format!("version: 2\ndefault: {{sandbox: {{programs: {{mode: {mode}}}}}}}\n");
+        |mode: &str| format!("version: 1\ndefault: {{sandbox: {{programs: {{mode: {mode}}}}}}}\n");
     let dir = repository(&[
         ("listed.yaml", &policy("listed")),
         ("any.yaml", &policy("any")),
@@ -764,7 +764,7 @@ fn policy_asks_about_unknown_words_but_not_about_unknown_programs_of_a_closed_li
 
 #[test]
 fn policy_show_prints_the_mode_and_the_names_of_programs_with_their_origin() {
-    let policy = "version: 2\ndefault: {sandbox: {programs: {mode: listed, allow: [awk, jq]}}}\noverrides: [{runbook: \"deploy/**\", sandbox: {programs: {allow: [kubectl]}}}]\n";
+    let policy = "version: 1\ndefault: {sandbox: {programs: {mode: listed, allow: [awk, jq]}}}\noverrides: [{runbook: \"deploy/**\", sandbox: {programs: {allow: [kubectl]}}}]\n";
     let dir = repository(&[("countersign.policy.yaml", policy)]);
     let (code, said) = answer(dir.path(), &["show", "deploy/x:restart"]);
     assert_eq!(code, 0, "{said}");
@@ -802,7 +802,7 @@ fn policy_explain_names_a_program_that_no_list_can_contain() {
     let dir = repository(&[
         (
             "listed.yaml",
-            "version: 2\ndefault: {sandbox: {programs: {mode: listed}}}\n",
+            "version: 1\ndefault: {sandbox: {programs: {mode: listed}}}\n",
         ),
         ("long.sh", &format!("printf a; {long}; {long} b\n")),
         ("short.sh", &format!("{}\n", &long[1..])),

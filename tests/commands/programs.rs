@@ -13,21 +13,21 @@ const ALLOW: &str = "run: {allow: [printf, cat, env, bash, echo, python, python3
 /// Starts `id`, but no reader of the script can know this.
 const HIDDEN: &str = "import subprocess\nprint('begun', flush=True)\nsubprocess.run(['id'])";
 /// Policy of a boundary whose steps start only listed programs.
-const LISTED: &str = "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+const LISTED: &str = "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                       sandbox: {programs: {mode: listed}}\n";
 /// Words that add `id` to the list of a step.
 const ADD: &str = "programs=id to the block, or sandbox.programs.allow: [id] to the policy";
 
 /// A person with a policy that allows the commands of the scripts.
 fn person() -> Person {
-    with_policy(1, "")
+    with_policy("")
 }
 
-fn with_policy(version: u8, more: &str) -> Person {
+fn with_policy(more: &str) -> Person {
     let person = Person::new();
     person.write(
         "policy.yaml",
-        &format!("version: {version}\ndefault:\n  {ALLOW}\n{more}"),
+        &format!("version: 1\ndefault:\n  {ALLOW}\n{more}"),
     );
     person
 }
@@ -87,7 +87,7 @@ fn a_local_run_executes_only_the_programs_of_its_list() {
     python(&person, "one", HIDDEN);
     person.write(
         "policy.yaml",
-        &format!("version: 2\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{allow: [id]}}}}\n"),
+        &format!("version: 1\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{allow: [id]}}}}\n"),
     );
     assert!(person.run_plain(&run).ended(0).out.contains("uid="));
     let grant = "grants: [{type: run, pattern: id, scope: permanent}]\n";
@@ -136,39 +136,34 @@ fn every_program_can_run_only_if_policy_or_an_option_says_so() {
     let execute = "  mode: execute\n";
     let listed = "  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
     let any = "  sandbox: {programs: {mode: any}}\n";
-    for (version, policy, options, reason) in [
+    for (policy, options, reason) in [
         (
-            1,
             execute,
             &[][..],
             "programs: every program, because policy says mode: execute (default)",
         ),
         (
-            2,
             any,
             &[],
             "programs: every program, because policy says sandbox.programs.mode: any (default)",
         ),
         (
-            1,
             "",
             &["--allow-all", "--sandbox-strict"],
             "programs: every program, because of --allow-all",
         ),
         (
-            1,
             "",
             &["--allow-all"],
             "--allow-all: NO SANDBOX. The step can start every program",
         ),
         (
-            1,
             "",
             &["--no-sandbox"],
             "--no-sandbox: NO SANDBOX. The step can start every program",
         ),
     ] {
-        let person = with_policy(version, policy);
+        let person = with_policy(policy);
         python(&person, "one", HIDDEN);
         let ran = person
             .run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat())
@@ -179,13 +174,13 @@ fn every_program_can_run_only_if_policy_or_an_option_says_so() {
         );
         assert_eq!(ran.err.matches("every program").count(), 1, "{}", ran.err);
     }
-    for (version, policy, attributes, options) in [
-        (2, listed, "one", &[][..]),
-        (1, execute, "one programs=cat", &[]),
-        (1, execute, "one", &["--deny-all"]),
-        (2, any, "one programs=cat", &[]),
+    for (policy, attributes, options) in [
+        (listed, "one", &[][..]),
+        (execute, "one programs=cat", &[]),
+        (execute, "one", &["--deny-all"]),
+        (any, "one programs=cat", &[]),
     ] {
-        let person = with_policy(version, policy);
+        let person = with_policy(policy);
         python(&person, attributes, HIDDEN);
         let ran = person
             .run_plain(&[&["a.md", "--policy", "policy.yaml"], options].concat())
@@ -315,7 +310,7 @@ fn a_program_that_no_list_can_contain_is_refused_before_the_run() {
     );
     person.write(
         "policy.yaml",
-        &format!("version: 2\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{mode: any}}}}\n"),
+        &format!("version: 1\ndefault:\n  {ALLOW}\n  sandbox: {{programs: {{mode: any}}}}\n"),
     );
     let ran = person
         .run_plain(&[&run[..], &["--allow-read", "../tools"]].concat())
@@ -367,7 +362,7 @@ fn a_best_effort_host_without_namespaces_says_that_every_program_can_run() {
 fn wait_and_output_explain_a_refused_program() {
     let world = World::with(|setup| {
         setup.policy =
-            "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                         sandbox: {programs: {mode: listed}}\n"
                 .to_owned();
         setup.runbook(
@@ -483,7 +478,7 @@ fn a_failed_step_without_a_recorded_refusal_names_its_list_as_a_possible_reason(
 fn doctor_and_the_registry_report_programs_that_this_host_lacks() {
     let mut world = World::with(|setup| {
         setup.policy =
-            "version: 2\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
+            "version: 1\nextends: none\ndefault:\n  mode: execute\n  approvals: {required: 1, from: [ops]}\n  \
                         sandbox: {programs: {mode: listed}}\n"
                 .to_owned();
         setup.runbook(
@@ -563,7 +558,7 @@ fn the_line_about_the_programs_names_the_command_that_shows_all() {
 #[test]
 fn a_list_that_is_too_large_names_the_programs_that_add_most() {
     let person = Person::new();
-    let policy = "version: 2\nextends: none\ndefault:\n  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
+    let policy = "version: 1\nextends: none\ndefault:\n  mode: execute\n  sandbox: {programs: {mode: listed}}\n";
     person.write("policy.yaml", policy);
     let programs = ordinary_programs().join(",");
     person.runbook(

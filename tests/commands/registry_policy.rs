@@ -298,5 +298,5 @@ fn a_folder_that_does_not_exist_or_has_no_runbook_is_reported() {
         "sound: 0 steps",
     );
     let draft = fs::read_to_string(home.path().join("draft.yaml")).expect("a file");
-    assert!(draft.ends_with("version: 2\noverrides: []\n"), "{draft}");
+    assert!(draft.ends_with("version: 1\noverrides: []\n"), "{draft}");
 }

@@ -148,7 +148,7 @@ fn the_decision_about_the_sample_step_has_twelve_lines_with_the_question() {
         setup.runbook("service.md", include_str!("../../runbooks/service.md"));
         let tools = DEFAULT_TOOLS.join(", ");
         setup.policy = format!(
-            "version: 2\ndefault:\n  mode: prompted\n  sandbox:\n    programs: {{mode: listed, allow: [{tools}]}}\n  \
+            "version: 1\ndefault:\n  mode: prompted\n  sandbox:\n    programs: {{mode: listed, allow: [{tools}]}}\n  \
              approvals: {{required: 2, from: [ops]}}\n"
         );
     });

@@ -33,16 +33,16 @@ mod support;
 mod vectors;
 
 mod conformance;
+mod documents;
 mod fuzz_corpus;
 mod golden_documents;
 mod mutation;
 mod pages;
 mod passkeys;
 mod peers;
-mod policy_versions;
+mod policies;
 mod properties;
 mod receipts_foreign;
-mod reserved;
 mod rundown;
 mod schemas;
 mod second_opinion;

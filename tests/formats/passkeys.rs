@@ -29,7 +29,6 @@ fn crossing(
     sign: impl Fn(&[u8]) -> Vec<u8>,
 ) -> Case {
     let mut policy = golden::value("bundle.json")["policy"].clone();
-    policy["version"] = json!(3);
     if let Some(passkeys) = passkeys {
         policy["passkeys"] = passkeys;
     }

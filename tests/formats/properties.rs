@@ -7,9 +7,9 @@ use documents::{
     ListedProgram, MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_ENTRY_BYTES, MAX_PARAMS_BYTES,
     MAX_REASON_BYTES, MAX_REST_BYTES, MAX_ROSTER_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
     Permission, PermissionKind, PermissionReason, Predicate, Presence, Program, ProgramFacts,
-    ProgramList, ProgramMode, Receipt, RefusalStatement, ReservedPart as _, Roster, Seal,
-    SecretKey, Signed, SshKey, Statement, Verified, VerifiedSignature, canonical_of, check_program,
-    json, parse_canonical, push_entry, sha256, to_canonical,
+    ProgramList, ProgramMode, Receipt, RefusalStatement, Roster, Seal, SecretKey, Signed, SshKey,
+    Statement, Verified, VerifiedSignature, canonical_of, check_program, json, parse_canonical,
+    push_entry, sha256, to_canonical,
 };
 use proptest::prelude::*;
 use reading::{Builtins, Closures, Policy, resolve};
@@ -645,7 +645,7 @@ proptest! {
         let overrides: Vec<Value> = rules[1..].iter().map(|one| {
             json!({"runbook": if one.2 { "deploy/**" } else { "other" }, "sandbox": rule(one)})
         }).collect();
-        let policy = json!({"version": 2, "default": {"sandbox": rule(&rules[0])}, "overrides": overrides});
+        let policy = json!({"version": 1, "default": {"sandbox": rule(&rules[0])}, "overrides": overrides});
         let policy = Policy::from_sealed(&policy).expect("a policy");
         let ruling = resolve(&policy, Builtins::current(), &"deploy/app:x".parse().unwrap());
         let matching: Vec<_> = rules.iter().enumerate().filter(|(at, one)| *at == 0 || one.2).map(|(_, one)| one).collect();
@@ -659,7 +659,7 @@ proptest! {
     fn a_policy_with_any_words_as_programs_is_accepted_exactly_if_each_word_is_a_program(
         allow in prop::collection::vec(words(), 0..4),
     ) {
-        let policy = json!({"version": 2, "default": {"sandbox": {"programs": {"allow": allow}}}});
+        let policy = json!({"version": 1, "default": {"sandbox": {"programs": {"allow": allow}}}});
         let unique: BTreeSet<&String> = allow.iter().collect();
         let good = !allow.is_empty() && unique.len() == allow.len() && allow.iter().all(|word| check_program(word).is_ok());
         prop_assert_eq!(Policy::from_sealed(&policy).is_ok(), good);

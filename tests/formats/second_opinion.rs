@@ -1,16 +1,13 @@
-//! What the second verifier leaves out, and templates that an earlier version registered.
+//! What the second verifier leaves out.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
-use reading::of_step;
-use serde_json::{Value, json};
-use verdict::HashedStep;
+use serde_json::json;
 
 use crate::golden;
 use crate::mutants::Story;
-use crate::second::{self, Case, ours, theirs};
+use crate::second::{self, ours};
 
 /// A pattern that only the program can judge, and a value for it.
 const PATTERNS: [(&str, &str); 3] = [
@@ -89,38 +86,4 @@ fn the_second_verifier_skips_exactly_what_its_readme_names() {
         }
     }
     assert_eq!(skipped, rows);
-}
-
-/// The bundle of a run whose template has every place that a later version refuses, made by the program of 0.2.0.
-#[test]
-fn a_place_that_is_refused_now_still_verifies_in_a_bundle_of_0_2_0() {
-    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores/0.2.0");
-    let read = |name: &str| fs::read(store.join(name)).expect("a file");
-    let case = Case {
-        id: "places".to_owned(),
-        bundle: read("places.bundle.json"),
-        roster: read("places.roster.json"),
-    };
-    let first = ours(&case).expect("trust");
-    assert!(
-        first.verified && first.findings["permissions"] == "established",
-        "{first:?}"
-    );
-    let second = theirs(std::slice::from_ref(&case))
-        .remove(0)
-        .expect("trust");
-    assert_eq!(first.differences(&second), Vec::<String>::new());
-    let bundle: Value = serde_json::from_slice(&case.bundle).expect("JSON");
-    let source = bundle["step"]["source"].as_str().expect("a script");
-    let places: Vec<&str> = source.lines().filter(|line| line.contains("{{")).collect();
-    assert_eq!(places.len(), 34, "{source}");
-    for line in places {
-        let mut step = bundle["step"].clone();
-        step["source"] = json!(format!("{line}\n"));
-        let step = HashedStep::parse(&step).expect(line);
-        let params = json!({"V": "a; x=5"});
-        assert!(step.filled_recorded(&params).is_ok(), "{line}");
-        let refused = of_step(step.definition()).is_err() || step.filled(&params).is_err();
-        assert!(refused, "{line}");
-    }
 }

@@ -18,7 +18,6 @@ pub type Edit = fn(&mut Value);
 /// Permits grants for the step `nginx:restart`.
 pub fn permit_grants(sealed: &mut Sealed) {
     let line = |seed: u8| key(seed).line().to_owned();
-    sealed.policy["version"] = json!(3);
     sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
     sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
     sealed.roster["proposer"] = json!([

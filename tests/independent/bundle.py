@@ -2,8 +2,8 @@
 
 import documents
 import grants
+import parts
 import programs
-import reserved
 import rules
 import templates
 from log import Checkpoint, Note, Proof, check_inclusion, leaf_hash, read_vkey
@@ -109,7 +109,7 @@ class _Bundle:
 
     def read(self):
         value = strict(self.data, MAX_BUNDLE)
-        documents.refuse_later(documents.check_bundle(value))
+        documents.check_bundle(value)
         return value
 
     @staticmethod
@@ -337,7 +337,7 @@ class _Bundle:
 
     def people(self, policy):
         if self.used:
-            combined, at = grants.grant_rules(policy, self.bundle["step"]), seconds(self.consumption["at"])
+            combined, at = rules.Rules(policy.approvals, self.bundle["step"]["approvals"]), seconds(self.consumption["at"])
             people, self.counted = grants.count_signers(self.used.signers(self.chain.last), combined, self.chain.last, at)
             return people, combined
         combined = rules.of_run(policy, self.bundle["step"], self.authorization)
@@ -489,10 +489,9 @@ class _Bundle:
 
 def read_authorization(receipt):
     envelope = Envelope(receipt["authorization"])
-    predicate, found = documents.parse("authorization", envelope.payload)
+    predicate = documents.read("authorization", envelope.payload)
     if "grant" in predicate and len(envelope.signatures) != 1:
         raise wrong("/signatures", "a use of a grant is signed by the grantee alone")
-    documents.refuse_later(found)
     return envelope, predicate
 
 
@@ -697,5 +696,5 @@ def check_manifest(manifest, files, step):
     stated = {"count": len(manifest), "bytes": sum(one["bytes"] for one in manifest), "manifest": reference(canonical(manifest))}
     if stated != files:
         raise Bad("the receipt names another manifest, or other sums of it")
-    if step.get("outputs") == [] and any(one["path"] == reserved.OUTPUTS for one in manifest):
+    if step.get("outputs") == [] and any(one["path"] == parts.OUTPUTS for one in manifest):
         raise Bad("the file of outputs, of a step that has none")

@@ -1,12 +1,9 @@
-"""The signed documents: what each kind holds, and that its subjects are the twins of its predicate. From `formats.md`.
-
-What is reserved for later versions stands in `reserved.py`; a document that has a part of it is read whole, and then refused.
-"""
+"""The signed documents: what each kind holds, and that its subjects are the twins of its predicate. From `formats.md`."""
 
 import functools
 
+import parts
 import programs
-import reserved
 from log import Proof
 from shapes import *
 from wire import Bad, Envelope, canonical, reference, seconds, strict_canonical
@@ -15,17 +12,10 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 KIB = 1024
 
 
-def read(kind, payload):
-    """The predicate of a payload that must be a complete document of this kind, and of nothing reserved."""
-    predicate, found = parse(kind, payload)
-    refuse_later(found)
-    return predicate
-
-
 # Many logs and bundles hold the same documents; nobody changes what is read.
 @functools.lru_cache(maxsize=512)
-def parse(kind, payload):
-    """The predicate, and the pointers of its reserved parts."""
+def read(kind, payload):
+    """The predicate of a payload that must be a complete document of this kind."""
     document = strict_canonical(payload, LIMITS[kind])
     if not isinstance(document, dict):
         raise wrong("", "no statement")
@@ -33,12 +23,12 @@ def parse(kind, payload):
     if document.get("predicateType") != f"https://countersign.dev/{kind}/v1":
         raise wrong("/predicateType", f"no document of kind {kind}")
     shape = {"_type": one_of(STATEMENT), "predicate": KINDS[kind], "predicateType": text(), "subject": SUBJECT_LIST}
-    found = obj(shape)(document, "")
+    obj(shape)(document, "")
     predicate = document["predicate"]
     if kind in MORE:
         MORE[kind](predicate, payload)
     SUBJECTS[kind](predicate, document["subject"])
-    return predicate, ["/predicateType"] if kind in LATER_KINDS else found
+    return predicate
 
 
 def genesis(value, place):
@@ -67,7 +57,7 @@ def envelope_of(kind, high):
         if not 1 <= len(keyids) <= high or keyids != sorted(set(keyids)):
             raise wrong(f"{place}/signatures", f"{len(keyids)} signatures, or out of order")
         try:
-            parse(kind, read_one.payload)
+            read(kind, read_one.payload)
         except Bad as error:
             raise wrong(f"{place}/payload{error.at}", str(error)) from error
 
@@ -90,10 +80,9 @@ def reason(value, place):
 
 
 def profile(value, place):
-    found = PROFILE(value, place)
+    PROFILE(value, place)
     if "programs" in value["require"] and "programs" not in value:
         raise wrong(f"{place}/require/{value['require'].index('programs')}", "a layer without its list")
-    return found
 
 
 KNOWN_LAYERS = ("capabilities", "filesystem", "landlock", "namespaces", "network", "seccomp")
@@ -101,7 +90,7 @@ LAYER = one_of(*KNOWN_LAYERS)
 LAYERS = arr(one_of(*KNOWN_LAYERS, programs.LAYER), ordered=True)
 PROFILE_LIMITS = ("wall_ms", "cpu_milli", "memory_bytes", "processes", "file_bytes", "disk_bytes", "output_bytes")
 CODES = (
-    "malformed too-large later-feature unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
+    "malformed too-large unknown-step step-changed invalid-params params-mismatch wrong-boundary unknown-signer bad-signature "
     "not-permitted-signer self-approval quorum-missing not-yet-valid expired revoked denied nonce-replayed policy-denied "
     "context-changed session-stale grant-exhausted not-granted grant-paused not-grantable sandbox-unavailable busy standby database unauthenticated forbidden not-found wrong-state "
     "rate-limited"
@@ -125,12 +114,11 @@ OF_NETWORK = obj(
 
 def network_of_run(value, place):
     """The words `private` and `localhost` are said of hosts of the list."""
-    found = OF_NETWORK(value, place)
+    OF_NETWORK(value, place)
     for word in WORDS_OF_HOSTS:
         for at, host in enumerate(value.get(word, [])):
             if host not in value["hosts"]:
                 raise wrong(f"{place}/{word}/{at}", "not a host of the list")
-    return found
 
 
 REFUSED_HOST = obj(
@@ -143,11 +131,10 @@ REFUSED_HOST = obj(
 
 def refused_hosts(value, place):
     """The first eight hosts without a connection, by their places in the list."""
-    found = arr(REFUSED_HOST, low=1, high=8)(value, place)
+    arr(REFUSED_HOST, low=1, high=8)(value, place)
     places = [host["at"] for host in value]
     if places != sorted(set(places)) or places[-1] >= 64:
         raise wrong(place, "the places do not ascend, or are beyond the list")
-    return found
 
 
 PROFILE = obj(
@@ -227,7 +214,7 @@ OF_SANDBOX = {
 }
 DECLARED = obj({}, {**OF_SANDBOX, "off_reason": text()})
 
-# What a receipt and a runner say of a run.
+# What a receipt says of a run.
 RAN = {
     "outcome": obj(
         {
@@ -265,7 +252,7 @@ KINDS = {
             "not_before": time,
             "expires_at": time,
         },
-        reserved.OF_AUTHORIZATION,
+        parts.OF_AUTHORIZATION,
     ),
     "denial": obj({"boundary": BOUNDARY_OF, "reason": text()}),
     "roster": obj(
@@ -281,7 +268,7 @@ KINDS = {
             "boundary": arr(obj({"name": BOUNDARY, "keys": arr(text())})),
             "witness": arr(obj({"name": text(), "vkey": text(), "url": text()})),
         },
-        {"previous": DIGEST, **reserved.OF_ROSTER},
+        {"previous": DIGEST},
     ),
     "seal": obj(
         {
@@ -305,7 +292,7 @@ KINDS = {
         {
             "seal": DIGEST,
             "at": time,
-            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}, reserved.OF_ITEM), low=1, high=16),
+            "spent": arr(obj({"authorization": DIGEST, "nonce": nonce, "expires_at": time}, parts.OF_ITEM), low=1, high=16),
         }
     ),
     "receipt": obj(
@@ -328,7 +315,7 @@ KINDS = {
             "seal": DIGEST,
             "boundary": obj({"name": BOUNDARY, "id": DIGEST, "keyid": KEYID, "version": text()}),
         },
-        {**MORE_OF_RUN, **reserved.OF_RECEIPT},
+        {**MORE_OF_RUN, **parts.OF_RECEIPT},
     ),
     "refusal": obj(
         {"at": time},
@@ -348,37 +335,26 @@ KINDS = {
             "steps": arr(
                 obj({"ref": path_ref, "digest": DIGEST, "params": free, "permissions": PERMISSIONS, "sandbox": profile}),
                 low=1,
-                high=8,
+                high=32,
                 by="ref",
             ),
             "max_uses": number(1, 1000),
-            "session": one_of("none", "fresh", "any"),
-            "artifacts": reserved.artifacts(0),
+            "session": one_of("none", "fresh"),
+            "artifacts": parts.artifacts(0),
             "proposer": NAME,
             "reason": reason,
             "issued_at": time,
             "not_before": time,
             "expires_at": time,
         },
-        {"rate": obj({"uses": number(1, 1000), "seconds": number(1, reserved.MONTH)})},
+        {"rate": obj({"uses": number(1, 1000), "seconds": number(1, parts.MONTH)})},
     ),
     "revocation": obj({"boundary": BOUNDARY_OF, "reason": text()}),
     "review": obj(
         {"boundary": BOUNDARY_OF, "verdict": one_of("accepted", "rejected"), "reason": text()},
         {"observed": one_of("succeeded", "failed", "not_started", "partly")},
     ),
-    "run-report": obj(
-        {
-            "boundary": obj({"name": BOUNDARY, "id": DIGEST}),
-            "runner": obj({"name": NAME, "keyid": KEYID, "version": text()}),
-            "consumption": obj({"index": number(), "leaf": DIGEST, "item": number()}),
-            "authorization": DIGEST,
-            **RAN,
-        },
-        MORE_OF_RUN,
-    ),
 }
-LATER_KINDS = ("run-report",)
 LIMITS = {
     "authorization": 20 * KIB,
     "denial": 8 * KIB,
@@ -390,7 +366,6 @@ LIMITS = {
     "grant": 36 * KIB,
     "revocation": 8 * KIB,
     "review": 8 * KIB,
-    "run-report": 16 * KIB,
 }
 REGISTRY_LEAF = obj({"digest": DIGEST, "ref": path_ref})
 TOKEN = obj(
@@ -411,30 +386,29 @@ STEP = obj(
         "params": free,
         "sandbox": DECLARED,
         "approvals": APPROVALS,
-        **reserved.OF_STEP,
+        **parts.OF_STEP,
     },
-    {"exclusive": text(), "programs": programs.DECLARED, "check": reserved.only_true, **reserved.MORE_OF_STEP},
+    {"exclusive": text(), "programs": programs.DECLARED, "check": parts.only_true, **parts.MORE_OF_STEP},
 )
 
 
 def parse_step(value):
-    """The pointers of a step's reserved parts."""
-    found = STEP(value, "/step")
+    """The form of a definition."""
+    STEP(value, "/step")
     if "programs" in value and "off_reason" in value["sandbox"]:
         raise wrong("/step/programs", "not where the sandbox is off")
-    reserved.check_step(value, "/step")
-    return found
+    parts.check_step(value, "/step")
 
 
 def plan_of_bundle(value, place):
     if isinstance(value, dict) and "plan" in value:
         raise wrong(f"{place}/plan", "a plan has none of its own")
-    return check_bundle(value, place)
+    check_bundle(value, place)
 
 
 def check_bundle(value, place=""):
-    """The pointers of a bundle's reserved parts."""
-    found = BUNDLE(value, place)
+    """The form of a bundle."""
+    BUNDLE(value, place)
     for one, other, at in (("grant" in value, "grant" in value["proofs"], "/grant"), ("grant" in value["proofs"], "grant" in value, "/proofs/grant")):
         if one and not other:
             raise wrong(place + at, "a grant and its proof, only together")
@@ -447,7 +421,6 @@ def check_bundle(value, place=""):
             raise wrong(f"{place}/proofs/grant", "another checkpoint than that of the other proofs")
     if len(canonical(value["step"])) > MAX_STEP:
         raise wrong(f"{place}/step", "more than 1 MiB")
-    return found
 
 
 MAX_STEP = 1 << 20
@@ -466,9 +439,8 @@ BUNDLE = obj(
     },
     {
         "grant": envelope_of("grant", 16),
-        "manifest": reserved.MANIFEST,
+        "manifest": parts.MANIFEST,
         "plan": plan_of_bundle,
-        "report": later(envelope_of("run-report", 1)),
     },
 )
 
@@ -527,7 +499,7 @@ def more_of_grant(predicate, _):
     issued, begin, end = (seconds(predicate[name]) for name in ("issued_at", "not_before", "expires_at"))
     if issued > begin:
         raise wrong("/predicate/not_before", "before it was issued")
-    if begin >= end or end - issued > reserved.MONTH:
+    if begin >= end or end - issued > parts.MONTH:
         raise wrong("/predicate/expires_at", "not after it begins, or more than 30 days after it was issued")
 
 
@@ -538,7 +510,6 @@ MORE = {
     "receipt": more_of_receipt,
     "refusal": more_of_refusal,
     "grant": more_of_grant,
-    "run-report": more_of_run,
 }
 
 
@@ -618,5 +589,4 @@ SUBJECTS = {
     "grant": twins(lambda p: [subject(step["ref"], step["digest"]) for step in p["steps"]]),
     "revocation": revoked,
     "review": alone("receipt"),
-    "run-report": twins(lambda p: [subject("authorization", p["authorization"]), *subjects_of_run(p)]),
 }

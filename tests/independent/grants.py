@@ -5,7 +5,6 @@ import rules
 from shapes import wrong
 from wire import Bad, canonical, pae, seconds
 
-SESSIONS = ("none", "fresh", "any")
 DAY = 24 * 3600
 
 
@@ -62,7 +61,7 @@ class Grant:
             raise Bad("more uses than policy permits")
         if seconds(terms["expires_at"]) - seconds(terms["issued_at"]) > standing["max_days"] * DAY:
             raise Bad("longer than policy permits")
-        if SESSIONS.index(terms["session"]) > SESSIONS.index(standing.get("session", "fresh")):
+        if terms["session"] == "fresh" and standing.get("session") == "none":
             raise Bad("a wider session than policy permits")
 
     def check_use(self, authorization, keyid):
@@ -92,16 +91,6 @@ class Grant:
 
 def rules_digest(step):
     return documents.reference(canonical(step))
-
-
-def grant_rules(policy, step):
-    """The rules for the signatures of a grant: policy, step, and what policy wants of standing grants."""
-    combined = rules.Rules(policy.approvals, step["approvals"])
-    more = (policy.standing or {}).get("approvals")
-    if more is not None:
-        combined.parts += rules.Rules(more, None).parts
-        combined.groups = sorted({group for _, groups, _ in combined.parts for group in groups})
-    return combined
 
 
 def count_signers(signers, combined, roster, at, is_revoked=lambda keyid: False):

@@ -27,7 +27,7 @@ from bundle import (
     who_may_not,
 )
 from globs import matches
-from grants import Uses, check_nobody, count_signers, grant_rules
+from grants import Uses, check_nobody, count_signers
 from log import Checkpoint, Note, Tree, leaf_hash
 from once import Once, hash_of
 from passkeys import by_passkey
@@ -118,7 +118,7 @@ class History:
         return None
 
     def judge(self, index, word, error):
-        self.say(index, error.reason if error.reason in ("later-feature", "sealed-state", "revoked") else word, error)
+        self.say(index, error.reason if error.reason in ("sealed-state", "revoked") else word, error)
 
     def read(self):
         note = Note(self.export.read("checkpoint").decode("utf-8", "replace"))
@@ -284,9 +284,8 @@ class History:
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)
             named = set(rules.Rules(policy.approvals, step["approvals"]).groups)
-            standing, emergency = policy.standing or {}, policy.emergency or {}
-            more = {*standing.get("approvals", {}).get("from", []), *emergency.get("from", [])}
-            missing = (named | more) - groups
+            emergency = policy.emergency or {}
+            missing = (named | set(emergency.get("from", []))) - groups
             if missing:
                 raise Bad(f"{ref} asks for {', '.join(sorted(missing))}, a group that the roster does not have")
             for people in (emergency.get("review"), policy.settle):
@@ -621,7 +620,7 @@ class History:
                 own = sealed.policy_for(one["ref"])
                 grant.check_step(place, step, own)
                 check_profile(one["ref"], one["sandbox"])
-                combined = grant_rules(own, step)
+                combined = rules.Rules(own.approvals, step["approvals"])
                 counted, _ = count_signers(signers, combined, sealed.roster, at, revoked)
                 missing = combined.missing(counted)
                 if missing:
@@ -635,8 +634,6 @@ class History:
         def check_profile(ref, signed_one):
             """What a grant says of the sandbox of a step, as far as it follows."""
             if sealed.configuration is None or sealed.configuration.open is not None or ref not in sealed.profiles:
-                return
-            if sealed.policies[ref].open_sandbox:
                 return
             given = {name: value for name, value in signed_one.items() if name != "programs"}
             if dict(sealed.profiles[ref]) != given:
@@ -706,8 +703,6 @@ class History:
             if missing:
                 raise Bad(f"nobody signed the required layers {', '.join(sorted(missing))}")
             programs.check_list(policy, sealed.steps[ref], authorization["sandbox"])
-            if policy.open_sandbox:
-                return NotChecked("what policy says of the sandbox besides limits and proc is not evaluated here")
             wanted, signed_one = dict(sealed.profiles[ref]), dict(authorization["sandbox"])
             # Which names a script adds to the list is not read here; its paths only the boundary knows.
             signed_one.pop("programs", None)

@@ -1,6 +1,6 @@
 """Revocations: who may revoke what, and what is revoked before an entry. From `formats.md`, section 22.3."""
 
-from grants import grant_rules
+import rules
 from keys import foreign
 from passkeys import by_passkey
 from wire import Bad, pae, sha256, strict, unbase64
@@ -85,7 +85,7 @@ def may_end(terms, role, name, sealed):
     for one in terms["steps"]:
         step = sealed.steps.get(one["ref"])
         if step is not None:
-            if groups & set(grant_rules(sealed.policy_for(one["ref"]), step).groups):
+            if groups & set(rules.Rules(sealed.policy_for(one["ref"]).approvals, step["approvals"]).groups):
                 return True
     return False
 

@@ -14,7 +14,7 @@ class Roster:
 
     def __init__(self, payload):
         self.digest, self.payload = reference(payload), payload
-        self.predicate, found = documents.parse("roster", payload)
+        self.predicate = documents.read("roster", payload)
         predicate = self.predicate
         self.version, self.threshold = predicate["version"], predicate["threshold"]
         if (self.version == 1) != ("previous" not in predicate):
@@ -23,14 +23,13 @@ class Roster:
         # As `holders`. A passkey signs what section 5 lists, never a roster.
         self.passkeys = {}
         self._read_names(predicate)
-        for role in ("approver", "proposer", "operator", "boundary", "runner"):
-            for at, entry in enumerate(predicate.get(role, [])):
+        for role in ("approver", "proposer", "operator", "boundary"):
+            for at, entry in enumerate(predicate[role]):
                 for number, line in enumerate(entry["keys"]):
                     self._read_key(role, entry, line, f"/predicate/{role}/{at}/keys/{number}")
         able = {entry["name"] for role, entry, _ in self.holders.values() if role == "approver"}
         if self.threshold > min(16, len(able)):
             raise wrong("/predicate/threshold", "nobody can meet it")
-        documents.refuse_later(found)
 
     def _read_key(self, role, entry, line, place):
         try:
@@ -52,10 +51,6 @@ class Roster:
 
     def _read_names(self, predicate):
         people = [entry["name"] for role in ("approver", "proposer", "operator") for entry in predicate[role]]
-        for at, entry in enumerate(predicate.get("runner", [])):
-            if entry["name"] in people:
-                raise wrong(f"/predicate/runner/{at}/name", "a name that stands already")
-            people.append(entry["name"])
         groups = [group["name"] for group in predicate["group"]]
         boundaries = [entry["name"] for entry in predicate["boundary"]]
         for names in (people, groups, boundaries):

@@ -3,12 +3,12 @@
 import itertools
 import re
 
+import parts
 import patterns
 import programs
-import reserved
 import templates
 from globs import check as check_glob, matches
-from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, network, number, obj, one_of, parse_step, refuse_later, text, time
+from documents import NAME, OF_SANDBOX, PROFILE_LIMITS, arr, boolean, network, number, obj, one_of, parse_step, text, time
 from passkeys import by_passkey
 from shapes import wrong
 from wire import Bad, Open, canonical, match, seconds
@@ -26,16 +26,24 @@ def host(value, place):
     return text()(value, place)
 
 
-SANDBOX = {**OF_SANDBOX, "network": network(host), "may_be_off": boolean}
-# Words of later versions: what depends on them is not checked.
-LATER_WORDS = {word: lambda value, place: None for word in ("level", "require", "off_reason")}
 LISTS = obj({}, {"allow": arr(text()), "deny": arr(text())})
+# People by number and groups, without `each`.
+PEOPLE = obj({"from": arr(NAME, low=1)}, {"required": number(1, MAX_SIGNATURES)})
+APPROVALS = obj({"from": arr(NAME, low=1)}, {"required": number(1), "each": boolean})
 RULE = {
     "mode": one_of("prompted", "execute", "deny"),
     **{kind: LISTS for kind in ("run", "read", "write", "env")},
-    "approvals": obj({"from": arr(NAME, low=1)}, {"required": number(1), "each": boolean}),
+    "approvals": APPROVALS,
+    "standing": obj(
+        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"session": one_of("none", "fresh")}
+    ),
+    "emergency": obj(
+        {"from": arr(NAME, low=1), "max_unreviewed": number(1, 100), "max_window_s": number(1, DAY), "review": PEOPLE},
+        {"required": number(1, MAX_SIGNATURES)},
+    ),
 }
-EVERYWHERE = {name: OF_SANDBOX[name] for name in ("limits", "proc", "deny")}
+EVERYWHERE = {"programs": programs.RULE, **{name: OF_SANDBOX[name] for name in ("limits", "proc", "deny")}}
+SANDBOX = {"programs": programs.RULE, **OF_SANDBOX, "network": network(host), "may_be_off": boolean}
 MOST = 1024
 MOST_PATTERNS = 4096
 
@@ -48,53 +56,33 @@ def granted_at(value, place):
     time(found.group(1) + "Z", place)
 
 
-# People by number and groups, without `each`.
-PEOPLE = obj({"from": arr(NAME, low=1)}, {"required": number(1, MAX_SIGNATURES)})
-# What version 3 has more, in a rule and at the top.
-RULE_3 = {
-    "standing": obj(
-        {"max_uses": number(1, 1000), "max_days": number(1, 30)}, {"approvals": RULE["approvals"], "session": one_of("none", "fresh", "any")}
-    ),
-    "emergency": obj(
-        {"from": arr(NAME, low=1), "max_unreviewed": number(1, 100), "max_window_s": number(1, DAY), "review": PEOPLE},
-        {"required": number(1, MAX_SIGNATURES)},
-    ),
-}
-TOP_3 = {
+GRANT = obj(
+    {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
+    {"runbook": text(), "grantedAt": granted_at},
+)
+# What only the top of a policy has.
+OF_ALL = {
     "settle": PEOPLE,
     "freeze": obj({"runs": one_of("finish")}),
     "passkeys": obj({"most": number(1, MAX_SIGNATURES), "alone": boolean, "synced": boolean}),
 }
-
-
-def policy_of(version, more, rule, top):
-    """`more`: what the version has of sandboxes; `rule` and `top`: what it has more in a rule, and at the top."""
-    return obj(
-        {"version": number(version, version)},
-        {
-            "extends": one_of("none"),
-            "default": obj({}, {**RULE, **rule, "sandbox": obj({}, {**EVERYWHERE, **more, **LATER_WORDS})}),
-            "overrides": arr(obj({"runbook": text()}, {**RULE, **rule, "sandbox": obj({}, {**SANDBOX, **more, **LATER_WORDS})})),
-            "grants": arr(
-                obj(
-                    {"type": one_of("run", "read", "write", "env"), "pattern": text(), "scope": one_of("permanent")},
-                    {"runbook": text(), "grantedAt": granted_at},
-                )
-            ),
-            **top,
-        },
-    )
-
-
-WITH_PROGRAMS = {"programs": programs.RULE}
-POLICIES = {1: policy_of(1, {}, {}, {}), 2: policy_of(2, WITH_PROGRAMS, {}, {}), 3: policy_of(3, WITH_PROGRAMS, RULE_3, TOP_3)}
+POLICY = obj(
+    {"version": number(1, 1)},
+    {
+        "extends": one_of("none"),
+        "default": obj({}, {**RULE, "sandbox": obj({}, EVERYWHERE)}),
+        "overrides": arr(obj({"runbook": text()}, {**RULE, "sandbox": obj({}, SANDBOX)})),
+        "grants": arr(GRANT),
+        **OF_ALL,
+    },
+)
 
 
 def read_step(step):
-    """The form of a definition. What is reserved in it is named only where nothing in it is broken."""
-    found = parse_step(step)
-    secret = reserved.secret_parameters(step["params"], "/step/params")
-    if found or secret or step["session"] != "none" or step["outputs"] or "plan" in step:
+    """The form of a definition."""
+    parse_step(step)
+    secret = parts.secret_parameters(step["params"], "/step/params")
+    if secret or step["session"] != "none" or step["outputs"] or "plan" in step:
         try:
             schema = Schema(step["params"])
         except Bad as error:
@@ -105,7 +93,6 @@ def read_step(step):
         schema = output_schema(step)
     except Bad as error:
         raise wrong("/step/outputs", str(error)) from error
-    refuse_later(found)
     schema.check_open()
     if step["template"] != "none":
         templates.of_step(step)
@@ -120,11 +107,10 @@ def output_schema(step):
 def check_builtins(value):
     """The form of built-in lists; what their patterns match is left to who reads scripts."""
     kinds = ("run", "read", "write", "env")
-    if not isinstance(value, dict) or value.get("version") not in (1, 2) or isinstance(value["version"], bool):
-        raise Bad("no built-in lists of version 1 or 2")
-    # Version 2 has closures, version 1 has none.
-    if not set(value) <= {"version", "closures", *kinds} or ("closures" in value) != (value["version"] == 2):
-        raise Bad("the built-in lists have an unknown word, or lack one")
+    if not isinstance(value, dict) or value.get("version") != 1 or isinstance(value["version"], bool):
+        raise Bad("no built-in lists of version 1")
+    if not set(value) <= {"version", "closures", *kinds}:
+        raise Bad("the built-in lists have an unknown word")
     if "closures" in value:
         programs.check_closures(value["closures"])
     for kind in set(value) & set(kinds):
@@ -146,8 +132,8 @@ def check_policy(value):
     for rule in [value.get("default", {})] + overrides:
         ways += check_lists(rule)
         check_sandbox_rule(rule.get("sandbox", {}))
-        standing, emergency = rule.get("standing", {}), rule.get("emergency", {})
-        people = [rule.get("approvals"), standing.get("approvals"), emergency_people(emergency), emergency.get("review")]
+        emergency = rule.get("emergency", {})
+        people = [rule.get("approvals"), emergency_people(emergency), emergency.get("review")]
         for approvals in people + [value.get("settle")]:
             if approvals is None:
                 continue
@@ -282,20 +268,17 @@ def check_sandbox_rule(sandbox):
 class Policy:
     """One policy over the path of a ref: `mode`, `approvals` (or None), `sandbox`: what holds of it, the later rule first.
 
-    `open` are words of rules that are not evaluated here, `open_sandbox` those about the sandbox.
+    `open` are words of rules that are not evaluated here.
     """
 
     def __init__(self, value, ref, builtins=None):
-        # Of another version, or of none, it is held against the first.
-        version = value.get("version") if isinstance(value, dict) else None
-        found = POLICIES.get(version if isinstance(version, int) else 1, POLICIES[1])(value, "")
+        POLICY(value, "")
         check_policy(value)
-        refuse_later(found)
         overrides = value.get("overrides", [])
-        self.open = set(value) - {"version", "default", "overrides", *TOP_3}
+        self.open = set(value) - {"version", "default", "overrides", *OF_ALL}
         self.mode, self.approvals, self.standing, self.emergency, self.settle = "prompted", None, None, None, value.get("settle")
         self.passkeys = value.get("passkeys")
-        self.sandbox, self.open_sandbox = {"limits": {}, "deny": []}, set()
+        self.sandbox = {"limits": {}, "deny": []}
         self.denied = {"read": [], "write": []}
         # Of programs: whether only those of a list may run, and what the file itself denies.
         self.program_mode, self.run_denied = "any", []
@@ -309,9 +292,8 @@ class Policy:
         for grant in value.get("grants", []):
             self.allows |= grant["type"] == "run" and self._is_for(grant.get("runbook", "**"), path)
         for place, rule in enumerate([value.get("default", {})] + overrides):
-            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", *RULE_3}
+            self.open |= set(rule) - {"mode", "approvals", "sandbox", "runbook", "standing", "emergency"}
             sandbox = rule.get("sandbox", {})
-            self.open_sandbox |= set(sandbox) - set(SANDBOX) - {"programs"}
             # Every matching override applies in order, the later wins.
             if place and not self._is_for(rule["runbook"], path):
                 continue
@@ -474,7 +456,7 @@ class Schema:
         # The patterns, and why some can't be decided here.
         self.patterns, self.open = {}, []
         self._read(value, "", 0, True)
-        reserved.secret_parameters(value, "")
+        parts.secret_parameters(value, "")
 
     def check_open(self):
         """Open if a pattern can't be decided here, and nothing else is wrong."""

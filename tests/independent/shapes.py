@@ -1,7 +1,6 @@
-"""Shapes of values: what a document may hold, field by field. From `formats.md`, sections 2 and 22.1.
+"""Shapes of values: what a document may hold, field by field. From `formats.md`, section 2.
 
-A shape is a function that takes a value and its place. It raises Bad, whose `at` is the pointer, where the value has another form,
-and gives the pointers of the reserved parts that it met (or None).
+A shape is a function that takes a value and its place. It raises Bad, whose `at` is the pointer, where the value has another form.
 """
 
 import re
@@ -13,13 +12,6 @@ def wrong(place, why):
     return Bad(f"{place}: {why}", "malformed", place)
 
 
-def refuse_later(found):
-    """Reserved parts are read, never decided: the first in byte order is named."""
-    if found:
-        at = min(found, key=str.encode)
-        raise Bad(f"later-feature {at}: version 1 reads this and does not decide it", "later-feature", at)
-
-
 def obj(needed, more=None):
     more = more or {}
 
@@ -29,14 +21,12 @@ def obj(needed, more=None):
         for key in needed:
             if key not in value:
                 raise wrong(place, f"{key} is missing")
-        found = []
         for key, item in value.items():
             at = f"{place}/{key.replace('~', '~0').replace('/', '~1')}"
             shape = needed.get(key) or more.get(key)
             if shape is None:
                 raise wrong(at, "an unknown field")
-            found += shape(item, at) or []
-        return found
+            shape(item, at)
 
     return check
 
@@ -47,15 +37,13 @@ def arr(item, low=0, high=None, ordered=False, by=None):
     def check(value, place):
         if not isinstance(value, list) or len(value) < low or (high is not None and len(value) > high):
             raise wrong(place, "no array of that length")
-        found = []
         for at, one in enumerate(value):
-            found += item(one, f"{place}/{at}") or []
+            item(one, f"{place}/{at}")
         if ordered or by:
             keys = [one[by].encode() if by else canonical(one) for one in value]
             for at in range(1, len(keys)):
                 if keys[at - 1] >= keys[at]:
                     raise wrong(f"{place}/{at}", "out of order or twice")
-        return found
 
     return check
 
@@ -86,24 +74,13 @@ def one_of(*words):
     return check
 
 
-def later(shape):
-    """A reserved part of that shape."""
-
-    def check(value, place):
-        shape(value, place)
-        return [place]
-
-    return check
-
-
 def at_most(limit, shape):
     """Of so many bytes of canonical JSON."""
 
     def check(value, place):
-        found = shape(value, place)
+        shape(value, place)
         if len(canonical(value)) > limit:
             raise wrong(place, f"more than {limit} bytes of canonical JSON")
-        return found
 
     return check
 

@@ -15,8 +15,8 @@ BRACKET = re.compile(r"[\[\]{}]")
 
 
 class Bad(Exception):
-    """Why something is not what it claims to be. `reason` is a word of `canonical-json.json`, `malformed` or `later-feature`, where
-    there is one; `at` is the pointer."""
+    """Why something is not what it claims to be. `reason` is a word of `canonical-json.json` or `malformed`, where there is one;
+    `at` is the pointer."""
 
     def __init__(self, why, reason=None, at=""):
         super().__init__(why)

@@ -365,7 +365,6 @@ pub const STEP_VALUES: &[(&str, &[&str])] = &[
     ("plan", &[r#"{"max_age_s":600,"step":"nginx:plan"}"#]),
     ("programs", &[r#"["jq"]"#]),
     ("ref", &[r#""nginx:stop""#]),
-    ("runs_on", &[r#"["web"]"#]),
     (
         "sandbox",
         &[r#"{"proc":"full"}"#, r#"{"limits":{"wall_ms":1}}"#],

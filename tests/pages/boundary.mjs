@@ -24,7 +24,7 @@ echo started
 exec sleep 600
 \`\`\`
 `;
-const POLICY = `version: 3
+const POLICY = `version: 1
 extends: none
 default:
   mode: execute

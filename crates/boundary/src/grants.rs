@@ -17,7 +17,7 @@ use documents::{
 use store::{ConsumeStop, GrantStop, GrantWrite, StoredGrant};
 use verdict::{
     EligibleApprovers, GrantError, NotCounted, PreparedGrant, RevocableGrant, Tokens, check_usable,
-    count_unrevoked, grant_rules, judge_excluded, quorum, revocable,
+    count_unrevoked, judge_excluded, quorum, revocable,
 };
 use wire::{ApprovalsView, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView};
 
@@ -334,8 +334,7 @@ impl Proposals {
                         .iter()
                         .filter_map(|step| sealed.step(&step.reference))
                     {
-                        let rules = grant_rules(&held.rules, &held.ruling)
-                            .map_err(|error| refused(&error))?;
+                        let rules = held.rules.of_grant();
                         let reach =
                             eligible.check_reach(&rules, |name| excluded.contains(name), at, None);
                         reach.map_err(|out| {
@@ -419,7 +418,7 @@ impl Proposals {
             let Some((_, held)) = sealed.step(&step.reference) else {
                 continue;
             };
-            let rules = grant_rules(&held.rules, &held.ruling).map_err(|error| refused(&error))?;
+            let rules = held.rules.of_grant();
             let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
             let count = count_unrevoked(&own, &sealed.roster, &excluded, &rules, now, is_revoked);
             match count.uncounted().first() {
@@ -475,15 +474,7 @@ impl Proposals {
             _ => self.why_ended(row, &prepared, uses, &sealed, now),
         };
         let status = match (&why, row.leaf) {
-            (Some(why), Some(_))
-                if !matches!(
-                    why.code,
-                    Code::GrantExhausted | Code::Revoked | Code::Expired
-                ) =>
-            {
-                GrantStatus::Suspended
-            }
-            (Some(_), _) => GrantStatus::Ended,
+            (Some(_), _) => GrantStatus::Unusable,
             (None, None) => GrantStatus::Pending,
             (None, Some(_)) => GrantStatus::Active,
         };
@@ -562,9 +553,7 @@ impl Proposals {
             else {
                 continue;
             };
-            let Ok(rules) = grant_rules(&held.rules, &held.ruling) else {
-                continue;
-            };
+            let rules = held.rules.of_grant();
             let is_revoked = |keyid: &KeyId| revoked.has_key(keyid);
             let count = count_unrevoked(
                 grant.signatures(),
@@ -578,14 +567,9 @@ impl Proposals {
             view.required = view.required.max(progress.required);
             approvers.extend(progress.approvers);
             missing.extend(progress.missing_from);
-            let more = held
-                .ruling
-                .standing
-                .as_ref()
-                .and_then(|standing| standing.value.approvals.clone());
-            for rule in held.approvals.iter().cloned().chain(more) {
-                if !view.rules.contains(&rule) {
-                    view.rules.push(rule);
+            for rule in held.approvals.iter() {
+                if !view.rules.contains(rule) {
+                    view.rules.push(rule.clone());
                 }
             }
         }

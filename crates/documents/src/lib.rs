@@ -56,7 +56,9 @@ pub use record::{
         check_program, network_of_rule,
     },
     denial::{Denial, denied},
-    document::{PREDICATE_BASE, Predicate, Statement, Subject, check_sorted, predicate_type},
+    document::{
+        PREDICATE_BASE, Predicate, Statement, Subject, check_no_null, check_sorted, predicate_type,
+    },
     enforcement::{
         self, Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus,
         Level, LimitFacts, LimitHolder, MAX_REFUSED_HOSTS, Masks, RefusedHost, Root, SeccompFacts,
@@ -78,8 +80,7 @@ pub use record::{
         ProposalIdEnding, ReceiptId, StepRef,
     },
     joined::{first_of, joined},
-    kinds::{self, Carrier, KINDS, LeafKind, StatementKind, of_kind},
-    later::schema_of,
+    kinds::{self, Carrier, KINDS, LeafKind, StatementKind, schema_of},
     malformed::Malformed,
     network_host::{AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, is_localhost},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
@@ -94,7 +95,6 @@ pub use record::{
     },
     refusal_statement::{self, RefusalStatement, RefusingBoundary},
     refused_parts::{RefusedPart, refused_parts, refused_words},
-    reserved::{ReservedPart, check_no_null},
     review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed},
     revocation::{Revocation, RevokedSubject, revoked},
     roster::{Approver, Group, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster, RosteredBoundary},
@@ -103,7 +103,6 @@ pub use record::{
         MAX_MANIFEST_ENTRIES, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
         SessionChange, SessionReference,
     },
-    run_report::RunReport,
     sandbox_permission::{SandboxPermission, listed_host, rule_entry, with_needed_word},
     schema::{self, settings},
     seal::{
@@ -125,6 +124,4 @@ pub use record::{
     validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError, judge},
     written_time::{duration, time},
 };
-pub use yaml::{
-    Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest, not_yet,
-};
+pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};

@@ -38,7 +38,6 @@ pub use policy::{
     },
     required_permissions::{self, MAX_SHOWN, PolicyDenied, decide_file, decide_step, is_read},
     ruling::{self, Ruling, resolve, resolve_path},
-    sandbox_rule::LATER_KEYS,
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
     signed_programs::{check_list, check_programs, moved, without_denied, without_list},
     step_profile::{PolicyProfile, RequiredLayers, effective, profile_of_step},

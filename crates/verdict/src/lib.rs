@@ -36,7 +36,7 @@ pub use decision::{
     granted_parameters::check_usable,
     grants::{
         Authority, Covered, GrantContext, PreparedGrant, Stands, check_grantee, covers,
-        grant_rules, judge_excluded, revocable, stands, verify_grant,
+        judge_excluded, revocable, stands, verify_grant,
     },
     in_force::{
         StepInForce, StepsInForce, parse_scripts, share_needs, steps_in_force, steps_to_seal,

@@ -28,8 +28,7 @@ pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
     );
     change("roster.toml", &|text| text + &entry)?;
     change("policy.yaml", &|text| {
-        text.replace("version: 2\n", "version: 3\n")
-            .replace("  # standing:", "  standing:")
+        text.replace("  # standing:", "  standing:")
     })
 }
 

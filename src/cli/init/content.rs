@@ -74,7 +74,7 @@ pub fn policy(required: usize) -> String {
     let tools = DEFAULT_TOOLS.join(", ");
     format!(
         "# The policy. The roster names the digest of this file, and both are sealed together.\n\
-         version: 2\n\
+         version: 1\n\
          default:\n\
          \x20 # The mode decides about items in no list: prompted asks the approvers, execute allows, deny denies. \
          See docs/policy.md.\n\
@@ -85,7 +85,7 @@ pub fn policy(required: usize) -> String {
          \x20   programs: {{mode: listed, allow: [{tools}]}}\n\
          \x20 # The number of approvers and their groups. A runbook can only require more.\n\
          \x20 approvals: {{required: {required}, from: [ops]}}\n\
-         \x20 # Version 3 of the policy permits standing grants (docs/policy.md):\n\
+         \x20 # Standing grants (docs/policy.md):\n\
          \x20 # standing: {{max_uses: 20, max_days: 7}}\n\
          # An override applies if its pattern matches the path of a runbook. Overrides apply in order:\n\
          # overrides:\n\

@@ -572,7 +572,7 @@ impl Scene {
         let steps = [("mark", 1), ("carry", 1), ("pair", 2)].map(|(name, people)| {
             json!({"runbook": name, "sandbox": place, "approvals": {"required": people, "from": groups}})
         });
-        let policy = json!({"version": 3, "extends": "none", "settle": {"required": 1, "from": groups}, "overrides": steps,
+        let policy = json!({"version": 1, "extends": "none", "settle": {"required": 1, "from": groups}, "overrides": steps,
             "default": {"mode": "execute", "approvals": {"required": 1, "from": groups},
                 "standing": {"max_uses": 20 + variant, "max_days": 7},
                 "emergency": {"required": 1, "from": ["ops"], "max_unreviewed": 100, "max_window_s": 600,

@@ -64,11 +64,13 @@ pub struct Args {
     #[arg(long, value_name = "STEP")]
     step: StepRef,
     /// The digest of the step's definition, as `registry list` shows it
-    #[arg(long, value_name = "sha256:…", required_unless_present_any = ["any_digest", "lock"], conflicts_with = "any_digest")]
+    #[arg(
+        long,
+        value_name = "sha256:…",
+        required_unless_present = "any_digest",
+        conflicts_with = "any_digest"
+    )]
     digest: Option<StepDigest>,
-    /// Not available in this version: a lock file with the digest of the step's definition
-    #[arg(long, value_name = "FILE", hide = true)]
-    lock: Option<PathBuf>,
     /// A parameter that must have been signed. Name all parameters, also those with default values
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
     param: Vec<String>,
@@ -129,12 +131,6 @@ pub struct Args {
 /// # Errors
 /// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    if args.lock.is_some() {
-        return Err(CommandFailure::usage(
-            "`--lock` is a feature of a later version: until then name the definition with --digest sha256:..., as \
-             `countersign registry list` shows it",
-        ));
-    }
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
         return Err(CommandFailure::usage(

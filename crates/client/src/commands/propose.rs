@@ -484,7 +484,7 @@ fn offline(
         )
     })?;
     definition
-        .check_reserved()
+        .check()
         .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
     let schema = ParameterSchema::compile(&definition.params)
         .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;

@@ -172,7 +172,7 @@ impl Derived {
                 .map_err(|error| error.to_string())
                 .and_then(|definition| {
                     definition
-                        .check_reserved()
+                        .check()
                         .map(|()| definition)
                         .map_err(|error| error.to_string())
                 })
@@ -401,12 +401,6 @@ impl Derived {
         self.permissions(signed, asked, own.permissions);
         let definition = &definition;
         self.approval_rules(signed, &ruling, &definition.approvals);
-        if policy.has_sandbox_rules() {
-            let why = "this program version can't derive the sandbox from such a policy: review with the program \
-                       version of the boundary";
-            self.note(SANDBOX, unknown(why));
-            return;
-        }
         let given = match (&sources.configuration, seal) {
             (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => {
                 configured(bytes)

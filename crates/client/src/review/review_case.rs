@@ -104,7 +104,6 @@ pub(crate) fn case() -> ReviewCase {
 /// Returns a case of an emergency, which one person of `ops` approves, and one person of `security` reviews.
 pub(crate) fn emergency() -> ReviewCase {
     let mut case = case();
-    case.policy["version"] = 3.into();
     case.policy["default"]["emergency"] = json!({"required": 1, "from": ["ops"], "max_unreviewed": 3, "max_window_s": 3600,
         "review": {"required": 1, "from": ["security"]}});
     case.spoil = |signed| signed.emergency = Some(Emergency::yes());

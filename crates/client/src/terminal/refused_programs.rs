@@ -179,7 +179,7 @@ const fn any_program(place: &ListPlace<'_>) -> &'static str {
     match place {
         ListPlace::Sandbox => "leave out --programs",
         ListPlace::Boundary(_) | ListPlace::Run(_) => {
-            "say `sandbox: {programs: {mode: any}}` in the policy (version: 2)"
+            "say `sandbox: {programs: {mode: any}}` in the policy"
         }
     }
 }
@@ -539,7 +539,7 @@ mod tests {
         let policy = "sandbox.programs.allow: [/usr/lib/git-core/git-remote-ftp, nc, \"{work}/**\"] to the policy";
         let outside = "tried to run /opt/x, but its list of programs does not have it: it is outside of the system \
                        directories, so no list can contain it: put it into /usr/local/bin, or";
-        let any = "say `sandbox: {programs: {mode: any}}` in the policy (version: 2)";
+        let any = "say `sandbox: {programs: {mode: any}}` in the policy";
         let more = "the list of programs refused other programs 2 times";
         assert_eq!(
             of(&ListPlace::Boundary("4f2a9c")),

@@ -11,7 +11,6 @@ use axum::routing::{get, post};
 use client::{cells, now, revocation::done_words};
 use documents::GrantId;
 use maud::{Markup, html};
-use wire::GrantStatus;
 
 use crate::{
     companion::{
@@ -133,7 +132,7 @@ fn page(
                 summary { "Every signed field and every check" }
                 (screen_lines(&review.full(now()), 3))
             }
-            @if view.status != GrantStatus::Ended {
+            @if !view.is_over() {
                 h3 { "End the grant" }
                 form method="post" action=(end) autocomplete="off" {
                     (hidden(&own.pages.form_key, &end, number, &digest))

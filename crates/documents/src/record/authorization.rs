@@ -19,8 +19,7 @@ use crate::{
         ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef},
         malformed::Malformed,
         profile::Profile,
-        reserved::{Reserved, below},
-        run_extensions::{Artifacts, Emergency, PlanReference, RunTarget, SessionReference},
+        run_extensions::{Artifacts, Emergency, PlanReference, SessionReference},
         validity::Timestamp,
     },
 };
@@ -191,7 +190,6 @@ impl Authorization {
 impl Predicate for Authorization {
     const KIND: &'static str = "authorization";
     const MAX_BYTES: usize = MAX_AUTHORIZATION_BYTES;
-    const RESERVED: &'static [Reserved] = &[Reserved::field::<RunTarget>("target")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if !self.params.is_object() {
@@ -208,7 +206,7 @@ impl Predicate for Authorization {
         if let Some(emergency) = &self.emergency {
             emergency
                 .check()
-                .map_err(|error| below("/predicate/emergency", error))?;
+                .map_err(|error| error.below("/predicate/emergency"))?;
             if self.grant.is_some() {
                 let why = "an emergency cannot use a grant: leave out one of the two";
                 return Err(Malformed::at("/predicate/emergency", why));
@@ -217,7 +215,7 @@ impl Predicate for Authorization {
         if let Some(artifacts) = &self.artifacts {
             artifacts
                 .check()
-                .map_err(|error| below("/predicate/artifacts", error))?;
+                .map_err(|error| error.below("/predicate/artifacts"))?;
         }
         check_subjects(subjects, &self.subjects_of(ParamsDigest::of(&params)))
     }

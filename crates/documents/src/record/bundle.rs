@@ -14,9 +14,7 @@ use crate::{
         envelope::{Base64, Envelope, Signed},
         grant::Grant,
         malformed::Malformed,
-        reserved::below,
         run_extensions::Manifest,
-        run_report::RunReport,
         step_definition::MAX_DEFINITION_BYTES,
     },
 };
@@ -66,9 +64,6 @@ pub struct Bundle {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Map<String, Value>>")]
     pub plan: Option<Box<Bundle>>,
-    /// The envelope of the runner's report about the run. Reserved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<Envelope>,
 }
 
 /// The proof that a step is in the registry (inclusion proof, RFC 6962).
@@ -108,14 +103,12 @@ impl Bundle {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let value = json::parse(bytes, MAX_BUNDLE_BYTES)?;
         let bundle: Self = json::typed(&value).map_err(Malformed::from)?;
-        match bundle.check(&value)? {
-            Some(pointer) => Err(Malformed::later(pointer)),
-            None => Ok(bundle),
-        }
+        bundle.check(&value)?;
+        Ok(bundle)
     }
 
-    /// Checks the rules that the types cannot express. Returns the pointer of the first reserved part.
-    fn check(&self, value: &Value) -> Result<Option<String>, Malformed> {
+    /// Checks the rules that the types cannot express.
+    fn check(&self, value: &Value) -> Result<(), Malformed> {
         if self.media_type != MEDIA_TYPE {
             return Err(Malformed::at(
                 "/mediaType",
@@ -137,7 +130,7 @@ impl Bundle {
                 format!("at most {MAX_DEFINITION_BYTES} bytes are allowed"),
             ));
         }
-        for field in ["grant", "manifest", "plan", "report"] {
+        for field in ["grant", "manifest", "plan"] {
             if value[field].is_null() && value.get(field).is_some() {
                 return Err(Malformed::at(
                     format!("/{field}"),
@@ -146,14 +139,11 @@ impl Bundle {
             }
         }
         if let Some(manifest) = &self.manifest {
-            manifest
-                .check()
-                .map_err(|error| below("/manifest", error))?;
+            manifest.check().map_err(|error| error.below("/manifest"))?;
         }
         self.check_grant(value)?;
-        let later = self.check_reserved()?;
         let Some(plan) = &self.plan else {
-            return Ok(later);
+            return Ok(());
         };
         if plan.plan.is_some() {
             return Err(Malformed::at(
@@ -161,13 +151,8 @@ impl Bundle {
                 "the bundle of a plan cannot contain another plan",
             ));
         }
-        let below_plan = plan
-            .check(&value["plan"])
-            .map_err(|error| below("/plan", error))?;
-        Ok(later
-            .into_iter()
-            .chain(below_plan.map(|pointer| format!("/plan{pointer}")))
-            .min())
+        plan.check(&value["plan"])
+            .map_err(|error| error.below("/plan"))
     }
 
     /// Checks the form of the grant, and that its proof has the checkpoint of the other proofs.
@@ -194,7 +179,7 @@ impl Bundle {
             }
             (None, None) => return Ok(()),
         };
-        check_envelope::<Grant>(grant).map_err(|error| below("/grant", error))?;
+        check_envelope::<Grant>(grant).map_err(|error| error.below("/grant"))?;
         let proof = TlogProof::parse(proof)
             .map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
         if TlogProof::parse(&self.proofs.receipt)
@@ -207,29 +192,14 @@ impl Bundle {
             "the checkpoint of this proof differs from the checkpoint of the other proofs",
         ))
     }
-
-    /// Reads the parts of later versions strictly. Returns the pointer of the first one.
-    fn check_reserved(&self) -> Result<Option<String>, Malformed> {
-        let Some(report) = &self.report else {
-            return Ok(None);
-        };
-        check_envelope::<RunReport>(report).map_err(|error| below("/report", error))?;
-        if report.signatures.len() != 1 {
-            return Err(Malformed::at(
-                "/report/signatures",
-                "expected one signature, by the runner",
-            ));
-        }
-        Ok(Some("/report".to_owned()))
-    }
 }
 
-/// Checks that an envelope contains a complete document of this kind, perhaps with reserved parts. Signatures are not checked.
+/// Checks that an envelope contains a complete document of this kind. Signatures are not checked.
 fn check_envelope<P: Predicate>(envelope: &Envelope) -> Result<(), Malformed> {
     let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
     match signed.check_document() {
+        Ok(_) => Ok(()),
         Err(error) if error.pointer.starts_with("/signatures") => Err(error),
-        Err(error) if !error.later => Err(below("/payload", error)),
-        _ => Ok(()),
+        Err(error) => Err(error.below("/payload")),
     }
 }

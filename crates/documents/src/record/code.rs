@@ -54,8 +54,6 @@ codes! {
     Malformed = "malformed", 400, 2, "the document is malformed";
     /// The input is larger than its kind may be.
     TooLarge = "too-large", 413, 2, "the document is too large";
-    /// The document is well formed, but uses a feature that this version does not have.
-    LaterFeature = "later-feature", 422, 126, "the document uses a feature that this version does not have";
     /// The registry has no such step.
     UnknownStep = "unknown-step", 404, 127, "this step is not registered";
     /// The sealed definition of the step differs from the named definition.

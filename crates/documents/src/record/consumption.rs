@@ -7,9 +7,8 @@ use crate::{
     crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest},
     record::{
         document::{Predicate, Statement, Subject, check_subjects},
-        ident::{Name, Nonce},
+        ident::Nonce,
         malformed::Malformed,
-        reserved::Reserved,
         run_extensions::{GrantUse, MAX_USES, SessionReference, check_range},
         validity::Timestamp,
     },
@@ -72,7 +71,6 @@ impl Consumption {
 impl Predicate for Consumption {
     const KIND: &'static str = "consumption";
     const MAX_BYTES: usize = 16 << 10;
-    const RESERVED: &'static [Reserved] = &[Reserved::field::<Name>("spent/*/runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.spent.is_empty() || self.spent.len() > MAX_ITEMS {
@@ -173,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_items_with_every_reserved_field_fit_into_a_log_entry() {
+    fn sixteen_items_with_every_field_fit_into_a_log_entry() {
         let mut value = serde_json::to_value(of(16).into_statement()).expect("JSON");
         let digest = SealDigest::of(b"x").to_string();
         for item in value["predicate"]["spent"].as_array_mut().expect("items") {
             let more = serde_json::json!({
-                "grant": digest, "use": 1000, "runner": "n".repeat(64),
+                "grant": digest, "use": 1000,
                 "session": {"id": "ses_019aa0b0-5c00-7000-8000-000000000003", "state": digest},
             });
             item.as_object_mut()
@@ -186,11 +184,8 @@ mod tests {
                 .extend(more.as_object().expect("fields").clone());
         }
         let payload = canonical::to_canonical(&value);
-        let refused = Statement::<Consumption>::from_payload(&payload).expect_err("reserved parts");
-        assert!(
-            refused.later && refused.pointer == "/predicate/spent/0/runner",
-            "{refused}"
-        );
+        let read = Statement::<Consumption>::from_payload(&payload).expect("a consumption");
+        assert_eq!(read.predicate.spent.len(), 16);
         assert!(
             payload.len() <= <Consumption as Predicate>::MAX_BYTES,
             "{} bytes",

@@ -50,7 +50,7 @@ fn network<H: DeserializeOwned>(
             .map_err(|message| flaws.push(YamlFlaw::new(node.place, message)))
             .ok();
     }
-    node.closed_map("network", &["allow"], &[], flaws);
+    node.closed_map("network", &["allow"], flaws);
     let Some(allow) = node.value("allow") else {
         if matches!(node.kind, YamlKind::Map(_)) {
             flaws.push(YamlFlaw::new(
@@ -92,8 +92,7 @@ fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHos
     let mut found = AllowedHost::default();
     let mut text = item;
     if let YamlKind::Map(_) = item.kind {
-        for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], &[], flaws)
-        {
+        for (key, value) in item.closed_map("a host", &["host", "private", "localhost"], flaws) {
             match (key.name.as_str(), &value.kind) {
                 ("private", YamlKind::Boolean(word)) => found.private = *word,
                 ("localhost", YamlKind::Boolean(word)) => found.localhost = *word,
@@ -267,7 +266,7 @@ pub struct SandboxRule {
     /// True if a step may declare that it runs without a sandbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_be_off: Option<bool>,
-    /// The programs that a step may execute. Needs version 2 of the policy.
+    /// The programs that a step may execute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub programs: Option<ProgramsRule>,
 }

@@ -9,10 +9,7 @@ use serde_json::Value;
 
 use crate::{
     crypto::{canonical, digest, json, key_id::KeyId},
-    record::{
-        malformed::Malformed,
-        reserved::{self, Reserved, below, each, remove},
-    },
+    record::malformed::Malformed,
 };
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
@@ -26,9 +23,6 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     const KIND: &'static str;
     /// Maximum size of a payload of this kind, in bytes of canonical JSON.
     const MAX_BYTES: usize;
-    /// Parts of the format that are reserved for later versions. A document with such a part is parsed strictly and
-    /// then refused, with the place of the part.
-    const RESERVED: &'static [Reserved] = &[];
 
     /// Checks rules that types cannot express: the subjects equal the values of the predicate, arrays are sorted, and
     /// fields do not contradict each other.
@@ -36,14 +30,6 @@ pub trait Predicate: Serialize + DeserializeOwned + JsonSchema {
     /// # Errors
     /// Returns an error with the place at which the document contradicts itself.
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed>;
-
-    /// Checks the rules between reserved parts, and removes the subjects of these parts.
-    ///
-    /// # Errors
-    /// Returns an error for reserved parts that contradict each other.
-    fn check_reserved(_statement: &mut Value) -> Result<(), Malformed> {
-        Ok(())
-    }
 
     /// Checks the number and the order of the signatures of a document that has no other error.
     ///
@@ -239,18 +225,12 @@ impl<P: Predicate> Statement<P> {
     /// # Errors
     /// Returns the error and its place in the payload.
     pub fn from_payload(payload: &[u8]) -> Result<Self, Malformed> {
-        let (statement, later) = Self::read_parts(payload)?;
-        later.map_or(Ok(statement), |pointer| Err(Malformed::later(pointer)))
-    }
-
-    /// Reads a payload strictly. Returns the statement without its reserved parts, and the pointer of the first one.
-    pub(super) fn read_parts(payload: &[u8]) -> Result<(Self, Option<String>), Malformed> {
         if payload.len() <= P::MAX_BYTES
             && let Some(statement) = canonical::read_exact::<Self>(payload)
             && statement.statement_type == STATEMENT_TYPE
             && predicate_kind(&statement.predicate_type) == Some(P::KIND)
         {
-            return Ok((statement.checked(payload.len())?, None));
+            return statement.checked(payload.len());
         }
         // The fast path refused the payload. The slow path finds the error and its place.
         let value = json::parse(payload, P::MAX_BYTES)?;
@@ -270,20 +250,15 @@ impl<P: Predicate> Statement<P> {
                 ));
             }
         }
-        let mut value = value;
-        let later = take::<P>(&mut value)?;
-        if !later.is_empty() {
-            canonical::parse_canonical(payload, P::MAX_BYTES)?;
-        }
         let statement: Self = json::typed(&value)?;
         // The parsed document, written again, must equal the signed bytes.
         let again = canonical::canonical_of(&statement)
             .map_err(|error| Malformed::at("", error.to_string()))?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
-            reserved::check_no_null(&value, &statement)?;
+            check_no_null(&value, &statement)?;
         }
-        Ok((statement.checked(payload.len())?, later.into_iter().next()))
+        statement.checked(payload.len())
     }
 
     fn checked(self, payload_bytes: usize) -> Result<Self, Malformed> {
@@ -293,31 +268,44 @@ impl<P: Predicate> Statement<P> {
     }
 }
 
-/// Reads every reserved part of a statement strictly and removes it, so that a document of this version remains.
-/// Returns the sorted pointers of these parts.
-pub(super) fn take<P: Predicate>(statement: &mut Value) -> Result<Vec<String>, Malformed> {
-    let mut found: Vec<String> = Vec::new();
-    for reserved in P::RESERVED {
-        each(
-            &statement["predicate"],
-            reserved.path,
-            "/predicate",
-            &mut |value, pointer| {
-                (reserved.read)(value).map_err(|error| below(pointer, error))?;
-                found.push(pointer.to_owned());
-                Ok(())
-            },
-        )?;
+/// Checks that `value` contains no optional field with the value null. `read` is the result of parsing `value`, and its
+/// serialization then equals `value`.
+///
+/// # Errors
+/// Returns an error for the first field that differs.
+pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
+    let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
+    match differing(value, &again, "") {
+        None => Ok(()),
+        Some(pointer) => Err(Malformed::at(
+            pointer,
+            "this optional field is null: leave the field out",
+        )),
     }
-    if found.is_empty() {
-        return Ok(Vec::new());
+}
+
+/// Returns the pointer of the first difference between the two values.
+fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
+    match (given, again) {
+        (Value::Object(given), Value::Object(again)) => {
+            let names = given
+                .keys()
+                .chain(again.keys().filter(|name| !given.contains_key(*name)));
+            names.into_iter().find_map(|name| {
+                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                match (given.get(name), again.get(name)) {
+                    (Some(value), Some(again)) => differing(value, again, &pointer),
+                    _ => Some(pointer),
+                }
+            })
+        }
+        (Value::Array(given), Value::Array(again)) if given.len() == again.len() => (given
+            .iter()
+            .zip(again))
+        .enumerate()
+        .find_map(|(at, (value, again))| differing(value, again, &format!("{pointer}/{at}"))),
+        _ => (given != again).then(|| pointer.to_owned()),
     }
-    P::check_reserved(statement)?;
-    for reserved in P::RESERVED {
-        remove(&mut statement["predicate"], reserved.path);
-    }
-    found.sort();
-    Ok(found)
 }
 
 #[cfg(test)]

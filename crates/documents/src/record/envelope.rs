@@ -205,13 +205,12 @@ impl<P: Predicate> Signed<P> {
         self.read().map(|_| WellFormed(()))
     }
 
-    /// Reads the payload. An error in the envelope is reported before a reserved part of the payload.
     fn read(&self) -> Result<Statement<P>, Malformed> {
-        let (statement, later) = Statement::<P>::read_parts(&self.payload)?;
+        let statement = Statement::<P>::from_payload(&self.payload)?;
         statement
             .predicate
             .check_signatures(&self.claimed().collect::<Vec<_>>())?;
-        later.map_or(Ok(statement), |pointer| Err(Malformed::later(pointer)))
+        Ok(statement)
     }
 
     /// Returns the number of signatures. The signatures are not verified yet.

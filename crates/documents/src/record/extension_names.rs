@@ -1,10 +1,10 @@
-//! Names in parts of sessions, artifacts, outputs, secrets, programs, grants and runners. Each name is parsed once, like
+//! Names in parts of sessions, artifacts, outputs, secrets, programs and grants. Each name is parsed once, like
 //! the names in `ident`.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::record::ident::{IdentError, is_name, is_uuid7};
+use crate::record::ident::{IdentError, is_uuid7};
 
 const fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'
@@ -48,14 +48,6 @@ text_type!(
     40..=40,
     "a session's id: ses_ and a UUIDv7",
     |text| is_uuid7(text, "ses_")
-);
-text_type!(
-    /// Label by which a runner is chosen: `[a-z0-9][a-z0-9._@-]*`, at most 64 bytes.
-    Label,
-    "^[a-z0-9][a-z0-9._@-]{0,63}$",
-    1..=64,
-    "a label: [a-z0-9][a-z0-9._@-]*, at most 64 bytes",
-    |text| is_name(text, b"._@-")
 );
 text_type!(
     /// Name of a file that a run receives: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 128 bytes.

@@ -8,14 +8,13 @@ use crate::record::{
     denial::Denial,
     document::{Predicate, STATEMENT_TYPE, Statement, predicate_type},
     grant::Grant,
-    later::schema_of,
     malformed::Malformed,
     receipt::Receipt,
     refusal_statement::RefusalStatement,
     review_statement::ReviewStatement,
     revocation::Revocation,
     roster::Roster,
-    run_report::RunReport,
+    schema::settings,
     seal::Seal,
 };
 
@@ -39,8 +38,6 @@ pub enum Carrier {
     Log(LeafKind),
     /// Other documents and files.
     Files,
-    /// Files of a later version. A statement has at most this number of signatures.
-    LaterFiles(usize),
 }
 
 /// The kind of a log leaf. The database stores the number of each variant.
@@ -66,7 +63,7 @@ pub enum LeafKind {
 }
 
 /// All kinds of statements, sorted by name.
-pub const KINDS: [StatementKind; 11] = [
+pub const KINDS: [StatementKind; 10] = [
     kind::<Authorization>(Carrier::Files),
     kind::<Consumption>(Carrier::Log(LeafKind::Consumption)),
     kind::<Denial>(Carrier::Log(LeafKind::Denial)),
@@ -76,7 +73,6 @@ pub const KINDS: [StatementKind; 11] = [
     kind::<ReviewStatement>(Carrier::Log(LeafKind::Review)),
     kind::<Revocation>(Carrier::Log(LeafKind::Revocation)),
     kind::<Roster>(Carrier::Files),
-    kind::<RunReport>(Carrier::LaterFiles(1)),
     kind::<Seal>(Carrier::Log(LeafKind::Seal)),
 ];
 
@@ -87,6 +83,12 @@ const fn kind<P: Predicate>(carrier: Carrier) -> StatementKind {
         read: |payload| Statement::<P>::from_payload(payload)?.to_payload(),
         schema: schema::<P>,
     }
+}
+
+/// Returns the schema of a statement of this kind.
+pub fn schema_of<P: Predicate>() -> Value {
+    let generator = settings().into_generator();
+    generator.into_root_schema_for::<Statement<P>>().to_value()
 }
 
 fn schema<P: Predicate>() -> Value {
@@ -121,23 +123,6 @@ impl LeafKind {
             _ => None,
         })
     }
-}
-
-/// Reads the payload of a reserved kind with this number of signatures. Returns the error of an invalid payload, or
-/// [`Malformed::later`] for a valid payload. Returns `None` if `kind` is not reserved.
-pub fn of_kind(kind: &str, payload: &[u8], signatures: usize) -> Option<Malformed> {
-    let kind = StatementKind::of(kind)?;
-    let Carrier::LaterFiles(most) = kind.carrier else {
-        return None;
-    };
-    Some(match (kind.read)(payload) {
-        Err(error) if !error.later => error,
-        _ if !(1..=most).contains(&signatures) => Malformed::at(
-            "/signatures",
-            format!("found {signatures} signatures, expected 1 to {most}"),
-        ),
-        _ => Malformed::later("/predicateType"),
-    })
 }
 
 #[cfg(test)]

@@ -16,8 +16,6 @@ pub struct Malformed {
     pub message: String,
     /// True if the document is too large, so that nothing else was checked.
     pub too_large: bool,
-    /// True if the document is valid, but uses a feature of a later version at the place in `pointer`.
-    pub later: bool,
 }
 
 impl Malformed {
@@ -27,7 +25,6 @@ impl Malformed {
             pointer: pointer.into(),
             message: message.into(),
             too_large: false,
-            later: false,
         }
     }
 
@@ -37,39 +34,29 @@ impl Malformed {
             pointer: pointer.into(),
             message: message.into(),
             too_large: true,
-            later: false,
         }
     }
 
-    /// Makes an error for a valid document that uses a feature of a later version.
-    pub fn later(pointer: impl Into<String>) -> Self {
-        let message =
-            "this belongs to a feature that this program version does not have: use a newer version".to_owned();
-        Self {
-            pointer: pointer.into(),
-            message,
-            too_large: false,
-            later: true,
-        }
+    /// Returns the same error with a place below `pointer`.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        self.pointer.insert_str(0, pointer);
+        self
     }
-}
 
-impl Malformed {
     /// The stable code.
     pub const fn code(&self) -> Code {
-        match (self.later, self.too_large) {
-            (true, _) => Code::LaterFeature,
-            (false, true) => Code::TooLarge,
-            (false, false) => Code::Malformed,
+        if self.too_large {
+            Code::TooLarge
+        } else {
+            Code::Malformed
         }
     }
 }
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.later {
-            write!(f, "later-feature {}: {}", self.pointer, self.message)
-        } else if self.pointer.is_empty() {
+        if self.pointer.is_empty() {
             f.write_str(&self.message)
         } else {
             write!(f, "at {}: {}", self.pointer, self.message)
@@ -85,7 +72,6 @@ impl From<JsonError> for Malformed {
             pointer: String::new(),
             too_large: error.reason == Reason::TooLarge,
             message: error.to_string(),
-            later: false,
         }
     }
 }

@@ -3,12 +3,7 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
-use crate::record::{
-    document::check_sorted,
-    malformed::Malformed,
-    program_list::ProgramList,
-    reserved::{ReservedPart as _, below},
-};
+use crate::record::{document::check_sorted, malformed::Malformed, program_list::ProgramList};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -143,7 +138,7 @@ impl Profile {
         ) {
             (Some(programs), _) => programs
                 .check()
-                .map_err(|error| below(&format!("{pointer}/programs"), error)),
+                .map_err(|error| error.below(&format!("{pointer}/programs"))),
             (None, Some(at)) => Err(Malformed::at(
                 format!("{pointer}/require/{at}"),
                 "required without a list of programs",

@@ -7,7 +7,6 @@ use crate::record::{
     document::check_sorted,
     extension_names::{HostPath, OWN_PROGRAMS, Program, ProgramPath},
     malformed::Malformed,
-    reserved::ReservedPart,
     run_extensions::{check_by, check_bytes, check_count, check_range},
 };
 
@@ -63,8 +62,12 @@ pub struct ListedProgram {
     pub path: ProgramPath,
 }
 
-impl ReservedPart for ProgramList {
-    fn check(&self) -> Result<(), Malformed> {
+impl ProgramList {
+    /// Checks the number and the order of the programs, and the size of the list.
+    ///
+    /// # Errors
+    /// Returns the error, with a pointer into this part.
+    pub fn check(&self) -> Result<(), Malformed> {
         check_count("/list", self.list.len(), 1, MAX_PROGRAMS)?;
         for (at, one) in self.list.iter().enumerate() {
             if (one.name.as_str() == OWN_PROGRAMS) != (one.path.as_str() == OWN_PROGRAMS) {
@@ -127,8 +130,12 @@ pub struct Execution {
     pub count: u64,
 }
 
-impl ReservedPart for ProgramFacts {
-    fn check(&self) -> Result<(), Malformed> {
+impl ProgramFacts {
+    /// Checks that the numbers and the lists of paths agree.
+    ///
+    /// # Errors
+    /// Returns the error, with a pointer into this part.
+    pub fn check(&self) -> Result<(), Malformed> {
         check_range("/listed", self.listed, 0, MAX_PROGRAMS as u64)?;
         if (self.mode == ProgramMode::Any) != (self.listed == 0) {
             return Err(Malformed::at(

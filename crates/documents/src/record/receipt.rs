@@ -22,8 +22,7 @@ use crate::{
         ident::{BoundaryName, GroupName, Name},
         malformed::Malformed,
         program_list::ProgramFacts,
-        reserved::{Reserved, ReservedPart as _, below},
-        run_extensions::{Manifest, RunnerReference, SessionChange},
+        run_extensions::{Manifest, SessionChange},
         validity::Timestamp,
     },
 };
@@ -470,7 +469,6 @@ impl Predicate for Receipt {
     // Size of the largest authorization with 16 signatures (39,498 bytes), and the other parts. The log entry still
     // fits into a tile.
     const MAX_BYTES: usize = 39_498 + MAX_REST_BYTES;
-    const RESERVED: &'static [Reserved] = &[Reserved::field::<RunnerReference>("runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         check_sorted("/predicate/decision/approvers", &self.decision.approvers)?;
@@ -544,7 +542,7 @@ pub(super) fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malf
     programs.map_or(Ok(()), |programs| {
         programs
             .check()
-            .map_err(|error| below("/predicate/programs", error))
+            .map_err(|error| error.below("/predicate/programs"))
     })
 }
 
@@ -595,7 +593,7 @@ mod tests {
             .expect("one without groups is taken")
     }
 
-    /// Returns the largest receipt of this version, with the maximum sizes that formats.md reserves for later versions.
+    /// Returns the largest receipt of this version.
     fn largest() -> Receipt {
         let most = MAX_INTEGER;
         let key = |n: u8| {
@@ -755,16 +753,6 @@ mod tests {
             .expect("subjects")
             .to_payload()
             .expect("within its size");
-        let mut value: Value = serde_json::from_slice(&payload).expect("JSON");
-        let digest = ContentDigest::of(b"x").to_string();
-        value["predicate"]["runner"] =
-            json!({"name": "n".repeat(64), "keyid": largest().boundary.keyid, "report": digest});
-        let payload = canonical::to_canonical(&value);
-        let refused = Statement::<Receipt>::from_payload(&payload).expect_err("reserved parts");
-        assert!(
-            refused.later && refused.pointer == "/predicate/runner",
-            "{refused}"
-        );
         let authorization = largest()
             .authorization
             .to_canonical()

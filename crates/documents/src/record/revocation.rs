@@ -136,7 +136,7 @@ mod tests {
         macro_rules! golden {
             ($name:literal) => {
                 &include_bytes!(concat!(
-                    "../../../../tests/conformance/golden/reserved/valid/revocation-",
+                    "../../../../tests/conformance/golden/documents/valid/revocation-",
                     $name
                 ))[..]
             };

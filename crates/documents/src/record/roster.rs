@@ -5,20 +5,16 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     crypto::{
         canonical,
         digest::{PolicyDigest, RosterDigest, sha256},
-        ssh_key::{ForeignKey, SshKey, SshKeyError},
     },
     record::{
         document::{Predicate, Statement, Subject, check_subjects},
         ident::{BoundaryName, GroupName, Name},
         malformed::Malformed,
-        reserved::{Reserved, below, read_typed},
-        run_extensions::Runners,
         validity::Timestamp,
     },
 };
@@ -172,7 +168,6 @@ impl Roster {
 impl Predicate for Roster {
     const KIND: &'static str = "roster";
     const MAX_BYTES: usize = MAX_ROSTER_BYTES;
-    const RESERVED: &'static [Reserved] = &[Reserved::field::<Runners>("runner")];
 
     fn check(&self, subjects: &[Subject]) -> Result<(), Malformed> {
         if self.version == 0 || (self.version == 1) != self.previous.is_none() {
@@ -182,68 +177,5 @@ impl Predicate for Roster {
             ));
         }
         check_subjects(subjects, &self.subjects()?)
-    }
-
-    fn check_reserved(statement: &mut Value) -> Result<(), Malformed> {
-        // The subject is the digest of the whole predicate, including the reserved parts.
-        let whole = Subject::new(
-            "roster",
-            &sha256(&canonical::to_canonical(&statement["predicate"])),
-        );
-        let subjects = read_typed::<Vec<Subject>>(&statement["subject"])
-            .map_err(|error| below("/subject", error))?;
-        check_subjects(&subjects, &[whole])?;
-        let predicate = &statement["predicate"];
-        let entries = |table: &'static str| predicate[table].as_array().into_iter().flatten();
-        let mut keys: Vec<[u8; 32]> = Vec::new();
-        for table in ["approver", "proposer", "operator", "boundary"] {
-            let lines =
-                entries(table).flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
-            // The parser of these tables reports an invalid key, so it is skipped here.
-            keys.extend(lines.filter_map(|line| material(line.as_str().unwrap_or_default()).ok()));
-        }
-        for (at, runner) in entries("runner").enumerate() {
-            let named = ["approver", "proposer", "operator"]
-                .into_iter()
-                .flat_map(entries);
-            if named
-                .into_iter()
-                .any(|person| person["name"] == runner["name"])
-            {
-                return Err(Malformed::at(
-                    format!("/predicate/runner/{at}/name"),
-                    "a person already has this name",
-                ));
-            }
-            for (place, line) in runner["keys"].as_array().into_iter().flatten().enumerate() {
-                let pointer = format!("/predicate/runner/{at}/keys/{place}");
-                let line = line.as_str().unwrap_or_default();
-                let key =
-                    material(line).map_err(|error| Malformed::at(&pointer, error.to_string()))?;
-                if keys.contains(&key) {
-                    return Err(Malformed::at(pointer, "this key is listed twice"));
-                }
-                keys.push(key);
-            }
-        }
-        let mut rest = statement["predicate"].clone();
-        if let Some(map) = rest.as_object_mut() {
-            map.remove("runner");
-        }
-        statement["subject"] = serde_json::to_value([Subject::new(
-            "roster",
-            &sha256(&canonical::to_canonical(&rest)),
-        )])
-        .unwrap_or_default();
-        Ok(())
-    }
-}
-
-/// Returns the bytes that represent the key of a line in comparisons.
-fn material(line: &str) -> Result<[u8; 32], SshKeyError> {
-    match SshKey::parse(line) {
-        Ok(key) => Ok(*key.material()),
-        Err(SshKeyError::OtherType(_)) => ForeignKey::parse(line).map(|key| key.material()),
-        Err(error) => Err(error),
     }
 }

@@ -1,7 +1,4 @@
-//! What a run can have in addition to its script and parameters: a session, artifacts, a plan and a manifest, and the
-//! targets and runners that only later versions use.
-//!
-//! This version parses targets and runners strictly and uses neither (`docs/formats.md`, section 22).
+//! What a run can have in addition to its script and parameters: a session, artifacts, a plan and a manifest.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,14 +7,11 @@ use crate::{
     crypto::{
         canonical,
         digest::{Blake3Digest, ContentDigest},
-        key_id::KeyId,
     },
     record::{
-        document::{Subject, check_sorted},
-        extension_names::{ArtifactName, Label, RelativePath, SessionId},
-        ident::Name,
+        document::Subject,
+        extension_names::{ArtifactName, RelativePath, SessionId},
         malformed::Malformed,
-        reserved::ReservedPart,
     },
 };
 
@@ -30,8 +24,6 @@ pub const MAX_ARTIFACTS_BYTES: u64 = 64 << 20;
 pub const OUTPUTS_PATH: &str = ".outputs.json";
 /// Maximum number of files that a run can leave.
 pub const MAX_MANIFEST_ENTRIES: usize = 1000;
-/// Maximum number of labels of a target, a step or a runner.
-pub const MAX_LABELS: usize = 16;
 /// Maximum size of a manifest, in bytes of canonical JSON.
 const MAX_MANIFEST_BYTES: usize = 1 << 20;
 /// Maximum number of uses of a grant.
@@ -148,50 +140,10 @@ impl Emergency {
     }
 }
 
-impl ReservedPart for Name {}
-
 /// Number of the use of a grant: 1 for the first use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Use")]
 pub struct GrantUse(#[schemars(range(min = 1, max = MAX_USES))] pub u64);
-
-/// The runner on which the run takes place. Exactly one of the two fields is present. Reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-#[schemars(rename = "Target")]
-pub struct RunTarget {
-    /// Name of the runner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner: Option<Name>,
-    /// Labels, sorted. Every runner that has all of them may execute the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
-    pub labels: Option<Vec<Label>>,
-}
-
-impl ReservedPart for RunTarget {
-    fn check(&self) -> Result<(), Malformed> {
-        if self.runner.is_some() == self.labels.is_some() {
-            return Err(Malformed::at(
-                "",
-                "expected exactly one of `runner` and `labels`",
-            ));
-        }
-        self.labels
-            .as_deref()
-            .map_or(Ok(()), |labels| check_labels("/labels", labels, 1))
-    }
-}
-
-/// Checks a list of labels.
-///
-/// # Errors
-/// Returns an error if there are too many or too few labels, or if the labels are out of order.
-pub(super) fn check_labels(pointer: &str, labels: &[Label], least: usize) -> Result<(), Malformed> {
-    check_count(pointer, labels.len(), least, MAX_LABELS)?;
-    check_sorted(pointer, labels)
-}
 
 /// A session in one state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -280,55 +232,6 @@ pub struct PlanReference {
     pub receipt: ContentDigest,
     /// SHA-256 digest of the plan's recorded standard output.
     pub output: ContentDigest,
-}
-
-/// The runner that executed a run. Reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RunnerReference {
-    /// Name of the runner in the roster.
-    pub name: Name,
-    /// Id of the key that signed the run report.
-    pub keyid: KeyId,
-    /// Digest of the blob with the run report: its canonical envelope.
-    pub report: ContentDigest,
-}
-
-impl ReservedPart for RunnerReference {}
-
-/// The runners of a roster. Reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Runners(#[schemars(length(min = 1))] pub Vec<RosteredRunner>);
-
-/// A runner and its keys. Reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RosteredRunner {
-    /// Name of the runner. No other runner, approver, proposer, operator or token has this name.
-    pub name: Name,
-    /// Public keys of the runner, as lines in the format of OpenSSH.
-    #[schemars(length(min = 1))]
-    pub keys: Vec<String>,
-    /// Labels by which a step or an authorization selects the runner, sorted.
-    #[schemars(length(max = MAX_LABELS), extend("uniqueItems" = true))]
-    pub labels: Vec<Label>,
-}
-
-impl ReservedPart for Runners {
-    fn check(&self) -> Result<(), Malformed> {
-        check_count("", self.0.len(), 1, usize::MAX)?;
-        for (at, runner) in self.0.iter().enumerate() {
-            check_count(&format!("/{at}/keys"), runner.keys.len(), 1, usize::MAX)?;
-            check_labels(&format!("/{at}/labels"), &runner.labels, 0)?;
-            if self.0[..at].iter().any(|before| before.name == runner.name) {
-                return Err(Malformed::at(
-                    format!("/{at}/name"),
-                    "this name is listed twice",
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A file that a run left.

@@ -12,13 +12,11 @@ use crate::{
         declared::DeclaredSandbox,
         document::check_sorted,
         envelope::MAX_SIGNATURES,
-        extension_names::{Label, OutputName, Program, SecretName, Variable},
+        extension_names::{OutputName, Program, SecretName, Variable},
         ident::{GroupName, StepRef},
         malformed::Malformed,
         program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES},
-        run_extensions::{
-            MAX_GRANT_S, MAX_LABELS, check_by, check_bytes, check_count, check_labels, check_range,
-        },
+        run_extensions::{MAX_GRANT_S, check_by, check_bytes, check_count, check_range},
         step_file::{MAX_FILES, StepFile, check_files},
     },
     yaml::{YamlFlaw, YamlKind, YamlNode},
@@ -68,10 +66,6 @@ pub struct StepDefinition {
     /// The step that makes the plan which this step applies. If absent, the step applies no plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<StepPlan>,
-    /// Labels of the runners on which the step may run, sorted. Reserved.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = MAX_LABELS), extend("uniqueItems" = true))]
-    pub runs_on: Option<Vec<Label>>,
     /// True if the step only shows a state, so that people can run it to find out what another run left. Absent if it is not
     /// true.
     #[serde(
@@ -103,27 +97,12 @@ const MAX_SECRETS: usize = 32;
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Checks the rules of reserved parts, and then that the step uses no such part.
-    ///
-    /// # Errors
-    /// Returns an error for an invalid part. If all parts are valid, returns [`Malformed::later`] for the first part in
-    /// use.
-    pub fn check_reserved(&self) -> Result<(), Malformed> {
-        self.check_parts()?;
-        if self.runs_on.is_some() {
-            Err(Malformed::later("/step/runs_on"))
-        } else {
-            Ok(())
-        }
-    }
-
     /// Returns true if a definition with an invalid parameter schema is malformed. In any other definition, the check of
     /// the parameters finds the invalid schema.
     pub fn binds_schema(&self) -> bool {
         self.session != SessionUse::None
             || !self.outputs.is_empty()
             || self.plan.is_some()
-            || self.runs_on.is_some()
             || !self.secret_parameters().is_empty()
     }
 
@@ -148,7 +127,11 @@ impl StepDefinition {
         needed
     }
 
-    fn check_parts(&self) -> Result<(), Malformed> {
+    /// Checks the rules that the types of the fields cannot express.
+    ///
+    /// # Errors
+    /// Returns the first part that is invalid.
+    pub fn check(&self) -> Result<(), Malformed> {
         if !self.params.is_object() {
             return Err(Malformed::at(
                 "/step/params",
@@ -200,9 +183,6 @@ impl StepDefinition {
                     "a step cannot be its own plan",
                 ));
             }
-        }
-        if let Some(labels) = &self.runs_on {
-            check_labels("/step/runs_on", labels, 1)?;
         }
         if let Some(programs) = &self.programs {
             check_count("/step/programs", programs.len(), 1, MAX_PROGRAMS)?;
@@ -435,7 +415,7 @@ impl Approvals {
         let before = flaws.len();
         let mut rule = Self::unspecified();
         let mut from_place = node.place;
-        for (key, value) in node.closed_map(what, known, &[], flaws) {
+        for (key, value) in node.closed_map(what, known, flaws) {
             match (key.name.as_str(), &value.kind) {
                 ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
                     Ok(0) => flaws.push(YamlFlaw::new(

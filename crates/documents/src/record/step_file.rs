@@ -140,11 +140,7 @@ mod tests {
             ),
         ] {
             let error = check_files(&files).expect_err(pointer);
-            assert_eq!(
-                (error.pointer.as_str(), error.later),
-                (pointer, false),
-                "{error}"
-            );
+            assert_eq!(error.pointer, pointer, "{error}");
         }
     }
 }

@@ -431,11 +431,6 @@ static NUMBER_TO_SOME: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// Returns the message for a feature of a later version.
-pub fn not_yet(what: &str) -> String {
-    format!("{what} is not supported by this version: remove it")
-}
-
 /// Returns the message for a name that is not in `known`. The message suggests the most similar known name.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     match nearest(name, known) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, not_yet, unknown};
+use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
 
 impl YamlNode {
     /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A number with a fraction
@@ -84,12 +84,11 @@ impl YamlNode {
     }
 
     /// Returns the entries of a map. Records an error if the value is not a map, and for each key that is not in
-    /// `known`. If the key is in `later`, the message says that this version does not support the key.
+    /// `known`.
     pub fn closed_map(
         &self,
         what: &str,
         known: &[&str],
-        later: &[&str],
         flaws: &mut Vec<YamlFlaw>,
     ) -> &[(Key, Self)] {
         let YamlKind::Map(entries) = &self.kind else {
@@ -101,12 +100,7 @@ impl YamlNode {
         };
         for (key, _) in entries {
             let name = key.name.as_str();
-            if later.contains(&name) {
-                flaws.push(YamlFlaw::new(
-                    key.place,
-                    not_yet(&format!("`{name}` in {what}")),
-                ));
-            } else if !known.contains(&name) {
+            if !known.contains(&name) {
                 flaws.push(YamlFlaw::new(
                     key.place,
                     unknown(&format!("key in {what}"), name, known),

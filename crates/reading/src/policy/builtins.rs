@@ -31,11 +31,11 @@ impl Builtins {
     }
 
     /// Parses the built-in lists of a seal or of a bundle. The lists have the format
-    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…}`, in which only `version` is required.
-    /// Version 2 also has `closures`.
+    /// `{"version":1,"run":{"allow":[…],"deny":[…]},"read":…,"write":…,"env":…,"closures":…}`, in which only `version` is
+    /// required.
     ///
     /// # Errors
-    /// Returns all problems in the lists, for example an unknown version.
+    /// Returns all problems in the lists, for example another version.
     pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
         let mut lists = AllPermissionLists::empty();
         for written in read_lists(value)? {
@@ -65,7 +65,7 @@ impl Builtins {
         })
     }
 
-    /// Returns the closures, which are empty in lists of version 1.
+    /// Returns the closures.
     pub const fn closures(&self) -> &Arc<Closures> {
         &self.closures
     }
@@ -175,7 +175,7 @@ mod tests {
         let read = |text: &str| Builtins::from_sealed(&serde_json::from_str(text).expect("JSON"));
         let empty = AllPermissionLists::empty();
         assert_eq!(**read(r#"{"version":1}"#).expect("read").lists(), empty);
-        let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":2}"#)
+        let second = read(r#"{"closures":{"a":{"source":"a(1)","starts":["b"]}},"version":1}"#)
             .expect("read");
         assert_eq!(second.closures().names().count(), 1);
         let some = read(r#"{"read":{"deny":["**/id_*"]},"run":{"deny":["rm"]},"version":1}"#)
@@ -185,9 +185,9 @@ mod tests {
             r#"{"version":2}"#,
             "{}",
             "[]",
-            r#"{"version":1,"closures":{}}"#,
-            r#"{"version":2,"closures":{"a b":{"source":"x","starts":[]}}}"#,
-            r#"{"version":3,"closures":{}}"#,
+            r#"{"version":2,"closures":{}}"#,
+            r#"{"version":1,"closures":[]}"#,
+            r#"{"version":1,"closures":{"a b":{"source":"x","starts":[]}}}"#,
             r#"{"version":1,"runs":{}}"#,
             r#"{"version":1,"run":{"denny":[]}}"#,
             r#"{"version":1,"run":{"deny":[1]}}"#,

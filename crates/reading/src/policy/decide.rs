@@ -836,7 +836,7 @@ mod tests {
     #[test]
     fn a_list_of_programs_answers_only_questions_about_unknown_programs() {
         let asked = |policy: &str, script: &str, at: DecisionPlace| -> Vec<String> {
-            let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
+            let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
             let ruling = resolve_path(
                 &policy,
                 Builtins::current(),

@@ -1,8 +1,6 @@
 //! The policy file, with its schema.
 //!
-//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits. If
-//! a newer boundary sealed a policy with sandbox rules that this version does not know, [`Policy::has_sandbox_rules`]
-//! is true, so that a review can report this.
+//! A policy contains approvals, lists for commands, paths and variables, overrides for runbooks, grants, and limits.
 
 use std::sync::Arc;
 
@@ -23,7 +21,6 @@ pub struct Policy {
     pub(super) compiled: Compiled,
     pub(super) canonical: Arc<[u8]>,
     pub(super) digest: PolicyDigest,
-    pub(super) sandbox_rules: bool,
 }
 
 /// The compiled patterns of a policy.
@@ -51,8 +48,7 @@ pub struct CompiledPattern {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyFile {
-    /// Version of the format: 1, 2 or 3. `sandbox.programs` needs version 2 or 3. `standing`, `emergency`, `settle`,
-    /// `freeze` and `passkeys` need version 3.
+    /// Version of the format: 1.
     pub version: u64,
     /// `none`: only the lists of this file apply. If the field is absent, the built-in lists apply too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,11 +296,6 @@ impl Policy {
     pub const fn digest(&self) -> PolicyDigest {
         self.digest
     }
-
-    /// Returns true if the policy has sandbox rules that this version cannot evaluate.
-    pub const fn has_sandbox_rules(&self) -> bool {
-        self.sandbox_rules
-    }
 }
 
 /// Maximum size of a policy file, in bytes. A policy with a thousand overrides is a tenth of this size.
@@ -331,7 +322,6 @@ mod tests {
         );
         assert_eq!(a.digest(), b.digest());
         assert_eq!(&a.canonical()[..], json.as_bytes());
-        assert!(!a.has_sandbox_rules());
     }
 
     #[test]
@@ -343,7 +333,6 @@ mod tests {
             policy.digest().to_string(),
             "sha256:66adefbccdd92510666623c4decc0de56f1b6a814c8fd7b2de48b7a9cf0d3c40"
         );
-        assert!(!policy.has_sandbox_rules());
         assert!(Policy::load(text).is_ok(), "and a boundary serves under it");
         let ruling = crate::policy::ruling::resolve(
             &policy,

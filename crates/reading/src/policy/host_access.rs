@@ -212,7 +212,7 @@ mod tests {
             "10:16: unknown value of workdir: \"live\"",
             "11:19: `may_be_off` must be true or false",
             "12:16: `sockets` is empty",
-            "13:7: `level` in a sandbox rule is not supported by this version",
+            "13:7: unknown key in a sandbox rule: \"level\"",
         ] {
             assert!(
                 flaws.iter().any(|flaw| flaw.starts_with(expected)),

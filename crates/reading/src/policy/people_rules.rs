@@ -1,17 +1,13 @@
-//! The parts of a policy of version 3: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
+//! The parts of a policy about people: standing grants, emergencies, runs with an unknown end, freezes and passkeys.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use documents::{
-    Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES, YamlFlaw,
-    YamlKind, YamlNode, yaml::unknown,
+    Approvals, GrantedSession, GroupName, MAX_SIGNATURES, MAX_USES, YamlFlaw, YamlKind, YamlNode,
+    yaml::unknown,
 };
 
-/// Keys of version 3 in a rule.
-pub(super) const RULE_KEYS: [&str; 2] = ["standing", "emergency"];
-/// Keys of version 3 at the top of the file.
-pub(super) const TOP_KEYS: [&str; 3] = ["settle", "freeze", "passkeys"];
 /// Maximum validity of a grant in days.
 const MAX_DAYS: u64 = 30;
 /// Maximum number of emergencies without a review.
@@ -30,9 +26,6 @@ pub struct StandingRule {
     /// Maximum number of days from the issue to the end of a grant.
     #[schemars(range(min = 1, max = MAX_DAYS))]
     pub max_days: u64,
-    /// The approvals that a grant needs, in addition to the approvals that a run needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvals: Option<Approvals>,
     /// The widest `session` that a grant may have. If the field is absent, `fresh`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<GrantedSession>,
@@ -116,27 +109,18 @@ impl StandingRule {
 
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
         let before = flaws.len();
-        node.closed_map(
-            "standing",
-            &["max_uses", "max_days", "approvals", "session"],
-            &[],
-            flaws,
-        );
+        node.closed_map("standing", &["max_uses", "max_days", "session"], flaws);
         let max_uses = number(node, "max_uses", MAX_USES, flaws);
         let max_days = number(node, "max_days", MAX_DAYS, flaws);
-        let approvals = node
-            .value("approvals")
-            .map(|node| Approvals::read(node, GroupSource::Named, flaws));
         let session = node
             .value("session")
             .map(|node| match node.text("`session`", flaws) {
                 Some("none") => Some(GrantedSession::None),
                 Some("fresh") => Some(GrantedSession::Fresh),
-                Some("any") => Some(GrantedSession::Any),
                 Some(other) => {
                     flaws.push(YamlFlaw::new(
                         node.place,
-                        unknown("session", other, &["none", "fresh", "any"]),
+                        unknown("session", other, &["none", "fresh"]),
                     ));
                     None
                 }
@@ -145,7 +129,6 @@ impl StandingRule {
         let rule = Self {
             max_uses: max_uses?,
             max_days: max_days?,
-            approvals: approvals.flatten(),
             session: session.flatten(),
         };
         (flaws.len() == before).then_some(rule)
@@ -216,7 +199,7 @@ impl EmergencyRule {
 
 impl FreezeRule {
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        node.closed_map("freeze", &["runs"], &[], flaws);
+        node.closed_map("freeze", &["runs"], flaws);
         let runs = required(node, "runs", flaws)?;
         match runs.text("`runs`", flaws)? {
             "finish" => Some(Self {
@@ -235,7 +218,7 @@ impl FreezeRule {
 
 impl PasskeysRule {
     pub(super) fn read(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        node.closed_map("passkeys", &["most", "alone", "synced"], &[], flaws);
+        node.closed_map("passkeys", &["most", "alone", "synced"], flaws);
         let most = number(node, "most", MAX_SIGNATURES as u64, flaws);
         let (alone, synced) = (flag(node, "alone", flaws), flag(node, "synced", flaws));
         Some(Self {
@@ -288,6 +271,7 @@ fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> 
 
 #[cfg(test)]
 mod tests {
+    use documents::GrantedSession;
     use serde_json::json;
 
     use crate::policy::{
@@ -298,10 +282,10 @@ mod tests {
     };
 
     const WHOLE: &str = "
-version: 3
+version: 1
 default:
   approvals: {from: [ops]}
-  standing: {max_uses: 20, max_days: 7, approvals: {required: 2, from: [ops]}, session: any}
+  standing: {max_uses: 20, max_days: 7, session: none}
   emergency: {from: [ops], max_unreviewed: 3, max_window_s: 3600, review: {required: 2, from: [ops]}}
 overrides:
   - {runbook: \"deploy/*\", standing: {max_uses: 1, max_days: 30}}
@@ -320,18 +304,15 @@ passkeys: {most: 1, alone: false, synced: true}
         let (plain, deploy) = (ruling("nginx:restart"), ruling("deploy/web:go"));
         let standing = plain.standing.expect("a rule").value;
         assert_eq!(
-            (
-                standing.max_uses,
-                standing.approvals.map(|rule| rule.required)
-            ),
-            (20, Some(2))
+            (standing.max_uses, standing.session),
+            (20, Some(GrantedSession::None))
         );
         let standing = deploy.standing.expect("a rule");
         assert_eq!(
             (
                 standing.value.max_uses,
                 standing.value.max_days,
-                standing.value.approvals
+                standing.value.session
             ),
             (1, 30, None)
         );
@@ -345,7 +326,7 @@ passkeys: {most: 1, alone: false, synced: true}
             ),
             (1, 3, 2)
         );
-        let without = Policy::load("version: 3\n").expect("a policy");
+        let without = Policy::load("version: 1\n").expect("a policy");
         assert!(!without.runs_finish_when_frozen() && without.settle().is_none());
         let ruling = resolve(
             &without,
@@ -356,33 +337,8 @@ passkeys: {most: 1, alone: false, synced: true}
     }
 
     #[test]
-    fn the_parts_of_version_3_are_unknown_in_the_versions_1_and_2() {
-        let with =
-            |version: u64, line: &str| Policy::load(&format!("version: {version}\n{line}\n"));
-        for line in [
-            "default: {standing: {max_uses: 1, max_days: 1}}",
-            "default: {emergency: {from: [ops], max_unreviewed: 1, max_window_s: 60, review: {from: [ops]}}}",
-            "overrides: [{runbook: a, standing: {max_uses: 1, max_days: 1}}]",
-            "settle: {from: [ops]}",
-            "freeze: {runs: finish}",
-            "passkeys: {most: 1, alone: false, synced: true}",
-        ] {
-            assert!(with(3, line).is_ok(), "{line}");
-            for version in [1, 2] {
-                let errors = with(version, line).expect_err(line);
-                assert!(
-                    errors
-                        .iter()
-                        .any(|error| error.message.contains("needs version 3")),
-                    "{line}: {errors:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
     fn passkeys_are_read_strictly() {
-        let policy = Policy::load("version: 3\npasskeys: {most: 2, alone: false, synced: true}\n")
+        let policy = Policy::load("version: 1\npasskeys: {most: 2, alone: false, synced: true}\n")
             .expect("a policy");
         assert_eq!(
             policy.passkeys(),
@@ -393,7 +349,7 @@ passkeys: {most: 1, alone: false, synced: true}
             })
         );
         assert_eq!(
-            Policy::load("version: 3\n").expect("a policy").passkeys(),
+            Policy::load("version: 1\n").expect("a policy").passkeys(),
             None
         );
         for broken in [
@@ -403,14 +359,14 @@ passkeys: {most: 1, alone: false, synced: true}
             "[]",
         ] {
             assert!(
-                Policy::load(&format!("version: 3\npasskeys: {broken}\n")).is_err(),
+                Policy::load(&format!("version: 1\npasskeys: {broken}\n")).is_err(),
                 "{broken}"
             );
         }
     }
 
     #[test]
-    fn each_bound_of_version_3_is_checked() {
+    fn each_bound_is_checked() {
         let whole: serde_json::Value =
             serde_json::to_value(Policy::load(WHOLE).expect("a policy").file()).expect("JSON");
         let edited = |pointer: &str, value: serde_json::Value| {
@@ -421,7 +377,6 @@ passkeys: {most: 1, alone: false, synced: true}
         for (pointer, most) in [
             ("/default/standing/max_uses", 1000),
             ("/default/standing/max_days", 30),
-            ("/default/standing/approvals/required", 16),
             ("/default/emergency/max_unreviewed", 100),
             ("/default/emergency/max_window_s", 86_400),
             ("/default/emergency/required", 16),
@@ -444,7 +399,7 @@ passkeys: {most: 1, alone: false, synced: true}
             }
         }
         for (pointer, bad) in [
-            ("/default/standing/session", "all"),
+            ("/default/standing/session", "any"),
             ("/freeze/runs", "cancel"),
             ("/settle/from", "ops"),
             ("/default/emergency/review", "ops"),

@@ -10,9 +10,7 @@ use crate::policy::{
     },
     lists::{KINDS, ListSide, ListedPattern, word},
     patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError},
-    people_rules::{
-        EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, RULE_KEYS, StandingRule, TOP_KEYS,
-    },
+    people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule},
     policy_error::PolicyError,
     possible_names, sandbox_rule,
 };
@@ -53,7 +51,7 @@ impl Policy {
         Self::load("version: 1\n").expect("the empty policy")
     }
 
-    /// Parses a policy from a seal or a bundle, which a newer boundary may have written.
+    /// Parses a policy from a seal or a bundle.
     ///
     /// # Errors
     /// Returns all problems in the policy as an error.
@@ -67,7 +65,6 @@ impl Policy {
         let Reader {
             mut flaws,
             compiled,
-            sandbox_rules,
             ..
         } = reader;
         let canonical =
@@ -78,7 +75,6 @@ impl Policy {
                 compiled,
                 digest: PolicyDigest::of(&canonical),
                 canonical: canonical.into(),
-                sandbox_rules,
             }),
             canonical => {
                 flaws.extend(canonical.err());
@@ -88,8 +84,8 @@ impl Policy {
     }
 }
 
-/// Parses lists that are not in a policy file, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env:
-/// …}`.
+/// Parses lists that are not in a policy file, in the format `{version: 1, run: {allow, deny}, read: …, write: …, env: …,
+/// closures: …}`. The closures are not read here.
 ///
 /// # Errors
 /// Returns all problems in the lists as an error.
@@ -97,18 +93,8 @@ pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
     let keys = ["version", "run", "read", "write", "env", "closures"];
-    match tree.value("version") {
-        Some(YamlNode { kind: YamlKind::Integer(1), .. }) => {
-            tree.closed_map("the built-in lists", &keys[..5], &[], &mut reader.flaws);
-        }
-        Some(YamlNode { kind: YamlKind::Integer(2), .. }) if tree.value("closures").is_some() => {
-            tree.closed_map("the built-in lists", &keys, &[], &mut reader.flaws);
-        }
-        _ => reader.flaw(
-            &tree,
-            "this program version supports only built-in lists of version 1, and of version 2 with `closures`",
-        ),
-    }
+    tree.closed_map("the built-in lists", &keys, &mut reader.flaws);
+    reader.version(&tree);
     let mut written = Vec::new();
     for kind in KINDS {
         reader.patterns(&tree, kind, &mut written);
@@ -153,9 +139,9 @@ fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
 /// Purpose for which a policy is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// The boundary decides with the policy, so keys of newer versions are errors.
+    /// A boundary will decide with the policy, so a pattern that can match nothing is an error.
     ToServe,
-    /// A verifier repeats the decisions of another boundary. Keys of newer versions are accepted and noted.
+    /// A verifier repeats the decisions of another boundary, which may have fewer such checks.
     Sealed,
 }
 
@@ -165,8 +151,6 @@ struct Reader {
     compiled: Compiled,
     /// Number of patterns that were read so far.
     count: usize,
-    sandbox_rules: bool,
-    version: u64,
 }
 
 impl Reader {
@@ -176,33 +160,22 @@ impl Reader {
             flaws: Vec::new(),
             compiled: Compiled::default(),
             count: 0,
-            sandbox_rules: false,
-            version: 1,
         }
     }
 
     fn file(&mut self, tree: &YamlNode) -> PolicyFile {
-        match tree.value("version") {
-            Some(YamlNode {
-                kind: YamlKind::Integer(version @ 1..=3),
-                ..
-            }) => self.version = version.unsigned_abs(),
-            Some(other) => self.flaw(
-                other,
-                "this program version supports only policies of version 1 to 3: write version: 1",
-            ),
-            None if matches!(tree.kind, YamlKind::Map(_)) => {
-                self.flaw(tree, "the version is missing: write version: 1")
-            }
-            None => {}
-        }
+        self.version(tree);
         let known = [
-            &["version", "extends", "default", "overrides", "grants"][..],
-            &TOP_KEYS,
-        ]
-        .concat();
-        tree.closed_map("a policy", &known, &[], &mut self.flaws);
-        self.refuse_newer(tree, &TOP_KEYS);
+            "version",
+            "extends",
+            "default",
+            "overrides",
+            "grants",
+            "settle",
+            "freeze",
+            "passkeys",
+        ];
+        tree.closed_map("a policy", &known, &mut self.flaws);
         let extends = tree.value("extends").and_then(|node| match node.text("`extends`", &mut self.flaws) {
             Some("none") => Some(BasePolicy::None),
             Some(_) => {
@@ -244,7 +217,7 @@ impl Reader {
         }
         let default = default.unwrap_or_default();
         PolicyFile {
-            version: self.version,
+            version: 1,
             extends,
             default,
             overrides,
@@ -255,16 +228,18 @@ impl Reader {
         }
     }
 
-    /// Refuses keys that an earlier version of the policy does not have.
-    fn refuse_newer(&mut self, node: &YamlNode, keys: &[&str]) {
-        for (key, _) in node.entries() {
-            if self.version < 3 && keys.contains(&key.name.as_str()) {
-                let message = format!(
-                    "`{}` needs version 3 of the policy: write `version: 3`",
-                    key.name
-                );
-                self.flaws.push(YamlFlaw::new(key.place, message));
+    /// Checks the version of a policy or of the built-in lists.
+    fn version(&mut self, tree: &YamlNode) {
+        match tree.value("version") {
+            Some(YamlNode {
+                kind: YamlKind::Integer(1),
+                ..
+            }) => {}
+            Some(other) => self.flaw(other, "only version 1 exists: write `version: 1`"),
+            None if matches!(tree.kind, YamlKind::Map(_)) => {
+                self.flaw(tree, "the version is missing: write `version: 1`");
             }
+            None => {}
         }
     }
 
@@ -352,7 +327,6 @@ impl Reader {
         node.closed_map(
             "a grant",
             &["type", "pattern", "runbook", "scope", "grantedAt"],
-            &[],
             &mut self.flaws,
         );
         let kind = self
@@ -446,12 +420,7 @@ impl Reader {
     ) -> Option<AllowDeny> {
         let name = word(kind);
         let node = rule.value(name)?;
-        node.closed_map(
-            &format!("`{name}`"),
-            &["allow", "deny"],
-            &[],
-            &mut self.flaws,
-        );
+        node.closed_map(&format!("`{name}`"), &["allow", "deny"], &mut self.flaws);
         let mut patterns = AllowDeny::default();
         for (side, texts) in [
             (ListSide::Allow, &mut patterns.allow),
@@ -528,8 +497,10 @@ impl Reader {
             "env",
             "approvals",
             "sandbox",
+            "standing",
+            "emergency",
         ];
-        let known = [&own[..], &RULE_KEYS, more].concat();
+        let known = [&own[..], more].concat();
         // The keys `grants` and `extends` belong next to `default`, not into a rule, so the error message states the
         // correct place.
         if let Some((key, _)) = node
@@ -544,8 +515,7 @@ impl Reader {
             self.flaws.push(YamlFlaw::new(key.place, message));
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
-        node.closed_map(what, &known, &[], &mut self.flaws);
-        self.refuse_newer(node, &RULE_KEYS);
+        node.closed_map(what, &known, &mut self.flaws);
         let mut written = Vec::new();
         let mut rule = PolicyRule {
             run: self.patterns(node, PermissionKind::Run, &mut written),
@@ -579,15 +549,12 @@ impl Reader {
             .value("emergency")
             .and_then(|node| EmergencyRule::read(node, &mut self.flaws));
         if let Some(sandbox) = node.value("sandbox") {
-            let (read, says_more) = sandbox_rule::read(
+            rule.sandbox = Some(sandbox_rule::read(
                 sandbox,
-                self.version,
                 self.reading == Reading::Sealed,
                 what == "default",
                 &mut self.flaws,
-            );
-            rule.sandbox = Some(read);
-            self.sandbox_rules |= says_more;
+            ));
         }
         (rule, written)
     }
@@ -643,7 +610,7 @@ grants:
         assert_eq!(
             errors(text),
             [
-                "1:10: this program version supports only policies of version 1 to 3: write version: 1",
+                "1:10: only version 1 exists: write `version: 1`",
                 "2:1: unknown key in a policy: \"defualt\"; did you mean \"default\"?",
                 "3:10: `extends` can only be `none`: remove `extends` to build on the built-in lists",
                 "5:9: unknown mode: \"promted\"; did you mean \"prompted\"?",
@@ -699,7 +666,7 @@ grants:
     #[test]
     fn a_pattern_that_can_match_nothing_is_an_error_with_its_place_unless_it_is_sealed_already() {
         let text = "\
-version: 2
+version: 1
 default:
   run: {allow: [\"git push\"], deny: [\"rm -rf *\"]}
   env: {deny: [A=B]}
@@ -729,6 +696,22 @@ grants:
             "a policy that an earlier version sealed stays readable"
         );
         assert!(Policy::load(&sealed.to_string()).is_err());
+    }
+
+    #[test]
+    fn every_version_but_1_is_refused_with_the_version_to_write() {
+        for version in ["0", "2", "3", "4", "\"1\"", "true"] {
+            let found = errors(&format!("version: {version}\ndefault: {{mode: deny}}\n"));
+            assert_eq!(
+                found,
+                ["1:10: only version 1 exists: write `version: 1`"],
+                "{version}"
+            );
+        }
+        assert_eq!(
+            errors("default: {mode: deny}\n"),
+            ["1:1: the version is missing: write `version: 1`"]
+        );
     }
 
     #[test]
@@ -855,12 +838,17 @@ grants:
     }
 
     #[test]
-    fn a_sealed_policy_with_newer_sandbox_rules_is_read_and_the_newer_rules_are_reported() {
+    fn a_sealed_policy_with_an_unknown_key_or_a_wrong_number_is_refused() {
         let sealed = |text: &str| Policy::from_sealed(&serde_json::from_str(text).expect("JSON"));
-        let policy =
-            sealed(r#"{"default":{"mode":"deny","run":{"allow":["git"]},"sandbox":{"level":"strict"}},"version":1}"#)
-                .expect("read");
-        assert!(policy.has_sandbox_rules());
+        let with = |sandbox: &str| {
+            sealed(&format!(
+                r#"{{"default":{{"mode":"deny","sandbox":{{{sandbox}}}}},"version":1}}"#
+            ))
+        };
+        assert!(with(r#""programs":{"mode":"listed"}"#).is_ok());
+        for key in ["level", "require", "off_reason"] {
+            assert!(with(&format!(r#""{key}":"strict""#)).is_err(), "{key}");
+        }
         assert!(sealed(r#"{"default":{"mode":"deny","rum":{}},"version":1}"#).is_err());
         assert!(
             sealed(r#"{"default":{"approvals":{"required":1.5,"from":["ops"]}},"version":1}"#)

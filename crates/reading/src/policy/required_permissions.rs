@@ -437,7 +437,6 @@ mod tests {
             session: SessionUse::None,
             exclusive: None,
             plan: None,
-            runs_on: None,
             check: false,
             programs: None,
         }
@@ -577,9 +576,9 @@ mod tests {
         );
     }
 
-    /// Returns the needs of a bash step under a policy of version 2.
+    /// Returns the needs of a bash step under a policy.
     fn needs_of(policy: &str, source: &str, programs: Option<&[&str]>) -> StepNeeds {
-        let policy = Policy::load(&format!("version: 2\n{policy}")).expect("a policy");
+        let policy = Policy::load(&format!("version: 1\n{policy}")).expect("a policy");
         let mut step = step("bash", source);
         step.programs = programs.map(|names| {
             names
@@ -635,7 +634,7 @@ mod tests {
         }
         let mut off = step("bash", script);
         off.sandbox.off_reason = Some("x".to_owned());
-        let policy = Policy::load("version: 2\ndefault: {sandbox: {programs: {mode: listed}}}")
+        let policy = Policy::load("version: 1\ndefault: {sandbox: {programs: {mode: listed}}}")
             .expect("a policy");
         let needs = needs(&resolve(&policy, Builtins::current(), &off.reference), &off);
         assert!(

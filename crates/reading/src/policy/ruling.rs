@@ -105,9 +105,6 @@ impl Ruling {
     pub fn people_rules(&self) -> Vec<(&'static str, Approvals)> {
         let emergency = self.emergency.as_ref().map(|rule| &rule.value);
         let all = [
-            self.standing
-                .as_ref()
-                .and_then(|rule| Some(("standing.approvals", rule.value.approvals.clone()?))),
             emergency.map(|rule| ("emergency", rule.approvals())),
             emergency.map(|rule| ("emergency.review", rule.review.approvals())),
             self.settle

@@ -7,38 +7,19 @@ use documents::{
     network_of_rule, yaml::unknown,
 };
 
-/// Keys of newer versions.
-pub const LATER_KEYS: [&str; 3] = ["level", "require", "off_reason"];
-
-/// Reads the rule. `version` is the version of the policy. `of_all` is true for the rule `default`. The returned bool is
-/// true if the rule has keys that this version cannot evaluate, which only a sealed policy may have.
+/// Reads the rule. `of_all` is true for the rule `default`.
 pub(super) fn read(
     node: &YamlNode,
-    version: u64,
     is_sealed: bool,
     of_all: bool,
     flaws: &mut Vec<YamlFlaw>,
-) -> (SandboxRule, bool) {
+) -> SandboxRule {
     let own = [
         &["limits", "programs"][..],
         &SandboxPermission::ALL.map(SandboxPermission::rule_key),
     ]
     .concat();
-    let own = if is_sealed {
-        [&own[..], &LATER_KEYS].concat()
-    } else {
-        own
-    };
-    node.closed_map(
-        "a sandbox rule",
-        &own,
-        if is_sealed { &[] } else { &LATER_KEYS },
-        flaws,
-    );
-    let says_more = node
-        .entries()
-        .iter()
-        .any(|(key, _)| LATER_KEYS.contains(&key.name.as_str()));
+    node.closed_map("a sandbox rule", &own, flaws);
     // A step declares its needs with the same keys, so the same parser reads both.
     let (mut most, mut network, mut may_be_off, mut programs) =
         (DeclaredSandbox::default(), None, None, None);
@@ -72,34 +53,25 @@ pub(super) fn read(
             Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
             None if key.name == "limits" => most.limits = Some(limits(value, flaws)),
-            None if key.name == "programs" && version == 1 => {
-                flaws.push(YamlFlaw::new(
-                    key.place,
-                    "`programs` needs version 2 of the policy: write `version: 2`",
-                ));
-            }
             None if key.name == "programs" => {
                 programs = Some(programs_rule(value, is_sealed, flaws))
             }
             None => {}
         }
     }
-    (
-        SandboxRule::allowing(most, network, may_be_off, programs),
-        says_more,
-    )
+    SandboxRule::allowing(most, network, may_be_off, programs)
 }
 
 /// Reads `{mode: any | listed, allow: [program]}`.
 fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) -> ProgramsRule {
     let mut rule = ProgramsRule::default();
-    // A policy that an earlier version sealed may contain names of no program, and must stay readable.
+    // A sealed policy may contain names of no program, and a verifier must still read it.
     let check = if is_sealed {
         check_program
     } else {
         possible_names::check_program
     };
-    for (key, value) in node.closed_map("`programs`", &["mode", "allow"], &[], flaws) {
+    for (key, value) in node.closed_map("`programs`", &["mode", "allow"], flaws) {
         if key.name == "mode" {
             rule.mode = match value.text("`mode`", flaws) {
                 Some("listed") => Some(ProgramMode::Listed),
@@ -129,7 +101,7 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
 
 fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
     let mut limits = DeclaredLimits::default();
-    for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), &[], flaws) {
+    for (key, value) in node.closed_map("limits", &Limit::ALL.map(Limit::field), flaws) {
         let Some(limit) = Limit::ALL
             .into_iter()
             .find(|limit| limit.field() == key.name)

@@ -3,7 +3,7 @@
 //! Example: `bash {#restart title="Restart nginx" timeout=60s}`. The language comes first. The braces contain `#id`,
 //! `key=value` and `key="quoted"`. A fence without `#id` is prose.
 
-use documents::{Limit, SandboxPermission, TextPlace, YamlFlaw, duration, not_yet, yaml::unknown};
+use documents::{Limit, SandboxPermission, TextPlace, YamlFlaw, duration, yaml::unknown};
 
 /// Parsed info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +70,7 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
     let known = known();
     let says_step = found.iter().any(|token| match token {
         Token::Id(_) => true,
-        Token::Pair(key, _) => {
-            known.contains(&key.text.as_str()) || LATER.contains(&key.text.as_str())
-        }
+        Token::Pair(key, _) => known.contains(&key.text.as_str()),
     });
     if !says_step {
         return None; // These attributes are for another program.
@@ -113,9 +111,7 @@ pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> 
             Token::Id(text) => id = Some(text),
             Token::Pair(key, value) => {
                 let name = key.text.as_str();
-                if LATER.contains(&name) {
-                    flaws.push(YamlFlaw::new(key.place, later(name)));
-                } else if !known.contains(&name) {
+                if !known.contains(&name) {
                     flaws.push(YamlFlaw::new(key.place, unknown("attribute", name, &known)));
                 } else if attributes.iter().any(|(other, _)| other.text == key.text) {
                     flaws.push(YamlFlaw::new(
@@ -311,18 +307,6 @@ pub(crate) fn is_known(name: &str) -> bool {
     known().contains(&name)
 }
 
-/// Attributes that are reserved for a later version of the program. This version refuses these attributes with a
-/// separate message, because an author could believe that these attributes have an effect.
-pub(crate) const LATER: [&str; 1] = ["template"];
-
-/// Returns the message about an attribute of a later version, with what an author can do today.
-fn later(name: &str) -> String {
-    let what = not_yet(&format!("`{name}=`"));
-    format!(
-        "{what}: in this format {{{{ ... }}}} is plain text, and the script reads a parameter as the variable `$PARAM_NAME`"
-    )
-}
-
 /// Parses the value of a limit.
 ///
 /// # Errors
@@ -447,7 +431,7 @@ mod tests {
             ),
             (
                 "bash {#a template=x}",
-                "1:13: `template=` is not supported by this version: remove it",
+                "1:13: unknown attribute: \"template\"",
             ),
             (
                 "bash {#a run_as=web}",

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::registry::{
-    attributes::{self, LATER, LIMITS, limit},
+    attributes::{self, LIMITS, limit},
     parameter_schema::ParameterSchema,
 };
 use documents::{
@@ -111,7 +111,7 @@ pub(crate) fn read(
     let settings = [&known[..], &attributes::known(), &OF_POLICY].concat();
     for (key, _) in tree.entries() {
         let name = key.name.as_str();
-        if known.contains(&name) || LATER.contains(&name) {
+        if known.contains(&name) {
             continue;
         }
         known.push(name);
@@ -133,7 +133,7 @@ pub(crate) fn read(
             )),
         }
     }
-    for (key, value) in tree.closed_map("the front matter", &known, &LATER, flaws) {
+    for (key, value) in tree.closed_map("the front matter", &known, flaws) {
         match key.name.as_str() {
             "countersign" if value.kind != YamlKind::Integer(1) => {
                 flaws.push(YamlFlaw::new(
@@ -193,7 +193,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
         .chain(["interpreter"])
         .chain(permissions.map(SandboxPermission::attribute))
         .collect();
-    for (key, value) in node.closed_map("defaults", &known, &LATER, flaws) {
+    for (key, value) in node.closed_map("defaults", &known, flaws) {
         if let Some(permission) =
             SandboxPermission::of_attribute(&key.name).filter(|one| one.is_for_files())
         {

@@ -209,7 +209,6 @@ pub(super) fn step(
             session: SessionUse::None,
             exclusive,
             plan: None,
-            runs_on: None,
             check: false,
             programs,
         }),

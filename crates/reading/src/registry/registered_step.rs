@@ -244,9 +244,7 @@ fn checked(
     mut definition: StepDefinition,
     schemas: &SharedSchemas,
 ) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
-    definition
-        .check_reserved()
-        .map_err(|error| error.to_string())?;
+    definition.check().map_err(|error| error.to_string())?;
     if definition.source.len() > MAX_SOURCE_BYTES {
         return Err(format!(
             "the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"

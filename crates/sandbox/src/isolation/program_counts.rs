@@ -199,7 +199,6 @@ impl ProgramCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use documents::ReservedPart as _;
 
     fn program(path: &str, given: &str) -> FoundProgram {
         let file = (1, path.bytes().map(u64::from).sum());

@@ -24,7 +24,8 @@ use documents::{
 };
 
 /// What a person can do about a list that is too large.
-pub const SMALLER_LIST: &str = "split the step, or say `sandbox: {programs: {mode: any}}` for its runbook in the policy (version: 2)";
+pub const SMALLER_LIST: &str =
+    "split the step, or say `sandbox: {programs: {mode: any}}` for its runbook in the policy";
 /// Maximum number of programs that the message about a list that is too large names.
 const MOST_NAMED: usize = 5;
 /// Builtins of bash that no host has as a program, or that a host may lack because the shell runs the builtin.

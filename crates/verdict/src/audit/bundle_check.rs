@@ -389,7 +389,7 @@ fn verify_parsed(
         let none = ExcludedSigners::judged_later();
         let (roster, at) = (sealed?.roster, consumption?.predicate().at);
         if let Some(grant) = used()? {
-            let rules = grant.rules(rules?)?;
+            let rules = rules?.rules.of_grant();
             let count =
                 signature_count::count(grant.verified.signatures(), roster, &none, &rules, at);
             return Ok((
@@ -426,9 +426,10 @@ fn verify_parsed(
     });
     let met = ledger.check(C::Quorum, || {
         nobody_excluded?;
-        let of_grant = used()?.map(|grant| grant.rules(rules?)).transpose()?;
+        let rules = &rules?.rules;
+        let of_grant = used()?.map(|_| rules.of_grant());
         check_quorum(
-            of_grant.as_ref().unwrap_or(&rules?.rules),
+            of_grant.as_ref().unwrap_or(rules),
             count?,
             receipt?.predicate(),
         )

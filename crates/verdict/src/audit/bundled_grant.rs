@@ -11,9 +11,8 @@ use crate::{
         granted_parameters::GrantedSchemas,
         grants::{
             check_grant_window, check_granted_parameters, check_granted_step, check_grantee,
-            check_standing, check_use, grant_rules, verify_grant,
+            check_standing, check_use, verify_grant,
         },
-        quorum_rules::QuorumRules,
         step::HashedStep,
     },
     trust::trusted_roster::TrustedRoster,
@@ -116,11 +115,6 @@ pub(crate) fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), Stri
 }
 
 impl BundledGrant {
-    /// Returns the rules that the signatures of the grant must meet for the run.
-    pub(crate) fn rules(&self, rules: &StepInSeal) -> Result<QuorumRules, CheckStop> {
-        grant_rules(&rules.rules, &rules.ruling).map_err(failed)
-    }
-
     /// Checks that the grant covers the run. The steps of the grant that did not run are not checked.
     pub(crate) fn check_covers(
         &self,

@@ -43,8 +43,6 @@ whats! {
     Entry = "entry", Hashes;
     /// An entry has a kind that this version does not know.
     UnknownKind = "unknown-kind", Hashes;
-    /// A well-formed entry uses a feature of a later version. The audit reports the entry but does not judge it.
-    LaterFeature = "later-feature", Hashes;
     /// No key of the boundary in the roster in force signed the entry.
     Signature = "signature", Roster;
     /// The time of an entry is earlier than the time of an earlier entry.

@@ -40,8 +40,8 @@ use crate::{
 };
 use documents::{
     AuthorizationDigest, Base64, Carrier, Checkpoint, Consumption, Envelope, EnvelopeSignature,
-    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Malformed, Predicate, Receipt,
-    RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement,
+    Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
 
 /// Requirements of an auditor. The trusted roster is not one of these requirements.
@@ -570,15 +570,6 @@ const NO_SEAL: &str = "the log has no seal";
 /// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
 /// can differ, and a witness cosigns a short time after the entry.
 const LATE_S: i64 = 600;
-
-/// Returns the kind of finding for a document that this version refuses.
-const fn of_malformed(malformed: &Malformed) -> FindingKind {
-    if malformed.later {
-        FindingKind::LaterFeature
-    } else {
-        FindingKind::Entry
-    }
-}
 
 fn signed<P: Predicate>(
     payload: &[u8],

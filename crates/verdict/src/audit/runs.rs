@@ -232,19 +232,7 @@ impl Runs {
         let authorization = match signed {
             Ok((authorization, _)) => authorization,
             Err(why) => {
-                let later =
-                    Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
-                        .is_ok_and(|signed| {
-                            signed.check_document().is_err_and(|error| error.later)
-                        });
-                again.find(
-                    if later {
-                        FindingKind::LaterFeature
-                    } else {
-                        FindingKind::Approvals
-                    },
-                    why,
-                );
+                again.find(FindingKind::Approvals, why);
                 counts.fail += 1;
                 // People must review the run, also if a signature is wrong.
                 let stated = stated_authorization(&receipt.authorization).into_iter();

@@ -2,7 +2,7 @@
 
 use crate::decision::{
     exclusion::ExclusionError, permissions::PermissionsError, place::PlaceError,
-    quorum::QuorumError, quorum_rules::RuleError, step::StepError,
+    quorum::QuorumError, step::StepError,
 };
 use documents::{Code, KeyId, Malformed, Name, StepRef, Timestamp, WindowError, joined};
 
@@ -59,9 +59,6 @@ pub enum GrantError {
     /// The proposer of the grant is unknown.
     #[error("the grant: {0}")]
     Exclusion(ExclusionError),
-    /// An approval rule is invalid.
-    #[error(transparent)]
-    Rule(RuleError),
     /// A person signed the grant who uses it, proposed it, submits the run, or controls one of these.
     #[error(
         "{} signed the grant, but uses or proposed the grant, submits the run, or controls one of these",
@@ -132,7 +129,6 @@ impl GrantError {
             Self::Policy { .. } => Code::PolicyDenied,
             Self::Permissions(error) => error.code(),
             Self::Exclusion(error) => error.code(),
-            Self::Rule(error) => error.code(),
             Self::SelfApproval { .. } => Code::SelfApproval,
             Self::Quorum { error, .. } => error.code(),
             Self::NotCovered { .. } => Code::NotGranted,

@@ -20,7 +20,6 @@ use crate::{
         permissions::{PermissionsError, check_permissions},
         place::check_place,
         quorum::{self, QuorumMet},
-        quorum_rules::QuorumRules,
         revocations::{RevocableGrant, RevokedBefore},
         signature_count::count_unrevoked,
         step::{HashedStep, StepError},
@@ -208,7 +207,7 @@ pub fn stands<'g>(
         let _covered = check_permissions(held.asked(), &granted.permissions)
             .map_err(GrantError::Permissions)?;
         profile(held, &granted.sandbox).map_err(GrantError::Permissions)?;
-        let rules = grant_rules(&held.rules, &held.ruling)?;
+        let rules = held.rules.of_grant();
         let is_revoked = |keyid: &KeyId| revoked.key(keyid).is_some();
         let count = count_unrevoked(signatures, roster, &excluded, &rules, at, is_revoked);
         let met = quorum::decide(&rules, &count).map_err(|error| GrantError::Quorum {
@@ -258,30 +257,11 @@ pub fn revocable<'s>(
         .steps
         .iter()
         .filter_map(|granted| step(&granted.reference));
-    let groups = held.flat_map(|held| {
-        let rules =
-            grant_rules(&held.rules, &held.ruling).unwrap_or_else(|_| (*held.rules).clone());
-        rules.groups().into_iter().cloned().collect::<Vec<_>>()
-    });
+    let groups = held.flat_map(|held| held.rules.groups().into_iter().cloned());
     RevocableGrant {
         grantee: grant.grantee.name.clone(),
         groups: groups.collect(),
     }
-}
-
-/// Returns the rules for the signatures of a grant: those of the step, and `standing.approvals` of policy.
-///
-/// # Errors
-/// Returns an error if `standing.approvals` is invalid.
-pub fn grant_rules(of_step: &QuorumRules, ruling: &Ruling) -> Result<QuorumRules, GrantError> {
-    let more = ruling
-        .standing
-        .as_ref()
-        .and_then(|standing| standing.value.approvals.as_ref());
-    of_step
-        .clone()
-        .with_standing(more)
-        .map_err(GrantError::Rule)
 }
 
 /// Returns the people who can't sign the grant: the grantee, the proposer and the owners of both.

@@ -361,7 +361,7 @@ mod tests {
         };
         let registry = Registry::from_definitions(scripts.iter().map(step)).expect("a registry");
         let policy = format!(
-            "version: 2\ndefault: {{mode: execute, approvals: {{from: [ops]}}, sandbox: {{programs: {{mode: listed, allow: \
+            "version: 1\ndefault: {{mode: execute, approvals: {{from: [ops]}}, sandbox: {{programs: {{mode: listed, allow: \
              [{tools}]}}}}}}\n"
         );
         let policy = Policy::load(&policy).expect("a policy");

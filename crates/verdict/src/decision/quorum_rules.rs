@@ -67,16 +67,10 @@ impl QuorumRules {
         self.passkeys
     }
 
-    /// Adds `standing.approvals` of policy, which the signatures of a grant must meet too. No passkey signs a grant.
-    ///
-    /// # Errors
-    /// Returns the errors of [`QuorumRules::combine`].
-    pub fn with_standing(mut self, rule: Option<&Approvals>) -> Result<Self, RuleError> {
-        if let Some(rule) = rule {
-            self.rules
-                .push(Rule::of("standing grants in policy", rule, &rule.from)?);
-        }
-        Ok(self.with_passkeys(None))
+    /// Returns the rules for the signatures of a grant. No passkey signs a grant.
+    #[must_use]
+    pub fn of_grant(&self) -> Self {
+        self.clone().with_passkeys(None)
     }
 
     /// Returns all groups that the rules name.

@@ -30,18 +30,17 @@ impl HashedStep {
     /// Hashes a definition.
     ///
     /// # Errors
-    /// Returns an error if the definition has no canonical form, or uses a feature of a later version.
+    /// Returns an error if the definition has no canonical form, or breaks a rule of its format.
     pub fn of(definition: Arc<StepDefinition>) -> Result<Self, StepError> {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
-        let reserved = definition.check_reserved();
-        if (reserved.is_err() || definition.binds_schema())
+        definition.check().map_err(StepError::Malformed)?;
+        if definition.binds_schema()
             && let Some(broken) = broken_schema(&definition)
         {
             return Err(StepError::Malformed(broken));
         }
         let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
-        reserved.map_err(StepError::Malformed)?;
         let template = step_template::of_sealed_step(&definition)
             .map_err(StepError::Template)?
             .map(Arc::new);
@@ -120,14 +119,9 @@ impl HashedStep {
     /// Parses and hashes a definition from a document.
     ///
     /// # Errors
-    /// Returns an error if the value is not a definition, or uses a feature of a later version.
+    /// Returns an error if the value is not a definition, or breaks a rule of its format.
     pub fn parse(value: &Value) -> Result<Self, StepError> {
-        let below = |error: Malformed| {
-            StepError::Malformed(Malformed {
-                pointer: format!("/step{}", error.pointer),
-                ..error
-            })
-        };
+        let below = |error: Malformed| StepError::Malformed(error.below("/step"));
         let definition: StepDefinition = json::typed(value).map_err(|error| below(error.into()))?;
         // The parser would treat an optional field with the value null as an absent field, so null is refused here.
         check_no_null(value, &definition).map_err(below)?;
@@ -341,7 +335,6 @@ impl fmt::Display for StepError {
                     "the authorization names a {part}, but the step {step} has none; propose again"
                 )
             }
-            Self::Malformed(malformed) if malformed.later => malformed.fmt(f),
             Self::Malformed(malformed) => write!(
                 f,
                 "the document is not the definition of a step: {malformed}"
@@ -509,14 +502,6 @@ mod tests {
             other[field] = value;
             HashedStep::parse(&other).expect_err(field)
         };
-        let later = refused("runs_on", json!(["web"]));
-        assert_eq!(later.code(), Code::LaterFeature);
-        assert!(
-            later
-                .to_string()
-                .starts_with("later-feature /step/runs_on: "),
-            "{later}"
-        );
         assert!(matches!(
             refused("surprise", json!(1)),
             StepError::Malformed(_)

@@ -1,7 +1,7 @@
 //! Standing grants, as the HTTP API shows them.
 
 use documents::{
-    Artifact, ContentDigest, Envelope, Grant, GrantId, GrantRate, GrantedSession, Grantee,
+    Artifact, Code, ContentDigest, Envelope, Grant, GrantId, GrantRate, GrantedSession, Grantee,
     Timestamp,
 };
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub struct DraftTerms {
     /// The proposer that may use the grant, with the only key for it.
     pub grantee: Grantee,
     /// The steps, in any order.
-    #[schemars(length(min = 1, max = 8))]
+    #[schemars(length(min = 1, max = 32))]
     pub steps: Vec<DraftStep>,
     /// Maximum number of runs.
     pub max_uses: u64,
@@ -68,10 +68,8 @@ pub enum GrantStatus {
     Pending,
     /// The grant is in the log, and can be used.
     Active,
-    /// No run can use the grant now, but it can be used again if its reason goes away. `why` has the reason.
-    Suspended,
-    /// No run can use the grant any more. `why` has the reason.
-    Ended,
+    /// No run can use the grant now. `why` has the reason.
+    Unusable,
 }
 
 impl GrantStatus {
@@ -80,8 +78,7 @@ impl GrantStatus {
         match self {
             Self::Pending => "pending",
             Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Ended => "ended",
+            Self::Unusable => "unusable",
         }
     }
 }
@@ -114,6 +111,16 @@ pub struct GrantView {
     /// Why no run can use the grant now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<RefusalView>,
+}
+
+impl GrantView {
+    /// Returns true if no run can ever use the grant again.
+    pub fn is_over(&self) -> bool {
+        let over = [Code::GrantExhausted, Code::Revoked, Code::Expired];
+        self.why
+            .as_ref()
+            .is_some_and(|why| over.contains(&why.code))
+    }
 }
 
 /// `GET /v1/grants`.

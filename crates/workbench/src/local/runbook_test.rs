@@ -188,7 +188,6 @@ impl TestReader {
         root.closed_map(
             "the file",
             &["version", "settings", "tests"],
-            &[],
             &mut self.flaws,
         );
         if !matches!(
@@ -226,7 +225,7 @@ impl TestReader {
         let Some(settings) = settings.filter(|settings| settings.kind != YamlKind::Null) else {
             return (output_path, None);
         };
-        settings.closed_map("`settings`", &SETTINGS, &[], &mut self.flaws);
+        settings.closed_map("`settings`", &SETTINGS, &mut self.flaws);
         if let Some(path) = settings.value("output_path") {
             output_path = path
                 .text("`output_path`", &mut self.flaws)
@@ -242,7 +241,7 @@ impl TestReader {
     }
 
     fn test(&mut self, test: &YamlNode, unsupported: &Option<String>) -> TestCase {
-        test.closed_map("a test", &TEST_KEYS, &[], &mut self.flaws);
+        test.closed_map("a test", &TEST_KEYS, &mut self.flaws);
         self.unsupported = unsupported.iter().cloned().collect();
         let name = self.text(test, "name", "a test");
         let env = self.map(test, "env").iter().map(|(key, value)| {
@@ -288,7 +287,7 @@ impl TestReader {
     }
 
     fn step(&mut self, step: &YamlNode) -> TestStep {
-        step.closed_map("a step", &STEP_KEYS, &[], &mut self.flaws);
+        step.closed_map("a step", &STEP_KEYS, &mut self.flaws);
         let block = self.text(step, "block", "a step");
         let is_skipped = step
             .value("expect")
@@ -362,7 +361,7 @@ impl TestReader {
                 return None;
             }
         };
-        assertion.closed_map("the assertion", keys, &[], &mut self.flaws);
+        assertion.closed_map("the assertion", keys, &mut self.flaws);
         if kind == "script" {
             return Some(TestAssertion::Script(self.text(
                 assertion,
@@ -426,12 +425,7 @@ impl TestReader {
     }
 
     fn cleanup(&mut self, action: &YamlNode) -> Option<String> {
-        action.closed_map(
-            "a cleanup action",
-            &["command", "path"],
-            &[],
-            &mut self.flaws,
-        );
+        action.closed_map("a cleanup action", &["command", "path"], &mut self.flaws);
         if action.value("path").is_some() {
             self.unsupported
                 .push("`cleanup` with `path`: write the command".to_owned());

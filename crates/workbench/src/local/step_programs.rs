@@ -289,7 +289,7 @@ impl NamedPrograms {
         if let Some(name) = names.optional.iter().find(elsewhere) {
             return refused(format!(
                 "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
-                 every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy (version: 2)",
+                 every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy",
                 PrintableText::text(name.as_str()).as_str()
             ));
         }

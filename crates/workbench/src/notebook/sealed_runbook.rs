@@ -65,7 +65,7 @@ impl SealedStep {
             )));
         }
         definition
-            .check_reserved()
+            .check()
             .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
         let denied = view
             .denied

@@ -149,7 +149,7 @@ pub(super) fn text(files: &Registry) -> Result<String, CommandFailure> {
     } else {
         "overrides: []\n"
     };
-    let text = format!("{HEAD}version: 2\n{key}{overrides}");
+    let text = format!("{HEAD}version: 1\n{key}{overrides}");
     Policy::load(&text).map_err(|errors| broken(&errors))?;
     Ok(text)
 }
@@ -315,7 +315,7 @@ const HOST_NETWORK: &str = "host";
 const UNKNOWN_HOST: &str = "HOST:PORT";
 /// Policy under which a run may execute only listed programs.
 pub(super) const LISTED: &str =
-    "version: 2\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
+    "version: 1\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
 /// First lines of the file.
 const HEAD: &str = "# Overrides for runbooks, from `countersign registry check --write-policy`.\n\
                     # Read each line, decide what the comments ask, and copy the overrides into the policy of the boundary.\n";

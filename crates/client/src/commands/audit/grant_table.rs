@@ -65,7 +65,7 @@ fn end_words(line: &GrantLine, at: Timestamp) -> String {
     }
     line.paused.map_or_else(
         || "active".to_owned(),
-        |entry| format!("active, but paused since entry {entry}"),
+        |entry| format!("can't be used: nobody saw the end of the run at entry {entry}"),
     )
 }
 

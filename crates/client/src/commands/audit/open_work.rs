@@ -181,7 +181,8 @@ pub(super) mod tests {
         assert_eq!(texts[0], format!("{}: EMERGENCY: unreviewed", run(1)));
         assert_eq!(texts[1], format!("{}: DISPUTED, so not settled", run(2)));
         assert!(
-            texts[2].starts_with("grant grt_") && texts[2].ends_with("paused since entry 7"),
+            texts[2].starts_with("grant grt_")
+                && texts[2].ends_with("the end of the run at entry 7"),
             "{}",
             texts[2]
         );

@@ -75,8 +75,8 @@ pub struct Args {
     /// The time until the grant ends: 12h, 7d; at most 30d
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     lasts: i64,
-    /// Which sessions the runs may use: none, fresh or any
-    #[arg(long, value_name = "none|fresh|any", value_parser = session)]
+    /// Which sessions the runs may use: none or fresh
+    #[arg(long, value_name = "none|fresh", value_parser = session)]
     session: Option<GrantedSession>,
     /// The reason for the grant, which approvers see
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -101,14 +101,10 @@ fn rate(text: &str) -> Result<GrantRate, String> {
 }
 
 fn session(text: &str) -> Result<GrantedSession, String> {
-    [
-        GrantedSession::None,
-        GrantedSession::Fresh,
-        GrantedSession::Any,
-    ]
-    .into_iter()
-    .find(|session| session.word() == text)
-    .ok_or_else(|| "the session must be none, fresh or any".to_owned())
+    [GrantedSession::None, GrantedSession::Fresh]
+        .into_iter()
+        .find(|session| session.word() == text)
+        .ok_or_else(|| "the session must be none or fresh".to_owned())
 }
 
 /// Drafts a grant.

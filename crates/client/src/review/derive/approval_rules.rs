@@ -25,10 +25,6 @@ impl Derived {
         let normally = rules("policy asks", of_policy, of_step);
         if signed.emergency.is_none() {
             self.rules = normally;
-            let standing = ruling.standing.as_ref().filter(|_| signed.grant.is_some());
-            let more = standing.and_then(|standing| standing.value.approvals.clone());
-            self.rules
-                .extend(more.map(|rule| ("for a grant, policy also asks", rule)));
             return;
         }
         let permitted = QuorumRules::combine(of_policy, of_step)

@@ -265,7 +265,7 @@ fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
 /// Returns a case whose policy asks for a list of programs.
 fn listed(interpreter: &str, spoil: fn(&mut Authorization)) -> ReviewCase {
     let mut case = case();
-    case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
         "sandbox": {"programs": {"mode": "listed", "allow": ["awk", "{work}/**"]}}, "approvals": {"required": 1, "from": ["ops"]}}});
     case.definition["interpreter"] = interpreter.into();
     case.spoil = spoil;

@@ -235,7 +235,7 @@ fn programs_that_are_in_no_list_get_one_line_and_no_remark() {
 #[test]
 fn a_path_that_is_not_in_the_list_of_programs_causes_a_remark() {
     let mut case = case();
-    case.policy = json!({"version": 2, "default": {"mode": "prompted", "sandbox": {"programs": {"mode": "listed"}},
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "sandbox": {"programs": {"mode": "listed"}},
         "approvals": {"required": 1, "from": ["ops"]}}});
     case.definition["source"] = "./d.sh\n/opt/x/tool\n/opt/y/known\nkubectl\n".into();
     case.spoil = |signed| {

@@ -65,7 +65,7 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
 #[test]
 fn the_decision_screen_matches_its_snapshot() {
     let expected = r#"nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001
-  digest sha256:6ef312bdc0443dc77df9460bcd57e2e012fb47adda5e0022cd83bd13acc5bffd
+  digest sha256:f6560c0931a9511a01e3cada51d7646412e8800f9716f6785aee58288ed78126
   proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
             +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
   window      2026-11-20T09:39:00Z to 2026-11-20T10:39:00Z
@@ -106,7 +106,7 @@ fn ordinary() -> ReviewCase {
         "the nightly release, because the build of yesterday did not contain the fix".to_owned();
     case.definition["source"] = "rm -f x\nkill 1\n\"$A\"\n".into();
     case.definition["sandbox"] = json!({"proc": "full"});
-    case.policy = json!({"version": 2, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
+    case.policy = json!({"version": 1, "default": {"mode": "prompted", "run": {"allow": ["systemctl"]},
         "sandbox": {"programs": {"mode": "listed", "allow": DEFAULT_TOOLS}}, "approvals": {"required": 2, "from": ["ops"]}}});
     case.spoil = |signed| {
         let file = |tool: &str| format!("/usr/bin/{}", if tool == "awk" { "mawk" } else { tool });

@@ -283,7 +283,6 @@ impl Reader<'_> {
                 session: SessionUse::None,
                 exclusive: None,
                 plan: None,
-                runs_on: None,
                 check: false,
                 programs: needs.programs.clone(),
             }),

@@ -86,11 +86,7 @@ fn a_page_becomes_complete_definitions() {
             "secrets": [], "outputs": [], "session": "none"
         })
     );
-    assert!(
-        step.definition
-            .check_reserved()
-            .map_or_else(|error| error.later, |()| true)
-    );
+    assert_eq!(step.definition.check(), Ok(()));
     assert_eq!(
         only("<Command id=\"a\" command=\"true\" />").template,
         Template::None
@@ -669,11 +665,7 @@ fn a_sign_in_names_the_secrets_of_the_step() {
         credentials.variable.as_ref().map(|name| name.as_str()),
         Some("GOOGLE_APPLICATION_CREDENTIALS")
     );
-    assert!(
-        only(text)
-            .check_reserved()
-            .map_or_else(|error| error.later, |()| true)
-    );
+    assert_eq!(only(text).check(), Ok(()));
     let wrong = text.replace("gitAuthId", "githubAuthId");
     assert!(errors(&wrong)[0].contains("is a <GitAuth>, which `githubAuthId` can't name"));
     let twice = "<GitHubAuth id=\"g\" />\n\n<Check id=\"a\" command=\"b\" githubAuthId=\"g\" gitAuthId=\"g\" />\n";

@@ -196,7 +196,6 @@ fn read_step(
         session: SessionUse::None,
         exclusive: None,
         plan: None,
-        runs_on: None,
         check: false,
         programs: script.needs.programs.clone(),
     };

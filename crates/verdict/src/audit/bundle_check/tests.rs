@@ -171,7 +171,6 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
     // The rules of a list of programs do not depend on the script either.
     let report = read_by_another_version()
         .edit(FixtureStage::Policy, |policy| {
-            policy["version"] = json!(2);
             policy["default"]["sandbox"] = json!({"programs": {"mode": "listed"}});
         })
         .report(VerifyOptions::default());

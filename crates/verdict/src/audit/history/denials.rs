@@ -3,7 +3,7 @@
 use crate::{
     audit::{
         finding::{AuditEvent, Finding, FindingKind},
-        history::{Auditor, of_malformed, signed},
+        history::{Auditor, signed},
         people_lines::DenialLine,
         seal_in_force::SealInForce,
     },
@@ -34,7 +34,7 @@ impl Auditor {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
                 return self.say(Finding::at(
-                    of_malformed(&malformed),
+                    FindingKind::Entry,
                     index,
                     malformed.to_string(),
                 ));
@@ -122,7 +122,7 @@ impl Auditor {
             }
             let name = &in_force.boundary.name;
             signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
-                VerifyError::Malformed(malformed) => (of_malformed(&malformed), malformed.to_string()),
+                VerifyError::Malformed(malformed) => (FindingKind::Entry, malformed.to_string()),
                 VerifyError::UnknownSigner { keyid } => {
                     let version = in_force.roster.version();
                     let message = format!(

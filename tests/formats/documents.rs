@@ -1,12 +1,10 @@
-//! Documents with parts of later versions give `later-feature`, documents with a list of programs are accepted, and a
-//! defect in either of them gives `malformed`.
+//! Golden documents with each part of the formats are accepted, and a defect or an unknown part gives `malformed`.
 
 use std::fs;
-use std::process::Command;
 
 use documents::{
     Authorization, Base64, Bundle, Consumption, Grant, Malformed, Predicate, Receipt,
-    ReviewStatement, Revocation, Roster, Signed, Statement, of_kind,
+    ReviewStatement, Revocation, Roster, Signed, Statement,
 };
 use serde_json::Value;
 use verdict::{HashedStep, StepError};
@@ -24,7 +22,7 @@ struct Entry {
 
 fn index() -> Vec<Entry> {
     let mut found = Vec::new();
-    for folder in ["reserved", "programs"] {
+    for folder in ["documents", "programs"] {
         let bytes = fs::read(own_vectors().join(format!("golden/{folder}/index.json"))).unwrap();
         for entry in serde_json::from_slice::<Vec<Value>>(&bytes).unwrap() {
             let text = |field: &str| entry[field].as_str().unwrap().to_owned();
@@ -44,7 +42,7 @@ fn document(file: &str) -> Vec<u8> {
     fs::read(own_vectors().join("golden").join(file)).unwrap()
 }
 
-/// Reads a document of this kind, of version 1 or reserved.
+/// Reads a document of this kind.
 fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
     fn typed<P: Predicate>(bytes: &[u8]) -> Result<(), Malformed> {
         let statement = Statement::<P>::from_payload(bytes)?;
@@ -74,14 +72,14 @@ fn read(kind: &str, bytes: &[u8]) -> Result<(), Malformed> {
             Err(other) => panic!("{other:?}"),
         },
         "bundle" => Bundle::parse(bytes).map(drop),
-        kind => Err(of_kind(kind, bytes, 1).expect("a reserved kind")),
+        kind => panic!("no kind: {kind}"),
     }
 }
 
 #[test]
 fn each_document_of_an_index_is_read_or_refused_at_its_place() {
     let entries = index();
-    assert!(entries.len() >= 150, "{}", entries.len());
+    assert!(entries.len() >= 140, "{}", entries.len());
     let mut wrong = Vec::new();
     for Entry {
         file,
@@ -92,9 +90,6 @@ fn each_document_of_an_index_is_read_or_refused_at_its_place() {
     {
         let (word, pointer, text) = match read(&kind, &document(&file)) {
             Ok(()) => ("accept", String::new(), String::new()),
-            Err(error) if error.later => {
-                ("later-feature", error.pointer.clone(), error.to_string())
-            }
             Err(error) => ("malformed", error.pointer.clone(), error.to_string()),
         };
         if (word, &pointer) != (expect.as_str(), &at) {
@@ -102,10 +97,6 @@ fn each_document_of_an_index_is_read_or_refused_at_its_place() {
                 "{file}: {word} {pointer:?}, expected {expect} {at:?}: {text}"
             ));
         }
-        assert!(
-            word != "later-feature" || text.starts_with(&format!("later-feature {at}: ")),
-            "{text}"
-        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -127,29 +118,4 @@ fn schemas_accept_every_valid_document_of_an_index() {
         })
         .collect();
     check("schemas_accept_every_valid_document_of_an_index", &cases);
-}
-
-#[test]
-fn verify_names_the_later_feature_of_a_bundle_and_exits_1() {
-    let out = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(["verify", "--json", "--roster"])
-        .arg(own_vectors().join("golden/valid/roster.json"))
-        .arg(own_vectors().join("golden/reserved/valid/bundle-report.json"))
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(1), "{out:?}");
-    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let check = &report["report"]["checks"][0];
-    assert_eq!(
-        (check["name"].as_str(), check["finding"].as_str()),
-        (Some("bundle"), Some("failed"))
-    );
-    assert!(
-        check["detail"]
-            .as_str()
-            .unwrap()
-            .starts_with("later-feature /report: "),
-        "{check}"
-    );
-    assert_eq!(report["verified"], false);
 }

@@ -1,12 +1,9 @@
-"""Parts of sessions, artifacts, plans and manifests, and parts that version 1 reads strictly and does not decide. From `formats.md`,
-sections 10, 12, 14, 15, 19 and 22: each shape ends in the pointer of what it met that is reserved."""
+"""Parts of sessions, artifacts, plans, manifests and steps. From `formats.md`, sections 10, 12, 14, 15 and 19."""
 
 from shapes import (
     ARTIFACT_NAME,
     BLAKE3,
     DIGEST,
-    KEYID,
-    NAME,
     OUTPUT_NAME,
     SECRET_NAME,
     SESSION_ID,
@@ -15,13 +12,11 @@ from shapes import (
     at_most,
     boolean,
     free,
-    later,
     number,
     obj,
     one_of,
     path_ref,
     rel_path,
-    text,
     wrong,
 )
 
@@ -31,7 +26,6 @@ TYPES = ("string", "integer", "boolean")
 MOST_ARTIFACTS = 64 << 20
 # What a step gives on, as a file that its run left.
 OUTPUTS = ".outputs.json"
-LABELS = arr(NAME, low=1, high=16, ordered=True)
 SESSION = obj({"id": SESSION_ID, "state": DIGEST})
 ARTIFACT = obj({"name": ARTIFACT_NAME, "digest": DIGEST, "bytes": number(high=MOST_ARTIFACTS)})
 
@@ -50,16 +44,9 @@ def only_true(value, place):
         raise wrong(place, "true, or not there")
 
 
-def target(value, place):
-    obj({}, {"runner": NAME, "labels": LABELS})(value, place)
-    if len(value) != 1:
-        raise wrong(place, "a runner or labels, exactly one of both")
-
-
 OF_AUTHORIZATION = {
     "emergency": only_true,
     "grant": DIGEST,
-    "target": later(target),
     "session": SESSION,
     "artifacts": artifacts(1),
     "plan": obj({"receipt": DIGEST, "output": DIGEST}),
@@ -67,12 +54,9 @@ OF_AUTHORIZATION = {
 
 
 OF_RECEIPT = {
-    "runner": later(obj({"name": NAME, "keyid": KEYID, "report": DIGEST})),
     "session": obj({"before": DIGEST, "after": DIGEST}),
 }
-OF_ITEM = {"grant": DIGEST, "use": number(1, 1000), "runner": later(NAME), "session": SESSION}
-RUNNER = obj({"name": NAME, "keys": arr(text(), low=1), "labels": arr(NAME, high=16, ordered=True)})
-OF_ROSTER = {"runner": later(arr(RUNNER, low=1))}
+OF_ITEM = {"grant": DIGEST, "use": number(1, 1000), "session": SESSION}
 FILE = obj({"path": rel_path, "bytes": number(), "sha256": DIGEST, "blake3": BLAKE3, "executable": boolean})
 MANIFEST = at_most(1 << 20, arr(FILE, low=1, high=1000, by="path"))
 
@@ -129,7 +113,6 @@ OF_STEP = {
 }
 MORE_OF_STEP = {
     "plan": obj({"step": path_ref, "max_age_s": number(1, MONTH)}),
-    "runs_on": later(LABELS),
 }
 
 
