@@ -48,29 +48,19 @@ pub struct NotifyTable {
     pub desk: Option<String>,
 }
 
-/// Form of the messages of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-pub enum TargetKind {
-    /// CloudEvents 1.0, signed as Standard Webhooks 1.0.0 say.
-    CloudEvents,
-    /// An incoming webhook of Slack, or of a service with the same form.
-    Slack,
-    /// A topic of ntfy.
-    Ntfy,
-    /// Mail through `/usr/sbin/sendmail`.
-    Mail,
-}
-
-impl TargetKind {
-    /// Returns the word for this kind in the configuration.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::CloudEvents => "cloudevents",
-            Self::Slack => "slack",
-            Self::Ntfy => "ntfy",
-            Self::Mail => "mail",
-        }
+documents::words! {
+    /// Form of the messages of a target.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+    #[schemars(rename_all = "lowercase")]
+    pub enum TargetKind {
+        /// CloudEvents 1.0, signed as Standard Webhooks 1.0.0 say.
+        CloudEvents = "cloudevents",
+        /// An incoming webhook of Slack, or of a service with the same form.
+        Slack = "slack",
+        /// A topic of ntfy.
+        Ntfy = "ntfy",
+        /// Mail through `/usr/sbin/sendmail`.
+        Mail = "mail",
     }
 }
 

@@ -7,28 +7,18 @@ use toml_edit::{Array, ArrayOfTables, Decor, DocumentMut, Item, RawString, Value
 
 use documents::{ForeignKey, KeyId, SshKey};
 
-/// A table of `roster.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// Table of approvers.
-    Approver,
-    /// Table of operators.
-    Operator,
-    /// Table of proposers that sign with a key.
-    Proposer,
-    /// Table of boundaries.
-    Boundary,
-}
-
-impl Table {
-    /// Returns the name of the table in the file.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Approver => "approver",
-            Self::Operator => "operator",
-            Self::Proposer => "proposer",
-            Self::Boundary => "boundary",
-        }
+documents::words! {
+    /// A table of `roster.toml`.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Table {
+        /// Table of approvers.
+        Approver = "approver",
+        /// Table of operators.
+        Operator = "operator",
+        /// Table of proposers that sign with a key.
+        Proposer = "proposer",
+        /// Table of boundaries.
+        Boundary = "boundary",
     }
 }
 

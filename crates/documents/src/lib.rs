@@ -5,6 +5,9 @@
 //! - `record`: the documents
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod words;
+
 mod crypto;
 mod record;
 pub mod yaml;

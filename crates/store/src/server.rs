@@ -21,16 +21,18 @@ pub struct KeyWait {
 /// Returns the reason why this node can't be active with its key, or `None`.
 pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<KeyWait>, StoreFault> + 'a;
 
-/// What keeps a committed batch after the loss of the database server.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Replicas {
-    /// Nothing: the batch is on the disk of one server.
-    #[default]
-    None,
-    /// A commit waits for a synchronous replica.
-    Synchronous,
-    /// The storage below the server has copies. The program cannot check this statement of the operator.
-    Storage,
+documents::words! {
+    /// What keeps a committed batch after the loss of the database server.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum Replicas {
+        /// Nothing: the batch is on the disk of one server.
+        #[default]
+        None = "none",
+        /// A commit waits for a synchronous replica.
+        Synchronous = "synchronous",
+        /// The storage below the server has copies. The program cannot check this statement of the operator.
+        Storage = "storage",
+    }
 }
 
 /// The table `[postgres]` of the configuration.
@@ -48,17 +50,6 @@ pub struct ServerTable {
     pub key: Option<PathBuf>,
     /// What keeps a committed batch after the loss of the server.
     pub replicas: Replicas,
-}
-
-impl Replicas {
-    /// Returns the value in the configuration.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Synchronous => "synchronous",
-            Self::Storage => "storage",
-        }
-    }
 }
 
 /// A service of a boundary.

@@ -16,66 +16,46 @@ pub enum LineWeight {
     Remark(RemarkSeverity),
 }
 
-/// Kind of a remark, from the most important to the least important.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RemarkSeverity {
-    /// The run is an emergency, which other people approve than normally.
-    Emergency,
-    /// A check failed or could not be made.
-    Fails,
-    /// Nobody saw the end of an earlier run of this step with these parameters.
-    UnknownEnd,
-    /// Another proposal of the same run is open, or ran a short time ago.
-    SameRun,
-    /// The sandbox is off.
-    SandboxOff,
-    /// The run uses a user account of the host.
-    HostIdentity,
-    /// The run writes to the host itself.
-    LiveTree,
-    /// The run reaches a network.
-    Network,
-    /// The run gets another resource of the host.
-    HostNeed,
-    /// A file is no text, so its content can't be shown.
-    Opaque,
-    /// A program or file is not known before the run starts.
-    Unknowable,
-    /// A built-in list denies a program, a file or a variable.
-    BuiltInDenied,
-    /// A text contains hidden characters, so it looks like another text.
-    HiddenText,
-    /// A value or a script is too long to read quickly.
-    LongValue,
-    /// No run of this step has succeeded yet.
-    FirstRun,
-    /// The run differs from the last successful run.
-    Changed,
+documents::words! {
+    /// Kind of a remark, from the most important to the least important.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum RemarkSeverity {
+        /// The run is an emergency, which other people approve than normally.
+        Emergency = "emergency",
+        /// A check failed or could not be made.
+        Fails = "fails",
+        /// Nobody saw the end of an earlier run of this step with these parameters.
+        UnknownEnd = "unknown-end",
+        /// Another proposal of the same run is open, or ran a short time ago.
+        SameRun = "same-run",
+        /// The sandbox is off.
+        SandboxOff = "sandbox-off",
+        /// The run uses a user account of the host.
+        HostIdentity = "host-identity",
+        /// The run writes to the host itself.
+        LiveTree = "live-tree",
+        /// The run reaches a network.
+        Network = "network",
+        /// The run gets another resource of the host.
+        HostNeed = "host",
+        /// A file is no text, so its content can't be shown.
+        Opaque = "opaque",
+        /// A program or file is not known before the run starts.
+        Unknowable = "unknown",
+        /// A built-in list denies a program, a file or a variable.
+        BuiltInDenied = "deny-list",
+        /// A text contains hidden characters, so it looks like another text.
+        HiddenText = "hidden-text",
+        /// A value or a script is too long to read quickly.
+        LongValue = "long-value",
+        /// No run of this step has succeeded yet.
+        FirstRun = "first-run",
+        /// The run differs from the last successful run.
+        Changed = "changed",
+    }
 }
 
 impl RemarkSeverity {
-    /// Returns the name of the kind in `--json` and in the inbox.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Emergency => "emergency",
-            Self::Fails => "fails",
-            Self::UnknownEnd => "unknown-end",
-            Self::SameRun => "same-run",
-            Self::SandboxOff => "sandbox-off",
-            Self::HostIdentity => "host-identity",
-            Self::LiveTree => "live-tree",
-            Self::Network => "network",
-            Self::HostNeed => "host",
-            Self::Opaque => "opaque",
-            Self::Unknowable => "unknown",
-            Self::BuiltInDenied => "deny-list",
-            Self::HiddenText => "hidden-text",
-            Self::LongValue => "long-value",
-            Self::FirstRun => "first-run",
-            Self::Changed => "changed",
-        }
-    }
-
     /// Returns true if the remark is shown in red.
     pub fn is_red(self) -> bool {
         self <= Self::HiddenText

@@ -104,40 +104,26 @@ pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, ReadError> {
     })
 }
 
-/// Rule of strict JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The text is longer than the caller permits.
-    TooLarge,
-    /// The text has a byte order mark, or is not UTF-8.
-    Encoding,
-    /// The text is not JSON (RFC 8259), has a lone surrogate, or has bytes after the value.
-    Syntax,
-    /// An object has the same key twice. Keys are compared without their escapes.
-    DuplicateKey,
-    /// A number is not an integer of at most 2^53-1: it has a fraction or an exponent, is `-0`, or is too large.
-    Number,
-    /// Arrays and objects are nested deeper than [`MAX_DEPTH`].
-    Depth,
-    /// A key has a special meaning for serde_json.
-    ReservedKey,
-    /// The JSON is well-formed but not in canonical form (only from `canonical::parse_canonical`).
-    NotCanonical,
-}
-
-impl Reason {
-    /// Returns the stable code of the rule that the JSON text breaks, for programs and test vectors.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::TooLarge => "too-large",
-            Self::Encoding => "encoding",
-            Self::Syntax => "syntax",
-            Self::DuplicateKey => "duplicate-key",
-            Self::Number => "number",
-            Self::Depth => "depth",
-            Self::ReservedKey => "reserved-key",
-            Self::NotCanonical => "not-canonical",
-        }
+words! {
+    /// Rule of strict JSON.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Reason {
+        /// The text is longer than the caller permits.
+        TooLarge = "too-large",
+        /// The text has a byte order mark, or is not UTF-8.
+        Encoding = "encoding",
+        /// The text is not JSON (RFC 8259), has a lone surrogate, or has bytes after the value.
+        Syntax = "syntax",
+        /// An object has the same key twice. Keys are compared without their escapes.
+        DuplicateKey = "duplicate-key",
+        /// A number is not an integer of at most 2^53-1: it has a fraction or an exponent, is `-0`, or is too large.
+        Number = "number",
+        /// Arrays and objects are nested deeper than [`MAX_DEPTH`].
+        Depth = "depth",
+        /// A key has a special meaning for serde_json.
+        ReservedKey = "reserved-key",
+        /// The JSON is well-formed but not in canonical form (only from `canonical::parse_canonical`).
+        NotCanonical = "not-canonical",
     }
 }
 

@@ -98,16 +98,18 @@ impl RefusedHost {
     }
 }
 
-/// A level: a short name for several layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// All layers that the program has for every run.
-    Strict,
-    /// Only some of these layers. `missing` names the others.
-    BestEffort,
-    /// No layer. The boundary still enforces limits and a clean environment.
-    Off,
+words! {
+    /// A level: a short name for several layers.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Level {
+        /// All layers that the program has for every run.
+        Strict = "strict",
+        /// Only some of these layers. `missing` names the others.
+        BestEffort = "best-effort",
+        /// No layer. The boundary still enforces limits and a clean environment.
+        Off = "off",
+    }
 }
 
 impl Enforcement {
@@ -198,17 +200,6 @@ impl Enforcement {
 fn is_word(text: &str) -> bool {
     let ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'.';
     (1..=32).contains(&text.len()) && text.bytes().all(ok)
-}
-
-impl Level {
-    /// Returns the name of the level in documents and messages.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::BestEffort => "best-effort",
-            Self::Off => "off",
-        }
-    }
 }
 
 /// The Landlock rules of a run. The run could not remove them.

@@ -109,25 +109,17 @@ pub struct GrantRate {
     pub seconds: u64,
 }
 
-/// Which sessions the runs under a grant may use.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum GrantedSession {
-    /// The runs use no session.
-    None,
-    /// Each run uses a new session.
-    Fresh,
-}
-
-impl GrantedSession {
-    /// Returns the word in grants and policies.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Fresh => "fresh",
-        }
+words! {
+    /// Which sessions the runs under a grant may use.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum GrantedSession {
+        /// The runs use no session.
+        None = "none",
+        /// Each run uses a new session.
+        Fresh = "fresh",
     }
 }
 

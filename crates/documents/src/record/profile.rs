@@ -7,42 +7,29 @@ use crate::record::{document::check_sorted, malformed::Malformed, program_list::
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
-/// several layers.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Layer {
-    /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.
-    Capabilities,
-    /// The run has its own root directory. It contains only the files that the profile allows, and patterns of `deny`
-    /// hide files.
-    Filesystem,
-    /// Landlock rules restrict every access to files.
-    Landlock,
-    /// The run has its own namespaces for users, mounts, processes (pid), ipc and host name (uts).
-    Namespaces,
-    /// A network namespace gives the run only the network of its profile.
-    Network,
-    /// The run can execute only the programs of its list.
-    Programs,
-    /// A seccomp filter blocks system calls that a run does not need.
-    Seccomp,
-}
-
-impl Layer {
-    /// Returns the name of the layer in documents and messages.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Capabilities => "capabilities",
-            Self::Filesystem => "filesystem",
-            Self::Landlock => "landlock",
-            Self::Namespaces => "namespaces",
-            Self::Network => "network",
-            Self::Programs => "programs",
-            Self::Seccomp => "seccomp",
-        }
+words! {
+    /// A layer: one mechanism of the sandbox. The list of layers is closed. A level such as `strict` is a short name for
+    /// several layers.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum Layer {
+        /// The run has no capabilities, cannot gain any (`no_new_privs`), and has its own user id.
+        Capabilities = "capabilities",
+        /// The run has its own root directory. It contains only the files that the profile allows, and patterns of `deny`
+        /// hide files.
+        Filesystem = "filesystem",
+        /// Landlock rules restrict every access to files.
+        Landlock = "landlock",
+        /// The run has its own namespaces for users, mounts, processes (pid), ipc and host name (uts).
+        Namespaces = "namespaces",
+        /// A network namespace gives the run only the network of its profile.
+        Network = "network",
+        /// The run can execute only the programs of its list.
+        Programs = "programs",
+        /// A seccomp filter blocks system calls that a run does not need.
+        Seccomp = "seccomp",
     }
 }
 

@@ -151,53 +151,27 @@ pub struct Outcome {
     pub limit: Option<String>,
 }
 
-/// The status of a run that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// The exit code was 0.
-    Succeeded,
-    /// The exit code was 2, which means success with a warning.
-    Warned,
-    /// The exit code was neither 0 nor 2, or a signal ended the step.
-    Failed,
-    /// The run took longer than its limit `wall_ms`.
-    TimedOut,
-    /// A person or a token cancelled the run.
-    Cancelled,
-    /// A limit of the profile ended the run.
-    Killed,
-    /// Nothing was executed, and the boundary has proof of this.
-    NotStarted,
-    /// The nonce was spent, but the boundary did not see the end of the run, for example because of a crash.
-    Unknown,
-}
-
-impl Status {
-    /// Every status.
-    pub const ALL: [Self; 8] = [
-        Self::Succeeded,
-        Self::Warned,
-        Self::Failed,
-        Self::TimedOut,
-        Self::Cancelled,
-        Self::Killed,
-        Self::NotStarted,
-        Self::Unknown,
-    ];
-
-    /// Returns the name of the status in documents.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Warned => "warned",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::Cancelled => "cancelled",
-            Self::Killed => "killed",
-            Self::NotStarted => "not_started",
-            Self::Unknown => "unknown",
-        }
+words! {
+    /// The status of a run that has ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Status {
+        /// The exit code was 0.
+        Succeeded = "succeeded",
+        /// The exit code was 2, which means success with a warning.
+        Warned = "warned",
+        /// The exit code was neither 0 nor 2, or a signal ended the step.
+        Failed = "failed",
+        /// The run took longer than its limit `wall_ms`.
+        TimedOut = "timed_out",
+        /// A person or a token cancelled the run.
+        Cancelled = "cancelled",
+        /// A limit of the profile ended the run.
+        Killed = "killed",
+        /// Nothing was executed, and the boundary has proof of this.
+        NotStarted = "not_started",
+        /// The nonce was spent, but the boundary did not see the end of the run, for example because of a crash.
+        Unknown = "unknown",
     }
 }
 

@@ -23,27 +23,18 @@ pub struct SealedToken {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What a token permits.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Read all proposals, receipts and outputs, and cancel proposals.
-    Operate,
-    /// Propose runs, and read the token's own proposals.
-    Propose,
-    /// Read everything.
-    Read,
-}
-
-impl Scope {
-    /// Returns the name of the scope in documents.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Operate => "operate",
-            Self::Propose => "propose",
-            Self::Read => "read",
-        }
+words! {
+    /// What a token permits.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum Scope {
+        /// Read all proposals, receipts and outputs, and cancel proposals.
+        Operate = "operate",
+        /// Propose runs, and read the token's own proposals.
+        Propose = "propose",
+        /// Read everything.
+        Read = "read",
     }
 }

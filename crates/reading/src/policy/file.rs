@@ -213,27 +213,18 @@ pub enum GrantScope {
     Permanent,
 }
 
-/// What policy does with commands, paths and variables that no list names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Approvers must sign a permission for each of them.
-    Prompted,
-    /// Policy allows them. Approvers must still sign the run, and a permission for each command that the boundary
-    /// cannot know before the run.
-    Execute,
-    /// Policy denies them. No signature can change this.
-    Deny,
-}
-
-impl Mode {
-    /// Returns the word for this mode in policies and messages.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Prompted => "prompted",
-            Self::Execute => "execute",
-            Self::Deny => "deny",
-        }
+documents::words! {
+    /// What policy does with commands, paths and variables that no list names.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Mode {
+        /// Approvers must sign a permission for each of them.
+        Prompted = "prompted",
+        /// Policy allows them. Approvers must still sign the run, and a permission for each command that the boundary
+        /// cannot know before the run.
+        Execute = "execute",
+        /// Policy denies them. No signature can change this.
+        Deny = "deny",
     }
 }
 

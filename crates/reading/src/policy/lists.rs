@@ -16,22 +16,14 @@ use crate::{
 };
 use documents::PermissionKind;
 
-/// Kind of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListSide {
-    /// Allow list.
-    Allow,
-    /// Deny list.
-    Deny,
-}
-
-impl ListSide {
-    /// Returns the YAML key of the list in the policy file.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-        }
+documents::words! {
+    /// Kind of a list.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ListSide {
+        /// Allow list.
+        Allow = "allow",
+        /// Deny list.
+        Deny = "deny",
     }
 }
 

@@ -14,103 +14,88 @@ use documents::{
     Usage,
 };
 
-macro_rules! check_names {
-    ($($(#[$doc:meta])* $name:ident = $word:literal;)*) => {
-        /// Check of a bundle, in the order of the report. The names of the checks are stable.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-        pub enum CheckName {
-            $($(#[$doc])* #[serde(rename = $word)] $name,)*
-        }
-
-        impl CheckName {
-            /// All checks, in the order of the report.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// Returns the name of the check in reports and test vectors.
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$name => $word),* }
-            }
-        }
-    };
-}
-
-check_names! {
-    /// The file is a bundle: strict JSON with known fields only.
-    Bundle = "bundle";
-    /// The rosters of the bundle are connected with the trusted roster.
-    RosterChain = "roster-chain";
-    /// The receipt is a complete document.
-    ReceiptDocument = "receipt-document";
-    /// The embedded authorization is a complete document.
-    AuthorizationDocument = "authorization-document";
-    /// The consumption is a complete document.
-    ConsumptionDocument = "consumption-document";
-    /// The seal is a complete document.
-    SealDocument = "seal-document";
-    /// The seal names the roster and the keys that the roster gives the boundary.
-    RosterInSeal = "roster-in-seal";
-    /// The boundary signed the receipt.
-    ReceiptSignature = "receipt-signature";
-    /// The boundary signed the consumption.
-    ConsumptionSignature = "consumption-signature";
-    /// The boundary signed the seal.
-    SealSignature = "seal-signature";
-    /// The bundle contains one signed checkpoint of this boundary's log.
-    Checkpoint = "checkpoint";
-    /// The receipt is in the log.
-    ReceiptIncluded = "receipt-included";
-    /// The consumption is in the log.
-    ConsumptionIncluded = "consumption-included";
-    /// The seal is in the log.
-    SealIncluded = "seal-included";
-    /// The seal, the consumption and the receipt are in the log in this order.
-    LogOrder = "log-order";
-    /// The documents were signed for this boundary and epoch.
-    Boundary = "boundary";
-    /// Policy and built-in lists are the sealed ones, and all documents name this seal.
-    Seal = "seal";
-    /// The consumption spends this authorization and its nonce.
-    Consumption = "consumption";
-    /// All signatures of the authorization are valid, and each signature counts.
-    AuthorizationSignatures = "authorization-signatures";
-    /// No excluded person signed.
-    Excluded = "excluded";
-    /// Enough people of the right groups signed.
-    Quorum = "quorum";
-    /// The nonce was spent within the signed window.
-    Window = "window";
-    /// The step that ran is the step that was signed.
-    Step = "step";
-    /// The step is in the sealed registry.
-    StepInRegistry = "step-in-registry";
-    /// The parameters fit the step's schema.
-    Parameters = "parameters";
-    /// The approvers signed all permissions that policy requires.
-    Permissions = "permissions";
-    /// Every layer that the approvers required was active.
-    Sandbox = "sandbox";
-    /// Status, exit code and times of the receipt do not contradict each other.
-    Outcome = "outcome";
-    /// The receipt's subjects agree with the fields of the receipt.
-    ReceiptSubjects = "receipt-subjects";
-    /// The plan that the run carried out is the signed plan, and its bundle is verified.
-    Plan = "plan";
-    /// The bundle has a well-formed grant, if the run used one.
-    GrantDocument = "grant-document";
-    /// The signatures of approvers in force over the grant are valid.
-    GrantSignatures = "grant-signatures";
-    /// The grant is in the log before the consumption.
-    GrantIncluded = "grant-included";
-    /// The grant permits the run.
-    GrantCovers = "grant-covers";
-    /// The newest known roster still contains all keys that signed.
-    KeysStillRostered = "keys-still-rostered";
-    /// The seal was in force at the time of the run. Only the whole log can show this.
-    SealInForce = "seal-in-force";
-    /// No earlier log entry revoked a key, the token or the epoch of the run. Only the whole log can show this.
-    Revocations = "revocations";
-    /// Enough witnesses cosigned the checkpoint.
-    Witnesses = "witnesses";
+documents::words! {
+    /// Check of a bundle, in the order of the report. The names of the checks are stable.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum CheckName {
+        /// The file is a bundle: strict JSON with known fields only.
+        Bundle = "bundle",
+        /// The rosters of the bundle are connected with the trusted roster.
+        RosterChain = "roster-chain",
+        /// The receipt is a complete document.
+        ReceiptDocument = "receipt-document",
+        /// The embedded authorization is a complete document.
+        AuthorizationDocument = "authorization-document",
+        /// The consumption is a complete document.
+        ConsumptionDocument = "consumption-document",
+        /// The seal is a complete document.
+        SealDocument = "seal-document",
+        /// The seal names the roster and the keys that the roster gives the boundary.
+        RosterInSeal = "roster-in-seal",
+        /// The boundary signed the receipt.
+        ReceiptSignature = "receipt-signature",
+        /// The boundary signed the consumption.
+        ConsumptionSignature = "consumption-signature",
+        /// The boundary signed the seal.
+        SealSignature = "seal-signature",
+        /// The bundle contains one signed checkpoint of this boundary's log.
+        Checkpoint = "checkpoint",
+        /// The receipt is in the log.
+        ReceiptIncluded = "receipt-included",
+        /// The consumption is in the log.
+        ConsumptionIncluded = "consumption-included",
+        /// The seal is in the log.
+        SealIncluded = "seal-included",
+        /// The seal, the consumption and the receipt are in the log in this order.
+        LogOrder = "log-order",
+        /// The documents were signed for this boundary and epoch.
+        Boundary = "boundary",
+        /// Policy and built-in lists are the sealed ones, and all documents name this seal.
+        Seal = "seal",
+        /// The consumption spends this authorization and its nonce.
+        Consumption = "consumption",
+        /// All signatures of the authorization are valid, and each signature counts.
+        AuthorizationSignatures = "authorization-signatures",
+        /// No excluded person signed.
+        Excluded = "excluded",
+        /// Enough people of the right groups signed.
+        Quorum = "quorum",
+        /// The nonce was spent within the signed window.
+        Window = "window",
+        /// The step that ran is the step that was signed.
+        Step = "step",
+        /// The step is in the sealed registry.
+        StepInRegistry = "step-in-registry",
+        /// The parameters fit the step's schema.
+        Parameters = "parameters",
+        /// The approvers signed all permissions that policy requires.
+        Permissions = "permissions",
+        /// Every layer that the approvers required was active.
+        Sandbox = "sandbox",
+        /// Status, exit code and times of the receipt do not contradict each other.
+        Outcome = "outcome",
+        /// The receipt's subjects agree with the fields of the receipt.
+        ReceiptSubjects = "receipt-subjects",
+        /// The plan that the run carried out is the signed plan, and its bundle is verified.
+        Plan = "plan",
+        /// The bundle has a well-formed grant, if the run used one.
+        GrantDocument = "grant-document",
+        /// The signatures of approvers in force over the grant are valid.
+        GrantSignatures = "grant-signatures",
+        /// The grant is in the log before the consumption.
+        GrantIncluded = "grant-included",
+        /// The grant permits the run.
+        GrantCovers = "grant-covers",
+        /// The newest known roster still contains all keys that signed.
+        KeysStillRostered = "keys-still-rostered",
+        /// The seal was in force at the time of the run. Only the whole log can show this.
+        SealInForce = "seal-in-force",
+        /// No earlier log entry revoked a key, the token or the epoch of the run. Only the whole log can show this.
+        Revocations = "revocations",
+        /// Enough witnesses cosigned the checkpoint.
+        Witnesses = "witnesses",
+    }
 }
 
 impl fmt::Display for CheckName {

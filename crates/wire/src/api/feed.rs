@@ -59,112 +59,68 @@ pub struct SignedBy {
     pub passkey: Option<String>,
 }
 
-/// Kind of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum FeedKind {
-    /// A new proposal waits for signatures.
-    #[serde(rename = "proposal.pending")]
-    Pending,
-    /// The quorum of a proposal is met.
-    #[serde(rename = "proposal.approved")]
-    Approved,
-    /// The nonce of a proposal is spent, and its run begins.
-    #[serde(rename = "proposal.running")]
-    Running,
-    /// The receipt of a run is in the log.
-    #[serde(rename = "proposal.finished")]
-    Finished,
-    /// An approver denied a proposal.
-    #[serde(rename = "proposal.denied")]
-    Denied,
-    /// The window of a proposal ended before its run.
-    #[serde(rename = "proposal.expired")]
-    Expired,
-    /// The proposer or an operator cancelled a proposal.
-    #[serde(rename = "proposal.cancelled")]
-    Cancelled,
-    /// A proposal can no longer run.
-    #[serde(rename = "proposal.refused")]
-    Refused,
-    /// A person signed a proposal.
-    #[serde(rename = "proposal.signed")]
-    Signed,
-    /// A key or a token was revoked.
-    #[serde(rename = "revocation")]
-    Revocation,
-    /// The boundary was frozen.
-    #[serde(rename = "frozen")]
-    Frozen,
-    /// A freeze ended.
-    #[serde(rename = "thawed")]
-    Thawed,
-    /// A seal came into force.
-    #[serde(rename = "seal")]
-    Seal,
-    /// A draft of a grant waits for signatures.
-    #[serde(rename = "grant.pending")]
-    GrantPending,
-    /// A grant is in the log.
-    #[serde(rename = "grant.active")]
-    GrantActive,
-    /// A person reviewed a run.
-    #[serde(rename = "review")]
-    Review,
-    /// The run of an emergency begins, and people must review it.
-    #[serde(rename = "emergency")]
-    Emergency,
-    /// The operator should look at something.
-    #[serde(rename = "attention")]
-    Attention,
+documents::words! {
+    /// Kind of an event.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub enum FeedKind {
+        /// A new proposal waits for signatures.
+        #[serde(rename = "proposal.pending")]
+        Pending = "proposal.pending",
+        /// The quorum of a proposal is met.
+        #[serde(rename = "proposal.approved")]
+        Approved = "proposal.approved",
+        /// The nonce of a proposal is spent, and its run begins.
+        #[serde(rename = "proposal.running")]
+        Running = "proposal.running",
+        /// The receipt of a run is in the log.
+        #[serde(rename = "proposal.finished")]
+        Finished = "proposal.finished",
+        /// An approver denied a proposal.
+        #[serde(rename = "proposal.denied")]
+        Denied = "proposal.denied",
+        /// The window of a proposal ended before its run.
+        #[serde(rename = "proposal.expired")]
+        Expired = "proposal.expired",
+        /// The proposer or an operator cancelled a proposal.
+        #[serde(rename = "proposal.cancelled")]
+        Cancelled = "proposal.cancelled",
+        /// A proposal can no longer run.
+        #[serde(rename = "proposal.refused")]
+        Refused = "proposal.refused",
+        /// A person signed a proposal.
+        #[serde(rename = "proposal.signed")]
+        Signed = "proposal.signed",
+        /// A key or a token was revoked.
+        #[serde(rename = "revocation")]
+        Revocation = "revocation",
+        /// The boundary was frozen.
+        #[serde(rename = "frozen")]
+        Frozen = "frozen",
+        /// A freeze ended.
+        #[serde(rename = "thawed")]
+        Thawed = "thawed",
+        /// A seal came into force.
+        #[serde(rename = "seal")]
+        Seal = "seal",
+        /// A draft of a grant waits for signatures.
+        #[serde(rename = "grant.pending")]
+        GrantPending = "grant.pending",
+        /// A grant is in the log.
+        #[serde(rename = "grant.active")]
+        GrantActive = "grant.active",
+        /// A person reviewed a run.
+        #[serde(rename = "review")]
+        Review = "review",
+        /// The run of an emergency begins, and people must review it.
+        #[serde(rename = "emergency")]
+        Emergency = "emergency",
+        /// The operator should look at something.
+        #[serde(rename = "attention")]
+        Attention = "attention",
+    }
 }
 
 impl FeedKind {
-    /// All kinds.
-    pub const ALL: [Self; 18] = [
-        Self::Pending,
-        Self::Approved,
-        Self::Running,
-        Self::Finished,
-        Self::Denied,
-        Self::Expired,
-        Self::Cancelled,
-        Self::Refused,
-        Self::Signed,
-        Self::Revocation,
-        Self::Frozen,
-        Self::Thawed,
-        Self::Seal,
-        Self::GrantPending,
-        Self::GrantActive,
-        Self::Review,
-        Self::Emergency,
-        Self::Attention,
-    ];
-
-    /// Returns the word for this kind in JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "proposal.pending",
-            Self::Approved => "proposal.approved",
-            Self::Running => "proposal.running",
-            Self::Finished => "proposal.finished",
-            Self::Denied => "proposal.denied",
-            Self::Expired => "proposal.expired",
-            Self::Cancelled => "proposal.cancelled",
-            Self::Refused => "proposal.refused",
-            Self::Signed => "proposal.signed",
-            Self::Revocation => "revocation",
-            Self::Frozen => "frozen",
-            Self::Thawed => "thawed",
-            Self::Seal => "seal",
-            Self::GrantPending => "grant.pending",
-            Self::GrantActive => "grant.active",
-            Self::Review => "review",
-            Self::Emergency => "emergency",
-            Self::Attention => "attention",
-        }
-    }
-
     /// Returns true if such an event asks people for signatures.
     pub const fn is_request(self) -> bool {
         matches!(self, Self::Pending | Self::GrantPending)

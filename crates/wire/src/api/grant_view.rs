@@ -60,26 +60,17 @@ pub struct DraftStep {
     pub params: Value,
 }
 
-/// Status of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum GrantStatus {
-    /// The draft waits for signatures.
-    Pending,
-    /// The grant is in the log, and can be used.
-    Active,
-    /// No run can use the grant now. `why` has the reason.
-    Unusable,
-}
-
-impl GrantStatus {
-    /// Returns the word for this status in JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Unusable => "unusable",
-        }
+documents::words! {
+    /// Status of a grant.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum GrantStatus {
+        /// The draft waits for signatures.
+        Pending = "pending",
+        /// The grant is in the log, and can be used.
+        Active = "active",
+        /// No run can use the grant now. `why` has the reason.
+        Unusable = "unusable",
     }
 }
 

@@ -80,45 +80,33 @@ pub struct SessionList {
     pub sessions: Vec<SessionView>,
 }
 
-/// Status of a proposal.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ProposalStatus {
-    /// Waiting for signatures.
-    Pending,
-    /// The quorum is met, and the run waits for its start.
-    Approved,
-    /// The nonce is spent and the process runs.
-    Running,
-    /// The run is over and has a receipt.
-    Finished,
-    /// An approver denied the proposal.
-    Denied,
-    /// The window ended before a run began.
-    Expired,
-    /// The proposer or an operator cancelled the proposal.
-    Cancelled,
-    /// The run is not possible any more, for example because the step changed. The nonce is not spent.
-    Refused,
+documents::words! {
+    /// Status of a proposal.
+    #[derive(
+        Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    )]
+    #[serde(rename_all = "lowercase")]
+    pub enum ProposalStatus {
+        /// Waiting for signatures.
+        Pending = "pending",
+        /// The quorum is met, and the run waits for its start.
+        Approved = "approved",
+        /// The nonce is spent and the process runs.
+        Running = "running",
+        /// The run is over and has a receipt.
+        Finished = "finished",
+        /// An approver denied the proposal.
+        Denied = "denied",
+        /// The window ended before a run began.
+        Expired = "expired",
+        /// The proposer or an operator cancelled the proposal.
+        Cancelled = "cancelled",
+        /// The run is not possible any more, for example because the step changed. The nonce is not spent.
+        Refused = "refused",
+    }
 }
 
 impl ProposalStatus {
-    /// Returns the status as one word, as in documents.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::Refused => "refused",
-        }
-    }
-
     /// Returns true if the status can't change any more.
     pub const fn has_ended(self) -> bool {
         match self {

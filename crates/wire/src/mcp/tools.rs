@@ -37,50 +37,28 @@ pub const STEPS_URI: &str = "countersign://steps/";
 /// Beginning of the URI of a receipt's bundle.
 pub const RECEIPTS_URI: &str = "countersign://receipts/";
 
-/// One of the seven tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToolName {
-    /// `list_steps`
-    ListSteps,
-    /// `get_step`
-    GetStep,
-    /// `propose`
-    Propose,
-    /// `wait`
-    Wait,
-    /// `get_output`
-    GetOutput,
-    /// `get_receipt`
-    GetReceipt,
-    /// `cancel`
-    Cancel,
+documents::words! {
+    /// One of the seven tools.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ToolName {
+        /// `list_steps`
+        ListSteps = "list_steps",
+        /// `get_step`
+        GetStep = "get_step",
+        /// `propose`
+        Propose = "propose",
+        /// `wait`
+        Wait = "wait",
+        /// `get_output`
+        GetOutput = "get_output",
+        /// `get_receipt`
+        GetReceipt = "get_receipt",
+        /// `cancel`
+        Cancel = "cancel",
+    }
 }
 
 impl ToolName {
-    /// All tools, in the order of the list.
-    pub const ALL: [Self; 7] = [
-        Self::ListSteps,
-        Self::GetStep,
-        Self::Propose,
-        Self::Wait,
-        Self::GetOutput,
-        Self::GetReceipt,
-        Self::Cancel,
-    ];
-
-    /// Returns the name that the client sends.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::ListSteps => "list_steps",
-            Self::GetStep => "get_step",
-            Self::Propose => "propose",
-            Self::Wait => "wait",
-            Self::GetOutput => "get_output",
-            Self::GetReceipt => "get_receipt",
-            Self::Cancel => "cancel",
-        }
-    }
-
     fn tool(self) -> Tool {
         let read_only = ToolAnnotations::new().read_only(true).open_world(false);
         match self {

@@ -27,24 +27,26 @@ pub fn id((page, step): PlaceOnPage) -> String {
     }
 }
 
-/// How the last run of a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StepState {
-    /// The step has not run since the session began.
-    #[default]
-    Ready,
-    /// The step waits or runs.
-    Running,
-    /// Exit code 0.
-    Passed,
-    /// Exit code 2, which holds nothing up.
-    Warned,
-    /// Any other end of a process.
-    Failed,
-    /// A person stopped the step.
-    Stopped,
-    /// Nothing ran.
-    NotRun,
+documents::words! {
+    /// How the last run of a step ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub enum StepState {
+        /// The step has not run since the session began.
+        #[default]
+        Ready = "ready",
+        /// The step waits or runs.
+        Running = "running",
+        /// Exit code 0.
+        Passed = "passed",
+        /// Exit code 2, which holds nothing up.
+        Warned = "warned",
+        /// Any other end of a process.
+        Failed = "failed",
+        /// A person stopped the step.
+        Stopped = "stopped",
+        /// Nothing ran.
+        NotRun = "not-run",
+    }
 }
 
 impl StepState {
@@ -65,19 +67,6 @@ impl StepState {
             0 => Self::Passed,
             2 => Self::Warned,
             _ => Self::Failed,
-        }
-    }
-
-    /// Returns the word for the style sheet and the script.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Running => "running",
-            Self::Passed => "passed",
-            Self::Warned => "warned",
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-            Self::NotRun => "not-run",
         }
     }
 }
