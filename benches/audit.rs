@@ -234,7 +234,7 @@ fn store(directory: &Path, size: u64) -> Ledger {
                 kind: LeafKind::Refusal,
                 at,
                 hash: merkle::leaf_hash(&data),
-                data,
+                data: data.into(),
             }
         })
         .collect();

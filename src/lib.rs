@@ -28,3 +28,34 @@ pub use node::{
     config::Config, restore, roster_file, serve::Node, service_manager::ServiceManager,
     start::surroundings,
 };
+
+pub(crate) use cli::{
+    configured::ConfigArgs,
+    demo::{
+        tale::{DemoReport, DemoResult},
+        world::DemoSetup,
+    },
+    doctor::line::Line,
+    hardening::point_finding::{PointFinding, PointResult},
+    inspected_boundary::InspectedBoundary,
+    policy::answers::{PolicyOptions, is_interpreter},
+    registry::from_files::files_read::read_files,
+    sandbox_programs::in_a_shell,
+    seal::value_of,
+};
+pub(crate) use node::{
+    config::{FILE, LISTEN, LogFormat, TlsTable},
+    config_notify::{NotifyTable, TargetKind, ntfy_topic},
+    control::{ControlReply, ControlRequest, NodeStatus, ServedAddress},
+    files::{BoundaryFiles, read_policy},
+    handover::StandbyKey,
+    kept_checkpoint::ComparedCheckpoint,
+    owned::{read_certificates, read_owned, read_private},
+    places::{CLOSED, DATABASE, OUTPUTS, private_directory},
+    runbook_watch::RunbookWatch,
+    serve::Started,
+    served_certificate::ServedCertificate,
+    start::{AssembledBoundary, TakenChanges},
+    store_problem::fault_problem,
+    stored_state::StoredState,
+};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::node::config::{Config, FILE};
+use crate::{Config, FILE};
 use client::CommandFailure;
 use workbench::problems;
 

@@ -1,7 +1,7 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
 mod host;
-mod line;
+pub(crate) mod line;
 mod nodes;
 
 use std::collections::BTreeSet;
@@ -11,26 +11,18 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
+    BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, InspectedBoundary, Line, NodeStatus,
+    PointResult,
     cli::{
-        configured::ConfigArgs,
         doctor::{
             host::{HostTrial, host},
-            line::{Line, State, fix, noted, ok, text},
+            line::{State, fix, noted, ok, text},
         },
-        doctor_access, doctor_programs,
-        hardening::{self, point_finding::PointResult},
-        inspected_boundary::InspectedBoundary,
+        doctor_access, doctor_programs, hardening,
     },
     node::{
-        config::Config,
-        control::NodeStatus,
-        file_refusals,
-        files::{self, BoundaryFiles},
-        host_sandbox,
-        kept_checkpoint::ComparedCheckpoint,
-        listener,
-        roster_file::DraftRoster,
-        roster_succession, served_certificate, start,
+        file_refusals, files, host_sandbox, listener, roster_file::DraftRoster, roster_succession,
+        served_certificate, start,
     },
 };
 use boundary::{

@@ -1,13 +1,9 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::{
-    cli::sandbox_programs::in_a_shell,
-    node::{
-        config::Config,
-        control::{self, ControlReply, ControlRequest, NodeStatus, ServedAddress},
-        files::BoundaryFiles,
-        stored_state::{self, StoredState},
-    },
+    BoundaryFiles, Config, ControlReply, ControlRequest, NodeStatus, ServedAddress, StoredState,
+    in_a_shell,
+    node::{control, stored_state},
 };
 use boundary::{DataGrowth, MeasuredGrowth};
 use crossing::{Sealed, free_bytes};
@@ -16,7 +12,7 @@ use reading::{FileProblem, Problems};
 use store::NodesReport;
 
 /// A boundary that `doctor` inspects.
-pub(super) struct InspectedBoundary<'a> {
+pub(crate) struct InspectedBoundary<'a> {
     pub(super) config: &'a Config,
     pub(super) files: Result<BoundaryFiles, Problems>,
     pub(super) stored: Result<StoredState, Problems>,

@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{configured::ConfigArgs, seal::value_of},
-    node::{
-        config::Config,
-        control::{self, ControlRequest},
-        handover,
-    },
+    Config, ConfigArgs, ControlRequest,
+    node::{control, handover},
+    value_of,
 };
 use client::{CommandFailure, Exit, Terminal};
 use documents::Name;

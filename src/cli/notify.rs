@@ -2,13 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{
-    cli::{configured::ConfigArgs, seal::value_of},
-    node::{
-        config::Config,
-        control::{self, ControlRequest, NodeStatus},
-    },
-};
+use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, node::control, value_of};
 use client::{CommandFailure, Exit, Terminal, fitted};
 use documents::Name;
 use workbench::problems;

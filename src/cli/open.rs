@@ -5,7 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::{cli::init::content, node::start::surroundings};
+use crate::{content, surroundings};
 use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use documents::duration;

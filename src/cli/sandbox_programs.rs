@@ -134,7 +134,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Quotes a text for a shell, if necessary.
-pub(super) fn in_a_shell(text: &str) -> String {
+pub(crate) fn in_a_shell(text: &str) -> String {
     if is_plain(text) {
         text.to_owned()
     } else {

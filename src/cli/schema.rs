@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::node::config::Config;
+use crate::Config;
 use boundary::openapi;
 use client::{CommandFailure, Exit, Terminal};
 use documents::{

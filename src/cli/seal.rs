@@ -3,11 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    cli::configured::ConfigArgs,
-    node::{
-        control::{self, ControlReply, ControlRequest},
-        serve,
-    },
+    ConfigArgs, ControlReply, ControlRequest,
+    node::{control, serve},
 };
 use client::{CommandFailure, Exit, Terminal};
 use workbench::problems;
@@ -66,7 +63,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Returns the result of a request to a boundary.
-pub(super) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
+pub(crate) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
     match answer {
         ControlReply::Ok(value) => Ok(value),
         ControlReply::Refused { code, message } => {

@@ -10,15 +10,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::{
-    cli::configured::ConfigArgs,
-    node::{
-        config::{Config, LogFormat},
-        runbook_watch::RunbookWatch,
-        serve::{Node, Started},
-        service_manager::ServiceManager,
-    },
-};
+use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, Started};
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use workbench::problems;
 

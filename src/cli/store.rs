@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    cli::{configured::ConfigArgs, store_move},
-    node::{
-        backup, config::Config, kept_checkpoint, last_backup, open_store, places, restore, start,
-    },
+    Config, ConfigArgs,
+    cli::store_move,
+    node::{backup, kept_checkpoint, last_backup, open_store, places, start},
+    restore,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::Name;

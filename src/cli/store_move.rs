@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::node::{config::Config, store_move::move_store};
+use crate::{Config, node::store_move::move_store};
 use client::{CommandFailure, Exit, Terminal};
 use store::MoveEnd;
 use workbench::problems;

@@ -1,11 +1,9 @@
 //! The `thaw` command ends a freeze.
 
 use crate::{
-    cli::{configured::ConfigArgs, seal::value_of},
-    node::{
-        control::{self, ControlRequest},
-        serve,
-    },
+    ConfigArgs, ControlRequest,
+    node::{control, serve},
+    value_of,
 };
 use client::{CommandFailure, Exit, Terminal, eprintln_quietly, freeze_words};
 use wire::FreezeView;

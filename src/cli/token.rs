@@ -10,12 +10,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{configured::ConfigArgs, seal},
-    node::{
-        control::{self, ControlReply, ControlRequest},
-        owned::read_owned,
-        serve, start,
-    },
+    ConfigArgs, ControlReply, ControlRequest,
+    cli::seal,
+    node::{control, serve, start},
+    read_owned,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, text_of};
 use documents::{Name, Scope, SealedToken, duration};

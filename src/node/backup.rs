@@ -19,11 +19,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::node::{
-    config::Config,
-    kept_checkpoint, open_store,
-    places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync},
-    start,
+use crate::{
+    CLOSED, Config, DATABASE, OUTPUTS,
+    node::{
+        kept_checkpoint, open_store,
+        places::{directories, sync},
+        start,
+    },
+    private_directory,
 };
 use documents::{Blake3Digest, SealDigest, unhex32};
 use reading::{FileProblem, Problems};

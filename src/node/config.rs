@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use crate::node::config_notify::NotifyTable;
+use crate::NotifyTable;
 use crossing::ConfiguredSecret;
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};

@@ -4,13 +4,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::node::{
-    config::{
-        Config, LISTEN, LimitsTable, LogFormat, LogTable, MetricsTable, PostgresTable,
-        RetentionTable, RunLimits, SandboxTable, SecretTable, TlsTable, template,
+use crate::{
+    Config, LISTEN, LogFormat, TlsTable,
+    node::{
+        config::{
+            LimitsTable, LogTable, MetricsTable, PostgresTable, RetentionTable, RunLimits,
+            SandboxTable, SecretTable, template,
+        },
+        toml_tree,
     },
-    owned::read_owned,
-    toml_tree,
+    read_owned,
 };
 use crossing::{ConfiguredSecret, SecretSource};
 use documents::{

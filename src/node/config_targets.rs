@@ -1,9 +1,6 @@
 //! Reads the targets of messages from `countersign.toml`.
 
-use crate::node::{
-    config_notify::{NotifyTable, TargetKind, ntfy_topic},
-    config_reader::Reader,
-};
+use crate::{NotifyTable, TargetKind, node::config_reader::Reader, ntfy_topic};
 use documents::{Name, YamlFlaw, YamlNode, check_origin};
 use reading::Pattern;
 use wire::FeedKind;

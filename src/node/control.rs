@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::node::{config::Config, next_seal, notifying};
+use crate::{
+    Config,
+    node::{next_seal, notifying},
+};
 use boundary::{Boundary, MonitoringStatus, steps_without_parameter};
 use crossing::Stopped;
 use documents::{Code, Name, SealedToken};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::node::{config::Config, roster_file::DraftRoster};
+use crate::{Config, node::roster_file::DraftRoster};
 use boundary::{refused_steps, unapprovable_steps, unmet_people_rules, without_maximum};
 use crossing::{lacks_boundary, secret_sources};
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use crate::node::{
-    config::Config,
-    file_refusals,
-    owned::read_owned,
-    private,
-    roster_file::{self, DraftRoster},
+use crate::{
+    Config,
+    node::{file_refusals, private, roster_file::DraftRoster},
+    read_owned, roster_file,
 };
 use documents::SshKey;
 use reading::{FileProblem, Policy, Problems, Registry};

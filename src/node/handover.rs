@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::node::{config::Config, store_problem::fault_problem};
+use crate::{Config, fault_problem};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
 use reading::FileProblem;
 use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
@@ -39,7 +39,7 @@ pub(super) fn check(
 }
 
 /// Checks again and again whether a node may become active with its key.
-pub(super) struct StandbyKey {
+pub(crate) struct StandbyKey {
     database: Database,
     keyid: KeyId,
     reads: Option<Arc<StoreReads>>,

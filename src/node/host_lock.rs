@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 
-use crate::node::config::Config;
+use crate::Config;
 use documents::SealDigest;
 use reading::FileProblem;
 

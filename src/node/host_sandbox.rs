@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::node::{config::Config, descriptors, private};
+use crate::{
+    Config,
+    node::{descriptors, private},
+};
 use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
 use reading::{FileProblem, Problems};
 use sandbox::{HostProbe, LinuxSandbox, Setup, Starter};

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::node::{config::Config, places, private};
+use crate::{
+    Config,
+    node::{places, private},
+};
 use documents::{
     Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json, note,
     origin,

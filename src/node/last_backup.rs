@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use crate::node::config::Config;
+use crate::Config;
 use documents::{SealDigest, Timestamp};
 use store::small_file;
 

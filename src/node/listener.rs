@@ -1,6 +1,6 @@
 //! The rule for the address of the service: other machines need TLS, or a proxy with TLS.
 
-use crate::node::config::{Config, LISTEN};
+use crate::{Config, LISTEN};
 use reading::FileProblem;
 
 /// Returns the reason why the service may not listen on the configured address.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::node::{kept_checkpoint, places::DATABASE};
+use crate::{DATABASE, node::kept_checkpoint};
 use store::{CheckpointRow, Database, Ledger, StoredLog, shared};
 
 /// Opens a closed log for reading.

@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::node::{
-    config::Config,
-    file_refusals::of_sound_files,
-    files::{BoundaryFiles, read_policy},
-    host_sandbox::configure,
-    roster_succession::{self, FoundRosters},
+use crate::{
+    BoundaryFiles, Config,
+    node::{
+        file_refusals::of_sound_files,
+        host_sandbox::configure,
+        roster_succession::{self, FoundRosters},
+    },
+    read_policy,
 };
 use boundary::{Boundary, sound_registry, tokens_in_force, told_steps};
 use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};

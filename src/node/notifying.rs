@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use crate::node::{
-    config::Config,
-    config_notify::{NotifyTable, TargetKind, ntfy_topic},
-    notice_bodies::{self, WebhookKeys},
-    outgoing::agent,
-    owned::{read_certificates, read_private},
+use crate::{
+    Config, NotifyTable, TargetKind,
+    node::{
+        notice_bodies::{self, WebhookKeys},
+        outgoing::agent,
+    },
+    ntfy_topic, read_certificates, read_private,
 };
 use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
 use crossing::{Refusal, Stopped, fault};

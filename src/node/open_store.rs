@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::node::{
-    config::Config, handover::StandbyKey, kept_checkpoint, log_at_rest, places,
-    store_problem::fault_problem,
+use crate::{
+    Config, StandbyKey, fault_problem,
+    node::{kept_checkpoint, log_at_rest, places},
 };
 use crossing::Surroundings;
 use documents::SecretKey;

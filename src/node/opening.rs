@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::node::{
-    config::Config,
-    files::BoundaryFiles,
-    host_sandbox, listener, memory, open_store,
-    serve::{Node, ServiceSignals, Started},
-    served_certificate::ServedCertificate,
-    service_manager::{Notifier, ServiceManager},
-    sockets::{self, BoundSockets, Listeners},
-    standby::Standby,
-    start::{self, AssembledBoundary, TakenChanges},
-    watchdog,
+use crate::{
+    AssembledBoundary, BoundaryFiles, Config, Node, ServedCertificate, ServiceManager, Started,
+    TakenChanges,
+    node::{
+        host_sandbox, listener, memory, open_store,
+        serve::ServiceSignals,
+        service_manager::Notifier,
+        sockets::{self, BoundSockets, Listeners},
+        standby::Standby,
+        start, watchdog,
+    },
 };
 use boundary::{Boundary, SeenNodes};
 use crossing::Stopped;

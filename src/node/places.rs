@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::node::config::Config;
+use crate::Config;
 
 /// Name of the database file in a backup.
 pub const DATABASE: &str = "countersign.db";
@@ -14,7 +14,7 @@ pub const DATABASE: &str = "countersign.db";
 pub const OUTPUTS: &str = "outputs";
 
 /// Name of the directory of closed logs in a backup.
-pub(super) const CLOSED: &str = "closed";
+pub(crate) const CLOSED: &str = "closed";
 
 impl Config {
     /// Returns the path of the control socket.
@@ -93,7 +93,7 @@ pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

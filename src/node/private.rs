@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::node::{config::Config, rosters};
+use crate::{Config, node::rosters};
 use crossing::secret_sources;
 use reading::FileProblem;
 

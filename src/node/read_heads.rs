@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::node::{config::Config, kept_checkpoint, open_store, start};
+use crate::{
+    Config,
+    node::{kept_checkpoint, open_store, start},
+};
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
 use reading::Problems;
 use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};

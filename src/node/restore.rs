@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::node::{
-    backup::{copy_file, copy_tree, sync_tree},
-    config::Config,
-    kept_checkpoint, open_store,
-    places::{CLOSED, DATABASE, OUTPUTS, directories, private_directory, sync, workplace},
-    start,
+use crate::{
+    CLOSED, Config, DATABASE, OUTPUTS,
+    node::{
+        backup::{copy_file, copy_tree, sync_tree},
+        kept_checkpoint, open_store,
+        places::{directories, sync, workplace},
+        start,
+    },
+    private_directory,
 };
 use boundary::{material_of, tokens_in_force, write_seal};
 use crossing::{BoundaryKey, SealPredecessor};

@@ -6,7 +6,7 @@
 //! force and the operator gets a note. Errors in the operator's files only cause notes, because the sealed state does
 //! not need these files.
 
-use crate::node::{config::Config, files::BoundaryFiles, rosters};
+use crate::{BoundaryFiles, Config, node::rosters};
 use documents::joined;
 use reading::{FileProblem, Policy};
 use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};

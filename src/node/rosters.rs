@@ -8,7 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::node::{config::Config, owned::read_owned};
+use crate::{Config, read_owned};
 use documents::{Base64, Envelope, json};
 use reading::FileProblem;
 use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};

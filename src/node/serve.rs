@@ -10,18 +10,17 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
-use crate::node::{
-    config::Config,
-    control::{self, ControlFile, ControlReply, ControlRequest, ServedAddress},
-    descriptors,
-    files::BoundaryFiles,
-    host_lock::HostLock,
-    host_sandbox, kept_checkpoint, notifying, open_store, roster_succession,
-    runbook_watch::{self, RunbookWatch},
-    served_certificate::ServedCertificate,
-    service_manager::{Notifier, ServiceManager},
-    start::{self, AssembledBoundary, TakenChanges},
-    watchdog, witnessing,
+use crate::{
+    AssembledBoundary, BoundaryFiles, Config, ControlReply, ControlRequest, RunbookWatch,
+    ServedAddress, ServedCertificate, ServiceManager, TakenChanges,
+    node::{
+        control::{self, ControlFile},
+        descriptors,
+        host_lock::HostLock,
+        host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, runbook_watch,
+        service_manager::Notifier,
+        start, watchdog, witnessing,
+    },
 };
 use boundary::{Boundary, HttpConfig, Rates, http, metrics_listener};
 use documents::{BoundaryName, Nonce, RosterDigest, SealDigest};

@@ -5,11 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::node::{
-    config::{Config, TlsTable},
-    owned::{read_certificates, read_private},
-    private,
-};
+use crate::{Config, TlsTable, node::private, read_certificates, read_private};
 use boundary::Boundary;
 use documents::{Timestamp, joined};
 use reading::FileProblem;

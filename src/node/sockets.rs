@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use crate::node::{
-    config::Config,
-    control::{ControlFile, ControlSocket},
-    listener,
-    service_manager::ServiceManager,
+use crate::{
+    Config, ServiceManager,
+    node::{
+        control::{ControlFile, ControlSocket},
+        listener,
+    },
 };
 use reading::FileProblem;
 

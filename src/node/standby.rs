@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::node::{
-    config::Config, handover::StandbyKey, open_store, read_heads::ReadHeads,
-    served_certificate::ServedCertificate, service_manager::Notifier,
+use crate::{
+    Config, ServedCertificate, StandbyKey,
+    node::{open_store, read_heads::ReadHeads, service_manager::Notifier},
 };
 use boundary::{SeenNodes, StandbyReason, standby};
 use documents::Code;

@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::node::{
-    config::Config,
-    descriptors,
-    files::{self, BoundaryFiles},
-    handover,
-    host_lock::HostLock,
-    host_sandbox::{configure, missing, unreachable_services},
-    issuer_documents, kept_checkpoint,
-    next_seal::{FileFindings, NextSeal},
-    open_store::{closed_ledgers, copy_of, open_ledger},
-    roster_file::DraftRoster,
-    rosters,
-    store_problem::fault_problem,
+use crate::{
+    BoundaryFiles, Config, fault_problem,
+    node::{
+        descriptors, files, handover,
+        host_lock::HostLock,
+        host_sandbox::{configure, missing, unreachable_services},
+        issuer_documents, kept_checkpoint,
+        next_seal::{FileFindings, NextSeal},
+        open_store::{closed_ledgers, copy_of, open_ledger},
+        roster_file::DraftRoster,
+        rosters,
+    },
 };
 use boundary::{
     Boundary, BoundaryParts, DataGrowth, SealStop, check_on_host, restore, tokens_in_force,

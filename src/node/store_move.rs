@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::node::{config::Config, kept_checkpoint, open_store, start};
+use crate::{
+    Config,
+    node::{kept_checkpoint, open_store, start},
+};
 use reading::{FileProblem, Problems};
 use store::{Database, Ledger, MoveEnd, StoreFault};
 use verdict::Signer as _;

@@ -1,9 +1,8 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
-use crate::node::{
-    config::Config,
-    kept_checkpoint::{self, ComparedCheckpoint},
-    open_store, start,
+use crate::{
+    ComparedCheckpoint, Config,
+    node::{kept_checkpoint, open_store, start},
 };
 use crossing::Sealed;
 use reading::{FileProblem, Problems};

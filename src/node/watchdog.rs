@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::node::service_manager::{Notifier, ServiceManager};
+use crate::{ServiceManager, node::service_manager::Notifier};
 use store::Ledger;
 
 /// Time that the service requests with each message while it recovers or ends.

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    admission::Admission, artifact_access::ArtifactAccess, data_growth::DataGrowth,
-    evidence::Evidence, health::Health, housekeeping::Housekeeping, monitoring::Monitoring,
-    oidc::key_cache::FetchDocument, proposals::Proposals, refusal_log::RefusalLog,
-    sealing::Sealing, session_access::SessionAccess, told_targets::ToldTargets,
-    witnesses::Witnessing,
+    Admission, DataGrowth, Evidence, FetchDocument, Health, Monitoring, Proposals, RefusalLog,
+    Sealing, ToldTargets, Witnessing, artifact_access::ArtifactAccess, housekeeping::Housekeeping,
+    session_access::SessionAccess,
 };
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, Changes, Crossing, CrossingParts, CurrentSeal,

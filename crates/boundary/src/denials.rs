@@ -1,9 +1,7 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::{
-    logged_documents::{envelope_in, predicate},
-    proposal_status::{is_over, view_status},
-    proposals::{Proposals, wrong_state},
+    Proposals, envelope_in, is_over, logged_documents::predicate, view_status, wrong_state,
 };
 use crossing::{Caller, Refusal, Sealed, Stopped, fault};
 use documents::{

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
-use crate::proposals::{Proposals, detail};
+use crate::{Proposals, proposals::detail};
 use crossing::{CrossingRequest, Refusal, Stopped, run_span};
 use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,

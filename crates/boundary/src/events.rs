@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{proposal_status::view_status, proposals::Proposals};
+use crate::{Proposals, view_status};
 use crossing::{Caller, Cursor, NextPiece, Piece, Recording, SLICE, Stopped, fault, receipt_of};
 use documents::{Code, ProposalId, Receipt, StreamName, json};
 use store::{Proposal, StoredStatus};

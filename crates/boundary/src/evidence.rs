@@ -7,12 +7,9 @@ mod outputs;
 use std::sync::Arc;
 
 use crate::{
-    evidence::{checkpoint_proofs::CheckpointProofs, earlier_seal::earlier_seal},
-    health::Health,
-    logged_documents::{blob_text, leaf_data, manifest_of, predicate},
-    proposals::{Proposals, unknown_step, with_near_steps},
-    step_search::StepSearch,
-    witnesses::Witnessing,
+    Health, Proposals, StepSearch, Witnessing, blob_text, earlier_seal,
+    evidence::checkpoint_proofs::CheckpointProofs, leaf_data, logged_documents::predicate,
+    manifest_of, proposals::with_near_steps, unknown_step,
 };
 use crossing::{
     BoundaryKey, BundleParts, BundleShare, Caller, Crossing, Receipted, Refusal, Sealed, Stopped,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{proposal_status::view_status, proposals::Proposals};
+use crate::{Proposals, view_status};
 use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
 use documents::{Approver, Code, Scope, StatementKey, json, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};

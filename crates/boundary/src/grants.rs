@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{
-    proposals::{Proposals, unknown_step},
-    revocations::{MOST_TRIES, changes_too_often, check_again},
-};
+use crate::{MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
 use crossing::{Caller, Refusal, Sealed, Stopped, fault, profile_on_host, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,

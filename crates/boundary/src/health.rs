@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::{
-    data_growth::{DataGrowth, MeasuredGrowth},
-    seen_nodes::SeenNodes,
-    witnesses::Witnessing,
-};
+use crate::{DataGrowth, MeasuredGrowth, SeenNodes, Witnessing};
 use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
 use reading::{Pattern, RegistryError};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{data_growth::DataGrowth, health::Health, refusal_log::RefusalLog};
+use crate::{DataGrowth, Health, RefusalLog};
 use crossing::{ArtifactStore, Changes, Crossing, Outputs, RunsInProgress, Sessions};
 use documents::Blake3Digest;
 use store::{Ledger, Retention};

@@ -69,3 +69,29 @@ pub use sealing::{
 pub use seen_nodes::{SeenNodes, silence};
 pub use told_targets::{TargetStatus, ToldTargets};
 pub use witnesses::{NamedWitness, WitnessNext, WitnessRequest};
+
+pub(crate) use admission::Admission;
+pub(crate) use evidence::{Evidence, earlier_seal::earlier_seal};
+pub(crate) use health::Health;
+pub(crate) use http::{
+    access::Hosts,
+    app::{App, Phase, RequestSummary},
+    call::{MAX_BODY_BYTES, RouteCall},
+    events::{NDJSON, SSE},
+    operation::{BodyShape, Field, JSON, Reply, RouteAccess, Verb},
+    outputs::OCTETS,
+    problem::{MEDIA_TYPE, method_not_allowed},
+    proposals::PROPOSAL_ID,
+    route::{HandlerResult, Route},
+    with_common_headers,
+};
+pub(crate) use logged_documents::{blob_text, envelope_in, leaf_data, manifest_of};
+pub(crate) use monitoring::Monitoring;
+pub(crate) use oidc::key_cache::FetchDocument;
+pub(crate) use proposal_status::{is_over, view_status};
+pub(crate) use proposals::{Proposals, unknown_step, verified_of, wrong_state};
+pub(crate) use refusal_log::RefusalLog;
+pub(crate) use revocations::{MOST_TRIES, changes_too_often, check_again};
+pub(crate) use sealing::Sealing;
+pub(crate) use step_search::StepSearch;
+pub(crate) use witnesses::Witnessing;

@@ -5,13 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    health::Health,
-    proposals::Proposals,
-    seen_nodes::SeenNodes,
-    told_targets::{TargetStatus, ToldTargets},
-    witnesses::Witnessing,
-};
+use crate::{Health, Proposals, SeenNodes, TargetStatus, ToldTargets, Witnessing};
 use crossing::{Caller, Crossing, Refusal, Stopped, fault};
 use documents::{Code, STRICT, Scope, Timestamp};
 use sandbox::LinuxSandbox;

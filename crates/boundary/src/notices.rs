@@ -1,6 +1,6 @@
 //! Which events the targets of messages get, and what a message says.
 
-use crate::{feed::kind_of, proposals::Proposals};
+use crate::{Proposals, feed::kind_of};
 use crossing::Stopped;
 use documents::{
     Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,

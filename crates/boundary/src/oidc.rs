@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::{
-    admission::{Admission, Holder},
+    Admission, IdToken, IssuerKeys,
+    admission::Holder,
     oidc::{
         binding_rules::{admitted, differing},
-        id_token::{IdToken, refused},
-        issuer_keys::IssuerKeys,
+        id_token::refused,
     },
 };
 use crossing::{Caller, Refusal, Sealed, Stopped};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::proposals::Proposals;
+use crate::Proposals;
 use crossing::{Refusal, Sealed, Stopped, check_not_moved, profile_on_host, session_user};
 use documents::{Authorization, Code, Permission, ProposalId, SessionId, SessionReference};
 use store::StoredStatus;

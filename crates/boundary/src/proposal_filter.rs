@@ -1,6 +1,6 @@
 //! Lists the proposals that match a filter.
 
-use crate::{proposal_status::status_of, proposals::Proposals};
+use crate::{Proposals, proposal_status::status_of};
 use crossing::{Caller, Refusal, Stopped};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, Scope, StepRef};
 use store::ProposalQuery;

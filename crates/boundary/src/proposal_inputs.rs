@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::proposals::Proposals;
+use crate::Proposals;
 use crossing::{Caller, PLAN_ARTIFACT, PlanRun, Refusal, Stopped};
 use documents::{
     Artifact, ArtifactName, Artifacts, Code, Malformed, Name, ParamsDigest, PlanReference,

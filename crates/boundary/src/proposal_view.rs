@@ -3,10 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{
-    proposal_status::view_status,
-    proposals::{Proposals, verified_of},
-};
+use crate::{Proposals, verified_of, view_status};
 use crossing::{Caller, Sealed, Stopped, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Statement, Status, StepRef,

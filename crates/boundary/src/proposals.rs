@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    delayed_runs::DelayedRuns, health::of_owners, near_steps::near_steps, proposal_status::is_over,
-    refusal_log::RefusalLog,
+    RefusalLog, delayed_runs::DelayedRuns, health::of_owners, is_over, near_steps::near_steps,
 };
 use crossing::{
     ArtifactStore, Caller, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped,

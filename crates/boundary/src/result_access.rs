@@ -1,9 +1,8 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
 use crate::{
-    evidence::{Evidence, Within},
-    logged_documents::{blob_text, envelope_in, leaf_data, manifest_of, predicate},
-    proposals::span,
+    Evidence, blob_text, envelope_in, evidence::Within, leaf_data, logged_documents::predicate,
+    manifest_of, proposals::span,
 };
 use crossing::{BundleParts, Caller, PlanRun, Refusal, Stopped, fault};
 use documents::{

@@ -1,10 +1,8 @@
 //! Reviews: people's signed judgement of an emergency, or of a run whose end nobody saw.
 
 use crate::{
-    evidence::earlier_seal::earlier_seal,
-    logged_documents::{blob_text, envelope_in, predicate},
-    proposals::Proposals,
-    revocations::{MOST_TRIES, changes_too_often, check_again},
+    MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal, envelope_in,
+    logged_documents::predicate,
 };
 use crossing::{Caller, Refusal, Sealed, Stopped, fault};
 use documents::{

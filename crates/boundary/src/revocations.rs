@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proposals::Proposals;
+use crate::Proposals;
 use crossing::{Refusal, Sealed, Stopped, busy, fault};
 use documents::{Base64, Code, Envelope, Revocation, RevokedSubject, Signed, Verified, revoked};
 use store::{CheckedState, RevocationResult, RevocationWrite, WriteStop};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::{grants, health::Health, proposals::Proposals};
+use crate::{Health, Proposals, grants};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, SealContent, SealDraft, SealError,
     SealPredecessor, Sealed, Stopped, Surroundings, check_files, fault,

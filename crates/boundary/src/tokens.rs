@@ -1,9 +1,9 @@
 //! The tokens of proposers. Each change of tokens creates a new seal.
 
 use crate::{
+    Sealing,
     admission::new_bearer,
     oidc::{audience, binding_rules::check_binding},
-    sealing::Sealing,
 };
 use crossing::{Refusal, Sealed, Stopped};
 use documents::{Code, Name, SealedToken, StepRef, Timestamp, sha256};

@@ -106,3 +106,59 @@ pub use terminal::{
     streams::{AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_new},
     table::{aligned, fitted},
 };
+
+pub(crate) use commands::{
+    audit::{
+        audit_row::REVIEWED,
+        audit_words::review_state_words,
+        beginning::{NotBegun, expect_kept_heads, no_log, said_no},
+        decisions::DecisionFilter,
+        grant_table::is_active,
+        log_entries::each_entry,
+        open_work::OverdueReviews,
+    },
+    bundle_files::{bundle_of, read_bundle},
+    client_build::needs_boundary,
+    every_boundary::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
+    global::JobArgs,
+    grant::is_grant,
+    proposal_filter::ProposalFilterArgs,
+    review_subject::{boundary_with, is_file, search_names},
+    verdict_screen::VerdictInputs,
+};
+pub(crate) use home::{
+    boundaries::{ALL, BoundaryList, find_with_list},
+    named_file::read_beginning,
+    roster_versions::contradicts_log,
+    trusted_rosters::{
+        DecidingRoster, NewestRoster, check_own, newest_of, newest_unconnected, seem_same,
+    },
+};
+pub(crate) use remote::{
+    export::{head::ExportHead, tile::ExportTile},
+    follow_run::{WantedBundle, stop_waiting_on_interrupt},
+    log_source::read_file,
+    proposals::{LookupRange, find_proposal},
+};
+pub(crate) use review::{
+    comparison::{LineDifference, RunComparison},
+    derived::{
+        COVERED, Derived, EmergencyApproval, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, TRUSTED,
+    },
+    gather::BoundaryReader,
+    line::{
+        LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
+        ReviewLine,
+    },
+    proposal_review::PagerChoice,
+    render::{SIGNED, text_lines},
+    reviewed_file::ReviewedFile,
+    reviewed_input::ReviewedInput,
+    signed_field::{FieldReason, SignedField},
+    sources::{LastRun, ReportedState},
+    value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
+};
+pub(crate) use terminal::{
+    field_paths::path_key, letters::DisplayScripts, outcome_words::verdict_word,
+    printable_text::first_token, screen::lines_of,
+};

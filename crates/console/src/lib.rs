@@ -38,3 +38,26 @@ pub use web::{
     refused_request::{PageAnswer, RefusedRequest},
     sealed_form::{TakenForm, hidden},
 };
+
+pub(crate) use auditor::kept_table::{KeptTable, UPLOAD_PATH};
+pub(crate) use companion::{
+    held::HeldReview,
+    inbox::BoundaryInbox,
+    open_review::{MadeReview, SentSignature, still_open},
+    requests::{Companion, PageState, Sent, Shared, SharedPages, after_signature, take_held},
+    review_view::{RefusedReview, shown_review},
+    signing::Signing,
+    views::{NavPlace, companion_page, path_of},
+};
+pub(crate) use desk::{
+    desk_boundary::DeskBoundary,
+    desk_person::{DeskPerson, browser_answer},
+    desk_state::{Desk, Peer},
+    login_sessions::LOG_OUT,
+    signing_page::signing_page,
+};
+pub(crate) use page::{
+    passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
+    screen_lines::screen_lines,
+};
+pub(crate) use proposal::{boundary_trust::BoundaryTrust, reached::BoundaryState};

@@ -7,34 +7,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::{
-    boundary_key::BoundaryKey,
-    carried::{
-        artifact_store::ArtifactStore,
-        capacity::{Capacity, Permit, busy},
-        kept_results::{ResultsBasis, wants_results},
-        late_receipts::LateReceipts,
-        live::RunsInProgress,
-        recorded_outputs::{Outputs, RecordedRows},
-        secret_masks::SecretMasks,
-        secret_permits::{self, SecretPermits},
-        sessions::{Sessions, session_user},
-    },
-    changes::Changes,
-    crossing_parts::CrossingParts,
-    host_profile::{check_not_moved, profile_on_host},
-    log_span::log_about,
+    Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
+    CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
+    Receipted, RecordedRows, Refusal, ResultsBasis, RunEnd, RunInputs, RunsInProgress, Sealed,
+    SecretMasks, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
+    carried::kept_results::wants_results,
+    check_not_moved, fault, log_about,
     masks::with_masks_before,
-    run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, outcome_of, shown_start, why_unknown},
-    seal::{
-        current_seal::CurrentSeal,
-        refusal::{Refusal, Stopped, fault},
-        sealed::Sealed,
-    },
-    stage::{
-        Accepted, Admitted, BundleParts, CheckResults, ClockTrusted, Consumed, CrossingRequest,
-        Loaded, Ran, ReceiptBasis, Receipted, RunEnd, RunInputs, SignedReceipt, VerifiedRequest,
-    },
-    step_files::planned_files,
+    outcome_of, planned_files, profile_on_host,
+    run_end::{LATEST_START, SERVICE_ENDED, TOO_LATE, shown_start, why_unknown},
+    secret_permits, session_user,
+    stage::{CheckResults, ClockTrusted, Loaded, SignedReceipt},
 };
 use documents::{
     Base64, BlobDigest, Code, ConsumptionRef, Decision, Files, Outcome, Output, Receipt,

@@ -3,14 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    boundary_key::BoundaryKey,
-    carried::{
-        artifact_store::ArtifactStore, capacity::CapacityLimits, late_receipts::LateReceipts,
-        live::RunsInProgress, recorded_outputs::Outputs, secret_permits::SecretPermits,
-        sessions::Sessions,
-    },
-    changes::Changes,
-    seal::current_seal::CurrentSeal,
+    ArtifactStore, BoundaryKey, CapacityLimits, Changes, CurrentSeal, LateReceipts, Outputs,
+    RunsInProgress, SecretPermits, Sessions,
 };
 use sandbox::{LinuxSandbox, Starter};
 use store::Spender;

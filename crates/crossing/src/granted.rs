@@ -4,13 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::{
-    cross::Crossing,
-    host_profile::{check_not_moved, profile_on_host},
-    seal::{
-        refusal::{Refusal, Stopped, fault},
-        sealed::Sealed,
-    },
-    stage::{AllowedRun, VerifiedRequest},
+    Crossing, Refusal, Sealed, Stopped, VerifiedRequest, check_not_moved, fault, profile_on_host,
+    stage::AllowedRun,
 };
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{seal::refusal::Refusal, step_files::check_files};
+use crate::{Refusal, check_files};
 use documents::{Code, Profile, ProgramList};
 use reading::{ProgramNames, moved, without_denied};
 use sandbox::{ListError, SMALLER_LIST, WantedPrograms, interpreter, list_of};

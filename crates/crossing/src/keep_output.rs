@@ -5,13 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    carried::{
-        kept_results::KeptResults,
-        live::{RecordedOutput, RunInProgress},
-        patience::Patience,
-        recorded_outputs::{Outputs, RecordedRows},
-    },
-    cross::Crossing,
+    Crossing, KeptResults, Outputs, Patience, RecordedOutput, RecordedRows, RunInProgress,
 };
 
 /// Maximum number of attempts to write output after a failure other than a full disk, for example if the process has no

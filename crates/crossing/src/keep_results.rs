@@ -3,14 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    carried::{
-        kept_results::{KeptResults, kept_results},
-        secret_masks::SecretMasks,
-        sessions::claim::SessionResult,
-    },
-    cross::Crossing,
-    run_end::outcome_of,
-    stage::Closing,
+    Closing, Crossing, KeptResults, SecretMasks,
+    carried::{kept_results::kept_results, sessions::claim::SessionResult},
+    outcome_of,
 };
 use documents::{SessionUse, Status};
 use sandbox::{End, Report, RunResults, SessionTree};

@@ -62,3 +62,14 @@ pub use stage::{
     Accepted, Admitted, BundleParts, Consumed, CrossingRequest, Receipted, VerifiedRequest,
 };
 pub use step_files::{check_files, planned_files};
+
+pub(crate) use carried::{
+    capacity::Capacity,
+    kept_results::{KeptResults, ResultsBasis},
+    live::{RecordedOutput, RunInProgress},
+    output_order::OrderPosition,
+    patience::Patience,
+    recorded_outputs::RecordedRows,
+};
+pub(crate) use seal::carried_variables::CarriedVariables;
+pub(crate) use stage::{Closing, Ran, ReceiptBasis, RunEnd, RunInputs};

@@ -4,7 +4,7 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::seal::{refusal::Stopped, stored_documents::receipt_of};
+use crate::{Stopped, receipt_of};
 use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
 use store::{Ledger, ProposalQuery, StoredStatus};
 

@@ -8,12 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{
-    carried::kept_results::ResultsBasis,
-    cross::Crossing,
-    seal::refusal::{Stopped, fault},
-    stage::{Closing, Ran, ReceiptBasis, RunEnd},
-};
+use crate::{Closing, Crossing, Ran, ReceiptBasis, ResultsBasis, RunEnd, Stopped, fault};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Decision, Envelope, Malformed,
     ProposalId, Receipt, Statement, Timestamp, json, leaf_hash,

@@ -3,13 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{
-    cross::Crossing,
-    seal::{
-        refusal::{Refusal, Stopped, fault},
-        sealed::Sealed,
-    },
-};
+use crate::{Crossing, Refusal, Sealed, Stopped, fault};
 use documents::{Code, Envelope, KeyId, Name, Revocation, Timestamp, json};
 use store::{EntryEvent, EventFact, StoredEvent, opened};
 use verdict::{NotRevoked, Revocations, RevokedRun, check_not_revoked};

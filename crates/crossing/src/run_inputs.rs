@@ -2,12 +2,7 @@
 
 use tokio::task::block_in_place;
 
-use crate::{
-    carried::{plans::PlanRun, sessions::session_user},
-    cross::Crossing,
-    seal::refusal::{Refusal, Stopped},
-    stage::{Admitted, RunInputs},
-};
+use crate::{Admitted, Crossing, PlanRun, Refusal, RunInputs, Stopped, session_user};
 use documents::Code;
 
 impl Crossing {

@@ -39,14 +39,8 @@
 use std::sync::Arc;
 
 use crate::{
-    carried::{
-        capacity::Room,
-        kept_results::{KeptResults, ResultsBasis},
-        live::{RecordedOutput, RunInProgress},
-        secret_permits::SecretUse,
-        sessions::claim::SessionClaim,
-    },
-    seal::{carried_variables::CarriedVariables, sealed::Sealed},
+    CarriedVariables, KeptResults, RecordedOutput, ResultsBasis, RunInProgress, Sealed, SecretUse,
+    carried::{capacity::Room, sessions::claim::SessionClaim},
 };
 use documents::{
     Authorization, AuthorizationDigest, ContentDigest, Envelope, KeyId, Name, ProposalId, Receipt,

@@ -1,10 +1,6 @@
 //! Stores the receipt of a run, and keeps it as a file if it came too late.
 
-use crate::{
-    carried::{late_receipts::LateReceipts, patience::Patience},
-    cross::Crossing,
-    seal::refusal::{Stopped, fault},
-};
+use crate::{Crossing, LateReceipts, Patience, Stopped, fault};
 use documents::{LeafHash, leaf_hash};
 use store::{Finish, FinishStop, LeafRef};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{cross::Crossing, stage::Admitted};
+use crate::{Admitted, Crossing};
 use documents::NetworkMode;
 
 impl Crossing {

@@ -128,3 +128,9 @@ pub use record::{
     written_time::{duration, time},
 };
 pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
+
+pub(crate) use crypto::{json::MAX_INTEGER, passkey::ASSERTION};
+pub(crate) use record::{
+    document::{check_subjects, only_subject},
+    run_extensions::{check_by, check_bytes, check_count, check_range},
+};

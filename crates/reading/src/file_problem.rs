@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::registry::registry_error::RegistryError;
+use crate::RegistryError;
 use documents::{StepRef, YamlFlaw, first_of};
 
 /// One error in a file, or in the access to a file.

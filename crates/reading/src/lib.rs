@@ -81,3 +81,64 @@ pub use template::{
     script_template::ScriptTemplate,
     step_template::{self, of_step},
 };
+
+pub(crate) use policy::{
+    file::CompiledPattern,
+    lists::{ListedPattern, PatternList},
+    patterns::PatternError,
+    people_rules::{FreezeRule, StandingRule},
+    profile_error::ProfileError,
+};
+pub(crate) use registry::{
+    attributes::{FenceInfo, LINKS, PlacedText},
+    declared_needs::DeclaredNeeds,
+    declared_secrets::declared_secrets,
+    directory_walk::{read_page, read_text},
+    fenced_block::{FencedBlock, check_characters, fenced_blocks},
+    found_step::{FoundStep, add_step},
+    front_matter::FrontMatter,
+    gruntwork::{elements::Element, notes::YamlSource, variable::Variable},
+    markdown::check_file_name,
+    registered_step::ScriptCheck,
+    run_links::RunLinks,
+    rundown::header::is_identifier,
+    script_rules::{
+        BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
+        step_ref,
+    },
+    shared_remarks::RemarkKind,
+    shared_schemas::SharedSchemas,
+    step_contents::{named_files, put_files},
+    text_lines::TextLines,
+};
+pub(crate) use shell::{
+    commands::ReadScript,
+    found::UnknownReason,
+    grammar::ListEnd,
+    options::OptionGrammar,
+    programs::{ArgumentReading, is_known, is_used_for},
+    reasons::{
+        CHANGES_READING, LOGIN, MAY_BE_OPTION, NO_TEXT, NOT_NAMED, READING, SEVERAL_WORDS,
+        UNKNOWN_OPTION,
+    },
+    script_calls::{CallWord, ScriptCall, ScriptCalls},
+    script_walk::{Context, NOT_FOUND, ScriptWalk, TextReader},
+    syntax::{
+        ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Parser, Pipeline, Read,
+        Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw, Word, WordPart,
+    },
+    traps::{is_trap, opens_index},
+    words::{QuoteKind, WordBuilder, WordPosition},
+    wrappers::{Done, WrapperCall},
+};
+pub(crate) use template::{
+    code_reader::CodeLanguage,
+    condition::{Condition, ValueName},
+    shell_commands::SlotRule,
+    shell_places::shell_places,
+    shell_plan::Flaws,
+    shell_quoting::TemplatePlace,
+    shell_roles::{MARK_BYTES, MAX_SLOTS},
+    syntax::TemplateNode,
+    variant::Variant,
+};

@@ -42,3 +42,41 @@ pub use sessions::{
     session_state::{GivenToRun, ShellState, StateTooLarge, is_carried},
     session_wrapper::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper, wrapper_for},
 };
+
+pub(crate) use isolation::{
+    bpf::{FilterEntry, FilterVerdict, Instruction},
+    cgroup::Controllers,
+    denied_names::{MAX_DEPTH, NamePatterns},
+    executable_files::ExecutableFiles,
+    grants::{PathAccess, PathGrant},
+    helper::PATIENCE,
+    ids::Id,
+    interpreter::started_by_env,
+    launcher::watch::report_end,
+    mount_points::{directory_at, file_at, move_to, with_parents},
+    probe::ProbeFailures,
+    program_counts::{FileId, ProgramCounts},
+    protocol::{
+        AnnouncedPrograms, CodeInMemory, Confined, HelperMessage, HostId, HostSharing, KILL,
+        RunForm, RunRequest, RunTexts, SizeLimit, Sockets, SpentResources, StepEnd, SyscallFilter,
+        TERMINATE,
+    },
+    run_dir::RunDir,
+    session_request::{
+        InputEntry, STATE_PLACEHOLDER, SessionRequest, WRAPPER_PLACEHOLDER, WrapperRequest,
+    },
+    setup_failure::{AtStage, SetupFailure, SetupStage},
+    start_packet::{Descriptors, Start},
+    step_files::PutFiles,
+    step_paths::{HOME, StepPaths, host_paths},
+    syscalls::{ForkSide, notifications::WaitingCall},
+    system_paths::SYSTEM,
+    trees::Disk,
+};
+pub(crate) use programs::{
+    library_search::LibrarySearch,
+    program_format::{FileFormat, format_of},
+    program_recorder::ProgramRecorder,
+};
+pub(crate) use relay::NetworkContacts;
+pub(crate) use runs::run_follower::FollowedRun;

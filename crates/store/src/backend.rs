@@ -2,12 +2,7 @@
 
 use std::ops::Range;
 
-use crate::{
-    batch::{Answers, Commit, Questions, Writes},
-    batch_rows::OpenBatch,
-    fault::StoreFault,
-    rows::{PackedRow, StoreHead},
-};
+use crate::{Answers, Commit, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, Writes};
 use documents::{Blake3Digest, Hash, Timestamp};
 
 /// The only connection that writes to the database.

@@ -1,16 +1,9 @@
 //! A batch between the writer and a backend: the questions, their answers, the writes and the result of the commit.
 
 use crate::{
-    fault::StoreFault,
-    rows::{
-        Candidate, CheckpointRow, DenialsAhead, FinishRow, LeafRow, ProposalPrecedent,
-        ProposalState, ReviewRow, RunRow, StoreHead, TileRow,
-    },
-    stored_denial::StoredDenial,
-    stored_event::{EventRow, ToldTarget},
-    stored_grant::{GrantClaim, SpentUse, StoredGrant},
-    stored_proposal::{AuthorizationCore, NewProposal, Signature},
-    stored_status::StoredStatus,
+    AuthorizationCore, Candidate, CheckpointRow, DenialsAhead, EventRow, FinishRow, GrantClaim,
+    LeafRow, NewProposal, ProposalPrecedent, ProposalState, ReviewRow, RunRow, Signature, SpentUse,
+    StoreFault, StoreHead, StoredDenial, StoredGrant, StoredStatus, TileRow, ToldTarget,
 };
 use documents::{AuthorizationDigest, BlobDigest, Hash, Name, ProposalId, SealDigest, Timestamp};
 

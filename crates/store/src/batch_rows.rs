@@ -4,12 +4,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch::Writes,
-    column_values::{grant_bytes, id_bytes, observed_number, place, presence_number, tile_id},
-    fault::StoreFault,
-    fields::{Cell, Fields},
-    rows::RunRow,
-    stored_status::StoredStatus,
+    Cell, Fields, RunRow, StoreFault, StoredStatus, Writes,
+    column_values::{observed_number, place, presence_number},
+    grant_bytes, id_bytes, tile_id,
 };
 use documents::{ContentDigest, ReviewVerdict, SealDigest};
 

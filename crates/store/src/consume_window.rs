@@ -1,6 +1,6 @@
 //! Checks whether an authorization can be consumed at a given time.
 
-use crate::stored_run::{ConsumeStop, Window};
+use crate::{ConsumeStop, Window};
 use documents::{OpenWindow, SKEW_S, Timestamp, WindowError, judge};
 
 /// Maximum number of seconds by which a credible low-water mark is ahead of both the log and the clock. A mark that is

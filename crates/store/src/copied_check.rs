@@ -4,10 +4,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use crate::{
-    fault::StoreFault,
-    postgres::{export::export, settings::ServerSettings},
-    sqlite::check,
-    store_report::{StoreReport, StoreScope},
+    ServerSettings, StoreFault, StoreReport, StoreScope, postgres::export::export, sqlite::check,
 };
 
 /// Copies the store into a temporary directory and checks the copy.

@@ -1,6 +1,6 @@
 //! The tables that both engines have, and the form of their rows in a copy from one engine to the other.
 
-use crate::fields::Cell;
+use crate::Cell;
 
 /// The values of a row, in the order of [`CopiedTable::columns`].
 pub(super) type CopiedRow = Vec<Cell<'static>>;

@@ -5,20 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    Store, StoreReads, copied_check,
-    fault::StoreFault,
-    lock::{self, StoreLock},
-    objects::Objects,
+    KeyWaits, MoveEnd, Objects, OldFile, ReadNodes, ReadRole, Replicas, RoleState, ServerRole,
+    ServerSettings, ServerTable, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreReport,
+    StoreScope, Turn, copied_check, lock,
     postgres::{
         self,
         objects::PostgresObjects,
-        role::{NodeCandidate, ReadKeptHead, ServerRole},
-        settings::ServerSettings,
+        role::{NodeCandidate, ReadKeptHead},
     },
-    rows::StoreHead,
-    server::{KeyWaits, MoveEnd, ReadNodes, ReadRole, Replicas, RoleState, ServerTable, Turn},
-    sqlite::{self, backup, backup_update::BackupUpdate, check, new_store, table_rows::OldFile},
-    store_report::{StoreReport, StoreScope},
+    sqlite::{self, backup, backup_update::BackupUpdate, check, new_store},
 };
 use documents::{Blake3Digest, KeyId, Name};
 

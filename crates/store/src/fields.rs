@@ -5,15 +5,9 @@ use std::borrow::Cow;
 use base64::Engine as _;
 
 use crate::{
+    AuthorizationCore, CheckpointRow, EntryRow, NonceUse, OwedReview, Proposal, ProposalState,
+    Signature, SpentUse, StoreFault, StoredGrant, StoredReview, StoredStatus, Token,
     column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
-    fault::StoreFault,
-    rows::{CheckpointRow, EntryRow, ProposalState},
-    stored_grant::{SpentUse, StoredGrant},
-    stored_proposal::{AuthorizationCore, Proposal, Signature},
-    stored_review::{OwedReview, StoredReview},
-    stored_run::NonceUse,
-    stored_status::StoredStatus,
-    stored_token::Token,
 };
 use documents::{
     AuthorizationDigest, ContentDigest, ParamsDigest, ProposalId, StepDigest, Timestamp,

@@ -11,30 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Retired, Store, StoreReads,
-    fault::StoreFault,
-    metrics::openmetrics::Metrics,
-    newest_entries::check_state,
-    open_proposals::{OpenProposalCounts, OpenProposals},
-    retention::{PruneResult, Retention},
-    rows::{CheckpointRow, StoreHead},
-    shared::{LedgerConfig, LedgerState, PublishedState, SharedState},
-    stored_denial::{DenialResult, DenialWrite},
-    stored_event::Telling,
-    stored_grant::{GrantStop, GrantWrite, StoredGrant},
-    stored_leaf::{CheckedState, LeafRef, WriteStop},
-    stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature},
-    stored_review::ReviewWrite,
-    stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation, read_revocations},
-    stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce},
-    stored_seal::{SealStored, SealWrite},
-    stored_status::StoredStatus,
-    stored_token::IdTokenUse,
-    tree::{Subtrees, TileCache, TreeEdge},
-    writer::{
-        Writer,
-        messages::{Asked, BoxedMessage, Hashed, WriterMessage},
-    },
+    AdvanceStop, Asked, CheckedState, CheckpointRow, Consume, ConsumeStop, DenialResult,
+    DenialWrite, Finish, FinishStop, GrantStop, GrantWrite, Hashed, IdTokenUse, LeafRef,
+    LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStep, ProposeResult, PruneResult,
+    PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
+    SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
+    StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge, WriteStop, Writer,
+    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations,
+    shared::LedgerState, tree::TileCache, writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, merkle};
 

@@ -101,3 +101,61 @@ pub use stored_seal::SealWrite;
 pub use stored_status::StoredStatus;
 pub use stored_token::{IdTokenUse, Token, TokenChange};
 pub use tree::{TreeEdge, root_of};
+
+pub(crate) use batch::{Answers, DenialPrecedent, DenialQuestion, OtherWrites, StepRow};
+pub(crate) use batch_rows::{BatchQuestion, BatchRows, EachAnswer, OpenBatch};
+pub(crate) use closed_windows::ClosedWindows;
+pub(crate) use column_values::{grant_bytes, id_bytes, tile_id};
+pub(crate) use consume_window::MOST_MARK_AHEAD_S;
+pub(crate) use copied_tables::{
+    CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable, PIECE, TABLES,
+};
+pub(crate) use crash_points::WriteKind;
+pub(crate) use fields::{Cell, EngineRow, Fields, FromCell};
+pub(crate) use lock::StoreLock;
+pub(crate) use newest_entries::check_state;
+pub(crate) use open_proposals::{OpenProposals, StatusChange};
+pub(crate) use postgres::{
+    link::{Link, Value},
+    lock_key::lock_key,
+    pool::Pool,
+    questions::{BEGIN, EXCLUSIVE, HEAD, LOCK},
+    role::ServerRole,
+    server_identity::server_of,
+    settings::ServerSettings,
+    writes::{BATCH, BatchRow, COMMIT, batch_id},
+};
+pub(crate) use rare_changes::change_tokens;
+pub(crate) use read_statements::{
+    EngineStatements, LEAVES, PROPOSAL, SIGNATURES_OF, SPENT, TILE, TOKENS,
+};
+pub(crate) use reads::{DURING_TILE, EachRow, Readers, tile_hashes, tile_missing};
+pub(crate) use retention::PruneResult;
+pub(crate) use rows::{
+    Candidate, DenialsAhead, EntryRow, FinishRow, PackedRow, ProposalPrecedent, ProposalState,
+    ReviewRow, RunRow, StoreHead, TileRow,
+};
+pub(crate) use server::KeyWaits;
+pub(crate) use shared::{PublishedState, SharedState};
+pub(crate) use sqlite::{
+    check::Look,
+    columns::{each_row, read_head, read_tile},
+    errors::is_interrupted,
+    packed_tiles::Entries,
+    read_connection::read_only,
+    reads::SqliteReads,
+    schema::MIGRATIONS,
+    table_rows::OldFile,
+};
+pub(crate) use stored_event::{EventRow, EventWrite};
+pub(crate) use stored_grant::SpentUse;
+pub(crate) use stored_leaf::Leaf;
+pub(crate) use stored_proposal::{PayloadSource, ProposalPage};
+pub(crate) use stored_seal::SealStored;
+pub(crate) use stored_status::StatusDetail;
+pub(crate) use stored_token::TokenBindings;
+pub(crate) use tree::Subtrees;
+pub(crate) use writer::{
+    Batch, Writer,
+    messages::{Asked, Hashed, WriterMessage, answer_idle},
+};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 #[derive(Debug)]

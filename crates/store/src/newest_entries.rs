@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    ClosedKey, StoreReads, closed_windows::ClosedWindows, fault::StoreFault, rows::StoreHead,
-    stored_leaf::opened, stored_revocation::StoredRevocation, tree::Subtrees,
+    ClosedKey, ClosedWindows, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, opened,
 };
 use documents::{
     AuthorizationDigest, Consumption, ContentDigest, Denial, Hash, MAX_WINDOW_S, Nonce, Revocation,

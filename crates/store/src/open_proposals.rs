@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    ClosedKey, StoreReads, column_values::id_bytes, fault::StoreFault, newest_entries::changed,
-    stored_proposal::ProposalQuery, stored_status::StoredStatus,
+    ClosedKey, ProposalQuery, StoreFault, StoreReads, StoredStatus, id_bytes,
+    newest_entries::changed,
 };
 use documents::{ProposalId, Timestamp};
 

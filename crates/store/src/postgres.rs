@@ -5,7 +5,7 @@
 //! number, the same leaf or the same nonce. The lock only saves work.
 
 #[macro_use]
-mod link;
+pub(crate) mod link;
 
 mod columns;
 mod durability;
@@ -14,45 +14,36 @@ mod errors;
 pub mod export;
 pub mod import;
 mod known_nodes;
-mod lock_key;
+pub(crate) mod lock_key;
 pub mod nodes;
 pub mod objects;
-mod pool;
-mod questions;
+pub(crate) mod pool;
+pub(crate) mod questions;
 pub mod reads;
 pub mod role;
 pub mod schema;
-mod server_identity;
+pub(crate) mod server_identity;
 pub mod settings;
 #[cfg(test)]
 pub mod tests;
 mod writer_link;
-mod writes;
+pub(crate) mod writes;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::{
-    Store, StoreReads,
-    batch::{Answers, Commit, OtherWrites, Questions, Writes},
-    batch_rows::OpenBatch,
-    column_values::tile_id,
-    fault::StoreFault,
-    fields::Fields,
+    Answers, BatchRow, Commit, DURING_TILE, EXCLUSIVE, Fields, HEAD, Link, OpenBatch, OtherWrites,
+    Questions, Replicas, ServerRole, ServerSettings, Store, StoreFault, StoreHead, StoreReads,
+    TILE, Writes, batch_id,
     postgres::{
         columns::signed,
         errors::unreachable,
-        link::{Flight, Link, lock},
-        questions::{Begun, EXCLUSIVE, HEAD, LastBatch},
-        role::ServerRole,
-        settings::ServerSettings,
+        link::{Flight, lock},
+        questions::{Begun, LastBatch},
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
-        writes::{BatchRow, batch_id},
     },
-    read_statements::TILE,
-    reads::{DURING_TILE, tile_hashes, tile_missing},
-    rows::StoreHead,
-    server::Replicas,
+    tile_hashes, tile_id, tile_missing,
 };
 use documents::Hash;
 

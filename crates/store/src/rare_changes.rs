@@ -1,11 +1,10 @@
 //! Rare changes inside of a batch, the same for both engines: tokens, expired proposals and nonces, and retention.
 
 use crate::{
-    RetentionCut, RetentionWalk, Retired, SweepResult,
-    batch_rows::{BatchQuestion, BatchStatement, OpenBatch, RowList, pair, same},
-    fault::StoreFault,
-    stored_status::StoredStatus,
-    stored_token::{IdTokenUse, TokenChange, json},
+    BatchQuestion, IdTokenUse, OpenBatch, RetentionCut, RetentionWalk, Retired, StoreFault,
+    StoredStatus, SweepResult, TokenChange,
+    batch_rows::{BatchStatement, RowList, pair, same},
+    stored_token::json,
 };
 use documents::{Blake3Digest, Name, ProposalId, Timestamp};
 

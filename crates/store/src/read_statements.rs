@@ -3,7 +3,7 @@
 /// Declares statements, and the list of all of them.
 macro_rules! statements {
     ($(#[$of_list:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
-        $($(#[$doc])* pub(super) const $name: &str = $sql;)*
+        $($(#[$doc])* pub(crate) const $name: &str = $sql;)*
         $(#[$of_list])*
         pub(super) const $list: &[&str] = &[$($name),*];
     };

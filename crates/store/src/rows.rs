@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    stored_proposal::{AuthorizationCore, Proposal},
-    stored_review::StoredReview,
-    stored_run::{NonceUse, OutputRow},
-    stored_status::{StatusDetail, StoredStatus},
+    AuthorizationCore, NonceUse, OutputRow, Proposal, StatusDetail, StoredReview, StoredStatus,
 };
 use documents::{
     AuthorizationDigest, BlobDigest, ContentDigest, Hash, LeafKind, ProposalId, SealDigest,

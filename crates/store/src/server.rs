@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 use documents::{Name, Timestamp};
 
 /// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with

@@ -8,17 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::{
-    StoreReads,
-    consume_window::MOST_MARK_AHEAD_S,
-    fault::StoreFault,
-    metrics::openmetrics::Metrics,
-    objects::Objects,
-    open_proposals::{OpenProposals, StatusChange},
-    rows::{CheckpointRow, StoreHead},
-    stored_revocation::StoredRevocation,
-    stored_run::MOST_CLOCK_DIFFERENCE_S,
-    stored_token::TokenBindings,
-    tree::{Subtrees, TileCache, TreeEdge},
+    CheckpointRow, MOST_CLOCK_DIFFERENCE_S, MOST_MARK_AHEAD_S, Metrics, Objects, OpenProposals,
+    StatusChange, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, TokenBindings,
+    TreeEdge, tree::TileCache,
 };
 use documents::{
     BoundaryName, Checkpoint, Hash, KeyId, PublicKey, SealDigest, Timestamp, note, origin,

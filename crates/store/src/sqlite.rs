@@ -7,15 +7,15 @@
 pub mod backup;
 pub mod backup_update;
 pub mod check;
-mod columns;
-mod errors;
+pub(crate) mod columns;
+pub(crate) mod errors;
 pub mod new_store;
 mod own_statements;
-mod packed_tiles;
+pub(crate) mod packed_tiles;
 mod precedents;
-mod read_connection;
+pub(crate) mod read_connection;
 pub mod reads;
-mod schema;
+pub(crate) mod schema;
 pub mod table_rows;
 #[cfg(test)]
 mod tests {
@@ -30,21 +30,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
-    Store, StoreReads,
-    batch::{Answers, Commit, Questions, Writes},
-    batch_rows::{self, BatchQuestion, BatchRows, EachAnswer, OpenBatch},
-    column_values::id_bytes,
-    fault::StoreFault,
-    fields::Fields,
-    lock::StoreLock,
-    reads::tile_missing,
-    rows::{PackedRow, StoreHead},
+    Answers, BatchQuestion, BatchRows, Commit, EachAnswer, Fields, OpenBatch, PackedRow, Questions,
+    SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_rows, each_row,
+    id_bytes, read_head, read_tile,
     sqlite::{
-        columns::{all, each_row, one, read_head, read_signatures, read_tile, read_uses, run},
+        columns::{all, one, read_signatures, read_uses, run},
         errors::{fault, unusable},
-        reads::SqliteReads,
         schema::migrate,
     },
+    tile_missing,
 };
 use documents::{Hash, ProposalId};
 

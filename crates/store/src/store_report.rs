@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::retention::Retention;
+use crate::Retention;
 use documents::{BoundaryName, Hash, SealDigest, Timestamp, merkle};
 
 /// Inputs of a check that are not in the store.

@@ -1,6 +1,6 @@
 //! Denials: the request to store a denial, and the denials in the store.
 
-use crate::stored_leaf::CheckedState;
+use crate::CheckedState;
 use documents::{AuthorizationDigest, Name, ProposalId, Timestamp};
 
 /// A verified denial.

@@ -1,6 +1,6 @@
 //! Events: what happened at the boundary, in the order of the commits, and how far each target of messages was told.
 
-use crate::stored_status::StoredStatus;
+use crate::StoredStatus;
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
 /// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    fault::StoreFault,
-    stored_leaf::{CheckedState, WriteStop},
-};
+use crate::{CheckedState, StoreFault, WriteStop};
 use documents::{ContentDigest, GrantId, Name, Timestamp};
 
 /// A stored grant: a draft, or a grant of the log.

@@ -1,6 +1,6 @@
 //! Leaves of the log, and reasons why a document does not become a leaf.
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 use documents::{
     Base64, Envelope, Hash, LeafHash, LeafKind, Malformed, Name, Predicate, SealDigest, Statement,
     Timestamp, json,

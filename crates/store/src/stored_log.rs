@@ -3,12 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{
-    StoreReads,
-    fault::StoreFault,
-    rows::StoreHead,
-    tree::{Subtrees, TileCache, TreeEdge},
-};
+use crate::{StoreFault, StoreHead, StoreReads, Subtrees, TreeEdge, tree::TileCache};
 use documents::{BlobDigest, TILE_WIDTH, TileKind, TilePath, push_entry, unhex32};
 
 /// Log of a store without a writer, such as a backup or a closed log. Reading it needs no key.

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    fault::StoreFault,
-    stored_status::{StatusDetail, StoredStatus},
-};
+use crate::{StatusDetail, StoreFault, StoredStatus};
 use documents::{
     Authorization, AuthorizationDigest, KeyId, Malformed, Name, Nonce, ParamsDigest, Presence,
     ProposalId, ProposalIdEnding, StepDigest, StepRef, Timestamp,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::stored_leaf::CheckedState;
+use crate::CheckedState;
 use documents::{ContentDigest, Name, ObservedEnd, ProposalId, ReviewVerdict, Timestamp};
 
 /// A run that needs a review: an emergency, or a run whose end nobody saw.

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    StoreReads,
-    fault::StoreFault,
-    stored_leaf::{CheckedState, opened},
-};
+use crate::{CheckedState, StoreFault, StoreReads, opened};
 use documents::{Name, RevokedSubject, Timestamp, revoked};
 
 /// A verified revocation.

@@ -2,13 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    fault::StoreFault,
-    stored_grant::GrantClaim,
-    stored_leaf::WriteStop,
-    stored_proposal::AuthorizationCore,
-    stored_status::{StatusDetail, StoredStatus},
-};
+use crate::{AuthorizationCore, GrantClaim, StatusDetail, StoreFault, StoredStatus, WriteStop};
 use documents::{
     Blake3Digest, BlobDigest, ContentDigest, KeyId, LeafHash, Name, ProposalId, SealDigest,
     SessionReference, StepRef, Timestamp, joined,

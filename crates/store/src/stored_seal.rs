@@ -1,9 +1,6 @@
 //! Seals: the request to append a seal, and the seals of the log.
 
-use crate::{
-    stored_leaf::{CheckedState, LeafRef},
-    stored_token::TokenChange,
-};
+use crate::{CheckedState, LeafRef, TokenChange};
 use documents::{BlobDigest, SealDigest, Timestamp};
 
 /// A seal to append to the log.

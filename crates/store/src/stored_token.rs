@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 use documents::{Name, Scope, Timestamp};
 use wire::OidcBinding;
 

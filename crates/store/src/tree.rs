@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Store, StoreReads, fault::StoreFault, rows::TileRow};
+use crate::{Store, StoreFault, StoreReads, TileRow};
 use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, merkle, node_hash};
 
 const WIDTH: usize = TILE_WIDTH as usize;

@@ -25,21 +25,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::{
-    RetentionWalk, Store,
-    batch::{Answers, Commit, Writes},
-    closed_windows::ClosedWindows,
-    crash_points::{WriteKind, WriteKinds},
-    fault::StoreFault,
-    open_proposals::{OpenProposals, StatusChange},
-    rows::{CheckpointRow, ProposalState, StoreHead},
-    shared::{LedgerConfig, PublishedState, SharedState},
-    stored_event::{EventRow, EventWrite},
-    stored_revocation::StoredRevocation,
-    stored_status::StoredStatus,
-    tree::TreeEdge,
+    Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventRow, EventWrite, LedgerConfig,
+    OpenProposals, ProposalState, PublishedState, RetentionWalk, SharedState, StatusChange, Store,
+    StoreFault, StoreHead, StoredRevocation, StoredStatus, TreeEdge, WriteKind, WriterMessage,
+    Writes, answer_idle,
+    crash_points::WriteKinds,
     writer::{
         gather::{MAX_BATCH, close, gather},
-        messages::{Asked, WriterMessage, answer_idle, questions},
+        messages::questions,
         panic_guard::Panicked,
     },
 };
@@ -73,7 +66,7 @@ pub struct Writer {
 
 /// The checked requests of one batch.
 #[derive(Default)]
-struct Batch<'m> {
+pub(crate) struct Batch<'m> {
     writes: Writes<'m>,
     /// Known states of proposals, with the changes of this batch.
     states: HashMap<ProposalId, ProposalState>,

@@ -75,3 +75,37 @@ pub use trust::{
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
     version_file::{self, FileWritten, MAX_FILE_BYTES},
 };
+
+pub(crate) use audit::{
+    check_ledger::{CheckOutcome, CheckStop},
+    decided::{check_each_counts, check_outcome, check_sandbox},
+    documents::{
+        LogProofs, SealedRoster, check_included, stated_authorization, verify_authorization,
+    },
+    entry::EntryParts,
+    finding::UncheckedQuestion,
+    history::LATE_S,
+    report::{TrustBasis, VersionFacts, WitnessFacts},
+    runs::Runs,
+    seal_in_force::{
+        SealInForce, Seals,
+        named_documents::SealedState,
+        rosters::{Rosters, versions_of},
+    },
+    seen_head::verify_head,
+    tiles::Tiles,
+    used_values::{Place, UsedValue, has_receipt, spent_before, without_run},
+    witness_check::check_witnesses,
+};
+pub(crate) use decision::{
+    emergency::EmergencyError,
+    exclusion::ExclusionError,
+    passkeys::PasskeyError,
+    place::PlaceError,
+    quorum::{QuorumError, QuorumMet},
+    quorum_rules::{RuleError, RuleSigner},
+    revocations::RevokedBefore,
+    signature_count::UncountedSignature,
+    step::check_recorded_step,
+};
+pub(crate) use trust::signer::SignerError;

@@ -51,3 +51,19 @@ pub use tls::{
     server::{ALERT, EncryptedStream, RenewedServer, TlsServer},
     server_pair::{PairFile, PairText, ServerPair},
 };
+
+pub(crate) use api::body::of_value;
+pub(crate) use mcp::{
+    answer_limit::within_limit,
+    answers::{
+        CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
+        ProposalProgress, ReceiptFacts, StatedReason, StepDetails, StepPage, WaitArgs,
+    },
+    grantee_key::GrantNote,
+    progress::ProgressNotes,
+    served_boundaries::BOUNDARY,
+    tool_calls::Answer,
+    tool_problem::ToolProblem,
+    visible_text::{visible_detail, visible_json},
+};
+pub(crate) use tls::certificate_fields::ValidTime;

@@ -40,3 +40,19 @@ pub use notebook::{
     saved_files::keep_looking,
     worker::Workshop,
 };
+
+pub(crate) use local::{
+    prompt::Question, runbook::ChosenStep, sealed_steps::ComparedStep, step_programs::StepPrograms,
+    working_directory::WorkingDirectory,
+};
+pub(crate) use notebook::{
+    board::{file_path, file_words},
+    field_inputs::field_inputs,
+    form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id},
+    open_pages::{ListedFile, OpenPage, PageStep},
+    sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
+    shown_file::read_image,
+    shown_step::{PlaceOnPage, ShownStep, StepState, WORKFLOW},
+    view::Views,
+    wish::{GivenWish, WishProblems},
+};

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::demo::{
-    story::{payload, verify, watch},
-    tale::{DemoReport, DemoResult},
-    world::{DemoSetup, broken, text, until},
+use crate::{
+    DemoReport, DemoResult, DemoSetup,
+    cli::demo::{
+        story::{payload, verify, watch},
+        world::{broken, text, until},
+    },
 };
 use client::{Client, CommandFailure, SignaturePurpose, sign};
 use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, canonical};

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::cli::demo::{
-    tale::DemoReport,
-    world::{DemoSetup, broken, text, until},
+use crate::{
+    DemoReport, DemoSetup,
+    cli::demo::world::{broken, text, until},
 };
 use client::CommandFailure;
 use wire::{ProposalStatus, ProposalView};

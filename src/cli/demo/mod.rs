@@ -7,17 +7,14 @@ mod attacks;
 mod granted;
 pub mod own_runbook;
 mod story;
-mod tale;
-mod world;
+pub(crate) mod tale;
+pub(crate) mod world;
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::demo::{
-    tale::{DemoReport, DemoResult},
-    world::DemoSetup,
-};
+use crate::{DemoReport, DemoResult, DemoSetup};
 use client::{CommandFailure, Exit, Terminal};
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::demo::{
-    story::{self, BUNDLE, DoctorFindings},
-    tale::DemoReport,
-    world::{DemoSetup, broken},
+use crate::{
+    DemoReport, DemoSetup,
+    cli::demo::{
+        story::{self, BUNDLE, DoctorFindings},
+        world::broken,
+    },
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
 use documents::Outcome;

@@ -5,10 +5,12 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
-use crate::cli::demo::{
-    granted,
-    tale::{DemoReport, DemoResult},
-    world::{DemoSetup, broken, text, until},
+use crate::{
+    DemoReport, DemoResult, DemoSetup,
+    cli::demo::{
+        granted,
+        world::{broken, text, until},
+    },
 };
 use client::{
     CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now, render::block,

@@ -6,7 +6,7 @@ use client::{CommandFailure, PrintableText, Screen, Terminal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum DemoResult {
+pub(crate) enum DemoResult {
     /// The check confirmed the statement in the line.
     AsTold,
     /// The check cannot be made on this host.
@@ -23,7 +23,7 @@ pub(super) struct DemoLine {
 }
 
 /// The lines that were printed so far.
-pub(super) struct DemoReport<'t> {
+pub(crate) struct DemoReport<'t> {
     terminal: &'t Terminal,
     lines: Vec<DemoLine>,
 }

@@ -16,7 +16,7 @@ use workbench::Signals;
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];
 
-pub(super) struct DemoSetup {
+pub(crate) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
     temporary: Option<tempfile::TempDir>,
     pub(super) root: PathBuf,

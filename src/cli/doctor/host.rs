@@ -1,6 +1,9 @@
 //! What doctor says of this host: its sandbox, tried with real runs.
 
-use crate::cli::doctor::line::{Line, fix, noted, ok};
+use crate::{
+    Line,
+    cli::doctor::line::{fix, noted, ok},
+};
 use documents::{Layer, Level, UNBOUNDED_WORDS};
 use sandbox::{Attempt, LocalSandbox, Missing, Setup, attempts};
 

@@ -4,7 +4,7 @@ use client::PrintableText;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub(super) holds: State,
     pub(super) what: String,
     pub(super) says: String,

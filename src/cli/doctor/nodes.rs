@@ -1,10 +1,8 @@
 //! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
 
 use crate::{
-    cli::{
-        doctor::line::{Line, fix, noted, ok},
-        inspected_boundary::InspectedBoundary,
-    },
+    InspectedBoundary, Line,
+    cli::doctor::line::{fix, noted, ok},
     node::start,
 };
 use boundary::silence;

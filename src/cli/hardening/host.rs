@@ -4,12 +4,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::{
-    cli::{
-        hardening::point_finding::{PointFinding, fail, pass, yours},
-        inspected_boundary::InspectedBoundary,
-        sandbox_programs::in_a_shell,
-    },
-    node::config::Config,
+    Config, InspectedBoundary, PointFinding,
+    cli::hardening::point_finding::{fail, pass, yours},
+    in_a_shell,
 };
 use client::lock_digest;
 use documents::Level;

@@ -10,10 +10,7 @@ mod storage;
 
 use serde::Serialize;
 
-use crate::cli::{
-    hardening::point_finding::{PointFinding, PointResult, fail},
-    inspected_boundary::InspectedBoundary,
-};
+use crate::{InspectedBoundary, PointFinding, PointResult, cli::hardening::point_finding::fail};
 use client::PrintableText;
 use documents::Level;
 

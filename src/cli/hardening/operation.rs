@@ -1,14 +1,9 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 
 use crate::{
-    cli::{
-        hardening::point_finding::{PointFinding, fail, pass, unread, yours},
-        inspected_boundary::InspectedBoundary,
-    },
-    node::{
-        clock_sync, control::ServedAddress, kept_checkpoint::is_from_another_place, last_backup,
-        start,
-    },
+    InspectedBoundary, PointFinding, ServedAddress,
+    cli::hardening::point_finding::{fail, pass, unread, yours},
+    node::{clock_sync, kept_checkpoint::is_from_another_place, last_backup, start},
 };
 use boundary::WitnessStatus;
 use crossing::PROPOSAL_ROOM;

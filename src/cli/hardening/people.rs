@@ -1,11 +1,9 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
 use crate::{
-    cli::{
-        hardening::point_finding::{PointFinding, fail, pass, unread, yours},
-        inspected_boundary::InspectedBoundary,
-    },
-    node::{start, stored_state::StoredState},
+    InspectedBoundary, PointFinding, StoredState,
+    cli::hardening::point_finding::{fail, pass, unread, yours},
+    node::start,
 };
 use documents::{Roster, Scope, SshKey, Timestamp};
 use reading::Pattern;

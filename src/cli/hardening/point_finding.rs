@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::inspected_boundary::InspectedBoundary;
+use crate::InspectedBoundary;
 use reading::FileProblem;
 
 /// What one check of a point found.

@@ -1,8 +1,9 @@
 //! Points about the network: who can reach the service, and how.
 
 use crate::{
-    cli::hardening::point_finding::{PointFinding, fail, pass, yours},
-    node::{config::Config, control::ServedAddress, served_certificate, start},
+    Config, PointFinding, ServedAddress,
+    cli::hardening::point_finding::{fail, pass, yours},
+    node::{served_certificate, start},
 };
 
 /// Minimum time that a certificate should still be valid, in seconds. A third of its whole validity is also enough,

@@ -1,8 +1,8 @@
 //! The point about steps that reach beyond the sandbox.
 
-use crate::cli::{
-    hardening::point_finding::{PointFinding, pass, unread, yours},
-    inspected_boundary::InspectedBoundary,
+use crate::{
+    InspectedBoundary, PointFinding,
+    cli::hardening::point_finding::{pass, unread, yours},
 };
 use documents::{SandboxPermission, StepDefinition};
 

@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    cli::{
-        hardening::point_finding::{PointFinding, fail, pass, yours},
-        inspected_boundary::InspectedBoundary,
-    },
+    InspectedBoundary, PointFinding,
+    cli::hardening::point_finding::{fail, pass, yours},
     node::start,
 };
 use store::{Database, Replicas};

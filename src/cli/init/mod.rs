@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::node::{
-    config::{FILE, template},
-    roster_file,
-};
+use crate::{FILE, node::config::template, roster_file};
 use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
 use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
 use reading::Problems;
@@ -338,7 +335,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::node::{config::Config, files::BoundaryFiles};
+    use crate::{BoundaryFiles, Config};
 
     fn approvers(count: u8) -> Vec<(Name, SshKey)> {
         (0..count)

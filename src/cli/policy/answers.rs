@@ -14,7 +14,7 @@ use workbench::{
 
 /// Option that names the policy.
 #[derive(Debug, clap::Args)]
-pub(super) struct PolicyOptions {
+pub(crate) struct PolicyOptions {
     /// The policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
     /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
     #[arg(long, value_name = "FILE")]
@@ -202,7 +202,7 @@ fn steps(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
 
 /// Returns true if the program executes its arguments or its input. A rule that allows such a program allows
 /// everything.
-pub(super) fn is_interpreter(name: &str) -> bool {
+pub(crate) fn is_interpreter(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or_default();
     let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&plain)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
+use crate::{PolicyOptions, is_interpreter};
 use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
 use documents::Program;
 use reading::{DecisionPlace, ProgramOrigin, is_read};

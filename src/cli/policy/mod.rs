@@ -1,5 +1,5 @@
 //! The `policy` command shows how policy decides about a script, and shows the rules of policy.
-pub(in crate::cli) mod answers;
+pub(crate) mod answers;
 mod explain;
 mod show;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::policy::answers::{PolicyOptions, is_interpreter};
+use crate::{PolicyOptions, is_interpreter};
 use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
 use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};

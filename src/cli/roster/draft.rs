@@ -5,16 +5,14 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{
-    cli::configured::ConfigArgs,
+    Config, ConfigArgs,
     node::{
-        config::Config,
-        files::read_policy,
         open_store,
-        owned::read_owned,
         roster_edit::{self, EditError, RosterEntry, Table},
-        roster_file::{self, DraftRoster},
+        roster_file::DraftRoster,
         rosters,
     },
+    read_owned, read_policy, roster_file,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
 use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};

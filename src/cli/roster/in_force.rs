@@ -1,12 +1,9 @@
 //! The roster in force of the boundary that the configuration names.
 
 use crate::{
-    cli::configured::ConfigArgs,
-    node::{
-        control::{self, ControlReply, ControlRequest},
-        files::{read_policy, read_roster},
-        roster_succession, rosters,
-    },
+    ConfigArgs, ControlReply, ControlRequest,
+    node::{control, files::read_roster, roster_succession, rosters},
+    read_policy,
 };
 use client::{CommandFailure, PrintableText, Terminal};
 use documents::{Envelope, RosterDigest};

@@ -3,7 +3,7 @@
 pub mod draft;
 pub mod in_force;
 
-use crate::cli::configured::ConfigArgs;
+use crate::ConfigArgs;
 use client::{CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, show};
 
 /// Show the roster, or draft, sign and merge its next version.

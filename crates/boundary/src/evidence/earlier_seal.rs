@@ -1,6 +1,6 @@
 //! The parts of an earlier seal that a bundle needs.
 
-use crate::logged_documents::{blob_text, envelope_in, leaf_data, predicate};
+use crate::{blob_text, envelope_in, leaf_data, logged_documents::predicate};
 use crossing::{BundleShare, Stopped, fault};
 use documents::{Envelope, KeyId, RegistryLeaf, Seal, SealDigest, json};
 use store::Ledger;

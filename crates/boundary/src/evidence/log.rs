@@ -1,6 +1,6 @@
 //! The log, for callers who may read it.
 
-use crate::evidence::{Evidence, demand_read};
+use crate::{Evidence, evidence::demand_read};
 use crossing::{Caller, Refusal, Stopped};
 use documents::{BlobDigest, Code, TilePath, TlogProof, merkle};
 

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::{
-    evidence::{Evidence, RUNS_OF_OUTPUT, demand_somebody},
-    logged_documents::manifest_of,
+    Evidence,
+    evidence::{RUNS_OF_OUTPUT, demand_somebody},
+    manifest_of,
     proposals::span,
 };
 use crossing::{Caller, Refusal, Stopped, fault, receipt_of};

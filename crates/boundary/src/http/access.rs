@@ -14,7 +14,7 @@ use crossing::Stopped;
 use documents::Code;
 
 /// Host names under which clients may call this service.
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     bound: SocketAddr,
     /// True if clients use https.
     encrypted: bool,

@@ -11,12 +11,8 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use crate::{
-    Boundary,
-    http::{
-        access::Hosts,
-        limit::{RateLimiter, Rates},
-        problem::refuse,
-    },
+    Boundary, Hosts, Rates,
+    http::{limit::RateLimiter, problem::refuse},
 };
 use crossing::Stopped;
 use documents::{Code, Name};
@@ -54,7 +50,7 @@ impl Default for HttpConfig {
 
 /// Phase of the service between its start and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// The service accepts all requests.
     Serving,
     /// Runs in progress continue. The service accepts only read requests.
@@ -64,7 +60,7 @@ pub(super) enum Phase {
     Over,
 }
 
-pub(super) struct App {
+pub(crate) struct App {
     pub(super) boundary: Boundary,
     pub(super) hosts: Hosts,
     pub(super) limits: RateLimiter,
@@ -186,7 +182,7 @@ pub(super) struct PeerAddress(pub(super) IpAddr);
 
 /// Data of a request for its log line.
 #[derive(Debug, Clone)]
-pub(super) struct RequestSummary {
+pub(crate) struct RequestSummary {
     pub(super) path: &'static str,
     pub(super) principal: Option<Name>,
 }

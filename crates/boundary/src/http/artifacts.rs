@@ -10,12 +10,13 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http::{
-    call::{RouteCall, answer, bytes},
-    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
-    outputs::OCTETS,
-    proposals::PROPOSAL_ID,
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Reply, Route, RouteAccess, RouteCall,
+    Verb,
+    http::{
+        call::{answer, bytes},
+        operation::ok,
+    },
 };
 use documents::{ArtifactName, ContentDigest, ProposalId};
 use wire::StoredArtifact;

@@ -3,11 +3,12 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::{
-    call::{RouteCall, bytes, joined, read},
-    operation::{BodyShape, Reply, RouteAccess, Verb},
-    proposals::JUDGED,
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, HandlerResult, Reply, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{bytes, joined, read},
+        proposals::JUDGED,
+    },
 };
 use documents::{Bundle, Envelope, MEDIA_TYPE};
 

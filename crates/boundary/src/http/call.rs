@@ -18,12 +18,11 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    Boundary,
+    App, Boundary, Field, JSON, RouteAccess,
     http::{
         access::{bearer, looks_secret, only},
-        app::{App, PeerAddress},
+        app::PeerAddress,
         limit::{FAILED_AUTHENTICATION, RateKey},
-        operation::{Field, JSON, RouteAccess},
         problem::{refuse, unreadable},
     },
 };
@@ -31,14 +30,14 @@ use crossing::{Caller, Refusal, RefusalCase, Stopped, fault};
 use documents::{Code, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
-pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
 /// Time limit for the arrival of a request body, so that a slow sender does not occupy a connection.
 const BODY_DEADLINE: Duration = Duration::from_secs(20);
 /// Time limit for the arrival of an uploaded file.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A request whose caller was authenticated and may call the route.
-pub(super) struct RouteCall {
+pub(crate) struct RouteCall {
     pub(super) app: Arc<App>,
     pub(super) caller: Arc<Caller>,
     pub(super) headers: HeaderMap,

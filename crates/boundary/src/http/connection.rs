@@ -22,10 +22,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::http::{
-    app::Phase,
-    idle_connections::IdleConnections,
-    problem::{problem, refuse},
+use crate::{
+    Phase,
+    http::{
+        idle_connections::IdleConnections,
+        problem::{problem, refuse},
+    },
 };
 use documents::Code;
 use store::Metrics;

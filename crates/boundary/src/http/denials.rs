@@ -3,11 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::{
-    call::{RouteCall, answer, read},
-    operation::{BodyShape, Field, RouteAccess, Verb, ok},
-    proposals::{PROPOSAL, PROPOSAL_ID},
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, Field, HandlerResult, PROPOSAL_ID, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{answer, read},
+        operation::ok,
+        proposals::PROPOSAL,
+    },
 };
 use documents::{AuthorizationDigest, Base64, Code, Envelope, ProposalId};
 use wire::{DenialView, DenialsView, StatementDenial};

@@ -16,15 +16,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
+    App, HandlerResult, Phase, RouteCall,
     events::Events,
-    http::{
-        access::only,
-        app::{App, Phase},
-        call::{RouteCall, bytes},
-        problem::refuse,
-        route::HandlerResult,
-        simple_events::SimpleEvents,
-    },
+    http::{access::only, call::bytes, problem::refuse, simple_events::SimpleEvents},
 };
 use crossing::{Refusal, Stopped};
 use documents::{Code, ProposalId};
@@ -33,9 +27,9 @@ use wire::Event;
 /// Request header with the id of the last event that the client received.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Media type of server-sent events.
-pub(super) const SSE: &str = "text/event-stream";
+pub(crate) const SSE: &str = "text/event-stream";
 /// Media type of NDJSON.
-pub(super) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
 /// Interval between two comments in an idle stream, so that proxies and clients do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Maximum number of queued events for one reader, because each event needs up to 200 KB of memory. A slow reader delays

@@ -3,16 +3,14 @@
 use schemars::SchemaGenerator;
 
 use crate::{
+    BodyShape, Field, HandlerResult, NDJSON, Reply, Route, RouteAccess, RouteCall, SSE, Verb,
     feed::Feed,
     http::{
-        call::RouteCall,
         events::{
-            EventFormat, EventSource, NDJSON, SSE, StreamedEvent, answer_events, last_event,
-            line_of, reader_place,
+            EventFormat, EventSource, StreamedEvent, answer_events, last_event, line_of,
+            reader_place,
         },
-        operation::{BodyShape, Field, Reply, RouteAccess, Verb},
         problem::refuse,
-        route::{HandlerResult, Route},
     },
 };
 use documents::Code;

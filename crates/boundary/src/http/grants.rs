@@ -3,11 +3,13 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::{
-    call::{RouteCall, answer, read},
-    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
-    problem::refuse,
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, Field, HandlerResult, Reply, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{answer, read},
+        operation::ok,
+        problem::refuse,
+    },
 };
 use documents::{Code, GrantId};
 use wire::{GrantList, GrantRequest, GrantView, Signatures};

@@ -5,12 +5,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemars::SchemaGenerator;
 
-use crate::http::{
-    call::{RouteCall, answer, bytes},
-    operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
-    outputs::OCTETS,
-    problem::refuse,
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, Field, HandlerResult, OCTETS, Reply, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{answer, bytes},
+        operation::ok,
+        problem::refuse,
+    },
 };
 use crossing::Stopped;
 use documents::{BlobDigest, Code, TileKind, TilePath, hex, unhex32};

@@ -23,13 +23,15 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 use tower::Service as _;
 
-use crate::http::{
-    app::{App, PeerAddress, RequestSummary},
-    call::{AlreadyCharged, MAX_BODY_BYTES, RouteCall},
-    events::SSE,
-    operation::{BodyShape, Reply, RouteAccess, Verb, ok},
-    problem::{refuse, refused},
-    route::Route,
+use crate::{
+    App, BodyShape, MAX_BODY_BYTES, Reply, RequestSummary, Route, RouteAccess, RouteCall, SSE,
+    Verb,
+    http::{
+        app::PeerAddress,
+        call::AlreadyCharged,
+        operation::ok,
+        problem::{refuse, refused},
+    },
 };
 use crossing::{Stopped, fault};
 use documents::{Code, MAX_BUNDLE_BYTES};

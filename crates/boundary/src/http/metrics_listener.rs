@@ -17,15 +17,13 @@ use tokio::sync::watch;
 use tower::Service as _;
 
 use crate::{
+    Hosts, Monitoring, Phase,
     http::{
-        access::Hosts,
-        app::Phase,
         call::{bytes, joined},
         caught, connection,
-        problem::{method_not_allowed, refuse, refused},
-        with_common_headers,
+        problem::{refuse, refused},
     },
-    monitoring::Monitoring,
+    method_not_allowed, with_common_headers,
 };
 use documents::Code;
 use store::MEDIA_TYPE;

@@ -2,10 +2,8 @@
 
 use axum::http::StatusCode;
 
-use crate::http::{
-    call::{RouteCall, bytes},
-    operation::{BodyShape, Reply, RouteAccess, Verb},
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, HandlerResult, Reply, Route, RouteAccess, RouteCall, Verb, http::call::bytes,
 };
 use store::MEDIA_TYPE;
 

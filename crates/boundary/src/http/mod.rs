@@ -8,16 +8,16 @@ pub mod openapi;
 pub mod problem;
 pub mod route;
 
-mod access;
+pub(crate) mod access;
 mod admissions;
 pub mod app;
 mod artifacts;
 mod authorizations;
-mod call;
+pub(crate) mod call;
 mod challenges;
 mod connection;
 mod denials;
-mod events;
+pub(crate) mod events;
 mod feed;
 mod grants;
 mod idle_connections;
@@ -27,9 +27,9 @@ mod mcp;
 pub mod metrics_listener;
 mod metrics_route;
 pub mod operation;
-mod outputs;
+pub(crate) mod outputs;
 mod probes;
-mod proposals;
+pub(crate) mod proposals;
 mod receipts;
 mod registry;
 mod reviews;
@@ -60,14 +60,13 @@ use tower::Service as _;
 use tracing::Instrument as _;
 
 use crate::{
-    Boundary,
+    App, Boundary, HttpConfig, Phase, RequestSummary,
     http::{
-        app::{App, HttpConfig, PeerAddress, Phase, RequestSummary},
-        openapi::openapi,
-        problem::{RefusedWith, method_not_allowed, refuse, refused},
-        route_table::routes,
+        app::PeerAddress,
+        problem::{RefusedWith, refuse, refused},
         trace::request_span,
     },
+    method_not_allowed, openapi, routes,
 };
 use crossing::{Refusal, fault};
 use documents::{Code, Name};
@@ -227,7 +226,7 @@ where
     Ok(response)
 }
 
-fn with_common_headers(mut response: Response) -> Response {
+pub(crate) fn with_common_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers

@@ -8,12 +8,8 @@ use schemars::generate::SchemaGenerator;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
 
-use crate::http::{
-    operation::{BodyShape, JSON, RouteAccess, Verb},
-    outputs::OCTETS,
-    problem::{FAULT, MEDIA_TYPE},
-    route::Route,
-    route_table::routes,
+use crate::{
+    BodyShape, JSON, MEDIA_TYPE, OCTETS, Route, RouteAccess, Verb, http::problem::FAULT, routes,
 };
 use documents::{Code, schema};
 use wire::Problem;

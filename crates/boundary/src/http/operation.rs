@@ -62,7 +62,7 @@ pub struct Reply {
 }
 
 /// Media type of JSON documents.
-pub(super) const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
     Reply {

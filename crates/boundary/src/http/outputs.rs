@@ -13,12 +13,12 @@ use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http::{
-    access::only,
-    call::{RouteCall, bytes, joined},
-    operation::{BodyShape, Field, Reply, RouteAccess, Verb},
-    problem::MEDIA_TYPE,
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, Field, HandlerResult, MEDIA_TYPE, Reply, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        access::only,
+        call::{bytes, joined},
+    },
 };
 use crossing::{Stopped, fault};
 use documents::Blake3Digest;
@@ -27,7 +27,7 @@ use wire::Problem;
 /// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;
 /// Media type for bytes whose type is unknown.
-pub(super) const OCTETS: &str = "application/octet-stream";
+pub(crate) const OCTETS: &str = "application/octet-stream";
 
 pub(super) static ROUTES: &[Route] = &[Route {
     verb: Verb::Get,

@@ -5,10 +5,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use schemars::SchemaGenerator;
 use serde_json::json;
 
-use crate::http::{
-    call::{RouteCall, answer, bytes},
-    operation::{BodyShape, JSON, Reply, RouteAccess, Verb, ok},
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, HandlerResult, JSON, Reply, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{answer, bytes},
+        operation::ok,
+    },
 };
 use wire::{HealthResponse, Ready, Version};
 

@@ -5,7 +5,7 @@ use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 
-use crate::http::operation::JSON;
+use crate::JSON;
 use crossing::{Refusal, RefusalCase, Stopped};
 use documents::{Code, JsonError, ReadError, Reason};
 use wire::{Problem, ProblemError};
@@ -97,7 +97,7 @@ pub(super) fn refused(stopped: &Stopped) -> Response {
 
 /// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
 /// status contains all information.
-pub(super) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
+pub(crate) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow
         .as_ref()
         .and_then(|allow| allow.to_str().ok())

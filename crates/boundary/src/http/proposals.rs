@@ -7,13 +7,13 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::{
+    BodyShape, Field, HandlerResult, NDJSON, Phase, Reply, Route, RouteAccess, RouteCall, SSE,
+    Verb,
     http::{
-        app::Phase,
-        call::{RouteCall, answer, read},
-        events::{NDJSON, SSE, events, waiting},
-        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
+        call::{answer, read},
+        events::{events, waiting},
+        operation::ok,
         problem::{refuse, unreadable},
-        route::{HandlerResult, Route},
     },
     proposal_filter::ProposalFilter,
 };
@@ -64,7 +64,7 @@ pub(super) const PROPOSAL: Reply = ok(
     "the proposal as it is now",
 );
 
-pub(super) const PROPOSAL_ID: Field = Field {
+pub(crate) const PROPOSAL_ID: Field = Field {
     name: "id",
     about: "the proposal's id, `prp_…`",
 };

@@ -5,11 +5,11 @@ use axum::http::header::CONTENT_DISPOSITION;
 use schemars::SchemaGenerator;
 
 use crate::{
+    BodyShape, Field, HandlerResult, MAX_BODY_BYTES, Reply, Route, RouteAccess, RouteCall, Verb,
     evidence::LoggedReceipt,
     http::{
-        call::{MAX_BODY_BYTES, RouteCall, answer, bytes},
-        operation::{BodyShape, Field, Reply, RouteAccess, Verb, ok},
-        route::{HandlerResult, Route},
+        call::{answer, bytes},
+        operation::ok,
     },
 };
 use crossing::fault;

@@ -4,13 +4,8 @@ use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
 use crate::{
-    http::{
-        call::{RouteCall, answer},
-        operation::{Field, RouteAccess, Verb, ok},
-        problem::refuse,
-        route::{HandlerResult, Route},
-    },
-    step_search::StepSearch,
+    Field, HandlerResult, Route, RouteAccess, RouteCall, StepSearch, Verb,
+    http::{call::answer, operation::ok, problem::refuse},
 };
 use documents::Code;
 use wire::{RegistryView, StepView};

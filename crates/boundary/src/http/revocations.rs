@@ -3,10 +3,12 @@
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 
-use crate::http::{
-    call::{RouteCall, answer, read},
-    operation::{BodyShape, RouteAccess, Verb, ok},
-    route::{HandlerResult, Route},
+use crate::{
+    BodyShape, HandlerResult, Route, RouteAccess, RouteCall, Verb,
+    http::{
+        call::{answer, read},
+        operation::ok,
+    },
 };
 use documents::{Code, Envelope};
 use wire::RevocationView;

@@ -8,16 +8,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
-use crate::http::{
-    app::{App, RequestSummary},
-    call::RouteCall,
-    operation::{BodyShape, Field, Reply, RouteAccess, Verb},
-    problem::refused,
+use crate::{
+    App, BodyShape, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
+    http::problem::refused,
 };
 use crossing::{Caller, Stopped};
 use documents::{Code, ReceiptId};
 
-pub(super) type HandlerResult = Result<Response, Stopped>;
+pub(crate) type HandlerResult = Result<Response, Stopped>;
 /// A function that handles the requests of a route.
 pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 

@@ -1,9 +1,12 @@
 //! The table of all routes.
 
-use crate::http::{
-    admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp,
-    metrics_route, outputs, probes, proposals, receipts, registry, reviews, revocations,
-    route::Route, sessions,
+use crate::{
+    Route,
+    http::{
+        admissions, artifacts, authorizations, challenges, denials, feed, grants, log_routes, mcp,
+        metrics_route, outputs, probes, proposals, receipts, registry, reviews, revocations,
+        sessions,
+    },
 };
 
 /// Returns all routes.

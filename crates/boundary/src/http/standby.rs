@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::{
-    http::{app::Phase, connection, problem::refused, with_common_headers},
-    seen_nodes::SeenNodes,
+    Phase, SeenNodes,
+    http::{connection, problem::refused},
+    with_common_headers,
 };
 use crossing::Refusal;
 use documents::Code;

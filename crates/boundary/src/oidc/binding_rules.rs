@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    health::some_of,
-    oidc::{
-        id_token::{SignedClaims, refused},
-        issuer_keys::IssuerKeys,
-    },
+    IssuerKeys,
+    oidc::id_token::{SignedClaims, refused},
+    some_of,
 };
 use crossing::{AdmittedCaller, BoundParameter, Refusal, Sealed, Stopped, claim_text, fault};
 use serde_json::Value;

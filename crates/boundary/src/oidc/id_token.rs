@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use crate::oidc::issuer_keys::IssuerKeys;
+use crate::IssuerKeys;
 use crossing::Refusal;
 use documents::{Code, SKEW_S, Timestamp, json, sha256};
 use store::IdTokenUse;

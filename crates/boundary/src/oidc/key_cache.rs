@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::oidc::issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES};
+use crate::{IssuerKeys, MAX_DOCUMENT_BYTES};
 use crossing::{Refusal, Stopped, fault};
 use documents::{Code, Timestamp, json};
 

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::proposals::{Proposals, not_found, span, wrong_state};
+use crate::{
+    Proposals,
+    proposals::{not_found, span},
+    wrong_state,
+};
 use crossing::{Caller, Refusal, Sealed, Stopped, log_about};
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
 use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};

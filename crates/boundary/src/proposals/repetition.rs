@@ -1,6 +1,6 @@
 //! Decides whether a call repeats an earlier proposal, so that one wish is one run.
 
-use crate::{proposal_status::view_status, proposals::Proposals};
+use crate::{Proposals, view_status};
 use crossing::{Caller, Refusal, Stopped, fault};
 use documents::{Authorization, Code, Nonce, ProposalId, Timestamp, canonical, sha256};
 use store::{

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proposals::{Proposals, advance_refused, verified_of};
+use crate::{Proposals, proposals::advance_refused, verified_of};
 use crossing::{Caller, CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,

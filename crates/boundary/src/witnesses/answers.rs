@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::witnesses::{
-    Head, KEPT_HEADS, LogFacts, MOST_CONFLICTS, NamedWitness, State, WitnessNext, WitnessRequest,
+use crate::{
+    NamedWitness, WitnessNext, WitnessRequest,
+    witnesses::{Head, KEPT_HEADS, LogFacts, MOST_CONFLICTS, State},
 };
 use documents::{Note, SKEW_S, Timestamp, note};
 

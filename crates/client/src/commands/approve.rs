@@ -6,31 +6,18 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::{
-    commands::{
-        clock::now,
-        deny,
-        every_boundary::tell_failure,
-        global::GlobalOptions,
-        grant::{is_grant, signing},
-        inbox::{myself, waiting_proposals},
-        review::check_statement,
-        review_subject::{boundary_with, find_subject, is_file, search_names},
-    },
-    home::{
-        keys::{self, KeyArgs, Keys, SignaturePurpose},
-        trusted_rosters::TrustArgs,
-    },
-    remote::{client::Client, proposals::only_one, run_printer::held_up_words},
-    review::{
-        gather::ReviewSubject,
-        line::MOST_REMARKS,
-        proposal_review::{PagerChoice, ProposalReview, SoundReview, check_open},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::{Terminal, wrapped, write_new},
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS, PagerChoice,
+    PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Terminal, TrustArgs,
+    boundary_with, check_open,
+    commands::{inbox::waiting_proposals, review::check_statement},
+    deny, find_subject, held_up_words,
+    home::keys,
+    is_file, is_grant, myself, now,
+    remote::proposals::only_one,
+    review::proposal_review::SoundReview,
+    search_names, signing, tell_failure,
+    terminal::streams::wrapped,
+    write_new,
 };
 use documents::{
     AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
@@ -448,8 +435,9 @@ pub fn sign(
 mod tests {
     use super::*;
     use crate::{
+        SIGNED,
         review::{
-            render::{SIGNED, full},
+            render::full,
             review_case::{case, judged, key, section, signature},
         },
         terminal::screen_decoder,

@@ -4,11 +4,11 @@ mod audit_output;
 pub mod audit_row;
 pub mod audit_table;
 pub mod audit_words;
-mod beginning;
+pub(crate) mod beginning;
 pub mod csv_table;
-mod decisions;
+pub(crate) mod decisions;
 pub mod grant_table;
-mod log_entries;
+pub(crate) mod log_entries;
 pub mod open_work;
 mod other_copy;
 pub mod row_filter;
@@ -22,40 +22,23 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::{
+    ChosenTrust, CommandFailure, DecisionFilter, Exit, GlobalOptions, KeyArgs, LogSource, NotBegun,
+    OverdueReviews, PrintableText, Terminal, TrustArgs,
     commands::{
         audit::{
             audit_output::AuditOutput,
-            beginning::{
-                NotBegun, UntrustedLog, begin, choose, expect_kept_heads, left_to_newer, no_log,
-                said_no,
-            },
-            decisions::DecisionFilter,
-            log_entries::{each_entry, root_at},
-            open_work::OverdueReviews,
+            beginning::{UntrustedLog, begin, choose, left_to_newer},
+            log_entries::root_at,
             other_copy::{another_history, by_its_own_seals, compare},
             state::{StateChange, StateFile},
         },
-        bundle_files::logs_below,
-        clock::now,
-        every_boundary::tell_failure,
-        global::GlobalOptions,
         log_source_options::open_log,
     },
-    home::{
-        boundaries::find_with_list,
-        keys::KeyArgs,
-        roster_versions::{contradicts_log, join},
-        trusted_rosters::{ChosenTrust, TrustArgs},
-    },
-    remote::{
-        follow_run::{COSIGNED, COSIGNED_PAUSE},
-        log_source::LogSource,
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
+    contradicts_log, each_entry, expect_kept_heads, find_with_list,
+    home::roster_versions::join,
+    logs_below, no_log, now,
+    remote::follow_run::{COSIGNED, COSIGNED_PAUSE},
+    said_no, tell_failure,
 };
 use documents::{Envelope, Frontier, SealDigest, lines_of_others};
 use verdict::{AuditEvent, Auditor, Expected, Finding, LogEntry, SavedAudit, SeenHead, rosters_in};

@@ -5,20 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    commands::global::GlobalOptions,
-    home::{
-        boundaries::{BoundaryList, ListedBoundary},
-        directories::Home,
-        keys::KeyArgs,
-        trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
-    },
-    remote::client::Client,
-    review::gather::roster_in_force,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-        table::fitted,
-    },
+    BoundaryList, ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, Home, KeyArgs,
+    ListedBoundary, Terminal, TrustArgs, fitted, roster_in_force, trust_advice,
 };
 use documents::{Code, SealDigest, SshKey};
 

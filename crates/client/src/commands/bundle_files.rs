@@ -6,12 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::{
-    commands::log_source_options::DATABASE,
-    home::named_file::read_beginning,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    CommandFailure, Exit, PrintableText, commands::log_source_options::DATABASE, read_beginning,
 };
 use documents::{
     Base64, KINDS, MAX_BUNDLE_BYTES, Predicate as _, Receipt, Roster, json, predicate_type,

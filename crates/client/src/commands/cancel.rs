@@ -1,16 +1,8 @@
 //! The `cancel` command withdraws a proposal or a draft, or ends a run.
 
 use crate::{
-    commands::{
-        global::GlobalOptions,
-        grant::{find_grant, is_grant},
-    },
-    home::keys::KeyArgs,
-    remote::proposals::{LookupRange, find_proposal},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange, Terminal, find_grant, find_proposal,
+    is_grant,
 };
 use wire::{GrantView, ProposalStatus, ProposalView};
 

@@ -4,10 +4,7 @@
 
 use std::path::Path;
 
-use crate::{
-    remote::log_source::LogSource,
-    terminal::{exit::CommandFailure, printable_text::PrintableText},
-};
+use crate::{CommandFailure, LogSource, PrintableText};
 
 /// Returns the message for a command that the client does not have.
 pub(super) fn lacks(command: &str) -> String {
@@ -23,7 +20,7 @@ pub(super) fn lacks(command: &str) -> String {
 }
 
 /// Returns the failure of a command that needs a part of the whole program.
-pub(super) fn needs_boundary(command: &str) -> CommandFailure {
+pub(crate) fn needs_boundary(command: &str) -> CommandFailure {
     CommandFailure::usage(lacks(command))
 }
 

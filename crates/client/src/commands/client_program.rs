@@ -3,17 +3,8 @@
 use clap::Subcommand;
 
 use crate::{
-    commands::{
-        global::GlobalOptions,
-        man,
-        program::{CommandSet, SharedCommand, command},
-        registry, roster,
-    },
-    remote::log_source::OpenStoredLog,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
+    command, man, registry, roster,
 };
 
 /// The commands of the client.

@@ -13,13 +13,7 @@ use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 
 use crate::{
-    commands::{every_boundary::ask_each, global::GlobalOptions},
-    home::{boundaries::BoundaryList, directories::Home, keys::KeyArgs},
-    remote::proposals::newest,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    BoundaryList, CommandFailure, Exit, GlobalOptions, Home, KeyArgs, Terminal, ask_each, newest,
 };
 use reading::Registry;
 use verdict::FileSigner;

@@ -7,25 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::{
-    commands::{
-        clock::now,
-        global::GlobalOptions,
-        review_subject::{boundary_with, find_subject, search_names},
-    },
-    home::{
-        keys::{self, KeyArgs, SignaturePurpose},
-        trusted_rosters::TrustArgs,
-    },
-    remote::client::Client,
-    review::{
-        gather::ReviewSubject,
-        proposal_review::{ProposalReview, check_open},
-        render::brief,
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::{Terminal, write_new},
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, ProposalReview, ReviewSubject,
+    SignaturePurpose, Terminal, TrustArgs, boundary_with, check_open, find_subject, home::keys,
+    now, review::render::brief, search_names, write_new,
 };
 use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
 use verdict::Signer;

@@ -6,13 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{
-    commands::global::{BoundaryChoice, GlobalOptions},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
-};
+use crate::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal};
 
 /// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. It
 /// leaves time for the start of the program, so that a command with a silent boundary ends within ten seconds.

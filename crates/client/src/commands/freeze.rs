@@ -3,17 +3,9 @@
 use std::path::PathBuf;
 
 use crate::{
-    commands::{
-        every_boundary::show_chosen,
-        global::{BoundaryChoice, GlobalOptions},
-        revocation::{self, RevokingBoundary, done_words},
-        revoke::told,
-    },
-    home::keys::KeyArgs,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    BoundaryChoice, CommandFailure, Exit, GlobalOptions, KeyArgs, RevokingBoundary, Terminal,
+    commands::{revocation::done_words, revoke::told},
+    revocation, show_chosen,
 };
 use documents::RevokedSubject;
 

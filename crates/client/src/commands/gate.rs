@@ -6,24 +6,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::{
-    commands::{
-        bundle_files::read_bundle,
-        clock::now,
-        verdict_screen::VerdictInputs,
-        verify::{JudgedBundle, with_any},
-    },
-    home::{
-        checkout::CheckoutDirectories,
-        parameter_values::read_params,
-        roster_versions::join,
-        trusted_rosters::{ChosenTrust, PrivateFile, TrustArgs, check_own},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-        streams::Terminal,
-    },
+    ChosenTrust, CommandFailure, Exit, JudgedBundle, LineTone, PrintableText, Screen, Terminal,
+    TrustArgs, VerdictInputs, check_own,
+    home::{checkout::CheckoutDirectories, roster_versions::join, trusted_rosters::PrivateFile},
+    now, read_bundle, read_params, with_any,
 };
 use documents::{
     BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, duration,

@@ -7,26 +7,11 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
+    ALL, Address, BoundaryList, Client, CommandFailure, Home, KeyArgs, ListedBoundary, LogSource,
+    OpenStoredLog, Secret, Terminal, TlsFiles, TrustArgs,
     commands::client_build::refused_store,
-    home::{
-        boundaries::{ALL, BoundaryList, ListedBoundary},
-        directories::Home,
-        keys::KeyArgs,
-        named_file::read_private,
-        trusted_rosters::TrustArgs,
-    },
-    remote::{
-        address::{Address, DEFAULT_URL},
-        client::Client,
-        job_identity::JobIdentity,
-        log_source::{LogSource, OpenStoredLog},
-        secret::Secret,
-        tls_files::TlsFiles,
-    },
-    terminal::{
-        exit::CommandFailure,
-        streams::{Terminal, eprintln_quietly},
-    },
+    eprintln_quietly, read_private,
+    remote::{address::DEFAULT_URL, job_identity::JobIdentity},
 };
 use documents::SealDigest;
 use wire::RegistryView;

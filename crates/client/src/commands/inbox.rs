@@ -9,24 +9,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
+    ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, PrintableText,
+    ProposalFilterArgs, Tell, Terminal, TrustArgs,
     commands::{
-        clock::now,
-        every_boundary::{Tell, for_chosen, object},
-        global::GlobalOptions,
+        every_boundary::{for_chosen, object},
         inbox_table::{ending, inbox_table},
-        proposal_filter::ProposalFilterArgs,
     },
-    home::{
-        keys::{KeyArgs, Keys},
-        trusted_rosters::{ChosenTrust, TrustArgs},
-    },
-    remote::{client::Client, follow_run::next_line, proposals::list, run_printer::held_up_words},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        person_words::person_words,
-        printable_text::PrintableText,
-        streams::{Terminal, eprintln_quietly},
-    },
+    eprintln_quietly, held_up_words, now, person_words,
+    remote::{follow_run::next_line, proposals::list},
 };
 use documents::{Approver, Code};
 use verdict::{Pinned, TrustedRoster};

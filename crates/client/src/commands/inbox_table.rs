@@ -5,14 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    commands::clock::now,
-    review::{
-        line::{LineWeight, RemarkSeverity},
-        remarks,
-        script_places::ScriptPlaces,
-        value_words::plain_or_quoted,
-    },
-    terminal::{field_paths::leaves, printable_text::PrintableText},
+    LineWeight, PrintableText, RemarkSeverity, leaves, now, plain_or_quoted,
+    review::{remarks, script_places::ScriptPlaces},
 };
 use documents::{Authorization, Base64, Statement, Timestamp};
 use wire::{AdmittedJob, ProposalView};

@@ -7,14 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{
-    home::directories::Home,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
-};
+use crate::{CommandFailure, Exit, Home, PrintableText, Terminal};
 use documents::{SecretKey, SshKey};
 use verdict::{open_signer, write_public_key, write_secret_key};
 

@@ -5,16 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    commands::global::GlobalOptions,
-    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
-    remote::{
-        export::{Export, export},
-        log_source::LogSource,
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, LogSource, Terminal, TrustArgs, export,
+    remote::export::Export,
 };
 use verdict::SeenHead;
 

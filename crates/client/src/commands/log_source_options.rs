@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    commands::global::GlobalOptions,
-    home::keys::KeyArgs,
-    remote::{address::Address, client::Client, log_source::LogSource},
-    terminal::{exit::CommandFailure, printable_text::PrintableText, streams::Terminal},
+    Address, Client, CommandFailure, GlobalOptions, KeyArgs, LogSource, PrintableText, Terminal,
 };
 
 /// Name of the database file in the directory of a store.

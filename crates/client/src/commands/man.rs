@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::terminal::{
-    exit::{CommandFailure, Exit},
-    streams::Terminal,
-};
+use crate::{CommandFailure, Exit, Terminal};
 
 /// Write a man page for each command.
 #[derive(Debug, clap::Args)]

@@ -6,24 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{
+    BoundaryChoice, ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, Home, PrintableText,
+    Terminal, TrustArgs,
     commands::{
-        clock::now,
-        global::{BoundaryChoice, GlobalOptions},
         mcp_configuration::{McpClient, configuration},
         mcp_grantee::{McpGrantee, key_args},
         verify,
     },
     home::{
-        directories::Home,
-        trusted_rosters::{ChosenTrust, TrustArgs, configured},
+        trusted_rosters::configured,
         usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
     },
-    remote::{client::Client, mcp_client::Remote},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
+    now,
+    remote::mcp_client::Remote,
 };
 use documents::{KeyId, Name, Nonce, visible};
 use verdict::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};

@@ -4,14 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    commands::{
-        global::{BoundaryChoice, GlobalOptions},
-        own_program::own_program,
-    },
-    home::{boundaries::ALL, trusted_rosters::TrustArgs},
-    terminal::exit::CommandFailure,
-};
+use crate::{ALL, BoundaryChoice, CommandFailure, GlobalOptions, TrustArgs, own_program};
 
 /// A client of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -8,13 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    home::{
-        directories::Home,
-        keys::{self, KeyArgs, SignaturePurpose},
-    },
-    terminal::exit::CommandFailure,
-};
+use crate::{CommandFailure, Home, KeyArgs, SignaturePurpose, home::keys};
 use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
 use reading::ParameterSchema;
 use verdict::{Signer, open_signer};

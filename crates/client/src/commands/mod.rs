@@ -7,7 +7,7 @@ pub mod audit;
 pub mod boundary;
 pub mod bundle_files;
 pub mod cancel;
-mod client_build;
+pub(crate) mod client_build;
 pub mod client_program;
 pub mod clock;
 pub mod completions;

@@ -9,22 +9,10 @@ use serde_json::json;
 use tempfile::SpooledTempFile;
 
 use crate::{
-    commands::global::GlobalOptions,
-    home::keys::KeyArgs,
-    remote::{
-        client::Client,
-        follow_run::follow,
-        proposals::{LookupRange, find_proposal},
-        read_receipt::signed_receipt,
-        refused_programs,
-        run_printer::{OutputForm, RunPrinter, truncated_words},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        refused_programs::print_hints,
-        streams::Terminal,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange, OutputForm, PrintableText,
+    RunPrinter, Terminal, find_proposal, print_hints,
+    remote::{follow_run::follow, read_receipt::signed_receipt, refused_programs},
+    truncated_words,
 };
 use documents::{
     Blake3Digest, Blake3Stream, ContentDigest, Files, Manifest, ManifestEntry, Receipt, ReceiptId,

@@ -8,23 +8,18 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
+    CommandFailure, Exit, GlobalOptions, OpenStoredLog, Terminal, approve,
     commands::{
-        approve, audit, boundary, cancel,
+        audit, boundary, cancel,
         client_build::lacks,
         completions::{self, with_values},
-        deny, freeze, gate,
-        global::{GivenOptions, GlobalOptions, REPLACED_BY_LIST},
-        grant, inbox, key, log, mcp, output, proposals, propose, review, review_run, revoke,
-        session, submit, unsettled, verify,
+        freeze, gate,
+        global::{GivenOptions, REPLACED_BY_LIST},
+        grant, inbox, log, mcp, output, proposals, propose, review, session, submit, verify,
         version::BuildFacts,
         wait,
     },
-    home::user_configuration::show_own_letters,
-    remote::log_source::OpenStoredLog,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::{Terminal, eprintln_quietly},
-    },
+    deny, eprintln_quietly, key, review_run, revoke, show_own_letters, unsettled,
 };
 
 /// The commands of a program, with what differs between the client and the whole program.
@@ -611,7 +606,7 @@ impl SharedCommand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::client_program::ClientProgram;
+    use crate::ClientProgram;
 
     type Cli = super::Cli<ClientProgram>;
 

@@ -1,20 +1,8 @@
 //! The `proposals` command lists proposals with their status and result.
 
 use crate::{
-    commands::{
-        every_boundary::show_chosen, global::GlobalOptions, inbox_table::ending,
-        proposal_filter::ProposalFilterArgs,
-    },
-    home::keys::KeyArgs,
-    remote::proposals::newest,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        outcome_words::outcome_words,
-        person_words::person_words,
-        printable_text::PrintableText,
-        streams::Terminal,
-        table::fitted,
-    },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, ProposalFilterArgs, Terminal,
+    commands::inbox_table::ending, fitted, newest, outcome_words, person_words, show_chosen,
 };
 use documents::{StepRef, refused_words};
 use reading::Pattern;

@@ -7,28 +7,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    commands::{
-        clock::now,
-        global::{GlobalOptions, JobArgs},
-        grant::{
-            find_grant,
-            signing::{WantedUse, sign_use},
-        },
-    },
-    home::{
-        keys::KeyArgs,
-        parameter_values::{read_params, typed},
-    },
-    remote::{
-        client::Client,
-        follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt},
-        run_printer::{OutputForm, RunPrinter},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::{Terminal, write_new},
-    },
+    Client, CommandFailure, Exit, GlobalOptions, JobArgs, KeyArgs, OutputForm, PrintableText,
+    RunPrinter, Terminal, WantedBundle,
+    commands::grant::signing::{WantedUse, sign_use},
+    find_grant, now, read_params,
+    remote::follow_run::{conclude, follow},
+    stop_waiting_on_interrupt, typed, write_new,
 };
 use documents::{
     Authorization, BoundaryRef, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError,

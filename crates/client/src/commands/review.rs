@@ -1,25 +1,9 @@
 //! The `review` command shows what a signature would cover, and never signs.
 
 use crate::{
-    commands::{
-        clock::now,
-        global::GlobalOptions,
-        grant::{self, is_grant},
-        review_subject::{boundary_with, find_subject, search_names},
-    },
-    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
-    remote::client::Client,
-    review::{
-        derived::StatementVerdict,
-        gather::ReviewSubject,
-        proposal_review::{PagerChoice, ProposalReview, check_open},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        person_words::person_words,
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PagerChoice, PrintableText,
+    ProposalReview, ReviewSubject, StatementVerdict, Terminal, TrustArgs, boundary_with,
+    check_open, commands::grant, find_subject, is_grant, now, person_words, search_names,
 };
 use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, Statement};
 use wire::{DenialsView, ProposalStatus, ProposalView};

@@ -4,21 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    commands::{
-        global::GlobalOptions,
-        review_subject::{is_file, read_envelope},
-        revocation::{self, RevokingBoundary},
-    },
-    home::keys::{self, KeyArgs, Keys, SignaturePurpose},
-    remote::{client::Client, read_receipt::ReadReceipt},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        field_paths::leaves,
-        outcome_words::{observed_word, outcome_words, verdict_word},
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-        streams::Terminal,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, LineTone, PrintableText,
+    ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
+    commands::review_subject::read_envelope, home::keys, is_file, leaves, observed_word,
+    outcome_words, revocation, verdict_word,
 };
 use documents::{
     Base64, BoundaryName, Envelope, KeyId, Name, ObservedEnd, PAYLOAD_TYPE, ReceiptId,

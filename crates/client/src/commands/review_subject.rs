@@ -5,22 +5,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    commands::{
-        every_boundary::{Tell, ask_each},
-        global::GlobalOptions,
-        grant::{find_grant, is_grant},
-    },
-    home::{keys::KeyArgs, named_file::read_bounded},
-    remote::{
-        client::Client,
-        proposals::{LookupRange, find_proposal},
-    },
-    review::gather::{BoundaryReader, ReviewSubject},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
+    BoundaryReader, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange,
+    PrintableText, ReviewSubject, Tell, Terminal, ask_each, find_grant, find_proposal, is_grant,
+    read_bounded,
 };
 use documents::{Envelope, json};
 use wire::ProposalView;

@@ -3,12 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    home::keys::{self, Keys, SignaturePurpose},
-    remote::client::Client,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::{Terminal, write_new},
-    },
+    Client, CommandFailure, Exit, Keys, SignaturePurpose, Terminal, home::keys, write_new,
 };
 use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
 use verdict::{KeyHolder, Signer, TrustedRoster};

@@ -4,18 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    commands::{
-        global::GlobalOptions,
-        grant::{find_grant, is_grant},
-        review_subject::read_envelope,
-        revocation::{self, RevokingBoundary},
-    },
-    home::keys::{KeyArgs, Keys},
-    remote::{address::Address, client::Client},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    Address, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, RevokingBoundary,
+    Terminal, commands::review_subject::read_envelope, find_grant, is_grant, revocation,
 };
 use documents::{
     Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedSubject, Statement,

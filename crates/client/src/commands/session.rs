@@ -1,15 +1,7 @@
 //! The `session` command creates, shows, resets and ends sessions.
 
 use crate::{
-    commands::global::GlobalOptions,
-    home::keys::KeyArgs,
-    remote::client::Client,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-        table::aligned,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned,
 };
 use documents::SessionId;
 use wire::{NewSession, SessionList, SessionView};

@@ -6,17 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    commands::{global::GlobalOptions, review_subject::read_envelope},
-    home::keys::KeyArgs,
-    remote::{
-        follow_run::follow,
-        run_printer::{OutputForm, RunPrinter},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        outcome_words::outcome_words,
-        streams::{Terminal, write_new},
-    },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, OutputForm, RunPrinter, Terminal,
+    commands::review_subject::read_envelope, outcome_words, remote::follow_run::follow, write_new,
 };
 use documents::{Authorization, Base64, Envelope, Predicate, Receipt, Statement};
 use wire::{ProposalStatus, ProposalView};

@@ -3,16 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    commands::{every_boundary::show_chosen, global::GlobalOptions},
-    home::keys::KeyArgs,
-    review::value_words::short_id,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        outcome_words::{observed_word, outcome_words, verdict_word},
-        printable_text::PrintableText,
-        streams::Terminal,
-        table::aligned,
-    },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, observed_word,
+    outcome_words, short_id, show_chosen, verdict_word,
 };
 use documents::joined;
 use wire::{ReviewNeed, RunReviewView, UnsettledList, UnsettledRun};

@@ -2,15 +2,7 @@
 
 use std::path::Path;
 
-use crate::{
-    commands::clock::now,
-    home::trusted_rosters::ChosenTrust,
-    terminal::{
-        outcome_words::outcome_words,
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-    },
-};
+use crate::{ChosenTrust, LineTone, PrintableText, Screen, now, outcome_words};
 use documents::{
     BlobDigest, Executions, ProgramFacts, ProgramMode, SKEW_S, Status, Timestamp, joined,
     refused_parts, refused_words,

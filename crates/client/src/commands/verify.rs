@@ -5,26 +5,15 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
+    ChosenTrust, CommandFailure, DecidingRoster, Exit, Home, NewestRoster, PrintableText, Screen,
+    Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::{
-        bundle_files::{bundle_of, bundles_of, read_bundle},
-        verdict_screen::{VerdictInputs, screen},
+        verdict_screen::screen,
         verify_tally::{Tally, UNDECIDED, VERIFIED},
     },
-    home::{
-        directories::Home,
-        named_file::read_beginning,
-        roster_versions::{contradiction, is_later, join_bundles, versions_in},
-        trusted_rosters::{
-            ChosenTrust, DecidingRoster, NewestRoster, TrustArgs, newest_of, newest_unconnected,
-            seem_same, trust_advice,
-        },
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        screen::Screen,
-        streams::Terminal,
-    },
+    home::roster_versions::{contradiction, is_later, versions_in},
+    join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
+    trust_advice,
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
 use verdict::{

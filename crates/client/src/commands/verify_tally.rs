@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::terminal::{
-    exit::Exit,
-    printable_text::PrintableText,
-    screen::{LineTone, Screen},
-};
+use crate::{Exit, LineTone, PrintableText, Screen};
 use verdict::Facts;
 
 /// Word of a verified bundle in the list.

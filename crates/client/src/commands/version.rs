@@ -3,10 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::terminal::{
-    exit::{CommandFailure, Exit},
-    streams::Terminal,
-};
+use crate::{CommandFailure, Exit, Terminal};
 use documents::{hex, sha256};
 
 /// Facts about the build of this program.

@@ -3,17 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    commands::global::{GlobalOptions, JobArgs},
-    home::keys::KeyArgs,
-    remote::{
-        follow_run::{WantedBundle, conclude, follow, stop_waiting_on_interrupt},
-        proposals::{LookupRange, find_proposal},
-        run_printer::{OutputForm, RunPrinter},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    CommandFailure, Exit, GlobalOptions, JobArgs, KeyArgs, LookupRange, OutputForm, RunPrinter,
+    Terminal, WantedBundle, find_proposal,
+    remote::follow_run::{conclude, follow},
+    stop_waiting_on_interrupt,
 };
 use wire::ProposalStatus;
 

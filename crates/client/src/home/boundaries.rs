@@ -12,15 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    home::{
-        directories::Home,
-        named_file::read_bounded,
-        trusted_rosters::{ChosenTrust, TrustArgs, check_own},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    ChosenTrust, CommandFailure, Exit, Home, PrintableText, TrustArgs, check_own, read_bounded,
 };
 use documents::SealDigest;
 use wire::ProxyAddress;

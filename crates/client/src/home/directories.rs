@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 
 /// Home and configuration directories of the user.
 #[derive(Debug, Clone, Default)]

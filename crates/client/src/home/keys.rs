@@ -7,13 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::{
-    home::directories::Home,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{CommandFailure, Exit, Home, PrintableText};
 use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
 use verdict::{Signer, TrustedRoster, open_signer};
 

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::terminal::{exit::CommandFailure, printable_text::PrintableText};
+use crate::{CommandFailure, PrintableText};
 
 /// Reads a file that the user named. The path `-` means the standard input.
 ///

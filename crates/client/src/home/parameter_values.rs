@@ -4,10 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{
-    home::named_file::read_bounded,
-    terminal::{exit::CommandFailure, printable_text::PrintableText},
-};
+use crate::{CommandFailure, PrintableText, read_bounded};
 use documents::{MAX_PARAMS_BYTES, json as strict};
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
@@ -131,7 +128,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
 mod tests {
 
     use super::*;
-    use crate::terminal::exit::Exit;
+    use crate::Exit;
     use serde_json::json;
 
     fn schema() -> Value {

@@ -6,10 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::{
-    home::trusted_rosters::{ChosenTrust, seem_same},
-    terminal::printable_text::PrintableText,
-};
+use crate::{ChosenTrust, PrintableText, seem_same};
 use documents::{Base64, Bundle, Envelope, MAX_BUNDLE_BYTES, RosterDigest, json};
 use verdict::{Chain, Pinned, RosterTrust, TrustedRoster, payload_of};
 

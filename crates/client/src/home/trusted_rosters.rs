@@ -13,13 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{
-    home::{directories::Home, named_file::read_bounded},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{CommandFailure, Exit, Home, PrintableText, read_bounded};
 use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
 use verdict::{Chain, Pinned, TrustedRoster, bundle_check as audit};
 

@@ -3,10 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    home::{directories::Home, named_file::read_bounded},
-    terminal::printable_text::PrintableText,
-};
+use crate::{Home, PrintableText, read_bounded};
 use documents::{KeyId, SecretKey, SshKey};
 use verdict::{Signer as _, SshKeygenSigner, ssh_agent};
 

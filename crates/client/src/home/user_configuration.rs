@@ -3,10 +3,7 @@
 
 use documents::UserConfiguration;
 
-use crate::{
-    home::{directories::Home, named_file::read_bounded},
-    terminal::{exit::CommandFailure, letters::DisplayScripts, printable_text::PrintableText},
-};
+use crate::{CommandFailure, DisplayScripts, Home, PrintableText, read_bounded};
 
 /// Maximum size of the file in bytes.
 const MAX_FILE_BYTES: usize = 1 << 16;

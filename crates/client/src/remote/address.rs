@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-use crate::terminal::{exit::CommandFailure, printable_text::PrintableText};
+use crate::{CommandFailure, PrintableText};
 
 /// Default address of the boundary.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";

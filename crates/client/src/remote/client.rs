@@ -20,12 +20,8 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, Body};
 
 use crate::{
-    home::keys::{self, KeyArgs, SignaturePurpose},
-    remote::{address::Address, job_identity::JobIdentity, secret::Secret, tls_files::TlsFiles},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    Address, CommandFailure, Exit, KeyArgs, PrintableText, Secret, SignaturePurpose, TlsFiles,
+    home::keys, remote::job_identity::JobIdentity,
 };
 use documents::{BlobDigest, Code, Envelope, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
 use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};

@@ -7,14 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    remote::{client::Client, refused_programs, run_printer::RunPrinter},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        outcome_words::outcome_words,
-        person_words::person_words,
-        printable_text::PrintableText,
-        streams::{Terminal, eprintln_quietly, write_new},
-    },
+    Client, CommandFailure, Exit, PrintableText, RunPrinter, Terminal, eprintln_quietly,
+    outcome_words, person_words, remote::refused_programs, write_new,
 };
 use documents::{
     Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,

@@ -7,13 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::{
-    remote::{address::Address, secret::Secret, tls_files::TlsFiles},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{Address, CommandFailure, Exit, PrintableText, Secret, TlsFiles};
 use wire::ProxyAddress;
 
 /// The variable with an ID token, which GitLab sets for `id_tokens`.

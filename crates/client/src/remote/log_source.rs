@@ -9,13 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    remote::client::Client,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{Client, CommandFailure, Exit, PrintableText};
 use documents::{
     BlobDigest, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
 };

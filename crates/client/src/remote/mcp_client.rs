@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use ureq::http::Method;
 
-use crate::{
-    home::boundaries::ListedBoundary, remote::client::Client, terminal::exit::CommandFailure,
-};
+use crate::{Client, CommandFailure, ListedBoundary};
 use wire::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, RegistryView};
 
 /// Maximum number of requests at the same time, each of which has a thread.

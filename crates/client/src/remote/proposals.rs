@@ -1,12 +1,6 @@
 //! Finds proposals by id, by the last digits of an id, or by status.
 
-use crate::{
-    remote::client::Client,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{Client, CommandFailure, Exit, PrintableText};
 use documents::{ProposalId, ProposalIdEnding, ReceiptId};
 use wire::{ProposalList, ProposalStatus, ProposalView};
 

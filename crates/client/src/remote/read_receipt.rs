@@ -1,9 +1,6 @@
 //! Reads a receipt of the boundary, without a check of its signature.
 
-use crate::{
-    remote::client::Client,
-    terminal::exit::{CommandFailure, Exit},
-};
+use crate::{Client, CommandFailure, Exit};
 use documents::{Authorization, Base64, ContentDigest, Envelope, Receipt, ReceiptId, Statement};
 use wire::ReceiptView;
 

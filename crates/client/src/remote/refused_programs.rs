@@ -1,12 +1,7 @@
 //! Explains the programs and hosts that the lists of a boundary's run refused.
 
 use crate::{
-    remote::client::Client,
-    terminal::{
-        exit::CommandFailure,
-        refused_programs::{ListPlace, OutputComplaints, print_hints, refusal_lines},
-        streams::Terminal,
-    },
+    Client, CommandFailure, ListPlace, OutputComplaints, Terminal, print_hints, refusal_lines,
 };
 use documents::{Authorization, Base64, Predicate, Receipt, Statement};
 use wire::{ProposalView, ReceiptView};

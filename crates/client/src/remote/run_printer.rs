@@ -5,12 +5,9 @@ use std::io::Write as _;
 use base64::Engine as _;
 use serde_json::Value;
 
-use crate::terminal::{
-    exit::{CommandFailure, Exit},
-    output_painter::{OutputPainter, plain},
-    refused_programs::OutputComplaints,
-    run_output::CommandGuard,
-    streams::Terminal,
+use crate::{
+    CommandFailure, Exit, OutputComplaints, OutputPainter, Terminal,
+    terminal::{output_painter::plain, run_output::CommandGuard},
 };
 use documents::{ContentDigest, Output, Sha256Stream, StreamName};
 use wire::{Event, RefusalView};

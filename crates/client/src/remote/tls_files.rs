@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ureq::tls::TlsConfig;
 
-use crate::{
-    home::named_file::{read_bounded, read_private},
-    terminal::{exit::CommandFailure, printable_text::PrintableText},
-};
+use crate::{CommandFailure, PrintableText, read_bounded, read_private};
 use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, client_config};
 
 /// Maximum size of a file with certificates in bytes. The list of a whole system has a quarter of this size.

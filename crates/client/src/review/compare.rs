@@ -8,13 +8,10 @@ use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::{
-    review::{
-        comparison::{DefinitionDifferences, LineDifference, RunComparison},
-        derived::Derived,
-        sources::{LastRun, ReviewSources},
-        value_words::{counted, plain_or_quoted, program_words},
-    },
-    terminal::{field_paths::leaves, printable_text::PrintableText, screen::comment_in},
+    DefinitionDifferences, Derived, LastRun, LineDifference, PrintableText, ReviewSources,
+    RunComparison, leaves, plain_or_quoted,
+    review::value_words::{counted, program_words},
+    terminal::screen::comment_in,
 };
 use documents::{
     Authorization, Layer, MAX_DEFINITION_BYTES, Permission, PermissionKind, Profile, ProgramList,
@@ -349,10 +346,12 @@ fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
 mod tests {
     use serde_json::json;
 
-    use crate::review::{
-        compare::{fields_diff, lists_diff},
-        review_case::{case, kubectl, painted, program_list},
-        sources::LastRun,
+    use crate::{
+        LastRun,
+        review::{
+            compare::{fields_diff, lists_diff},
+            review_case::{case, kubectl, painted, program_list},
+        },
     };
     use documents::{
         Layer, Limits, OWN_PROGRAMS, Profile, ProgramList, STRICT, StepDigest, to_canonical,

@@ -1,6 +1,6 @@
 //! Result of comparing a proposed run with the last successful run of the step.
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 
 /// Result of comparing a proposed run with the last successful run of the step.
 #[derive(Debug, Clone, Default)]

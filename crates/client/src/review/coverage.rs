@@ -7,14 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::{
-    review::{
-        derived::{Derived, SANDBOX, SCRIPT_DIGEST, SEALED},
-        line::Lines,
-        signed_field::{FieldReason, SignedField},
-    },
-    terminal::field_paths::leaves,
-};
+use crate::{Derived, FieldReason, Lines, SANDBOX, SCRIPT_DIGEST, SEALED, SignedField, leaves};
 use documents::{Limits, Profile, STRICT};
 
 /// Lists every signed field, and every field of the definition, because its digest is signed.

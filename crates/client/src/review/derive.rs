@@ -9,19 +9,17 @@ pub mod granted;
 
 use std::borrow::Cow;
 
-use crate::review::{
-    coverage,
-    derive::comparisons::{configured, differences, parameters, rendered},
-    derived::{
-        COVERED, Derived, ReviewCheck, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED,
-        StatementVerdict, TRUSTED,
+use crate::{
+    COVERED, Derived, FieldReason, Lines, ReviewFinding, ReviewSources, SANDBOX, SCRIPT_DIGEST,
+    SEALED, SignedField, StatementVerdict, TRUSTED,
+    review::{
+        coverage,
+        derive::comparisons::{configured, differences, parameters, rendered},
+        derived::ReviewCheck,
+        run_inputs::{self, INPUTS},
+        script_places::ScriptPlaces,
+        step_files::{self, FILES},
     },
-    line::Lines,
-    run_inputs::{self, INPUTS},
-    script_places::ScriptPlaces,
-    signed_field::{FieldReason, SignedField},
-    sources::ReviewSources,
-    step_files::{self, FILES},
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BlobDigest, KeyId, MAX_DEFINITION_BYTES,

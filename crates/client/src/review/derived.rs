@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 
-use crate::review::{
-    line::Lines, reviewed_file::ReviewedFile, reviewed_input::ReviewedInput,
-    script_places::ScriptPlaces,
-};
+use crate::{Lines, ReviewedFile, ReviewedInput, review::script_places::ScriptPlaces};
 use documents::{
     Approvals, Authorization, AuthorizationDigest, KeyId, Name, Profile, Statement, StepDefinition,
 };

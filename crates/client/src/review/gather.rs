@@ -4,12 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    home::trusted_rosters::ChosenTrust,
-    review::{
-        run_inputs::signed_inputs,
-        sources::{LastRun, ReportedState, ReviewSources, RosterSource},
-    },
-    terminal::exit::{CommandFailure, Exit},
+    ChosenTrust, CommandFailure, Exit, LastRun, ReportedState, ReviewSources, RosterSource,
+    review::run_inputs::signed_inputs,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,

@@ -6,10 +6,7 @@
 
 use unicode_script::{Script, UnicodeScript as _};
 
-use crate::terminal::{
-    letters::{DisplayScripts, is_of_word},
-    printable_text::PrintableText,
-};
+use crate::{DisplayScripts, PrintableText, terminal::letters::is_of_word};
 use documents::HiddenCharacter;
 
 /// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,

@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    review::{comparison::RunComparison, signed_field::SignedField},
-    terminal::{printable_text::PrintableText, screen::LineTone},
-};
+use crate::{LineTone, PrintableText, RunComparison, SignedField};
 
 /// Weight of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,26 +8,17 @@ mod values;
 use serde_json::Value;
 
 use crate::{
+    Derived, FieldReason, LineTone, LineWeight, Lines, MOST_PARAMETERS, PrintableText, ROW,
+    ReviewFinding, ReviewLine, ReviewSources, RosterSource, SignedField, StatementVerdict,
+    duration_ms, leaves, lines_of, path_key, plain_or_quoted,
     review::{
         compare::compare,
         coverage::EqualValues,
-        derived::{Derived, ReviewFinding, StatementVerdict},
-        line::{LineWeight, Lines, MOST_PARAMETERS, ROW, ReviewLine},
         lines::values::{END, LeafText, PROSE, changed, folded, in_full, in_row, label_of},
-        program_lines, remarks, run_inputs, secrets_line,
-        signed_field::{FieldReason, SignedField},
-        sources::{ReviewSources, RosterSource},
-        step_files,
-        value_words::{
-            bytes, clock, counted, duration_ms, grouped, is_default, left_words, listed, paths,
-            plain_or_quoted, rule_words, short_id, told_rules,
-        },
+        program_lines, remarks, run_inputs, secrets_line, step_files,
+        value_words::{bytes, clock, counted, grouped, is_default, left_words, listed, paths},
     },
-    terminal::{
-        field_paths::{leaves, path_key},
-        printable_text::PrintableText,
-        screen::{LineTone, lines_of},
-    },
+    rule_words, short_id, told_rules,
 };
 use documents::{
     Authorization, Format, ISOLATED, Layer, Limits, Name, NetworkMode, Proc, Profile, STRICT,

@@ -1,13 +1,8 @@
 //! The lines of a review about programs: what policy asks about, and which programs the run can start.
 
 use crate::{
-    review::{
-        line::ReviewLine,
-        remarks,
-        script_places::ScriptPlaces,
-        value_words::{list_words, short_list_words},
-    },
-    terminal::printable_text::PrintableText,
+    PrintableText, ReviewLine, list_words,
+    review::{remarks, script_places::ScriptPlaces, value_words::short_list_words},
 };
 use documents::{Authorization, PermissionKind, PermissionReason, Profile, StepDefinition};
 

@@ -3,26 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    home::{
-        directories::Home,
-        keys::Keys,
-        trusted_rosters::{TrustArgs, trust_advice},
-    },
+    BoundaryReader, CommandFailure, Derived, Exit, Home, Keys, MOST_LINES, PrintableText,
+    ReviewFinding, ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs,
+    derive, person_words,
     review::{
-        derive::derive,
-        derived::{Derived, ReviewFinding, StatementVerdict},
-        gather::{BoundaryReader, ReviewSubject, gather},
-        line::MOST_LINES,
-        render::{block, decision, full, text_lines, texts},
-        sources::ReviewSources,
+        gather::gather,
+        render::{block, decision, full, texts},
     },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        person_words::person_words,
-        printable_text::PrintableText,
-        screen::Screen,
-        streams::Terminal,
-    },
+    text_lines, trust_advice,
 };
 use documents::{KeyId, Timestamp};
 use wire::{ProposalStatus, ProposalView};
@@ -260,9 +248,9 @@ pub struct OpenProposal(());
 
 #[cfg(test)]
 mod tests {
-    use crate::review::{
-        proposal_review::ProposalReview,
-        review_case::{case, judged},
+    use crate::{
+        ProposalReview,
+        review::review_case::{case, judged},
     };
 
     #[test]

@@ -3,25 +3,17 @@
 use serde_json::Value;
 
 use crate::{
+    COVERED, Derived, DisplayScripts, EmergencyApproval, MOST_LINES, MOST_PARAMETERS,
+    PrintableText, RemarkSeverity, ReviewFinding, ReviewLine, ReviewSources, RosterSource,
+    RunComparison, TRUSTED, leaves, lines_of, path_key, plain_or_quoted,
     review::{
-        comparison::RunComparison,
-        derived::{COVERED, Derived, EmergencyApproval, ReviewFinding, TRUSTED},
         hidden::hidden,
-        line::{MOST_LINES, MOST_PARAMETERS, RemarkSeverity, ReviewLine},
         run_inputs,
         script_places::ScriptPlaces,
-        sources::{ReviewSources, RosterSource},
         step_files,
-        value_words::{
-            clock, counted, day, grouped, plain_or_quoted, rule_words, short_id, told_rules,
-        },
+        value_words::{clock, counted, day, grouped},
     },
-    terminal::{
-        field_paths::{leaves, path_key},
-        letters::DisplayScripts,
-        printable_text::PrintableText,
-        screen::lines_of,
-    },
+    rule_words, short_id, told_rules,
 };
 use documents::{
     Approvals, Authorization, OWN_PROGRAMS, PermissionKind, PermissionReason, Profile, STRICT,

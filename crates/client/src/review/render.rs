@@ -4,20 +4,10 @@
 //! the question come last, because the end of the screen stays visible.
 
 use crate::{
-    review::{
-        comparison::{LineDifference, RunComparison},
-        derived::{Derived, ReviewFinding, StatementVerdict},
-        line::{LineWeight, MOST_REMARKS, ROW, ReviewLine},
-        run_inputs,
-        signed_field::FieldReason,
-        sources::ReviewSources,
-        step_files,
-        value_words::{bytes, duration_ms, list_words},
-    },
-    terminal::{
-        printable_text::PrintableText,
-        screen::{LineTone, Screen, lines_of},
-    },
+    Derived, FieldReason, LineDifference, LineTone, LineWeight, MOST_REMARKS, PrintableText, ROW,
+    ReviewFinding, ReviewLine, ReviewSources, RunComparison, Screen, StatementVerdict, duration_ms,
+    lines_of, list_words,
+    review::{run_inputs, step_files, value_words::bytes},
 };
 use documents::{Layer, Profile, SandboxPermission, UNBOUNDED_WORDS, Workdir};
 use reading::comments;

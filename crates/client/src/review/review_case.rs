@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::review::{
-    derive::derive,
-    derived::{Derived, ReviewFinding},
-    line::{LineWeight, RemarkSeverity},
-    render::decision,
-    sources::{LastRun, ReportedState, ReviewSources, RosterSource},
+use crate::{
+    Derived, LastRun, LineWeight, RemarkSeverity, ReportedState, ReviewFinding, ReviewSources,
+    RosterSource, derive, review::render::decision,
 };
 use documents::{
     Authorization, BlobDigest, BoundaryRef, Emergency, Envelope, EnvelopeSignature, Genesis,

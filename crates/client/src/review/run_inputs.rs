@@ -3,17 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    LineTone, PrintableText, ReviewFinding, ReviewLine, ReviewSources, ReviewedInput, Screen,
+    plain_or_quoted,
     review::{
-        derived::ReviewFinding,
-        line::ReviewLine,
-        reviewed_input::ReviewedInput,
-        sources::ReviewSources,
         step_files::content_finding,
-        value_words::{counted, grouped, plain_or_quoted, span},
-    },
-    terminal::{
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
+        value_words::{counted, grouped, span},
     },
 };
 use documents::{Authorization, ContentDigest, SessionUse, StepDefinition};
@@ -255,10 +249,9 @@ pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
 mod tests {
     use serde_json::json;
 
-    use crate::review::{
-        derived::StatementVerdict,
-        review_case::{case, fails, judged, painted},
-        sources::ReviewSources,
+    use crate::{
+        ReviewSources, StatementVerdict,
+        review::review_case::{case, fails, judged, painted},
     };
     use documents::{Artifact, Artifacts, ContentDigest, PlanReference, SessionReference};
 

@@ -1,9 +1,6 @@
 //! Lines of the script at which policy asks for a permission.
 
-use crate::{
-    review::value_words::{grouped, plain_or_quoted},
-    terminal::printable_text::PrintableText,
-};
+use crate::{PrintableText, plain_or_quoted, review::value_words::grouped};
 use documents::{PermissionKind, StepDefinition};
 use reading::{DecisionPlace, Flags, PolicyVerdict, Ruling, decide_step};
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{review::line::ReviewLine, terminal::printable_text::PrintableText};
+use crate::{PrintableText, ReviewLine};
 use documents::{SecretAs, StepDefinition, named_secrets};
 
 /// Returns the line, or `None` if the run gets no secret.

@@ -3,16 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    review::{
-        derived::ReviewFinding,
-        line::ReviewLine,
-        reviewed_file::ReviewedFile,
-        value_words::{bytes, counted, plain_or_quoted},
-    },
-    terminal::{
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-    },
+    LineTone, PrintableText, ReviewFinding, ReviewLine, ReviewedFile, Screen, plain_or_quoted,
+    review::value_words::{bytes, counted},
 };
 use documents::{ContentDigest, StepDefinition, StepFile};
 
@@ -163,11 +155,9 @@ pub fn texts(files: &[ReviewedFile]) -> Vec<(String, String)> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::review::{
-        derived::StatementVerdict,
-        line::RemarkSeverity,
-        review_case::{case, fails, judged, painted, remarks},
-        sources::ReviewSources,
+    use crate::{
+        RemarkSeverity, ReviewSources, StatementVerdict,
+        review::review_case::{case, fails, judged, painted, remarks},
     };
     use documents::ContentDigest;
 

@@ -1,6 +1,6 @@
 //! Texts for amounts, rules and paths.
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 use documents::{
     Approvals, ListedProgram, Name, OWN_PROGRAMS, ProgramList, StepDefinition, Timestamp,
 };
@@ -46,7 +46,7 @@ pub fn rule_words(rule: &Approvals) -> String {
 }
 
 /// Returns the rules that a person must know: no default rule of the step, and each rule once.
-pub(super) fn told_rules<'r>(
+pub(crate) fn told_rules<'r>(
     rules: &'r [(&'static str, Approvals)],
     definition: Option<&StepDefinition>,
 ) -> Vec<&'r (&'static str, Approvals)> {

@@ -1,6 +1,6 @@
 //! Words of people, marked as such.
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 
 /// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are
 /// left out. Without any words, the result is empty.

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::terminal::letters::{DisplayScripts, first_piece};
+use crate::{DisplayScripts, terminal::letters::first_piece};
 use documents::push_escape;
 
 /// Text of printable ASCII (0x20 to 0x7E) and of words that prose shows, from which the original text can be decoded.
@@ -264,7 +264,7 @@ const INDENT: usize = 16;
 const LONGEST_ESCAPE: usize = 24;
 
 /// Returns the first escape of a text, or else its first character with the marks on it.
-pub(super) fn first_token(text: &str) -> Option<&str> {
+pub(crate) fn first_token(text: &str) -> Option<&str> {
     let marked = || {
         let next = text
             .char_indices()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::terminal::{exit::CommandFailure, printable_text::PrintableText, streams::Terminal};
+use crate::{CommandFailure, PrintableText, Terminal};
 use documents::{
     Enforcement, Execution, Executions, Layer, OWN_PROGRAMS, Profile, ProgramFacts, ProgramMode,
     SEARCHED, check_program,

@@ -9,10 +9,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::terminal::{
-    field_paths::leaves,
-    printable_text::{PrintableText, first_token},
-};
+use crate::{PrintableText, first_token, leaves};
 
 /// Emphasis of a line. The colour carries no information that the text lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +284,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::terminal::{letters::DisplayScripts, screen_decoder};
+    use crate::{DisplayScripts, terminal::screen_decoder};
 
     fn painted(text: &str, width: usize) -> String {
         let mut screen = Screen::default();

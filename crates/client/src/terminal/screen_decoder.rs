@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::terminal::printable_text::first_token;
+use crate::first_token;
 
 /// Joins wrapped lines, and returns each joined line with the name of its section.
 pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {

@@ -12,11 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::terminal::{
-    exit::{CommandFailure, Exit},
-    printable_text::PrintableText,
-    screen::Screen,
-};
+use crate::{CommandFailure, Exit, PrintableText, Screen};
 
 /// A person who reads the output of a command and answers its questions elsewhere than at a terminal, for example in a
 /// browser.

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 
 /// Formats rows as lines. Each column is as wide as its widest cell. A `String` may contain external text, so it is escaped;
 /// prose is a [`PrintableText`].

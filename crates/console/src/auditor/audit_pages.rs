@@ -10,14 +10,9 @@ use client::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    auditor::{
-        kept_table::KeptTable,
-        routes::{AuditorPages, routes},
-    },
-    web::{
-        one_use::OpenForms,
-        opened::{OpenOptions, serve_pages},
-    },
+    KeptTable, OpenForms, OpenOptions,
+    auditor::routes::{AuditorPages, routes},
+    serve_pages,
 };
 
 /// Makes each decision of the evidence again, and serves the table until a signal ends the program. If a log can't be

@@ -14,13 +14,9 @@ use client::{RowFilter, csv_grants, csv_table};
 use tokio::sync::Semaphore;
 
 use crate::{
-    auditor::{
-        kept_table::{KeptTable, UPLOAD_PATH},
-        multipart::SentForm,
-        view::AuditorViews,
-    },
-    page::frame::problem,
-    web::{door::Door, one_use::OpenForms, sealed_form::TakenForm},
+    Door, KeptTable, OpenForms, TakenForm, UPLOAD_PATH,
+    auditor::{multipart::SentForm, view::AuditorViews},
+    problem,
 };
 
 /// Maximum size of one upload, in bytes.

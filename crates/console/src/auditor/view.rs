@@ -12,14 +12,7 @@ use maud::{Markup, html};
 use verdict::GrantLine;
 use wire::percent_encoded;
 
-use crate::{
-    auditor::{
-        kept_table::{KeptTable, UPLOAD_PATH},
-        log_row::log_row,
-    },
-    page::frame::framed,
-    web::{door::Door, one_use::OpenForms, sealed_form::hidden},
-};
+use crate::{Door, KeptTable, OpenForms, UPLOAD_PATH, auditor::log_row::log_row, framed, hidden};
 
 /// Number of rows on one page.
 const ROWS: usize = 200;

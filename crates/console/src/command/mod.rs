@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 
 use crate::{
+    OpenOptions,
     auditor::audit_pages,
     companion::options,
     desk::{options as desk, options::DeskOptions},
-    web::opened::OpenOptions,
 };
 
 /// Decide in a browser on this machine, or check evidence there

@@ -15,15 +15,13 @@ use wire::{
 };
 
 use crate::{
+    NavPlace, PageAnswer, PageState, ReachedBoundary, Sent, SharedPages,
     companion::{
         boundary_views::{
             SessionForms, log, open_work, receipts, sessions, step, steps, unread_advice,
         },
-        requests::{PageState, Sent, SharedPages, failed},
-        views::NavPlace,
+        requests::failed,
     },
-    proposal::reached::ReachedBoundary,
-    web::refused_request::PageAnswer,
 };
 
 /// Number of proposals that one page of receipts reads.

@@ -9,12 +9,12 @@ use maud::{Markup, html};
 use wire::{GrantView, ProposalList, RegistryView, SessionView, StepView, UnsettledList};
 
 use crate::{
-    companion::views::{NavPlace, companion_page, id_end, path_of},
-    proposal::{
-        log_head::CheckedHead,
-        proposal_words::{plain, prose, standing_words},
-    },
-    web::{one_use::OpenForms, sealed_form::hidden, secrets::FormKey},
+    NavPlace, OpenForms,
+    companion::views::id_end,
+    companion_page, hidden, path_of, plain,
+    proposal::{log_head::CheckedHead, proposal_words::prose},
+    standing_words,
+    web::secrets::FormKey,
 };
 
 /// Seals and numbers of the forms that end sessions.

@@ -7,10 +7,7 @@ use maud::html;
 use serde_json::Value;
 use wire::ProposalView;
 
-use crate::{
-    companion::views::{NavPlace, companion_page, path_of},
-    proposal::proposal_words::plain,
-};
+use crate::{NavPlace, companion_page, path_of, plain};
 
 /// Maximum number of proposals in one table.
 pub(super) const MOST: usize = 12;

@@ -11,12 +11,9 @@ use client::revocation::done_words;
 use maud::{Markup, html};
 
 use crate::{
-    companion::{
-        requests::{Companion, PageState, Sent, Shared, failed},
-        views::{FREEZE, NavPlace, companion_page},
-    },
-    proposal::proposal_words::plain,
-    web::{refused_request::PageAnswer, sealed_form::hidden},
+    Companion, NavPlace, PageAnswer, PageState, Sent, Shared,
+    companion::{requests::failed, views::FREEZE},
+    companion_page, hidden, plain,
 };
 
 /// Word that the person types, so that nobody freezes by a click.

@@ -13,16 +13,9 @@ use documents::GrantId;
 use maud::{Markup, html};
 
 use crate::{
-    companion::{
-        held::{HeldReview, replaced},
-        requests::{Companion, Sent, Shared, after_signature, failed, take_held},
-        review_view::RefusedReview,
-        signing::MadeGrant,
-        views::{NavPlace, companion_page},
-    },
-    page::screen_lines::screen_lines,
-    proposal::proposal_words::plain,
-    web::{refused_request::PageAnswer, sealed_form::hidden},
+    Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, Shared, after_signature,
+    companion::{held::replaced, requests::failed, signing::MadeGrant},
+    companion_page, hidden, plain, screen_lines, take_held,
 };
 
 /// Word that the person types, so that nobody ends a grant by a click.

@@ -7,10 +7,7 @@ use client::{Client, CommandFailure, myself, newest, proposals::list, waiting_gr
 use documents::{Approver, Name, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 
-use crate::{
-    companion::signing::Signing,
-    proposal::reached::{BoundaryState, ReachedBoundary},
-};
+use crate::{BoundaryState, ReachedBoundary, Signing};
 
 /// Maximum number of ended proposals of one boundary and one status.
 const MOST_ENDED: usize = 20;

@@ -25,5 +25,5 @@ pub(crate) mod review_view;
 mod routes;
 pub(crate) mod run_pages;
 mod run_review_pages;
-mod signing;
+pub(crate) mod signing;
 pub(crate) mod views;

@@ -6,7 +6,7 @@ use client::{
 use documents::{Name, ProposalId};
 use wire::{ProposalStatus, ProposalView};
 
-use crate::{companion::held::HeldReview, proposal::boundary_trust::BoundaryTrust};
+use crate::{BoundaryTrust, HeldReview};
 
 /// A review that was just made.
 #[derive(Debug)]

@@ -6,13 +6,8 @@ use std::sync::Arc;
 use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 
 use crate::{
-    companion::{
-        requests::{Companion, PageState},
-        routes::routes,
-        signing::Signing,
-    },
-    proposal::reached::ReachedBoundary,
-    web::opened::{OpenOptions, serve_pages},
+    Companion, OpenOptions, PageState, ReachedBoundary, Signing, companion::routes::routes,
+    serve_pages,
 };
 
 /// Serves the pages until a signal ends the program.

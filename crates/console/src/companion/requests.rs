@@ -12,19 +12,9 @@ use documents::{GrantId, ProposalId, ReceiptId, visible};
 use maud::{Markup, PreEscaped, html};
 
 use crate::{
-    companion::{
-        held::{HeldReview, HeldReviews},
-        open_review::SentSignature,
-        signing::Signing,
-        views::{NavPlace, companion_page},
-    },
-    proposal::{live::RunWatchers, proposal_words::status_of, reached::ReachedBoundary},
-    web::{
-        one_use::OpenForms,
-        refused_request::{PageAnswer, RefusedRequest},
-        sealed_form::TakenForm,
-        secrets::FormKey,
-    },
+    HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunWatchers,
+    SentSignature, Signing, TakenForm, companion::held::HeldReviews, companion_page, status_of,
+    web::secrets::FormKey,
 };
 
 /// What all pages need. It has no key, so a desk has these pages too.
@@ -40,7 +30,7 @@ pub(crate) struct PageState {
 
 /// What the pages need that sign with a key of this program.
 #[derive(Debug)]
-pub(super) struct Companion {
+pub(crate) struct Companion {
     pub(super) pages: Arc<PageState>,
     pub(super) signing: Arc<Signing>,
     pub(super) held: HeldReviews<ProposalId, ProposalReview>,
@@ -53,7 +43,7 @@ pub(crate) type Sent = Form<BTreeMap<String, String>>;
 /// The state of the pages without a key.
 pub(crate) type SharedPages = State<Arc<PageState>>;
 /// The state that all requests of the companion share.
-pub(super) type Shared = State<Arc<Companion>>;
+pub(crate) type Shared = State<Arc<Companion>>;
 
 impl Companion {
     pub(super) fn new(pages: PageState, signing: Arc<Signing>) -> Self {

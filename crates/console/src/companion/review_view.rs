@@ -13,19 +13,14 @@ use maud::{Markup, html};
 use wire::ProposalStatus;
 
 use crate::{
+    ANSWER_FIELDS, FieldError, FieldErrors, HeldReview, MadeReview, NavPlace, PageAnswer,
+    PageState, PasskeyQuestion, answer_fields,
     companion::{
-        held::{HeldReview, HeldReviews, LIFE, replaced},
-        open_review::MadeReview,
-        requests::{PageState, failed, ways},
-        views::{NavPlace, companion_page, path_of},
+        held::{HeldReviews, LIFE, replaced},
+        requests::{failed, ways},
     },
-    page::{
-        field_errors::{FieldError, FieldErrors},
-        passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
-        screen_lines::screen_lines,
-    },
-    proposal::proposal_words::plain,
-    web::{refused_request::PageAnswer, sealed_form::hidden, secrets::FormKey},
+    companion_page, hidden, path_of, plain, screen_lines,
+    web::secrets::FormKey,
 };
 
 /// What the review page needs.

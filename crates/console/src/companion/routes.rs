@@ -11,15 +11,12 @@ use documents::ProposalId;
 use maud::html;
 
 use crate::{
+    Companion, PageAnswer, RefusedReview, Sent, Shared, after_signature,
     companion::{
-        freeze, grant_pages,
-        inbox::read_all,
-        requests::{Companion, Sent, Shared, after_signature, take_held, ways},
-        review_view::{RefusedReview, shown_review},
-        run_pages, run_review_pages,
+        freeze, grant_pages, inbox::read_all, requests::ways, run_pages, run_review_pages,
         views::inbox,
     },
-    web::refused_request::PageAnswer,
+    shown_review, take_held,
 };
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.

@@ -14,18 +14,15 @@ use maud::html;
 use wire::ProposalView;
 
 use crate::{
+    NavPlace, PageAnswer, PageState, RefusedRequest, RunAddresses, RunView, Sent, SharedPages,
+    check,
     companion::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
-        requests::{PageState, Sent, SharedPages, failed, ways},
-        views::{NavPlace, companion_page, is_live, path_of},
+        requests::{failed, ways},
+        views::is_live,
     },
-    proposal::{
-        proposal_words::{plain, proposal_of},
-        receipts::{check, sent_bundle},
-        run_view::{RunAddresses, RunView},
-    },
-    web::refused_request::{PageAnswer, RefusedRequest},
+    companion_page, path_of, plain, proposal_of, sent_bundle,
 };
 
 /// Advice if a boundary refuses to cancel.

@@ -18,16 +18,10 @@ use maud::{Markup, html};
 use wire::{UnsettledList, UnsettledRun};
 
 use crate::{
-    companion::{
-        held::{HeldReview, replaced},
-        open_review::SentSignature,
-        requests::{Companion, Sent, Shared, after_signature, failed, take_held},
-        review_view::RefusedReview,
-        views::{NavPlace, companion_page},
-    },
-    page::screen_lines::screen_lines,
-    proposal::proposal_words::plain,
-    web::{refused_request::PageAnswer, sealed_form::hidden},
+    Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, SentSignature, Shared,
+    after_signature,
+    companion::{held::replaced, requests::failed},
+    companion_page, hidden, plain, screen_lines, take_held,
 };
 
 /// The verdicts, with the words of the form.

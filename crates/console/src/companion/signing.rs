@@ -14,16 +14,12 @@ use documents::{GrantId, Name, ProposalId, ReceiptId};
 use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
 
 use crate::{
-    companion::{
-        held::{HeldReview, replaced},
-        open_review::{MadeReview, SentSignature, still_open},
-    },
-    proposal::boundary_trust::BoundaryTrust,
+    BoundaryTrust, HeldReview, MadeReview, SentSignature, companion::held::replaced, still_open,
 };
 
 /// The keys of the approver.
 #[derive(Debug)]
-pub(super) struct Signing {
+pub(crate) struct Signing {
     keys: KeyArgs,
     /// One signature at a time: a security key or a passphrase asks for one thing at a time.
     turn: Mutex<()>,

@@ -8,14 +8,7 @@ use documents::{Timestamp, visible};
 use maud::{Markup, html};
 use wire::{ProposalStatus, ProposalView};
 
-use crate::{
-    companion::inbox::BoundaryInbox,
-    page::frame::framed,
-    proposal::{
-        proposal_words::{plain, standing_words},
-        reached::BoundaryState,
-    },
-};
+use crate::{BoundaryInbox, BoundaryState, framed, plain, standing_words};
 
 /// Maximum length of the parameters in a line of the inbox. The review shows all of them.
 const MOST_WORDS: usize = 160;

@@ -6,11 +6,11 @@ use client::{Client, CommandFailure, Exit, GlobalOptions, TrustArgs};
 use documents::{ForeignKey, KeyId, Name};
 use verdict::{KeyHolder, TrustedRoster};
 
-use crate::proposal::{boundary_trust::BoundaryTrust, reached::ReachedBoundary};
+use crate::{BoundaryTrust, ReachedBoundary};
 
 /// A boundary of a desk.
 #[derive(Debug)]
-pub(super) struct DeskBoundary {
+pub(crate) struct DeskBoundary {
     options: GlobalOptions,
     trust: TrustArgs,
     /// The boundary without credentials, for the login.

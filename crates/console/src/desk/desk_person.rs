@@ -6,14 +6,11 @@ use client::{Client, CommandFailure, Exit};
 use documents::{Approver, BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage};
 use verdict::TrustedRoster;
 
-use crate::{
-    page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion},
-    proposal::reached::ReachedBoundary,
-};
+use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
 
 /// A person who is logged in.
 #[derive(Debug, Clone)]
-pub(super) struct DeskPerson {
+pub(crate) struct DeskPerson {
     pub(super) key: ForeignKey,
     /// Name of the desk.
     pub(super) host: String,
@@ -84,7 +81,7 @@ impl DeskPerson {
 }
 
 /// Reads the answer of the browser from a form.
-pub(super) fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
+pub(crate) fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
     let [client_data, authenticator_data, signature] =
         ANSWER_FIELDS.map(|name| sent.get(name).map_or("", String::as_str));
     BrowserAnswer::parse(client_data, authenticator_data, signature)

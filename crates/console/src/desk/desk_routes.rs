@@ -17,17 +17,10 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::{
-    desk::{
-        desk_state::{Desk, LoginTarget},
-        enrolment,
-        listening::BrowserAddress,
-        login,
-    },
-    page::frame::problem,
-    web::{
-        guard::{MAX_FORM, files, finish},
-        refused_request::{PageAnswer, RefusedRequest},
-    },
+    Desk, PageAnswer, RefusedRequest,
+    desk::{desk_state::LoginTarget, enrolment, listening::BrowserAddress, login},
+    problem,
+    web::guard::{MAX_FORM, files, finish},
 };
 
 /// Time limit for the body of a request.

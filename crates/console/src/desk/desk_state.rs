@@ -9,16 +9,12 @@ use client::eprintln_quietly;
 use documents::{ForeignKey, Name};
 
 use crate::{
+    DeskBoundary, OpenForms, PageAnswer, RefusedRequest,
     desk::{
-        desk_boundary::DeskBoundary,
         listening::{AttemptLimits, BrowserAddress},
         login_sessions::LoginSessions,
     },
-    web::{
-        one_use::OpenForms,
-        refused_request::{PageAnswer, RefusedRequest},
-        secrets::FormKey,
-    },
+    web::secrets::FormKey,
 };
 
 /// Maximum length of a path after the login.
@@ -79,11 +75,11 @@ impl LoginAttempt {
 }
 
 /// The address of the browser.
-pub(super) type Peer = Extension<BrowserAddress>;
+pub(crate) type Peer = Extension<BrowserAddress>;
 
 /// What the requests before the login need.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(crate) struct Desk {
     /// Address as browsers write an origin.
     pub(super) origin: String,
     pub(super) boundaries: Vec<DeskBoundary>,

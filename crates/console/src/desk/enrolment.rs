@@ -13,14 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use documents::{Name, enrolled};
 use maud::html;
 
-use crate::{
-    desk::{
-        desk_state::{Desk, Peer},
-        login::framed_page,
-    },
-    page::passkey_form::answer_fields,
-    web::refused_request::{PageAnswer, RefusedRequest},
-};
+use crate::{Desk, PageAnswer, Peer, RefusedRequest, answer_fields, desk::login::framed_page};
 
 const ENROL: &str = "/enrol";
 /// Name of the field with the public key, which the script fills.

@@ -17,23 +17,15 @@ use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
 use maud::{Markup, html};
 
 use crate::{
+    ANSWER_FIELDS, Desk, DeskBoundary, DeskPerson, LOG_OUT, PageAnswer, Peer, RefusedRequest,
+    TakenForm, answer_fields, browser_answer,
     desk::{
-        desk_boundary::DeskBoundary,
-        desk_person::{DeskPerson, browser_answer},
-        desk_state::{Desk, LoginAttempt, LoginTarget, Peer},
-        login_sessions::{LOG_OUT, LoginSession},
+        desk_state::{LoginAttempt, LoginTarget},
+        login_sessions::LoginSession,
         passkey_pages,
     },
-    page::{
-        frame::framed,
-        passkey_form::{ANSWER_FIELDS, answer_fields},
-    },
-    proposal::proposal_words::{plain, status_of},
-    web::{
-        refused_request::{PageAnswer, RefusedRequest},
-        sealed_form::{TakenForm, hidden},
-        secrets::random,
-    },
+    framed, hidden, plain, status_of,
+    web::secrets::random,
 };
 
 const LOGIN: &str = "/login";

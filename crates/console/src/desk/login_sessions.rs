@@ -15,7 +15,7 @@ use crate::web::{door::cookie_of, secrets::random};
 /// Name of the cookie. Browsers take a cookie with this prefix only over TLS, from this host, and for all paths.
 const COOKIE_NAME: &str = "__Host-countersign_desk";
 /// Path of the form that ends a login.
-pub(super) const LOG_OUT: &str = "/logout";
+pub(crate) const LOG_OUT: &str = "/logout";
 /// Maximum number of logins of one person. The oldest login ends first.
 const MOST_OF_ONE: usize = 4;
 

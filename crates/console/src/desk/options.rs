@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use wire::{PairFile, PairText, RenewedServer, ServerPair};
 
-use crate::desk::{
-    desk_boundary::DeskBoundary, desk_routes::desk_routes, desk_state::Desk, listening::serve,
+use crate::{
+    Desk, DeskBoundary,
+    desk::{desk_routes::desk_routes, listening::serve},
 };
 
 /// Maximum size of a file for TLS in bytes.

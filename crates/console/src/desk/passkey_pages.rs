@@ -15,25 +15,20 @@ use documents::{Envelope, ProposalId};
 use maud::html;
 
 use crate::{
+    BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, NavPlace, PageAnswer, PageState,
+    ReachedBoundary, RefusedReview, Sent, SentSignature, after_signature, browser_answer,
     companion::{
-        held::{HeldReview, HeldReviews},
-        inbox::BoundaryInbox,
-        open_review::{MadeReview, SentSignature, still_open},
-        requests::{PageState, Sent, after_signature, failed, take_held, ways},
-        review_view::{RefusedReview, shown_review},
+        held::HeldReviews,
+        requests::{failed, ways},
         run_pages,
-        views::{NavPlace, inbox},
+        views::inbox,
     },
     desk::{
-        desk_person::{DeskPerson, browser_answer},
-        login_sessions::LOG_OUT,
         shown_pages,
-        signing_page::signing_page,
         stop_pages::{self, StopPages},
     },
-    page::screen_lines::screen_lines,
-    proposal::reached::ReachedBoundary,
-    web::{refused_request::PageAnswer, sealed_form::hidden, secrets::FormKey},
+    hidden, screen_lines, shown_review, signing_page, still_open, take_held,
+    web::secrets::FormKey,
 };
 
 /// What the pages of a person need.

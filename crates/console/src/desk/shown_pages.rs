@@ -11,12 +11,8 @@ use documents::{GrantId, ReceiptId};
 use maud::html;
 
 use crate::{
-    companion::{
-        requests::{PageState, SharedPages, failed},
-        views::{NavPlace, companion_page},
-    },
-    page::screen_lines::screen_lines,
-    web::refused_request::PageAnswer,
+    NavPlace, PageAnswer, PageState, SharedPages, companion::requests::failed, companion_page,
+    screen_lines,
 };
 
 pub(super) fn routes() -> Router<Arc<PageState>> {

@@ -2,13 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::{
-    companion::views::{NavPlace, companion_page},
-    page::passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
-};
+use crate::{ANSWER_FIELDS, NavPlace, PasskeyQuestion, answer_fields, companion_page};
 
 /// Returns the page on which the passkey signs a statement of few words.
-pub(super) fn signing_page(
+pub(crate) fn signing_page(
     (at, title): (usize, &str),
     statement: &Markup,
     (path, fields): (&str, &Markup),

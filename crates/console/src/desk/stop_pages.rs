@@ -16,18 +16,9 @@ use documents::{Envelope, RevokedSubject};
 use maud::{Markup, html};
 
 use crate::{
-    companion::{
-        freeze,
-        held::{HeldReview, HeldReviews},
-        requests::{PageState, Sent, failed, take_held},
-        views::{NavPlace, companion_page},
-    },
-    desk::{
-        desk_person::{DeskPerson, browser_answer},
-        signing_page::signing_page,
-    },
-    proposal::proposal_words::plain,
-    web::{refused_request::PageAnswer, sealed_form::hidden},
+    DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, Sent, browser_answer,
+    companion::{freeze, held::HeldReviews, requests::failed},
+    companion_page, hidden, plain, signing_page, take_held,
 };
 
 /// Word that the person types, so that nobody ends a passkey by a click.

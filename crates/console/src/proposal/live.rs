@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::{Event, RefusalView};
 
-use crate::{page::frame::problem, proposal::reached::ReachedBoundary};
+use crate::{ReachedBoundary, problem};
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.
 const MOST_WATCHERS: usize = 128;

@@ -11,7 +11,7 @@ use documents::BoundaryName;
 use tokio::sync::Semaphore;
 use wire::{FreezeView, RegistryView};
 
-use crate::proposal::{boundary_trust::BoundaryTrust, log_head::VerifiedHashes};
+use crate::{BoundaryTrust, proposal::log_head::VerifiedHashes};
 
 /// Longest time that a page waits for a boundary. A slow boundary does not delay the others of the page.
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);

@@ -12,9 +12,7 @@ use documents::{Blake3Digest, ContentDigest, Outcome, ProposalId, ReceiptId, Str
 use verdict::{ApprovedFacts, BundleReport, VerifyOptions};
 use wire::ProposalView;
 
-use crate::proposal::{
-    boundary_trust::BoundaryTrust, proposal_words::proposal_of, reached::ReachedBoundary,
-};
+use crate::{BoundaryTrust, ReachedBoundary, proposal_of};
 
 /// Maximum size of a stream that the page shows.
 const MOST_SHOWN: u64 = 1 << 20;

@@ -6,14 +6,7 @@ use maud::{Markup, html};
 use verdict::{CheckFinding, Facts};
 use wire::{ProposalStatus, ProposalView};
 
-use crate::{
-    page::terminal_text::coloured,
-    proposal::{
-        proposal_words::{plain, standing_words},
-        receipts::CheckedReceipt,
-    },
-    web::{sealed_form::hidden, secrets::FormKey},
-};
+use crate::{CheckedReceipt, coloured, hidden, plain, standing_words, web::secrets::FormKey};
 
 /// Addresses of what belongs to a run.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::{Command, Stdio};
 
-use crate::web::door::Door;
+use crate::Door;
 
 /// Starts the browser with a file that leads to the address. The argument list has only the path of the file. The file
 /// exists until the returned directory is dropped. A signal that ends the program before the browser came leaves it, and then

@@ -15,8 +15,10 @@ use axum::routing::get;
 use maud::{DOCTYPE, html};
 
 use crate::{
-    page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, problem},
-    web::{door::Door, refused_request::with_page},
+    Door,
+    page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH},
+    problem,
+    web::refused_request::with_page,
 };
 
 /// What a page may load and do. Trusted types let no text become script. `same-origin` as the policy of the referrer,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use client::{CommandFailure, Exit, Terminal};
 
-use crate::web::{browser::start, door::Door, guard::serve};
+use crate::{
+    Door,
+    web::{browser::start, guard::serve},
+};
 
 /// Where and how the pages open.
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 use maud::PreEscaped;
 
-use crate::page::frame::problem;
+use crate::problem;
 
 /// The answer to a refused request.
 #[derive(Debug)]

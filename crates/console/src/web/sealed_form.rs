@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::web::{one_use::OpenForms, secrets::FormKey};
+use crate::{OpenForms, web::secrets::FormKey};
 
 /// Returns the fields that make a form work once, for this path and these contents, and under this key only.
 pub fn hidden(key: &FormKey, path: &str, number: &str, contents: &str) -> Markup {

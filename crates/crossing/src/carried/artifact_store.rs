@@ -15,10 +15,7 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::{
-    carried::recorded_outputs::bytes_below,
-    seal::refusal::{Refusal, Stopped, fault},
-};
+use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault};
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
 };

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{
-    carried::{kept_results::MAX_FILES_BYTES, recorded_outputs::Outputs},
-    seal::refusal::{Refusal, Stopped, fault},
-};
+use crate::{Outputs, Refusal, Stopped, carried::kept_results::MAX_FILES_BYTES, fault};
 use documents::Code;
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead

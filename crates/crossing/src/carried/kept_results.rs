@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::seal::carried_variables::CarriedVariables;
+use crate::CarriedVariables;
 use documents::{
     Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
     RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,

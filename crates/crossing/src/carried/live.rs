@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::carried::{
-    output_order::{OrderPosition, OrderedPiece, OutputOrder},
-    secret_masks::{SecretMasks, StreamMasker},
+use crate::{
+    OrderPosition, SecretMasks, StreamMasker,
+    carried::output_order::{OrderedPiece, OutputOrder},
 };
 use documents::{Blake3Stream, ContentDigest, ProposalId, Sha256Stream, Stream, StreamName};
 use sandbox::CancelFlag;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::carried::capacity::Capacity;
+use crate::Capacity;
 use documents::ProposalId;
 
 /// Interval between two attempts to write a receipt.

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 
-use crate::seal::{
-    refusal::{Refusal, Stopped, fault},
-    stored_documents::{StoredReceipt, stored_receipt, unchecked_payload},
+use crate::{
+    Refusal, Stopped, fault,
+    seal::stored_documents::{StoredReceipt, unchecked_payload},
+    stored_receipt,
 };
 use documents::{
     Authorization, Code, ContentDigest, MAX_WINDOW_S, Name, ParamsDigest, PlanReference,

@@ -7,10 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::carried::{
-    kept_results::KeptResults,
-    live::{RecordedOutput, Recording},
-};
+use crate::{KeptResults, RecordedOutput, Recording};
 use documents::{Blake3Digest, StreamName};
 use store::{MAX_INLINE_BYTES, Objects, OutputRow};
 

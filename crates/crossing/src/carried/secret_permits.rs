@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::seal::refusal::Refusal;
+use crate::Refusal;
 use documents::{
     Code, Format, OWN_VARIABLES, SecretAs, SecretName, SecretValue, StepDefinition, StepRef,
     StepSecret, named_secrets, secret_name,

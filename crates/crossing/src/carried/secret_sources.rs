@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::carried::{secret_masks::MIN_MASKED, secret_permits::SecretPermits};
+use crate::{MIN_MASKED, SecretPermits};
 use documents::{SecretName, SecretValue};
 use reading::Pattern;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::seal::{refusal::Refusal, sealed::Sealed};
+use crate::{Refusal, Sealed};
 use documents::{
     Code, ContentDigest, Name, ProposalId, SessionId, SessionReference, SessionUse, StepDefinition,
     StepRef, Timestamp,

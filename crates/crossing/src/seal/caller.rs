@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::seal::{
-    admitted_caller::AdmittedCaller,
-    refusal::{Refusal, Stopped},
-    sealed::Sealed,
-};
+use crate::{AdmittedCaller, Refusal, Sealed, Stopped};
 use documents::{Code, Name, Scope, StepRef, Timestamp};
 use reading::Pattern;
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::seal::sealed::Sealed;
+use crate::Sealed;
 use store::StoredRevocation;
 use verdict::Revocations;
 

@@ -1,6 +1,6 @@
 //! Reads documents that the boundary has stored.
 
-use crate::seal::refusal::{Stopped, fault};
+use crate::{Stopped, fault};
 use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
 use store::{Ledger, Proposal};
 

@@ -15,10 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::crypto::{
-    json::{self, JsonError, ReadError, Reason},
-    writer,
-};
+use crate::{JsonError, ReadError, Reason, crypto::writer, json};
 
 /// Returns the canonical bytes of a value from the strict reader.
 ///

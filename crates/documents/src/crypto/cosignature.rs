@@ -12,9 +12,9 @@
 
 use std::fmt;
 
-use crate::crypto::{
-    note::{Note, NoteError, NoteSignature, key_hash_of, parse_vkey_of, vkey_of},
-    signature::PublicKey,
+use crate::{
+    Note, NoteSignature, PublicKey,
+    crypto::note::{NoteError, key_hash_of, parse_vkey_of, vkey_of},
 };
 
 /// The algorithm byte of Ed25519 cosignatures, in key ids and vkeys.
@@ -179,10 +179,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::crypto::{
-        note::{parse_signatures, verify_note, vkey},
-        signature::SecretKey,
-    };
+    use crate::{SecretKey, parse_signatures, verify_note, vkey};
     use proptest::prelude::*;
 
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use crate::crypto::digest::sha256;
+use crate::sha256;
 
 /// Id of a key: `SHA256:` and 43 characters of base64 without padding, as `ssh-keygen -lf` prints it.
 ///

@@ -4,7 +4,7 @@
 //! algorithms of RFC 9162. Proofs are made from complete subtrees, whose hashes never change and which the caller
 //! stores.
 
-use crate::crypto::digest::Sha256Stream;
+use crate::Sha256Stream;
 
 /// A leaf, node or root hash.
 pub type Hash = [u8; 32];
@@ -357,7 +357,7 @@ impl Frontier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::digest::sha256;
+    use crate::sha256;
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::convert::Infallible;

@@ -10,11 +10,7 @@ use base64::Engine as _;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::{
-    digest::{Sha256Stream, hex},
-    merkle::Hash,
-    signature::PublicKey,
-};
+use crate::{Hash, PublicKey, Sha256Stream, hex};
 
 /// Maximum size of a note in bytes. A checkpoint is much smaller.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
@@ -425,7 +421,7 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::signature::SecretKey;
+    use crate::SecretKey;
     use proptest::prelude::*;
     use std::convert::Infallible;
 

@@ -7,18 +7,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::crypto::{
-    digest::sha256,
-    json,
-    signature::{BadSignature, SignatureProof, verify_p256},
-    ssh_wire::{WireReader, text},
+use crate::{
+    WireReader,
+    crypto::{
+        signature::{BadSignature, SignatureProof, verify_p256},
+        ssh_wire::text,
+    },
+    json, sha256,
 };
 
 /// The type of a passkey's line in a roster.
 pub const PASSKEY: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
 /// The type of a signature that a browser made. A signature of `ssh-keygen` with the same type of key has another type.
-pub(super) const ASSERTION: &str = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
+pub(crate) const ASSERTION: &str = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
 
 /// Maximum size of the client data, in bytes. Chromium writes 200 to 350 bytes.
 pub const MAX_CLIENT_DATA: usize = 1024;

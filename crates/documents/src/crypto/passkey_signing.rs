@@ -3,14 +3,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use crate::crypto::{
-    json,
-    key_id::KeyId,
-    passkey::{ASSERTION, MAX_CLIENT_DATA, PASSKEY},
-    signature::{PAYLOAD_TYPE, pae},
-    ssh_key::ForeignKey,
-    ssh_wire::put,
-    sshsig::{HashName, MAGIC, NAMESPACE, SignatureError, StatementKey, signed_data, verify},
+use crate::{
+    ASSERTION, ForeignKey, KeyId, NAMESPACE, PASSKEY, PAYLOAD_TYPE, SignatureError, StatementKey,
+    crypto::{
+        passkey::MAX_CLIENT_DATA,
+        ssh_wire::put,
+        sshsig::{HashName, MAGIC, signed_data, verify},
+    },
+    json, pae,
 };
 
 /// Beginning of a public key of P-256 with an uncompressed point (RFC 5480), before the point.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::crypto::{
-    digest::sha256,
-    key_id::KeyId,
-    passkey::Passkey,
-    signature::{KeyError, PublicKey},
-    ssh_wire::{WireReader, put, text},
+use crate::{
+    KeyId, Passkey, PublicKey, WireReader,
+    crypto::{
+        signature::KeyError,
+        ssh_wire::{put, text},
+    },
+    sha256,
 };
 
 /// Maximum length of a public key line, in bytes, because the size of a roster is limited.

@@ -7,12 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
 
-use crate::crypto::{
-    digest::sha256,
-    passkey::{ASSERTION, Assertion, AssertionError, Passkey},
-    signature::SignatureProof,
-    ssh_key::{PLAIN, SECURITY_KEY, SshKey},
-    ssh_wire::{WireReader, put, text},
+use crate::{
+    ASSERTION, Passkey, SshKey, WireReader,
+    crypto::{
+        passkey::{Assertion, AssertionError},
+        signature::SignatureProof,
+        ssh_key::{PLAIN, SECURITY_KEY},
+        ssh_wire::{put, text},
+    },
+    sha256,
 };
 
 /// The SSHSIG namespace of all signatures of this program, as in `ssh-keygen -Y sign -n countersign`. A signature for
@@ -355,7 +358,7 @@ pub(super) fn signed_data(hash: HashName, message: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::signature::SecretKey;
+    use crate::SecretKey;
     use serde_json::Value;
 
     const MESSAGE: &[u8] =

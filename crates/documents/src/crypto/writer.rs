@@ -11,10 +11,13 @@ use std::ops::Range;
 use serde::ser::{self, Error as _, Impossible, Serialize, Serializer};
 use serde_json::{Number, Value};
 
-use crate::crypto::{
-    canonical_text::write_escaped,
-    json::{MAX_DEPTH, MAX_INTEGER, RESERVED_PREFIX, Reason},
-    shape::push_step,
+use crate::{
+    MAX_INTEGER, Reason,
+    crypto::{
+        canonical_text::write_escaped,
+        json::{MAX_DEPTH, RESERVED_PREFIX},
+        shape::push_step,
+    },
 };
 
 /// Returns the canonical bytes of a document, or the rule of the strict reader that the document breaks.
@@ -548,7 +551,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::crypto::canonical;
+    use crate::canonical;
 
     #[derive(Serialize)]
     struct Unsorted {

@@ -5,23 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    crypto::{
-        canonical,
-        digest::{
-            AuthorizationDigest, ContentDigest, ParamsDigest, RenderedDigest, SealDigest,
-            StepDigest,
-        },
-        key_id::KeyId,
-    },
-    record::{
-        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
-        envelope::Verified,
-        ident::{BoundaryName, Epoch, Name, Nonce, ProposalId, StepRef},
-        malformed::Malformed,
-        profile::Profile,
-        run_extensions::{Artifacts, Emergency, PlanReference, SessionReference},
-        validity::Timestamp,
-    },
+    Artifacts, AuthorizationDigest, BoundaryName, ContentDigest, Emergency, Epoch, KeyId,
+    Malformed, Name, Nonce, ParamsDigest, PlanReference, Predicate, Profile, ProposalId,
+    RenderedDigest, SealDigest, SessionReference, Statement, StepDigest, StepRef, Subject,
+    Timestamp, Verified, canonical, check_sorted, check_subjects,
 };
 
 /// Maximum size of an authorization's payload, in bytes.

@@ -8,15 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    crypto::{json, note::TlogProof},
-    record::{
-        document::Predicate,
-        envelope::{Base64, Envelope, Signed},
-        grant::Grant,
-        malformed::Malformed,
-        run_extensions::Manifest,
-        step_definition::MAX_DEFINITION_BYTES,
-    },
+    Base64, Envelope, Grant, MAX_DEFINITION_BYTES, Malformed, Manifest, Predicate, Signed,
+    TlogProof, json,
 };
 
 /// The media type of a bundle. The media type names the format and the version of the format.

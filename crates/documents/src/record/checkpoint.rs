@@ -10,13 +10,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{
-    crypto::{
-        digest::SealDigest,
-        merkle::{self, Hash},
-    },
-    record::ident::BoundaryName,
-};
+use crate::{BoundaryName, Hash, SealDigest, merkle};
 
 /// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///

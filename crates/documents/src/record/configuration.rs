@@ -5,10 +5,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::record::{
-    enforcement::Level,
-    profile::{Layer, Limits, STRICT},
-};
+use crate::{Layer, Level, Limits, STRICT};
 
 /// The blob `configuration` of a seal: what the boundary gives every run, and what a step may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,14 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::digest::{AuthorizationDigest, ContentDigest, SealDigest},
-    record::{
-        document::{Predicate, Statement, Subject, check_subjects},
-        ident::Nonce,
-        malformed::Malformed,
-        run_extensions::{GrantUse, MAX_USES, SessionReference, check_range},
-        validity::Timestamp,
-    },
+    AuthorizationDigest, ContentDigest, GrantUse, MAX_USES, Malformed, Nonce, Predicate,
+    SealDigest, SessionReference, Statement, Subject, Timestamp, check_range, check_subjects,
 };
 
 /// Maximum number of items in one consumption. Each bundle contains the whole consumption, so more items would make
@@ -123,10 +117,7 @@ impl Predicate for Consumption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        crypto::{canonical, signature::SecretKey, ssh_key::SshKey, tlog_tiles::MAX_ENTRY_BYTES},
-        record::envelope::{Envelope, EnvelopeSignature},
-    };
+    use crate::{Envelope, EnvelopeSignature, MAX_ENTRY_BYTES, SecretKey, SshKey, canonical};
 
     fn of(items: usize) -> Consumption {
         let spent = |item: usize| Spent {

@@ -8,13 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    record::{
-        extension_names::{OWN_PROGRAMS, Program},
-        network_host::{AllowedHost, MAX_HOSTS, check_host},
-        profile::{Limits, Proc, Workdir},
-        program_list::{MAX_PROGRAMS, ProgramMode},
-    },
-    yaml::{YamlFlaw, YamlKind, YamlNode, unknown},
+    AllowedHost, Limits, MAX_HOSTS, MAX_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode,
+    Workdir, YamlFlaw, YamlKind, YamlNode, check_host, yaml::unknown,
 };
 
 /// The network that a step declares: `none`, `host`, or a list such as `{allow: ["api.example.com:443"]}`.

@@ -4,12 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::digest::AuthorizationDigest,
-    record::{
-        authorization::BoundaryRef,
-        document::{Predicate, Statement, Subject, only_subject},
-        malformed::Malformed,
-    },
+    AuthorizationDigest, BoundaryRef, Malformed, Predicate, Statement, Subject, only_subject,
 };
 
 /// A statement of one approver against one authorization, its only subject. The authorization never runs.

@@ -7,10 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{
-    crypto::{canonical, digest, json, key_id::KeyId},
-    record::malformed::Malformed,
-};
+use crate::{KeyId, Malformed, canonical, crypto::digest, json};
 
 /// The type of every statement (in-toto attestation framework, Statement v1).
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -311,7 +308,7 @@ fn differing(given: &Value, again: &Value, pointer: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{authorization::Authorization, consumption::Consumption};
+    use crate::{Authorization, Consumption};
 
     fn payload(kind: &str) -> Vec<u8> {
         let path = format!(

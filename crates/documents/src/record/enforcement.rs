@@ -6,12 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{
-    document::check_sorted,
-    malformed::Malformed,
-    network_host::{HostRefusal, MAX_HOSTS},
-    profile::{Layer, NetworkMode, Workdir},
-};
+use crate::{HostRefusal, Layer, MAX_HOSTS, Malformed, NetworkMode, Workdir, check_sorted};
 
 /// The sandbox of a run as it was enforced. Example:
 /// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the

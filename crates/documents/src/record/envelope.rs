@@ -26,18 +26,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        canonical, digest,
-        key_id::KeyId,
-        signature::{PAYLOAD_TYPE, SIGNATURE_BYTES, pae},
-        ssh_key::SshKey,
-        sshsig::{self, MAX_SIGNATURE_BYTES, Presence, StatementKey},
-    },
-    record::{
-        document::{Predicate, Statement},
-        malformed::Malformed,
-        schema::BASE64,
-    },
+    KeyId, MAX_SIGNATURE_BYTES, Malformed, PAYLOAD_TYPE, Predicate, Presence, SshKey, Statement,
+    StatementKey, canonical,
+    crypto::{digest, signature::SIGNATURE_BYTES},
+    pae,
+    record::schema::BASE64,
+    sshsig,
 };
 
 /// Maximum number of signatures over one payload. [`MAX_SIGNATURE_BYTES`] limits the total size of all these

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::record::ident::{IdentError, is_uuid7};
+use crate::{IdentError, record::ident::is_uuid7};
 
 const fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'

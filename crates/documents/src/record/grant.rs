@@ -5,21 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    crypto::{digest::StepDigest, key_id::KeyId},
+    Artifact, BoundaryRef, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_BYTES, MAX_USES, Malformed,
+    Name, Permission, Predicate, Profile, Statement, StepDigest, StepRef, Subject, Timestamp,
+    check_by, check_count, check_range, check_subjects,
     record::{
-        authorization::{
-            BoundaryRef, MAX_REASON_BYTES, Permission, check_permissions, check_reason,
-        },
-        document::{Predicate, Statement, Subject, check_subjects},
-        extension_names::GrantId,
-        ident::{Name, StepRef},
-        malformed::Malformed,
-        profile::Profile,
-        run_extensions::{
-            Artifact, MAX_ARTIFACTS, MAX_GRANT_S, MAX_USES, check_artifact_bytes, check_by,
-            check_count, check_range,
-        },
-        validity::Timestamp,
+        authorization::{check_permissions, check_reason},
+        run_extensions::{MAX_ARTIFACTS, check_artifact_bytes},
     },
 };
 
@@ -210,8 +201,8 @@ impl Predicate for Grant {
 mod tests {
     use super::*;
     use crate::{
-        crypto::{canonical, signature::SecretKey, ssh_key::SshKey, tlog_tiles::MAX_ENTRY_BYTES},
-        record::envelope::{Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed},
+        Base64, Envelope, EnvelopeSignature, MAX_ENTRY_BYTES, MAX_SIGNATURES, SecretKey, Signed,
+        SshKey, canonical,
     };
 
     fn keyid(seed: usize) -> KeyId {

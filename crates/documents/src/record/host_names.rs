@@ -3,7 +3,7 @@
 //! These checks read only the text and never the disk, so that the boundary and the approver's program derive the same
 //! profile. The check before a seal tests whether a path exists and contains no symbolic link.
 
-use crate::record::profile::ISOLATED;
+use crate::ISOLATED;
 
 /// Maximum length of a path in bytes.
 const MAX_PATH_BYTES: usize = 1024;

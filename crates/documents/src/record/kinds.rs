@@ -2,20 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::record::{
-    authorization::Authorization,
-    consumption::Consumption,
-    denial::Denial,
-    document::{Predicate, STATEMENT_TYPE, Statement, predicate_type},
-    grant::Grant,
-    malformed::Malformed,
-    receipt::Receipt,
-    refusal_statement::RefusalStatement,
-    review_statement::ReviewStatement,
-    revocation::Revocation,
-    roster::Roster,
-    schema::settings,
-    seal::Seal,
+use crate::{
+    Authorization, Consumption, Denial, Grant, Malformed, Predicate, Receipt, RefusalStatement,
+    ReviewStatement, Revocation, Roster, Seal, Statement, predicate_type,
+    record::document::STATEMENT_TYPE, settings,
 };
 
 /// One kind of statement. Its name and its maximum size are constants of its [`Predicate`].

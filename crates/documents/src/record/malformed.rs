@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    crypto::json::{JsonError, ReadError, Reason},
-    record::code::Code,
-};
+use crate::{Code, JsonError, ReadError, Reason};
 
 /// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]

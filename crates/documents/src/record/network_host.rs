@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{host_names::check_address, profile::Network};
+use crate::{Network, record::host_names::check_address};
 
 /// Maximum number of hosts of one list, because the service holds a listener for each host of each run.
 pub const MAX_HOSTS: usize = 64;

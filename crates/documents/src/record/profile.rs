@@ -3,7 +3,7 @@
 //! The first version of the format already defines all parts of the profile. A program that cannot enforce a part
 //! refuses the profile.
 
-use crate::record::{document::check_sorted, malformed::Malformed, program_list::ProgramList};
+use crate::{Malformed, ProgramList, check_sorted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -3,11 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{
-    document::check_sorted,
-    extension_names::{HostPath, OWN_PROGRAMS, Program, ProgramPath},
-    malformed::Malformed,
-    run_extensions::{check_by, check_bytes, check_count, check_range},
+use crate::{
+    HostPath, Malformed, OWN_PROGRAMS, Program, check_by, check_bytes, check_count, check_range,
+    check_sorted, record::extension_names::ProgramPath,
 };
 
 /// Maximum number of programs that a profile lists.

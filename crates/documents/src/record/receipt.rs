@@ -6,25 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        canonical,
-        digest::{
-            AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, PolicyDigest, SealDigest,
-            Sha256Stream,
-        },
-        key_id::KeyId,
-    },
-    record::{
-        declared::Limit,
-        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
-        enforcement::Enforcement,
-        envelope::{Base64, Envelope},
-        ident::{BoundaryName, GroupName, Name},
-        malformed::Malformed,
-        program_list::ProgramFacts,
-        run_extensions::{Manifest, SessionChange},
-        validity::Timestamp,
-    },
+    AuthorizationDigest, Base64, Blake3Digest, BoundaryName, ContentDigest, Enforcement, Envelope,
+    GroupName, KeyId, LeafHash, Limit, Malformed, Manifest, Name, PolicyDigest, Predicate,
+    ProgramFacts, SealDigest, SessionChange, Sha256Stream, Statement, Subject, Timestamp,
+    canonical, check_sorted, check_subjects,
 };
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
@@ -526,18 +511,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        crypto::{json::MAX_INTEGER, sshsig::MAX_SIGNATURE_BYTES, tlog_tiles::MAX_ENTRY_BYTES},
-        record::{
-            authorization::MAX_AUTHORIZATION_BYTES,
-            enforcement::{
-                Capabilities, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
-                LimitFacts, LimitHolder, Masks, RefusedHost, Root, SeccompFacts, UNBOUNDED,
-            },
-            envelope::{EnvelopeSignature, MAX_SIGNATURES},
-            network_host::HostRefusal,
-            profile::{Layer, NetworkMode, Workdir},
-            program_list::MAX_PROGRAM_FACTS_BYTES,
-        },
+        Capabilities, EnvelopeSignature, FilesystemFacts, HeldLimit, HostRefusal, LandlockFacts,
+        LandlockStatus, Layer, Level, LimitFacts, LimitHolder, MAX_AUTHORIZATION_BYTES,
+        MAX_ENTRY_BYTES, MAX_INTEGER, MAX_PROGRAM_FACTS_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
+        Masks, NetworkMode, RefusedHost, Root, SeccompFacts, UNBOUNDED, Workdir,
     };
 
     fn name<T: std::str::FromStr>(at: usize) -> T

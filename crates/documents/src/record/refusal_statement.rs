@@ -6,17 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        canonical,
-        digest::{InputDigest, SealDigest},
-    },
-    record::{
-        code::Code,
-        document::{Predicate, Statement, Subject, only_subject},
-        ident::BoundaryName,
-        malformed::Malformed,
-        validity::Timestamp,
-    },
+    BoundaryName, Code, InputDigest, Malformed, Predicate, SealDigest, Statement, Subject,
+    Timestamp, canonical, only_subject,
 };
 
 /// A refusal in the log: of one input, or a summary of one hour. The statement never contains text of the input.

@@ -3,10 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{
-    program_list::{Execution, Executions, ProgramFacts, ProgramMode, SEARCHED},
-    receipt::{Outcome, Receipt},
-};
+use crate::{Execution, Executions, Outcome, ProgramFacts, ProgramMode, Receipt, SEARCHED};
 
 /// Something that a list of a run refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,14 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    crypto::digest::ContentDigest,
-    record::{
-        authorization::BoundaryRef,
-        document::{Predicate, Statement, Subject, only_subject},
-        malformed::Malformed,
-    },
-};
+use crate::{BoundaryRef, ContentDigest, Malformed, Predicate, Statement, Subject, only_subject};
 
 /// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
 /// end ended.

@@ -6,13 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{digest::ContentDigest, key_id::KeyId},
-    record::{
-        authorization::BoundaryRef,
-        document::{Predicate, Statement, Subject},
-        ident::{Epoch, Name},
-        malformed::Malformed,
-    },
+    BoundaryRef, ContentDigest, Epoch, KeyId, Malformed, Name, Predicate, Statement, Subject,
 };
 
 /// A statement that ends the validity of its only subject: a grant, a key, a token or an epoch.

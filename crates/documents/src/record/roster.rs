@@ -7,16 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        canonical,
-        digest::{PolicyDigest, RosterDigest, sha256},
-    },
-    record::{
-        document::{Predicate, Statement, Subject, check_subjects},
-        ident::{BoundaryName, GroupName, Name},
-        malformed::Malformed,
-        validity::Timestamp,
-    },
+    BoundaryName, GroupName, Malformed, Name, PolicyDigest, Predicate, RosterDigest, Statement,
+    Subject, Timestamp, canonical, check_subjects, sha256,
 };
 
 /// Maximum size of a roster's payload, in bytes.

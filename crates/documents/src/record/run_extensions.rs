@@ -4,15 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        canonical,
-        digest::{Blake3Digest, ContentDigest},
-    },
-    record::{
-        document::Subject,
-        extension_names::{ArtifactName, RelativePath, SessionId},
-        malformed::Malformed,
-    },
+    ArtifactName, Blake3Digest, ContentDigest, Malformed, RelativePath, SessionId, Subject,
+    canonical,
 };
 
 /// Maximum number of artifacts of one run.
@@ -35,7 +28,7 @@ pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
 ///
 /// # Errors
 /// Returns an error with the allowed range.
-pub(super) fn check_range(
+pub(crate) fn check_range(
     pointer: &str,
     value: u64,
     least: u64,
@@ -55,7 +48,7 @@ pub(super) fn check_range(
 ///
 /// # Errors
 /// Returns an error with the found and the expected number.
-pub(super) fn check_count(
+pub(crate) fn check_count(
     pointer: &str,
     found: usize,
     least: usize,
@@ -75,7 +68,7 @@ pub(super) fn check_count(
 ///
 /// # Errors
 /// Returns an error for the first element that is out of order.
-pub(super) fn check_by<T, K: Ord + ?Sized>(
+pub(crate) fn check_by<T, K: Ord + ?Sized>(
     pointer: &str,
     items: &[T],
     key: fn(&T) -> &K,
@@ -96,7 +89,7 @@ pub(super) fn check_by<T, K: Ord + ?Sized>(
 ///
 /// # Errors
 /// Returns an error with the size of the part.
-pub(super) fn check_bytes<T: Serialize>(
+pub(crate) fn check_bytes<T: Serialize>(
     pointer: &str,
     part: &T,
     most: usize,
@@ -282,7 +275,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::record::receipt::Files;
+    use crate::Files;
 
     fn artifacts(sizes: &[u64]) -> Result<(), Malformed> {
         let one = |(at, bytes): (usize, &u64)| Artifact {

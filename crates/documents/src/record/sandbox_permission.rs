@@ -4,19 +4,15 @@
 //! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
 use crate::{
+    AllowedHost, DeclaredNetwork, DeclaredSandbox, HostRefusal, ISOLATED, Layer, MAX_HOSTS,
+    Network, NetworkMode, Proc, Profile, SandboxRule, Workdir, YamlFlaw, YamlNode, check_host,
+    check_pattern, check_user, is_localhost,
     record::{
-        declared::{
-            DeclaredNetwork, DeclaredSandbox, SandboxRule, checked, list, network_of_step, word,
-        },
-        host_names::{
-            check_path, check_pattern, check_reason, check_user, is_at_or_below, split_patterns,
-        },
-        network_host::{
-            AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_unresolved, is_localhost,
-        },
-        profile::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir},
+        declared::{checked, list, network_of_step, word},
+        host_names::{check_path, check_reason, is_at_or_below},
+        network_host::check_unresolved,
     },
-    yaml::{YamlFlaw, YamlNode},
+    split_patterns,
 };
 
 /// One sandbox permission, which is a field of a profile.
@@ -647,7 +643,7 @@ impl DeclaredSandbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::profile::Limits;
+    use crate::Limits;
     use schemars::{JsonSchema, schema_for};
     use std::collections::BTreeSet;
 

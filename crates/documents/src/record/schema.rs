@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use crate::crypto::json::MAX_INTEGER;
+use crate::MAX_INTEGER;
 
 /// Returns the settings with which every schema and the OpenAPI description are generated (JSON Schema 2020-12).
 pub fn settings() -> SchemaSettings {

@@ -4,17 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crypto::{
-        digest::{BlobDigest, PolicyDigest, RegistryRoot, RosterDigest, SealDigest},
-        key_id::KeyId,
-    },
-    record::{
-        bundle::MAX_BUNDLE_BYTES,
-        document::{Predicate, Statement, Subject, check_sorted, check_subjects},
-        ident::{BoundaryName, Epoch, GenesisSalt},
-        malformed::Malformed,
-        validity::Timestamp,
-    },
+    BlobDigest, BoundaryName, Epoch, GenesisSalt, KeyId, MAX_BUNDLE_BYTES, Malformed, PolicyDigest,
+    Predicate, RegistryRoot, RosterDigest, SealDigest, Statement, Subject, Timestamp, check_sorted,
+    check_subjects,
 };
 
 /// Maximum size of a blob that a seal may name, in bytes. An auditor reads no larger blob, and it would not fit into a

@@ -7,19 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    crypto::digest::StepDigest,
-    record::{
-        declared::DeclaredSandbox,
-        document::check_sorted,
-        envelope::MAX_SIGNATURES,
-        extension_names::{OutputName, Program, SecretName, Variable},
-        ident::{GroupName, StepRef},
-        malformed::Malformed,
-        program_list::{MAX_PROGRAMS, MAX_PROGRAMS_BYTES},
-        run_extensions::{MAX_GRANT_S, check_by, check_bytes, check_count, check_range},
-        step_file::{MAX_FILES, StepFile, check_files},
-    },
-    yaml::{YamlFlaw, YamlKind, YamlNode},
+    DeclaredSandbox, GroupName, MAX_FILES, MAX_GRANT_S, MAX_PROGRAMS, MAX_PROGRAMS_BYTES,
+    MAX_SIGNATURES, Malformed, OutputName, Program, SecretName, StepDigest, StepFile, StepRef,
+    Variable, YamlFlaw, YamlKind, YamlNode, check_by, check_bytes, check_count, check_files,
+    check_range, check_sorted,
 };
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no

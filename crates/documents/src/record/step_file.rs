@@ -5,14 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    crypto::digest::ContentDigest,
-    record::{
-        extension_names::RelativePath,
-        malformed::Malformed,
-        run_extensions::{check_by, check_count, check_range},
-    },
-};
+use crate::{ContentDigest, Malformed, RelativePath, check_by, check_count, check_range};
 
 /// Maximum number of files in a step.
 pub const MAX_FILES: usize = 256;

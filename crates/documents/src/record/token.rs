@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{ident::Name, validity::Timestamp};
+use crate::{Name, Timestamp};
 
 /// A token, as a seal names it. The blob `tokens` of a seal is the sorted array of these entries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

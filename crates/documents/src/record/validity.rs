@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use time::OffsetDateTime;
 
-use crate::record::code::Code;
+use crate::Code;
 
 /// A signed time: whole seconds UTC, written exactly `YYYY-MM-DDTHH:MM:SSZ`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

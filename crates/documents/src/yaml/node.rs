@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::yaml::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, unknown};
+use crate::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode, yaml::unknown};
 
 impl YamlNode {
     /// Makes a tree from a JSON value that does not come from a file. All places are `0:0`. A number with a fraction

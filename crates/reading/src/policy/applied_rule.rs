@@ -3,11 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::policy::{
-    file::Mode,
-    lists::{ListEntry, ListSide, word},
-    origin::{RuleOrigin, WithOrigin},
-};
+use crate::{ListEntry, ListSide, Mode, RuleOrigin, WithOrigin, policy::lists::word};
 use documents::{PermissionKind, Program};
 
 /// Rule behind a decision.

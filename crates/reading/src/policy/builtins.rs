@@ -9,9 +9,9 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
-use crate::policy::{
-    closures::Closures, lists::AllPermissionLists, origin::RuleOrigin, policy_error::PolicyError,
-    policy_reader::read_lists,
+use crate::{
+    Closures, PolicyError, RuleOrigin,
+    policy::{lists::AllPermissionLists, policy_reader::read_lists},
 };
 
 /// Built-in lists in canonical JSON.
@@ -88,7 +88,7 @@ static CURRENT: LazyLock<Builtins> = LazyLock::new(|| {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::lists::KINDS;
+    use crate::KINDS;
     use documents::canonical;
 
     #[test]

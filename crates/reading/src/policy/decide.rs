@@ -10,23 +10,11 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    policy::{
-        applied_rule::{AnswerChange, AppliedRule},
-        file::Mode,
-        lists::{AllPermissionLists, ListEntry, ListSide, ListedPattern, PatternList},
-        origin::RuleOrigin,
-        paths::{PathVariables, normalised},
-        patterns::PatternError,
-        ruling::Ruling,
-    },
-    shell::{
-        commands::{self, ReadLimit},
-        found::{
-            FoundKind, NotUnderstood, ScriptFinding, ScriptPlace, Shell, UnknownPart, UnknownReason,
-        },
-        programs::{is_used_for, uses::STARTER},
-        settings::{TRUSTED, changes},
-    },
+    AppliedRule, FoundKind, ListEntry, ListSide, ListedPattern, Mode, NotUnderstood, PathVariables,
+    PatternError, PatternList, ReadLimit, RuleOrigin, Ruling, ScriptFinding, ScriptPlace, Shell,
+    TRUSTED, UnknownPart, UnknownReason, commands, is_used_for, normalised,
+    policy::{applied_rule::AnswerChange, lists::AllPermissionLists},
+    shell::{programs::uses::STARTER, settings::changes},
 };
 use documents::{PermissionKind, PermissionReason, Program};
 
@@ -707,9 +695,7 @@ const SYSTEM: [&str; 7] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{
-        builtins::Builtins, file::Policy, paths::RunbookPath, ruling::resolve_path,
-    };
+    use crate::{Builtins, Policy, RunbookPath, resolve_path};
 
     #[test]
     fn two_unknown_texts_with_the_same_beginning_are_two_questions() {

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{
-    lists::{ListSide, ListedPattern},
-    patterns::Pattern,
-    people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule},
+use crate::{
+    EmergencyRule, FreezeRule, ListSide, ListedPattern, PasskeysRule, Pattern, PeopleRule,
+    StandingRule,
 };
 use documents::{Approvals, PermissionKind, PolicyDigest, SandboxRule};
 
@@ -301,7 +300,7 @@ pub(super) const MAX_LIST: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::builtins::Builtins;
+    use crate::Builtins;
 
     #[test]
     fn yaml_and_json_of_one_policy_have_one_digest() {

@@ -4,7 +4,7 @@
 //! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
 //! apply.
 
-use crate::policy::{patterns::Pattern, profile_error::ProfileError};
+use crate::{Pattern, ProfileError};
 use documents::{DeclaredSandbox, Profile, SandboxPermission, SandboxRule, listed_host};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
@@ -97,7 +97,7 @@ pub fn check_deny(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::profile_error::words_of;
+    use crate::words_of;
     use documents::{AllowedHost, DeclaredNetwork, Limits};
 
     fn declared(pairs: &[(&str, &str)]) -> DeclaredSandbox {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn each_flaw_of_a_sandbox_rule_is_reported_with_its_place() {
-        use crate::policy::file::Policy;
+        use crate::Policy;
         let good = "version: 1\ndefault: {sandbox: {deny: [\"**/.env\"]}}\noverrides:\n  - runbook: a\n    sandbox: {read: [/srv], \
                     write: [/srv/x], workdir: in-place, network: {allow: [\"a.example:443\"]}, sockets: [/run/x], run_as: web, may_be_off: true}\n";
         let policy = Policy::load(good).expect("a policy");

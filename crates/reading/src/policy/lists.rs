@@ -7,12 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{
-    policy::{
-        origin::RuleOrigin,
-        paths::{PathPattern, PathVariables, normalised},
-        patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError},
-    },
-    shell::settings::TRUSTED,
+    CaseSensitivity, LeadingDots, PathVariables, Pattern, PatternError, RuleOrigin, TRUSTED,
+    normalised, policy::paths::PathPattern,
 };
 use documents::PermissionKind;
 

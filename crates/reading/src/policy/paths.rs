@@ -4,7 +4,7 @@
 //! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
 //! wildcards in the name of a repository have no effect.
 
-use crate::policy::patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError};
+use crate::{CaseSensitivity, LeadingDots, Pattern, PatternError};
 
 /// Values of `{repo}` and `{tmp}`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -274,12 +274,7 @@ mod tests {
     use documents::GrantedSession;
     use serde_json::json;
 
-    use crate::policy::{
-        builtins::Builtins,
-        file::{Policy, PolicyFile},
-        people_rules::PasskeysRule,
-        ruling::resolve,
-    };
+    use crate::{Builtins, PasskeysRule, Policy, PolicyFile, resolve};
 
     const WHOLE: &str = "
 version: 1

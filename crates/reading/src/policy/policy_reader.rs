@@ -3,16 +3,18 @@
 
 use serde_json::Value;
 
-use crate::policy::{
-    file::{
-        AllowDeny, BasePolicy, Compiled, CompiledPattern, GrantScope, MAX_FILE_BYTES, MAX_GRANTS,
-        MAX_LIST, MAX_OVERRIDES, Mode, Override, Policy, PolicyFile, PolicyGrant, PolicyRule,
+use crate::{
+    CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
+    ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyError,
+    PolicyFile, StandingRule,
+    policy::{
+        file::{
+            AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
+            MAX_OVERRIDES, Override, PolicyGrant, PolicyRule,
+        },
+        lists::word,
+        possible_names, sandbox_rule,
     },
-    lists::{KINDS, ListSide, ListedPattern, word},
-    patterns::{CaseSensitivity, LeadingDots, Pattern, PatternError},
-    people_rules::{EmergencyRule, FreezeRule, PasskeysRule, PeopleRule, StandingRule},
-    policy_error::PolicyError,
-    possible_names, sandbox_rule,
 };
 use documents::{
     Approvals, GroupSource, PermissionKind, PolicyDigest, Timestamp, YamlFlaw, YamlKind, YamlNode,

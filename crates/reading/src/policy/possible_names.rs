@@ -4,11 +4,13 @@
 //! of a runbook. If no such name matches an alternative of a pattern, the rule has no effect, so the pattern is an error.
 //! A wildcard matches every character, so `?` takes the place of a character that these checks refuse.
 
-use crate::policy::{
-    host_access,
-    lists::ListSide,
-    paths::VARIABLE,
-    patterns::{PatternError, PatternPart, alternatives},
+use crate::{
+    ListSide, PatternError,
+    policy::{
+        host_access,
+        paths::VARIABLE,
+        patterns::{PatternPart, alternatives},
+    },
 };
 use documents::{OWN_PROGRAMS, PermissionKind, StepRef};
 
@@ -280,12 +282,9 @@ fn shown(part: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{
-        builtins::Builtins,
-        lists::{KINDS, ListedPattern, PatternList},
-        origin::RuleOrigin,
-        paths::PathVariables,
-        patterns::{CaseSensitivity, LeadingDots, Pattern},
+    use crate::{
+        Builtins, CaseSensitivity, KINDS, LeadingDots, ListedPattern, PathVariables, Pattern,
+        PatternList, RuleOrigin,
     };
 
     #[test]

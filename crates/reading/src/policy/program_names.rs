@@ -7,13 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::policy::{
-    applied_rule::AppliedRule,
-    decide::{Decided, PolicyDecision, PolicyVerdict},
-    lists::ListEntry,
-    origin::RuleOrigin,
-    ruling::Ruling,
-};
+use crate::{AppliedRule, Decided, ListEntry, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling};
 use documents::{OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, listed_name};
 
 /// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves

@@ -6,23 +6,15 @@
 use std::fmt;
 
 use crate::{
+    AppliedRule, Decided, DecisionPlace, Flags, ListSide, Mode, NotUnderstood, PolicyDecision,
+    PolicyVerdict, ProgramNames, ReadLimit, RuleOrigin, Ruling, ScriptPlace, Shell, TRUSTED,
+    decide_command, decide_script, is_listed,
     policy::{
-        applied_rule::AppliedRule,
-        decide::{
-            Decided, DecisionPlace, Flags, PolicyDecision, PolicyVerdict, decide_command,
-            decide_script, decide_unknown, worst,
-        },
-        file::Mode,
-        lists::{AllPermissionLists, ListSide, word},
-        origin::RuleOrigin,
-        program_names::{ProgramNames, is_listed, program_names, program_of},
-        ruling::Ruling,
+        decide::decide_unknown,
+        lists::{AllPermissionLists, word},
+        program_names::{program_names, program_of},
     },
-    shell::{
-        commands::ReadLimit,
-        found::{NotUnderstood, ScriptPlace, Shell},
-        settings::TRUSTED,
-    },
+    worst,
 };
 use documents::{
     MAX_PERMISSION_BYTES, MAX_PERMISSIONS, OWN_PROGRAMS, Permission, PermissionKind, Program,
@@ -415,7 +407,7 @@ pub const MAX_SHOWN: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{builtins::Builtins, file::Policy, ruling::resolve};
+    use crate::{Builtins, Policy, resolve};
     use documents::{
         Approvals, DeclaredSandbox, Format, PermissionReason, SessionUse, Template, check_sorted,
     };

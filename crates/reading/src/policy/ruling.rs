@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::policy::{
-    builtins::Builtins,
-    closures::Closures,
-    file::{CompiledPattern, Mode, Policy, RuleValues},
-    lists::AllPermissionLists,
-    origin::{RuleOrigin, WithOrigin},
-    paths::RunbookPath,
-    people_rules::{EmergencyRule, PasskeysRule, PeopleRule, StandingRule},
+use crate::{
+    Builtins, Closures, CompiledPattern, EmergencyRule, Mode, PasskeysRule, PeopleRule, Policy,
+    RuleOrigin, RunbookPath, StandingRule, WithOrigin,
+    policy::{file::RuleValues, lists::AllPermissionLists},
 };
 use documents::{Approvals, Limit, Proc, Program, ProgramMode, SandboxRule, StepRef};
 

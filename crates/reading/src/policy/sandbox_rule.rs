@@ -1,6 +1,6 @@
 //! The `sandbox` map of a policy rule, as written in the file.
 
-use crate::policy::{host_access::check_deny, possible_names};
+use crate::{check_deny, policy::possible_names};
 use documents::{
     DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode, ProgramsRule,
     SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_program, declared::list,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::{program_names::ProgramNames, ruling::Ruling};
+use crate::{ProgramNames, Ruling};
 use documents::{
     Layer, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramList,
     StepDefinition, joined, listed_name,

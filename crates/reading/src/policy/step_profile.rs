@@ -3,9 +3,7 @@
 //! The profile combines the boundary's configuration, policy and the declarations of the step. Approvers sign the
 //! result. Before the run starts, the boundary resolves the profile again, and both profiles must be equal.
 
-use crate::policy::{
-    host_access, profile_error::ProfileError, program_names::is_listed, ruling::Ruling,
-};
+use crate::{ProfileError, Ruling, is_listed, policy::host_access};
 use documents::{
     Configuration, DeclaredSandbox, Layer, Limit, Limits, PermissionKind, Proc, Profile, STRICT,
     StepDefinition, enforcement,
@@ -172,7 +170,7 @@ fn listed_denies(ruling: &Ruling, writes: bool) -> impl Iterator<Item = String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{builtins::Builtins, file::Policy, ruling::resolve};
+    use crate::{Builtins, Policy, resolve};
     use documents::{DeclaredLimits, DeclaredNetwork, Workdir};
 
     fn first(found: Result<Profile, Vec<ProfileError>>) -> Result<Profile, ProfileError> {

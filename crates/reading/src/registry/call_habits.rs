@@ -1,7 +1,7 @@
 //! Everyday calls that work at a terminal and not in a step, because a step has no terminal, no rights of root and a time
 //! limit.
 
-use crate::shell::script_calls::ScriptCall;
+use crate::ScriptCall;
 
 /// What goes wrong with a call in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,14 +5,9 @@
 
 use std::sync::Arc;
 
-use crate::registry::{
-    attributes::{LIMITS, LINKS},
-    declared_secrets::declared_secrets,
-    front_matter::declare,
-    markdown::program_names,
-    page::RunbookFiles,
-    run_links::RunLinks,
-    step_contents::{named_files, put_files},
+use crate::{
+    LIMITS, LINKS, RunLinks, RunbookFiles, declared_secrets, named_files, put_files,
+    registry::{front_matter::declare, markdown::program_names},
 };
 use documents::{DeclaredSandbox, Program, SandboxPermission, StepDefinition, StepSecret};
 

@@ -4,10 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::registry::{
-    fence_remarks, gruntwork, markdown,
-    page::{Page, ReadPage, RunbookFiles},
-    registry_error::{RegistryError, whole},
+use crate::{
+    Page, ReadPage, RegistryError, RunbookFiles, gruntwork, markdown,
+    registry::{fence_remarks, registry_error::whole},
     rundown, runnable,
 };
 use documents::{TextPlace, YamlFlaw};
@@ -226,7 +225,7 @@ impl RunbookDirectoryWalk {
 }
 
 /// Returns the text of a runbook file.
-pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
+pub(crate) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     let start = TextPlace { line: 1, column: 1 };
     let flaw = |message: String| vec![YamlFlaw::new(start, message)];
     let too_large = || {
@@ -265,7 +264,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
 
 /// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If `owner`
 /// is given, only this user and root may be able to write the other files that the runbook names.
-pub(super) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
+pub(crate) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page {
         name: relative.strip_suffix(ending).unwrap_or(relative),

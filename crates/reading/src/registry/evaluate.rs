@@ -2,10 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::registry::{
-    parameter_error::{ParameterError, cut},
-    parameter_pattern::ParameterPatterns,
-    schema_keywords::{escape, pointer},
+use crate::{
+    ParameterError, escape, pointer,
+    registry::{parameter_error::cut, parameter_pattern::ParameterPatterns},
 };
 use documents::{SecretName, secret_parameters, yaml};
 

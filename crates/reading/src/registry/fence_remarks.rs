@@ -1,10 +1,7 @@
 //! Remarks about blocks that look like steps and are none, and about front matter that nobody reads.
 
-use crate::registry::{
-    attributes,
-    fenced_block::{FencedBlock, fenced_blocks},
-    front_matter::INTERPRETERS,
-    text_lines::TextLines,
+use crate::{
+    FencedBlock, TextLines, attributes, fenced_blocks, registry::front_matter::INTERPRETERS,
 };
 use documents::{TextPlace, YamlFlaw};
 

@@ -7,16 +7,14 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-use crate::registry::{
-    attributes::PlacedText,
-    front_matter,
-    script_rules::{REFUSED_CHARACTERS, check_size, interpreter_of_shebang},
-    text_lines::TextLines,
+use crate::{
+    PlacedText, REFUSED_CHARACTERS, TextLines, check_size, interpreter_of_shebang,
+    registry::front_matter,
 };
 use documents::{TextPlace, YamlFlaw};
 
 /// Fenced block of a document.
-pub(super) struct FencedBlock {
+pub(crate) struct FencedBlock {
     /// Place of the first fence character.
     pub(super) fence: TextPlace,
     pub(super) info: PlacedText,
@@ -113,7 +111,7 @@ impl FencedBlock {
 }
 
 /// Returns all fenced blocks of `text`, starting at byte `from`.
-pub(super) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<FencedBlock> {
+pub(crate) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<FencedBlock> {
     let mut found: Vec<FencedBlock> = Vec::new();
     let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
     let mut in_block = false;
@@ -161,7 +159,7 @@ pub(super) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> V
 }
 
 /// Adds an error for each kind of character that breaks scripts.
-pub(super) fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
+pub(crate) fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
     for (bad, message) in REFUSED_CHARACTERS {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::registry::step_place::{ScriptOrigin, StepPlace};
+use crate::{ScriptOrigin, StepPlace};
 use documents::{StepDefinition, TextPlace, YamlFlaw};
 
 /// Step with the place of its id.
@@ -21,7 +21,7 @@ pub struct FoundStep {
 }
 
 /// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
-pub(super) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
+pub(crate) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
     if let Some(FoundStep { place: at, .. }) = found
         .iter()

@@ -19,10 +19,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::{
-    attributes::{self, LIMITS, limit},
-    parameter_schema::ParameterSchema,
-};
+use crate::{LIMITS, ParameterSchema, attributes, registry::attributes::limit};
 use documents::{
     Approvals, DeclaredSandbox, GroupSource, SandboxPermission, YamlFlaw, YamlKind, YamlNode,
     nearest, yaml::unknown,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::registry::page::RunbookFiles;
+use crate::RunbookFiles;
 use documents::{StepDigest, StepRef, json};
 
 /// Name of the file.

@@ -4,20 +4,12 @@
 //! `bash {#restart timeout=60s}`. All other text is prose. This module only reads a runbook and runs nothing. This
 //! module does not parse the script of a block.
 
-use crate::registry::{
-    attributes::{self, FenceInfo, LINKS, PlacedText},
-    declared_secrets::declared_secrets,
-    fence_remarks,
-    fenced_block::{FencedBlock, check_characters, fenced_blocks},
-    found_step::{FoundStep, add_step},
-    front_matter::{self, FrontMatter},
-    page::{Page, ReadPage, RunbookFiles},
-    run_links::RunLinks,
-    script_rules::{BYTE_ORDER_MARK, check_path, step_ref},
-    shared_remarks::{RemarkKind, SharedRemarks},
-    step_contents::{named_files, put_files},
-    step_place::ScriptOrigin,
-    text_lines::TextLines,
+use crate::{
+    BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, LINKS, Page, PlacedText,
+    ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, add_step, attributes,
+    check_characters, check_path, declared_secrets, fenced_blocks, named_files, put_files,
+    registry::{fence_remarks, front_matter, shared_remarks::SharedRemarks},
+    step_ref,
 };
 use documents::{
     Format, IdentError, Program, SessionUse, StepDefinition, Template, TextPlace, YamlFlaw,
@@ -97,7 +89,7 @@ const FILE_BLOCK: RemarkKind = (
 );
 
 /// Checks that the name of a runbook file can be the first part of step references.
-pub(super) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
+pub(crate) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
     check_path(path).map_err(|message| YamlFlaw::new(TextPlace { line: 1, column: 1 }, message))
 }
 

@@ -6,11 +6,11 @@
 pub mod attributes;
 mod call_habits;
 pub mod declared_needs;
-mod declared_secrets;
-mod directory_walk;
+pub(crate) mod declared_secrets;
+pub(crate) mod directory_walk;
 mod evaluate;
 mod fence_remarks;
-mod fenced_block;
+pub(crate) mod fenced_block;
 pub mod found_step;
 pub(crate) mod front_matter;
 pub mod gruntwork;
@@ -33,29 +33,25 @@ pub mod runnable;
 pub mod schema_keywords;
 mod script_flaws;
 pub mod script_remarks;
-mod script_rules;
+pub(crate) mod script_rules;
 pub mod session_names;
-mod shared_remarks;
-mod shared_schemas;
+pub(crate) mod shared_remarks;
+pub(crate) mod shared_schemas;
 pub mod step_contents;
 pub mod step_differences;
 pub mod step_place;
-mod text_lines;
+pub(crate) mod text_lines;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::registry::{
-    directory_walk::{read_page, read_text},
-    on_all_cores::on_all_cores,
-    registered_step::{RegisteredStep, ScriptCheck, StoredStep, register},
-    registry_error::{RegistryError, whole},
-    rundown::workflow::Workflow,
-    script_remarks::script_remarks,
-    shared_schemas::SharedSchemas,
-    step_place::{ScriptOrigin, StepPlace},
+use crate::{
+    RegisteredStep, RegistryError, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
+    Workflow, on_all_cores, read_page, read_text,
+    registry::{registered_step::register, registry_error::whole},
+    script_remarks,
 };
 use documents::{
     BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, TextPlace,

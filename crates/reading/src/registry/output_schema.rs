@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::{
-    parameter_schema::ParameterSchema,
-    schema_keywords::{SchemaFlaw, pointer},
-};
+use crate::{ParameterSchema, SchemaFlaw, pointer};
 use documents::{Malformed, StepOutput};
 
 /// Keywords that the schema of a parameter can have, but not the schema of an output: a run gives the value itself, and

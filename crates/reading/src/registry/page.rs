@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use crate::registry::found_step::FoundStep;
+use crate::FoundStep;
 use documents::YamlFlaw;
 
 /// Maximum size of a file that a runbook names, in bytes.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::registry::{
-    evaluate::evaluate,
-    parameter_error::ParameterError,
-    parameter_pattern::ParameterPatterns,
-    schema_keywords::{self, MAX_INTEGER, SchemaFlaw, pointer},
+use crate::{
+    ParameterError, SchemaFlaw, pointer,
+    registry::{
+        evaluate::evaluate,
+        parameter_pattern::ParameterPatterns,
+        schema_keywords::{self, MAX_INTEGER},
+    },
 };
 use documents::{MAX_PARAMS_BYTES, ParamsDigest, canonical_of, parameter_variable, to_canonical};
 

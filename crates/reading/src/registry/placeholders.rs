@@ -1,9 +1,6 @@
 //! Prompts of a script, and placeholders for which a reader of a page writes a value: `<pod-name>`, `{{pod}}`, `YOUR_TOKEN`.
 
-use crate::{
-    registry::call_habits::lists,
-    shell::script_calls::{CallWord, ScriptCall},
-};
+use crate::{CallWord, ScriptCall, registry::call_habits::lists};
 use documents::{Format, parameter_variable};
 
 /// Returns the text `<name>`. `at` is the offset after `<`. Redirections such as `<in >out` are no placeholders.

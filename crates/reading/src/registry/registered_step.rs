@@ -7,20 +7,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    registry::{
-        found_step::FoundStep,
-        output_schema::output_schema,
-        parameter_schema::ParameterSchema,
-        registry_error::{RegistryError, whole},
-        script_flaws::script_flaws,
-        shared_schemas::SharedSchemas,
-        step_place::StepPlace,
-    },
-    template::{
-        flaw::{RenderError, TemplateFlaw},
-        script_template::ScriptTemplate,
-        step_template,
-    },
+    FoundStep, ParameterSchema, RegistryError, RenderError, ScriptTemplate, SharedSchemas,
+    StepPlace, TemplateFlaw, output_schema,
+    registry::{registry_error::whole, script_flaws::script_flaws},
+    step_template,
 };
 use documents::{
     GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition, StepDigest, StepFile,
@@ -174,7 +164,7 @@ impl fmt::Display for RegisterError {
 
 /// How the script of a step is checked before the step is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ScriptCheck {
+pub(crate) enum ScriptCheck {
     /// The step comes from a store and stays in force: only a template that no version renders is refused.
     Sealed,
     /// A person runs the step at a terminal without policy: the template has only places that this version renders.

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    registry::step_place::{ScriptOrigin, StepPlace, in_other_file},
-    template::flaw::TemplateFlaw,
-};
+use crate::{ScriptOrigin, StepPlace, TemplateFlaw, registry::step_place::in_other_file};
 use documents::YamlFlaw;
 
 /// Error in a runbook, with its place.

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::registry::{
-    attributes::limit, registered_step::RegisteredStep, registry_error::RegistryError,
-};
+use crate::{RegisteredStep, RegistryError, registry::attributes::limit};
 use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, yaml::unknown};
 
 /// Age that a plan may have if the step declares none, in seconds.

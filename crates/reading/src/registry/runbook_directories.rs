@@ -4,18 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::registry::{
-    Registry,
-    directory_walk::{RunbookDirectoryWalk, read_page, read_text},
-    found_step::FoundStep,
-    lock_file::{LOCK_FILE, LockFile},
-    on_all_cores::on_all_cores,
-    page::ReadPage,
-    registered_step::{RegisteredStep, ScriptCheck, StoredStep},
-    registry_error::{RegistryError, whole},
-    run_links::plan_errors,
-    shared_schemas::SharedSchemas,
-    step_place::StepPlace,
+use crate::{
+    FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, RegistryError, ScriptCheck,
+    SharedSchemas, StepPlace, StoredStep, on_all_cores, read_page, read_text,
+    registry::{
+        directory_walk::RunbookDirectoryWalk, registry_error::whole, run_links::plan_errors,
+    },
 };
 use documents::{StepDigest, StepRef, YamlFlaw};
 

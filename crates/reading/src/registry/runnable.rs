@@ -7,17 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::registry::{
-    attributes::{self, FenceInfo, PlacedText},
-    fence_remarks::hidden_fences,
-    fenced_block::{FencedBlock, check_characters, fenced_blocks},
-    found_step::{FoundStep, add_step},
-    front_matter::FrontMatter,
-    markdown::{check_file_name, step},
-    page::{Page, ReadPage},
-    script_rules::BYTE_ORDER_MARK,
-    step_contents::{FileContent, check_file_path, check_files, put_files},
-    text_lines::TextLines,
+use crate::{
+    BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
+    TextLines, add_step, attributes, check_characters, check_file_name, fenced_blocks, put_files,
+    registry::{
+        fence_remarks::hidden_fences,
+        markdown::step,
+        step_contents::{FileContent, check_file_path, check_files},
+    },
 };
 use documents::{Format, MAX_FILES, TextPlace, YamlFlaw, inside_a_file, yaml::unknown};
 
@@ -245,7 +242,7 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
 mod tests {
 
     use super::*;
-    use crate::registry::page::RunbookFiles;
+    use crate::RunbookFiles;
 
     fn page(text: &str) -> Result<Option<ReadPage>, Vec<String>> {
         let files = RunbookFiles::new("/none".into(), None);

@@ -545,7 +545,7 @@ pub(crate) const MAX_INTEGER: u64 = (1 << 53) - 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::parameter_schema::ParameterSchema;
+    use crate::ParameterSchema;
 
     fn flaws(schema: &Value) -> Vec<String> {
         ParameterSchema::compile(schema).map_or_else(

@@ -3,14 +3,7 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use crate::{
-    registry::placeholders::advice_about,
-    shell::{
-        commands::{ReadLimit, ReadScript},
-        found::Shell,
-    },
-    template::flaw::TemplateFlaw,
-};
+use crate::{ReadLimit, ReadScript, Shell, TemplateFlaw, registry::placeholders::advice_about};
 use documents::{StepDefinition, nearest, parameter_variable};
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.

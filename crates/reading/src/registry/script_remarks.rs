@@ -4,18 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    CallWord, RegisteredStep, RegistryError, ScriptCall, Shell, TemplateFlaw,
     registry::{
         call_habits::{habit, lists},
         placeholders::{angle_placeholder, is_prompt, replace, word_placeholder},
-        registered_step::RegisteredStep,
-        registry_error::RegistryError,
     },
-    shell::{
-        commands::calls_in,
-        found::Shell,
-        script_calls::{CallWord, ScriptCall},
-    },
-    template::flaw::TemplateFlaw,
+    shell::commands::calls_in,
 };
 use documents::{Proc, StepDefinition, parameter_variable};
 

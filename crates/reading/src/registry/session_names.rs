@@ -3,13 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{
-    registry::Registry,
-    shell::{
-        commands::{ReadLimit, names_set_in},
-        found::Shell,
-    },
-};
+use crate::{ReadLimit, Registry, Shell, shell::commands::names_set_in};
 use documents::SessionUse;
 
 /// Returns, for each runbook, the variables that the scripts of its steps with `session=write` set or export by name.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use documents::{TextPlace, YamlFlaw};
 
 /// Kind of remark: the text before the names, and the text after the names.
-pub(super) type RemarkKind = (&'static str, &'static str);
+pub(crate) type RemarkKind = (&'static str, &'static str);
 
 /// Remarks of one page.
 #[derive(Debug, Default)]

@@ -5,15 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::registry::{
-    parameter_pattern::ParameterPatterns, parameter_schema::ParameterSchema,
-    schema_keywords::SchemaFlaw,
-};
+use crate::{ParameterSchema, SchemaFlaw, registry::parameter_pattern::ParameterPatterns};
 use documents::StepDefinition;
 
 /// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]
-pub(super) struct SharedSchemas {
+pub(crate) struct SharedSchemas {
     patterns: Arc<ParameterPatterns>,
     known: Mutex<HashMap<Arc<Value>, ParameterSchema>>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::registry::page::RunbookFiles;
+use crate::RunbookFiles;
 use documents::{
     ContentDigest, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, RelativePath, SCRIPT_NAMES,
     StepDefinition, StepFile, inside_a_file,
@@ -71,7 +71,7 @@ pub(super) fn check_file_path(path: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns a message about the first name that is no file of the runbook's directory, or about a limit.
-pub(super) fn named_files(
+pub(crate) fn named_files(
     text: &str,
     directory: &RunbookFiles,
 ) -> Result<Vec<FileContent>, String> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::registry::Registry;
+use crate::Registry;
 use documents::StepRef;
 
 /// Difference between two registries in one step.

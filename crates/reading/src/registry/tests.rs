@@ -5,10 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::*;
-use crate::registry::{
-    directory_walk::MAX_FILE_BYTES,
-    runbook_directories::{InvalidFiles, RunbookDirectories},
-};
+use crate::{InvalidFiles, RunbookDirectories, registry::directory_walk::MAX_FILE_BYTES};
 use documents::MAX_SOURCE_BYTES;
 
 const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
@@ -539,7 +536,7 @@ fn skipped_files_are_those_with_an_error_and_their_first_error_is_kept() {
 
 #[test]
 fn the_locks_of_two_directories_hold_for_the_steps_of_their_own_directory() {
-    use crate::registry::lock_file::LockFile;
+    use crate::LockFile;
     let (a, b) = (Dir::of(&[("nginx.md", NGINX)]), Dir::of(&[("web.md", WEB)]));
     let lock = |dir: &Dir| {
         let registry = dir.load().expect("a registry");

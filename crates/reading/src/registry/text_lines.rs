@@ -3,7 +3,7 @@
 use documents::TextPlace;
 
 /// Text with the byte offsets of its lines.
-pub(super) struct TextLines<'a> {
+pub(crate) struct TextLines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }

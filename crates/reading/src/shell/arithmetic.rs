@@ -1,10 +1,8 @@
 //! Parser of arithmetic expressions, and of brackets in patterns.
 
-use crate::shell::{
-    reasons::NOT_NAMED,
-    settings,
-    syntax::{HOLE, MAX_DEPTH, Parser, Read, Word, WordPart},
-    words::{QuoteKind, WordBuilder, finished},
+use crate::{
+    HOLE, MAX_DEPTH, NOT_NAMED, Parser, QuoteKind, Read, Word, WordBuilder, WordPart,
+    shell::{settings, words::finished},
 };
 
 impl Parser<'_> {

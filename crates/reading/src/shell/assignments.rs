@@ -1,11 +1,8 @@
 //! Assignments in a script: the variables that a command or a builtin sets, and their values.
 
-use crate::shell::{
-    found::{FoundKind, UnknownReason},
-    reasons::NOT_NAMED,
-    script_walk::{Context, ScriptWalk, raw},
-    settings,
-    syntax::{HOLE, Word, is_name},
+use crate::{
+    Context, FoundKind, HOLE, NOT_NAMED, ScriptWalk, UnknownReason, Word,
+    shell::{script_walk::raw, settings, syntax::is_name},
 };
 
 impl ScriptWalk<'_> {

@@ -1,23 +1,22 @@
 //! Walk through the syntax tree of a script, which records the commands.
 
-use crate::shell::{
-    assignments::assigns_for_bash,
-    commands::ReadScript,
-    found::{FoundKind, ScriptFinding, ScriptPlace, Shell, UnknownReason},
-    nested_text::check_nesting,
-    positional_parameters::MOVES,
-    programs::is_known,
-    reasons::{NO_NAME, OF_THE_KERNEL, TRAP},
-    redirects::writes_a_file,
-    script_calls::{CallWord, ScriptCall, reads_all},
-    script_walk::{ArgumentText, Context, NOT_FOUND, ScriptWalk, budget, raw},
-    settings,
-    syntax::{
-        CommandList, CompoundCommand, Dialect, HOLE, Pipeline, Redirect, Script, ShellNode,
-        SimpleCommand, SyntaxFlaw, Word, WordPart,
+use crate::{
+    CallWord, CommandList, CompoundCommand, Context, Dialect, FoundKind, HOLE, NOT_FOUND, Pipeline,
+    ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptPlace, ScriptWalk, Shell,
+    ShellNode, SimpleCommand, SyntaxFlaw, UnknownReason, Word, WordPart, is_known, is_trap,
+    opens_index,
+    shell::{
+        assignments::assigns_for_bash,
+        nested_text::check_nesting,
+        positional_parameters::MOVES,
+        reasons::{NO_NAME, OF_THE_KERNEL, TRAP},
+        redirects::writes_a_file,
+        script_calls::reads_all,
+        script_walk::{ArgumentText, budget, raw},
+        settings,
+        traps::is_whole_trap,
+        wrappers,
     },
-    traps::{is_trap, is_whole_trap, opens_index},
-    wrappers,
 };
 
 /// Builtins that take numbers as operands and run nothing.

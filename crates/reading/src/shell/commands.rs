@@ -3,12 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use crate::shell::{
-    comparison::Comparison,
-    found::{NotUnderstood, ScriptFinding, ScriptPlace, Shell},
-    script_calls::ScriptCalls,
-    script_walk::ScriptWalk,
-    syntax::{self, ByteOrigin, Dialect, HOLE, Script},
+use crate::{
+    ByteOrigin, Dialect, HOLE, NotUnderstood, Script, ScriptCalls, ScriptFinding, ScriptPlace,
+    ScriptWalk, Shell,
+    shell::{comparison::Comparison, syntax},
 };
 
 /// Maximum size of a script.

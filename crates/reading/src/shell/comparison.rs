@@ -1,6 +1,6 @@
 //! Compares the structure of two scripts: their commands, words, redirections and here-documents.
 
-use crate::shell::syntax::{CommandList, Redirect, Script, ShellNode, Word, WordPart};
+use crate::{CommandList, Redirect, Script, ShellNode, Word, WordPart};
 
 /// Two scripts that are compared.
 pub(super) struct Comparison<'c> {

@@ -1,13 +1,8 @@
 //! Parser of compound commands, for example conditions, loops, `case`, `[[ ]]`, functions.
 
-use crate::shell::{
-    arithmetic::evaluates,
-    grammar::ListEnd,
-    syntax::{
-        CommandList, CompoundCommand, MAX_DEPTH, Parser, Pipeline, Read, ShellNode, SimpleCommand,
-        Word,
-    },
-    words::WordPosition,
+use crate::{
+    CommandList, CompoundCommand, ListEnd, MAX_DEPTH, Parser, Pipeline, Read, ShellNode,
+    SimpleCommand, Word, WordPosition, shell::arithmetic::evaluates,
 };
 
 impl Parser<'_> {

@@ -2,14 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::shell::{
-    arithmetic::evaluates,
-    found::UnknownReason,
-    grammar::ListEnd,
-    settings,
-    syntax::{ByteOrigin, CommandList, HOLE, Parser, Read, Word, WordPart},
-    traps::{is_open_index, is_trap},
-    words::{QuoteKind, WordBuilder, finished},
+use crate::{
+    ByteOrigin, CommandList, HOLE, ListEnd, Parser, QuoteKind, Read, UnknownReason, Word,
+    WordBuilder, WordPart, is_trap,
+    shell::{arithmetic::evaluates, settings, traps::is_open_index, words::finished},
 };
 
 impl Parser<'_> {

@@ -4,14 +4,15 @@
 
 use std::iter;
 
-use crate::shell::{
-    options::{
-        OptionGrammar,
-        OptionValue::{Nothing, Optional, Value},
-        read,
+use crate::{
+    HOLE, OptionGrammar, Word,
+    shell::{
+        options::{
+            OptionValue::{Nothing, Optional, Value},
+            read,
+        },
+        programs::{is_option, with_values},
     },
-    programs::{is_option, with_values},
-    syntax::{HOLE, Word},
 };
 
 /// Returns the words of a git command with which git may start programs that the script chooses. Everyday commands have no

@@ -1,13 +1,12 @@
 //! Parser of lists, pipelines and simple commands.
 
-use crate::shell::{
-    syntax::{CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand},
-    words::WordPosition,
+use crate::{
+    CommandList, CompoundCommand, Parser, Pipeline, Read, ShellNode, SimpleCommand, WordPosition,
 };
 
 /// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ListEnd {
+pub(crate) enum ListEnd {
     /// The list ends at the end of the text.
     End,
     /// `)`

@@ -1,6 +1,6 @@
 //! Option grammars of the programs whose arguments the parser reads exactly.
 
-use crate::shell::options::{OptionGrammar, OptionValue};
+use crate::{OptionGrammar, shell::options::OptionValue};
 
 use OptionValue::{Nothing, Optional, Value};
 

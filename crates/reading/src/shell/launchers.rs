@@ -1,11 +1,11 @@
 //! Programs that run their arguments and need special rules.
 
-use crate::shell::{
-    grammars::{ENV, NICE, SSH, SUDO, XARGS},
-    reasons::{FIND_ACTION, LOGIN, NO_TEXT, SEVERAL_WORDS, SSH_OPTION},
-    script_walk::TextReader,
-    syntax::{HOLE, Word},
-    wrappers::{Done, WrapperCall},
+use crate::{
+    Done, HOLE, LOGIN, NO_TEXT, SEVERAL_WORDS, TextReader, Word, WrapperCall,
+    shell::{
+        grammars::{ENV, NICE, SSH, SUDO, XARGS},
+        reasons::{FIND_ACTION, SSH_OPTION},
+    },
 };
 
 impl<'a> WrapperCall<'_, '_, 'a> {

@@ -1,10 +1,9 @@
 //! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
 
-use crate::shell::{
-    found::{FoundKind, UnknownPart, UnknownReason},
-    reasons::NO_TEXT,
-    script_walk::{Context, RawFinding, ScriptWalk, TextReader},
-    syntax::{self, ByteOrigin, Dialect, HOLE, MAX_DEPTH, SyntaxFlaw, Word},
+use crate::{
+    ByteOrigin, Context, Dialect, FoundKind, HOLE, MAX_DEPTH, NO_TEXT, ScriptWalk, SyntaxFlaw,
+    TextReader, UnknownPart, UnknownReason, Word,
+    shell::{script_walk::RawFinding, syntax},
 };
 
 impl ScriptWalk<'_> {

@@ -1,13 +1,12 @@
 //! Parser of command-line options in the style of getopt.
 
-use crate::shell::{
-    found::UnknownReason,
-    reasons::{MAY_BE_OPTION, NO_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION},
-    syntax::{HOLE, Word},
+use crate::{
+    HOLE, MAY_BE_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION, UnknownReason, Word,
+    shell::reasons::NO_OPTION,
 };
 
 /// Options of a program.
-pub(super) struct OptionGrammar {
+pub(crate) struct OptionGrammar {
     /// Letters without a value.
     pub(super) flags: &'static str,
     /// Option letters that take a value, which is the rest of the word or the next word.

@@ -1,10 +1,6 @@
 //! Positional parameters (`"$@"`, `$1`) of functions: the calls that set them, and the commands that change them.
 
-use crate::shell::{
-    programs::is_known,
-    script_walk::{Context, NOT_FOUND, ScriptWalk},
-    syntax::Word,
-};
+use crate::{Context, NOT_FOUND, ScriptWalk, Word, is_known};
 
 impl ScriptWalk<'_> {
     /// Returns `words` with the arguments of a call in place of `"$@"`, for each call of the surrounding function.

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::shell::syntax::{HOLE, Word};
+use crate::{HOLE, Word};
 
 /// What the shell parser reads in the arguments of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -357,7 +357,7 @@ pub(super) fn reading(name: &str) -> ArgumentReading {
 }
 
 /// Returns true if the parser reads more of the program than its name.
-pub(super) fn is_known(name: &str) -> bool {
+pub(crate) fn is_known(name: &str) -> bool {
     reading(name) != Plain
 }
 
@@ -444,10 +444,7 @@ pub(super) fn is_option(text: &str, short: &str, long: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shell::{
-        commands::{ReadLimit, find_in},
-        found::{FoundKind, Shell, UnknownPart},
-    };
+    use crate::{FoundKind, ReadLimit, Shell, UnknownPart, find_in};
 
     fn is_unknown(script: &str) -> bool {
         let found = find_in(Shell::Sh, script, ReadLimit::Step).expect(script);

@@ -1,9 +1,6 @@
 //! Parser of quotes: single quotes, double quotes, backslashes and `$'…'`.
 
-use crate::shell::{
-    syntax::{Parser, Read},
-    words::{QuoteKind, WordBuilder},
-};
+use crate::{Parser, QuoteKind, Read, WordBuilder};
 
 impl Parser<'_> {
     /// Reads `'…'`.

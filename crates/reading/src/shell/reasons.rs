@@ -4,10 +4,10 @@
 //! the run, so that no person must decide about them. All other reasons are about words, or about a program of the list of
 //! programs that start other programs.
 
-use crate::shell::found::{UnknownPart, UnknownReason};
+use crate::{UnknownPart, UnknownReason};
 
 /// Reason for a word that precedes a command and may become several words.
-pub(super) const SEVERAL_WORDS: UnknownReason = UnknownReason::words(
+pub(crate) const SEVERAL_WORDS: UnknownReason = UnknownReason::words(
     "this word comes before the command and may become several words, or none: put the word in double quotes",
 );
 
@@ -17,12 +17,12 @@ pub(super) const NO_NAME: UnknownReason = UnknownReason::programs(
 );
 
 /// Reason for text that a shell runs but that is not completely known.
-pub(super) const NO_TEXT: UnknownReason = UnknownReason::programs(
+pub(crate) const NO_TEXT: UnknownReason = UnknownReason::programs(
     "the text that the shell runs is not literal: put the text in single quotes, and pass values as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables",
 );
 
 /// Reason for a shell setting that changes how the shell parses the script.
-pub(super) const READING: UnknownReason = UnknownReason::words(
+pub(crate) const READING: UnknownReason = UnknownReason::words(
     "this setting changes how the shell parses the script: leave the setting out",
 );
 
@@ -33,7 +33,7 @@ pub(super) const MAY_BE_READING: UnknownReason = UnknownReason::words(
 );
 
 /// Reason for an assignment to a variable whose name is the result of an expansion.
-pub(super) const NOT_NAMED: UnknownReason =
+pub(crate) const NOT_NAMED: UnknownReason =
     UnknownReason::words("the name of the variable is not literal text: write the name itself");
 
 /// Reason for an option whose name is unknown.
@@ -42,7 +42,7 @@ pub(super) const NO_OPTION: UnknownReason = UnknownReason::words(
 );
 
 /// Reason for an option that is not in the grammar of its program.
-pub(super) const UNKNOWN_OPTION: UnknownReason = UnknownReason::words(
+pub(crate) const UNKNOWN_OPTION: UnknownReason = UnknownReason::words(
     "this option is unknown: leave the option out, or use its documented long form",
 );
 
@@ -70,7 +70,7 @@ pub(super) const FIND_ACTION: UnknownReason = UnknownReason::words(
 );
 
 /// Reason for a word that may be an option and is followed by the option's value.
-pub(super) const MAY_BE_OPTION: UnknownReason =
+pub(crate) const MAY_BE_OPTION: UnknownReason =
     UnknownReason::words("this word may be an option: write `--` before the word");
 
 /// Reason for a word that may be an option or may be the command.
@@ -89,9 +89,9 @@ pub(super) const TRAP: UnknownReason = UnknownReason::programs(
 );
 
 /// Bash options that change how bash parses the script.
-pub(super) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
+pub(crate) const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
 
 /// Reason for a login shell, because the script may have written the profile files.
-pub(super) const LOGIN: UnknownReason = UnknownReason::programs(
+pub(crate) const LOGIN: UnknownReason = UnknownReason::programs(
     "a login shell first runs a profile that is not in the script: leave `-l` out",
 );

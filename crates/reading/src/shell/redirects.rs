@@ -1,8 +1,8 @@
 //! Parser of redirections and here-documents.
 
-use crate::shell::{
-    syntax::{Parser, PendingHereDocument, Read, Redirect, Word, is_name},
-    words::WordPosition,
+use crate::{
+    Parser, Read, Redirect, Word, WordPosition,
+    shell::syntax::{PendingHereDocument, is_name},
 };
 
 impl Parser<'_> {

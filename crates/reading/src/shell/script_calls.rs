@@ -1,6 +1,6 @@
 //! The calls of a script with their arguments, about which authors get remarks. These calls decide nothing.
 
-use crate::shell::syntax::{ShellNode, Word};
+use crate::{ShellNode, Word};
 
 /// What a script does that an author should perhaps write in another way. All offsets count bytes of the script.
 #[derive(Debug, Clone, Default)]

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::shell::{
-    found::{FoundKind, Shell, UnknownPart, UnknownReason},
-    programs::{ArgumentReading, reading},
-    script_calls::ScriptCalls,
-    syntax::{Dialect, Word},
+use crate::{
+    ArgumentReading, Dialect, FoundKind, ScriptCalls, Shell, UnknownPart, UnknownReason, Word,
+    shell::programs::reading,
 };
 
 /// A result with a byte offset instead of line and column.
@@ -19,7 +17,7 @@ pub(super) struct RawFinding {
 
 /// Circumstances of a command in the script.
 #[derive(Clone, Copy)]
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// Bodies of the here-documents of the surrounding text.
     pub(super) bodies: &'a [Word],
     /// Dialect in which the surrounding text is parsed.
@@ -79,7 +77,7 @@ impl<'a> Context<'a> {
 
 /// Shell that parses a text which a command receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TextReader {
+pub(crate) enum TextReader {
     /// The shell that runs the surrounding text, including its functions.
     Here,
     /// A new bash process.
@@ -90,7 +88,7 @@ pub(super) enum TextReader {
     Sh,
 }
 
-pub(super) struct ScriptWalk<'s> {
+pub(crate) struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
     pub(super) found: Vec<RawFinding>,
@@ -258,4 +256,4 @@ pub(super) fn budget(script: &str) -> usize {
 }
 
 /// Name of the function that bash calls if a command does not exist.
-pub(super) const NOT_FOUND: &str = "command_not_found_handle";
+pub(crate) const NOT_FOUND: &str = "command_not_found_handle";

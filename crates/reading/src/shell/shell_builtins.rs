@@ -1,18 +1,16 @@
 //! Builtins that run texts or commands, or that set variables.
 
-use crate::shell::{
-    arithmetic::evaluates,
-    found::UnknownReason,
-    grammar::RESERVED,
-    grammars::{EXEC, MAPFILE},
-    options::OptionGrammar,
-    programs::is_known,
-    reasons::{CHANGES_READING, LOGIN, MAY_BE_READING, NO_TEXT, NOT_NAMED, READING},
-    script_walk::TextReader,
-    settings,
-    syntax::{HOLE, Word, WordPart},
-    words::INDEX,
-    wrappers::{Done, WrapperCall},
+use crate::{
+    CHANGES_READING, Done, HOLE, LOGIN, NO_TEXT, NOT_NAMED, OptionGrammar, READING, TextReader,
+    UnknownReason, Word, WordPart, WrapperCall, is_known,
+    shell::{
+        arithmetic::evaluates,
+        grammar::RESERVED,
+        grammars::{EXEC, MAPFILE},
+        reasons::MAY_BE_READING,
+        settings,
+        words::INDEX,
+    },
 };
 
 /// Returns true if `text` is the number of a signal. The highest signal number is 64 (signal(7)).

@@ -1,11 +1,9 @@
 //! Shells that receive a script as a text, as a file or on standard input.
 
-use crate::shell::{
-    found::{FoundKind, UnknownReason},
-    reasons::{CHANGES_READING, LOGIN, READING, SHELL_ARGUMENT, UNKNOWN_OPTION},
-    script_walk::TextReader,
-    syntax::{self, ByteOrigin, Dialect, Word},
-    wrappers::{Done, WrapperCall},
+use crate::{
+    ByteOrigin, CHANGES_READING, Dialect, Done, FoundKind, LOGIN, READING, TextReader,
+    UNKNOWN_OPTION, UnknownReason, Word, WrapperCall,
+    shell::{reasons::SHELL_ARGUMENT, syntax},
 };
 
 impl<'a> WrapperCall<'_, '_, 'a> {

@@ -4,17 +4,17 @@
 //! bash and two subshells in dash. A text that a shell may read differently from this parser is refused
 //! ([`SyntaxFlaw::guard`]).
 
-use crate::shell::found::UnknownReason;
+use crate::UnknownReason;
 
 /// Placeholder for a part of a word that is known only at run time. It is a Unicode noncharacter, and a script that
 /// contains it is refused.
 pub(crate) const HOLE: char = '\u{10FFFE}';
 /// Maximum nesting of brackets, compound commands and substitutions, because the stack is limited.
-pub(super) const MAX_DEPTH: usize = 100;
+pub(crate) const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     /// GNU bash, called as `bash` or as `sh`.
     Bash,
     /// dash and similar shells, with the POSIX grammar only.
@@ -23,7 +23,7 @@ pub(super) enum Dialect {
 
 /// Reason why the parser stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SyntaxFlaw {
+pub(crate) struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
     /// The problem and its correction.
@@ -35,7 +35,7 @@ pub(super) struct SyntaxFlaw {
 
 /// Position of a text in the outermost script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ByteOrigin {
+pub(crate) enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
     /// Position of every byte, because the text was changed.
@@ -316,7 +316,7 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usi
 }
 
 /// Parser of a text.
-pub(super) struct Parser<'t> {
+pub(crate) struct Parser<'t> {
     pub(super) text: &'t str,
     /// Position of the next byte in the text.
     pub(super) pos: usize,
@@ -358,7 +358,7 @@ pub(super) struct PendingHereDocument {
 }
 
 /// Result of the parser.
-pub(super) type Read<T> = Result<T, SyntaxFlaw>;
+pub(crate) type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
     /// Reads a variable's name and removes line continuations.

@@ -1,10 +1,10 @@
 //! Texts that bash evaluates a second time, as arithmetic or as the name of a variable.
 
-use crate::shell::syntax::{HOLE, Word};
+use crate::{HOLE, Word};
 
 /// Returns true if evaluating a text as arithmetic or as a name may run a command. `text` may be a part of the
 /// evaluated text, so that the brackets of an index may be missing.
-pub(super) fn is_trap(text: &str) -> bool {
+pub(crate) fn is_trap(text: &str) -> bool {
     // Most words have none of these characters, and one of them is in each of the texts below.
     if !text.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'@')) {
         return false;
@@ -32,7 +32,7 @@ pub(super) fn is_whole_trap(text: &str) -> bool {
 
 /// Returns true if a word or its assigned value contains a name with an open index and an unknown part, for example
 /// `x="a[$y"`.
-pub(super) fn opens_index(word: &Word) -> bool {
+pub(crate) fn opens_index(word: &Word) -> bool {
     if word.exact || word.array || !word.text.contains('[') {
         return false;
     }

@@ -1,15 +1,13 @@
 //! Parser of words, with their quotes, expansions, substitutions and here-documents.
 
-use crate::shell::{
-    found::UnknownReason,
-    settings,
-    syntax::{HOLE, Parser, Read, Word, WordPart, is_name},
-    traps::{is_trap, opens_index},
+use crate::{
+    HOLE, Parser, Read, UnknownReason, Word, WordPart, is_trap, opens_index,
+    shell::{settings, syntax::is_name},
 };
 
 /// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WordPosition {
+pub(crate) enum WordPosition {
     /// The position of an assignment or of the command's name.
     First,
     /// An argument, a file name or a delimiter.
@@ -24,7 +22,7 @@ pub(super) enum WordPosition {
 
 /// Quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum QuoteKind {
+pub(crate) enum QuoteKind {
     /// No quotes.
     None,
     /// `"…"`
@@ -33,7 +31,7 @@ pub(super) enum QuoteKind {
     Body,
 }
 
-pub(super) struct WordBuilder {
+pub(crate) struct WordBuilder {
     pub(super) word: Word,
     /// Position in `word.text` at which a pattern `[` may begin.
     pub(super) bracket: Option<usize>,

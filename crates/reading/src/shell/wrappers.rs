@@ -5,19 +5,20 @@
 
 use std::iter;
 
-use crate::shell::{
-    found::UnknownReason,
-    git,
-    grammars::{FLOCK, IONICE, READ, SETSID, SSH_AGENT, STDBUF, TIME, TIMEOUT},
-    options::{OptionGrammar, ReadOptions, read},
-    programs::{ArgumentReading, reading},
-    reasons::{MAY_BE_COMMAND, MAY_BE_OPTION, SEVERAL_WORDS, STARTS_OTHERS},
-    script_walk::{Context, ScriptWalk, TextReader},
-    syntax::{SyntaxFlaw, Word},
+use crate::{
+    ArgumentReading, Context, MAY_BE_OPTION, OptionGrammar, SEVERAL_WORDS, ScriptWalk, SyntaxFlaw,
+    TextReader, UnknownReason, Word,
+    shell::{
+        git,
+        grammars::{FLOCK, IONICE, READ, SETSID, SSH_AGENT, STDBUF, TIME, TIMEOUT},
+        options::{ReadOptions, read},
+        programs::reading,
+        reasons::{MAY_BE_COMMAND, STARTS_OTHERS},
+    },
 };
 
 /// Result of reading a call of a wrapper.
-pub(super) type Done = Result<(), SyntaxFlaw>;
+pub(crate) type Done = Result<(), SyntaxFlaw>;
 
 /// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `outside` is
 /// the context of the wrapper, and `inside` that of the commands.
@@ -136,7 +137,7 @@ fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
 }
 
 /// One call of a wrapper.
-pub(super) struct WrapperCall<'f, 's, 'a> {
+pub(crate) struct WrapperCall<'f, 's, 'a> {
     pub(super) finding: &'f mut ScriptWalk<'s>,
     pub(super) name: &'a Word,
     pub(super) arguments: &'a [Word],

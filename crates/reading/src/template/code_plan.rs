@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::template::{
-    code_reader::{CodeLanguage, CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
-    flaw::RenderError,
-    shell_plan::Flaws,
-    shell_quoting::{TemplatePlace, plain},
-    shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks},
-    variant::Variant,
+use crate::{
+    CodeLanguage, Flaws, MARK_BYTES, MAX_SLOTS, RenderError, TemplatePlace, Variant,
+    template::{
+        code_reader::{CodeSegment, SegmentKind, ends_in_escape, is_name, segments},
+        shell_quoting::plain,
+        shell_roles::{mark, marks},
+    },
 };
 use documents::to_canonical;
 

@@ -4,7 +4,7 @@
 
 /// Language of a script, other than a shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CodeLanguage {
+pub(crate) enum CodeLanguage {
     Python,
     JavaScript,
     Go,

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::template::flaw::RenderError;
+use crate::RenderError;
 
 /// Value to which a template refers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ValueName {
+pub(crate) enum ValueName {
     /// A parameter.
     Parameter(String),
     /// The item of the surrounding `{{ range }}`.
@@ -17,7 +17,7 @@ pub(super) enum ValueName {
 
 /// Condition of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     /// A value, which is true unless it is empty, zero or false.
     Value(ValueName),
     /// A literal text, number, or `true` or `false`.

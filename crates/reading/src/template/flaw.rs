@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::shell::{commands::place, found::ScriptPlace};
+use crate::{ScriptPlace, shell::commands::place};
 
 /// Flaw in a template, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

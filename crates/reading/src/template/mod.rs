@@ -10,15 +10,15 @@
 //! - `shell_roles` and `shell_commands` decide in which words of which commands a value is allowed.
 //! - `code_plan` and `code_reader` do the same for other languages.
 mod code_plan;
-mod code_reader;
-mod condition;
+pub(crate) mod code_reader;
+pub(crate) mod condition;
 pub mod flaw;
 pub mod script_template;
-mod shell_commands;
+pub(crate) mod shell_commands;
 pub(crate) mod shell_places;
-mod shell_plan;
+pub(crate) mod shell_plan;
 pub mod shell_quoting;
 pub(crate) mod shell_roles;
 pub mod step_template;
-mod syntax;
-mod variant;
+pub(crate) mod syntax;
+pub(crate) mod variant;

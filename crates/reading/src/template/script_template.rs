@@ -6,18 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    shell::found::Shell,
+    CodeLanguage, Flaws, RenderError, Shell, TemplateFlaw, TemplateNode, TemplatePlace, ValueName,
+    Variant,
     template::{
         code_plan::{self, CodePlan},
-        code_reader::CodeLanguage,
-        condition::ValueName,
-        flaw::{RenderError, TemplateFlaw},
-        shell_plan::{self, Flaws, ShellChecks, ShellPlan},
-        shell_quoting::TemplatePlace,
-        syntax::{TemplateNode, parse},
+        shell_plan::{self, ShellChecks, ShellPlan},
+        syntax::parse,
         variant::{
-            MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, Variant, VariantDecision, VariantSlot,
-            all, expand,
+            MAX_ITEMS, MAX_VARIANTS, RangeItem, SlotPart, VariantDecision, VariantSlot, all, expand,
         },
     },
 };

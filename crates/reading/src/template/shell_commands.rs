@@ -3,20 +3,20 @@
 //!
 //! These rules decide where a placeholder is allowed. They belong to the checks of this version, and no verifier applies them.
 
-use crate::shell::{
-    programs::{
-        EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM, is_used_for,
+use crate::{
+    CommandList, HOLE, ShellNode, SimpleCommand, Word, is_used_for,
+    shell::programs::{
+        EVALUATES_BEHIND, MAKE_PROGRAMS, MAKE_RULES, PROGRAM_OPTIONS, RUNS_PROGRAM,
         uses::{
             DATABASE, EVALUATES, HAS_SSH, INTERPRETER, READS_PROGRAM, RUNS_ARGUMENTS, RUNS_TEXT,
             SHELL,
         },
     },
-    syntax::{CommandList, HOLE, ShellNode, SimpleCommand, Word},
 };
 
 /// What a slot may contain, beyond its quoting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SlotRule {
+pub(crate) struct SlotRule {
     /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
     pub(super) argument: bool,
     /// True if the value may never begin with `-`.

@@ -5,10 +5,7 @@
 
 use std::ops::Range;
 
-use crate::template::{
-    shell_quoting::TemplatePlace,
-    shell_roles::{MARK_BYTES, slot_of},
-};
+use crate::{MARK_BYTES, TemplatePlace, template::shell_roles::slot_of};
 
 /// What the rules find in a script in which each slot is marked.
 #[derive(Debug, Clone, Default)]

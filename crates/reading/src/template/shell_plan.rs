@@ -3,17 +3,13 @@
 use serde_json::Value;
 
 use crate::{
-    shell::{
-        commands::{ReadLimit, ReadScript, find_in},
-        found::{FoundKind, NotUnderstood, ScriptFinding, Shell},
-    },
+    FoundKind, MARK_BYTES, MAX_SLOTS, NotUnderstood, ReadLimit, ReadScript, RenderError,
+    ScriptFinding, Shell, SlotRule, TemplatePlace, Variant, find_in, shell_places,
     template::{
-        flaw::RenderError,
-        shell_commands::{SlotRule, text_hazard},
-        shell_places::{ShellPlaces, shell_places},
-        shell_quoting::{TemplatePlace, plain, quoted},
-        shell_roles::{MARK_BYTES, MAX_SLOTS, mark, marks, slot_rules},
-        variant::Variant,
+        shell_commands::text_hazard,
+        shell_places::ShellPlaces,
+        shell_quoting::{plain, quoted},
+        shell_roles::{mark, marks, slot_rules},
     },
 };
 
@@ -37,7 +33,7 @@ pub(super) struct ShellChecks {
 }
 
 /// Flaws of a variant, each with a byte offset in the source.
-pub(super) type Flaws = Vec<(usize, String)>;
+pub(crate) type Flaws = Vec<(usize, String)>;
 
 fn no_place(variant: &Variant, marked: &str, slot: usize) -> (usize, String) {
     let before = before(marked, slot);

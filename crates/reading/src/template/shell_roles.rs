@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    shell::syntax::{
-        CommandList, CompoundCommand, HOLE, Redirect, Script, ShellNode, SimpleCommand, Word,
-    },
+    CommandList, CompoundCommand, HOLE, Redirect, Script, ShellNode, SimpleCommand, SlotRule, Word,
     template::shell_commands::{
-        DECIDES, SlotRule, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard,
-        is_make, is_program_of_make, reads_code, simple_reads_code,
+        DECIDES, VARIABLE_NAME, any_reads_code, argument_rule, evaluates_words, hazard, is_make,
+        is_program_of_make, reads_code, simple_reads_code,
     },
 };
 
@@ -38,7 +36,7 @@ pub(crate) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
 }
 
 /// Number of bytes of a mark.
-pub(super) const MARK_BYTES: usize = 4;
+pub(crate) const MARK_BYTES: usize = 4;
 
 /// Rules for all slots of a script.
 pub(super) struct SlotRules<'s> {

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::template::{
-    flaw::{RenderError, TemplateFlaw},
-    script_template::{ScriptTemplate, is_invalid, names},
-    syntax::{OUTPUTS, parse},
+use crate::{
+    RenderError, ScriptTemplate, TemplateFlaw,
+    template::{
+        script_template::{is_invalid, names},
+        syntax::{OUTPUTS, parse},
+    },
 };
 use documents::{StepDefinition, Template};
 use serde_json::Value;

@@ -1,16 +1,13 @@
 //! Parser of templates: the text of a script with actions between `{{` and `}}`.
 
-use crate::template::{
-    condition::{Condition, ValueName, parse_condition},
-    flaw::TemplateFlaw,
-};
+use crate::{Condition, TemplateFlaw, ValueName, template::condition::parse_condition};
 
 /// Beginning of the names of parameters for outputs.
 pub(super) const OUTPUTS: &str = "outputs_";
 
 /// Part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TemplateNode {
+pub(crate) enum TemplateNode {
     /// Text of the script, with its byte offset in the source.
     Text(String, usize),
     /// A placeholder. The number is its byte offset in the source.

@@ -1,14 +1,10 @@
 //! Variants of a template: the script for one set of decisions, with a slot for each value.
 
-use crate::template::{
-    condition::{Condition, ValueName},
-    flaw::RenderError,
-    syntax::TemplateNode,
-};
+use crate::{Condition, RenderError, TemplateNode, ValueName};
 
 /// Script for one set of decisions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Variant {
+pub(crate) struct Variant {
     pub(super) parts: Vec<VariantPart>,
     pub(super) slots: Vec<VariantSlot>,
 }

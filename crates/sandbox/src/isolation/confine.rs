@@ -14,17 +14,15 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Resource, Rlimit};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 
-use crate::isolation::{
-    filesystem, grants, interpreter,
-    protocol::{
-        self, AnnouncedPrograms, Confined, HelperMessage, HostId, RunForm, RunRequest, RunTexts,
+use crate::{
+    AnnouncedPrograms, AtStage, Confined, ForkSide, HelperMessage, HostId, RunForm, RunRequest,
+    RunTexts, SetupFailure, SetupStage, StepPaths, interpreter,
+    isolation::{
+        filesystem, grants,
+        run_places::{self, OF_RESULTS},
+        seccomp, secret_files, step_files, step_paths, syscalls,
     },
-    run_places::{self, OF_RESULTS},
-    seccomp, secret_files,
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    step_files,
-    step_paths::{self, StepPaths},
-    syscalls::{self, ForkSide},
+    protocol,
 };
 use documents::{NetworkMode, Workdir};
 

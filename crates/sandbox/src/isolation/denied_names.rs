@@ -20,7 +20,7 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::isolation::setup_failure::{AtStage, SetupFailure, SetupStage};
+use crate::{AtStage, SetupFailure, SetupStage};
 
 #[derive(Debug)]
 pub(crate) struct NamePatterns {

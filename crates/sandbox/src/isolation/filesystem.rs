@@ -18,22 +18,21 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::{
-    denied_names::NamePatterns,
-    executable_files::ExecutableFiles,
-    filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
-    grants::{PathAccess, PathGrant},
-    interpreter,
-    mount_points::{directory_at, file_at, move_to, tmpfs},
-    protocol::{RunRequest, RunTexts},
-    run_places::{self, SESSION_HOME},
-    secret_files,
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    step_files::{self, PutFiles},
-    step_paths::{HOME, StepPaths, gives_paths, host_paths, work_of},
-    syscalls,
-    system_paths::{Host, SYSTEM},
-    trees::{self, Disk, EmptyMountSources, RemovedTree},
+use crate::{
+    AtStage as _, Disk, ExecutableFiles, HOME, NamePatterns, PathAccess, PathGrant, PutFiles,
+    RunRequest, RunTexts, SYSTEM, SetupFailure, SetupStage, StepPaths, directory_at, file_at,
+    host_paths, interpreter,
+    isolation::{
+        filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
+        mount_points::tmpfs,
+        run_places::{self, SESSION_HOME},
+        secret_files, step_files,
+        step_paths::{gives_paths, work_of},
+        syscalls,
+        system_paths::Host,
+        trees::{self, EmptyMountSources, RemovedTree},
+    },
+    move_to,
 };
 use documents::{Proc, Workdir};
 

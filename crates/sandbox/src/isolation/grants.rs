@@ -15,10 +15,7 @@ use landlock::{
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::isolation::{
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
-};
+use crate::{AtStage, SetupFailure, SetupStage, isolation::syscalls};
 
 pub(crate) struct PathGrant {
     pub(crate) path: PathBuf,

@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::isolation::{
-    protocol::LAUNCH,
-    start_packet::{Descriptors, Start, send_start},
-};
+use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
 
 /// The current helper process, and the data to start a new one.
 #[derive(Debug)]

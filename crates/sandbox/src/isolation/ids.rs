@@ -1,6 +1,6 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
-use crate::isolation::protocol::HostId;
+use crate::HostId;
 use documents::check_user;
 use std::sync::{Mutex, PoisonError};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::isolation::setup_failure::{SetupFailure, SetupStage};
+use crate::{SetupFailure, SetupStage};
 use documents::SCRIPT_NAMES;
 
 /// Search path for programs, with the system directories that every run sees.

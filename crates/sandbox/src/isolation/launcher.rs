@@ -7,7 +7,7 @@
 
 mod family;
 mod namespaces;
-mod watch;
+pub(crate) mod watch;
 
 use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,23 +20,23 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
 
-use crate::isolation::{
-    confine::{self, Confinement},
-    filesystem::{self, host_view},
-    launcher::{
-        family::{KILL_DEADLINE, end_family, kill_everything_of, living_of},
-        namespaces::{namespaces, refused},
-        watch::{file_limit, report_empty, report_end, watch},
+use crate::{
+    AtStage as _, Descriptors, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
+    SetupStage, SizeLimit, SpentResources, Start, TERMINATE,
+    isolation::{
+        confine::{self, Confinement},
+        filesystem::{self, host_view},
+        launcher::{
+            family::{KILL_DEADLINE, end_family, kill_everything_of, living_of},
+            namespaces::{namespaces, refused},
+            watch::{file_limit, report_empty, watch},
+        },
+        run_hosts, seccomp,
+        start_packet::receive_start,
+        syscalls::{self, Cloned, loopback},
+        system_paths::{self, INNER_ID},
     },
-    protocol::{
-        self, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SizeLimit, SpentResources,
-        TERMINATE,
-    },
-    run_hosts, seccomp,
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    start_packet::{Descriptors, Start, receive_start},
-    syscalls::{self, Cloned, loopback},
-    system_paths::{self, INNER_ID},
+    protocol, report_end,
 };
 use documents::NetworkMode;
 

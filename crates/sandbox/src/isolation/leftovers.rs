@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use crate::isolation::protocol::LAUNCH;
+use crate::LAUNCH;
 use documents::{hex, sha256};
 
 /// Maximum time to wait for the end of leftover processes. The kernel can't kill a process that is stuck in a system

@@ -5,13 +5,13 @@
 //! `mount_points`, `trees`, `denied_names`, `step_files`, `run_places`), drops its privileges (`confine`, `seccomp`, `grants`) and executes the step.
 //! [`probe`] says what the host supports.
 
-mod bpf;
+pub(crate) mod bpf;
 pub(crate) mod cgroup;
 pub(crate) mod confine;
 pub(crate) mod denied_names;
 pub(crate) mod executable_files;
 pub(crate) mod filesystem;
-mod grants;
+pub(crate) mod grants;
 pub(crate) mod helper;
 pub(crate) mod ids;
 pub mod interpreter;
@@ -39,5 +39,5 @@ pub(crate) mod step_paths;
 pub mod stream_search;
 pub(crate) mod syscalls;
 pub(crate) mod system_paths;
-mod trees;
+pub(crate) mod trees;
 pub mod unavailable;

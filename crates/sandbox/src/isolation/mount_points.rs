@@ -6,12 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::isolation::setup_failure::{AtStage as _, SetupFailure, SetupStage};
+use crate::{AtStage as _, SetupFailure, SetupStage};
 use rustix::fs::CWD;
 use rustix::mount::{MountFlags, MoveMountFlags};
 
 /// Attaches a mount over an existing path, relative to the new root.
-pub(super) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
+pub(crate) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
     let target = target.as_ref();
     rustix::mount::move_mount(
         mount,
@@ -23,7 +23,7 @@ pub(super) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), S
     .at(SetupStage::Mounts, format!("attach {}", target.display()))
 }
 
-pub(super) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let place = Path::new(name);
     match make(place) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -43,14 +43,14 @@ pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(),
         .at(SetupStage::Mounts, what())
 }
 
-pub(super) fn directory_at(path: &str, mode: u32) -> Result<(), SetupFailure> {
+pub(crate) fn directory_at(path: &str, mode: u32) -> Result<(), SetupFailure> {
     fs::DirBuilder::new()
         .mode(mode)
         .create(path)
         .at(SetupStage::Mounts, format!("make the directory {path}"))
 }
 
-pub(super) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
+pub(crate) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
     new_file(Path::new(path), bytes, mode).at(SetupStage::Mounts, format!("write {path}"))
 }
 

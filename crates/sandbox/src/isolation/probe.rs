@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use crate::isolation::{
-    protocol::RunForm,
-    setup_failure::{SetupFailure, SetupStage},
-};
+use crate::{RunForm, SetupFailure, SetupStage};
 use documents::{Layer, Level, STRICT};
 
 /// The layers and limits that this host supports.

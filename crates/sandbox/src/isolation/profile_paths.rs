@@ -4,12 +4,9 @@ use std::path::Path;
 
 use rustix::fs::{Access, AtFlags};
 
-use crate::isolation::{
-    denied_names::NamePatterns,
-    mounts::Mounts,
-    probe::{HostProbe, Missing},
-    step_paths, system_paths,
-    unavailable::Unavailable,
+use crate::{
+    HostProbe, Missing, NamePatterns, Unavailable,
+    isolation::{mounts::Mounts, step_paths, system_paths},
 };
 use documents::{ISOLATED, Profile, Workdir};
 
@@ -259,7 +256,7 @@ fn is_open(directory: &Path, bits: u32, own_id: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::setup_failure::{SetupFailure, SetupStage};
+    use crate::{SetupFailure, SetupStage};
     use documents::{Limits, STRICT};
 
     #[test]

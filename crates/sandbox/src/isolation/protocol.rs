@@ -20,13 +20,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::isolation::{
-    cgroup::Controllers,
-    executable_files::ExecutableFiles,
-    planned_secret::MAX_SECRETS_BYTES,
-    program_counts::FileId,
-    session_request::{InputEntry, SessionRequest},
-    setup_failure::SetupFailure,
+use crate::{
+    Controllers, ExecutableFiles, FileId, InputEntry, SessionRequest, SetupFailure,
+    isolation::planned_secret::MAX_SECRETS_BYTES,
 };
 use documents::{
     MAX_FILES_BYTES, NetworkMode, Profile, SecretName, SecretValue, StepFile, Workdir,
@@ -519,7 +515,7 @@ pub(super) fn invalid(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::session_request::WrapperRequest;
+    use crate::WrapperRequest;
     use documents::ContentDigest;
     use std::os::fd::AsFd as _;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::{ids::Id, remove};
+use crate::{Id, isolation::remove};
 
 const PREFIX: &str = "run-";
 

@@ -12,10 +12,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::isolation::{
-    protocol::{self, HelperMessage},
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    syscalls::loopback,
+use crate::{
+    AtStage as _, HelperMessage, SetupFailure, SetupStage, isolation::syscalls::loopback, protocol,
 };
 use documents::is_localhost;
 

@@ -16,14 +16,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::isolation::{
-    grants::{PathAccess, PathGrant},
-    protocol::{self, HelperMessage, RunRequest, RunTexts},
-    session_request::{InputEntry, STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, WrapperRequest},
-    session_tree,
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
-    trees::Disk,
+use crate::{
+    AtStage, Disk, HelperMessage, InputEntry, PathAccess, PathGrant, RunRequest, RunTexts,
+    STATE_PLACEHOLDER, SetupFailure, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest,
+    isolation::{session_tree, syscalls},
+    protocol,
 };
 use documents::{ContentDigest, Sha256Stream};
 

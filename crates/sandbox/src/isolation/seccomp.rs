@@ -21,12 +21,14 @@ use std::sync::OnceLock;
 
 use rustix::thread::SecureComputingMode;
 
-use crate::isolation::{
-    bpf::{self, FilterEntry, FilterVerdict, Instruction},
-    protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter},
-    seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN},
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
+use crate::{
+    AtStage, CodeInMemory, FilterEntry, FilterVerdict, HostSharing, Instruction, SetupFailure,
+    SetupStage, Sockets, SyscallFilter,
+    isolation::{
+        bpf,
+        seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN},
+        syscalls,
+    },
 };
 use documents::{hex, sha256};
 

@@ -11,11 +11,10 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::isolation::{
-    planned_secret::{PlannedSecret, SECRETS, secret_path},
-    protocol::{RunRequest, RunTexts, SecretEntry},
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
+use crate::{
+    AtStage, PlannedSecret, RunRequest, RunTexts, SetupFailure, SetupStage,
+    isolation::{planned_secret::SECRETS, protocol::SecretEntry, syscalls},
+    secret_path,
 };
 
 /// Returns the description of a secret for the first process of a run.

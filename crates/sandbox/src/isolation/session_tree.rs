@@ -15,12 +15,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
-use crate::isolation::{
-    denied_names::MAX_DEPTH,
-    run_dir::RunDir,
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    step_files,
-    stream_search::StreamSearch,
+use crate::{
+    AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupStage, StreamSearch, isolation::step_files,
 };
 use documents::RelativePath;
 

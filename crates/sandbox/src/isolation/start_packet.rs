@@ -10,7 +10,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::isolation::protocol::{HostId, RunForm, invalid};
+use crate::{HostId, RunForm, isolation::protocol::invalid};
 
 /// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,11 +14,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::{
-    interpreter,
-    protocol::{RunRequest, RunTexts},
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
+use crate::{
+    AtStage, RunRequest, RunTexts, SetupFailure, SetupStage, interpreter, isolation::syscalls,
 };
 use documents::{ContentDigest, StepFile};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::isolation::{grants::PathGrant, protocol::RunRequest, run_places::RunPlaces};
+use crate::{PathGrant, RunRequest, isolation::run_places::RunPlaces};
 use documents::{Profile, Workdir};
 
 /// Paths and access rights of the step.

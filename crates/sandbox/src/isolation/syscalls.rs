@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::ptr;
 
-use crate::isolation::bpf::Instruction;
+use crate::Instruction;
 
 /// Marks all descriptors with the number `first` or a higher number as close-on-exec.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {

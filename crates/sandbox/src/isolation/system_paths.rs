@@ -6,10 +6,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::isolation::{
-    mount_points::{new_file, with_parents},
-    run_hosts,
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
+use crate::{
+    AtStage as _, SetupFailure, SetupStage,
+    isolation::{mount_points::new_file, run_hosts},
+    with_parents,
 };
 use documents::{Network, NetworkMode};
 

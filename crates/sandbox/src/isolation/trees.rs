@@ -20,10 +20,12 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
-use crate::isolation::{
-    denied_names::{DIRECTORY, DeniedNames, MAX_DEPTH, NamePatterns},
-    setup_failure::{AtStage, SetupFailure, SetupStage},
-    syscalls,
+use crate::{
+    AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupStage,
+    isolation::{
+        denied_names::{DIRECTORY, DeniedNames},
+        syscalls,
+    },
 };
 
 /// Maximum number of masked names in one run. Each mask needs one mount.

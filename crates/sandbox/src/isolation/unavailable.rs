@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::isolation::probe::Missing;
+use crate::Missing;
 use documents::Layer;
 
 /// The reason why this host can't enforce a profile.

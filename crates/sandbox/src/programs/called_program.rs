@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::isolation::syscalls::notifications::{self, WaitingCall};
+use crate::{WaitingCall, isolation::syscalls::notifications};
 
 /// Maximum length of a path in the kernel, in bytes.
 const MAX_PATH: usize = 4096;

@@ -17,10 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use crate::{
-    isolation::executable_files::ExecutableFiles,
-    programs::{library_search::LibrarySearch, listed_programs},
-};
+use crate::{ExecutableFiles, LibrarySearch, programs::listed_programs};
 use documents::ProgramList;
 
 /// Time after which the files of a list are searched again, even without a known change.
@@ -135,7 +132,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
-    use crate::programs::program_lookup::{WantedPrograms, list_of};
+    use crate::{WantedPrograms, list_of};
 
     /// Returns true if the change is noticed.
     fn notices(change: impl FnOnce(&Path)) -> bool {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::{isolation::program_counts::ProgramCounts, programs::program_lookup::program_path};
+use crate::{ProgramCounts, program_path};
 use documents::OWN_PROGRAMS;
 
 /// The programs that a command started.

@@ -5,13 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{
-    isolation::{executable_files::ExecutableFiles, system_paths::SYSTEM},
-    programs::{
-        library_search::LibrarySearch,
-        program_format::{FileFormat, format_of},
-    },
-};
+use crate::{ExecutableFiles, FileFormat, LibrarySearch, SYSTEM, format_of};
 use documents::{OWN_PROGRAMS, ProgramList};
 
 /// Directories in which dynamic loaders find shared libraries. A directory that a host does not have is skipped.

@@ -3,9 +3,9 @@
 mod called_program;
 pub(crate) mod found_lists;
 pub mod learned_programs;
-mod library_search;
+pub(crate) mod library_search;
 pub(crate) mod listed_programs;
 mod path_pattern;
-mod program_format;
+pub(crate) mod program_format;
 pub mod program_lookup;
 pub(crate) mod program_recorder;

@@ -5,7 +5,7 @@ use std::io::ErrorKind::{NotFound, PermissionDenied};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::interpreter;
+use crate::interpreter;
 
 /// The format of an executable file.
 #[derive(Debug, Clone, PartialEq, Eq)]

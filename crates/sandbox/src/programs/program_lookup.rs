@@ -11,12 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::{
-    isolation::interpreter::{self, started_by_env},
-    programs::{
-        listed_programs::lies_in_system,
-        path_pattern::matching,
-        program_format::{FileFormat, format_of},
-    },
+    FileFormat, format_of, interpreter,
+    programs::{listed_programs::lies_in_system, path_pattern::matching},
+    started_by_env,
 };
 use documents::{
     ListedProgram, MAX_PROGRAMS, MAX_PROGRAMS_BYTES, OWN_PROGRAMS, OnlyListed, Program,

@@ -18,18 +18,14 @@ use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use crate::{
+    AnnouncedPrograms, ExecutableFiles, FileId, LearnedPrograms, MAX_INTERPRETERS, ProgramCounts,
+    WaitingCall,
     isolation::{
-        executable_files::ExecutableFiles,
-        program_counts::{ExecAttempt, FileId, FoundProgram, ProgramCounts},
-        protocol::AnnouncedPrograms,
-        syscalls::notifications::{self, WaitingCall},
+        program_counts::{ExecAttempt, FoundProgram},
+        syscalls::notifications,
         system_paths,
     },
-    programs::{
-        called_program::{self, WaitingProcess},
-        learned_programs::LearnedPrograms,
-        program_lookup::MAX_INTERPRETERS,
-    },
+    programs::called_program::{self, WaitingProcess},
 };
 use documents::{ProgramFacts, ProgramMode};
 

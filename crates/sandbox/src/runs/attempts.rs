@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 
-use crate::runs::{End, Plan, cancel_flag::CancelFlag, linux::LinuxSandbox};
+use crate::{CancelFlag, End, LinuxSandbox, Plan};
 use documents::{Limits, Profile};
 
 /// One escape attempt and its result.

@@ -1,14 +1,6 @@
 //! Builds the enforcement block of a receipt from observed facts.
 
-use crate::{
-    isolation::{
-        cgroup::Controllers,
-        confine,
-        protocol::{Confined, RunForm},
-    },
-    relay::NetworkContacts,
-    runs::profile_check::Prepared,
-};
+use crate::{Confined, Controllers, NetworkContacts, Prepared, RunForm, isolation::confine};
 use documents::{
     Capabilities, Enforcement, FilesystemFacts, HeldLimit, LandlockFacts, LandlockStatus, Level,
     LimitFacts, LimitHolder, Masks, NetworkMode, Profile, Root, STRICT, SeccompFacts, UNBOUNDED,

@@ -12,32 +12,27 @@ use rustix::fs::OFlags;
 use rustix::process::{Resource, Rlimit};
 
 use crate::{
+    CancelFlag, Chunk, Descriptors, FollowedRun, HelperMessage, HostId, HostProbe, Id, Missing,
+    PATIENCE, Plan, Prepared, ProbeFailures, ProgramRecorder, Report, RunDir, RunForm, RunRequest,
+    SetupFailure, SetupStage, Start, Unavailable,
     isolation::{
         cgroup::{GroupParent, RunGroup},
-        helper::{Helper, PATIENCE},
-        ids::{Id, Ids},
-        leftovers, planned_secret,
-        probe::{HostProbe, Missing, ProbeFailures},
-        profile_paths,
-        protocol::{self, HelperMessage, HostId, RunForm, RunRequest},
-        run_dir::{self, RunDir},
+        helper::Helper,
+        ids::Ids,
+        leftovers, profile_paths, run_dir,
         run_places::RESULTS,
         secret_files::entry_of,
-        setup_failure::{SetupFailure, SetupStage},
-        start_packet::{Descriptors, Start},
         step_files, step_paths,
-        unavailable::Unavailable,
     },
-    programs::program_recorder::{ProgramRecorder, ProgramRules},
+    planned_secret,
+    programs::program_recorder::ProgramRules,
+    protocol,
     relay::{Relay, Resolve},
     runs::{
-        Plan, Report,
-        cancel_flag::CancelFlag,
-        capture::Chunk,
         plan_check,
-        profile_check::{self, HostSurroundings, Prepared},
+        profile_check::{self, HostSurroundings},
         run_contents,
-        run_follower::{DEATH, FollowedRun, LaunchedRun},
+        run_follower::{DEATH, LaunchedRun},
     },
 };
 use documents::{AllowedHost, Layer, NetworkMode, Profile, StepFile, Workdir};

@@ -18,12 +18,7 @@ pub mod starter;
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::{
-    isolation::{planned_secret::PlannedSecret, session_tree::SessionTree},
-    programs::learned_programs::LearnedPrograms,
-    runs::capture::Capture,
-    sessions::{run_results::RunResults, session_wrapper::SessionWrapper},
-};
+use crate::{Capture, LearnedPrograms, PlannedSecret, RunResults, SessionTree, SessionWrapper};
 use documents::{ArtifactName, ContentDigest, Enforcement, ProgramFacts, StepFile};
 
 /// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.

@@ -1,11 +1,9 @@
 //! Checks the plan of a run before any process starts.
 
 use crate::{
-    isolation::{interpreter, protocol::MAX_TEXT},
-    runs::{
-        MAX_INPUT_BYTES, MAX_INPUTS, Plan, PlannedInput, PlannedSession,
-        profile_check::LEAST_MEMORY,
-    },
+    Plan, PlannedInput, PlannedSession, interpreter,
+    isolation::protocol::MAX_TEXT,
+    runs::{MAX_INPUT_BYTES, MAX_INPUTS, profile_check::LEAST_MEMORY},
 };
 use documents::{Limits, OWN_VARIABLES, StepFile, check_files};
 
@@ -198,7 +196,7 @@ fn invalid_session(session: &PlannedSession) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::PlannedFile;
+    use crate::PlannedFile;
     use documents::ContentDigest;
 
     fn plan() -> Plan {

@@ -3,18 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    CodeInMemory, ExecutableFiles, HostId, HostProbe, NamePatterns, RunForm, SyscallFilter,
+    Unavailable,
     isolation::{
-        denied_names::NamePatterns,
-        executable_files::ExecutableFiles,
         ids,
         mounts::Mounts,
-        probe::{HostProbe, level},
+        probe::level,
         profile_paths::{
             check_denied, check_overlays, check_paths, check_reached, check_sockets, check_trees,
         },
-        protocol::{CodeInMemory, HostId, RunForm, SyscallFilter},
         step_paths, system_paths,
-        unavailable::Unavailable,
     },
     programs::{found_lists::FoundLists, listed_programs},
 };
@@ -479,10 +477,7 @@ fn others_may(path: &Path, bits: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolation::{
-        probe::ProbeFailures,
-        setup_failure::{SetupFailure, SetupStage},
-    };
+    use crate::{ProbeFailures, SetupFailure, SetupStage};
     use documents::Limits;
 
     fn profile() -> Profile {

@@ -8,13 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::{
-    isolation::{
-        protocol::{self, RunRequest},
-        session_request::{InputEntry, SessionRequest, WrapperRequest},
-        session_tree::is_of_socket,
-        setup_failure::{SetupFailure, SetupStage},
-    },
-    runs::{Plan, PlannedInput, PlannedSession},
+    InputEntry, Plan, PlannedInput, PlannedSession, RunRequest, SessionRequest, SetupFailure,
+    SetupStage, WrapperRequest, isolation::session_tree::is_of_socket, protocol,
 };
 
 /// Maximum size of one read of an input, in bytes.

@@ -13,23 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 
 use crate::{
-    isolation::{
-        cgroup::{Controllers, GroupEvents},
-        confine,
-        helper::{PATIENCE, Running},
-        protocol::{
-            self, Confined, HelperMessage, KILL, RunForm, SizeLimit, SpentResources, StepEnd,
-            TERMINATE,
-        },
-        setup_failure::{SetupFailure, SetupStage},
-    },
-    programs::program_recorder::ProgramRecorder,
-    relay::NetworkContacts,
-    runs::{
-        cancel_flag::CancelFlag,
-        capture::{Chunk, OutputStream, Recorder},
-    },
-    sessions::run_results::RunResults,
+    CancelFlag, Chunk, Confined, Controllers, HelperMessage, KILL, NetworkContacts, OutputStream,
+    PATIENCE, ProgramRecorder, RunForm, RunResults, SetupFailure, SetupStage, SizeLimit,
+    SpentResources, StepEnd, TERMINATE,
+    isolation::{cgroup::GroupEvents, confine, helper::Running},
+    protocol,
+    runs::capture::Recorder,
 };
 use documents::Limits;
 
@@ -487,7 +476,7 @@ fn wait(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{isolation::setup_failure::SetupStage, runs::End};
+    use crate::{End, SetupStage};
 
     #[test]
     fn a_run_that_ends_during_its_set_up_is_reported_as_lost() {

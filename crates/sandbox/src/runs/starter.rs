@@ -4,13 +4,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::runs::{
-    Plan, Report,
-    cancel_flag::CancelFlag,
-    capture::Chunk,
-    linux::{LinuxSandbox, Setup},
-    profile_check::Prepared,
-};
+use crate::{CancelFlag, Chunk, LinuxSandbox, Plan, Prepared, Report, Setup};
 
 /// The only value that can start the runs of a boundary. An opened sandbox has exactly one: [`LinuxSandbox::open`] is the only
 /// constructor, and the type can't be cloned.

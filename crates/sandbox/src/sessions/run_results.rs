@@ -16,10 +16,12 @@ use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::isolation::{
-    run_dir::RunDir,
-    run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES},
-    session_tree::{LeftDirectory, SessionTree, enter, open_file},
+use crate::{
+    RunDir, SessionTree,
+    isolation::{
+        run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES},
+        session_tree::{LeftDirectory, enter, open_file},
+    },
 };
 use documents::{HiddenCharacter, OutputName, RelativePath};
 

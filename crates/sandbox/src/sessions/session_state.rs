@@ -11,11 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    isolation::interpreter,
-    sessions::{
-        code_variables::{CODE_VARIABLES, matches_any},
-        exported_variables::{Exports, read_exports},
-    },
+    CODE_VARIABLES, interpreter, matches_any,
+    sessions::exported_variables::{Exports, read_exports},
 };
 use documents::{AuthorizationDigest, ContentDigest, hex, to_canonical};
 

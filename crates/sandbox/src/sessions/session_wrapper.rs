@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use crate::isolation::{
-    interpreter::{shebang, started_by_env},
-    session_request::{STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER},
+use crate::{
+    STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, isolation::interpreter::shebang, started_by_env,
 };
 
 /// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.

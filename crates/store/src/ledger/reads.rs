@@ -11,16 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::{
-    StoreReads,
-    fault::StoreFault,
-    ledger::Ledger,
-    objects::Objects,
-    rows::CheckpointRow,
-    stored_leaf::Leaf,
-    stored_log::tile,
-    stored_proposal::{PayloadSource, Proposal, ProposalPage, ProposalQuery, RunQuery, Signature},
-    stored_token::TokenBindings,
-    tree::Subtrees,
+    CheckpointRow, Leaf, Ledger, Objects, PayloadSource, Proposal, ProposalPage, ProposalQuery,
+    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
 };
 use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, merkle};
 

@@ -25,21 +25,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Store, StoreReads,
-    fault::StoreFault,
-    ledger::{
-        Ledger, Spender,
-        tests::failing_store::{Commits, Failing},
-    },
-    objects::Objects,
-    postgres::{self, objects::PostgresObjects, settings::ServerSettings},
-    shared::{KeepHead, LedgerConfig, LedgerLimits, LogSigner},
+    AuthorizationCore, Consume, Finish, LeafRef, Ledger, LedgerConfig, LedgerLimits, LogSigner,
+    NewProposal, Objects, SealStored, SealWrite, ServerSettings, Spender, SpentNonce, Store,
+    StoreFault, StoreReads, StoredStatus, Window, WriteStop,
+    ledger::tests::failing_store::{Commits, Failing},
+    postgres::{self, objects::PostgresObjects},
+    shared::KeepHead,
     sqlite,
-    stored_leaf::{LeafRef, WriteStop},
-    stored_proposal::{AuthorizationCore, NewProposal},
-    stored_run::{Consume, Finish, SpentNonce, Window},
-    stored_seal::{SealStored, SealWrite},
-    stored_status::StoredStatus,
 };
 use documents::{
     AuthorizationDigest, Base64, BlobDigest, Consumption, Envelope, LeafHash, LeafKind, Nonce,

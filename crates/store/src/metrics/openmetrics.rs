@@ -16,10 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::{
-    crossing_stage::CrossingStage,
-    readings::{NodeReading, Readings, TargetReading},
-};
+use crate::{CrossingStage, NodeReading, Readings, TargetReading};
 use documents::{Code, Status};
 
 /// Media type of a scrape (OpenMetrics 1.0).

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::metrics::{crossing_stage::CrossingStage, openmetrics::Metrics};
+use crate::{CrossingStage, Metrics};
 
 /// Clock for the stages of one crossing. A stage that ends with a refusal is not recorded.
 #[derive(Debug)]

@@ -6,12 +6,7 @@ use bytes::BytesMut;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::{
-    column_values::id_bytes,
-    fault::StoreFault,
-    fields::{Cell, EngineRow},
-    postgres::link::Value,
-};
+use crate::{Cell, EngineRow, StoreFault, Value, id_bytes};
 use documents::ProposalId;
 
 impl EngineRow for Row {

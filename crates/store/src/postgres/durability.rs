@@ -4,14 +4,12 @@
 use tokio_postgres::Row;
 
 use crate::{
-    fault::StoreFault,
-    fields::Fields,
+    Fields, Link, Replicas, ServerSettings, StoreFault,
     postgres::{
         errors::fault,
-        link::{Flight, Link},
-        settings::{ServerSettings, refused, waits},
+        link::Flight,
+        settings::{refused, waits},
     },
-    server::Replicas,
 };
 
 const DURING: &str = "checking the database server";

@@ -3,7 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 
 /// Begin of the reason if a connection pooler answers.
 pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";

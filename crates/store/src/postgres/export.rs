@@ -9,16 +9,10 @@ use std::path::Path;
 use tokio_postgres::Row;
 
 use crate::{
-    copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable, OUTPUT, TABLES},
-    fault::StoreFault,
-    fields::Cell,
-    fields::Fields,
-    postgres::{
-        columns::signed,
-        link::Link,
-        schema,
-        settings::{ServerSettings, refused},
-    },
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Fields, Link, ServerSettings,
+    StoreFault, TABLES,
+    copied_tables::OUTPUT,
+    postgres::{columns::signed, schema, settings::refused},
     sqlite::table_rows::NewFile,
 };
 use documents::Blake3Digest;

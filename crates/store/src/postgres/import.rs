@@ -10,24 +10,18 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::{
-    copied_tables::{CopiedRow, CopiedState, CopiedTable, OUTPUT, PIECE, TABLES},
-    crash_points,
-    fault::StoreFault,
-    fields::Fields,
-    lock::StoreLock,
+    CLOSABLE_AFTER_S, CopiedRow, CopiedState, CopiedTable, Fields, Link, MoveEnd, OldFile, PIECE,
+    ServerSettings, StoreFault, StoreLock, TABLES, Value,
+    copied_tables::OUTPUT,
+    crash_points, lock_key,
     postgres::{
         columns::arrays,
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
-        link::{Link, Value},
-        lock_key::lock_key,
         reads, schema,
-        settings::{ServerSettings, refused},
+        settings::refused,
     },
-    server::MoveEnd,
-    sqlite::{self, table_rows::OldFile},
-    stored_run::CLOSABLE_AFTER_S,
-    tree::root_of,
+    root_of, sqlite,
 };
 use documents::Hash;
 

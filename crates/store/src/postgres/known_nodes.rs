@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::{
-    fault::StoreFault, fields::Fields, postgres::link::Link, server::KNOWN_NODES, small_file,
-};
+use crate::{Fields, KNOWN_NODES, Link, StoreFault, small_file};
 
 const DURING: &str = "entering the known nodes of the boundary";
 

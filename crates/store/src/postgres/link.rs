@@ -18,12 +18,11 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::{
-    fault::StoreFault,
-    fields::{Fields, FromCell},
+    Fields, FromCell, ServerSettings, StoreFault,
     postgres::{
         encryption::Encryption,
         errors::{POOLER, fault, unreachable, words},
-        settings::{ServerSettings, refused, waits},
+        settings::{refused, waits},
     },
 };
 
@@ -33,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(40);
 
 /// The value of one parameter of a statement.
-pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+pub(crate) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 
 /// Boxes the values of one statement.
 macro_rules! values {
@@ -58,7 +57,7 @@ impl<'a> Flight<'a> {
 }
 
 /// A connection with its prepared statements.
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     /// Warnings and worse messages that the server sent without an error.
     warnings: Arc<Mutex<Vec<String>>>,

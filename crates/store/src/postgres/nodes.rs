@@ -1,17 +1,9 @@
 //! The nodes of a boundary, for the operator.
 
 use crate::{
-    fault::StoreFault,
-    fields::Fields,
-    postgres::{
-        link::{Flight, Link},
-        lock_key::lock_key,
-        pool::Pool,
-        schema,
-        server_identity::server_of,
-        settings::{ServerSettings, refused},
-    },
-    server::{NodeState, NodesReport, ReadNodes},
+    Fields, Link, NodeState, NodesReport, Pool, ReadNodes, ServerSettings, StoreFault, lock_key,
+    postgres::{link::Flight, schema, settings::refused},
+    server_of,
 };
 use documents::Name;
 

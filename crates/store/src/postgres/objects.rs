@@ -6,15 +6,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    copied_tables::PIECE,
+    Cosignature, Fields, Link, Objects, PIECE, Pool, ServerSettings, TakeBytes, Value,
     crash_points,
-    fields::Fields,
-    objects::{CopyBytes, Cosignature, Objects, TakeBytes},
+    objects::CopyBytes,
     postgres::{
         columns::signed,
-        link::{Flight, Link, Value, lock},
-        pool::Pool,
-        settings::ServerSettings,
+        link::{Flight, lock},
     },
 };
 use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp};

@@ -3,18 +3,13 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::{
-    fault::StoreFault,
-    postgres::{
-        errors::unreachable,
-        link::{Link, lock},
-        schema,
-        server_identity::server_of,
-        settings::{ServerSettings, waits},
-    },
+    Link, ServerSettings, StoreFault,
+    postgres::{errors::unreachable, link::lock, schema, settings::waits},
+    server_of,
 };
 
 /// A pool of connections with the same options.
-pub(super) struct Pool {
+pub(crate) struct Pool {
     pub(super) settings: ServerSettings,
     options: &'static str,
     most: usize,

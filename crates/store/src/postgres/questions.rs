@@ -3,18 +3,13 @@
 use tokio_postgres::Row;
 
 use crate::{
-    batch::{DenialPrecedent, Questions},
-    fault::StoreFault,
-    fields::Fields,
-    fields::{Cell, FromCell as _},
+    AuthorizationCore, Candidate, Cell, DenialPrecedent, DenialsAhead, Fields, FromCell as _, Link,
+    ProposalPrecedent, ProposalState, Questions, Signature, SpentUse, StoreFault, StoreHead,
+    UNSIGNED_KEPT_S, Value,
     postgres::{
         columns::{id_value, list, signed},
-        link::{Flight, Link, Value},
+        link::Flight,
     },
-    retention::UNSIGNED_KEPT_S,
-    rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState, StoreHead},
-    stored_grant::SpentUse,
-    stored_proposal::{AuthorizationCore, Signature},
 };
 
 use documents::{AuthorizationDigest, Hash, ProposalId, SealDigest, Timestamp};

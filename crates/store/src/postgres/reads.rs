@@ -1,20 +1,9 @@
 //! Connections that only read, beside the connection of the writer.
 
 use crate::{
-    ClosedKey, StoreReads,
-    fault::StoreFault,
-    fields::{Cell, Fields},
-    postgres::{
-        columns::boxed,
-        link::Flight,
-        pool::Pool,
-        questions::{EXCLUSIVE, HEAD, head},
-        schema,
-        settings::ServerSettings,
-    },
-    read_statements::EngineStatements,
-    reads::{EachRow, Readers},
-    rows::StoreHead,
+    Cell, ClosedKey, EXCLUSIVE, EachRow, EngineStatements, Fields, HEAD, Pool, Readers,
+    ServerSettings, StoreFault, StoreHead, StoreReads,
+    postgres::{columns::boxed, link::Flight, questions::head, schema},
 };
 
 /// Maximum number of reading connections.

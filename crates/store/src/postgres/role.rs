@@ -10,24 +10,17 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::{
-    fault::StoreFault,
-    fields::Fields,
-    lock::StoreLock,
+    BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
+    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key,
     postgres::{
         columns::signed,
         durability,
         known_nodes::KnownNodes,
-        link::{Flight, Link, lock},
-        lock_key::lock_key,
-        questions::{BEGIN, LOCK},
+        link::{Flight, lock},
         reads, schema,
-        server_identity::server_of,
-        settings::{ServerSettings, refused, waits},
-        writes::{BATCH, COMMIT, batch_id},
+        settings::{refused, waits},
     },
-    rows::CheckpointRow,
-    server::{KeyWaits, ReadRole, RoleState, Turn},
-    tree::root_of,
+    root_of, server_of,
 };
 
 const DURING: &str = "taking the role of the active node";

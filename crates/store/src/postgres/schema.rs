@@ -3,14 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    fault::StoreFault,
-    fields::Fields,
-    postgres::{
-        durability::LOG_TABLES,
-        link::Link,
-        lock_key::lock_key,
-        settings::{ServerSettings, refused},
-    },
+    Fields, Link, ServerSettings, StoreFault, lock_key,
+    postgres::{durability::LOG_TABLES, settings::refused},
 };
 
 /// Number of the schema that this program writes. A released migration never changes.

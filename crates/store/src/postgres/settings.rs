@@ -10,10 +10,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 
-use crate::{
-    fault::StoreFault,
-    server::{Replicas, ServerTable},
-};
+use crate::{Replicas, ServerTable, StoreFault};
 use documents::Name;
 use wire::{ClientCertificatePem, DatabaseTls};
 

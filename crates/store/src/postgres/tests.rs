@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::{
-    postgres::{link::Link, schema, settings::ServerSettings, tests::servers::cluster::Cluster},
-    server::{Replicas, ServerTable},
+    Link, Replicas, ServerSettings, ServerTable,
+    postgres::{schema, tests::servers::cluster::Cluster},
 };
 
 /// Returns the server of this process, or `None` after a report if the host has no PostgreSQL.

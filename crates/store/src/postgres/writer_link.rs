@@ -1,18 +1,9 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
 use crate::{
-    batch_rows,
-    fault::StoreFault,
-    fields::Fields,
-    postgres::{
-        durability,
-        link::{Flight, Link},
-        lock_key::lock_key,
-        questions::{self, BEGIN, LOCK},
-        schema,
-        settings::ServerSettings,
-        writes::{self, BATCH, BatchRow, COMMIT},
-    },
+    BATCH, BEGIN, BatchRow, COMMIT, Fields, LOCK, Link, ServerSettings, StoreFault, batch_rows,
+    lock_key,
+    postgres::{durability, link::Flight, questions, schema, writes},
     rare_changes::{self, OF_PIECES},
 };
 

@@ -6,14 +6,12 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::{Error, Row};
 
 use crate::{
-    batch::{Commit, Writes},
-    batch_rows::{self, BatchQuestion, BatchRows, EachAnswer, OpenBatch},
-    fault::StoreFault,
-    fields::Fields,
+    BatchQuestion, BatchRows, Commit, EachAnswer, Fields, Link, OpenBatch, StoreFault, Writes,
+    batch_rows,
     postgres::{
         columns::{arrays, boxed},
         errors::fault,
-        link::{Flight, Link},
+        link::Flight,
     },
 };
 use documents::Hash;
@@ -29,7 +27,7 @@ statements! {
 }
 
 /// The row of the current batch.
-pub(super) struct BatchRow {
+pub(crate) struct BatchRow {
     pub(super) number: i64,
     pub(super) term: i64,
     pub(super) node: String,
@@ -165,7 +163,7 @@ fn returned(rows: &[Row]) -> Vec<Hash> {
 }
 
 /// Returns a new id for a batch.
-pub(super) fn batch_id() -> Result<Vec<u8>, StoreFault> {
+pub(crate) fn batch_id() -> Result<Vec<u8>, StoreFault> {
     let mut id = vec![0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;

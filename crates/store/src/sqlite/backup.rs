@@ -6,10 +6,9 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    fault::StoreFault,
+    StoreFault, is_interrupted, read_only,
     sqlite::{
-        errors::{fault, is_interrupted, unusable},
-        read_connection::read_only,
+        errors::{fault, unusable},
         schema::{harden, migrate},
     },
 };

@@ -5,14 +5,11 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    crash_points,
-    fault::StoreFault,
+    Entries, StoreFault, crash_points, read_only,
     sqlite::{
         backup::{settle, writable},
         columns::{all, run},
         errors::fault,
-        packed_tiles::Entries,
-        read_connection::read_only,
     },
 };
 use documents::{Blake3Digest, TILE_WIDTH};

@@ -15,20 +15,15 @@ use std::path::Path;
 use rusqlite::{Connection, Params};
 
 use crate::{
-    column_values::tile_id,
-    consume_window::MOST_MARK_AHEAD_S,
-    fault::StoreFault,
-    fields::Fields,
+    Fields, MIGRATIONS, MOST_MARK_AHEAD_S, OwedReview, RESTORE, StoreDefect, StoreFault,
+    StoreReport, StoreScope, TreeEdge, opened, read_only,
     sqlite::{
         columns::{all, one},
         errors::fault,
-        read_connection::read_only,
-        schema::{self, MIGRATIONS},
+        schema,
     },
-    store_report::{DISK, MARK, MAX_DEFECTS, RESTORE, StoreDefect, StoreReport, StoreScope},
-    stored_leaf::opened,
-    stored_review::OwedReview,
-    tree::TreeEdge,
+    store_report::{DISK, MARK, MAX_DEFECTS},
+    tile_id,
 };
 use documents::{
     Checkpoint, Frontier, Hash, KeyId, LeafKind, Name, Note, ProposalId, PublicKey, RevokedSubject,
@@ -124,7 +119,7 @@ struct LogRow {
     data: Result<Vec<u8>, (String, &'static str)>,
 }
 
-struct Look<'a> {
+pub(crate) struct Look<'a> {
     connection: Connection,
     scope: &'a StoreScope,
     /// True for a store of an earlier version, which has no grants, no reviews and no packed tiles.

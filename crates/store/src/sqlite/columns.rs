@@ -4,15 +4,10 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Rows, ToSql, params};
 
 use crate::{
-    column_values::{id_bytes, tile_id},
-    fault::StoreFault,
-    fields::{Cell, EngineRow, Fields},
-    read_statements::{SIGNATURES_OF, TILE},
-    reads::{DURING_TILE, EachRow, tile_hashes},
-    rows::StoreHead,
+    Cell, DURING_TILE, EachRow, EngineRow, Fields, SIGNATURES_OF, Signature, SpentUse, StoreFault,
+    StoreHead, TILE, id_bytes,
     sqlite::{errors::fault, own_statements::STATEMENTS},
-    stored_grant::SpentUse,
-    stored_proposal::Signature,
+    tile_hashes, tile_id,
 };
 use documents::{ContentDigest, Hash, ProposalId, SealDigest, Timestamp};
 
@@ -50,7 +45,7 @@ impl ToSql for Cell<'_> {
 }
 
 /// Passes the rows of a statement to `each`. The parameters of the statement are `$1`, `$2` and so on.
-pub(super) fn each_row(
+pub(crate) fn each_row(
     connection: &Connection,
     during: &'static str,
     sql: &str,
@@ -125,7 +120,7 @@ pub(super) fn all<T>(
     Ok(found)
 }
 
-pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
+pub(crate) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
     const DURING: &str = "reading the state of the boundary";
     let sql = "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1";
     let last = one(connection, DURING, sql, [], |row| {
@@ -152,7 +147,7 @@ pub(super) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
     head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))
 }
 
-pub(super) fn read_tile(
+pub(crate) fn read_tile(
     connection: &Connection,
     level: u8,
     index: u64,

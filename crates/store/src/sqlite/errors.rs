@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 
 pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {
@@ -33,7 +33,7 @@ pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
 }
 
 /// Returns true if the file is there that SQLite needs to undo an interrupted transaction.
-pub(super) fn is_interrupted(path: &Path) -> bool {
+pub(crate) fn is_interrupted(path: &Path) -> bool {
     let mut journal = path.as_os_str().to_owned();
     journal.push("-journal");
     Path::new(&journal).exists()

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{fault::StoreFault, sqlite};
+use crate::{StoreFault, sqlite};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {

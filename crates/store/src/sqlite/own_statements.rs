@@ -1,6 +1,6 @@
 //! The statements of the readers that only SQLite has.
 
-use crate::read_statements::EngineStatements;
+use crate::EngineStatements;
 
 /// Finished runs of a step with one outcome. The inner query reads only the index. Each condition must be the text of a
 /// partial index.

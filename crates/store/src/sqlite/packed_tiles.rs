@@ -8,10 +8,8 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    fault::StoreFault,
-    read_statements::LEAVES,
-    rows::{EntryRow, PackedRow},
-    sqlite::columns::{all, one, read_tile, run},
+    EntryRow, LEAVES, PackedRow, StoreFault, read_tile,
+    sqlite::columns::{all, one, run},
 };
 use documents::{
     Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Timestamp, leaf_hash, push_entry, sha256, split_entries,
@@ -28,7 +26,7 @@ const ENDS: usize = TILE_WIDTH as usize / GROUP * 4;
 const LEVEL: i32 = 3;
 
 /// Reader of log entries, packed or not. It keeps the last row and the last group for the next entry.
-pub(super) struct Entries<'c> {
+pub(crate) struct Entries<'c> {
     connection: &'c Connection,
     row: Option<(u64, Vec<u8>)>,
     group: Option<(u64, Vec<Vec<u8>>)>,

@@ -3,14 +3,10 @@
 use rusqlite::{Connection, ToSql, params};
 
 use crate::{
-    batch::{DenialPrecedent, DenialQuestion},
-    column_values::id_bytes,
-    fault::StoreFault,
-    read_statements::{PROPOSAL, SPENT},
-    retention::UNSIGNED_KEPT_S,
-    rows::{Candidate, DenialsAhead, ProposalPrecedent, ProposalState},
+    AuthorizationCore, Candidate, DenialPrecedent, DenialQuestion, DenialsAhead, MOST_COMPARED,
+    NewProposal, PROPOSAL, ProposalPrecedent, ProposalState, SPENT, StoreFault, UNSIGNED_KEPT_S,
+    id_bytes,
     sqlite::columns::{all, one},
-    stored_proposal::{AuthorizationCore, MOST_COMPARED, NewProposal},
 };
 use documents::{AuthorizationDigest, ProposalId};
 

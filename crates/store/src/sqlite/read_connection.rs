@@ -6,9 +6,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{
-    fault::StoreFault,
+    StoreFault, is_interrupted,
     sqlite::{
-        errors::{fault, is_interrupted, unusable},
+        errors::{fault, unusable},
         schema::{self, APPLICATION_ID},
     },
 };
@@ -23,7 +23,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Checks that this program can read the store, and opens a read-only connection.
-pub(super) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
+pub(crate) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let refused = |message: String| StoreFault::Unusable {
         message: format!("{} {message}", path.display()),
     };

@@ -6,19 +6,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use crate::{
-    ClosedKey, StoreReads,
-    fault::StoreFault,
-    fields::Cell,
-    read_statements::EngineStatements,
-    reads::{EachRow, Readers},
-    rows::{EntryRow, PackedRow, StoreHead},
-    sqlite::{
-        columns::{each_row, read_head},
-        errors::fault,
-        own_statements::STATEMENTS,
-        packed_tiles::{self, Entries},
-        read_connection::{connect, read_only},
-    },
+    Cell, ClosedKey, EachRow, EngineStatements, Entries, EntryRow, PackedRow, Readers, StoreFault,
+    StoreHead, StoreReads, each_row, read_head, read_only,
+    sqlite::{errors::fault, own_statements::STATEMENTS, packed_tiles, read_connection::connect},
 };
 use documents::Timestamp;
 
@@ -27,7 +17,7 @@ use documents::Timestamp;
 const READERS: usize = 4;
 
 /// A pool of read-only connections.
-pub(super) struct SqliteReads {
+pub(crate) struct SqliteReads {
     path: PathBuf,
     idle: Mutex<(Vec<Connection>, usize)>,
     returned: Condvar,

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::{
-    fault::StoreFault,
+    StoreFault,
     sqlite::errors::{fault, unusable},
 };
 
@@ -85,7 +85,7 @@ fn objects(connection: &Connection) -> rusqlite::Result<BTreeSet<Object>> {
 
 /// All migrations in order. The `user_version` of a database is the number of its migrations. A released migration
 /// never changes.
-pub(super) const MIGRATIONS: &[&str] = &[
+pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("0001_first.sql"),
     include_str!("0002_care.sql"),
     include_str!("0003_bounds.sql"),

@@ -7,19 +7,14 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable},
-    fault::StoreFault,
-    fields::{Cell, Fields},
-    rows::EntryRow,
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Entries, EntryRow, Fields,
+    MIGRATIONS, SqliteReads, StoreFault, root_of,
     sqlite::{
         backup::writable,
         errors::{fault, unusable},
-        packed_tiles::Entries,
         read_connection::connect,
-        reads::SqliteReads,
-        schema::{self, MIGRATIONS, MOVED, migrate},
+        schema::{self, MOVED, migrate},
     },
-    tree::root_of,
 };
 use documents::{Blake3Digest, Hash, sha256};
 

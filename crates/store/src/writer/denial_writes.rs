@@ -1,12 +1,8 @@
 //! Writes of denials, and the limit on denials of unknown authorizations.
 
 use crate::{
-    batch::{DenialPrecedent, DenialRow, StepRow},
-    rows::DenialsAhead,
-    stored_denial::{DenialResult, DenialWrite, StoredDenial},
-    stored_leaf::WriteStop,
-    stored_status::StoredStatus,
-    writer::{Batch, Writer, messages::AHEAD_S},
+    Batch, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead, StepRow, StoredDenial,
+    StoredStatus, WriteStop, Writer, batch::DenialRow, writer::messages::AHEAD_S,
 };
 use documents::{LeafKind, Timestamp};
 

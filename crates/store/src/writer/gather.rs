@@ -38,7 +38,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::writer::messages::{Asked, WriterMessage};
+    use crate::{Asked, WriterMessage};
 
     fn batch_of(taken: usize, waiting: usize, announced: usize) -> usize {
         let (inbox, mut outbox) = mpsc::channel(MAX_BATCH * 2);

@@ -3,15 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    fault::StoreFault,
-    stored_event::EventWrite,
-    stored_grant::{
-        GrantClaim, GrantStop, GrantWrite, MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER, SpentUse,
-        StoredGrant,
-    },
-    stored_leaf::WriteStop,
-    stored_run::ConsumeStop,
-    writer::{Batch, Writer},
+    Batch, ConsumeStop, EventWrite, GrantClaim, GrantStop, GrantWrite, SpentUse, StoreFault,
+    StoredGrant, WriteStop, Writer,
+    stored_grant::{MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER},
 };
 use documents::{ContentDigest, LeafKind, Timestamp};
 

@@ -3,14 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    fault::StoreFault,
-    rare_changes::{admit, change_tokens},
-    rows::LeafRow,
-    stored_event::{EntryEvent, EventWrite},
-    stored_leaf::{CheckedState, LeafRef, WriteStop},
-    stored_seal::{SealStored, SealWrite},
-    stored_token::IdTokenUse,
-    writer::{Batch, Writer},
+    Batch, CheckedState, EntryEvent, EventWrite, IdTokenUse, LeafRef, LeafRow, SealStored,
+    SealWrite, StoreFault, WriteStop, Writer, change_tokens, rare_changes::admit,
 };
 use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
 

@@ -6,22 +6,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::{
-    Retired,
-    batch::{DenialQuestion, Questions},
-    fault::StoreFault,
-    retention::{PruneResult, Retention},
-    rows::PackedRow,
-    stored_denial::{DenialResult, DenialWrite},
-    stored_event::Telling,
-    stored_grant::{GrantStop, GrantWrite, StoredGrant},
-    stored_leaf::{LeafRef, WriteStop},
-    stored_proposal::{AdvanceStop, NewProposal, ProposalStep, ProposeResult, Signature},
-    stored_review::ReviewWrite,
-    stored_revocation::{RevocationResult, RevocationWrite},
-    stored_run::{Consume, ConsumeStop, Finish, FinishStop, SpentNonce},
-    stored_seal::{SealStored, SealWrite},
-    stored_status::StoredStatus,
-    stored_token::IdTokenUse,
+    AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
+    FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStep,
+    ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite, RevocationResult,
+    RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault, StoredGrant,
+    StoredStatus, Telling, WriteStop,
 };
 use documents::{Hash, ProposalId, Timestamp};
 
@@ -166,7 +155,7 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     questions
 }
 
-pub(super) fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
+pub(crate) fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
     if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
         asked.set(result);
         asked.send(None);

@@ -3,16 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    batch::{Answers, OtherWrites, Questions},
-    fault::StoreFault,
-    newest_entries::{check_seal, check_state},
-    open_proposals::OpenProposals,
-    stored_revocation::read_revocations,
-    tree::{Subtrees, TileCache, TreeEdge},
-    writer::{
-        Writer,
-        messages::{WriterMessage, answer_idle},
-    },
+    Answers, OpenProposals, OtherWrites, Questions, StoreFault, Subtrees, TreeEdge, Writer,
+    WriterMessage, answer_idle, check_state, newest_entries::check_seal, read_revocations,
+    tree::TileCache,
 };
 
 /// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a

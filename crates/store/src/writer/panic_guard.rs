@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::fault::StoreFault;
+use crate::StoreFault;
 
 /// Ends the process if the writer panics, because no other thread can write.
 pub(super) struct Panicked(pub(super) Arc<dyn Fn(&StoreFault) + Send + Sync>);

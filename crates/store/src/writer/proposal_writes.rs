@@ -1,15 +1,9 @@
 //! Writes about proposals: new proposals, their signatures, and changes of their status.
 
 use crate::{
-    batch::{SignatureRow, StepRow},
-    fault::StoreFault,
-    rare_changes::expire,
-    retention::UNSIGNED_KEPT_S,
-    rows::ProposalPrecedent,
-    stored_event::EventWrite,
-    stored_proposal::{AdvanceStop, NewProposal, Proposal, ProposalStep, ProposeResult, Signature},
-    stored_status::StoredStatus,
-    writer::{Batch, Writer},
+    AdvanceStop, Batch, EventWrite, NewProposal, Proposal, ProposalPrecedent, ProposalStep,
+    ProposeResult, Signature, StepRow, StoreFault, StoredStatus, UNSIGNED_KEPT_S, Writer,
+    batch::SignatureRow, rare_changes::expire,
 };
 use documents::{ProposalId, Timestamp};
 

@@ -1,12 +1,10 @@
 //! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
 
 use crate::{
-    RetentionCut, Retired,
-    fault::StoreFault,
+    Batch, EventWrite, PruneResult, Retention, RetentionCut, Retired, StoreFault, Telling,
+    UNSIGNED_KEPT_S, Writer,
     rare_changes::{prune, retire},
-    retention::{PruneResult, Retention, UNSIGNED_KEPT_S},
-    stored_event::{EVENTS_KEPT_S, EventWrite, Telling},
-    writer::{Batch, Writer},
+    stored_event::EVENTS_KEPT_S,
 };
 
 impl<'m> Batch<'m> {

@@ -1,11 +1,7 @@
 //! Writes of reviews.
 
 use crate::{
-    rows::ReviewRow,
-    stored_event::{EntryEvent, EventWrite},
-    stored_leaf::{LeafRef, WriteStop},
-    stored_review::{ReviewWrite, StoredReview},
-    writer::{Batch, Writer},
+    Batch, EntryEvent, EventWrite, LeafRef, ReviewRow, ReviewWrite, StoredReview, WriteStop, Writer,
 };
 use documents::LeafKind;
 

@@ -3,13 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    fault::StoreFault,
-    rare_changes::change_tokens,
-    stored_event::{EntryEvent, EventWrite},
-    stored_leaf::WriteStop,
-    stored_revocation::{RevocationResult, RevocationWrite, StoredRevocation},
-    stored_token::TokenChange,
-    writer::{Batch, Writer},
+    Batch, EntryEvent, EventWrite, RevocationResult, RevocationWrite, StoreFault, StoredRevocation,
+    TokenChange, WriteStop, Writer, change_tokens,
 };
 use documents::{LeafKind, RevokedSubject};
 

@@ -4,22 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::{
-    crash_points::WriteKind,
-    fault::StoreFault,
-    open_proposals::StatusChange,
-    rows::{Candidate, FinishRow, OwedEnd, RunRow},
-    stored_event::EventWrite,
-    stored_grant::{GrantClaim, SpentUse},
-    stored_leaf::LeafRef,
-    stored_run::{
-        CLOSABLE_AFTER_S, Consume, ConsumeStop, Finish, FinishStop, NonceUse, SpentNonce,
-    },
-    stored_status::StoredStatus,
-    writer::{
-        Batch, Writer,
-        grant_writes::ClaimedUses,
-        messages::{Asked, Hashed},
-    },
+    Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
+    FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, RunRow, SpentNonce, SpentUse, StatusChange,
+    StoreFault, StoredStatus, WriteKind, Writer, rows::OwedEnd, writer::grant_writes::ClaimedUses,
 };
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,

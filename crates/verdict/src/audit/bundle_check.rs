@@ -9,42 +9,28 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
+    ExcludedSigners, HashedStep, KeyHolder, ParametersError, Pinned, TrustBasis, VersionFacts,
     audit::{
         bundled_grant::{
             BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
         },
         bundled_plan::RunOfPlan,
-        check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed},
+        check_ledger::{CheckLedger, ensure, failed},
         decided::{
-            check_asked, check_consumption, check_each_counts, check_excluded, check_outcome,
-            check_quorum, check_registered, check_sandbox, check_seal, check_still_rostered,
-            check_subjects, read_rules,
+            check_asked, check_consumption, check_excluded, check_quorum, check_registered,
+            check_seal, check_still_rostered, check_subjects, read_rules,
         },
         documents::{
-            check_checkpoint, check_document, check_included, check_roster_in_seal,
-            verify_authorization, verify_by_boundary, verify_seal,
+            check_checkpoint, check_document, check_roster_in_seal, verify_by_boundary, verify_seal,
         },
         receipt_facts,
-        report::{
-            BundleReport, CheckFinding, CheckName, MissingVersions, TrustBasis, TrustFacts,
-            VersionFacts,
-        },
-        witness_check::check_witnesses,
+        report::{MissingVersions, TrustFacts},
     },
-    decision::{
-        exclusion::ExcludedSigners,
-        grants::check_signers,
-        parameters::{ParametersError, check_parameters},
-        place::check_place,
-        signature_count,
-        step::{HashedStep, check_recorded_step},
-        window::check_window,
-    },
-    trust::{
-        chain::{Chain, Pinned, payload_of},
-        chain_error::ChainError,
-        trusted_roster::KeyHolder,
-    },
+    check_each_counts, check_included, check_outcome, check_parameters, check_place,
+    check_recorded_step, check_sandbox, check_window, check_witnesses,
+    decision::grants::check_signers,
+    payload_of, signature_count, verify_authorization,
 };
 use documents::{
     Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, Receipt,

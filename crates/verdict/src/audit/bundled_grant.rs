@@ -1,21 +1,20 @@
 //! Checks the grant of a run in a bundle.
 
 use crate::{
+    CheckStop, HashedStep, LogProofs, TrustedRoster, UsedGrant,
     audit::{
-        check_ledger::{CheckStop, ensure, failed},
+        check_ledger::{ensure, failed},
         decided::StepInSeal,
-        documents::{LogProofs, check_included},
-        report::UsedGrant,
     },
+    check_grantee, check_included,
     decision::{
         granted_parameters::GrantedSchemas,
         grants::{
-            check_grant_window, check_granted_parameters, check_granted_step, check_grantee,
-            check_standing, check_use, verify_grant,
+            check_grant_window, check_granted_parameters, check_granted_step, check_standing,
+            check_use,
         },
-        step::HashedStep,
     },
-    trust::trusted_roster::TrustedRoster,
+    verify_grant,
 };
 use documents::{
     Authorization, Base64, Bundle, Consumption, ContentDigest, Grant, Receipt, Signed, Spent,

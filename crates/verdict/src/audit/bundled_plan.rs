@@ -1,12 +1,9 @@
 //! Checks the plan of a run in a bundle.
 
 use crate::{
-    audit::{
-        check_ledger::{CheckStop, ensure, failed},
-        documents::{LogProofs, SealedRoster},
-        report::BundleReport,
-    },
-    decision::plan::{PlanFacts, PlannedRun, check_plan},
+    BundleReport, CheckStop, LogProofs, PlanFacts, PlannedRun, SealedRoster,
+    audit::check_ledger::{ensure, failed},
+    check_plan,
 };
 use documents::{
     Authorization, Base64, Bundle, Consumption, ContentDigest, ParamsDigest, StepDefinition,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::audit::report::{Check, CheckFinding, CheckName};
+use crate::{Check, CheckFinding, CheckName};
 
 /// Value of an established check, or the reason why the check was not established.
 pub(crate) type CheckOutcome<T> = Result<T, CheckName>;

@@ -3,21 +3,13 @@
 use serde_json::Value;
 
 use crate::{
+    Chain, CheckStop, ExcludedSigners, HashedStep, LogProofs, NotCounted, QuorumMet, QuorumRules,
+    SealedRoster, SignatureCount, Tokens, TrustedRoster,
     audit::{
-        check_ledger::{CheckStop, ensure, failed},
-        documents::{LogProofs, SealedRoster, leaf_of},
+        check_ledger::{ensure, failed},
+        documents::leaf_of,
     },
-    decision::{
-        emergency::rules_of_run,
-        exclusion::{self, ExcludedSigners, Tokens},
-        grants::judge_excluded,
-        permissions::check_permissions,
-        quorum::{self, QuorumMet},
-        quorum_rules::QuorumRules,
-        signature_count::{NotCounted, SignatureCount},
-        step::HashedStep,
-    },
-    trust::{chain::Chain, trusted_roster::TrustedRoster},
+    check_permissions, exclusion, judge_excluded, quorum, rules_of_run,
 };
 use documents::{
     Authorization, BlobDigest, Bundle, Consumption, ENGINE, Files, Grant, Hash, Layer, LeafHash,

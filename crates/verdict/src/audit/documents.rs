@@ -1,14 +1,8 @@
 //! Checks the signatures of a bundle's documents and their inclusion in the log.
 
 use crate::{
-    audit::{
-        check_ledger::{CheckLedger, CheckOutcome, CheckStop, ensure, failed},
-        report::CheckName,
-    },
-    trust::{
-        chain::Chain,
-        trusted_roster::{KeyHolder, TrustedRoster},
-    },
+    Chain, CheckName, CheckOutcome, CheckStop, KeyHolder, TrustedRoster,
+    audit::check_ledger::{CheckLedger, ensure, failed},
 };
 use documents::{
     Authorization, Base64, BlobDigest, Bundle, Checkpoint, Envelope, Hash, Note, Predicate, Seal,

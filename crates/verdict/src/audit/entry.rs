@@ -16,7 +16,7 @@ pub struct LogEntry {
 }
 
 #[derive(Debug)]
-pub(super) struct EntryParts {
+pub(crate) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
     pub(super) payload: Vec<u8>,
 }

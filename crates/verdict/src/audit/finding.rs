@@ -6,9 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::audit::{
-    people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState},
-    report::{UsedGrant, WitnessFacts},
+use crate::{
+    DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState, UsedGrant, WitnessFacts,
 };
 use documents::{
     AuthorizationDigest, BoundaryName, ContentDigest, FollowedLog, GroupName, Name, Outcome,

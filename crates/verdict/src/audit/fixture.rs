@@ -5,10 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::audit::{
-    bundle_check::{RosterTrust, VerifyOptions, verify},
-    report::BundleReport,
-};
+use crate::{BundleReport, RosterTrust, VerifyOptions, verify};
 use documents::{
     Envelope, EnvelopeSignature, Hash, PAYLOAD_TYPE, SecretKey, SshKey, TlogProof, hex, leaf_hash,
     node_hash, pae, sha256, sign_note, to_canonical,

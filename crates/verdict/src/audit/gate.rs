@@ -11,13 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 
-use crate::audit::{
-    bundle_check::MAY_BE_OPEN,
-    gate_requirements::{
-        AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-        SandboxRequirement, written,
-    },
-    report::{ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, UsedGrant},
+use crate::{
+    AgeLimit, ApprovedFacts, BundleReport, CheckFinding, CheckName, DigestRequirement, Facts,
+    GateRequirements, OutcomeRequirement, ParamsRequirement, SandboxRequirement, UsedGrant,
+    audit::{bundle_check::MAY_BE_OPEN, gate_requirements::written},
 };
 use documents::{Layer, Outcome, Status, Timestamp, refused_parts, refused_words};
 
@@ -494,10 +491,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::{
-        bundle_check::{RosterTrust, VerifyOptions},
-        fixture::{FixtureStage, HistoryCase, read_by_another_version},
-        gate_requirements::GivenParameter,
+    use crate::{
+        GivenParameter, RosterTrust, VerifyOptions,
+        audit::fixture::{FixtureStage, HistoryCase, read_by_another_version},
     };
     use documents::STRICT;
 

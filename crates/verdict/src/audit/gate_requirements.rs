@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::audit::report::CheckName;
+use crate::CheckName;
 use documents::{Layer, MAX_PARAMS_BYTES, SealDigest, StepDigest, StepRef, canonical, json};
 
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.

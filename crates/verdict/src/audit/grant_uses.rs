@@ -7,23 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::{
-        entry::LogEntry,
-        finding::FindingKind,
-        people_lines::GrantLine,
-        report::UsedGrant,
-        seal_in_force::{SealInForce, named_documents::SealedState},
-    },
-    decision::{
-        exclusion::Tokens,
-        grant_error::GrantError,
-        granted_parameters::GrantedSchemas,
-        grants::{GrantContext, PreparedGrant, RecentUses, check_grantee, stands, verify_grant},
-        permissions::check_profile,
-        place::check_place,
-        revocations::{Revocations, RevokedBefore},
-    },
-    trust::trusted_roster::TrustedRoster,
+    FindingKind, GrantContext, GrantError, GrantLine, LogEntry, PreparedGrant, Revocations,
+    RevokedBefore, SealInForce, SealedState, Tokens, TrustedRoster, UsedGrant, check_grantee,
+    check_place, check_profile,
+    decision::{granted_parameters::GrantedSchemas, grants::RecentUses},
+    stands, verify_grant,
 };
 use documents::{
     Base64, ContentDigest, Grant, GrantedSession, Name, RevokedSubject, RosterDigest, Signed,

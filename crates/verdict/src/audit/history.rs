@@ -16,27 +16,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::{
-    audit::{
-        entry::{EntryParts, LogEntry},
-        evidence_files::{EvidenceFiles, Unreadable},
-        finding::{AuditCounts, AuditEvent, Finding, FindingKind, Summary},
-        longer_copy::LongerCopy,
-        report::WitnessFacts,
-        runs::Runs,
-        seal_in_force::{
-            SealFlaw, SealInForce, Seals,
-            rosters::{Rosters, versions_of},
-        },
-        seen_head::{SeenHead, verify_head},
-        tiles::Tiles,
-        used_values::Place,
-    },
-    decision::revocations::Revocations,
-    trust::{
-        chain::{Chain, Pinned},
-        chain_error::ChainError,
-        trusted_roster::TrustedRoster,
-    },
+    AuditCounts, AuditEvent, Chain, ChainError, EntryParts, EvidenceFiles, Finding, FindingKind,
+    LogEntry, Pinned, Place, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary,
+    Tiles, TrustedRoster, Unreadable, WitnessFacts,
+    audit::{longer_copy::LongerCopy, seal_in_force::SealFlaw},
+    verify_head, versions_of,
 };
 use documents::{
     AuthorizationDigest, Base64, Carrier, Checkpoint, Consumption, Envelope, EnvelopeSignature,
@@ -569,7 +553,7 @@ const NO_SEAL: &str = "the log has no seal";
 
 /// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
 /// can differ, and a witness cosigns a short time after the entry.
-const LATE_S: i64 = 600;
+pub(crate) const LATE_S: i64 = 600;
 
 fn signed<P: Predicate>(
     payload: &[u8],

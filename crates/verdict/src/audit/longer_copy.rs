@@ -3,13 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    audit::{
-        entry::{EntryParts, LogEntry},
-        evidence_files::{EvidenceFiles, Unreadable},
-        seal_in_force::{rosters::Rosters, verify as verify_seal},
-        seen_head::verify_head,
-    },
-    trust::trusted_roster::TrustedRoster,
+    EntryParts, EvidenceFiles, LogEntry, Rosters, TrustedRoster, Unreadable,
+    audit::seal_in_force::verify as verify_seal, verify_head,
 };
 use documents::{Base64, BoundaryRef, Checkpoint, Predicate, Seal, Signed};
 

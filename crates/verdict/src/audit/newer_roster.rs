@@ -1,12 +1,8 @@
 //! Leaves the checks of the newest roster open if a newer trusted roster is not connected with a bundle.
 
 use crate::{
-    audit::{
-        bundle_check::VerifyOptions,
-        receipt_facts,
-        report::{BundleReport, CheckFinding, CheckName, VersionFacts},
-    },
-    trust::trusted_roster::TrustedRoster,
+    BundleReport, CheckFinding, CheckName, TrustedRoster, VerifyOptions, VersionFacts,
+    audit::receipt_facts,
 };
 
 /// Sets each result that only the newest roster can establish to *not checked*. The roster `newer` is trusted, but the

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::decision::plan::{PlanFacts, PlannedRun, check_plan};
+use crate::{PlanFacts, PlannedRun, check_plan};
 use documents::{ContentDigest, MAX_GRANT_S, ParamsDigest, Status, StepRef, Timestamp};
 
 /// Receipts of plans, by the digest of their payloads.

@@ -1,11 +1,8 @@
 //! Collects the facts of a verified receipt for the report.
 
 use crate::{
-    audit::report::{
-        ApprovedFacts, ApproverFacts, BoundaryFacts, Facts, RosterFacts, WitnessFacts,
-    },
-    decision::signature_count::SignatureCount,
-    trust::trusted_roster::TrustedRoster,
+    ApprovedFacts, Facts, SignatureCount, TrustedRoster, WitnessFacts,
+    audit::report::{ApproverFacts, BoundaryFacts, RosterFacts},
 };
 use documents::{Authorization, Consumption, Receipt, StatementKey, Verified};
 

@@ -6,12 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::{
-        finding::{Finding, FindingKind},
-        people_lines::RunReviewState,
-        seal_in_force::SealInForce,
-    },
-    decision::reviews::{CountedReview, ReviewContext, ReviewRules, RunReviews, Settlement},
+    CountedReview, Finding, FindingKind, ReviewContext, ReviewRules, RunReviewState, RunReviews,
+    SealInForce, Settlement,
 };
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Decision, ObservedEnd, Receipt, ReceiptId, Status,

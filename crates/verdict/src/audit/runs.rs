@@ -8,25 +8,19 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::{
+    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place, PlanFacts,
+    PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
+    UncheckedQuestion, UsedValue,
     audit::{
-        documents::{stated_authorization, verify_authorization},
-        finding::{
-            AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun,
-            UncheckedQuestion,
-        },
         grant_uses::GrantUses,
         plan_receipts::PlanReceipts,
         reviewed_runs::ReviewedRuns,
         runs::again::{Again, Open, words},
-        saved_audit::{SavedAudit, SavedOpenRun, SavedRuns},
-        seal_in_force::{SealInForce, named_documents::SealedState},
+        saved_audit::{SavedOpenRun, SavedRuns},
         session_chains::SessionChains,
-        used_values::{Place, UsedValue, UsedValues, has_receipt, spent_before, without_run},
+        used_values::UsedValues,
     },
-    decision::{
-        plan::{PlanFacts, PlannedRun},
-        revocations::{Revocations, RevokedBefore},
-    },
+    has_receipt, spent_before, stated_authorization, verify_authorization, without_run,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Consumption, ContentDigest, Hash,

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{
-    finding::{AuditCounts, UncheckedQuestion},
-    grant_uses::SavedGrant,
-    plan_receipts::PlanReceipts,
-    reviewed_runs::ReviewedRuns,
-    session_chains::SessionChains,
+use crate::{
+    AuditCounts, UncheckedQuestion,
+    audit::{
+        grant_uses::SavedGrant, plan_receipts::PlanReceipts, reviewed_runs::ReviewedRuns,
+        session_chains::SessionChains,
+    },
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, Epoch, FollowedLog, Frontier, Hash, LeafHash, Name,

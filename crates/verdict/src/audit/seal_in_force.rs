@@ -8,15 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::{
-    audit::{
-        evidence_files::{EvidenceFiles, Unreadable},
-        finding::FindingKind,
-        seal_in_force::{
-            named_documents::{SealedState, Unread, read},
-            rosters::Rosters,
-        },
-    },
-    trust::trusted_roster::TrustedRoster,
+    EvidenceFiles, FindingKind, Rosters, SealedState, TrustedRoster, Unreadable,
+    audit::seal_in_force::named_documents::{Unread, read},
 };
 use documents::{
     BoundaryRef, Epoch, Name, Seal, SealDigest, SealedToken, Signed, SshKey, Statement, Verified,

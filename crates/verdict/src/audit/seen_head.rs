@@ -1,6 +1,6 @@
 //! Signed heads of a log from other sources or earlier audits, and the check of a head's signature.
 
-use crate::{audit::seal_in_force::SealInForce, trust::trusted_roster::TrustedRoster};
+use crate::{SealInForce, TrustedRoster};
 use documents::{BoundaryRef, Checkpoint, Note, Timestamp, note, origin};
 
 /// Signed checkpoint of a log, from another source or an earlier audit.
@@ -57,7 +57,7 @@ impl SeenHead {
 }
 
 /// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
-pub(super) fn verify_head(
+pub(crate) fn verify_head(
     head: &str,
     boundary: &BoundaryRef,
     roster: &TrustedRoster,

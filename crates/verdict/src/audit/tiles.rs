@@ -1,9 +1,6 @@
 //! Compares the stored tiles with tiles that are computed from the entries.
 
-use crate::audit::{
-    evidence_files::{EvidenceFiles, Unreadable},
-    finding::{Finding, FindingKind},
-};
+use crate::{EvidenceFiles, Finding, FindingKind, Unreadable};
 use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, merkle::root};
 
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audit::finding::{Finding, FindingKind};
+use crate::{Finding, FindingKind};
 use documents::{AuthorizationDigest, Nonce, ProposalId, Timestamp, sha256};
 
 /// Log entry and item of a consumption. For a proposal: log entry of the receipt, and 0.

@@ -3,11 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    audit::{
-        check_ledger::{CheckStop, ensure, failed},
-        report::WitnessFacts,
-    },
-    trust::chain::Chain,
+    Chain, CheckStop, WitnessFacts,
+    audit::check_ledger::{ensure, failed},
 };
 use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey};
 
@@ -109,10 +106,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::audit::{
-        bundle_check::VerifyOptions,
-        fixture::{FixtureStage, HistoryCase},
-        report::{CheckFinding, CheckName, TrustBasis},
+    use crate::{
+        CheckFinding, CheckName, TrustBasis, VerifyOptions,
+        audit::fixture::{FixtureStage, HistoryCase},
     };
     use documents::{SecretKey, SshKey, TlogProof};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::decision::quorum_rules::{QuorumRules, RuleError};
+use crate::{QuorumRules, RuleError};
 use documents::{Approvals, Authorization, Code, StepRef};
 use reading::Ruling;
 

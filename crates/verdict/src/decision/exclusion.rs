@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::trust::trusted_roster::TrustedRoster;
+use crate::TrustedRoster;
 use documents::{Code, Name, SealedToken, StepRef, Timestamp};
 
 /// The people and the tokens whose signatures do not count for one proposal. Only [`judge`] constructs this value.

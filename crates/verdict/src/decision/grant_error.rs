@@ -1,9 +1,6 @@
 //! The reasons why a grant does not stand, or does not cover a run.
 
-use crate::decision::{
-    exclusion::ExclusionError, permissions::PermissionsError, place::PlaceError,
-    quorum::QuorumError, step::StepError,
-};
+use crate::{ExclusionError, PermissionsError, PlaceError, QuorumError, StepError};
 use documents::{Code, KeyId, Malformed, Name, StepRef, Timestamp, WindowError, joined};
 
 /// Reason why no run can use a grant now, or why a run can't use it.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::decision::grant_error::GrantError;
+use crate::GrantError;
 use documents::{Grant, Malformed, StepDefinition};
 use reading::{ParameterSchema, escape, pointer};
 

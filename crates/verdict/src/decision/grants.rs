@@ -12,19 +12,11 @@
 use std::collections::VecDeque;
 
 use crate::{
-    decision::{
-        exclusion::{self, ExcludedSigners, Tokens},
-        grant_error::GrantError,
-        granted_parameters::{GrantedSchemas, differing_name, place},
-        in_force::StepInForce,
-        permissions::{PermissionsError, check_permissions},
-        place::check_place,
-        quorum::{self, QuorumMet},
-        revocations::{RevocableGrant, RevokedBefore},
-        signature_count::count_unrevoked,
-        step::{HashedStep, StepError},
-    },
-    trust::trusted_roster::{KeyHolder, TrustedRoster},
+    ExcludedSigners, GrantError, HashedStep, KeyHolder, PermissionsError, QuorumMet,
+    RevocableGrant, RevokedBefore, StepError, StepInForce, Tokens, TrustedRoster,
+    check_permissions, check_place, count_unrevoked,
+    decision::granted_parameters::{GrantedSchemas, differing_name, place},
+    exclusion, quorum,
 };
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Grant, GrantRate, GrantedSession, GrantedStep,

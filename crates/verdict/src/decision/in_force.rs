@@ -9,12 +9,8 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::{
-    decision::{
-        emergency::{EmergencyError, rules_of_emergency},
-        quorum_rules::QuorumRules,
-        step::{HashedStep, StepError},
-    },
-    trust::trusted_roster::TrustedRoster,
+    EmergencyError, HashedStep, QuorumRules, StepError, TrustedRoster,
+    decision::emergency::rules_of_emergency,
 };
 use documents::{
     Approvals, Authorization, Configuration, Permission, Profile, StepProof, StepRef, hex,

@@ -42,10 +42,9 @@ pub mod signature_count;
 pub mod step;
 pub mod window;
 
-use crate::decision::{
-    emergency::EmergencyError, exclusion::ExclusionError, parameters::ParametersError,
-    permissions::PermissionsError, place::PlaceError, quorum::QuorumError, quorum_rules::RuleError,
-    step::StepError,
+use crate::{
+    EmergencyError, ExclusionError, ParametersError, PermissionsError, PlaceError, QuorumError,
+    RuleError, StepError,
 };
 use documents::{Code, WindowError};
 

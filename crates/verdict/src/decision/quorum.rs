@@ -9,9 +9,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::decision::{
-    quorum_rules::{QuorumRules, RuleSigner},
-    signature_count::{CountedSigner, NotCounted, SignatureCount, UncountedSignature},
+use crate::{
+    NotCounted, QuorumRules, RuleSigner, SignatureCount, UncountedSignature,
+    decision::signature_count::CountedSigner,
 };
 use documents::{Code, GroupName, KeyId, Name, joined};
 
@@ -204,15 +204,11 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::{
+        SigningProgram, TrustedRoster, count,
         decision::{
-            passkeys::SigningProgram,
             quorum_rules::tests::rule,
-            signature_count::{
-                count,
-                tests::{ALICE, at, nobody, signed},
-            },
+            signature_count::tests::{ALICE, at, nobody, signed},
         },
-        trust::trusted_roster::TrustedRoster,
     };
     use documents::{Approvals, Authorization, Statement};
 

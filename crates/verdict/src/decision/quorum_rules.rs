@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::decision::passkeys::SigningProgram;
+use crate::SigningProgram;
 use documents::{Approvals, Code, GroupName, MAX_EACH_GROUPS};
 use reading::PasskeysRule;
 
@@ -16,7 +16,7 @@ pub struct QuorumRules {
 
 /// A signer, as the rules see this person.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RuleSigner<'p> {
+pub(crate) struct RuleSigner<'p> {
     /// The groups for which the signature counts.
     pub(super) groups: &'p BTreeSet<GroupName>,
     pub(super) program: SigningProgram,

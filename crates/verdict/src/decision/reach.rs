@@ -3,13 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{
-    decision::{
-        passkeys::SigningProgram,
-        quorum_rules::{QuorumRules, RuleSigner},
-    },
-    trust::trusted_roster::TrustedRoster,
-};
+use crate::{QuorumRules, RuleSigner, SigningProgram, TrustedRoster};
 use documents::{ForeignKey, GroupName, KeyId, Name, SshKey, Timestamp, joined};
 
 /// Approvers of one roster, each with the groups for which the signature of this person could count.

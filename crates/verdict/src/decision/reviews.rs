@@ -7,12 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    decision::{
-        exclusion::ExcludedSigners,
-        quorum_rules::QuorumRules,
-        signature_count::{NotCounted, UncountedSignature, count_unrevoked},
-    },
-    trust::trusted_roster::TrustedRoster,
+    ExcludedSigners, NotCounted, QuorumRules, TrustedRoster, UncountedSignature, count_unrevoked,
 };
 use documents::{
     Approvals, Code, Decision, GroupName, KeyId, Name, ObservedEnd, Timestamp, VerifiedSignature,

@@ -4,10 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    decision::passkeys::{PasskeyError, SigningProgram, signing_program},
-    trust::trusted_roster::{KeyHolder, TrustedRoster},
-};
+use crate::{KeyHolder, PasskeyError, SigningProgram, TrustedRoster, signing_program};
 use documents::{
     Code, ContentDigest, Epoch, GroupName, KeyId, Name, RevokedSubject, SealedToken,
     VerifiedSignature,

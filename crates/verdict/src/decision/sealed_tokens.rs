@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use crate::{decision::exclusion::ExclusionError, trust::trusted_roster::TrustedRoster};
+use crate::{ExclusionError, TrustedRoster};
 use documents::{Name, Scope, SealedToken, StepRef, Timestamp};
 use reading::Pattern;
 

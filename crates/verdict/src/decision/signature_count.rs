@@ -4,12 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::{
-    decision::{
-        exclusion::ExcludedSigners,
-        passkeys::{PasskeyError, SigningProgram, signing_program},
-        quorum_rules::{QuorumRules, RuleSigner},
-    },
-    trust::trusted_roster::TrustedRoster,
+    ExcludedSigners, PasskeyError, QuorumRules, RuleSigner, SigningProgram, TrustedRoster,
+    signing_program,
 };
 use documents::{GroupName, KeyId, Name, Presence, PresenceRule, Timestamp, VerifiedSignature};
 
@@ -287,10 +283,13 @@ pub fn count_unrevoked(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::decision::{
-        exclusion::{self, Tokens},
-        quorum::tests::{name, roster},
-        quorum_rules::tests::rule,
+    use crate::{
+        Tokens,
+        decision::{
+            quorum::tests::{name, roster},
+            quorum_rules::tests::rule,
+        },
+        exclusion,
     };
     use base64::Engine as _;
     use documents::{Approvals, ForeignKey, PASSKEY};

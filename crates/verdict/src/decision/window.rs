@@ -1,9 +1,6 @@
 //! Questions: is the time within the signed window, and at which times can the run start?
 
-use crate::{
-    decision::{grants::Authority, sealed_tokens::SealedTokens},
-    trust::trusted_roster::TrustedRoster,
-};
+use crate::{Authority, SealedTokens, TrustedRoster};
 use documents::{Authorization, Name, OpenWindow, Timestamp, WindowError, judge};
 
 /// Proof that the time of the decision is within the signed window. Only [`check_window`] constructs this proof.
@@ -118,16 +115,14 @@ impl RunWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decision::{
-        quorum::{
-            self,
-            tests::{authorization, name, roster},
+    use crate::{
+        QuorumRules, count,
+        decision::{
+            quorum::tests::{authorization, name, roster},
+            quorum_rules::tests::rule,
+            signature_count::tests::{ALICE, CAROL, at, nobody, signed as signatures},
         },
-        quorum_rules::{QuorumRules, tests::rule},
-        signature_count::{
-            count,
-            tests::{ALICE, CAROL, at, nobody, signed as signatures},
-        },
+        quorum,
     };
     use documents::{Approvals, Roster, SealedToken};
 

@@ -6,10 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::trust::{
-    chain_error::{ChainError, MAX_VERSIONS},
-    succession::SuccessionTallies,
-    trusted_roster::{RosterError, TrustedRoster},
+use crate::{
+    ChainError, RosterError, SuccessionTallies, TrustedRoster, trust::chain_error::MAX_VERSIONS,
 };
 use documents::{Base64, Envelope, KeyId, Malformed, Roster, RosterDigest, Signed, canonical};
 

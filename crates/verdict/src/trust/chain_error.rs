@@ -1,6 +1,6 @@
 //! Reasons why the versions of a roster are not connected.
 
-use crate::trust::trusted_roster::RosterError;
+use crate::RosterError;
 use documents::{KeyId, Malformed, RosterDigest};
 
 /// Maximum number of versions. One version has at most 256 KiB, and a bundle has at most 4 MiB.

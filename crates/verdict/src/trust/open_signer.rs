@@ -5,10 +5,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::trust::{
-    signer::{FileSigner, Signer, SignerError, open},
-    ssh::SshKeygenSigner,
-};
+use crate::{FileSigner, Signer, SignerError, SshKeygenSigner, trust::signer::open};
 
 /// Opens the signer for a key file: a PKCS#8 private key, an OpenSSH private key, or an OpenSSH public key whose
 /// private half is in an agent or a hardware token.

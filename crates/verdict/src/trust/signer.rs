@@ -362,7 +362,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::open_signer::open_signer;
+    use crate::open_signer;
     use documents::sshsig;
     use std::os::unix::fs::symlink;
 

@@ -13,7 +13,10 @@ use base64::Engine as _;
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use crate::trust::signer::{Signer, SignerError, open, read_bounded};
+use crate::{
+    Signer, SignerError,
+    trust::signer::{open, read_bounded},
+};
 use documents::{NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader, sshsig};
 
 /// Maximum time for a person to type a passphrase and to touch a key. Then ssh-keygen is stopped.
@@ -292,7 +295,7 @@ fn parts(text: &str) -> Result<(Vec<u8>, Vec<u8>), SshKeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trust::{open_signer::open_signer, signer::write_public_key};
+    use crate::{open_signer, write_public_key};
     use std::os::unix::fs::PermissionsExt as _;
 
     const MESSAGE: &[u8] = b"DSSEv1 28 application/vnd.in-toto+json 2 {}";

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::trust::{chain_error::ChainError, trusted_roster::TrustedRoster};
+use crate::{ChainError, TrustedRoster};
 use documents::{Base64, EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, first_of, pae, sshsig};
 
 /// Signers of the next version, counted for the threshold of each of the two versions.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{approvals_view::ApprovalsView, view::RefusalView};
+use crate::{ApprovalsView, RefusalView};
 
 /// `POST /v1/grants`: a draft, or a grant that was made elsewhere. Exactly one of the two fields is present.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

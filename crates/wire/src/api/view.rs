@@ -8,11 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::{
-    approvals_view::ApprovalsView,
-    oidc::{AdmittedJob, OidcBinding},
-    registry_view::UnknownEnd,
-};
+use crate::{AdmittedJob, ApprovalsView, OidcBinding, UnknownEnd};
 use documents::{
     AuthorizationDigest, Code, ContentDigest, ManifestEntry, Name, Outcome, ParamsDigest,
     ProposalId, ReceiptId, RefusedPart, RevokedSubject, RosterDigest, SessionId, StepDigest,

@@ -13,7 +13,7 @@ pub(super) const WHOLE: &str = "on the command line, `countersign registry show 
     FILE`; over HTTP, `/v1/registry?under=FOLDER`, `/v1/steps/STEP`, `/v1/proposals/ID` or `/v1/receipts/RECEIPT/bundle`";
 
 /// Cuts the largest members out of an answer until the answer is small enough. The member `cut` then names these members.
-pub(super) fn within_limit(mut answer: Value) -> Value {
+pub(crate) fn within_limit(mut answer: Value) -> Value {
     let mut cut: Vec<String> = Vec::new();
     while size(&answer) > MAX_ANSWER_BYTES - NOTE_BYTES {
         let members = answer.as_object_mut().into_iter().flatten();

@@ -9,18 +9,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    api::{
-        grant_view::{GrantList, GrantStatus, GrantView},
-        registry_view::StepView,
-        view::{ProposalStatus, ProposalView},
-    },
+    Answer, ApiRequest, BoundaryApi, GrantList, GrantNote, GrantStatus, GrantView, GranteeKey,
+    PlannedUse, ProposalStatus, ProposalView, ProposeArgs, StepView, ToolCalls, ToolProblem,
     mcp::{
-        answers::ProposeArgs,
-        boundary_api::{ApiRequest, BoundaryApi},
-        grantee_key::{GrantNote, GranteeKey, PlannedUse},
         run_evidence::ANOTHER_RUN,
-        tool_calls::{AgentMachine, Answer, ToolCalls, of_json, succeeded},
-        tool_problem::ToolProblem,
+        tool_calls::{AgentMachine, of_json, succeeded},
     },
 };
 use documents::{Authorization, Base64, GrantedSession, Statement};

@@ -3,13 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{
-    api::grant_view::GrantView,
-    mcp::{
-        answers::{ProposalProgress, ProposeArgs, StatedReason},
-        visible_text::visible_detail,
-    },
-};
+use crate::{GrantView, ProposalProgress, ProposeArgs, StatedReason, visible_detail};
 use documents::{EnvelopeSignature, KeyId, Nonce};
 
 /// One use of a grant by a call.

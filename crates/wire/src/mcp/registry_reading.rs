@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{
-        percent_encoded::percent_encoded,
-        registry_view::{RegistryView, StepView},
-    },
+    Answer, BoundaryApi, GetStepArgs, ListStepsArgs, RegistryView, StepDetails, StepPage, StepView,
+    ToolCalls, ToolProblem,
     mcp::{
-        answers::{GetStepArgs, ListStepsArgs, StepDetails, StepLine, StepPage},
-        boundary_api::BoundaryApi,
-        tool_calls::{Answer, ToolCalls, object, parse},
-        tool_problem::ToolProblem,
-        visible_text::{visible_cut, visible_detail, visible_json, visible_up_to},
+        answers::StepLine,
+        tool_calls::{object, parse},
+        visible_text::{visible_cut, visible_up_to},
     },
+    percent_encoded, visible_detail, visible_json,
 };
 use documents::{StepRef, visible};
 

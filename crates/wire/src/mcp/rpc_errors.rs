@@ -10,10 +10,7 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{
-    api::body::of_value,
-    mcp::{tool_problem::ToolProblem, visible_text::visible_detail},
-};
+use crate::{ToolProblem, of_value, visible_detail};
 use documents::ProposalId;
 
 /// Returns the error for a request whose method is unknown, or whose parameters do not fit the method. `rmcp` does not

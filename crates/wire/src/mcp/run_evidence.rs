@@ -9,16 +9,15 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::mcp::{
-    answer_limit::{MAX_ANSWER_BYTES, WHOLE},
-    answers::{
-        FAILED, GetOutputArgs, GetReceiptArgs, McpStream, OutputTail, OutputWindow, ReceiptCheck,
-        ReceiptFacts, ReceiptVerification, VerificationBasis,
+use crate::{
+    Answer, ApiRequest, BoundaryApi, GetOutputArgs, GetReceiptArgs, OutputWindow, ReceiptCheck,
+    ReceiptFacts, ReceiptVerification, ToolCalls, ToolProblem, VerificationBasis,
+    mcp::{
+        answer_limit::{MAX_ANSWER_BYTES, WHOLE},
+        answers::{FAILED, McpStream, OutputTail},
+        tool_calls::{BEFORE_END, object, outcome_of, receipt_id, succeeded},
+        visible_text::{visible_end, visible_json_text, visible_start},
     },
-    boundary_api::{ApiRequest, BoundaryApi},
-    tool_calls::{Answer, BEFORE_END, ToolCalls, object, outcome_of, receipt_id, succeeded},
-    tool_problem::ToolProblem,
-    visible_text::{visible_end, visible_json_text, visible_start},
 };
 use documents::{
     Authorization, Base64, Bundle, Consumption, Envelope, Grant, Predicate, Receipt, ReceiptId,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{api::view::ProposalView, mcp::answers::ProposeArgs};
+use crate::{ProposalView, ProposeArgs};
 use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Timestamp};
 
 /// Maximum number of proposals without an answer that the server remembers.

@@ -8,15 +8,10 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::mcp::{
-    answers::ListStepsArgs,
-    boundary_api::BoundaryApi,
-    tool_calls::{Answer, ToolCalls},
-    tool_problem::ToolProblem,
-};
+use crate::{Answer, BoundaryApi, ListStepsArgs, ToolCalls, ToolProblem};
 
 /// Name of the argument that names a boundary.
-pub(super) const BOUNDARY: &str = "boundary";
+pub(crate) const BOUNDARY: &str = "boundary";
 /// Time after which a search of all boundaries ends without the answer of a boundary.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of steps of each boundary in the answer to a search of all boundaries.

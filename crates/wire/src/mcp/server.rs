@@ -26,25 +26,19 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    api::{
-        body::{of_value, whole},
-        view::{ProposalStatus, ProposalView},
-    },
+    BOUNDARY, BoundaryApi, CancelArgs, GetStepArgs, ListStepsArgs, ProgressNotes, ProposalStatus,
+    ProposalView, ProposeArgs, ToolCalls, ToolProblem,
+    api::body::whole,
     mcp::{
-        answer_limit::within_limit,
-        answers::{CancelArgs, GetStepArgs, ListStepsArgs, ProposeArgs},
-        boundary_api::BoundaryApi,
-        progress::ProgressNotes,
         rpc_errors::{refused, task_id, unknown_resource, unread_request, wrong_params},
-        served_boundaries::{BOUNDARY, ServedBoundaries},
-        tool_calls::{CALL_LIMIT, ToolCalls, waiting_words},
-        tool_problem::ToolProblem,
+        served_boundaries::ServedBoundaries,
+        tool_calls::{CALL_LIMIT, waiting_words},
         tools::{
             INSTRUCTIONS, INSTRUCTIONS_OF_LIST, RECEIPTS_URI, REGISTRY_URI, STEPS_URI, ToolName,
             resource_templates, resources, tools,
         },
-        visible_text::visible_json,
     },
+    of_value, visible_json, within_limit,
 };
 use documents::{ReceiptId, StepRef};
 

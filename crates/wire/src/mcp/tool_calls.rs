@@ -12,25 +12,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
-    api::{
-        body::{Problem, of_value},
-        foreign_answer::foreign_answer,
-        grant_view::GrantView,
-        view::{DeniedView, ProposalStatus, ProposalView},
-    },
-    mcp::{
-        answers::{
-            CancelArgs, PersonWords, ProposalProgress, ProposeArgs, ReceiptVerification,
-            StatedReason, WaitArgs,
-        },
-        boundary_api::{ApiAnswer, ApiRequest, BoundaryApi},
-        grantee_key::{GrantNote, GranteeKey},
-        output_reading::OutputReading,
-        progress::ProgressNotes,
-        sent_proposals::SentProposals,
-        tool_problem::ToolProblem,
-        visible_text::{visible_detail, visible_json},
-    },
+    ApiAnswer, ApiRequest, BoundaryApi, CancelArgs, DeniedView, GrantNote, GrantView, GranteeKey,
+    Problem, ProgressNotes, ProposalProgress, ProposalStatus, ProposalView, ProposeArgs,
+    ReceiptVerification, StatedReason, ToolProblem, WaitArgs, foreign_answer,
+    mcp::{answers::PersonWords, output_reading::OutputReading, sent_proposals::SentProposals},
+    of_value, visible_detail, visible_json,
 };
 use documents::{Nonce, Outcome, ProposalId, ReceiptId, RefusedPart, Status, visible};
 
@@ -84,7 +70,7 @@ impl<A> fmt::Debug for ToolCalls<A> {
     }
 }
 
-pub(super) type Answer<T> = Result<T, ToolProblem>;
+pub(crate) type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs.
@@ -478,7 +464,7 @@ mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;
-    use crate::mcp::{answers::VerificationBasis, boundary_api::ApiUnreachable};
+    use crate::{ApiUnreachable, VerificationBasis};
 
     /// A boundary with a list of answers. After the last answer, it answers no request.
     #[derive(Clone, Default)]

@@ -5,16 +5,8 @@ use std::fmt::Display;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{
-        advice_words::for_tools,
-        body::{Problem, ProblemError},
-        foreign_answer::{foreign_answer, may_pass},
-    },
-    mcp::{
-        answer_limit::within_limit,
-        boundary_api::ApiAnswer,
-        visible_text::{visible_detail, visible_json},
-    },
+    ApiAnswer, Problem, ProblemError, api::advice_words::for_tools, foreign_answer, may_pass,
+    visible_detail, visible_json, within_limit,
 };
 use documents::Code;
 

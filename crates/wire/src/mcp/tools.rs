@@ -9,12 +9,9 @@ use rmcp::model::{JsonObject, Resource, ResourceTemplate, Tool, ToolAnnotations}
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use crate::mcp::{
-    answers::{
-        CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
-        ProposalProgress, ProposeArgs, ReceiptFacts, StepDetails, StepPage, WaitArgs,
-    },
-    served_boundaries::BOUNDARY,
+use crate::{
+    BOUNDARY, CancelArgs, GetOutputArgs, GetReceiptArgs, GetStepArgs, ListStepsArgs, OutputWindow,
+    ProposalProgress, ProposeArgs, ReceiptFacts, StepDetails, StepPage, WaitArgs,
 };
 use documents::schema;
 

@@ -12,8 +12,9 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::tls::client_config::{
-    ClientCertificatePem, ClientConfigError, authority_certificates, certified_pair,
+use crate::{
+    ClientCertificatePem, ClientConfigError,
+    tls::client_config::{authority_certificates, certified_pair},
 };
 
 /// An encrypted connection to a database server.

@@ -9,10 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::{
-    certificate_fields::ValidTime,
-    server_pair::{PairText, ServerPair},
-};
+use crate::{PairText, ServerPair, ValidTime};
 
 /// An encrypted connection from a client.
 pub type EncryptedStream = TlsStream<TcpStream>;

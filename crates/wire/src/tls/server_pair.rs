@@ -15,7 +15,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
 
-use crate::tls::certificate_fields::{CertificateFields, ValidTime};
+use crate::{ValidTime, tls::certificate_fields::CertificateFields};
 use documents::Timestamp;
 
 /// The content of the files of `[tls]`.

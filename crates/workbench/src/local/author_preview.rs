@@ -10,11 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::local::{
-    runbook::WalkStep,
-    runbook_check::RunbookCheck,
-    sealed_steps::{ComparedStep, SealedSteps},
-};
+use crate::{ComparedStep, RunbookCheck, SealedSteps, WalkStep};
 use client::{ReviewSources, RosterSource, Screen, derive, render::decision};
 use crossing::{SealContent, SealPredecessor, Surroundings, profile_on_host};
 use documents::{

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::local::{
-    grant_options::{GrantArgs, literal},
-    project::Project,
-    prompt::{Occurrence, Question},
-    runbook::{ChosenStep, Runbook},
+use crate::{
+    ChosenStep, Project, Question, Runbook,
+    local::{
+        grant_options::{GrantArgs, literal},
+        prompt::Occurrence,
+    },
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest};

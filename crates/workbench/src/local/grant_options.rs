@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::local::project::{Project, real_program};
+use crate::{Project, real_program};
 use client::{CommandFailure, PrintableText};
 use documents::{PermissionKind, split_patterns};
 use reading::{Flags, Granted};

@@ -3,12 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::{
-    decide::LocalRules,
-    project::Project,
-    sandbox_choice::SandboxChoice,
-    step_programs::{StepPrograms, not_enforced},
-    working_directory::WorkingDirectory,
+use crate::{
+    LocalRules, Project, SandboxChoice, StepPrograms, WorkingDirectory,
+    local::step_programs::not_enforced,
 };
 use client::{CommandFailure, Exit, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};

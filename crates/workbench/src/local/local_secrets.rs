@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::local::{decide::LocalRules, prompt::Question, runbook::ChosenStep};
+use crate::{ChosenStep, LocalRules, Question};
 use client::{CommandFailure, Exit, PrintableText};
 use crossing::{
     MIN_MASKED, SecretMasks, SecretPermits, SecretSource, SecretUse, json_note,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::local::{project::Project, workflow_walk::loop_values};
+use crate::{Project, local::workflow_walk::loop_values};
 use client::{CommandFailure, Exit, PrintableText, read_bounded};
 use documents::{ContentDigest, json as strict};
 use reading::{LoopSource, MAX_ITERATIONS, Workflow};

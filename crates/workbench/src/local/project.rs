@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::problems::problems;
+use crate::problems;
 use client::{CommandFailure, PrintableText, read_bounded};
 use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy, Problems};
 

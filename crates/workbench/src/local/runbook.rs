@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::local::{
-    problems::problems,
-    project::Project,
-    walk_session::{StepOutputs, add_outputs, may_come_from},
+use crate::{
+    Project,
+    local::walk_session::{StepOutputs, add_outputs, may_come_from},
+    problems,
 };
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, first_of, joined};

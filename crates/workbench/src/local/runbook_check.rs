@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::local::{
-    script_answer::{ScriptAnswer, heading, heads},
-    step_advice::advice,
-};
+use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
 use boundary::{refused_steps, some_of, without_maximum};
 use client::aligned;
 use documents::{OWN_PROGRAMS, Program, StepRef};

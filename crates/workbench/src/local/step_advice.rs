@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::local::{network_programs::uses_network, script_answer::ScriptAnswer};
+use crate::{ScriptAnswer, uses_network};
 use documents::{DeclaredNetwork, Program};
 use reading::{AppliedRule, Decided, RegisteredStep, is_read};
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::local::{decide::LocalRules, project::Project, sandbox_choice::SandboxChoice};
+use crate::{LocalRules, Project, SandboxChoice};
 use client::{CommandFailure, Exit, OWN_DIRECTORIES, PrintableText};
 use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,

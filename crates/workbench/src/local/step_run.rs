@@ -4,19 +4,15 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::local::{
-    decide::LocalRules,
-    environment,
-    host_sandbox::HostSandbox,
-    local_secrets::LocalSecrets,
-    output_copier::OutputCopier,
-    project::Project,
-    prompt::Question,
-    runbook::{ChosenStep, WalkStep},
-    signals::Signals,
-    step_programs::{NODE_PROGRAMS, StepPrograms, denied_programs},
-    walk_session::{StepSurroundings, WalkSession, files_note},
-    working_directory::WorkingDirectory,
+use crate::{
+    ChosenStep, HostSandbox, LocalRules, LocalSecrets, Project, Question, Signals, StepPrograms,
+    WalkSession, WalkStep, WorkingDirectory,
+    local::{
+        environment,
+        output_copier::OutputCopier,
+        step_programs::{NODE_PROGRAMS, denied_programs},
+        walk_session::{StepSurroundings, files_note},
+    },
 };
 use client::{
     CommandFailure, Exit, ListPlace, OutputComplaints, PrintableText, Terminal, outcome_words,

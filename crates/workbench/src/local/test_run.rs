@@ -5,16 +5,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::local::{
-    decide::LocalRules,
-    host_sandbox::HostSandbox,
-    project::Project,
-    runbook::{ChosenStep, WalkStep},
-    runbook_test::{
-        ExpectedStatus, FileCheck, OutputCheck, RunbookTests, TestAssertion, TestCase, TestStep,
+use crate::{
+    ChosenStep, HostSandbox, LocalRules, Project, RunbookTests, RunbookWalk, Signals, WalkStep,
+    local::runbook_test::{
+        ExpectedStatus, FileCheck, OutputCheck, TestAssertion, TestCase, TestStep,
     },
-    signals::Signals,
-    step_run::RunbookWalk,
 };
 use client::{CommandFailure, PrintableText, Terminal};
 use documents::{DeclaredSandbox, RelativePath, StepDefinition, Template, joined};

@@ -2,13 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::local::{
-    decide::LocalRules,
-    loop_lists::LoopLists,
-    runbook::{ChosenStep, WorkflowSteps},
-    signals::Signals,
-    step_run::RunbookWalk,
-    workflow_walk::{CurrentUnit, NextUnit, WorkflowWalk},
+use crate::{
+    ChosenStep, LocalRules, LoopLists, NextUnit, RunbookWalk, Signals, WorkflowWalk,
+    local::{runbook::WorkflowSteps, workflow_walk::CurrentUnit},
 };
 use client::{AnswerButton, CommandFailure, Exit, PrintableText, Terminal};
 use documents::joined;

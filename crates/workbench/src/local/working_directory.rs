@@ -7,7 +7,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::local::{decide::LocalRules, project::Project};
+use crate::{LocalRules, Project};
 use client::CommandFailure;
 use documents::{Layer, PermissionKind, Profile, Workdir};
 use reading::Ruling;

@@ -12,7 +12,10 @@ use sandbox::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::notebook::shown_step::{OpenQuestion, PlaceOnPage, ShownStep, StepState, WORKFLOW, id};
+use crate::{
+    PlaceOnPage, ShownStep, StepState, WORKFLOW,
+    notebook::shown_step::{OpenQuestion, id},
+};
 
 /// Maximum size of the events that are kept for a tab that connects again, in bytes.
 const MAX_EVENTS: usize = 4 << 20;

@@ -6,7 +6,7 @@ use console::{FieldError, FieldErrors};
 use documents::visible;
 use maud::{Markup, html};
 
-use crate::notebook::form::{FieldKind, FormField, field_id};
+use crate::{FieldKind, FormField, notebook::form::field_id};
 
 /// Returns the errors that `named` has for these fields.
 pub fn errors_of(of: &str, fields: &[FormField], named: &BTreeMap<String, String>) -> FieldErrors {

@@ -7,7 +7,7 @@ use console::{FieldError, FieldErrors};
 use reading::RegisteredStep;
 use serde_json::{Map, Value, json};
 
-use crate::notebook::shown_step::{PlaceOnPage, id};
+use crate::{PlaceOnPage, notebook::shown_step::id};
 
 /// How a person gives a value.
 #[derive(Debug, Clone, PartialEq, Eq)]

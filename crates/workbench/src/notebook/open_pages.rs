@@ -11,10 +11,7 @@ use documents::{StepDefinition, sha256};
 use reading::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
-use crate::{
-    local::{project::Project, runbook::Runbook},
-    notebook::shown_file::read_image,
-};
+use crate::{Project, Runbook, read_image};
 use client::{CommandFailure, PrintableText, definitions_diff};
 
 /// Maximum number of pages that one command opens.

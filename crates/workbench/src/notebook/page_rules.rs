@@ -5,13 +5,7 @@ use std::sync::OnceLock;
 
 use client::CommandFailure;
 
-use crate::{
-    local::{
-        decide::{LocalRules, RuleArgs},
-        project::Project,
-    },
-    notebook::open_pages::{MOST, OpenFiles},
-};
+use crate::{LocalRules, OpenFiles, Project, RuleArgs, notebook::open_pages::MOST};
 
 /// The policy of each page, by its place.
 pub struct PageRules {

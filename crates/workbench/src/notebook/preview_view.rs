@@ -6,15 +6,8 @@ use documents::visible;
 use maud::{Markup, html};
 
 use crate::{
-    local::{
-        author_preview::AuthorPreview, runbook_check::RunbookCheck, sealed_steps::ComparedStep,
-    },
-    notebook::{
-        form::{FormField, PREFIX},
-        open_pages::ListedFile,
-        shown_step::id,
-        view::Views,
-    },
+    AuthorPreview, ComparedStep, FormField, ListedFile, PREFIX, RunbookCheck, Views,
+    notebook::shown_step::id,
 };
 
 /// Columns of the screen of an approver.

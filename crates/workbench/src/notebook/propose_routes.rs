@@ -19,14 +19,15 @@ use documents::{ProposalId, Status};
 use maud::html;
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
-use crate::notebook::{
-    form::CONFIRM,
-    open_pages::{ListedFile, OpenFiles, OpenPage},
-    propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path},
-    sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
-    shown_file::read_image,
-    view::file_list,
-    wish::{CheckedWish, GivenWish, UNCONFIRMED, WishProblems},
+use crate::{
+    CONFIRM, GivenWish, ListedFile, OpenFiles, OpenPage, SealedBlock, SealedRunbook, SealedStep,
+    WishProblems,
+    notebook::{
+        propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path},
+        view::file_list,
+        wish::{CheckedWish, UNCONFIRMED},
+    },
+    read_image,
 };
 
 /// Number of proposals that a page reads.

@@ -6,15 +6,16 @@ use documents::{ProposalId, Timestamp, visible};
 use maud::{Markup, html};
 use wire::ProposalView;
 
-use crate::notebook::{
-    field_inputs::{errors_of, field_inputs},
-    form::{CONFIRM, PREFIX},
-    open_pages::{ListedFile, OpenPage, PageStep},
-    preview_view::painted_differences,
-    sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
-    shown_step::id,
-    view::contents,
-    wish::{GivenWish, WishProblems, fields_of, other_fields},
+use crate::{
+    CONFIRM, GivenWish, ListedFile, OpenPage, PREFIX, PageStep, SealedBlock, SealedRunbook,
+    SealedStep, WishProblems, field_inputs,
+    notebook::{
+        field_inputs::errors_of,
+        preview_view::painted_differences,
+        shown_step::id,
+        view::contents,
+        wish::{fields_of, other_fields},
+    },
 };
 
 /// Maximum number of proposals that a step shows.

@@ -16,20 +16,17 @@ use documents::visible;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    local::{author_preview::AuthorPreview, signals::Signals},
+    AuthorPreview, Board, CONFIRM, DIGEST, FormField, OpenFiles, OpenPage, PREFIX, PageStep,
+    PlaceOnPage, RefusedStep, Signals, Views, WORKFLOW, confirmation_id, file_path, file_words,
     notebook::{
-        board::{Board, file_path, file_words},
-        form::{
-            CONFIRM, DIGEST, FormField, PREFIX, RefusedStep, confirmation_id, field_errors, fields,
-            given,
-        },
-        open_pages::{OpenFiles, OpenPage, PageStep},
+        form::{field_errors, fields, given},
         preview_view::ShownPreview,
-        shown_file::{ShownFile, read_image},
-        shown_step::{PlaceOnPage, WORKFLOW, id},
-        view::{Views, text_of_file},
+        shown_file::ShownFile,
+        shown_step::id,
+        view::text_of_file,
         worker::Order,
     },
+    read_image,
 };
 
 /// What the routes need.

@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::notebook::{
-    board::Board,
-    open_pages::{AfterSave, OpenFiles},
-};
+use crate::{AfterSave, Board, OpenFiles};
 
 /// Maximum number of files and directories that one look reads.
 const MOST: usize = 5_000;

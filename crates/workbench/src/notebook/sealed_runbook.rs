@@ -12,7 +12,7 @@ use documents::{
 use reading::{RegisteredStep, Registry};
 use wire::{RegistryView, SessionList, StepSummary, StepView};
 
-use crate::{local::sealed_steps::differences_from, notebook::open_pages::OpenPage};
+use crate::{OpenPage, local::sealed_steps::differences_from};
 
 /// A step of a boundary, whose definition has the digest that the boundary states.
 #[derive(Debug)]

@@ -5,12 +5,14 @@ use documents::visible;
 use maud::{Markup, html};
 use reading::{LoopSource, RegistryError};
 
-use crate::notebook::{
-    board::{Board, file_path, file_words},
-    field_inputs::field_inputs,
-    form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, fields},
-    open_pages::{ListedFile, OpenPage, PageStep},
-    shown_step::{PlaceOnPage, ShownPass, ShownStep, StepState, WORKFLOW, id},
+use crate::{
+    Board, CONFIRM, DIGEST, FieldKind, FormField, ListedFile, OpenPage, PREFIX, PageStep,
+    PlaceOnPage, RefusedStep, ShownStep, StepState, WORKFLOW, confirmation_id, field_inputs,
+    file_path, file_words,
+    notebook::{
+        form::fields,
+        shown_step::{ShownPass, id},
+    },
 };
 
 /// What the views need.

@@ -8,10 +8,13 @@ use reading::{ParameterError, ParameterSchema};
 use serde_json::Value;
 use wire::{NewSession, ProposalView, Propose, SessionView};
 
-use crate::notebook::{
-    form::{FieldKind, FormField, fields, typed_values},
-    routes::parameters,
-    sealed_runbook::{SealedStep, takes_session},
+use crate::{
+    FieldKind, FormField, SealedStep,
+    notebook::{
+        form::{fields, typed_values},
+        routes::parameters,
+        sealed_runbook::takes_session,
+    },
 };
 
 /// Name of the field with the reason.

@@ -9,16 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::Map;
 
 use crate::{
-    local::{
-        host_sandbox::HostSandbox, local_secrets::LocalSecrets, loop_lists::LoopLists,
-        project::Project, runbook::WalkStep, signals::Signals, step_run::RunbookWalk,
-        walk_session::WalkSession, workflow_run::WorkflowRun,
-    },
-    notebook::{
-        board::Board,
-        open_pages::{OpenFiles, OpenPage},
-        page_rules::PageRules,
-    },
+    Board, HostSandbox, LocalSecrets, LoopLists, OpenFiles, OpenPage, PageRules, Project,
+    RunbookWalk, Signals, WalkSession, WalkStep, WorkflowRun,
 };
 use client::{CommandFailure, Exit, Terminal, value_words};
 

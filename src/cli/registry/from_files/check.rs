@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{
-        configured::ConfigArgs,
-        registry::from_files::{
-            files_read::{missing_json, places_json},
-            policy_draft::{self, LISTED},
-        },
+    Config, ConfigArgs,
+    cli::registry::from_files::{
+        files_read::{missing_json, places_json},
+        policy_draft::{self, LISTED},
     },
-    node::{config::Config, file_refusals, files, start::surroundings},
+    node::{file_refusals, files},
+    surroundings,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
 use documents::StepRef;

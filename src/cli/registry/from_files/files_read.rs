@@ -9,7 +9,7 @@ use reading::{FileProblem, Locks, Problems, Registry, RegistryError, RunbookDire
 use workbench::{missing_programs, problems};
 
 /// Reads the runbooks of these directories.
-pub(super) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
+pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
     RunbookDirectories {
         locks,
         ..RunbookDirectories::strict(dirs.to_vec(), None)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::cli::registry::from_files::files_read::read_files;
+use crate::read_files;
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use reading::{LOCK_FILE, LockFile, Locks};
 

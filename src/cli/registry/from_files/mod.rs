@@ -1,7 +1,7 @@
 //! The part of the `registry` command that reads runbook files. Only the whole program has this part.
 mod check;
 mod diff;
-mod files_read;
+pub(crate) mod files_read;
 mod lock;
 mod policy_draft;
 
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::cli::registry::from_files::files_read::read_files;
+use crate::read_files;
 use client::{
     CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step, rules,
 };

@@ -5,17 +5,13 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::{
+    CommandFailure, DecisionFilter, Exit, LineTone, OverdueReviews, PrintableText, Screen,
+    Terminal,
     commands::audit::{
-        decisions::{DecisionFilter, Row, table},
-        grant_table::{grant_words, is_active},
-        open_work::{OverdueReviews, open_lines},
+        decisions::{Row, table},
+        grant_table::grant_words,
     },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-        streams::Terminal,
-    },
+    is_active, open_lines,
 };
 use documents::{ReceiptId, Timestamp};
 use verdict::{AuditEvent, Finding, Summary};

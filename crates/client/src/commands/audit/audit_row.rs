@@ -3,15 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    ChosenTrust, JudgedBundle, PrintableText, approval_words, bundle_of,
     commands::{
-        audit::audit_words::{
-            NOTHING, approval_words, joined, review_state_words, review_words, revocation_words,
-        },
-        bundle_files::{bundle_of, looks_like_bundle},
-        verify::{JudgedBundle, other_roster, with_any},
+        audit::audit_words::NOTHING, bundle_files::looks_like_bundle, verify::other_roster,
     },
-    home::trusted_rosters::ChosenTrust,
-    terminal::{outcome_words::outcome_words, printable_text::PrintableText},
+    joined, outcome_words, review_state_words, review_words, revocation_words, with_any,
 };
 use documents::{BlobDigest, RosterDigest, Status, Timestamp, canonical};
 use serde_json::Value;

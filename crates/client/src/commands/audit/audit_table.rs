@@ -4,25 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::{
+    AuditRow, BOUNDARY, ChosenTrust, CommandFailure, Exit, GlobalOptions, LogSource, PrintableText,
+    RowPlace, RowVerdict, VERDICT,
     commands::{
-        audit::{
-            audit_row::{AuditRow, BOUNDARY, RowPlace, RowVerdict, VERDICT, pinned_words},
-            audit_words::joined,
-            grant_table::grant_words,
-            whole_log::AuditedLog,
-        },
-        bundle_files::{FoundFiles, MOST_FILES, is_log},
-        global::GlobalOptions,
+        audit::{audit_row::pinned_words, grant_table::grant_words, whole_log::AuditedLog},
+        bundle_files::{FoundFiles, MOST_FILES},
         log_source_options::{is_address, open_log_without_key},
     },
-    home::{
-        named_file::read_beginning, roster_versions::join_bundles, trusted_rosters::ChosenTrust,
-    },
-    remote::log_source::LogSource,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    is_log, join_bundles, joined, read_beginning,
 };
 use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
 use reading::on_all_cores;

@@ -1,6 +1,6 @@
 //! What the tables of an audit say about approvals, reviews and revocations, in words.
 
-use crate::terminal::outcome_words::{observed_word, verdict_word};
+use crate::{observed_word, verdict_word};
 use documents::RevokedSubject;
 use verdict::{ReviewedLine, RevocationLine, RunReviewState};
 

@@ -1,20 +1,9 @@
 //! The beginning of an audit: the trusted roster that is connected with the log, and the heads that were seen before.
 
 use crate::{
-    commands::audit::log_entries::each_entry,
-    home::{
-        directories::Home,
-        roster_versions::{contradicts_log, join},
-        trusted_rosters::{
-            ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
-            trust_advice,
-        },
-    },
-    remote::log_source::LogSource,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    ChosenTrust, CommandFailure, DecidingRoster, Exit, Home, LogSource, NewestRoster,
+    PrintableText, contradicts_log, each_entry, home::roster_versions::join, newest_of,
+    newest_unconnected, seem_same, trust_advice,
 };
 use documents::{Base64, Envelope, RosterDigest};
 use verdict::{
@@ -169,7 +158,7 @@ fn later_rosters(
 }
 
 /// Reason why an audit could not begin.
-pub(super) enum NotBegun {
+pub(crate) enum NotBegun {
     /// There is no trusted roster, or no trusted roster is connected with the log.
     Untrusted(UntrustedLog),
     /// The first seal or its roster is invalid under every trusted roster.
@@ -177,13 +166,13 @@ pub(super) enum NotBegun {
 }
 
 #[derive(Debug)]
-pub(super) struct UntrustedLog {
+pub(crate) struct UntrustedLog {
     pub(super) message: String,
     pub(super) first: Option<RosterDigest>,
 }
 
 /// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
-pub(super) fn expect_kept_heads(
+pub(crate) fn expect_kept_heads(
     place: &LogSource,
     expected: &mut Expected,
 ) -> Result<Vec<Finding>, CommandFailure> {
@@ -223,7 +212,7 @@ impl UntrustedLog {
     }
 }
 
-pub(super) fn no_log(named: &str) -> CommandFailure {
+pub(crate) fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
     said_no(format!(
         "{} has no checkpoint, so this directory is no log, or an incomplete export",
@@ -231,6 +220,6 @@ pub(super) fn no_log(named: &str) -> CommandFailure {
     ))
 }
 
-pub(super) fn said_no(message: impl Into<String>) -> CommandFailure {
+pub(crate) fn said_no(message: impl Into<String>) -> CommandFailure {
     CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -2,10 +2,7 @@
 
 use std::borrow::Borrow;
 
-use crate::commands::audit::{
-    audit_row::{AuditRow, COLUMNS},
-    grant_table::{GRANT_COLUMNS, grant_cells},
-};
+use crate::{AuditRow, COLUMNS, GRANT_COLUMNS, grant_cells};
 use documents::Timestamp;
 use verdict::GrantLine;
 

@@ -1,18 +1,12 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
-use crate::{
-    commands::{
-        audit::audit_words::{approval_words, review_words, revocation_words},
-        clock::now,
-    },
-    terminal::{printable_text::PrintableText, table::aligned},
-};
+use crate::{PrintableText, aligned, approval_words, now, review_words, revocation_words};
 use documents::{Name, Status, Timestamp, duration, time};
 use reading::Pattern;
 use verdict::{DecisionLine, DenialLine, EntryVerdict, ReviewedLine, RevocationLine};
 
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct DecisionFilter {
+pub(crate) struct DecisionFilter {
     /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
     /// receipt
     #[arg(long)]
@@ -214,7 +208,7 @@ pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::audit::audit_row::{AuditRow, REVIEWED, RowVerdict};
+    use crate::{AuditRow, REVIEWED, RowVerdict};
     use documents::{ObservedEnd, ReviewVerdict};
 
     #[test]

@@ -1,6 +1,6 @@
 //! The grants of a log, apart from its runs: who signed each grant, how often runs used it, and how it ended.
 
-use crate::{commands::audit::audit_words::joined, terminal::printable_text::PrintableText};
+use crate::{PrintableText, joined};
 use documents::Timestamp;
 use verdict::GrantLine;
 
@@ -70,7 +70,7 @@ fn end_words(line: &GrantLine, at: Timestamp) -> String {
 }
 
 /// Returns true if a run can still use the grant at this time.
-pub(super) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
+pub(crate) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
     grant.revoked.is_none()
         && grant.uses < grant.max_uses
         && at < grant.until

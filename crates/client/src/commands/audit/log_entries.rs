@@ -1,6 +1,6 @@
 //! Reads the entries of a log in order.
 
-use crate::{remote::log_source::LogSource, terminal::exit::CommandFailure};
+use crate::{CommandFailure, LogSource};
 use documents::{Frontier, TILE_WIDTH, merkle};
 use verdict::{LogEntry, entry};
 
@@ -21,7 +21,7 @@ pub(super) fn root_at(
 }
 
 /// Passes the entries from `from` to `size` to `take`, in order.
-pub(super) fn each_entry(
+pub(crate) fn each_entry(
     place: &LogSource,
     from: u64,
     size: u64,

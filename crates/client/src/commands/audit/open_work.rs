@@ -1,11 +1,8 @@
 //! What a log leaves open: runs without their reviews, and grants that somebody can still use.
 
 use crate::{
-    commands::audit::{
-        audit_words::review_state_words,
-        grant_table::{grant_words, is_active},
-    },
-    terminal::{printable_text::PrintableText, screen::LineTone},
+    LineTone, PrintableText, commands::audit::grant_table::grant_words, is_active,
+    review_state_words,
 };
 use documents::{ReceiptId, Timestamp};
 use verdict::{RunReviewState, Summary};
@@ -45,7 +42,7 @@ fn review_line(run: &RunReviewState) -> String {
 
 /// The runs that have waited longer for a review than the auditor accepts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OverdueReviews {
+pub(crate) struct OverdueReviews {
     /// Receipts of these runs, in log order.
     pub(super) receipts: Vec<ReceiptId>,
     /// Number of days that the auditor accepts.

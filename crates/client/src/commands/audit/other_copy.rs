@@ -1,10 +1,6 @@
 //! Compares the audited log with another copy of the log.
 
-use crate::{
-    commands::audit::log_entries::each_entry,
-    remote::log_source::LogSource,
-    terminal::exit::{CommandFailure, Exit},
-};
+use crate::{CommandFailure, Exit, LogSource, each_entry};
 use documents::{Checkpoint, Frontier, TILE_HEIGHT, TILE_WIDTH, TileKind, hex, merkle};
 use verdict::{Auditor, Finding, FindingKind, SeenHead};
 

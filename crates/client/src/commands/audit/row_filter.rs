@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::commands::audit::{
-    audit_row::{AuditRow, DENIED, GRANT, NO_RECEIPT, REVIEWED, REVOKED, RowVerdict},
-    decisions::{parse_pattern, parse_since},
+use crate::{
+    AuditRow, REVIEWED, RowVerdict,
+    commands::audit::{
+        audit_row::{DENIED, GRANT, NO_RECEIPT, REVOKED},
+        decisions::{parse_pattern, parse_since},
+    },
 };
 use documents::{Status, Timestamp};
 use reading::Pattern;

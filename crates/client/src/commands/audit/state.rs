@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 
 use crate::{
+    CommandFailure, Exit, PrintableText,
     commands::audit::used_values_file::{EarlierValues, UsedValuesFile},
-    remote::log_source::read_file,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    read_file,
 };
 use documents::{Hash, json};
 use verdict::SavedAudit;

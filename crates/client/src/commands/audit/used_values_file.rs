@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::terminal::printable_text::PrintableText;
+use crate::PrintableText;
 use documents::{Blake3Stream, SealDigest};
 use verdict::SavedAudit;
 

@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    commands::{
-        audit::{
-            audit_output::{MOST_SHOWN, log_screen, verdict},
-            beginning::{NotBegun, begin, expect_kept_heads, no_log, said_no},
-            log_entries::each_entry,
-        },
-        clock::now,
+    ChosenTrust, CommandFailure, Exit, LogSource, NotBegun, Screen,
+    commands::audit::{
+        audit_output::{MOST_SHOWN, log_screen, verdict},
+        beginning::begin,
     },
-    home::trusted_rosters::ChosenTrust,
-    remote::log_source::LogSource,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        screen::Screen,
-    },
+    each_entry, expect_kept_heads, no_log, now, said_no,
 };
 use verdict::{AuditEvent, Expected, Finding, SeenHead, Summary};
 

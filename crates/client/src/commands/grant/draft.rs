@@ -5,15 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    commands::{clock::now, global::GlobalOptions, grant::grant_review::all_of, verify::with_any},
-    home::{keys::KeyArgs, parameter_values::typed, trusted_rosters::TrustArgs},
-    remote::{client::Client, proposals::list},
-    review::gather::roster_in_force,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, TrustArgs,
+    commands::grant::grant_review::all_of, now, remote::proposals::list, roster_in_force, typed,
+    with_any,
 };
 use documents::{
     Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,

@@ -5,28 +5,19 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    commands::{clock::now, grant::varying_values::VaryingValues},
-    home::trusted_rosters::ChosenTrust,
-    remote::{client::Client, proposals::list},
+    ChosenTrust, Client, CommandFailure, Derived, Exit, LineTone, LineWeight, MOST_LINES,
+    PagerChoice, PrintableText, RemarkSeverity, ReportedState, ReviewLine, ReviewSources, SIGNED,
+    Screen, StatementVerdict, Terminal,
+    commands::grant::varying_values::VaryingValues,
+    now,
+    remote::proposals::list,
     review::{
         derive::granted::derive_granted,
-        derived::{Derived, StatementVerdict},
         gather::gather_granted,
-        line::{LineWeight, MOST_LINES, RemarkSeverity, ReviewLine},
-        proposal_review::PagerChoice,
-        render::{
-            DEFINITION, SIGNED, checks, contents, draw, escapes, further, not_to_be_signed,
-            remarks, text_lines,
-        },
-        sources::{ReportedState, ReviewSources},
+        render::{DEFINITION, checks, contents, draw, escapes, further, not_to_be_signed, remarks},
         value_words::{grouped, listed, span},
     },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-        streams::Terminal,
-    },
+    text_lines,
 };
 use documents::{
     Authorization, Base64, ContentDigest, Grant, GrantedStep, NetworkMode, Nonce, ProposalId,

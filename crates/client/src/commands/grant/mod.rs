@@ -6,18 +6,8 @@ pub mod signing;
 mod varying_values;
 
 use crate::{
-    commands::{
-        every_boundary::show_chosen, global::GlobalOptions, grant::grant_review::GrantReview,
-    },
-    home::{keys::KeyArgs, trusted_rosters::TrustArgs},
-    remote::client::Client,
-    review::proposal_review::PagerChoice,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-        table::fitted,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice, PrintableText,
+    Terminal, TrustArgs, fitted, show_chosen,
 };
 use documents::GrantId;
 use wire::{GrantList, GrantView};

@@ -3,20 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    commands::{
-        clock::now,
-        grant::{find_grant, grant_review::GrantReview},
-    },
-    home::{
-        keys::{self, Keys, SignaturePurpose},
-        trusted_rosters::TrustArgs,
-    },
-    remote::client::Client,
-    review::proposal_review::PagerChoice,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::{Terminal, wrapped},
-    },
+    Client, CommandFailure, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose, Terminal,
+    TrustArgs, find_grant, home::keys, now, terminal::streams::wrapped,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,

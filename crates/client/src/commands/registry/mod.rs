@@ -9,17 +9,8 @@ use serde_json::json;
 use wire::{RegistryView, StepView};
 
 use crate::{
-    commands::{
-        client_build::needs_boundary,
-        global::GlobalOptions,
-        registry::printed::{print_list, print_step, rules},
-    },
-    home::keys::KeyArgs,
-    remote::client::Client,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, needs_boundary, print_list,
+    print_step, rules,
 };
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.

@@ -2,13 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::terminal::{
-    exit::{CommandFailure, Exit},
-    printable_text::PrintableText,
-    screen::Screen,
-    streams::Terminal,
-    table::fitted,
-};
+use crate::{CommandFailure, Exit, PrintableText, Screen, Terminal, fitted};
 use documents::{Approvals, joined};
 use reading::comments;
 

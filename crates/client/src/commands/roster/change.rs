@@ -3,13 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    review::{comparison::LineDifference, render::draw_differences},
-    terminal::{
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-    },
-};
+use crate::{LineDifference, LineTone, PrintableText, Screen, draw_differences};
 use documents::{ForeignKey, Roster, SshKey};
 use verdict::TrustedRoster;
 

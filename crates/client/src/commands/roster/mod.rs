@@ -7,15 +7,7 @@ pub mod show;
 pub mod sign;
 
 use crate::{
-    commands::{
-        client_build::needs_boundary,
-        global::GlobalOptions,
-        roster::{show::ShowArgs, sign::SigningCommand},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        streams::Terminal,
-    },
+    CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary,
 };
 
 /// Show the roster, or draft, sign and merge its next version.

@@ -5,10 +5,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::{
-    commands::every_boundary::PATIENCE,
-    remote::client::Client,
-    review::{compare::changed_places, comparison::LineDifference},
-    terminal::{field_paths::leaves, printable_text::PrintableText},
+    Client, LineDifference, PATIENCE, PrintableText, leaves, review::compare::changed_places,
 };
 use documents::{
     Configuration, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, StepDefinition, canonical_of,

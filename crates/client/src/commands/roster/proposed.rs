@@ -4,16 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    home::{
-        named_file::read_bounded,
-        trusted_rosters::{
-            ChosenTrust, DecidingRoster, NewestRoster, newest_of, newest_unconnected, seem_same,
-        },
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    ChosenTrust, CommandFailure, DecidingRoster, Exit, NewestRoster, PrintableText, newest_of,
+    newest_unconnected, read_bounded, seem_same,
 };
 use documents::{Base64, Envelope, RosterDigest, json};
 use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};

@@ -2,15 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{
-    home::named_file::read_bounded,
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
-        table::fitted,
-    },
-};
+use crate::{CommandFailure, Exit, PrintableText, Terminal, fitted, read_bounded};
 use documents::{Base64, Envelope, ForeignKey, MAX_ROSTER_BYTES, SshKey, joined, json as strict};
 use verdict::TrustedRoster;
 

@@ -5,27 +5,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    commands::{
-        every_boundary::PATIENCE,
-        global::GlobalOptions,
-        roster::{
-            change::{ShownPolicy, changes, review},
-            policy_change::{changed_steps, differences, sealed_policy},
-            proposed::{ProposedRoster, read_envelope},
-        },
+    CommandFailure, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText, Screen,
+    SignaturePurpose, Terminal, TrustArgs, changes,
+    commands::roster::{
+        change::{ShownPolicy, review},
+        policy_change::{changed_steps, differences, sealed_policy},
+        proposed::{ProposedRoster, read_envelope},
     },
-    home::{
-        boundaries::find_with_list,
-        keys::{self, KeyArgs, SignaturePurpose},
-        named_file::read_bounded,
-        trusted_rosters::TrustArgs,
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        screen::{LineTone, Screen},
-        streams::{Terminal, write_new},
-    },
+    find_with_list,
+    home::keys,
+    read_bounded, write_new,
 };
 use documents::{
     Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
-use crate::{remote::client::Client, terminal::exit::CommandFailure};
+use crate::{Client, CommandFailure};
 use documents::{EnvelopeSignature, KeyId, SealDigest};
 use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 

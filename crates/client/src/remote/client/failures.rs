@@ -5,14 +5,7 @@ use std::io::ErrorKind;
 use ureq::Body;
 use ureq::http::Response;
 
-use crate::{
-    home::directories::Home,
-    remote::client::{Client, refusal},
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
-};
+use crate::{Client, CommandFailure, Exit, Home, PrintableText, remote::client::refusal};
 use documents::Code;
 use wire::{Problem, TlsProblem, foreign_answer, unused_proxy};
 

@@ -6,7 +6,7 @@ use std::io::{Seek as _, Write};
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request};
 
-use crate::{remote::client::Client, terminal::exit::CommandFailure};
+use crate::{Client, CommandFailure};
 use documents::MAX_ARTIFACTS_BYTES;
 
 impl Client {

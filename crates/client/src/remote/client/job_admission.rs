@@ -6,12 +6,8 @@ use ureq::Body;
 use ureq::http::{Method, Response};
 
 use crate::{
-    remote::{
-        client::{Client, retry_after},
-        job_identity::JobIdentity,
-        secret::Secret,
-    },
-    terminal::{exit::CommandFailure, streams::eprintln_quietly},
+    Client, CommandFailure, Secret, eprintln_quietly,
+    remote::{client::retry_after, job_identity::JobIdentity},
 };
 use wire::{AdmissionResponse, IdTokenBody, may_pass};
 

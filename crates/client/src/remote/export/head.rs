@@ -5,11 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    home::trusted_rosters::{ChosenTrust, NewestRoster, newest_of},
-    remote::log_source::LogSource,
-    terminal::exit::{CommandFailure, Exit},
-};
+use crate::{ChosenTrust, CommandFailure, Exit, LogSource, NewestRoster, newest_of};
 use documents::{
     Base64, BoundaryName, Checkpoint, Envelope, Note, Predicate as _, Seal, SealDigest, Statement,
     TILE_WIDTH, WitnessKey, origin, verify_note,
@@ -18,7 +14,7 @@ use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]
-pub(super) struct ExportHead {
+pub(crate) struct ExportHead {
     /// Signed note with its signatures.
     pub(super) note: String,
     /// The parsed checkpoint.

@@ -8,14 +8,8 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use crate::{
-    remote::{
-        export::{head::ExportHead, tile::ExportTile},
-        log_source::{KEPT_HEADS, LogSource, MAX_RESOURCE_BYTES, UNFINISHED, read_file},
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-    },
+    CommandFailure, Exit, ExportHead, ExportTile, LogSource, PrintableText, read_file,
+    remote::log_source::{KEPT_HEADS, MAX_RESOURCE_BYTES, UNFINISHED},
 };
 use documents::{
     BlobDigest, Checkpoint, Hash, MAX_NOTE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath,

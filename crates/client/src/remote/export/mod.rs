@@ -6,9 +6,9 @@
 //! their root must match the signed checkpoint. A tile that has grown must begin with its old leaves. The directory
 //! `checkpoints/` contains each checkpoint that the command accepted.
 
-mod head;
+pub(crate) mod head;
 mod mirror;
-mod tile;
+pub(crate) mod tile;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -17,19 +17,10 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::{
-    home::trusted_rosters::ChosenTrust,
-    remote::{
-        export::{
-            head::{ExportHead, sealed},
-            mirror::{LogMirror, WIDTH},
-            tile::ExportTile,
-        },
-        log_source::LogSource,
-    },
-    terminal::{
-        exit::{CommandFailure, Exit},
-        printable_text::PrintableText,
-        streams::Terminal,
+    ChosenTrust, CommandFailure, Exit, ExportHead, ExportTile, LogSource, PrintableText, Terminal,
+    remote::export::{
+        head::sealed,
+        mirror::{LogMirror, WIDTH},
     },
 };
 use documents::{

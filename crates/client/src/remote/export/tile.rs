@@ -1,14 +1,11 @@
 //! One tile of leaves, with whole entries or only with hashes.
 
-use crate::{
-    remote::log_source::LogSource,
-    terminal::exit::{CommandFailure, Exit},
-};
+use crate::{CommandFailure, Exit, LogSource};
 use documents::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 
 /// A tile with exactly the number of leaves that its path requires.
 #[derive(Debug)]
-pub(super) struct ExportTile {
+pub(crate) struct ExportTile {
     bytes: Vec<u8>,
     kind: TileKind,
     leaves: Vec<Hash>,

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::review::{
-    coverage::fields,
-    derived::{Derived, ReviewFinding, StatementVerdict},
-    review_case::{ReviewCase, case, decided, emergency, fails, judged},
-    signed_field::FieldReason,
+use crate::{
+    Derived, FieldReason, ReviewFinding, StatementVerdict,
+    review::{
+        coverage::fields,
+        review_case::{ReviewCase, case, decided, emergency, fails, judged},
+    },
 };
 use documents::{StepDefinition, to_canonical};
 

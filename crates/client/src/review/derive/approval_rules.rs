@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::review::{
-    derived::{Derived, EmergencyApproval, ReviewFinding},
-    sources::ReviewSources,
-};
+use crate::{Derived, EmergencyApproval, ReviewFinding, ReviewSources};
 use documents::{Approvals, Authorization, GroupName, Name};
 use reading::Ruling;
 use verdict::{KeyHolder, NotCounted, QuorumRules, rules_of_run};

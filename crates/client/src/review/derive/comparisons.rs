@@ -1,6 +1,6 @@
 //! Comparisons of what this program derives with what was signed.
 
-use crate::review::derived::ReviewFinding;
+use crate::ReviewFinding;
 use documents::{
     Authorization, Layer, Limits, Profile, RenderedDigest, StepDefinition, joined, json,
 };

@@ -1,7 +1,8 @@
 //! Checks a step of a grant like the step of one run.
 
-use crate::review::{
-    compare::compare, coverage, derived::Derived, line::Lines, sources::ReviewSources,
+use crate::{
+    Derived, Lines, ReviewSources,
+    review::{compare::compare, coverage},
 };
 use documents::{Authorization, Timestamp};
 

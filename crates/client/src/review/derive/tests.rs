@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::review::{
-    derived::{ReviewFinding, StatementVerdict},
-    line::RemarkSeverity,
-    review_case::{NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature},
-    sources::{ReviewSources, RosterSource},
+use crate::{
+    RemarkSeverity, ReviewFinding, ReviewSources, RosterSource, StatementVerdict,
+    review::review_case::{
+        NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature,
+    },
 };
 use documents::{
     Authorization, BlobDigest, PolicyDigest, Proc, RenderedDigest, Seal, SealDigest, StepDigest,

@@ -3,12 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::{
+    RemarkSeverity, RosterSource, StatementVerdict,
     review::{
-        derived::StatementVerdict,
-        line::RemarkSeverity,
         render::brief,
         review_case::{ReviewCase, case, fails, is_script, judged, painted, program_list, remarks},
-        sources::RosterSource,
     },
     terminal::screen_decoder,
 };

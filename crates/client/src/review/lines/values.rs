@@ -2,13 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    review::value_words::counted,
-    terminal::{
-        field_paths::{leaves, path_key},
-        printable_text::PrintableText,
-    },
-};
+use crate::{PrintableText, leaves, path_key, review::value_words::counted};
 use documents::{ContentDigest, canonical, first_of};
 use serde_json::Value;
 

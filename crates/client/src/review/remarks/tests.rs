@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use crate::review::{
-    derived::StatementVerdict,
-    line::{MOST_REMARKS, RemarkSeverity},
-    proposal_review::ProposalReview,
-    render::{block, brief},
-    review_case::{case, emergency, fails, judged, painted, program_list, remarks},
-    signed_field::FieldReason,
-    sources::ReviewSources,
+use crate::{
+    FieldReason, MOST_REMARKS, ProposalReview, RemarkSeverity, ReviewSources, StatementVerdict,
+    review::{
+        render::{block, brief},
+        review_case::{case, emergency, fails, judged, painted, program_list, remarks},
+    },
 };
 use documents::OWN_PROGRAMS;
 use wire::{AdmittedJob, UnknownEnd};

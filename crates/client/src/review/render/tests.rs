@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
+    SIGNED, StatementVerdict, lines_of, profile_words,
     review::{
-        derived::StatementVerdict,
-        render::{DEFINITION, SIGNED, block, brief, decision, full, profile_words},
+        render::{DEFINITION, block, brief, decision, full},
         review_case::{
             ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section,
         },
         value_words::grouped,
     },
-    terminal::{screen::lines_of, screen_decoder},
+    terminal::screen_decoder,
 };
 use documents::{Layer, Limits, Proc, Profile, STRICT, Workdir, to_canonical};
 use reading::DEFAULT_TOOLS;

@@ -5,10 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::carried::{
-    live::{Cursor, NextPiece, Piece, Recording, SLICE, lock},
-    output_order::OrderPosition,
-};
+use crate::{Cursor, NextPiece, OrderPosition, Piece, Recording, SLICE, carried::live::lock};
 use documents::StreamName;
 
 impl Recording {

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::{
-    carried::{
-        kept_results::ResultsBasis,
-        sessions::{SessionRun, SessionUser, Sessions, directory_exists},
-    },
-    seal::refusal::Refusal,
+    Refusal, ResultsBasis, SessionUser, Sessions,
+    carried::sessions::{SessionRun, directory_exists},
 };
 use documents::{
     AuthorizationDigest, ProposalId, SessionChange, SessionReference, StepRef, Timestamp,

@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::seal::{
-    carried_variables::CarriedVariables,
-    refusal::{Refusal, Stopped},
-    sealed::Sealed,
-};
+use crate::{CarriedVariables, Refusal, Sealed, Stopped};
 use documents::{Authorization, Code, KeyId, Name, Scope, StatementKey, StepRef, VerifyError};
 use reading::{RegisteredStep, session_names};
 use verdict::{StepError, StepInForce, StepsInForce};

@@ -10,10 +10,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::gruntwork::{
-    notes::{Notes, YamlSource},
-    validations,
-    variable::Variable,
+use crate::{
+    Variable, YamlSource,
+    registry::gruntwork::{notes::Notes, validations},
 };
 use documents::{YamlKind, YamlNode, yaml::unknown};
 

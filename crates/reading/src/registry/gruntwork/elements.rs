@@ -9,19 +9,19 @@ use markdown::message::{Message, Place};
 use markdown::{Constructs, MdxSignal, ParseOptions};
 use serde_json::Value;
 
-use crate::registry::{
-    gruntwork::{
+use crate::{
+    TextLines,
+    registry::gruntwork::{
         entities,
         literal::{self, ExpressionEnd},
         nesting,
     },
-    text_lines::TextLines,
 };
 use documents::{TextPlace, YamlFlaw};
 
 /// Element of a page, for example `<Command id="a" />`.
 #[derive(Debug)]
-pub(super) struct Element {
+pub(crate) struct Element {
     pub(super) name: String,
     /// Place of the `<`.
     pub(super) place: TextPlace,

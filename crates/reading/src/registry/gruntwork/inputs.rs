@@ -5,17 +5,12 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::{
-    gruntwork::{
+use crate::{
+    Element, Page, ParameterSchema, TextLines, Variable, YamlSource, pointer,
+    registry::gruntwork::{
         boilerplate,
-        elements::Element,
-        notes::{Notes, YamlSource, noted},
-        variable::Variable,
+        notes::{Notes, noted},
     },
-    page::Page,
-    parameter_schema::ParameterSchema,
-    schema_keywords::pointer,
-    text_lines::TextLines,
 };
 use documents::{
     YamlFlaw, parameter_variable,

@@ -11,36 +11,27 @@ mod gruntwork_bytes;
 mod inputs;
 mod literal;
 mod nesting;
-mod notes;
+pub(crate) mod notes;
 mod sign_ins;
 mod validations;
-mod variable;
+pub(crate) mod variable;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use crate::{
+    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, Page, REFUSED_CHARACTERS, ReadPage,
+    RemarkKind, ScriptOrigin, TextLines, check_path, check_size, interpreter_of_shebang,
     registry::{
-        declared_needs::{self, DeclaredNeeds},
-        found_step::FoundStep,
-        front_matter,
+        declared_needs, front_matter,
         gruntwork::{
-            elements::Element,
             gruntwork_bytes::GruntworkScript,
             inputs::{InputBlocks, has_word},
             notes::{Notes, noted},
         },
-        page::{Page, ReadPage},
-        script_rules::{
-            BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
-            step_ref,
-        },
-        shared_remarks::RemarkKind,
-        step_place::ScriptOrigin,
-        text_lines::TextLines,
     },
-    template::step_template,
+    step_ref, step_template,
 };
 use documents::{
     Approvals, DeclaredSandbox, Format, Limit, OtherFile, SessionUse, StepDefinition, Template,

@@ -1,7 +1,8 @@
 //! Errors and remarks about a page, and the places of YAML in it.
 
-use crate::registry::{
-    gruntwork::elements::Fence, shared_remarks::SharedRemarks, text_lines::TextLines,
+use crate::{
+    TextLines,
+    registry::{gruntwork::elements::Fence, shared_remarks::SharedRemarks},
 };
 use documents::{TextPlace, YamlFlaw};
 
@@ -26,7 +27,7 @@ pub(super) fn noted<T>(
 
 /// Origin of a YAML document.
 #[derive(Debug, Clone)]
-pub(super) enum YamlSource {
+pub(crate) enum YamlSource {
     /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
     /// after the fence.
     Fence {

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::registry::gruntwork::elements::Element;
+use crate::Element;
 use documents::{SecretAs, StepSecret, YamlFlaw};
 
 /// Attributes of a step that name a sign-in block.

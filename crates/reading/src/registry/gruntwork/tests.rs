@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::*;
-use crate::registry::page::RunbookFiles;
+use crate::RunbookFiles;
 use documents::SecretAs;
 
 /// Reads a page beside files. Errors and remarks are `LINE:COLUMN: message`.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::registry::{
-    gruntwork::{notes::Notes, variable::Variable},
-    parameter_pattern::ParameterPatterns,
+use crate::{
+    Variable,
+    registry::{gruntwork::notes::Notes, parameter_pattern::ParameterPatterns},
 };
 use documents::{YamlKind, YamlNode};
 

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::registry::gruntwork::notes::YamlSource;
+use crate::YamlSource;
 use documents::{TextPlace, YamlFlaw};
 
 /// Variable of an `<Inputs>` or `<Template>` block.
 #[derive(Debug, Clone)]
-pub(super) struct Variable {
+pub(crate) struct Variable {
     pub(super) name: String,
     pub(super) schema: Map<String, Value>,
     pub(super) source: YamlSource,

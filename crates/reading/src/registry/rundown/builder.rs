@@ -2,16 +2,17 @@
 
 use pulldown_cmark::HeadingLevel;
 
-use crate::registry::{
-    attributes::{self, PlacedText},
-    declared_needs::{self, DeclaredNeeds},
-    fenced_block::FencedBlock,
-    rundown::{
-        header::{step_header, substep_header},
-        loop_clause::{loop_clause, replace_variable},
-        outline::MarkdownPiece,
-        transition::{TransitionLine, newer, transition, transitions},
-        workflow::{LoopClause, UnitLabel, UnitScript, Workflow, WorkflowStep, WorkflowUnit},
+use crate::{
+    DeclaredNeeds, FencedBlock, LoopClause, PlacedText, UnitLabel, UnitScript, Workflow,
+    WorkflowStep, WorkflowUnit, attributes,
+    registry::{
+        declared_needs,
+        rundown::{
+            header::{step_header, substep_header},
+            loop_clause::{loop_clause, replace_variable},
+            outline::MarkdownPiece,
+            transition::{TransitionLine, newer, transition, transitions},
+        },
     },
 };
 use documents::{TextPlace, YamlFlaw, parameter_variable, yaml::unknown};

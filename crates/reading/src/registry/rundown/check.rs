@@ -1,8 +1,8 @@
 //! Checks the numbers of the steps and the targets of `GOTO`.
 
-use crate::registry::rundown::{
-    transition::newer,
-    workflow::{FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit},
+use crate::{
+    FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+    registry::rundown::transition::newer,
 };
 use documents::{TextPlace, YamlFlaw};
 

@@ -1,6 +1,6 @@
 //! Reads the labels of steps: in headings and after `GOTO`.
 
-use crate::registry::rundown::workflow::{UnitLabel, UnitTarget};
+use crate::{UnitLabel, UnitTarget};
 
 /// Words that can't be names of steps.
 pub(super) const RESERVED: [&str; 19] = [
@@ -16,7 +16,7 @@ pub(super) fn is_separator(c: char) -> bool {
 }
 
 /// Returns true if the text is a letter or `_`, then letters, digits and `_`.
-pub(super) fn is_identifier(text: &str) -> bool {
+pub(crate) fn is_identifier(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
 }

@@ -1,14 +1,10 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
 use crate::{
-    registry::rundown::{
-        header::is_identifier,
-        workflow::{LoopClause, LoopSource, MAX_ITERATIONS},
-    },
+    LoopClause, LoopSource, MAX_ITERATIONS, MAX_SLOTS, TemplatePlace, is_identifier, shell_places,
     template::{
-        shell_places::shell_places,
-        shell_quoting::{TemplatePlace, reference},
-        shell_roles::{MAX_SLOTS, mark, marks},
+        shell_quoting::reference,
+        shell_roles::{mark, marks},
     },
 };
 use documents::{TextPlace, parameter_variable};

@@ -5,7 +5,7 @@
 
 mod builder;
 mod check;
-mod header;
+pub(crate) mod header;
 mod loop_clause;
 mod outline;
 #[cfg(test)]
@@ -17,17 +17,10 @@ use std::path::{Component, Path};
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::{
-    fenced_block::check_characters,
-    found_step::FoundStep,
-    front_matter,
-    markdown::check_file_name,
-    page::{Page, ReadPage},
-    rundown::workflow::{LoopClause, LoopSource, UnitScript, Workflow, WorkflowUnit},
-    script_rules::BYTE_ORDER_MARK,
-    shared_remarks::{RemarkKind, SharedRemarks},
-    step_place::ScriptOrigin,
-    text_lines::TextLines,
+use crate::{
+    BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
+    TextLines, UnitScript, Workflow, WorkflowUnit, check_characters, check_file_name,
+    registry::{front_matter, shared_remarks::SharedRemarks},
 };
 use documents::{
     Approvals, Format, SessionUse, StepDefinition, StepRef, Template, TextPlace, YamlFlaw,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::registry::{attributes::PlacedText, fenced_block::FencedBlock, text_lines::TextLines};
+use crate::{FencedBlock, PlacedText, TextLines};
 use documents::TextPlace;
 
 /// Part of a Rundown file.

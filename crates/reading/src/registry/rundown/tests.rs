@@ -6,7 +6,7 @@ use super::workflow::{
     Aggregation, FinalAction, TransitionAction, Transitions, UnitLabel, UnitTarget,
 };
 use super::*;
-use crate::registry::page::RunbookFiles;
+use crate::RunbookFiles;
 
 const DEPLOY: &str = "---\nname: deploy\nversion: 1.2.3\ntags:\n  - web\nscenarios:\n  all:\n    commands:\n      - rd pass\n---\n\
 # Deploy the web server\nOne paragraph\nof text.\n\n\

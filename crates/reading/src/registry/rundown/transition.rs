@@ -1,9 +1,10 @@
 //! Reads transitions such as `PASS: CONTINUE` and `FAIL ANY RETRY 2 STOP "message"`.
 
-use crate::registry::rundown::{
-    header::{RESERVED, is_identifier, is_separator, target},
-    workflow::{
-        Aggregation, FinalAction, MAX_ITERATIONS, TransitionAction, Transitions, UnitLabel,
+use crate::{
+    Aggregation, FinalAction, MAX_ITERATIONS, UnitLabel, is_identifier,
+    registry::rundown::{
+        header::{RESERVED, is_separator, target},
+        workflow::{TransitionAction, Transitions},
     },
 };
 use documents::{TextPlace, YamlFlaw, yaml::unknown};

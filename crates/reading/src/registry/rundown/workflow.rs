@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::registry::declared_needs::DeclaredNeeds;
+use crate::DeclaredNeeds;
 use documents::TextPlace;
 
 /// Maximum number of iterations of a loop, and of retries of a step. The limit bounds a run that nobody watches.

@@ -4,17 +4,15 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::isolation::{
-    filesystem::DEVICES,
-    grants::{PathAccess, PathGrant},
-    interpreter,
-    mount_points::{directory_at, file_at},
-    protocol::{RunRequest, RunTexts},
-    run_places,
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    step_files::{self, PutFiles},
-    step_paths::{HOME, StepPaths, begins_in, host_paths},
-    system_paths::{ETC_FILES, ETC_HOST_FILES, SYSTEM, etc_directories},
+use crate::{
+    AtStage as _, HOME, PathAccess, PathGrant, PutFiles, RunRequest, RunTexts, SYSTEM,
+    SetupFailure, SetupStage, StepPaths, directory_at, file_at, host_paths, interpreter,
+    isolation::{
+        filesystem::DEVICES,
+        run_places, step_files,
+        step_paths::begins_in,
+        system_paths::{ETC_FILES, ETC_HOST_FILES, etc_directories},
+    },
 };
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.

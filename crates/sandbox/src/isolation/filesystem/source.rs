@@ -5,11 +5,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use crate::isolation::{
-    mount_points::{move_to, with_parents},
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    syscalls,
-};
+use crate::{AtStage as _, SetupFailure, SetupStage, isolation::syscalls, move_to, with_parents};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 

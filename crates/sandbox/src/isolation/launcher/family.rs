@@ -3,10 +3,10 @@
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::isolation::{
-    confine,
-    launcher::watch::report_end,
-    syscalls::{self, ForkSide},
+use crate::{
+    ForkSide,
+    isolation::{confine, syscalls},
+    report_end,
 };
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};

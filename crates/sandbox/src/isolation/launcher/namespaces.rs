@@ -2,11 +2,9 @@
 
 use std::io::Read as _;
 
-use crate::isolation::{
-    protocol::{self, HelperMessage, RunForm},
-    setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    start_packet::Start,
-    syscalls::{self, ForkSide},
+use crate::{
+    AtStage as _, ForkSide, HelperMessage, RunForm, SetupFailure, SetupStage, Start,
+    isolation::syscalls, protocol,
 };
 use rustix::process::WaitOptions;
 

@@ -4,13 +4,10 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use crate::isolation::{
-    filesystem::host_view,
-    protocol::{
-        self, HelperMessage, KILL, RunRequest, SizeLimit, SpentResources, StepEnd, TERMINATE,
-    },
-    step_paths::StepPaths,
-    syscalls,
+use crate::{
+    HelperMessage, KILL, RunRequest, SizeLimit, SpentResources, StepEnd, StepPaths, TERMINATE,
+    isolation::{filesystem::host_view, syscalls},
+    protocol,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -89,7 +86,7 @@ pub(super) fn file_limit(
         .then_some(SizeLimit::File)
 }
 
-pub(super) fn report_end(
+pub(crate) fn report_end(
     control: &mut UnixStream,
     status: rustix::process::WaitStatus,
     reached: Option<SizeLimit>,

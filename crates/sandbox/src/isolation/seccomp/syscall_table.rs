@@ -1,8 +1,8 @@
 //! The table of system calls that the filter refuses, or allows only with some arguments.
 
-use crate::isolation::{
-    bpf::{ArgumentTest, FilterEntry, FilterVerdict},
-    protocol::{CodeInMemory, HostSharing, Sockets, SyscallFilter},
+use crate::{
+    CodeInMemory, FilterEntry, FilterVerdict, HostSharing, Sockets, SyscallFilter,
+    isolation::bpf::ArgumentTest,
 };
 
 /// An architecture with a table of system calls.

@@ -3,19 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{
-    isolation::{
-        probe::{HostProbe, Missing, ProbeFailures},
-        protocol::{RunForm, StepEnd, SyscallFilter},
-        run_dir::RunDir,
-        setup_failure::{AtStage as _, SetupFailure, SetupStage},
-    },
-    runs::{
-        Plan,
-        cancel_flag::CancelFlag,
-        linux::{LinuxSandbox, SELF_TEST, TRIAL_MS, filters_here},
-        profile_check::Prepared,
-        run_follower::FollowedRun,
-    },
+    AtStage as _, CancelFlag, FollowedRun, HostProbe, LinuxSandbox, Missing, Plan, Prepared,
+    ProbeFailures, RunDir, RunForm, SetupFailure, SetupStage, StepEnd, SyscallFilter,
+    runs::linux::{SELF_TEST, TRIAL_MS, filters_here},
 };
 use documents::{Layer, Level, Limits, Profile, STRICT, Workdir};
 

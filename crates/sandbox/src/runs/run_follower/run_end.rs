@@ -4,19 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    isolation::{
-        interpreter,
-        protocol::{SizeLimit, SpentResources, StepEnd},
-        run_dir::RunDir,
-        session_tree::SessionTree,
-    },
-    programs::program_recorder::{ProgramRecorder, nothing_recorded},
+    End, FollowedRun, Plan, Prepared, ProgramRecorder, Report, RunDir, RunResults, SessionTree,
+    SizeLimit, SpentResources, StepEnd, interpreter,
+    programs::program_recorder::nothing_recorded,
     runs::{
-        End, Plan, Report, RunUsage, enforcement_facts,
-        profile_check::Prepared,
-        run_follower::{CPU_COUNTED, FollowedRun, Why},
+        RunUsage, enforcement_facts,
+        run_follower::{CPU_COUNTED, Why},
     },
-    sessions::run_results::RunResults,
 };
 
 impl FollowedRun {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::*;
-use crate::sessions::session_state::{GivenToRun, ShellState};
+use crate::{GivenToRun, ShellState};
 
 /// The shells of this host: the names of the programs, and the arguments with which each one runs a script.
 const SHELLS: [&str; 3] = ["bash", "dash", "bash as sh"];

@@ -3,14 +3,10 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
+    AuthorizationCore, Consume, ConsumeStop, DenialWrite, SealWrite, WriteStop,
     ledger::tests::{
         T0, World, check_laws, consume_of, core, new_proposal, run_whole, seal, seal_write, t,
     },
-    stored_denial::DenialWrite,
-    stored_leaf::WriteStop,
-    stored_proposal::AuthorizationCore,
-    stored_run::{Consume, ConsumeStop},
-    stored_seal::SealWrite,
 };
 
 #[tokio::test]

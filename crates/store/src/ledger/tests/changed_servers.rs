@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    fault::StoreFault,
+    ConsumeStop, Finish, FinishStop, StoreFault,
     ledger::tests::{World, consume_of, core, finish_of, seal, t},
-    stored_run::{ConsumeStop, Finish, FinishStop},
 };
 use documents::LeafHash;
 

@@ -1,11 +1,8 @@
 //! Denials of known and of unknown authorizations.
 
 use crate::{
+    ConsumeStop, DenialWrite, StoredStatus, WriteStop,
     ledger::tests::{World, consume_of, core, new_proposal, status, t},
-    stored_denial::DenialWrite,
-    stored_leaf::WriteStop,
-    stored_run::ConsumeStop,
-    stored_status::StoredStatus,
 };
 use documents::{AuthorizationDigest, Timestamp};
 

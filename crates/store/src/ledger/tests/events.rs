@@ -3,15 +3,9 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    ledger::{
-        Ledger,
-        tests::{T0, World, consume_of, core, new_proposal, run_whole, t},
-    },
-    retention::Retention,
-    stored_event::{EntryEvent, EventFact, Telling, ToldTarget},
-    stored_proposal::Signature,
-    stored_run::Consume,
-    stored_status::StoredStatus,
+    Consume, EntryEvent, EventFact, Ledger, Retention, Signature, StoredStatus, Telling,
+    ToldTarget,
+    ledger::tests::{T0, World, consume_of, core, new_proposal, run_whole, t},
 };
 use documents::Presence;
 

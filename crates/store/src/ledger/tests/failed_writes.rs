@@ -4,16 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    fault::StoreFault,
-    ledger::{
-        Ledger,
-        tests::{World, check_laws, consume_of, core, finish_of, seal, status, t},
-    },
+    Consume, ConsumeStop, DenialWrite, FinishStop, Ledger, StoreFault, StoredStatus, WriteStop,
+    ledger::tests::{World, check_laws, consume_of, core, finish_of, seal, status, t},
     sqlite,
-    stored_denial::DenialWrite,
-    stored_leaf::WriteStop,
-    stored_run::{Consume, ConsumeStop, FinishStop},
-    stored_status::StoredStatus,
 };
 
 #[tokio::test]

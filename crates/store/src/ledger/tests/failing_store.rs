@@ -5,12 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    Store,
-    batch::{Answers, Commit, Questions, Writes},
-    batch_rows::OpenBatch,
-    fault::StoreFault,
-    ledger::{Ledger, Spender},
-    rows::{PackedRow, StoreHead},
+    Answers, Commit, Ledger, OpenBatch, PackedRow, Questions, Store, StoreFault, StoreHead, Writes,
+    ledger::Spender,
 };
 use documents::{Hash, Timestamp};
 

@@ -4,13 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    ledger::{
-        Ledger, Spender,
-        tests::{T0, World, consume_of, core, envelope_of, finish_of, t},
-    },
-    stored_grant::{GrantClaim, GrantStop, GrantWrite, SpentUse, StoredGrant},
-    stored_leaf::{CheckedState, WriteStop},
-    stored_run::{Consume, ConsumeStop, Finish, SpentNonce},
+    CheckedState, Consume, ConsumeStop, Finish, GrantClaim, GrantStop, GrantWrite, Ledger, Spender,
+    SpentNonce, SpentUse, StoredGrant, WriteStop,
+    ledger::tests::{T0, World, consume_of, core, envelope_of, finish_of, t},
 };
 use documents::{ContentDigest, GrantId};
 

@@ -3,13 +3,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    fault::StoreFault,
-    ledger::{
-        Ledger,
-        tests::{World, run_whole, seal, t},
-    },
-    rows::CheckpointRow,
-    stored_leaf::WriteStop,
+    CheckpointRow, Ledger, StoreFault, WriteStop,
+    ledger::tests::{World, run_whole, seal, t},
 };
 use documents::{Checkpoint, Hash, SealDigest, SecretKey, TilePath, merkle, note, split_entries};
 

@@ -3,14 +3,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    ledger::{
-        Ledger,
-        tests::{T0, World, consume_of, core, finish_of, new_proposal, status, t},
-    },
-    retention::Retention,
-    stored_proposal::ProposalStep,
-    stored_run::{ConsumeStop, Finish, OutputRow},
-    stored_status::StoredStatus,
+    ConsumeStop, Finish, Ledger, OutputRow, ProposalStep, Retention, StoredStatus,
+    ledger::tests::{T0, World, consume_of, core, finish_of, new_proposal, status, t},
 };
 use documents::{Blake3Digest, BlobDigest, ProposalId};
 

@@ -3,15 +3,9 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    Store as _,
-    batch::Questions,
-    fault::StoreFault,
-    ledger::{
-        Ledger, Spender,
-        tests::{T0, World, check_laws, consume_of, core, revocations::revoke, run_whole, t},
-    },
+    Ledger, Questions, Spender, Store as _, StoreFault, StoreScope,
+    ledger::tests::{T0, World, check_laws, consume_of, core, revocations::revoke, run_whole, t},
     sqlite::{self, backup, check},
-    store_report::StoreScope,
 };
 use documents::{Blake3Digest, TileKind, TilePath, Timestamp};
 

@@ -4,21 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
-    fault::StoreFault,
-    ledger::{
-        Ledger,
-        tests::{
-            T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal,
-            run_whole, status, t,
-        },
+    AdvanceStop, AuthorizationCore, ConsumeStop, Finish, FinishStop, Ledger, LedgerLimits,
+    NewProposal, ProposalStep, ProposeResult, Retention, Signature, StoreFault, StoredStatus,
+    UNSIGNED_KEPT_S,
+    ledger::tests::{
+        T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole,
+        status, t,
     },
-    retention::{Retention, UNSIGNED_KEPT_S},
-    shared::LedgerLimits,
-    stored_proposal::{
-        AdvanceStop, AuthorizationCore, NewProposal, ProposalStep, ProposeResult, Signature,
-    },
-    stored_run::{ConsumeStop, Finish, FinishStop},
-    stored_status::StoredStatus,
 };
 use documents::{AuthorizationDigest, Presence, SecretKey, SshKey};
 

@@ -5,14 +5,10 @@ use std::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
 
 use crate::{
+    Consume, DenialWrite, ProposalStep, Retention, StoredStatus,
     ledger::tests::{
         World, check_laws, consume_of, core, finish_of, new_proposal, seal, status, t,
     },
-    retention::Retention,
-    stored_denial::DenialWrite,
-    stored_proposal::ProposalStep,
-    stored_run::Consume,
-    stored_status::StoredStatus,
 };
 
 #[derive(Debug, Clone, Copy)]

@@ -6,23 +6,15 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde_json::{Value, json};
 
 use crate::{
-    fault::StoreFault,
-    ledger::{
-        Ledger, Spender,
-        tests::{
-            World, consume_of, core, envelope_of, finish_of,
-            grants::{active, spend},
-            seal, t,
-        },
+    CheckedState, Consume, ConsumeStop, EntryEvent, EventFact, Finish, LeafRef, Ledger, OwedReview,
+    Retention, ReviewWrite, Spender, SpentNonce, StoreFault, StoreScope, StoredGrant, StoredReview,
+    WriteStop,
+    ledger::tests::{
+        World, consume_of, core, envelope_of, finish_of,
+        grants::{active, spend},
+        seal, t,
     },
-    retention::Retention,
     sqlite,
-    store_report::StoreScope,
-    stored_event::{EntryEvent, EventFact},
-    stored_grant::StoredGrant,
-    stored_leaf::{CheckedState, LeafRef, WriteStop},
-    stored_review::{OwedReview, ReviewWrite, StoredReview},
-    stored_run::{Consume, ConsumeStop, Finish, SpentNonce},
 };
 use documents::{
     BoundaryRef, ContentDigest, LeafKind, ObservedEnd, ReviewStatement, ReviewVerdict, Statement,

@@ -1,15 +1,8 @@
 //! Revocations: each subject once, after the checks of the caller only if nothing changed, and known to the next start.
 
 use crate::{
-    ledger::{
-        Ledger,
-        tests::{World, consume_of, core, seal, seal_write, t},
-    },
-    stored_denial::DenialWrite,
-    stored_leaf::{CheckedState, WriteStop},
-    stored_revocation::RevocationWrite,
-    stored_run::ConsumeStop,
-    stored_seal::SealWrite,
+    CheckedState, ConsumeStop, DenialWrite, Ledger, RevocationWrite, SealWrite, WriteStop,
+    ledger::tests::{World, consume_of, core, seal, seal_write, t},
 };
 use documents::{BoundaryRef, Envelope, Name, Revocation, RevokedSubject, SealDigest};
 

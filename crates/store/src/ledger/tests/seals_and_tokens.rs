@@ -3,12 +3,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use crate::{
+    ConsumeStop, IdTokenUse, NewProposal, SealWrite, Token, TokenChange, WriteStop,
     ledger::tests::{T0, World, consume_of, core, new_proposal, seal, seal_write, t},
-    stored_leaf::WriteStop,
-    stored_proposal::NewProposal,
-    stored_run::ConsumeStop,
-    stored_seal::SealWrite,
-    stored_token::{IdTokenUse, Token, TokenChange},
 };
 use documents::{BlobDigest, Name, Scope, SealDigest};
 use wire::OidcBinding;

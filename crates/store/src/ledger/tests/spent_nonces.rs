@@ -4,17 +4,12 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
 use crate::{
-    ledger::{
-        Ledger,
-        tests::{
-            World, check_laws, consume_of, consumptions, core, finish_of, new_proposal, run_whole,
-            seal, status, t,
-        },
+    AuthorizationCore, Consume, ConsumeStop, DenialWrite, Ledger, NonceUse, ProposalStep,
+    StoredStatus,
+    ledger::tests::{
+        World, check_laws, consume_of, consumptions, core, finish_of, new_proposal, run_whole,
+        seal, status, t,
     },
-    stored_denial::DenialWrite,
-    stored_proposal::{AuthorizationCore, ProposalStep},
-    stored_run::{Consume, ConsumeStop, NonceUse},
-    stored_status::StoredStatus,
 };
 
 #[tokio::test]

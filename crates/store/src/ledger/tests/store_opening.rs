@@ -3,14 +3,9 @@
 use std::path::Path;
 
 use crate::{
-    fault::StoreFault,
-    ledger::{
-        Ledger,
-        tests::{T0, World, consume_of, core, run_whole, t},
-    },
+    ConsumeStop, DenialWrite, Ledger, StoreFault,
+    ledger::tests::{T0, World, consume_of, core, run_whole, t},
     lock, sqlite,
-    stored_denial::DenialWrite,
-    stored_run::ConsumeStop,
 };
 use documents::{
     BoundaryRef, Denial, Envelope, EnvelopeSignature, PAYLOAD_TYPE, SealDigest, SecretKey, SshKey,

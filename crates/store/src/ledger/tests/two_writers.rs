@@ -1,8 +1,8 @@
 //! Two writers of one database, which SQLite does not allow.
 
 use crate::{
+    Consume, ConsumeStop,
     ledger::tests::{World, check_laws, consume_of, core, finish_of, seal},
-    stored_run::{Consume, ConsumeStop},
 };
 
 #[tokio::test]

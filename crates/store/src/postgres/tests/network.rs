@@ -7,13 +7,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::{
-    Store as _,
-    batch::{Commit, Questions, Writes},
+    Commit, Link, Questions, Replicas, ServerSettings, ServerTable, Store as _, Writes,
     postgres::{
-        self,
-        link::Link,
-        schema,
-        settings::ServerSettings,
+        self, schema,
         tests::{
             server,
             servers::{installation::SERVER_USER, proxy::Proxy},
@@ -21,7 +17,6 @@ use crate::{
             unknown_commits::{begin, leaves, open},
         },
     },
-    server::{Replicas, ServerTable},
 };
 
 /// Makes an authority, a certificate for the name `localhost`, and a client certificate for the role `service`.

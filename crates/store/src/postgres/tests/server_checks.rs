@@ -5,15 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::{
-    fault::StoreFault,
+    Link, Replicas, ServerSettings, ServerTable, StoreFault,
     postgres::{
-        self, durability,
-        link::Link,
-        reads, schema,
-        settings::ServerSettings,
+        self, durability, reads, schema,
         tests::{server, start, table, tamper},
     },
-    server::{Replicas, ServerTable},
 };
 
 fn message<T>(result: Result<T, StoreFault>) -> String {

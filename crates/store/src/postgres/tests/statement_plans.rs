@@ -1,14 +1,15 @@
 //! The plan of each statement, on empty tables and on many rows.
 
-use crate::postgres::{
-    self, PostgresStore,
-    questions::{BEGIN, LOCK},
-    reads::{MISSING, STATEMENTS},
-    tests::{server, tamper},
-    writer_link::statements,
-    writes::COMMIT,
+use crate::{
+    BEGIN, COMMIT, LOCK,
+    postgres::{
+        self, PostgresStore,
+        reads::{MISSING, STATEMENTS},
+        tests::{server, tamper},
+        writer_link::statements,
+    },
 };
-use crate::{fields::Fields, read_statements::READS};
+use crate::{Fields, read_statements::READS};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;

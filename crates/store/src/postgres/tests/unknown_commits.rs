@@ -3,15 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Store as _,
-    batch::{Commit, Questions, Writes},
-    fault::StoreFault,
+    Commit, LeafRow, Questions, ServerSettings, Store as _, StoreFault, StoreHead, Writes,
     postgres::{
         self, PostgresStore,
-        settings::ServerSettings,
         tests::{server, tamper},
     },
-    rows::{LeafRow, StoreHead},
 };
 use documents::{LeafKind, Timestamp, merkle};
 

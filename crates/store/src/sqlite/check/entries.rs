@@ -5,14 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    column_values::{id_bytes, place},
-    end_detail,
-    fault::StoreFault,
-    sqlite::check::Look,
-    store_report::{LOST, RESTORE},
-    stored_leaf::opened,
-    stored_proposal::{AuthorizationCore, Proposal},
-    stored_status::StoredStatus,
+    AuthorizationCore, LOST, Look, Proposal, RESTORE, StoreFault, StoredStatus,
+    column_values::place, end_detail, id_bytes, opened,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope,

@@ -1,9 +1,6 @@
 //! Check of standing grants and of their uses.
 
-use crate::{
-    column_values::place, fault::StoreFault, sqlite::check::Look, store_report::RESTORE,
-    stored_leaf::opened,
-};
+use crate::{Look, RESTORE, StoreFault, column_values::place, opened};
 use documents::{ContentDigest, Grant, Spent, Timestamp, hex};
 
 impl Look<'_> {

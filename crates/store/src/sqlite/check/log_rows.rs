@@ -1,13 +1,11 @@
 //! The entries of the log for the check, packed or not.
 
 use crate::{
-    fault::StoreFault,
-    rows::EntryRow,
+    Entries, EntryRow, Look, RESTORE, StoreFault,
     sqlite::{
-        check::{LogRow, Look},
-        packed_tiles::{Entries, NoEntry, is_intact},
+        check::LogRow,
+        packed_tiles::{NoEntry, is_intact},
     },
-    store_report::RESTORE,
 };
 
 impl Look<'_> {

@@ -1,9 +1,6 @@
 //! Check of reviews, and of the runs that need a review.
 
-use crate::{
-    column_values::id_bytes, fault::StoreFault, sqlite::check::Look, store_report::RESTORE,
-    stored_leaf::opened, stored_review::OwedReview,
-};
+use crate::{Look, OwedReview, RESTORE, StoreFault, id_bytes, opened};
 use documents::{Authorization, LeafKind, Receipt, ReviewStatement, Statement, sha256};
 
 const OWED: &str =

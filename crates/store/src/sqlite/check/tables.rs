@@ -8,14 +8,12 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    fault::StoreFault,
-    read_statements::TOKENS,
+    LOST, Look, RESTORE, StoreFault, TOKENS,
     sqlite::{
-        check::{DURING, Look, file_of, files_below, opened},
+        check::{DURING, file_of, files_below, opened},
         columns::one,
         errors::fault,
     },
-    store_report::{LOST, RESTORE},
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf,

@@ -1,13 +1,8 @@
 //! Denials in the log, and statements that the boundary signed.
 
 use crate::{
-    audit::{
-        finding::{AuditEvent, Finding, FindingKind},
-        history::{Auditor, signed},
-        people_lines::DenialLine,
-        seal_in_force::SealInForce,
-    },
-    decision::{passkeys::signing_program, place::check_place},
+    AuditEvent, Auditor, DenialLine, Finding, FindingKind, SealInForce, audit::history::signed,
+    check_place, signing_program,
 };
 use documents::{Denial, EnvelopeSignature, Predicate, Verified, VerifyError, denied};
 

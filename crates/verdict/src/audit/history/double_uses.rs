@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::audit::{
-    documents::stated_authorization,
-    entry::{LogEntry, each},
-    evidence_files::{EvidenceFiles, Unreadable},
-    finding::{Finding, FindingKind},
-    history::Auditor,
-    used_values::{Place, UsedValue, has_receipt, short, spent_before, without_run},
+use crate::{
+    Auditor, EvidenceFiles, Finding, FindingKind, LogEntry, Place, Unreadable, UsedValue,
+    audit::{entry::each, used_values::short},
+    has_receipt, spent_before, stated_authorization, without_run,
 };
 use documents::{
     AuthorizationDigest, Base64, Consumption, Frontier, Predicate, Receipt, Statement, TILE_WIDTH,

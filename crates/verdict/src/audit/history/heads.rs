@@ -1,12 +1,8 @@
 //! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
-use crate::audit::{
-    check_ledger::CheckStop,
-    finding::{Finding, FindingKind},
-    history::{Auditor, LATE_S, LeftTo},
-    seal_in_force::SealInForce,
-    seen_head::verify_head,
-    witness_check::check_witnesses,
+use crate::{
+    Auditor, CheckStop, Finding, FindingKind, LATE_S, SealInForce, audit::history::LeftTo,
+    check_witnesses, verify_head,
 };
 use documents::{Checkpoint, Note, Timestamp, hex, origin};
 

@@ -3,16 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    audit::{
-        entry::{EntryParts, LogEntry},
-        evidence_files::{EvidenceFiles, Unreadable},
-        history::{Auditor, Expected, signed},
-        runs::Runs,
-        saved_audit::{SavedAudit, SavedSeal},
-        seal_in_force::{SealInForce, Seals},
-        tiles::Tiles,
-    },
-    trust::chain::Pinned,
+    Auditor, EntryParts, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce,
+    Seals, Tiles, Unreadable,
+    audit::{history::signed, saved_audit::SavedSeal},
 };
 use documents::{Envelope, Seal, hex};
 

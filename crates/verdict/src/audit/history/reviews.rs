@@ -1,13 +1,8 @@
 //! Reviews in the log.
 
 use crate::{
-    audit::{
-        finding::{AuditEvent, Finding, FindingKind},
-        history::{Auditor, signed},
-        people_lines::ReviewedLine,
-        seal_in_force::SealInForce,
-    },
-    decision::reviews::{ReviewContext, ReviewError, check_reviewer},
+    AuditEvent, Auditor, Finding, FindingKind, ReviewContext, ReviewError, ReviewedLine,
+    SealInForce, audit::history::signed, check_reviewer,
 };
 use documents::{EnvelopeSignature, ReviewStatement, Signed, Status, reviewed};
 

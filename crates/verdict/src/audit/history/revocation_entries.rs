@@ -1,18 +1,9 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::{
-    audit::{
-        evidence_files::{EvidenceFiles, Unreadable},
-        finding::{AuditEvent, Finding, FindingKind},
-        history::{Auditor, signed},
-        people_lines::RevocationLine,
-        seal_in_force::{SealInForce, rosters::versions_of},
-    },
-    decision::{
-        grants::revocable,
-        place::check_place,
-        revocations::{MayRevoke, RevocationContext, check_may_revoke},
-    },
+    AuditEvent, Auditor, EvidenceFiles, Finding, FindingKind, RevocationContext, RevocationLine,
+    SealInForce, Unreadable, audit::history::signed, check_may_revoke, check_place,
+    decision::revocations::MayRevoke, revocable, versions_of,
 };
 use documents::{
     EnvelopeSignature, KeyId, Revocation, RevokedSubject, Seal, SealedToken, Signed, revoked,

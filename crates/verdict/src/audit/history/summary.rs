@@ -3,14 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    audit::{
-        bundle_check::warnings_of_foreign,
-        finding::{OpenRun, Summary},
-        history::{Auditor, LATE_S, LeftTo},
-        seal_in_force::SealInForce,
-        seen_head::SeenHead,
-    },
-    trust::trusted_roster::TrustedRoster,
+    Auditor, LATE_S, OpenRun, SealInForce, SeenHead, Summary, TrustedRoster,
+    audit::{bundle_check::warnings_of_foreign, history::LeftTo},
 };
 use documents::RevokedSubject;
 

@@ -4,26 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{
+    Authority, CheckStop, ExcludedSigners, ExclusionError, Finding, FindingKind, GrantError,
+    NotCounted, PermissionsError, RevokedBefore, SealInForce, SealedState, StepError, Tokens,
     audit::{
-        check_ledger::CheckStop,
-        decided::{check_counted, check_each_counts, check_outcome, check_sandbox, check_session},
-        finding::{Finding, FindingKind},
+        decided::{check_counted, check_session},
         grant_uses::{GrantUses, decide_in},
-        seal_in_force::{SealInForce, named_documents::SealedState},
     },
-    decision::{
-        exclusion::{self, ExcludedSigners, ExclusionError, Tokens},
-        grant_error::GrantError,
-        grants::{Authority, covers, stands},
-        parameters::check_parameters,
-        permissions::{PermissionsError, check_permissions, check_profile},
-        place::check_place,
-        quorum,
-        revocations::RevokedBefore,
-        signature_count::{self, NotCounted},
-        step::{StepError, check_recorded_step},
-        window::check_window,
-    },
+    check_each_counts, check_outcome, check_parameters, check_permissions, check_place,
+    check_profile, check_recorded_step, check_sandbox, check_window, covers, exclusion, quorum,
+    signature_count, stands,
 };
 use documents::{
     Authorization, AuthorizationDigest, BoundaryRef, Decision, Hash, KeyId, LeafHash, ParamsDigest,

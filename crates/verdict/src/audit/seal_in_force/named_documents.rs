@@ -6,14 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{
-    audit::evidence_files::{EvidenceFiles, Unreadable},
-    decision::{
-        in_force::{StepInForce, steps_in_force},
-        sealed_tokens::SealedTokens,
-    },
-    trust::trusted_roster::TrustedRoster,
-};
+use crate::{EvidenceFiles, SealedTokens, StepInForce, TrustedRoster, Unreadable, steps_in_force};
 use documents::{
     BlobDigest, Configuration, ConfiguredLimits, ConfiguredSandbox, Layer, Level, Limits,
     MAX_BLOB_BYTES, MAX_DEFINITION_BYTES, PolicyDigest, RegistryLeaf, RegistryRoot, Seal,

@@ -3,15 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    audit::{
-        evidence_files::{EvidenceFiles, Unreadable},
-        seal_in_force::named_documents::canonical_document,
-    },
-    trust::{
-        chain::{Chain, Pinned},
-        chain_error::ChainError,
-        trusted_roster::TrustedRoster,
-    },
+    Chain, ChainError, EvidenceFiles, Pinned, TrustedRoster, Unreadable,
+    audit::seal_in_force::named_documents::canonical_document,
 };
 use documents::{BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, Seal};
 

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::{
-    in_force::steps_in_force,
-    permissions::check_profile,
-    quorum::tests::{authorization, definition, name, roster},
-    revocations::Revocations,
+use crate::{
+    Revocations, check_profile,
+    decision::quorum::tests::{authorization, definition, name, roster},
+    steps_in_force,
 };
 use documents::{
     Base64, Code, Configuration, ConfiguredLimits, ConfiguredSandbox, EnvelopeSignature, Level,
