@@ -17,10 +17,6 @@ pub(crate) mod read_connection;
 pub mod reads;
 pub(crate) mod schema;
 pub mod table_rows;
-#[cfg(test)]
-mod tests {
-    mod query_plans;
-}
 
 use std::ops::Range;
 use std::path::Path;
@@ -394,4 +390,9 @@ impl Store for SqliteStore {
             .query_row(sql, [], |_| Ok(()))
             .map_err(fault("moving the write-ahead log into the database"))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    mod query_plans;
 }
