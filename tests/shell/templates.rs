@@ -248,8 +248,9 @@ fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
         "cat <<EOF\n{{ .x }}\nEOF\n",
         "cat <<'E-F'\n{{ .x }}\nE-F\n",
         "cat <<-E\n\tE{{ .x }}\nE\n",
+        "y=`cat <<'EO'\nE{{ .x }}\nEO\n`\n",
     ] {
-        let params = json!({"x": if source.contains('\t') { "é" } else { "Eé" }});
+        let params = json!({"x": if source.contains("E{{") { "é" } else { "Eé" }});
         assert!(
             rendered("sh", source, &params)
                 .expect_err(source)

@@ -190,18 +190,19 @@ impl Script {
         self.bodies.get(redirect.body?)
     }
 
-    /// Calls `visit` for each word of the script, also in substitutions and here-documents.
-    pub(crate) fn each_word(&self, visit: &mut dyn FnMut(&Word)) {
+    /// Calls `visit` for each word of the script, also in substitutions and here-documents. The body of a here-document comes
+    /// with its delimiter.
+    pub(crate) fn each_word(&self, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
         self.each_of_list(&self.list, visit);
     }
 
-    fn each_of_list(&self, list: &CommandList, visit: &mut dyn FnMut(&Word)) {
+    fn each_of_list(&self, list: &CommandList, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
         for node in list.iter().flat_map(|pipeline| &pipeline.nodes) {
             self.each_of_node(node, visit);
         }
     }
 
-    fn each_of_node(&self, node: &ShellNode, visit: &mut dyn FnMut(&Word)) {
+    fn each_of_node(&self, node: &ShellNode, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
         let (words, redirects) = match node {
             ShellNode::Simple(simple) => ([&simple.assigns, &simple.words], &simple.redirects),
             ShellNode::Compound(compound) => {
@@ -211,23 +212,31 @@ impl Script {
                 ([&compound.sets, &compound.words], &compound.redirects)
             }
             ShellNode::Function { name, body } => {
-                self.each_in(name, visit);
+                self.each_in(name, None, visit);
                 return self.each_of_node(body, visit);
             }
         };
-        let of_redirects = redirects
-            .iter()
-            .flat_map(|one| std::iter::once(&one.target).chain(self.body(one)));
-        for word in words.into_iter().flatten().chain(of_redirects) {
-            self.each_in(word, visit);
+        for word in words.into_iter().flatten() {
+            self.each_in(word, None, visit);
+        }
+        for redirect in redirects {
+            self.each_in(&redirect.target, None, visit);
+            if let Some(body) = self.body(redirect) {
+                self.each_in(body, Some(&redirect.target), visit);
+            }
         }
     }
 
     /// Calls `visit` for the word and each word in it.
-    pub(crate) fn each_in(&self, word: &Word, visit: &mut dyn FnMut(&Word)) {
-        visit(word);
+    pub(crate) fn each_in(
+        &self,
+        word: &Word,
+        delimiter: Option<&Word>,
+        visit: &mut dyn FnMut(&Word, Option<&Word>),
+    ) {
+        visit(word, delimiter);
         for element in &word.elements {
-            self.each_in(element, visit);
+            self.each_in(element, None, visit);
         }
         for list in word.lists() {
             self.each_of_list(list, visit);

@@ -398,7 +398,9 @@ impl ScriptTemplate {
                 checks.check(variant, plan, &found.script, values, dash)
             }
             (VariantPlan::Code(plan), _) => plan.check(variant, &found.script, values),
-            (VariantPlan::Shell(..), None) => Ok(()),
+            (VariantPlan::Shell(..), None) => {
+                Err(RenderError::new("", "the script was not checked"))
+            }
         }
     }
 

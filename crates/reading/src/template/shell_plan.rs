@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    FoundKind, MARK_BYTES, MAX_SLOTS, NotUnderstood, ReadLimit, ReadScript, RenderError,
+    FoundKind, HOLE, MARK_BYTES, MAX_SLOTS, NotUnderstood, ReadLimit, ReadScript, RenderError,
     ScriptFinding, Shell, SlotRule, TemplatePlace, Variant, find_in, shell_places,
     template::{
         shell_commands::text_hazard,
@@ -180,7 +180,7 @@ fn confirm(
     let places = &plan.places;
     let mut visible = vec![false; places.len()];
     for script in raw.readings()? {
-        script.each_word(&mut |word| {
+        script.each_word(&mut |word, _| {
             marks(&word.text).for_each(|(_, slot)| visible[slot] = true);
         });
     }
@@ -368,9 +368,16 @@ impl ShellChecks {
         }
         let fill = |text: &str| plan.fill(text, values);
         let mut bodies = plan.found.bodies.iter();
-        if self.shell == Shell::Sh
-            && bodies.any(|body| body.any_line(&plan.marked, fill, dash_damages))
-        {
+        let mut is_damaged = bodies.any(|body| body.any_line(&plan.marked, fill, dash_damages));
+        // The plan lacks the here-documents in backticks, which the parser finds.
+        for reading in read.readings().map_err(refused)? {
+            reading.each_word(&mut |body, delimiter| {
+                let mut lines = body.text.split('\n');
+                is_damaged |=
+                    delimiter.is_some_and(|end| lines.any(|line| dash_damages(line, &end.text)));
+            });
+        }
+        if self.shell == Shell::Sh && is_damaged {
             return Err(DAMAGED.to_owned());
         }
         let found = kinds(read.found().map_err(refused)?);
@@ -470,11 +477,12 @@ fn check_rule(rule: &SlotRule, value: &str, dash: bool) -> Result<(), &'static s
 fn dash_damages(line: &str, delimiter: &str) -> bool {
     let bytes = line.bytes().zip(delimiter.bytes());
     let same = bytes.take_while(|(a, b)| a == b).count();
-    same > 0
-        && line
-            .as_bytes()
-            .get(same)
-            .is_some_and(|byte| !byte.is_ascii())
+    let is_damaged = line
+        .as_bytes()
+        .get(same)
+        .is_some_and(|byte| !byte.is_ascii());
+    let is_unknown = line.get(same..).is_some_and(|rest| rest.starts_with(HOLE));
+    same > 0 && is_damaged && !is_unknown
 }
 
 fn is_number(value: &str) -> bool {

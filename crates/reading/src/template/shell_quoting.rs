@@ -56,18 +56,6 @@ pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
     }
 }
 
-/// Returns the text that a shell reads as the value of this variable, if the place can hold such a text.
-pub(crate) fn reference(place: TemplatePlace, variable: &str) -> Option<String> {
-    match place {
-        TemplatePlace::BareWord => Some(format!("\"${{{variable}}}\"")),
-        TemplatePlace::SingleQuotes => Some(format!("'\"${{{variable}}}\"'")),
-        TemplatePlace::DoubleQuotes | TemplatePlace::HereDocument => {
-            Some(format!("${{{variable}}}"))
-        }
-        _ => None,
-    }
-}
-
 fn escaped(value: &str, special: &[char]) -> String {
     let mut text = String::with_capacity(value.len());
     for character in value.chars() {

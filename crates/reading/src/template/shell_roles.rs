@@ -213,7 +213,7 @@ impl SlotRules<'_> {
     /// Returns the slots in a word, also in its substitutions.
     fn slots_of(&self, word: &Word) -> BTreeSet<usize> {
         let mut slots = BTreeSet::new();
-        self.script.each_in(word, &mut |inner| {
+        self.script.each_in(word, None, &mut |inner, _| {
             slots.extend(marks(&inner.text).map(|(_, slot)| slot));
         });
         slots

@@ -271,7 +271,10 @@ impl Look<'_> {
             self.defect(format!("schema {version}"), difference, RESTORE);
         }
         let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
-        self.mark = mark.unwrap_or_default();
+        // Without the row, every nonce that was deleted would seem to be missing.
+        let missing =
+            || StoreFault::broken(DURING, "the table `state` has no row: restore a backup");
+        self.mark = mark.ok_or_else(missing)?;
         self.size = self.number("SELECT coalesce(max(idx) + 1, 0) FROM leaf")?;
         let there = self.number("SELECT count(*) FROM leaf")?;
         if there != self.size {

@@ -1,12 +1,6 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
-use crate::{
-    LoopClause, LoopSource, MAX_ITERATIONS, MAX_SLOTS, TemplatePlace, is_identifier, shell_places,
-    template::{
-        shell_quoting::reference,
-        shell_roles::{mark, marks},
-    },
-};
+use crate::{LoopClause, LoopSource, MAX_ITERATIONS, is_identifier};
 use documents::{TextPlace, parameter_variable};
 
 /// Reads the text after `FOR`, for example `item IN {{ items }}` or `i IN 1 TO 5`.
@@ -88,49 +82,157 @@ fn bounds(text: &str, shorthand: bool) -> Result<(u32, u32), String> {
 }
 
 /// Replaces `{{ variable }}` in a shell script by the variable of the environment, in double quotes. So the shell never
-/// reads the value as a part of the script. A placeholder in a comment stays.
+/// reads the value as a part of the script.
 ///
 /// # Errors
-/// Returns a message with the number of the line in the script if the place can't hold the variable.
+/// Returns a message with the number of the line in the script if the quotes around the place are not certain.
 pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (usize, String)> {
-    let (mut marked, mut found, mut from) = (String::new(), Vec::new(), 0);
-    for (at, _) in source.match_indices("{{") {
-        let Some(end) = placeholder(source, at, variable) else {
-            continue;
-        };
-        marked.push_str(&source[from..at]);
-        marked.push(mark(found.len()));
-        found.push(at..end);
-        from = end;
+    if !contains_placeholder(source, variable) {
+        return Ok(source.to_owned());
     }
-    marked.push_str(&source[from..]);
-    if marks(source).next().is_some() || found.len() > MAX_SLOTS {
-        let message = format!(
-            "the script has a private-use character, or more than {MAX_SLOTS} placeholders: remove them"
-        );
-        return Err((1, message));
-    }
+    let mut reader = QuoteReader {
+        source,
+        at: 0,
+        out: String::new(),
+        quote: Quote::None,
+        parentheses: 0,
+        outer: Vec::new(),
+    };
     let name = parameter_variable(variable);
-    let places = shell_places(&marked, found.len()).places;
-    let (mut out, mut from) = (String::new(), 0);
-    for (placeholder, place) in found.into_iter().zip(places) {
-        out.push_str(&source[from..placeholder.start]);
-        from = placeholder.end;
-        if place == Some(TemplatePlace::Comment) {
-            out.push_str(&source[placeholder]);
-            continue;
-        }
-        let reference = place.and_then(|place| reference(place, &name));
-        out.push_str(&reference.ok_or_else(|| {
-            let line = source[..placeholder.start].matches('\n').count() + 1;
+    while reader.at < source.len() {
+        if let Some(end) = placeholder(source, reader.at, variable) {
+            reader.out.push_str(&match reader.quote {
+                Quote::None => format!("\"${{{name}}}\""),
+                Quote::Double => format!("${{{name}}}"),
+                Quote::Single => format!("'\"${{{name}}}\"'"),
+            });
+            reader.at = end;
+        } else if let Err(what) = reader.step() {
+            let line = source[..reader.at].matches('\n').count() + 1;
             let message = format!(
-                "{{{{ {variable} }}}} can't be replaced in this place of the script: write ${name} as for any variable \
-                 of the environment"
+                "{{{{ {variable} }}}} can't be replaced in a script with {what}: write ${name} as for any variable of \
+                 the environment"
             );
-            (line, message)
-        })?);
+            return Err((line, message));
+        }
     }
-    Ok(out + &source[from..])
+    if reader.quote == Quote::None && reader.outer.is_empty() {
+        return Ok(reader.out);
+    }
+    Err((
+        1,
+        format!(
+            "the quotes or parentheses of the script are not closed: close them, or write ${name}"
+        ),
+    ))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quote {
+    None,
+    Single,
+    Double,
+}
+
+/// Copies a script and notes in which quotes each place is.
+struct QuoteReader<'a> {
+    source: &'a str,
+    at: usize,
+    out: String,
+    quote: Quote,
+    /// Open parentheses in the innermost command substitution.
+    parentheses: usize,
+    /// Quotes and open parentheses around each open command substitution.
+    outer: Vec<(Quote, usize)>,
+}
+
+impl QuoteReader<'_> {
+    fn copy(&mut self, bytes: usize) {
+        self.out.push_str(&self.source[self.at..self.at + bytes]);
+        self.at += bytes;
+    }
+
+    /// Copies the next part of the script. Returns the name of a part in which quotes are not certain.
+    fn step(&mut self) -> Result<(), &'static str> {
+        let rest = &self.source[self.at..];
+        let Some(c) = rest.chars().next() else {
+            return Ok(());
+        };
+        match (self.quote, c) {
+            (Quote::Single, '\'') | (Quote::Double, '"') => self.quote = Quote::None,
+            (Quote::Single, _) => {}
+            (_, '\\') => {
+                let next = rest[1..].chars().next();
+                if next == Some('{') {
+                    return Err("a backslash before {{");
+                }
+                self.copy(1 + next.map_or(0, char::len_utf8));
+                return Ok(());
+            }
+            (_, '$') => return self.dollar(rest),
+            (Quote::Double, '`') => return Err("a backquote in quotes"),
+            (Quote::Double, _) => {}
+            (Quote::None, '#') if self.begins_word() => {
+                self.copy(rest.find('\n').unwrap_or(rest.len()));
+                return Ok(());
+            }
+            (Quote::None, '<') if rest.starts_with("<<<") => {
+                self.copy(3);
+                return Ok(());
+            }
+            (Quote::None, '<') if rest.starts_with("<<") => return Err("a here-document"),
+            (Quote::None, '(') if rest.starts_with("((") => return Err("arithmetic"),
+            (Quote::None, '(') => self.parentheses += 1,
+            (Quote::None, ')') if self.parentheses > 0 => self.parentheses -= 1,
+            (Quote::None, ')') => {
+                if let Some((quote, parentheses)) = self.outer.pop() {
+                    (self.quote, self.parentheses) = (quote, parentheses);
+                }
+            }
+            (Quote::None, '\'') => self.quote = Quote::Single,
+            (Quote::None, '"') => self.quote = Quote::Double,
+            (Quote::None, _) => {}
+        }
+        self.copy(c.len_utf8());
+        Ok(())
+    }
+
+    fn dollar(&mut self, rest: &str) -> Result<(), &'static str> {
+        if rest.starts_with("$((") || rest.starts_with("$[") {
+            return Err("arithmetic");
+        }
+        if rest.starts_with("$'") && self.quote == Quote::None {
+            return Err("$'...'");
+        }
+        if let Some(inner) = rest.strip_prefix("${") {
+            let name = inner
+                .bytes()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == b'_')
+                .count();
+            if name == 0 || !inner[name..].starts_with('}') {
+                return Err("${...} with more than a name");
+            }
+            self.copy(name + 3);
+        } else if rest.starts_with("$(") {
+            self.copy(2);
+            self.outer.push((self.quote, self.parentheses));
+            (self.quote, self.parentheses) = (Quote::None, 0);
+        } else {
+            self.copy(1);
+        }
+        Ok(())
+    }
+
+    fn begins_word(&self) -> bool {
+        self.at == 0
+            || self.source[..self.at].ends_with(|c: char| c.is_whitespace() || ";|&()".contains(c))
+    }
+}
+
+fn contains_placeholder(source: &str, variable: &str) -> bool {
+    source
+        .match_indices("{{")
+        .any(|(at, _)| placeholder(source, at, variable).is_some())
 }
 
 /// Returns the end of the placeholder that begins at this byte.

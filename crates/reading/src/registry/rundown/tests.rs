@@ -348,11 +348,10 @@ fn a_loop_variable_is_one_word_in_any_quotes() {
         "printf '%s\\n' \"{{ x }}\"",
         "printf '%s\\n' ''{{x}}'' # don't {{x}}",
         "printf '%s\\n' '{{x}}'",
+        "y=`printf '%s' \"#\"{{x}}`; printf '%s\\n' \"${y#?}\"",
         "printf '%s\\n' \"$(printf '%s' \"{{x}}\")\"",
         "printf '%s\\n' \"$( (printf '%s' {{x}}) )\"; case {{x}} in (y) ;; esac",
         "y={{x}}; cat <<<{{x}} >/dev/null; printf '%s\\n' \"${y}\"",
-        "cat <<E\n{{x}}\nE",
-        "y=; : $((1 << 1)) ${y:-a}; printf '%s\\n' \"$y{{x}}\"",
     ] {
         let rewritten = loop_clause::replace_variable(script, "x").expect(script);
         let run = std::process::Command::new("bash")
@@ -679,32 +678,40 @@ fn every_error_of_a_rundown_runbook_has_its_place() {
             "2:3: a step with FOR can't have a substep {n}",
         ),
         (
-            in_loop("cat <<'X'\n{{ x }}\nX"),
-            "7:1: {{ x }} can't be replaced in this place of the script",
+            in_loop("cat <<X\n{{ x }}\nX"),
+            "6:1: {{ x }} can't be replaced in a script with a here-document",
+        ),
+        (
+            in_loop("[[ $1 =~ (x<<y) ]]\nssh {{ x }} uptime"),
+            "6:1: {{ x }} can't be replaced in a script with a here-document",
         ),
         (
             in_loop("true\necho \"`echo {{x}}`\""),
-            "7:1: {{ x }} can't be replaced in this place of the script",
+            "7:1: {{ x }} can't be replaced in a script with a backquote",
         ),
         (
             in_loop("echo \"${a:-{{x}}}\""),
-            "6:1: {{ x }} can't be replaced in this place of the script",
+            "6:1: {{ x }} can't be replaced in a script with ${...}",
         ),
         (
             in_loop("echo $'{{x}}'"),
-            "6:1: {{ x }} can't be replaced in this place of the script",
+            "6:1: {{ x }} can't be replaced in a script with $'...'",
         ),
         (
             in_loop("echo \\{{x}}"),
-            "6:1: {{ x }} can't be replaced in this place of the script",
+            "6:1: {{ x }} can't be replaced in a script with a backslash",
+        ),
+        (
+            in_loop("echo '{{x}}"),
+            "6:1: the quotes or parentheses of the script are not closed",
+        ),
+        (
+            in_loop("echo \"$(echo {{x}}"),
+            "6:1: the quotes or parentheses of the script are not closed",
         ),
         (
             in_loop("echo $(( {{x}} ))"),
-            "6:1: {{ x }} can't be replaced in this place of the script",
-        ),
-        (
-            in_loop("echo \"${{x}}\""),
-            "6:1: {{ x }} can't be replaced in this place of the script",
+            "6:1: {{ x }} can't be replaced in a script with arithmetic",
         ),
         (
             in_loop("#!/usr/bin/env python3\nprint({{x}})"),
