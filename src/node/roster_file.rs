@@ -327,7 +327,7 @@ mod tests {
         for words in [
             "1:1: unknown key",
             "2:11: write `version = 1`",
-            "3:1: `previous`",
+            "3:1: unknown key in the roster: \"previous\"",
             "`threshold = N`",
             "`keys` is missing in this [[approver]]",
             "7:1: unknown key in [[boundary]]",

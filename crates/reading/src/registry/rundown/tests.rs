@@ -348,7 +348,7 @@ fn a_loop_variable_is_one_word_in_any_quotes() {
         "printf '%s\\n' \"{{ x }}\"",
         "printf '%s\\n' ''{{x}}'' # don't {{x}}",
         "printf '%s\\n' '{{x}}'",
-        "y=`printf '%s' \"#\"{{x}}`; printf '%s\\n' \"${y#?}\"",
+        "y=`printf '%s' \"#\"{{x}}`; printf '%s\\n' \"$y\" | tail -c +2",
         "printf '%s\\n' \"$(printf '%s' \"{{x}}\")\"",
         "printf '%s\\n' \"$( (printf '%s' {{x}}) )\"; case {{x}} in (y) ;; esac",
         "y={{x}}; cat <<<{{x}} >/dev/null; printf '%s\\n' \"${y}\"",
