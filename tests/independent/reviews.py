@@ -1,4 +1,4 @@
-"""Runs in an emergency, runs with an unknown end, and their reviews. From `formats-bundles.md`, sections 22.4 and 22.6."""
+"""Runs in an emergency, runs with an unknown end, and their reviews. From `formats-bundles.md`, section 22.4."""
 
 import rules
 from wire import Bad, pae, strict

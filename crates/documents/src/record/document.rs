@@ -205,7 +205,7 @@ impl<P: Predicate> Statement<P> {
             return Err(Malformed::too_large(
                 "",
                 format!(
-                    "the {} would have {} bytes, but at most {} are allowed",
+                    "the {} would have {} bytes, but at most {} are allowed: use fewer steps or shorter texts",
                     P::KIND,
                     bytes.len(),
                     P::MAX_BYTES
