@@ -141,6 +141,7 @@ fn store_check_finds_manual_changes() {
             "another log",
         ),
         ("DELETE FROM seal WHERE idx = 1", "table seal has no row"),
+        ("DELETE FROM state", "the table `state` has no row"),
         (
             "UPDATE seal SET digest = zeroblob(32) WHERE idx = 1",
             "is not the seal",
