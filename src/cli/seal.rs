@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    ConfigArgs, ControlReply, ControlRequest,
+    Config, ConfigArgs, ControlReply, ControlRequest,
     node::{control, serve},
 };
 use client::{CommandFailure, Exit, Terminal};
@@ -29,18 +29,7 @@ pub struct Args {
 /// Returns an error if a file has an error, or if another node is active. The old seal then stays in force.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let request = ControlRequest::Seal { new_epoch: false };
-    let answer = match control::ask(&config.socket(), &request)
-        .map_err(|problem| problems(problem.into()))?
-    {
-        Some(answer) => answer,
-        None => {
-            serve::answer_offline(config.clone(), request)
-                .map_err(problems)?
-                .0
-        }
-    };
-    let value = value_of(answer)?;
+    let value = ask(&config, ControlRequest::Seal { new_epoch: false })?;
     if terminal.json {
         terminal.object(&value)?;
         return Ok(Exit::Done);
@@ -60,6 +49,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     };
     terminal.line(&format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
+}
+
+/// Sends a request to the running boundary, or answers it from the store if no boundary runs.
+pub(super) fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFailure> {
+    let answer = control::ask(&config.socket(), &request);
+    match answer.map_err(|problem| problems(problem.into()))? {
+        Some(answer) => value_of(answer),
+        None => {
+            let (answer, _) = serve::answer_offline(config.clone(), request).map_err(problems)?;
+            value_of(answer)
+        }
+    }
 }
 
 /// Returns the result of a request to a boundary.

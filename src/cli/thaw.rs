@@ -1,13 +1,8 @@
 //! The `thaw` command ends a freeze.
 
-use crate::{
-    ConfigArgs, ControlRequest,
-    node::{control, serve},
-    value_of,
-};
+use crate::{ConfigArgs, ControlRequest, cli::seal};
 use client::{CommandFailure, Exit, Terminal, eprintln_quietly, freeze_words};
 use wire::FreezeView;
-use workbench::problems;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
 #[derive(Debug, clap::Args)]
@@ -30,21 +25,10 @@ pub struct Args {
 /// Returns an error if the boundary is not frozen, or if another node is active.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let ask = |request: ControlRequest| {
-        let answer = match control::ask(&config.socket(), &request)
-            .map_err(|problem| problems(problem.into()))?
-        {
-            Some(answer) => answer,
-            None => {
-                serve::answer_offline(config.clone(), request)
-                    .map_err(problems)?
-                    .0
-            }
-        };
-        value_of(answer)
-    };
     // A boundary that is not frozen refuses the thaw itself.
-    if let Ok(freeze) = serde_json::from_value::<FreezeView>(ask(ControlRequest::Frozen)?) {
+    if let Ok(freeze) =
+        serde_json::from_value::<FreezeView>(seal::ask(&config, ControlRequest::Frozen)?)
+    {
         eprintln_quietly(freeze_words(&freeze).as_str());
     }
     if !args.yes
@@ -58,7 +42,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "the boundary stays as it is",
         ));
     }
-    let value = ask(ControlRequest::Thaw)?;
+    let value = seal::ask(&config, ControlRequest::Thaw)?;
     if terminal.json {
         terminal.object(&value)?;
     } else {
