@@ -109,7 +109,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(Exit::Done)
 }
 
-/// Ends all earlier approvals, so that no nonce counts again whose consumption the database lost.
+/// Ends all earlier approvals. Otherwise a nonce could count again if the database lost its consumption.
 fn begin_epoch(
     config: &Config,
     lost: &Name,

@@ -45,7 +45,7 @@ fn rule(most: u64, alone: bool, synced: bool) -> Option<Value> {
     Some(json!({"most": most, "alone": alone, "synced": synced}))
 }
 
-/// A log whose policy has these passkeys. Every approver has a passkey beside the own key.
+/// A log whose policy has these passkeys. Every approver has a passkey in addition to an own key.
 fn log(passkeys: Option<Value>) -> Log {
     let _first = SIGN_OTHER.set(sign);
     Log::with(|sealed| {

@@ -49,7 +49,7 @@ impl Cell<'_> {
         }
     }
 
-    /// Returns the value with bytes of its own.
+    /// Returns a copy of the value that borrows nothing.
     pub(super) fn into_owned(self) -> Cell<'static> {
         match self {
             Self::Null => Cell::Null,

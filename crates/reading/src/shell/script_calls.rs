@@ -34,7 +34,7 @@ pub struct ScriptCall {
 /// A word of a call after quote removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallWord {
-    /// Text of the word, with an [`HOLE`](crate::shell::syntax::HOLE) for each part that is known only at
+    /// Text of the word, with a [`HOLE`](crate::shell::syntax::HOLE) for each part that is known only at
     /// run time.
     pub text: String,
     /// Text of the word in the script.

@@ -222,7 +222,7 @@ fn confirm(
     };
     let mut wrong: Vec<usize> = (0..places.len()).filter(|slot| !holds(*slot)).collect();
     if wrong.is_empty() && !all {
-        // A place that holds alone does not hold beside the others.
+        // A place that is right alone is wrong together with the others.
         wrong = (0..places.len()).collect();
     }
     let flaws = wrong.into_iter();

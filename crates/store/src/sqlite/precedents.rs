@@ -1,4 +1,4 @@
-//! Searches for existing rows because of which a run may not start, or a new proposal or a denial may not be stored.
+//! Searches for existing rows that prevent the start of a run, or the storing of a new proposal or denial.
 
 use rusqlite::{Connection, ToSql, params};
 
