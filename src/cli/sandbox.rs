@@ -170,18 +170,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
-    let plan = Plan {
-        interpreter: "sh".into(),
-        source: script(&args.command),
-        env: Vec::new(),
-        params_json: b"{}".to_vec(),
-        files: Vec::new(),
-        inputs: vec![],
-        results: false,
-        session: None,
-        unreachable: [].into(),
-        secrets: vec![],
-    };
+    let plan = Plan::shell(script(&args.command), Vec::new());
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
