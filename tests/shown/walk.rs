@@ -182,8 +182,7 @@ impl Walk {
                 let read = Policy::load(&block.text);
                 assert!(read.is_ok(), "{here}: {:?}", read.err());
             }
-            // `boundary::proxies` plays the blocks of the proxies.
-            "text" | "toml" | "nginx" | "haproxy" | "apache" => {}
+            "text" | "toml" => {}
             "markdown" => assert!(
                 block.file.is_some(),
                 "{here}: which file is it? `markdown file=PATH`"
