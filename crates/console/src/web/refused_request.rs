@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
-use maud::PreEscaped;
+use maud::Markup;
 
-use crate::problem;
+use crate::{PageAnswer, RefusedRequest, problem};
 
 /// The answer to a refused request.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ impl RefusedRequest {
     }
 
     /// Answers with this page.
-    pub fn with(status: StatusCode, page: PreEscaped<String>) -> Self {
-        Self(Box::new((status, Html(page.into_string())).into_response()))
+    pub fn with(status: StatusCode, page: Markup) -> Self {
+        Self(Box::new((status, page).into_response()))
     }
 }
 
