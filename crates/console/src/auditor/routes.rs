@@ -8,7 +8,7 @@ use axum::body::to_bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{RowFilter, csv_grants, csv_table};
 use maud::Markup;
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Door, KeptTable, OpenForms, PageAnswer, RefusedRequest, TakenForm, UPLOAD_PATH,
-    auditor::{multipart::SentForm, routes::AuditorPages},
+    auditor::multipart::SentForm,
 };
 
 /// Maximum size of one upload, in bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use client::{Client, CommandFailure, Exit};
 use documents::{ProposalId, SessionId, StepDigest, StepRef, to_canonical};
@@ -22,7 +22,6 @@ use crate::{
         },
         requests::failed,
     },
-    page,
 };
 
 /// Number of proposals that one page of receipts reads.

@@ -12,15 +12,11 @@ use documents::{GrantId, ProposalId, ReceiptId, visible};
 use maud::{Markup, html};
 
 use crate::{
-    HeldReview, NavPlace, OpenForms, PageAnswer, PageState, ReachedBoundary, RefusedRequest,
-    RunWatchers, SentSignature, Signing, TakenForm,
-    companion::{
-        held::HeldReviews,
-        requests::{after_review, take_review},
-    },
-    companion_page, status_of,
+    HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunWatchers,
+    SentSignature, Signing, TakenForm, companion::held::HeldReviews, companion_page, status_of,
     web::secrets::FormKey,
 };
+use wire::ProposalView;
 
 /// What all pages need. It has no key, so a desk has these pages too.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! The page of a review: the text of the command, and below it the forms.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use client::{
     AskedText, CommandFailure, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
 };

@@ -8,11 +8,7 @@ use documents::{Timestamp, visible};
 use maud::{Markup, html};
 use wire::{ProposalStatus, ProposalView};
 
-use crate::{
-    BoundaryInbox, BoundaryState,
-    companion::views::{live_page, section_page},
-    framed, plain, standing_words,
-};
+use crate::{BoundaryInbox, BoundaryState, framed, plain, standing_words};
 
 /// Maximum length of the parameters in a line of the inbox. The review shows all of them.
 const MOST_WORDS: usize = 160;

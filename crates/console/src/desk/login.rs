@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Extension, Form, Query, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{CHALLENGE_TYPE, CommandFailure, Exit, now};
 use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
@@ -21,7 +21,6 @@ use crate::{
     TakenForm, answer_fields, browser_answer,
     desk::{
         desk_state::{LoginAttempt, LoginTarget},
-        login::login_page,
         login_sessions::LoginSession,
         passkey_pages,
     },

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use client::{GrantReview, ReadReceipt, Screen, find_grant, now, run_to_review};
 use documents::{GrantId, ReceiptId};

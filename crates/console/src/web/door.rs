@@ -11,10 +11,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::page::frame::forwarding;
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 use documents::hex;
-use maud::html;
 use tokio::net::TcpListener;
 
 use crate::web::secrets::{FormKey, equal, random};
