@@ -8,8 +8,8 @@ use crate::{
 };
 
 batch_statements! {
-    CANDIDATES = pair("SELECT 0, n.spent, n.proposal, EXISTS (SELECT 1 FROM denial WHERE authorization = $2), p.digest, p.status \
-        FROM (SELECT 1) AS c LEFT JOIN nonce n ON n.nonce = $1 LEFT JOIN proposal p ON p.id = $3",
+    CANDIDATES = pair("SELECT 0, n.spent, n.proposal, EXISTS (SELECT 1 FROM denial WHERE authorization = $2), t.digest, t.status \
+        FROM (SELECT 1) AS one LEFT JOIN nonce n ON n.nonce = $1 LEFT JOIN proposal t ON t.id = $3",
         "SELECT q.number - 1, n.spent, n.proposal, d.denied IS NOT NULL, p.digest, p.status \
         FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS q(nonce, digest, id, number) \
         LEFT JOIN nonce n ON n.nonce = q.nonce \
