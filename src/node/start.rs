@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, DataGrowth, SealStop, check_on_host, restore, tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, SealStop, check_on_host, restore, tokens_in_force, write_seal,
 };
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
@@ -199,8 +199,8 @@ pub async fn assemble<S>(
         ));
     }
     let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
-    boundary.health.set_notes(notes.clone());
-    boundary.health.set_file_notes(found.notes.clone());
+    boundary.health.set(NoteSource::Start, notes.clone());
+    boundary.health.set(NoteSource::Files, found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
     boundary
         .health

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{DataGrowth, Health, RefusalLog};
+use crate::{DataGrowth, Health, NoteSource, RefusalLog};
 use crossing::{ArtifactStore, Changes, Crossing, Outputs, RunsInProgress, Sessions};
 use documents::Blake3Digest;
 use store::{Ledger, Retention};
@@ -93,8 +93,8 @@ impl Housekeeping {
             }
             let began = tokio::time::Instant::now();
             let packed = self.ledger.pack(self.retention.pack_s).await;
-            self.health
-                .packed(packed.as_ref().err().map(ToString::to_string));
+            let failed = packed.as_ref().err().map(ToString::to_string);
+            self.health.set(NoteSource::Packing, failed);
             let pause = match packed {
                 Ok(true) => began.elapsed() * 9,
                 Ok(false) => every,
