@@ -225,11 +225,6 @@ impl Housekeeping {
         Ok(())
     }
 
-    /// Marks the service as ending, so that `/ready` reports this and the boundary verifies no new requests.
-    pub fn begin_ending(&self) {
-        self.crossing.capacity().close_verification();
-    }
-
     /// Refuses new runs from this call on. Runs in progress that have not ended after the time `grace` are cancelled.
     pub async fn end_runs(&self, grace: Duration) {
         self.crossing.capacity().close();
