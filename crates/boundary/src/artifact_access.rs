@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crossing::{ArtifactStore, Caller, Crossing, Stopped, Upload};
+use crate::Caller;
+use crossing::{ArtifactStore, Crossing, Stopped, Upload};
 use documents::{ContentDigest, Scope};
 
 /// Takes uploaded files.

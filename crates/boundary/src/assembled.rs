@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::{
     Admission, DataGrowth, Evidence, FetchDocument, Health, Monitoring, Proposals, RefusalLog,
-    Sealing, ToldTargets, Witnessing, artifact_access::ArtifactAccess, housekeeping::Housekeeping,
-    session_access::SessionAccess,
+    Sealing, Surroundings, ToldTargets, Witnessing, artifact_access::ArtifactAccess,
+    housekeeping::Housekeeping, session_access::SessionAccess,
 };
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, Changes, Crossing, CrossingParts, CurrentSeal,
-    LateReceipts, Outputs, RunsInProgress, Sealed, SecretPermits, Sessions, Surroundings,
+    LateReceipts, Outputs, RunsInProgress, Sealed, SecretPermits, Sessions,
 };
 use sandbox::{LinuxSandbox, Starter};
 use store::{Ledger, Retention, Spender, StoredRevocation};

@@ -1,9 +1,9 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::{
-    Proposals, envelope_in, is_over, logged_documents::predicate, view_status, wrong_state,
+    Caller, Proposals, envelope_in, is_over, logged_documents::predicate, view_status, wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, fault};
+use crossing::{Refusal, Sealed, Stopped, fault};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,

@@ -1,10 +1,10 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
 use crate::{
-    Evidence, blob_text, envelope_in, evidence::Within, leaf_data, logged_documents::predicate,
-    manifest_of, proposals::span,
+    Caller, Evidence, blob_text, envelope_in, evidence::Within, leaf_data,
+    logged_documents::predicate, manifest_of, proposals::span,
 };
-use crossing::{BundleParts, Caller, PlanRun, Refusal, Stopped, fault};
+use crossing::{BundleParts, PlanRun, Refusal, Stopped, fault};
 use documents::{
     Authorization, Base64, OUTPUTS_PATH, Receipt, ReceiptId, Statement, StepDefinition, json,
 };

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use crate::{
-    Evidence,
+    Caller, Evidence,
     evidence::{RUNS_OF_OUTPUT, demand_somebody},
     manifest_of,
     proposals::span,
 };
-use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
+use crossing::{Refusal, Stopped, fault, receipt_of};
 use documents::{Blake3Digest, Code};
 use store::{Ledger, Proposal};
 

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    App, Boundary, Field, JSON, RouteAccess,
+    App, Boundary, Caller, Field, JSON, RouteAccess,
     http::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
@@ -26,7 +26,7 @@ use crate::{
         problem::{refuse, unreadable},
     },
 };
-use crossing::{Caller, Refusal, RefusalCase, Stopped, fault};
+use crossing::{Refusal, RefusalCase, Stopped, fault};
 use documents::{Code, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.

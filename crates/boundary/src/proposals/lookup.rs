@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use crate::{
-    Proposals,
+    Caller, Proposals,
     proposals::{not_found, span},
     wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, log_about};
+use crossing::{Refusal, Sealed, Stopped, log_about};
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
 use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
 use verdict::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
