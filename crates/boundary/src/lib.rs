@@ -5,7 +5,6 @@
 
 mod admission;
 mod admitted_caller;
-mod artifact_access;
 mod assembled;
 mod caller;
 mod data_growth;
@@ -44,7 +43,7 @@ mod tokens;
 mod told_targets;
 mod witnesses;
 
-pub use assembled::{Boundary, BoundaryParts};
+pub use assembled::Boundary;
 
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
