@@ -1,8 +1,8 @@
 //! Denials in the log, and statements that the boundary signed.
 
 use crate::{
-    AuditEvent, Auditor, DenialLine, Finding, FindingKind, SealInForce, audit::history::signed,
-    check_place, signing_program,
+    AuditEvent, Auditor, DenialLine, FindingKind, SealInForce, audit::history::signed, check_place,
+    signing_program,
 };
 use documents::{Denial, EnvelopeSignature, Predicate, Verified, VerifyError, denied};
 

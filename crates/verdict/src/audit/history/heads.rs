@@ -1,8 +1,8 @@
 //! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
 use crate::{
-    Auditor, CheckStop, Finding, FindingKind, LATE_S, SealInForce, audit::history::LeftTo,
-    check_witnesses, verify_head,
+    Auditor, CheckStop, FindingKind, LATE_S, SealInForce, audit::history::LeftTo, check_witnesses,
+    verify_head,
 };
 use documents::{Checkpoint, Note, Timestamp, hex, origin};
 

@@ -1,8 +1,8 @@
 //! Reviews in the log.
 
 use crate::{
-    AuditEvent, Auditor, Finding, FindingKind, ReviewContext, ReviewError, ReviewedLine,
-    SealInForce, audit::history::signed, check_reviewer,
+    AuditEvent, Auditor, FindingKind, ReviewContext, ReviewError, ReviewedLine, SealInForce,
+    audit::history::signed, check_reviewer,
 };
 use documents::{EnvelopeSignature, ReviewStatement, Signed, Status, reviewed};
 

@@ -1,7 +1,7 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::{
-    AuditEvent, Auditor, EvidenceFiles, Finding, FindingKind, RevocationContext, RevocationLine,
+    AuditEvent, Auditor, EvidenceFiles, FindingKind, RevocationContext, RevocationLine,
     SealInForce, Unreadable, audit::history::signed, check_may_revoke, check_place,
     decision::revocations::MayRevoke, revocable, versions_of,
 };
