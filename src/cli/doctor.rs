@@ -26,14 +26,14 @@ use crate::{
     },
 };
 use boundary::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing, some_of,
-    steps_beyond_the_host,
+    SecretSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing,
+    secret_sources, some_of, steps_beyond_the_host,
 };
-use client::{CommandFailure, Exit, Terminal};
-use crossing::{PROPOSAL_ROOM, SecretSource, revocations, secret_sources};
+use client::{CommandFailure, Exit, FileSigner, Terminal};
+use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
-use verdict::{FileSigner, TrustedRoster};
+use verdict::TrustedRoster;
 use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.

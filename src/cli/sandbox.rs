@@ -13,8 +13,9 @@ use client::{
 };
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
-    SandboxPermission, StreamName, Workdir, duration, with_needed_word,
+    StreamName, Workdir,
 };
+use reading::{SandboxPermission, check_declared, duration, with_needed_word};
 use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
 use workbench::Signals;
 
@@ -402,7 +403,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
         .write
         .is_some()
         .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
-    declared.check().map_err(usage)?;
+    check_declared(&declared).map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
         reading::check_deny(pattern).map_err(usage)?;
     }

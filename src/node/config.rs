@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::NotifyTable;
-use crossing::ConfiguredSecret;
+use boundary::ConfiguredSecret;
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};
 use store::{Database, Replicas, Retention};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{Config, node::roster_file::DraftRoster};
-use boundary::{refused_steps, unapprovable_steps, unmet_people_rules, without_maximum};
-use crossing::{lacks_boundary, secret_sources};
+use boundary::{
+    refused_steps, secret_sources, unapprovable_steps, unmet_people_rules, without_maximum,
+};
+use crossing::lacks_boundary;
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
     Builtins, FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError,

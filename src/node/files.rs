@@ -7,9 +7,9 @@ use crate::{
     node::{file_refusals, private, roster_file::DraftRoster},
     read_owned, roster_file,
 };
+use client::{FileSigner, Signer as _};
 use documents::SshKey;
 use reading::{FileProblem, Policy, Problems, Registry};
-use verdict::{FileSigner, Signer as _};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{Config, fault_problem};
+use client::{FileSigner, Signer as _};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
 use reading::FileProblem;
 use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
-use verdict::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]

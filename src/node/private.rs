@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{Config, node::rosters};
-use crossing::secret_sources;
+use boundary::secret_sources;
 use reading::FileProblem;
 
 /// Returns the paths that no run may see.

@@ -8,10 +8,10 @@ use crate::{
     Config,
     node::{kept_checkpoint, open_store, start},
 };
+use client::FileSigner;
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
 use reading::Problems;
 use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};
-use verdict::FileSigner;
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -8,10 +8,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::node::toml_tree;
-use documents::{
-    Malformed, PolicyDigest, Roster, RosterDigest, YamlFlaw, YamlKind, YamlNode, json as strict,
-};
-use reading::FileProblem;
+use documents::{Malformed, PolicyDigest, Roster, RosterDigest, json as strict};
+use reading::{FileProblem, YamlFlaw, YamlKind, YamlNode};
 use verdict::{RosterError, TrustedRoster};
 
 /// Content of a valid roster file, without signatures. The fields `previous` and `policy` are placeholders.

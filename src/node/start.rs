@@ -17,12 +17,13 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, DataGrowth, SealStop, check_on_host, restore, tokens_in_force, write_seal,
+    Boundary, DataGrowth, SealStop, Surroundings, check_on_host, restore, secret_sources,
+    tokens_in_force, write_seal,
 };
+use client::Signer as _;
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
-    SealContent, SealError, SealPredecessor, Sealed, Sessions, Surroundings, revocations,
-    secret_sources,
+    SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
@@ -31,7 +32,7 @@ use documents::{
 use reading::{FileProblem, Policy, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
 use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
-use verdict::{Chain, Signer as _};
+use verdict::Chain;
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.

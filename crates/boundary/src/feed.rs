@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Proposals, proposals::stored_refusal, view_status};
-use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
+use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
+use crossing::{Refusal, Stopped, fault, receipt_of};
 use documents::{Approver, Code, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crossing::{BoundaryKey, Crossing, Stopped, Surroundings, fault};
+use crate::Surroundings;
+use crossing::{BoundaryKey, Crossing, Stopped, fault};
 use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, note};
 use store::{CheckpointRow, Cosignature, Ledger};
 

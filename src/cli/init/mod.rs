@@ -11,10 +11,9 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{FILE, node::config::template, roster_file};
-use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
+use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded, write_secret_key};
 use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
 use reading::Problems;
-use verdict::write_secret_key;
 use workbench::problems;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.

@@ -15,8 +15,8 @@ use crate::{
     read_owned, read_policy, roster_file,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
-use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};
-use reading::{FileProblem, Problems};
+use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line};
+use reading::{FileProblem, Problems, time};
 use verdict::{SuccessionTallies, version_file};
 use workbench::problems;
 

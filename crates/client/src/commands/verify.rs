@@ -15,7 +15,8 @@ use crate::{
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
     trust_advice,
 };
-use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
+use reading::time;
 use verdict::{
     BundleReport, CheckFinding, CheckName, Pinned, TrustedRoster, Untrusted, VerifyOptions,
     bundle_check, leave_to,

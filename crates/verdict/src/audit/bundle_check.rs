@@ -138,7 +138,7 @@ pub fn verify(
 }
 
 /// Checks that may be *not checked* in a verified bundle.
-pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
+pub const MAY_BE_OPEN: [CheckName; 6] = [
     CheckName::Permissions,
     CheckName::Sandbox,
     CheckName::KeysStillRostered,

@@ -280,8 +280,7 @@ impl Chain {
     /// # Errors
     /// Never returns an error in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        canonical::canonical_of(&self.envelopes)
-            .map_err(|error| Malformed::at("", error.to_string()))
+        Ok(canonical::canonical_of(&self.envelopes)?)
     }
 
     /// Returns each version from the pinned version to the last version whose next version needs no signature. The

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{ComparedStep, RunbookCheck, SealedSteps, WalkStep};
+use boundary::Surroundings;
 use client::{ReviewSources, RosterSource, Screen, derive, render::decision};
-use crossing::{SealContent, SealPredecessor, Surroundings, profile_on_host};
+use crossing::{SealContent, SealPredecessor, profile_on_host};
 use documents::{
     Approver, Authorization, BoundaryRef, Configuration, ConfiguredLimits, ConfiguredSandbox,
     DEFAULT_WINDOW_S, Envelope, EnvelopeSignature, Epoch, Genesis, GenesisSalt, Group, GroupName,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     CommandFailure, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText, Screen,
-    SignaturePurpose, Terminal, TrustArgs, changes,
+    SignaturePurpose, Signer, Terminal, TrustArgs, changes,
     commands::roster::{
         change::{ShownPolicy, review},
         policy_change::{changed_steps, differences, sealed_policy},
@@ -20,7 +20,7 @@ use documents::{
     Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,
 };
 use reading::{Policy, file};
-use verdict::{Signer, SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
+use verdict::{SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
 
 /// The commands that sign the next version of a roster.
 #[derive(Debug, clap::Subcommand)]
