@@ -371,10 +371,10 @@ pub(super) fn uses() -> Vec<Case> {
             let mut log = Log::with(|sealed| {
                 sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
                 let line = |seed: u8| key(seed).line().to_owned();
-                sealed.roster["proposer"] = json!([
-                    {"name": "courier", "owners": ["alice"], "keys": [line(OTHER)]},
-                    {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT)]},
-                ]);
+                sealed.roster["proposers"] = json!({
+                    "courier": {"owners": ["alice"], "keys": [line(OTHER)]},
+                    "robot": {"owners": ["rita"], "keys": [line(ROBOT)]},
+                });
                 sealed.steps[0]["params"]["properties"]["force"] =
                     json!({"type": "boolean", "default": false});
             });
@@ -522,10 +522,10 @@ pub(super) fn people() -> Vec<Case> {
             resealed(
                 |log| {
                     drop(
-                        log.sealed.roster["approver"]
-                            .as_array_mut()
+                        log.sealed.roster["approvers"]
+                            .as_object_mut()
                             .unwrap()
-                            .remove(1),
+                            .remove("bob"),
                     )
                 },
                 &["alice"],
@@ -538,10 +538,10 @@ pub(super) fn people() -> Vec<Case> {
             resealed(
                 |log| {
                     log.sealed.policy["default"]["approvals"]["required"] = json!(2);
-                    log.sealed.roster["approver"]
-                        .as_array_mut()
+                    log.sealed.roster["approvers"]
+                        .as_object_mut()
                         .unwrap()
-                        .remove(1);
+                        .remove("bob");
                 },
                 &["alice"],
                 &["ops"],
@@ -551,7 +551,7 @@ pub(super) fn people() -> Vec<Case> {
             "an approver owns the grantee now",
             &["excluded"],
             resealed(
-                |log| log.sealed.roster["proposer"][1]["owners"] = json!(["alice", "rita"]),
+                |log| log.sealed.roster["proposers"]["robot"]["owners"] = json!(["alice", "rita"]),
                 BOTH,
                 ALL,
             ),
@@ -562,10 +562,10 @@ pub(super) fn people() -> Vec<Case> {
             resealed(
                 |log| {
                     drop(
-                        log.sealed.roster["proposer"]
-                            .as_array_mut()
+                        log.sealed.roster["proposers"]
+                            .as_object_mut()
                             .unwrap()
-                            .remove(1),
+                            .remove("robot"),
                     )
                 },
                 BOTH,
@@ -831,8 +831,8 @@ pub(super) fn series() -> Vec<Case> {
             let mut log = Log::with(|sealed| {
                 sealed.policy["default"]["approvals"] = json!({"required": 1, "from": ["ops"]});
                 sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
-                sealed.roster["proposer"] =
-                    json!([{"name": "robot", "owners": [], "keys": [key(ROBOT).line()]}]);
+                sealed.roster["proposers"] =
+                    json!({"robot": {"owners": [], "keys": [key(ROBOT).line()]}});
                 sealed.steps[0]["params"]["properties"]["force"] =
                     json!({"type": "boolean", "default": false});
             });

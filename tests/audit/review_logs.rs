@@ -26,12 +26,12 @@ pub(super) fn log_with(edit: impl FnOnce(&mut Sealed)) -> Log {
         let default = &mut sealed.policy["default"];
         default["approvals"] = json!({"from": ["ops", "security"], "each": true});
         default["emergency"] = json!({"from": ["ops"], "max_unreviewed": 1, "max_window_s": 3600, "review": {"from": ["security"]}});
-        let approvers = sealed.roster["approver"].as_array_mut().unwrap();
+        let approvers = &mut sealed.roster["approvers"];
         for (name, seed, groups) in [
             ("dave", DAVE, json!(["security"])),
             ("erin", ERIN, json!(["ops", "security"])),
         ] {
-            approvers.push(json!({"name": name, "groups": groups, "keys": [key(seed).line()]}));
+            approvers[name] = json!({"groups": groups, "keys": [key(seed).line()]});
         }
         edit(sealed);
     })
@@ -222,7 +222,7 @@ fn of_emergency(sealed: &mut Sealed) -> &mut Value {
 }
 
 fn bob(sealed: &mut Sealed) -> &mut Value {
-    &mut sealed.roster["approver"][1]
+    &mut sealed.roster["approvers"]["bob"]
 }
 
 /// One review of an emergency that `erin` signed.
@@ -579,10 +579,8 @@ fn many_reviews() -> Vec<Case> {
 }
 
 fn without_dave(sealed: &mut Sealed) {
-    sealed.roster["approver"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|person| person["name"] != "dave");
+    let approvers = sealed.roster["approvers"].as_object_mut();
+    approvers.unwrap().remove("dave");
 }
 
 /// The limit of emergencies without a review.
@@ -889,18 +887,20 @@ fn changes() -> Vec<Case> {
             bob(of)["valid_after"] = json!(t(21))
         }),
         then("presence", WRONG, "2 open", BOB, |of| {
-            of.roster["group"][1]["presence"] = json!("required")
+            of.roster["groups"]["security"]["presence"] = json!("required")
         }),
         then("the reviewer is gone", WRONG, "2 open", BOB, |of| {
-            of.roster["approver"].as_array_mut().unwrap().remove(1);
+            of.roster["approvers"]
+                .as_object_mut()
+                .unwrap()
+                .remove("bob");
         }),
         then("the reviewer has another group", "", "2 open", BOB, |of| {
             bob(of)["groups"] = json!(["ops"])
         }),
         then("the reviewer is new", "", "2 closed", 22, |of| {
             let line = key(22).line().to_owned();
-            let new = json!({"name": "frank", "groups": ["security"], "keys": [line]});
-            of.roster["approver"].as_array_mut().unwrap().push(new);
+            of.roster["approvers"]["frank"] = json!({"groups": ["security"], "keys": [line]});
         }),
         then("other rules now", "", "2 closed", BOB, |of| {
             of.policy["default"]["approvals"] = json!({"from": ["ops"]});

@@ -23,10 +23,10 @@ type Subject = (&'static str, [u8; 32]);
 fn log() -> Log {
     let line = |seed: u8| key(seed).line().to_owned();
     Log::with(|sealed| {
-        sealed.roster["approver"][0]["keys"] = json!([line(ALICE), line(ALICE_2), FOREIGN]);
-        sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
-        sealed.roster["proposer"] = json!([{"name": "robot", "owners": [], "keys": [line(ROBOT)]}]);
-        sealed.roster["boundary"][0]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
+        sealed.roster["approvers"]["alice"]["keys"] = json!([line(ALICE), line(ALICE_2), FOREIGN]);
+        sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
+        sealed.roster["proposers"] = json!({"robot": {"owners": [], "keys": [line(ROBOT)]}});
+        sealed.roster["boundaries"]["prod-eu"]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
         let token = |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
         sealed.tokens = json!([
             token("agent", json!(["carol"])),
@@ -260,7 +260,8 @@ fn rights() -> Vec<Case> {
             one(("grant", [7; 32]), ALICE),
         ),
     ];
-    let mut ended = Log::with(|sealed| sealed.roster["approver"][0]["valid_before"] = json!(t(5)));
+    let mut ended =
+        Log::with(|sealed| sealed.roster["approvers"]["alice"]["valid_before"] = json!(t(5)));
     ended.refuse(30, |_| {});
     freeze(&mut ended, ALICE);
     cases.push((
@@ -406,7 +407,7 @@ fn forms() -> Vec<Case> {
             &[],
             resealed(
                 |log| {
-                    log.sealed.roster["approver"][1]["keys"] =
+                    log.sealed.roster["approvers"]["bob"]["keys"] =
                         json!([key(BOB).line(), key(12).line()]);
                     log.roster(&[ALICE, BOB]);
                 },
@@ -418,7 +419,7 @@ fn forms() -> Vec<Case> {
             NO,
             resealed(
                 |log| {
-                    log.sealed.roster["approver"][2]["keys"] = json!([key(12).line()]);
+                    log.sealed.roster["approvers"]["carol"]["keys"] = json!([key(12).line()]);
                     log.roster(&[ALICE, BOB]);
                 },
                 of_key(CAROL),
@@ -754,7 +755,7 @@ fn rosters() -> Vec<Case> {
         ("a version after an unguarded version", &[], {
             let mut log = Log::with(|sealed| {
                 sealed.roster["threshold"] = json!(0);
-                sealed.roster["operator"] = json!([{"name": "oscar", "keys": [key(OSCAR).line()]}]);
+                sealed.roster["operators"] = json!({"oscar": {"keys": [key(OSCAR).line()]}});
             });
             log.revoke(of_key(ALICE), OSCAR);
             log.roster(&[]);
@@ -980,10 +981,10 @@ fn the_summary_warns_about_revoked_keys_in_the_roster_and_about_a_freeze() {
         said.contains("entry 2 revoked the epoch in force"),
         "{said}"
     );
-    log.sealed.roster["approver"]
-        .as_array_mut()
+    log.sealed.roster["approvers"]
+        .as_object_mut()
         .unwrap()
-        .remove(2);
+        .remove("carol");
     log.roster(&[ALICE, BOB]);
     thaw(&mut log, 10);
     let said = warnings(&log);

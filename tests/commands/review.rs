@@ -605,12 +605,9 @@ fn the_passphrase_prompt_names_the_key() {
     .arg(&key);
     assert!(made.status().expect("started").success());
     let line = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
-    let roster = world.roster();
-    let person = format!(
-        "\n[[approver]]\nname = \"eve\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n",
-        line.trim()
-    );
-    world.write("b/boundary/roster.toml", &format!("{roster}{person}"));
+    world.edit_draft(|draft| {
+        draft["approvers"]["eve"] = json!({"groups": ["ops"], "keys": [line.trim()]});
+    });
     world.start();
     world.make_tokens();
     let mut inbox = world.program(&["--url", &world.wire.url, "inbox", "--key"]);
