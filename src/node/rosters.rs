@@ -114,25 +114,13 @@ fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
 /// versions.
 ///
 /// # Errors
-/// Returns an error if there is no valid roster, if it names another policy, or if a draft of version 1 is beside it.
+/// Returns an error if there is no valid roster, or if a draft or an unsigned version is beside it.
 pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
     let first = newest(config, policy)?;
-    let last = first.last();
-    if let Some(policy) = policy.filter(|policy| policy.digest() != last.policy()) {
-        return Err(FileProblem::whole(
-            &config.policy,
-            format!(
-                "this policy is {}, but version {} of the roster in {} names the policy {}: restore the signed policy",
-                policy.digest(),
-                last.version(),
-                config.rosters.display(),
-                last.policy()
-            ),
-        ));
-    }
+    let version = first.last().version() + 1;
     // A later version without its signatures, or a draft beside the file of its version: the operator must decide.
-    if let Some((path, _)) = next(config, last.version() + 1)? {
-        return Err(needs_all(config, &path, last.version() + 1));
+    if let Some((path, _)) = next(config, version)? {
+        return Err(needs_all(config, &path, version));
     }
     if path(config, 1).exists() && read_draft(config)?.is_some_and(|draft| draft.version == 1) {
         let why = "this draft and 1.json are both version 1 of the roster: move one of them away";

@@ -157,8 +157,7 @@ fn the_list_has_twelve_points_and_the_text_names_each_fix() {
         "{text}"
     );
     assert!(
-        text.contains("then `countersign roster draft --config ")
-            && text.contains("the first start seals the roster"),
+        text.contains("next.json: the first start seals the roster"),
         "{text}"
     );
     let nowhere = world
