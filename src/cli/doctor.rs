@@ -293,7 +293,9 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
             }
             match &boundary.roster {
                 Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
-                Err(problems) => lines.extend(broken(problems.list())),
+                // Other lines report a store that can't be read.
+                Err(problems) if boundary.stored.is_ok() => lines.extend(broken(problems.list())),
+                Err(_) => {}
             }
             lines.extend(unsealable(boundary, files, &lines));
             lines.extend(

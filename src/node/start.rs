@@ -277,8 +277,13 @@ impl Start<'_> {
         if !runbook_errors.is_empty() {
             return Err(Problems::new(runbook_errors));
         }
-        let policy = policy.map_err(Problems::new)?;
-        let rosters = rosters::first(config, Some(&policy))?;
+        let (policy, rosters) = match (rosters::first(config, policy.as_ref().ok()), policy) {
+            (Ok(rosters), Ok(policy)) => (policy, rosters),
+            (rosters, policy) => {
+                let found = policy.err().into_iter().flatten();
+                return Err(Problems::new(found.chain(rosters.err()).collect()));
+            }
+        };
         let found = files::check_first_roster(config, rosters.last(), &key);
         if !found.is_empty() {
             return Err(Problems::new(found));
@@ -377,7 +382,7 @@ impl Start<'_> {
         FileProblem::whole(
             &self.next.config.key,
             format!(
-                "this key is not a key of the boundary {} in the sealed roster, so its signatures would not count: use the key that the roster lists{why}",
+                "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{why}",
                 self.next.config.name
             ),
         )
