@@ -103,7 +103,7 @@ impl Reader {
                     .unwrap_or(LogFormat::Text),
             },
             policy: self.path(tree, "policy"),
-            roster: self.path(tree, "roster"),
+            rosters: self.path(tree, "rosters"),
             key: self.path(tree, "key"),
             tls: self.tls(tree),
             path: self.file.clone(),

@@ -139,7 +139,7 @@ fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault>
     }
     if !seals.have(last.digest, keyid)? {
         let why = format!(
-            "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
+            "the key {keyid} of this node is not in the roster in force: add it to the boundary with `countersign roster add boundary`, let the \
              approvers sign the roster, and run `countersign seal` at the active node"
         );
         return Ok(Some(KeyWait {

@@ -190,7 +190,7 @@ fn build(
         .is_none()
     {
         let message = format!(
-            "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
+            "this key is not a key of the boundary {} in the sealed roster of the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
         return Err(at(&config.key, &message));

@@ -291,7 +291,7 @@ impl Proposals {
                 !excluded.contains(name)
             });
             // People who can approve and can't review are no loss for the review.
-            let only_approve = roster.tables().approver.iter().filter(|one| {
+            let only_approve = roster.approvers().filter(|one| {
                 let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
                 counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)
             });

@@ -62,6 +62,7 @@ pub use commands::{
     roster::{
         self,
         change::changes,
+        proposed::read_version,
         show::{self, ShowArgs},
         sign::{SigningCommand, say_standing},
     },

@@ -98,7 +98,10 @@ pub use record::{
     refused_parts::{RefusedPart, refused_parts, refused_words},
     review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed},
     revocation::{Revocation, RevokedSubject, revoked},
-    roster::{Approver, Group, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster, RosteredBoundary},
+    roster::{
+        Approver, Group, KeyList, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster,
+        RosteredApprover, Witness,
+    },
     run_extensions::{
         Artifact, Artifacts, Emergency, GrantUse, MAX_ARTIFACTS_BYTES, MAX_GRANT_S,
         MAX_MANIFEST_ENTRIES, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,

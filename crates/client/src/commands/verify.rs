@@ -630,10 +630,9 @@ mod tests {
                 tables.name = name.to_owned();
                 tables.threshold = 1;
                 if name == "b2" {
-                    tables
-                        .boundary
-                        .iter_mut()
-                        .for_each(|entry| entry.name = "b2".parse().expect("a name"));
+                    let (_, keys) = tables.boundaries.pop_first().expect("a boundary");
+                    let other = "b2".parse().expect("a name");
+                    tables.boundaries.insert(other, keys);
                 }
             });
             let judged = with_any(
