@@ -553,10 +553,10 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
             .filter_map(|pattern| Pattern::parse(pattern).ok())
             .collect(),
     });
-    let rostered = sealed.roster.tables().proposer.iter();
+    let rostered = sealed.roster.tables().proposers.keys();
     tokens
-        .chain(rostered.map(|entry| Proposer {
-            name: entry.name.clone(),
+        .chain(rostered.map(|name| Proposer {
+            name: name.clone(),
             patterns: Vec::new(),
         }))
         .collect()

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::{Health, NoteSource, Proposals, grants};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, SealContent, SealDraft, SealError,
-    SealPredecessor, Sealed, Stopped, Surroundings, check_files, fault,
+    SealPredecessor, Sealed, Stopped, check_files, fault,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,

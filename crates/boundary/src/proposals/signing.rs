@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Proposals, proposals::advance_refused, verified_of};
-use crossing::{Caller, CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
+use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
@@ -70,7 +70,7 @@ impl Proposals {
         }
     }
 
-    /// Waits until the run of a grant has begun, or can't begin now, so that no answer calls a use approved that is refused.
+    /// Waits until the run of a grant has begun or was refused. Otherwise an answer could say `approved` about a refused use.
     ///
     /// # Errors
     /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.

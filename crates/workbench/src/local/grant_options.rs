@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::{Project, real_program};
 use client::{CommandFailure, PrintableText};
-use documents::{PermissionKind, split_patterns};
-use reading::{Flags, Granted};
+use documents::PermissionKind;
+use reading::{Flags, Granted, split_patterns};
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]
