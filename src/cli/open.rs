@@ -199,7 +199,7 @@ fn preview(
         usual,
         "the policy that `countersign init` writes".to_owned(),
     );
-    let found = project.policy(args.rules.policy_file())?;
+    let found = project.policy(args.rules.policy.as_deref())?;
     let chosen = found
         .file
         .map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));

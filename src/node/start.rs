@@ -16,10 +16,9 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, DataGrowth, SealStop, Surroundings, check_on_host, restore, secret_sources,
-    tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, SealStop, Surroundings, check_on_host, restore,
+    secret_sources, tokens_in_force, write_seal,
 };
-use client::Signer as _;
 use client::Signer as _;
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
@@ -202,8 +201,8 @@ pub async fn assemble<S>(
         ));
     }
     let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
-    boundary.health.set_notes(notes.clone());
-    boundary.health.set_file_notes(found.notes.clone());
+    boundary.health.set(NoteSource::Start, notes.clone());
+    boundary.health.set(NoteSource::Files, found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
     boundary
         .health
