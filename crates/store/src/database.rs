@@ -165,7 +165,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the store.
-    pub fn locked(&self, data: &Path) -> Result<StoreLock, StoreFault> {
+    pub fn lock(&self, data: &Path) -> Result<StoreLock, StoreFault> {
         match self {
             Self::File(path) => StoreLock::alone(path),
             Self::Server(_) => StoreLock::alone(&data.join(NODE_LOCK)),

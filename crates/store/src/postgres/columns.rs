@@ -6,8 +6,7 @@ use bytes::BytesMut;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::{Cell, EngineRow, StoreFault, Value, id_bytes};
-use documents::ProposalId;
+use crate::{Cell, EngineRow, StoreFault, Value};
 
 impl EngineRow for Row {
     fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
