@@ -408,7 +408,7 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
         let running = log.approved("nginx:restart", 65, &[ALICE]);
         let place = log.consume(65, &[&running]);
         let under = log.seal.clone();
-        log.sealed.roster["boundaries"]["prod-eu"]["keys"] = json!([key(BOUNDARY_2).line()]);
+        log.sealed.roster["boundaries"]["prod"]["keys"] = json!([key(BOUNDARY_2).line()]);
         let before = reference(&to_canonical(&log.sealed.policy));
         log.roster(&[ALICE, BOB]);
         if !by_old {

@@ -26,7 +26,7 @@ fn people(sealed: &mut Sealed) {
     sealed.roster["approvers"]["alice"]["keys"] = json!([line(ALICE), line(ALICE_2), FOREIGN]);
     sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
     sealed.roster["proposers"] = json!({"robot": {"owners": [], "keys": [line(ROBOT)]}});
-    sealed.roster["boundaries"]["prod-eu"]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
+    sealed.roster["boundaries"]["prod"]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
     let token = |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
     sealed.tokens = json!([
         token("agent", json!(["carol"])),

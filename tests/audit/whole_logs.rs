@@ -946,7 +946,7 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
 #[test]
 fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
     let rotate = |log: &mut Log| {
-        log.sealed.roster["boundaries"]["prod-eu"]["keys"] =
+        log.sealed.roster["boundaries"]["prod"]["keys"] =
             json!([history::key(history::BOUNDARY_2).line()]);
         log.roster(&[ALICE, BOB]);
         log.key = history::BOUNDARY_2;

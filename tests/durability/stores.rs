@@ -86,14 +86,11 @@ fn write_0_2_0() {
         "roster", "add", "approver", "grace", "--group", "ops", "--config",
     ]);
     exited(add.arg(&home).arg("--key").arg(public).output().unwrap(), 0);
-    let version = world.path("b/boundary/roster.d/2.json");
-    let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
-    let payload = people::payload_of(&drafted);
-    let mut signatures = [alice(), bob()].map(|key| key.sign(&payload)).to_vec();
-    signatures.sort_by_key(|signature| signature["keyid"].to_string());
+    let draft = fs::read(world.path(support::DRAFT)).unwrap();
+    let payload = people::roster_statement(&serde_json::from_slice(&draft).unwrap());
     world.write(
         "b/boundary/roster.d/2.json",
-        &people::wrap(&payload, signatures).to_string(),
+        &envelope(&payload, &[&alice(), &bob()]).to_string(),
     );
     world.restart();
     assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);
