@@ -35,8 +35,7 @@ pub(crate) use cli::{
         tale::{DemoReport, DemoResult},
         world::DemoSetup,
     },
-    doctor::line::Line,
-    hardening::point_finding::{PointFinding, PointResult},
+    doctor::finding::{Finding, FindingResult},
     inspected_boundary::InspectedBoundary,
     policy::answers::{PolicyOptions, is_interpreter},
     registry::from_files::files_read::read_files,
@@ -56,6 +55,6 @@ pub(crate) use node::{
     serve::Started,
     served_certificate::ServedCertificate,
     start::{AssembledBoundary, TakenChanges},
-    store_problem::fault_problem,
+    store_problem::{InFile, InStore},
     stored_state::StoredState,
 };

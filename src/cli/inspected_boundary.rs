@@ -1,9 +1,7 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::{
-    BoundaryFiles, Config, ControlReply, ControlRequest, NodeStatus, ServedAddress, StoredState,
-    in_a_shell,
-    node::{control, stored_state},
+    BoundaryFiles, Config, NodeStatus, ServedAddress, StoredState, in_a_shell, node::stored_state,
 };
 use boundary::{DataGrowth, MeasuredGrowth};
 use crossing::{Sealed, free_bytes};
@@ -35,7 +33,7 @@ impl<'a> InspectedBoundary<'a> {
             config,
             files,
             stored,
-            status: status(config),
+            status: NodeStatus::ask(config),
             nodes,
         }
     }
@@ -117,19 +115,5 @@ impl<'a> InspectedBoundary<'a> {
             listen: self.config.listen,
             tls: self.config.tls.is_some(),
         })
-    }
-}
-
-fn status(config: &Config) -> Result<Option<NodeStatus>, String> {
-    match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value(status).map(Some).map_err(|error| {
-            format!(
-                "the answer of the service can't be read ({error}): check that the service has the same version as \
-                 this program"
-            )
-        }),
-        Ok(Some(ControlReply::Error(message) | ControlReply::Refused { message, .. })) => Err(message),
-        Ok(None) => Ok(None),
-        Err(problem) => Err(problem.to_string()),
     }
 }

@@ -1,6 +1,7 @@
 //! The `sandbox` command runs a command in a sandbox, without a boundary.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -110,25 +111,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let broken =
-        |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
-    let home = tempfile::Builder::new()
-        .prefix("countersign-sandbox-")
-        .tempdir()
-        .map_err(|error| broken(&error))?;
-    // A run may have its own user id, so other users must be able to enter the directory.
-    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711))
-        .map_err(|error| broken(&error))?;
-    let signals = Signals::listen(home.path())?;
-    let place = home.path().to_owned();
-    let setup = Setup {
-        helper: None,
-        scratch: place.clone(),
-        spool: place,
-        private: Vec::new(),
-        unwritable: Vec::new(),
-    };
-    let sandbox = LocalSandbox::open(&setup).map_err(|error| broken(&error))?;
+    let HostTrial { sandbox, scratch } = HostTrial::open("countersign-sandbox-")
+        .map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let signals = Signals::listen(scratch.path())?;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {
         profile = profile.with_programs(program_list(args)?);
@@ -182,7 +167,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         unreachable: [].into(),
         secrets: vec![],
     };
-    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    let flag = CancelFlag::new()
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
@@ -226,6 +212,42 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
         _ => Ok(exit),
+    }
+}
+
+/// A sandbox of this host, with the directory of its runs.
+pub(crate) struct HostTrial {
+    pub(crate) sandbox: LocalSandbox,
+    /// Deleted at the end.
+    pub(crate) scratch: tempfile::TempDir,
+}
+
+impl HostTrial {
+    /// Sets up a sandbox in a new temporary directory.
+    ///
+    /// # Errors
+    /// Returns an error if the directory can't be made, or if no run can be prepared.
+    pub(crate) fn open(prefix: &str) -> Result<Self, String> {
+        let scratch = tempfile::Builder::new().prefix(prefix).tempdir();
+        let scratch = scratch.map_err(|error| {
+            format!(
+                "can't create a temporary directory ({error}): make /tmp writable, or set TMPDIR to a writable directory"
+            )
+        })?;
+        let place = scratch.path().to_owned();
+        // A run may have its own user id, so other users must be able to enter the directory.
+        let opened =
+            std::fs::set_permissions(&place, Permissions::from_mode(0o711)).and_then(|()| {
+                LocalSandbox::open(&Setup {
+                    helper: None,
+                    scratch: place.clone(),
+                    spool: place,
+                    private: Vec::new(),
+                    unwritable: Vec::new(),
+                })
+            });
+        let sandbox = opened.map_err(|error| error.to_string())?;
+        Ok(Self { sandbox, scratch })
     }
 }
 

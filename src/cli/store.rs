@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    Config, ConfigArgs,
+    Config, ConfigArgs, InStore as _,
     cli::store_move,
     node::{backup, kept_checkpoint, last_backup, open_store, places, start},
     restore,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::Name;
-use reading::FileProblem;
 use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
@@ -360,7 +359,8 @@ fn check(
             }
         };
         let mut report = restore::look_through(config, database, outputs, &mut progress)
-            .map_err(|fault| problems(FileProblem::of_store(database, fault).into()))?;
+            .in_store(database)
+            .map_err(problems)?;
         if !quiet {
             let _ = write!(std::io::stderr(), "\r");
         }
@@ -409,7 +409,7 @@ fn tell(
         let defects: Vec<_> = report
             .defects
             .iter()
-            .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.fix}))
+            .map(|defect| json!({"place": defect.place, "what": defect.what, "fix": defect.fix}))
             .collect();
         let counts: serde_json::Map<String, serde_json::Value> = report
             .counts

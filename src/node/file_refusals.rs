@@ -7,8 +7,7 @@ use boundary::{refused_steps, unapprovable_steps, unmet_people_rules, without_ma
 use crossing::{lacks_boundary, secret_sources};
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
-    Builtins, FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError,
-    RunbookDirectories, resolve,
+    FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories,
 };
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
@@ -94,7 +93,7 @@ pub fn find(
 
 /// Returns the approval rules of a step, or `None` if the rules of policy and step contradict each other.
 fn quorum_rules(policy: &Policy, step: &StepDefinition) -> Option<QuorumRules> {
-    let ruling = resolve(policy, Builtins::current(), &step.reference);
+    let ruling = policy.ruling(&step.reference);
     let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
     Some(
         QuorumRules::combine(of_policy, &step.approvals)

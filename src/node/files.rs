@@ -118,19 +118,7 @@ fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
 /// Returns all errors of the file.
 pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
-    Policy::load(&text).map_err(|errors| {
-        let file = config.policy.display().to_string();
-        errors
-            .into_iter()
-            .map(|error| FileProblem {
-                file: file.clone(),
-                line: error.line,
-                column: error.column,
-                message: error.message,
-                can_pass: false,
-            })
-            .collect()
-    })
+    Policy::load(&text).map_err(|errors| FileProblem::of_policy(&config.policy, errors))
 }
 
 /// Reads the source of a roster, for example `roster.toml`.

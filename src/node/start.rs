@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    BoundaryFiles, Config, fault_problem,
+    BoundaryFiles, Config, InFile as _, InStore as _,
     node::{
         descriptors, files, handover,
         host_lock::HostLock,
@@ -30,7 +30,7 @@ use documents::{
 };
 use reading::{FileProblem, Policy, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
+use store::{Ledger, OpenStore, Replicas, StoredRevocation, WriteStop};
 use verdict::{Chain, Signer as _};
 use wire::unused_proxy;
 
@@ -108,7 +108,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(fault_problem(&config.database, &fault));
+    let database = &config.database;
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -130,8 +130,8 @@ pub async fn assemble<S>(
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
-    let tokens = tokens_in_force(&ledger.reads().tokens().map_err(broken)?, ledger.now());
-    let last = ledger.reads().seals().map_err(broken)?.last().copied();
+    let tokens = tokens_in_force(&ledger.reads().tokens().in_store(database)?, ledger.now());
+    let last = ledger.reads().seals().in_store(database)?.last().copied();
     let next = NextSeal {
         config,
         ledger: &ledger,
@@ -315,9 +315,11 @@ impl Start<'_> {
         files: BoundaryFiles,
     ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| fault_problem(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self
+            .next
+            .content(&sealed, &files)
+            .in_store(&config.database)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found
@@ -332,7 +334,7 @@ impl Start<'_> {
         if has_new_roster {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.next.ledger.checkpoint().map_err(at_store)?;
+            self.next.ledger.checkpoint().in_store(&config.database)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
@@ -371,8 +373,7 @@ impl Start<'_> {
             ));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) =
-            content.map_err(|fault| fault_problem(&config.database, &fault))?;
+        let (content, mut found) = content.in_store(&config.database)?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -493,16 +494,11 @@ fn first_rosters(
     written: &DraftRoster,
     policy: &Policy,
 ) -> Result<Chain, Problems> {
-    let at_source = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(&config.roster, error.to_string()))
-    };
     let version = written.version();
     if version == 1 {
-        let roster = written
-            .state(None, policy.digest())
-            .map_err(|error| at_source(&error))?;
-        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())])
-            .map_err(|error| at_source(&error));
+        let roster = written.state(None, policy.digest()).at(&config.roster)?;
+        let first = Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]);
+        return Ok(first.at(&config.roster)?);
     }
     let wanted = format!(
         "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
@@ -510,13 +506,14 @@ fn first_rosters(
         rosters::directory(config).display()
     );
     let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
-    let chain = chain.ok_or_else(|| at_source(&wanted))?;
+    let chain = chain.ok_or(wanted).at(&config.roster)?;
     let last = chain.last();
     if !written.says_the_same_as(last) || last.policy() != policy.digest() {
-        return Err(at_source(&format!(
+        let why = format!(
             "the roster or the policy differs from the signed version {}: restore the signed roster and the signed policy",
             last.version()
-        )));
+        );
+        return Err(FileProblem::whole(&config.roster, why).into());
     }
     Ok(chain)
 }
@@ -533,9 +530,7 @@ pub fn read_seal(
 ) -> Result<Sealed, Problems> {
     let at_store =
         |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger
-        .leaf(index)
-        .map_err(|fault| fault_problem(&config.database, &fault))?;
+    let leaf = ledger.leaf(index).in_store(&config.database)?;
     let leaf = leaf.ok_or_else(|| {
         at_store(format!(
             "log entry {index}, the seal in force, is missing: restore a backup"

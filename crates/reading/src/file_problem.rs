@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::RegistryError;
+use crate::{PolicyError, RegistryError};
 use documents::{StepRef, YamlFlaw, first_of};
 
 /// One error in a file, or in the access to a file.
@@ -52,6 +52,16 @@ impl FileProblem {
             column: place.column,
             ..Self::whole(file, message.clone())
         }
+    }
+
+    /// Creates the problems of a policy file.
+    pub fn of_policy(file: &Path, errors: Vec<PolicyError>) -> Vec<Self> {
+        let problem = |error: PolicyError| Self {
+            line: error.line,
+            column: error.column,
+            ..Self::whole(file, error.message)
+        };
+        errors.into_iter().map(problem).collect()
     }
 
     /// Returns the message without the step at its beginning.
@@ -140,6 +150,12 @@ impl Problems {
     /// Returns all problems.
     pub fn list(&self) -> &[FileProblem] {
         &self.0
+    }
+}
+
+impl<E: Into<FileProblem>> From<Vec<E>> for Problems {
+    fn from(problems: Vec<E>) -> Self {
+        Self::new(problems.into_iter().map(Into::into).collect())
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     DemoReport, DemoSetup,
-    cli::demo::world::{broken, text, until},
+    cli::demo::world::{OrBroken as _, broken, text, until},
 };
 use client::CommandFailure;
 use wire::{ProposalStatus, ProposalView};
@@ -16,12 +16,11 @@ pub(super) const GRANTEE: &str = "deploy-bot";
 pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
     let change = |file: &str, edit: &dyn Fn(String) -> String| {
         let path = world.home().join("boundary").join(file);
-        let odd = |error: std::io::Error| broken(&format!("{file}: {error}"));
-        std::fs::write(&path, edit(std::fs::read_to_string(&path).map_err(odd)?)).map_err(odd)
+        let text = std::fs::read_to_string(&path).or_broken(file)?;
+        std::fs::write(&path, edit(text)).or_broken(file)
     };
     let key = world.key(GRANTEE).with_extension("pub");
-    let key = std::fs::read_to_string(key)
-        .map_err(|error| broken(&format!("the key of {GRANTEE}: {error}")))?;
+    let key = std::fs::read_to_string(key).or_broken("the key of the grantee")?;
     let entry = format!(
         "\n[[proposer]]\nname = \"{GRANTEE}\"\nowners = [\"carol\"]\nkeys = [\"{}\"]\n",
         key.trim()

@@ -12,13 +12,12 @@ use crate::{
     DemoReport, DemoSetup,
     cli::demo::{
         story::{self, BUNDLE, DoctorFindings},
-        world::broken,
+        world::OrBroken as _,
     },
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
 use documents::Outcome;
-use reading::{FileProblem, Problems, RegisteredStep, Registry};
-use wire::ProposalView;
+use reading::{RegisteredStep, Registry};
 use workbench::{WalkStep, how_to_write_a_step, problems};
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
@@ -151,11 +150,7 @@ fn chosen(
         );
         return Err(CommandFailure::usage(message));
     }
-    let found = Registry::of_file(file, name, &shown).map_err(|errors| {
-        problems(Problems::new(
-            errors.into_iter().map(FileProblem::from).collect(),
-        ))
-    })?;
+    let found = Registry::of_file(file, name, &shown).map_err(problems)?;
     let all: Vec<&str> = found
         .steps
         .iter()
@@ -223,7 +218,7 @@ fn play(
     let wish = json!({"step": step.definition.reference, "params": params, "reason": reason});
     let view = story::propose(world, tale, &wish)?;
     story::approve(world, tale, &view)?;
-    let ended: ProposalView = story::watch(world, tale, &view)?;
+    let (ended, _) = story::watch(world, tale, &view)?;
     let Some(outcome) = ended.outcome.clone() else {
         let why = ended.refusal.as_ref().or(ended.held_up.as_ref());
         let why = why.map_or_else(
@@ -252,9 +247,9 @@ fn play(
 /// Copies the runbook and the files beside it, without other runbooks, into the empty directory of the boundary. Returns the
 /// number of files in words.
 fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure> {
-    let failed = |error: std::io::Error| broken(&format!("the runbook can't be copied: {error}"));
-    for sample in fs::read_dir(directory).map_err(failed)? {
-        fs::remove_file(sample.map_err(failed)?.path()).map_err(failed)?;
+    const WHAT: &str = "the runbook can't be copied";
+    for sample in fs::read_dir(directory).or_broken(WHAT)? {
+        fs::remove_file(sample.or_broken(WHAT)?.path()).or_broken(WHAT)?;
     }
     let above = file
         .parent()
@@ -263,20 +258,20 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
     let (mut open, mut files, mut bytes) =
         (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
     while let Some((from, to, depth)) = open.pop() {
-        for entry in fs::read_dir(&from).map_err(failed)?.flatten() {
+        for entry in fs::read_dir(&from).or_broken(WHAT)?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let text = name.to_string_lossy();
-            let kind = entry.file_type().map_err(failed)?;
+            let kind = entry.file_type().or_broken(WHAT)?;
             let is_runbook = text.ends_with(".md") || text.ends_with(".mdx");
             let is_own = path.file_name() == file.file_name() && depth == 0;
             if text.starts_with('.') || SKIPPED.contains(&&*text) || (is_runbook && !is_own) {
                 continue;
             }
             if kind.is_dir() && depth < MAX_DEPTH {
-                fs::create_dir(to.join(&name)).map_err(failed)?;
+                fs::create_dir(to.join(&name)).or_broken(WHAT)?;
                 open.push((path, to.join(&name), depth + 1));
             } else if is_own || kind.is_file() {
-                bytes += entry.metadata().map_err(failed)?.len();
+                bytes += entry.metadata().or_broken(WHAT)?.len();
                 files += 1;
                 if files > MAX_FILES || bytes > MAX_BYTES {
                     let message = format!(
@@ -286,17 +281,17 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
                     );
                     return Err(CommandFailure::usage(message));
                 }
-                fs::copy(&path, to.join(&name)).map_err(failed)?;
+                fs::copy(&path, to.join(&name)).or_broken(WHAT)?;
                 // A boundary seals no file that other users can write.
                 let mode = fs::metadata(to.join(&name))
-                    .map_err(failed)?
+                    .or_broken(WHAT)?
                     .permissions()
                     .mode();
                 fs::set_permissions(
                     to.join(&name),
                     fs::Permissions::from_mode(mode & 0o755 | 0o600),
                 )
-                .map_err(failed)?;
+                .or_broken(WHAT)?;
             }
         }
     }
@@ -319,16 +314,11 @@ fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFa
     groups.sort_unstable();
     groups.dedup();
     let file = "boundary/roster.toml";
-    let text = fs::read_to_string(world.home().join(file))
-        .map_err(|error| broken(&format!("{file}: {error}")))?;
-    let list: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
+    let text = fs::read_to_string(world.home().join(file)).or_broken(file)?;
     story::write(
         world,
         file,
-        &text.replace(
-            "groups = [\"ops\"]",
-            &format!("groups = [{}]", list.join(", ")),
-        ),
+        &text.replace("groups = [\"ops\"]", &format!("groups = {groups:?}")),
     )
 }
 

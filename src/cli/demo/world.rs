@@ -109,12 +109,9 @@ impl DemoSetup {
 
     /// Runs this program without environment variables that could name another boundary.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
-        self.command(args).output().map_err(|error| {
-            broken(&format!(
-                "countersign {} can't be started: {error}",
-                args.join(" ")
-            ))
-        })
+        self.command(args)
+            .output()
+            .or_broken(&format!("countersign {} can't be started", args.join(" ")))
     }
 
     /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
@@ -131,8 +128,7 @@ impl DemoSetup {
                 output.status
             )));
         }
-        serde_json::from_slice(&output.stdout)
-            .map_err(|error| broken(&format!("countersign {}: {error}", args.join(" "))))
+        serde_json::from_slice(&output.stdout).or_broken(&format!("countersign {}", args.join(" ")))
     }
 
     /// Runs a command of a person who trusts the roster of the demo, with the person's key.
@@ -167,13 +163,12 @@ impl DemoSetup {
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
     pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
-        let odd =
-            |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
+        const WHAT: &str = "the boundary can't be started";
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.root.join("serve.log"))
-            .map_err(odd)?;
+            .or_broken(WHAT)?;
         let home = self.home();
         let mut command = self.command(&[
             "--json",
@@ -186,13 +181,13 @@ impl DemoSetup {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .map_err(odd)?;
+            .or_broken(WHAT)?;
         self.ends_with_program(Some(child.id()));
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out.take(64 << 10))
                 .read_line(&mut line)
-                .map_err(odd)?;
+                .or_broken(WHAT)?;
         }
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(url) = said["started"]["url"].as_str() else {
@@ -220,8 +215,7 @@ impl DemoSetup {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
-        rustix::process::kill_process(pid, signal)
-            .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
+        rustix::process::kill_process(pid, signal).or_broken("the boundary can't be signalled")
     }
 
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
@@ -327,6 +321,18 @@ pub(super) fn until<T>(
 
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// An error that ends the demo.
+pub(super) trait OrBroken<T> {
+    /// Names what failed.
+    fn or_broken(self, what: &str) -> Result<T, CommandFailure>;
+}
+
+impl<T, E: std::fmt::Display> OrBroken<T> for Result<T, E> {
+    fn or_broken(self, what: &str) -> Result<T, CommandFailure> {
+        self.map_err(|error| broken(&format!("{what}: {error}")))
+    }
 }
 
 pub(super) fn broken(what: &str) -> CommandFailure {

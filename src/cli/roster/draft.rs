@@ -164,7 +164,7 @@ fn draft(
     edit: impl Fn(&str) -> Result<String, EditError>,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
-    let one = |problem: FileProblem| problems(problem.into());
+    let one = |problem: FileProblem| problems(problem);
     let all = |found| problems(Problems::new(found));
     let at_source =
         |error: &dyn std::fmt::Display| one(FileProblem::whole(&config.roster, error.to_string()));

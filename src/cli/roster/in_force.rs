@@ -21,7 +21,7 @@ pub fn of_configuration(
     terminal: &Terminal,
 ) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem.into());
+    let one = |problem: FileProblem| problems(problem);
     let all = |found| problems(Problems::new(found));
     let mut in_force = None;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed

@@ -4,7 +4,8 @@ use client::{CommandFailure, Exit};
 use reading::Problems;
 
 /// Returns a command failure that lists all errors in the files.
-pub fn problems(problems: Problems) -> CommandFailure {
+pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
+    let problems = problems.into();
     let places: Vec<_> = problems
         .list()
         .iter()

@@ -16,7 +16,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Problems, Registry, RegistryError};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
 use workbench::{Project, RunbookCheck, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
@@ -177,9 +177,7 @@ fn compare(
         .as_deref()
         .or(config.map(|config| &*config.roster));
     let draft = match path {
-        Some(path) => {
-            Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?)
-        }
+        Some(path) => Some(files::read_roster(path).map_err(problems)?),
         None => None,
     };
     let roster = path.zip(draft.as_ref());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use client::{CommandFailure, Exit};
-use reading::{FileProblem, Locks, Problems, Registry, RegistryError, RunbookDirectories};
+use reading::{Locks, Registry, RegistryError, RunbookDirectories};
 use workbench::{missing_programs, problems};
 
 /// Reads the runbooks of these directories.
@@ -15,12 +15,9 @@ pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, Com
         ..RunbookDirectories::strict(dirs.to_vec(), None)
     }
     .load()
-    .map_err(|errors| {
-        let list = errors.into_iter().map(FileProblem::from).collect();
-        CommandFailure {
-            exit: Exit::CheckSaidNo,
-            ..problems(Problems::new(list))
-        }
+    .map_err(|errors| CommandFailure {
+        exit: Exit::CheckSaidNo,
+        ..problems(errors)
     })
 }
 

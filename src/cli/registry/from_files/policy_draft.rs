@@ -9,8 +9,8 @@ use documents::{
     with_needed_word,
 };
 use reading::{
-    Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
-    decide_step, is_read, named_origins, resolve,
+    Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
+    named_origins,
 };
 use workbench::uses_network;
 
@@ -222,8 +222,8 @@ fn needs(steps: &[&RegisteredStep], policy: &Policy) -> RunbookNeeds {
 
 /// Returns the programs that a script names, without its interpreter.
 fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
-    let ruling = resolve(policy, Builtins::current(), &step.reference);
-    let decision = decide_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+    let ruling = policy.ruling(&step.reference);
+    let decision = decide_at_boundary(&ruling, step);
     let declared = step.programs.as_deref().unwrap_or_default();
     // The first line of a script starts its interpreter, which is in each list already.
     let source = match step.source.split_once('\n') {
