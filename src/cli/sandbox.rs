@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::sandbox_programs;
+use crate::{cli::sandbox_programs, in_a_shell};
 use client::{
     CommandFailure, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText, RunPrinter,
     Terminal, profile_words, read_bounded, refusal_lines,
 };
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
-    SandboxPermission, StreamName, Workdir, duration, with_needed_word,
+    SandboxPermission, StreamName, Workdir, duration, joined, with_needed_word,
 };
 use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
 use workbench::Signals;
@@ -543,11 +543,8 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
 
 /// Creates a script that runs the command. Quoted arguments are not interpreted by the shell.
 fn script(command: &[String]) -> Vec<u8> {
-    let quoted: Vec<String> = command
-        .iter()
-        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
-        .collect();
-    format!("exec {}\n", quoted.join(" ")).into_bytes()
+    let words = command.iter().map(|word| in_a_shell(word));
+    format!("exec {}\n", joined(words, " ")).into_bytes()
 }
 
 /// Maximum size of a profile file, in bytes. An authorization, which contains a profile, has at most 20 KiB.
