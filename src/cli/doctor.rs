@@ -264,72 +264,57 @@ fn of_refusals(
 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Finding> {
     let config = boundary.config;
-    match &boundary.files {
+    let broken = |problems: &[FileProblem]| {
+        let lines = lines_of(problems).into_iter();
+        lines.map(|says| fix("files", says)).collect::<Vec<_>>()
+    };
+    let files = match &boundary.files {
+        Ok(files) => files,
         Err(problems) => {
-            let mut lines: Vec<Finding> = lines_of(problems.list())
-                .into_iter()
-                .map(|says| fix("files", says))
-                .collect();
+            let mut lines = broken(problems.list());
             // These lines need no roster.
             if let (Ok(registry), Ok(policy)) = (
                 config.runbook_directories().load(),
                 files::read_policy(config),
             ) {
                 lines.push(registered(&registry));
-                lines.push(ok("policy", policy.digest().to_string()));
-                lines.extend(of_programs(&registry, &policy));
-                lines.extend(of_access(&registry, &policy));
+                lines.extend(of_policy(&registry, &policy));
             }
-            lines
+            return lines;
         }
-        Ok(files) => {
-            let mut lines = vec![registered(&files.registry)];
-            lines.extend(
-                files
-                    .registry
-                    .skipped()
-                    .iter()
-                    .map(|error| noted("runbooks", format!("skipped: {error}"))),
-            );
-            // After the first seal, the service can start without these two files, but the next version of the roster
-            // needs them. Therefore their errors are reported anyway.
-            let broken = |problems: &[FileProblem]| -> Vec<Finding> {
-                lines_of(problems)
-                    .into_iter()
-                    .map(|says| fix("files", says))
-                    .collect()
-            };
-            match &files.policy {
-                Ok(policy) => {
-                    lines.push(ok("policy", policy.digest().to_string()));
-                    lines.extend(of_programs(&files.registry, policy));
-                    lines.extend(of_refusals(boundary, files, policy));
-                    lines.extend(of_access(&files.registry, policy));
-                }
-                Err(problems) => lines.extend(broken(problems)),
-            }
-            match &files.roster {
-                Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
-                Err(problems) => lines.extend(broken(problems)),
-            }
-            lines.extend(unsealable(boundary, files, &lines));
-            lines.extend(
-                unreachable_quorums(boundary)
-                    .into_iter()
-                    .map(|note| fix("quorum", note)),
-            );
-            lines.extend(
-                trial
-                    .into_iter()
-                    .flat_map(|trial| beyond_the_host(boundary, files, trial, &lines))
-                    .collect::<Vec<_>>(),
-            );
-            if let Some(says) = roster_succession::waiting(config) {
-                lines.push(noted("next roster", says));
-            }
-            lines
+    };
+    let mut lines = vec![registered(&files.registry)];
+    let skipped = files.registry.skipped().iter();
+    lines.extend(skipped.map(|error| noted("runbooks", format!("skipped: {error}"))));
+    // After the first seal, the service can start without these two files, but the next version of the roster needs them.
+    // Therefore their errors are reported anyway.
+    match &files.policy {
+        Ok(policy) => {
+            lines.extend(of_policy(&files.registry, policy));
+            lines.extend(of_refusals(boundary, files, policy));
         }
+        Err(problems) => lines.extend(broken(problems)),
     }
+    match &files.roster {
+        Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
+        Err(problems) => lines.extend(broken(problems)),
+    }
+    lines.extend(unsealable(boundary, files, &lines));
+    let quorums = unreachable_quorums(boundary).into_iter();
+    lines.extend(quorums.map(|note| fix("quorum", note)));
+    if let Some(trial) = trial {
+        lines.extend(beyond_the_host(boundary, files, trial, &lines));
+    }
+    lines.extend(roster_succession::waiting(config).map(|says| noted("next roster", says)));
+    lines
+}
+
+/// Reports the policy, and what the steps need under it.
+fn of_policy(registry: &Registry, policy: &Policy) -> Vec<Finding> {
+    let mut lines = vec![ok("policy", policy.digest().to_string())];
+    lines.extend(of_programs(registry, policy));
+    lines.extend(of_access(registry, policy));
+    lines
 }
 
 fn registered(registry: &Registry) -> Finding {
@@ -564,12 +549,9 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
         .ledger
         .as_ref()
         .map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
-    let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
-        Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
-        Err(problem) => Some(fix(
-            "checkpoint",
-            FileProblem::whole(path, problem.to_string()).to_string(),
-        )),
+    let checkpoint = |(_, compared): &ComparedCheckpoint| match compared {
+        Ok(note) => note.as_ref().map(|says| noted("checkpoint", says)),
+        Err(problem) => Some(fix("checkpoint", problem.to_string())),
     };
     log.into_iter()
         .chain(stored.checkpoints.iter().filter_map(checkpoint))

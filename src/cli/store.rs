@@ -8,11 +8,13 @@ use serde_json::json;
 use crate::{
     Config, ConfigArgs, InStore as _,
     cli::store_move,
+    in_a_shell,
     node::{backup, kept_checkpoint, last_backup, open_store, places, start},
     restore,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use documents::Name;
+use reading::FileProblem;
 use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
@@ -310,15 +312,7 @@ fn list_void_tokens(
 
 /// Quotes a word for a shell.
 fn quoted(text: &str) -> String {
-    let text = PrintableText::text(text).as_str().to_owned();
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
-    if plain {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    in_a_shell(PrintableText::text(text).as_str())
 }
 
 fn check(
@@ -389,13 +383,13 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
         return Ok(Vec::new());
     };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
-    let defect = |what, path: PathBuf| StoreDefect {
-        place: path.display().to_string(),
-        what,
+    let defect = |problem: FileProblem| StoreDefect {
+        place: problem.file,
+        what: problem.message,
         fix: RESTORE,
     };
     Ok(compared
-        .filter_map(|(path, result)| Some(defect(result.err()?.to_string(), path)))
+        .filter_map(|(_, result)| Some(defect(result.err()?)))
         .collect())
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    Config, InFile as _, InStore as _,
+    Config, InStore as _,
     node::{kept_checkpoint, open_store, start},
 };
 use reading::Problems;
@@ -30,8 +30,8 @@ pub fn move_store(
         let key = open_store::open_key(config)?;
         let settings = open_store::settings(config, &key, &start::surroundings())?;
         let ledger = Ledger::at_rest(reads, head, settings, None).in_store(&old)?;
-        for (path, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
-            compared.at(&path)?;
+        for (_, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
+            compared?;
         }
     }
     let moved = config

@@ -5,7 +5,7 @@ use crate::{
     node::{kept_checkpoint, open_store, start},
 };
 use crossing::Sealed;
-use reading::Problems;
+use reading::{FileProblem, Problems};
 use store::Ledger;
 use verdict::Signer as _;
 
@@ -28,11 +28,12 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     let known = kept_checkpoint::read_known(config);
     if !open_store::has_store(config)? {
         let lost = known.into_iter().map(|(path, found)| {
-            let problem = found.map_or_else(
+            let why = found.map_or_else(
                 |message| message,
                 |(_, known)| kept_checkpoint::lost(&known, &path),
             );
-            (path, Err(problem.into()))
+            let problem = FileProblem::whole(&path, why);
+            (path, Err(problem))
         });
         let checkpoints = lost.collect();
         return Ok(StoredState {
