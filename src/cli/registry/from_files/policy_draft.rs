@@ -12,6 +12,7 @@ use reading::{
     Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
     named_origins,
 };
+use sandbox::is_builtin;
 use workbench::uses_network;
 
 /// What the blocks of one runbook seem to need.
@@ -237,7 +238,9 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
     let named = named.map(|(name, _)| name.as_str().to_owned());
     named
         .filter(|name| {
-            check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str())
+            check_program(name).is_ok()
+                && name.is_ascii()
+                && (!is_builtin(name) || ALSO_PROGRAMS.contains(&name.as_str()))
         })
         .collect()
 }
@@ -330,50 +333,7 @@ const SECRET_WORDS: [&str; 8] = [
     "ACCESS_KEY",
     "PRIVATE_KEY",
 ];
-/// Builtins of bash that are no programs on an ordinary host.
-const BUILTINS: [&str; 44] = [
-    ".",
-    ":",
-    "alias",
-    "bg",
-    "bind",
-    "break",
-    "builtin",
-    "caller",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "continue",
-    "declare",
-    "dirs",
-    "disown",
-    "enable",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "fg",
-    "getopts",
-    "hash",
-    "history",
-    "jobs",
-    "let",
-    "local",
-    "mapfile",
-    "popd",
-    "pushd",
-    "read",
-    "readarray",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "shopt",
-    "source",
-    "times",
-    "trap",
-    "ulimit",
-    "umask",
-    "unset",
+/// Builtins of bash that are also programs of an ordinary host.
+const ALSO_PROGRAMS: [&str; 8] = [
+    "[", "echo", "false", "kill", "printf", "pwd", "test", "true",
 ];
