@@ -37,7 +37,7 @@ pub(crate) use cli::{
     },
     doctor::finding::{Finding, FindingResult},
     inspected_boundary::InspectedBoundary,
-    policy::answers::{PolicyOptions, is_interpreter},
+    policy::answers::{PolicyOptions, is_interpreter, steps_of},
     registry::from_files::files_read::read_files,
     sandbox_programs::in_a_shell,
     seal::value_of,

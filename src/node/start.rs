@@ -585,13 +585,11 @@ pub fn read_seal(
 /// # Errors
 /// Returns an error if the clock shows a time before 1970.
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(FileProblem::whole(
-            &config.path,
-            "the system clock is before 1970: correct the clock, then start again",
-        )),
-    }
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(drop)
+        .map_err(|_| "the system clock is before 1970: correct the clock, then start again")
+        .at(&config.path)
 }
 
 /// Returns the clock and the random source of this machine.

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::{PolicyError, RegistryError};
 use documents::{StepRef, YamlFlaw, first_of};
 
 /// One error in a file, or in the access to a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FileProblem {
     /// Path of the file, or the name of another object.
     pub file: String,
@@ -18,6 +20,7 @@ pub struct FileProblem {
     /// Description of the error, then the correction.
     pub message: String,
     /// True if the reason is a database server that cannot be used now, so that a node waits.
+    #[serde(skip)]
     pub can_pass: bool,
 }
 

@@ -14,11 +14,12 @@ use crate::{
         story::{self, BUNDLE, DoctorFindings},
         world::OrBroken as _,
     },
+    steps_of,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
-use documents::Outcome;
-use reading::{RegisteredStep, Registry};
-use workbench::{WalkStep, how_to_write_a_step, problems};
+use documents::{Outcome, joined};
+use reading::RegisteredStep;
+use workbench::WalkStep;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
 #[derive(Debug, clap::Args)]
@@ -64,7 +65,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         })?;
     }
     let mut world = DemoSetup::make(None)?;
-    world.end_on_signals()?;
     let mut tale = DemoReport::new(terminal);
     let played = play(&file, &mut world, &mut tale, &step, &params);
     let kept = match (&args.keep, &played) {
@@ -139,44 +139,29 @@ fn chosen(
 ) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
     let shown = file.display().to_string();
     let printable = PrintableText::text(&shown);
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    if !(name.ends_with(".md") || name.ends_with(".mdx")) || !file.is_file() {
+    let is_runbook = file
+        .extension()
+        .is_some_and(|end| end == "md" || end == "mdx");
+    if !is_runbook || !file.is_file() {
         let message = format!(
             "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx",
             printable.as_str()
         );
         return Err(CommandFailure::usage(message));
     }
-    let found = Registry::of_file(file, name, &shown).map_err(problems)?;
-    let all: Vec<&str> = found
-        .steps
-        .iter()
-        .map(|step| step.definition.reference.step())
-        .collect();
-    let Some(step) = found
-        .steps
+    let all = steps_of(file)?;
+    let Some(step) = all
         .iter()
         .find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
     else {
-        return Err(match wanted {
-            Some(wanted) if !all.is_empty() => CommandFailure::new(
-                Exit::UnknownStep,
-                format!(
-                    "{} has no step {}; it has {}",
-                    printable.as_str(),
-                    PrintableText::quoted(wanted).as_str(),
-                    all.join(", ")
-                ),
-            ),
-            _ => CommandFailure::usage(format!(
-                "{} contains no step: {}",
-                printable.as_str(),
-                how_to_write_a_step(name)
-            )),
-        });
+        let known = all.iter().map(|step| step.definition.reference.step());
+        let message = format!(
+            "{} has no step {}; it has {}",
+            printable.as_str(),
+            PrintableText::quoted(wanted.unwrap_or_default()).as_str(),
+            joined(known, ", ")
+        );
+        return Err(CommandFailure::new(Exit::UnknownStep, message));
     };
     let known = |given: &&String| {
         let name = given

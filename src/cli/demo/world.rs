@@ -18,13 +18,13 @@ const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deplo
 
 pub(crate) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
-    temporary: Option<tempfile::TempDir>,
+    _temporary: Option<tempfile::TempDir>,
     pub(super) root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
     token: Option<Secret>,
-    /// Handler of signals, which ends the boundary with the program.
-    signals: Option<Signals>,
+    /// Handler of signals. A signal ends the boundary, and deletes the directory unless `--keep` was given.
+    signals: Signals,
 }
 
 struct Service {
@@ -60,13 +60,16 @@ impl DemoSetup {
         // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
+        // The empty path names no directory, so nothing is deleted.
+        let deleted = temporary.as_ref().map_or(Path::new(""), |_| &*root);
+        let signals = Signals::listen(deleted)?;
         let world = Self {
-            temporary,
+            _temporary: temporary,
             root,
             program,
             service: None,
             token: None,
-            signals: None,
+            signals,
         };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
@@ -74,24 +77,6 @@ impl DemoSetup {
             key::generate(&home.join("key.pem"), name)?;
         }
         Ok(world)
-    }
-
-    /// Installs the handlers of signals: a signal ends the boundary and deletes the directory, unless `--keep` was given.
-    pub(super) fn end_on_signals(&mut self) -> Result<(), CommandFailure> {
-        // The empty path names no directory, so nothing is deleted.
-        let deleted = if self.temporary.is_some() {
-            self.root.as_path()
-        } else {
-            Path::new("")
-        };
-        self.signals = Some(Signals::listen(deleted)?);
-        Ok(())
-    }
-
-    fn ends_with_program(&self, boundary: Option<u32>) {
-        if let Some(signals) = &self.signals {
-            signals.ends_too(boundary);
-        }
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -182,7 +167,7 @@ impl DemoSetup {
             .stderr(log)
             .spawn()
             .or_broken(WHAT)?;
-        self.ends_with_program(Some(child.id()));
+        self.signals.ends_too(Some(child.id()));
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out.take(64 << 10))
@@ -191,7 +176,7 @@ impl DemoSetup {
         }
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(url) = said["started"]["url"].as_str() else {
-            self.ends_with_program(None);
+            self.signals.ends_too(None);
             let _ = child.wait();
             let why = said["error"]["message"]
                 .as_str()
@@ -221,7 +206,7 @@ impl DemoSetup {
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
-        self.ends_with_program(None);
+        self.signals.ends_too(None);
         let Some(mut service) = self.service.take() else {
             return Ok(false);
         };

@@ -140,7 +140,7 @@ impl PolicyAtHand {
             )));
         }
         if matches!(ending, Some("md" | "mdx")) {
-            return Ok(steps(file)?
+            return Ok(steps_of(file)?
                 .iter()
                 .map(|step| ScriptAnswer::of_step(&self.ruling, step, at, &flags))
                 .collect());
@@ -178,8 +178,8 @@ impl PolicyAtHand {
     }
 }
 
-/// Reads the steps of a runbook of any format.
-fn steps(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
+/// Reads the steps of a runbook of any format. There is at least one.
+pub(crate) fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
     let shown = file.display().to_string();
     let name = file
         .file_name()

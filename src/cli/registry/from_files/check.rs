@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Config, ConfigArgs,
     cli::registry::from_files::{
-        files_read::{missing_json, places_json},
+        files_read::missing_json,
         policy_draft::{self, LISTED},
     },
     node::{file_refusals, files},
@@ -117,12 +117,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             .map(|(dir, state)| json!({"dir": dir, "lock": state}))
             .collect();
         let (remarks, missing) = sound_files.as_ref().map_or_else(Default::default, |files| {
-            (places_json(&files.remarks()), missing_json(files))
+            (files.remarks(), missing_json(files))
         });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": is_sound, "steps": steps().count(),
-            "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
+            "errors": errors, "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
             "scripts": scripts, "advice": checked.advice, "not_checked": checked.not_checked,
         }))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use client::{CommandFailure, Exit};
-use reading::{Locks, Registry, RegistryError, RunbookDirectories};
+use reading::{Locks, Registry, RunbookDirectories};
 use workbench::{missing_programs, problems};
 
 /// Reads the runbooks of these directories.
@@ -19,12 +19,6 @@ pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, Com
         exit: Exit::CheckSaidNo,
         ..problems(errors)
     })
-}
-
-/// Returns errors or remarks with their places for `--json`.
-pub(super) fn places_json(found: &[RegistryError]) -> Vec<Value> {
-    let place = |one: &RegistryError| json!({"file": one.file, "line": one.line, "column": one.column, "message": one.message});
-    found.iter().map(place).collect()
 }
 
 pub(super) fn missing_json(registry: &Registry) -> Vec<Value> {
