@@ -14,7 +14,8 @@ use crate::{
     ConfigArgs, ControlReply, ControlRequest, NodeStatus, cli::seal, node::start, read_owned,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
-use documents::{Name, Scope, SealedToken, duration, joined};
+use documents::{Name, Scope, SealedToken, joined};
+use reading::duration;
 use wire::{OidcBinding, TokenView, pairs};
 
 /// Make, list and revoke tokens.

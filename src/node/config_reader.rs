@@ -17,12 +17,12 @@ use crate::{
     },
     read_owned,
 };
-use crossing::{ConfiguredSecret, SecretSource};
-use documents::{
-    BoundaryName, Level, Limit, Limits, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
+use boundary::{ConfiguredSecret, SecretSource};
+use documents::{BoundaryName, Level, Limit, Limits, SecretName};
+use reading::{
+    FileProblem, LIMITS, Pattern, Problems, TextPlace, YamlFlaw, YamlKind, YamlNode, attributes,
     duration, yaml::unknown,
 };
-use reading::{FileProblem, LIMITS, Pattern, Problems, attributes};
 use store::{Database, Replicas, ServerTable};
 
 impl Config {
@@ -107,7 +107,7 @@ impl Reader {
                     .unwrap_or(LogFormat::Text),
             },
             policy: self.path(tree, "policy"),
-            roster: self.path(tree, "roster"),
+            rosters: self.path(tree, "rosters"),
             key: self.path(tree, "key"),
             tls: self.tls(tree),
             path: self.file.clone(),

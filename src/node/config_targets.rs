@@ -1,7 +1,8 @@
 //! Reads the targets of messages from `countersign.toml`.
 
 use crate::{NotifyTable, TargetKind, node::config_reader::Reader, ntfy_topic};
-use documents::{Name, YamlFlaw, YamlNode, check_origin, joined};
+use documents::{Name, check_origin, joined};
+use reading::{YamlFlaw, YamlNode};
 use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.

@@ -4,10 +4,10 @@ use crate::{
     ComparedCheckpoint, Config, InStore as _,
     node::{kept_checkpoint, open_store, start},
 };
+use client::Signer as _;
 use crossing::Sealed;
 use reading::{FileProblem, Problems};
 use store::Ledger;
-use verdict::Signer as _;
 
 /// The stored state of a boundary.
 pub struct StoredState {

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::Proposals;
-use crossing::{Caller, PLAN_ARTIFACT, PlanRun, Refusal, Stopped};
+use crate::{Caller, Proposals};
+use crossing::{PLAN_ARTIFACT, PlanRun, Refusal, Stopped};
 use documents::{
     Artifact, ArtifactName, Artifacts, Code, Malformed, Name, ParamsDigest, PlanReference,
     ProposalId, ReceiptId, StepDefinition, Timestamp,
@@ -34,9 +34,7 @@ impl Proposals {
                 let detail = format!(
                     "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
                 );
-                return Err(Refusal::new(Code::Malformed, detail.clone())
-                    .at(format!("/artifacts/{at}/name"), detail)
-                    .into());
+                return Err(Refusal::malformed(format!("/artifacts/{at}/name"), detail).into());
             }
             found.push(Artifact {
                 name: one.name.clone(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::{Health, Proposals, grants};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, SealContent, SealDraft, SealError,
-    SealPredecessor, Sealed, Stopped, Surroundings, check_files, fault,
+    SealPredecessor, Sealed, Stopped, check_files, fault,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
@@ -250,63 +250,18 @@ pub enum SealStop {
 
 /// Puts changed runbooks and tokens in force.
 pub struct Sealing {
-    pub(super) crossing: Arc<Crossing>,
-    pub(super) ledger: Ledger,
-    pub(super) surroundings: Surroundings,
-    key: Arc<BoundaryKey>,
-    current: Arc<CurrentSeal>,
-    sandbox: Arc<LinuxSandbox>,
-    health: Arc<Health>,
-    proposals: Arc<Proposals>,
-    one_at_a_time: tokio::sync::Mutex<()>,
-}
-
-/// Parts from which [`Sealing`] is built.
-pub struct SealingParts {
-    /// The crossing.
-    pub crossing: Arc<Crossing>,
-    /// The store.
-    pub ledger: Ledger,
-    /// Time and randomness.
-    pub surroundings: Surroundings,
-    /// The boundary's key.
-    pub key: Arc<BoundaryKey>,
-    /// The seal in force, which the next seal replaces.
-    pub current: Arc<CurrentSeal>,
-    /// The sandbox, which can tell what this host can't provide.
-    pub sandbox: Arc<LinuxSandbox>,
-    /// The health report, which shows a failed reseal.
-    pub health: Arc<Health>,
-    /// The proposals, some of which a new seal can make impossible.
-    pub proposals: Arc<Proposals>,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) key: Arc<BoundaryKey>,
+    pub(crate) current: Arc<CurrentSeal>,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Sealing {
-    /// Builds the value from its parts.
-    pub fn new(parts: SealingParts) -> Self {
-        let SealingParts {
-            crossing,
-            ledger,
-            surroundings,
-            key,
-            current,
-            sandbox,
-            health,
-            proposals,
-        } = parts;
-        Self {
-            crossing,
-            ledger,
-            surroundings,
-            key,
-            current,
-            sandbox,
-            health,
-            proposals,
-            one_at_a_time: tokio::sync::Mutex::new(()),
-        }
-    }
-
     /// Reads the runbooks again, and seals them if a runbook has changed. Policy, roster and configuration stay the
     /// same.
     ///
@@ -317,11 +272,10 @@ impl Sealing {
     pub async fn reseal(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
-        self.health.resealed(
-            sealed
-                .as_ref()
-                .err()
-                .map(|stopped| told_shortly(&stopped.to_string())),
+        let failed = sealed.as_ref().err();
+        self.health.set(
+            NoteSource::Reseal,
+            failed.map(|stopped| told_shortly(&stopped.to_string())),
         );
         sealed
     }
@@ -356,7 +310,7 @@ impl Sealing {
         if let Some(note) = &note {
             tracing::warn!("{note}");
         }
-        self.health.set_runbook_note(note);
+        self.health.set(NoteSource::Runbooks, note);
     }
 
     /// Reads the runbooks, and checks them against the policy in force and this host.
@@ -416,8 +370,8 @@ impl Sealing {
             )
             .await?;
         self.health.set_skipped(content.registry.skipped());
-        self.health.set_runbook_note(None);
-        self.health.resealed(None);
+        self.health.set(NoteSource::Runbooks, None);
+        self.health.set(NoteSource::Reseal, None);
         Ok((sealed, found))
     }
 

@@ -20,12 +20,12 @@ mod web;
 
 pub use page::{
     field_errors::{FieldError, FieldErrors},
-    frame::{framed, problem},
+    frame::{framed, page, problem},
     prose::{self, Heading, Part},
     terminal_text::coloured,
 };
 pub use proposal::{
-    live::RunWatchers,
+    live::{Piece, RunWatchers, event_stream, last_event},
     proposal_words::{self, plain, proposal_of, standing_words, status_of},
     reached::ReachedBoundary,
     receipts::{CheckedReceipt, check, sent_bundle},

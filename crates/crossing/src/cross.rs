@@ -10,7 +10,7 @@ use crate::{
     Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
     CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
     Receipted, RecordedRows, Refusal, ResultsBasis, RunEnd, RunInputs, RunsInProgress, Sealed,
-    SecretMasks, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
+    SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
     check_not_moved, fault, log_about,
     masks::with_masks_before,
@@ -25,7 +25,9 @@ use documents::{
     Timestamp, Usage, canonical,
 };
 use reading::parameter_schema;
-use sandbox::{CancelFlag, LinuxSandbox, Plan, Report, Starter, capture, nothing_enforced};
+use sandbox::{
+    CancelFlag, LinuxSandbox, Plan, Report, SecretMasks, Starter, capture, nothing_enforced,
+};
 use store::{
     AuthorizationCore, Consume, ConsumeStop, CrossingStage, Finish, Ledger, Spender, StageClock,
     Window, end_detail,
@@ -187,7 +189,7 @@ impl Crossing {
         let sealed = verified.sealed().clone();
         let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
         let about =
-            |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
+            |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let own = &sealed.boundary;
         let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch)
             .map_err(|e| about(e.into()))?;
@@ -760,9 +762,11 @@ impl Crossing {
     }
 }
 
-fn refusal_of(objection: &Objection) -> Refusal {
+/// Returns the refusal for a negative verdict.
+pub fn refusal_of(objection: impl Into<Objection>) -> Refusal {
+    let objection = objection.into();
     let refusal = Refusal::new(objection.code(), objection.to_string());
-    match objection {
+    match &objection {
         Objection::Parameters(verdict::ParametersError::Invalid(errors)) => {
             errors.iter().fold(refusal, |refusal, error| {
                 refusal.at(format!("/params{}", error.pointer), error.message.clone())

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{PolicyError, RegistryError};
-use documents::{StepRef, YamlFlaw, first_of};
+use crate::{PolicyError, RegistryError, YamlFlaw};
+use documents::{StepRef, first_of};
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,6 +1,7 @@
 //! The `try` command plays the whole story with a runbook of the user: a boundary, an agent, two approvals, one run and its
 //! receipt. The keys, the boundary and its log exist only while the command runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,11 @@ use crate::{
         story::{self, BUNDLE, DoctorFindings},
         world::OrBroken as _,
     },
+    node::rosters,
     steps_of,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
-use documents::{Outcome, joined};
+use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
 use reading::RegisteredStep;
 use workbench::WalkStep;
 
@@ -289,22 +291,19 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
 
 /// Puts the approvers into the groups that the step names.
 fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
-    let named = step
-        .definition
-        .approvals
-        .from
-        .iter()
-        .map(|group| group.as_str());
-    let mut groups: Vec<&str> = named.chain(["ops"]).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let file = "boundary/roster.toml";
-    let text = fs::read_to_string(world.home().join(file)).or_broken(file)?;
-    story::write(
-        world,
-        file,
-        &text.replace("groups = [\"ops\"]", &format!("groups = {groups:?}")),
-    )
+    let file = "boundary/roster.d/next.json";
+    let bytes = fs::read(world.home().join(file)).or_broken(file)?;
+    let mut draft: Roster = strict::parse_as(&bytes, bytes.len()).or_broken(file)?;
+    let ops = draft.groups.keys().cloned();
+    let groups: BTreeSet<GroupName> = ops.chain(step.definition.approvals.from.clone()).collect();
+    for approver in draft.approvers.values_mut() {
+        approver.groups = groups.iter().cloned().collect();
+    }
+    draft.groups = groups
+        .into_iter()
+        .map(|name| (name, Group { presence: None }))
+        .collect();
+    story::write(world, file, &rosters::pretty(&draft))
 }
 
 fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {

@@ -9,10 +9,10 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
 use crate::{
-    App, BodyShape, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
+    App, BodyShape, Caller, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
     http::problem::refused,
 };
-use crossing::{Caller, Stopped};
+use crossing::Stopped;
 use documents::{Code, ReceiptId};
 
 pub(crate) type HandlerResult = Result<Response, Stopped>;
@@ -46,6 +46,35 @@ pub struct Route {
     /// Codes of refusals that this route can return besides the common codes.
     pub codes: &'static [Code],
     pub(super) handler: Handler,
+}
+
+impl Route {
+    /// A route for callers with a bearer token. The table adds what else the route has.
+    const fn new(verb: Verb, path: &'static str, name: &'static str, handler: Handler) -> Self {
+        Self {
+            verb,
+            path,
+            name,
+            summary: "",
+            about: "",
+            segments: &[],
+            access: RouteAccess::Known,
+            query: &[],
+            headers: &[],
+            body: None,
+            replies: &[],
+            codes: &[],
+            handler,
+        }
+    }
+
+    pub(super) const fn get(path: &'static str, name: &'static str, handler: Handler) -> Self {
+        Self::new(Verb::Get, path, name, handler)
+    }
+
+    pub(super) const fn post(path: &'static str, name: &'static str, handler: Handler) -> Self {
+        Self::new(Verb::Post, path, name, handler)
+    }
 }
 
 /// Builds a router with all routes of the table.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use client::{
     CommandFailure, OutputPainter, StreamLine, held_up_words, piece_of, read_line, truncated_words,
 };
@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::{Event, RefusalView};
 
-use crate::{ReachedBoundary, problem};
+use crate::{ReachedBoundary, RefusedRequest};
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.
 const MOST_WATCHERS: usize = 128;
@@ -26,7 +26,7 @@ const MOST_WATCHERS: usize = 128;
 const MOST_SENT: usize = 1 << 20;
 
 /// A piece of the answer to the browser.
-type Piece = Result<String, Infallible>;
+pub type Piece = Result<String, Infallible>;
 
 /// The pages that follow runs.
 #[derive(Debug, Clone)]
@@ -50,19 +50,15 @@ impl RunWatchers {
     ) -> Response {
         let Ok(watcher) = self.0.clone().try_acquire_owned() else {
             let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
-            let page = problem("Too many pages", what).into_string();
-            return (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response();
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return RefusedRequest::new(status, "Too many pages", what).into_response();
         };
-        let number = |text: &str| text.parse::<u64>().ok();
-        let last = headers
-            .get("last-event-id")
-            .and_then(|value| value.to_str().ok())
-            .and_then(number);
-        let after = last.or_else(|| query.get("after").and_then(|text| number(text)));
+        let number = |text: &String| text.parse::<u64>().ok();
+        let after = last_event(headers, query);
         // The page has seen each signature before the event `after`.
         let shown = query
             .get("have")
-            .and_then(|text| number(text))
+            .and_then(number)
             .map(|have| if after.is_some() { 0 } else { have });
         stream(
             place,
@@ -77,7 +73,7 @@ impl RunWatchers {
     }
 }
 
-/// Streams the events as server-sent events (HTML Living Standard, section 9.2), after the event with this number.
+/// Streams the events after the event with this number.
 fn stream(
     place: Arc<ReachedBoundary>,
     id: ProposalId,
@@ -94,9 +90,24 @@ fn stream(
             let _ended = forward(&mut lines, run, &send);
         }
     });
+    event_stream(receive)
+}
+
+/// Returns the number of the last event that the browser has.
+pub fn last_event(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Option<u64> {
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    last.or_else(|| query.get("after").map(String::as_str))?
+        .parse()
+        .ok()
+}
+
+/// Answers with server-sent events (HTML Living Standard, section 9.2).
+pub fn event_stream(events: Receiver<Piece>) -> Response {
     (
         [(CONTENT_TYPE, "text/event-stream")],
-        Body::from_stream(ReceiverStream::new(receive)),
+        Body::from_stream(ReceiverStream::new(events)),
     )
         .into_response()
 }

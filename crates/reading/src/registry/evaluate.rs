@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use crate::{
     ParameterError, escape, pointer,
     registry::{parameter_error::cut, parameter_pattern::ParameterPatterns},
+    yaml,
 };
-use documents::{SecretName, secret_parameters, yaml};
+use documents::{SecretName, secret_parameters};
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. `schema` must be within the closed subset of JSON Schema.
 pub(super) fn evaluate(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::{RegisteredStep, RegistryError, registry::attributes::limit};
-use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, yaml::unknown};
+use crate::{RegisteredStep, RegistryError, registry::attributes::limit, yaml::unknown};
+use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef};
 
 /// Age that a plan may have if the step declares none, in seconds.
 const PLAN_AGE_S: u64 = 3600;

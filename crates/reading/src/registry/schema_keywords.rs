@@ -9,8 +9,8 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use crate::registry::parameter_pattern::ParameterPatterns;
-use documents::{parameter_variable, yaml};
+use crate::{registry::parameter_pattern::ParameterPatterns, yaml};
+use documents::parameter_variable;
 
 /// Flaw in a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

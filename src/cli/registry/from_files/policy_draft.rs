@@ -4,13 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use client::{CommandFailure, Exit};
-use documents::{
-    AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
-    with_needed_word,
-};
+use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
     Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
-    named_origins,
+    named_origins, rule_entry, with_needed_word,
 };
 use sandbox::is_builtin;
 use workbench::uses_network;

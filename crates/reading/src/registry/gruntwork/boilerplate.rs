@@ -11,10 +11,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Variable, YamlSource,
+    Variable, YamlKind, YamlNode, YamlSource,
     registry::gruntwork::{notes::Notes, validations},
+    yaml::unknown,
 };
-use documents::{YamlKind, YamlNode, yaml::unknown};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
 pub(super) fn read(

@@ -6,16 +6,14 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Element, Page, ParameterSchema, TextLines, Variable, YamlSource, pointer,
+    Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource, pointer,
     registry::gruntwork::{
         boilerplate,
         notes::{Notes, noted},
     },
-};
-use documents::{
-    YamlFlaw, parameter_variable,
     yaml::{self, unknown},
 };
+use documents::parameter_variable;
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
 pub(super) struct InputBlocks<'a> {

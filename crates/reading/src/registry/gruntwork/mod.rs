@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, Page, REFUSED_CHARACTERS, ReadPage,
-    RemarkKind, ScriptOrigin, TextLines, check_path, check_size, interpreter_of_shebang,
+    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
+    ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
+    check_size, interpreter_of_shebang,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
@@ -33,10 +34,7 @@ use crate::{
     },
     step_ref, step_template,
 };
-use documents::{
-    Approvals, DeclaredSandbox, Format, Limit, OtherFile, SessionUse, StepDefinition, Template,
-    TextPlace, YamlFlaw,
-};
+use documents::{Approvals, DeclaredSandbox, Format, Limit, SessionUse, StepDefinition, Template};
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
 /// page has no step.
@@ -551,7 +549,7 @@ fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
     }
     declare_time(element, &mut needs.sandbox, flaws);
     if flaws.len() == before {
-        noted(needs.sandbox.check(), last, flaws);
+        noted(check_declared(&needs.sandbox), last, flaws);
     }
     needs
 }

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Variable,
+    Variable, YamlKind, YamlNode,
     registry::{gruntwork::notes::Notes, parameter_pattern::ParameterPatterns},
 };
-use documents::{YamlKind, YamlNode};
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.

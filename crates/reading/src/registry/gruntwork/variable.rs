@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::YamlSource;
-use documents::{TextPlace, YamlFlaw};
+use crate::{TextPlace, YamlFlaw, YamlSource};
 
 /// Variable of an `<Inputs>` or `<Template>` block.
 #[derive(Debug, Clone)]

@@ -19,13 +19,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
-    TextLines, UnitScript, Workflow, WorkflowUnit, check_characters, check_file_name,
+    TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
+    check_file_name,
     registry::{front_matter, shared_remarks::SharedRemarks},
+    yaml,
 };
-use documents::{
-    Approvals, Format, SessionUse, StepDefinition, StepRef, Template, TextPlace, YamlFlaw,
-    YamlKind, yaml,
-};
+use documents::{Approvals, Format, SessionUse, StepDefinition, StepRef, Template};
 
 /// Maximum length of a loop value, in characters.
 const MAX_VALUE_LENGTH: u32 = 4096;
