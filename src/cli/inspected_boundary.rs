@@ -1,9 +1,8 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::{
-    BoundaryFiles, Config, ControlReply, ControlRequest, NodeStatus, ServedAddress, StoredState,
-    in_a_shell,
-    node::{control, rosters, stored_state},
+    BoundaryFiles, Config, NodeStatus, ServedAddress, StoredState, in_a_shell,
+    node::{rosters, stored_state},
     read_policy,
 };
 use boundary::{DataGrowth, MeasuredGrowth};
@@ -51,7 +50,7 @@ impl<'a> InspectedBoundary<'a> {
             files,
             stored,
             roster,
-            status: status(config),
+            status: NodeStatus::ask(config),
             nodes,
         }
     }
@@ -124,19 +123,5 @@ impl<'a> InspectedBoundary<'a> {
             listen: self.config.listen,
             tls: self.config.tls.is_some(),
         })
-    }
-}
-
-fn status(config: &Config) -> Result<Option<NodeStatus>, String> {
-    match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value(status).map(Some).map_err(|error| {
-            format!(
-                "the answer of the service can't be read ({error}): check that the service has the same version as \
-                 this program"
-            )
-        }),
-        Ok(Some(ControlReply::Error(message) | ControlReply::Refused { message, .. })) => Err(message),
-        Ok(None) => Ok(None),
-        Err(problem) => Err(problem.to_string()),
     }
 }

@@ -13,7 +13,7 @@ use crate::NotifyTable;
 use boundary::ConfiguredSecret;
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};
-use store::{Database, Replicas, Retention};
+use store::{Database, Replicas, Retention, ServerTable};
 use wire::ProxyAddress;
 
 /// Name of the configuration file.
@@ -93,7 +93,8 @@ table! {
         /// Certificate and key of the service. Without this table, the service uses HTTP without TLS.
         pub tls: Option<TlsTable>,
         /// The PostgreSQL database, if `database` is its URL.
-        pub postgres: Option<PostgresTable>,
+        #[schemars(with = "Option<PostgresTable>")]
+        pub postgres: Option<ServerTable>,
         /// Limits of runs and of the queue.
         #[schemars(with = "Option<LimitsTable>")]
         pub limits: LimitsTable,
@@ -178,14 +179,16 @@ table! {
     }
 }
 
-/// Format of the service's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object on each line.
-    Json,
+documents::words! {
+    /// Format of the service's messages.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+    #[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
+    pub enum LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object on each line.
+        Json = "json",
+    }
 }
 
 table! {

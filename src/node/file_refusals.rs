@@ -9,8 +9,7 @@ use boundary::{
 use crossing::lacks_boundary;
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
-    Builtins, FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError,
-    RunbookDirectories, resolve,
+    FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories,
 };
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
@@ -86,7 +85,7 @@ pub fn find(
 
 /// Returns the approval rules of a step, or `None` if the rules of policy and step contradict each other.
 fn quorum_rules(policy: &Policy, step: &StepDefinition) -> Option<QuorumRules> {
-    let ruling = resolve(policy, Builtins::current(), &step.reference);
+    let ruling = policy.ruling(&step.reference);
     let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
     Some(
         QuorumRules::combine(of_policy, &step.approvals)

@@ -106,19 +106,7 @@ fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
 /// Returns all errors of the file.
 pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
-    Policy::load(&text).map_err(|errors| {
-        let file = config.policy.display().to_string();
-        errors
-            .into_iter()
-            .map(|error| FileProblem {
-                file: file.clone(),
-                line: error.line,
-                column: error.column,
-                message: error.message,
-                can_pass: false,
-            })
-            .collect()
-    })
+    Policy::load(&text).map_err(|errors| FileProblem::of_policy(&config.policy, errors))
 }
 
 /// Returns the problems of the roster with which a log begins: without an approver, or without this key.

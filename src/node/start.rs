@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    BoundaryFiles, Config, fault_problem,
+    BoundaryFiles, Config, InFile as _, InStore as _,
     node::{
         descriptors, files, handover,
         host_lock::HostLock,
@@ -30,7 +30,7 @@ use documents::{
 };
 use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
+use store::{Ledger, OpenStore, Replicas, StoredRevocation, WriteStop};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
@@ -107,7 +107,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(fault_problem(&config.database, &fault));
+    let database = &config.database;
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -129,8 +129,8 @@ pub async fn assemble<S>(
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
-    let tokens = tokens_in_force(&ledger.reads().tokens().map_err(broken)?, ledger.now());
-    let last = ledger.reads().seals().map_err(broken)?.last().copied();
+    let tokens = tokens_in_force(&ledger.reads().tokens().in_store(database)?, ledger.now());
+    let last = ledger.reads().seals().in_store(database)?.last().copied();
     let next = NextSeal {
         config,
         ledger: &ledger,
@@ -312,9 +312,11 @@ impl Start<'_> {
         files: BoundaryFiles,
     ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| fault_problem(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self
+            .next
+            .content(&sealed, &files)
+            .in_store(&config.database)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found
@@ -329,7 +331,7 @@ impl Start<'_> {
         if has_new_roster {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.next.ledger.checkpoint().map_err(at_store)?;
+            self.next.ledger.checkpoint().in_store(&config.database)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
@@ -368,8 +370,7 @@ impl Start<'_> {
             ));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) =
-            content.map_err(|fault| fault_problem(&config.database, &fault))?;
+        let (content, mut found) = content.in_store(&config.database)?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -495,9 +496,7 @@ pub fn read_seal(
 ) -> Result<Sealed, Problems> {
     let at_store =
         |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger
-        .leaf(index)
-        .map_err(|fault| fault_problem(&config.database, &fault))?;
+    let leaf = ledger.leaf(index).in_store(&config.database)?;
     let leaf = leaf.ok_or_else(|| {
         at_store(format!(
             "log entry {index}, the seal in force, is missing: restore a backup"
@@ -552,13 +551,11 @@ pub fn read_seal(
 /// # Errors
 /// Returns an error if the clock shows a time before 1970.
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(FileProblem::whole(
-            &config.path,
-            "the system clock is before 1970: correct the clock, then start again",
-        )),
-    }
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(drop)
+        .map_err(|_| "the system clock is before 1970: correct the clock, then start again")
+        .at(&config.path)
 }
 
 /// Returns the clock and the random source of this machine.

@@ -82,7 +82,6 @@ const OPENED_BY: &[(&str, &[&str])] = &[
         "LocalSandbox",
         &[
             "crates/workbench/src/local/host_sandbox.rs",
-            "src/cli/doctor/host.rs",
             "src/cli/sandbox.rs",
         ],
     ),

@@ -40,7 +40,9 @@ pub use policy::{
         DEFAULT_TOOLS, ProgramNames, ProgramOrigin, SharedNames, denial_of, is_listed,
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
     },
-    required_permissions::{self, MAX_SHOWN, PolicyDenied, decide_file, decide_step, is_read},
+    required_permissions::{
+        self, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step, is_read,
+    },
     ruling::{self, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
     signed_programs::{check_list, check_programs, moved, without_denied, without_list},

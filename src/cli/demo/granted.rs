@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     DemoReport, DemoSetup,
-    cli::demo::world::{broken, text, until},
+    cli::demo::world::{OrBroken as _, broken, text, until},
 };
 use client::CommandFailure;
 use wire::{ProposalStatus, ProposalView};
@@ -22,9 +22,9 @@ pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
     ];
     let _draft = world.ask(&[&config[..], &add].concat())?;
     let policy = world.home().join("boundary/policy.yaml");
-    let odd = |error: std::io::Error| broken(&format!("the policy: {error}"));
-    let text = std::fs::read_to_string(&policy).map_err(odd)?;
-    std::fs::write(&policy, text.replace("  # standing:", "  standing:")).map_err(odd)
+    let text = std::fs::read_to_string(&policy).or_broken("the policy")?;
+    let text = text.replace("  # standing:", "  standing:");
+    std::fs::write(&policy, text).or_broken("the policy")
 }
 
 /// Shows a grant from its draft to its end.

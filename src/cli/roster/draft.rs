@@ -14,7 +14,7 @@ use documents::{
     Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, Roster, SshKey, json as strict,
     public_key_line,
 };
-use reading::{FileProblem, Problems, time};
+use reading::{FileProblem, time};
 use verdict::{Chain, SuccessionTallies, TrustedRoster};
 use workbench::problems;
 
@@ -39,8 +39,8 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem.into());
-    let policy = read_policy(&config).map_err(|found| problems(Problems::new(found)))?;
+    let one = |problem: FileProblem| problems(problem);
+    let policy = read_policy(&config).map_err(problems)?;
     let chain = rosters::chain(&config).map_err(one)?;
     if chain.is_none() && open_store::has_log(&config).map_err(one)? {
         return Err(CommandFailure::usage(format!(

@@ -7,7 +7,7 @@ use crate::{
 };
 use client::{CommandFailure, Terminal};
 use documents::{Envelope, RosterDigest};
-use reading::{FileProblem, Problems};
+use reading::FileProblem;
 use verdict::TrustedRoster;
 use workbench::problems;
 
@@ -21,7 +21,7 @@ pub fn of_configuration(
     terminal: &Terminal,
 ) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem.into());
+    let one = |problem: FileProblem| problems(problem);
     let mut in_force = None;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
@@ -71,7 +71,7 @@ pub fn of_configuration(
             config.rosters.display()
         )));
     }
-    let policy = read_policy(&config).map_err(|found| problems(Problems::new(found)))?;
+    let policy = read_policy(&config).map_err(problems)?;
     let first = rosters::newest(&config, Some(&policy)).map_err(one)?;
     Ok((
         first.last().clone(),

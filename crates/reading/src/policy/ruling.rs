@@ -43,6 +43,13 @@ pub struct Ruling {
     pub built_in: Arc<AllPermissionLists>,
 }
 
+impl Policy {
+    /// Returns the ruling for `step` with the built-in lists of this program.
+    pub fn ruling(&self, step: &StepRef) -> Ruling {
+        resolve(self, Builtins::current(), step)
+    }
+}
+
 /// Returns the ruling for `step`, computed as [`resolve_path`] describes.
 pub fn resolve(policy: &Policy, builtins: &Builtins, step: &StepRef) -> Ruling {
     resolve_path(policy, builtins, &RunbookPath::of_ref(step.path()))

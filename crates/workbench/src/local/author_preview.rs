@@ -20,9 +20,7 @@ use documents::{
     KeyList, Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, STRICT, SealDigest, SecretKey, SshKey,
     StepReference, Timestamp, joined, pae,
 };
-use reading::{
-    Builtins, Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins, resolve,
-};
+use reading::{Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins};
 use verdict::{Chain, StepInForce};
 
 /// Policy and configuration under which the approvers would decide.
@@ -58,11 +56,7 @@ impl PreviewRules {
 
     /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
     pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
-        let ruling = resolve(
-            &self.policy,
-            Builtins::current(),
-            &step.definition.reference,
-        );
+        let ruling = self.policy.ruling(&step.definition.reference);
         ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
     }
 
@@ -200,11 +194,7 @@ impl PreviewRules {
         boundary: &Invented,
         around: &Surroundings,
     ) -> Result<Vec<u8>, String> {
-        let ruling = resolve(
-            &self.policy,
-            Builtins::current(),
-            &step.definition.reference,
-        );
+        let ruling = self.policy.ruling(&step.definition.reference);
         let of_policy = ruling
             .approvals
             .as_ref()

@@ -14,8 +14,7 @@ use crate::{
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, first_of, joined};
 use reading::{
-    FileProblem, FileSteps, Params, Problems, RegisteredStep, Registry, RegistryError, Workflow,
-    script_remarks,
+    FileSteps, Params, RegisteredStep, Registry, RegistryError, Workflow, script_remarks,
 };
 
 /// Chosen steps of a runbook, in the order of the file.
@@ -155,11 +154,7 @@ impl Runbook {
             steps,
             workflow,
             remarks,
-        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
-            problems(Problems::new(
-                errors.into_iter().map(FileProblem::from).collect(),
-            ))
-        })?;
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(

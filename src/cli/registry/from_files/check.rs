@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     Config, ConfigArgs,
     cli::registry::from_files::{
-        files_read::{missing_json, places_json},
+        files_read::missing_json,
         policy_draft::{self, LISTED},
     },
     node::{file_refusals, rosters},
@@ -98,10 +98,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         ..
     } = &checked;
     let steps = || sound_files.iter().flat_map(Registry::steps);
-    let locks: Vec<(&Path, LockState)> = args
-        .paths
-        .iter()
-        .filter(|_| has_locks)
+    let checked_dirs = args.paths.iter().filter(|_| has_locks);
+    let locks: Vec<(&Path, &str)> = checked_dirs
         .map(|dir| (dir.as_path(), lock_state(dir)))
         .collect();
     if let (Some(path), Some(files)) = (&args.write_policy, sound_files) {
@@ -116,15 +114,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if terminal.json {
         let locks: Vec<Value> = locks
             .iter()
-            .map(|(dir, state)| json!({"dir": dir, "lock": state.word()}))
+            .map(|(dir, state)| json!({"dir": dir, "lock": state}))
             .collect();
         let (remarks, missing) = sound_files.as_ref().map_or_else(Default::default, |files| {
-            (places_json(&files.remarks()), missing_json(files))
+            (files.remarks(), missing_json(files))
         });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": is_sound, "steps": steps().count(),
-            "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
+            "errors": errors, "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
             "scripts": scripts, "advice": checked.advice, "not_checked": checked.not_checked,
         }))?;
@@ -142,7 +140,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             .iter()
             .map(|advice| format!("advice: {advice}")),
     );
-    lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
+    lines.extend(locks.iter().map(|(dir, state)| lock_line(dir, state)));
     for line in lines {
         terminal.line(PrintableText::message(&line).as_str())?;
     }
@@ -176,7 +174,7 @@ fn compare(
         (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
         (None, Some(config)) => {
             let newest = rosters::newest(config, Some(policy));
-            let newest = newest.map_err(|problem| problems(problem.into()))?;
+            let newest = newest.map_err(problems)?;
             Some((config.rosters.clone(), newest.last().clone()))
         }
         (None, None) => None,
@@ -233,62 +231,39 @@ fn policy_of(args: &Args, of_boundary: Option<&Path>) -> Result<Option<Policy>, 
     }
 }
 
-/// The lock of one directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LockState {
-    /// The directory has no lock, so a boundary seals every sound step.
-    None,
-    Agrees,
-    Differs,
-    /// The lock or a path of the directory can't be read. An error says why.
-    Unreadable,
-}
-
-impl LockState {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Agrees => "agrees",
-            Self::Differs => "differs",
-            Self::Unreadable => "unreadable",
-        }
-    }
-
-    fn line(self, dir: &Path) -> String {
-        let lock = dir.join(LOCK_FILE);
-        let lock = lock.display();
-        match self {
-            Self::None => format!(
-                "no lock: {} has no {LOCK_FILE}, so a boundary seals every sound step; `countersign registry lock` \
-                 writes a lock",
-                dir.display()
-            ),
-            Self::Agrees => format!("lock: {lock} agrees"),
-            Self::Differs => format!("lock: {lock} differs"),
-            Self::Unreadable => format!("lock: {lock} can't be compared"),
-        }
+/// Returns the state of the lock of a directory: `none`, `agrees`, `differs` or `unreadable`. An error says why a lock, or
+/// a path of the directory, can't be read.
+fn lock_state(dir: &Path) -> &'static str {
+    let lock = match LockFile::read(dir, None) {
+        // A boundary seals every sound step.
+        Ok(None) => return "none",
+        Err(_) => return "unreadable",
+        Ok(Some(lock)) => lock,
+    };
+    let Some(files) = of_sound_files(&[dir.to_owned()], None) else {
+        return "unreadable";
+    };
+    let steps = files
+        .steps()
+        .map(|step| (step.definition.reference.clone(), step.digest));
+    if lock
+        .objections(&steps.collect::<BTreeMap<_, _>>())
+        .is_empty()
+    {
+        "agrees"
+    } else {
+        "differs"
     }
 }
 
-fn lock_state(dir: &Path) -> LockState {
-    match LockFile::read(dir, None) {
-        Ok(None) => LockState::None,
-        Err(_) => LockState::Unreadable,
-        Ok(Some(lock)) => match of_sound_files(&[dir.to_owned()], None) {
-            None => LockState::Unreadable,
-            Some(files) => {
-                let steps = files
-                    .steps()
-                    .map(|step| (step.definition.reference.clone(), step.digest));
-                let agrees = lock
-                    .objections(&steps.collect::<BTreeMap<_, _>>())
-                    .is_empty();
-                if agrees {
-                    LockState::Agrees
-                } else {
-                    LockState::Differs
-                }
-            }
-        },
+fn lock_line(dir: &Path, state: &str) -> String {
+    let lock = dir.join(LOCK_FILE);
+    match state {
+        "none" => format!(
+            "no lock: {} has no {LOCK_FILE}, so a boundary seals every sound step; `countersign registry lock` writes a lock",
+            dir.display()
+        ),
+        "unreadable" => format!("lock: {} can't be compared", lock.display()),
+        state => format!("lock: {} {state}", lock.display()),
     }
 }
