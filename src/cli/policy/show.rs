@@ -88,21 +88,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     let mut screen = Screen::default();
     screen.heading("Policy");
     for (name, value) in held.heading() {
-        screen.field(name, &PrintableText::text(&value));
+        screen.field(name, &value);
     }
     if held.found.file.is_some() {
-        screen.field(
-            "digest",
-            &PrintableText::text(&held.found.policy.digest().to_string()),
-        );
+        screen.field("digest", held.found.policy.digest().to_string());
     }
     screen.field(
         "mode",
-        &PrintableText::text(&format!(
-            "{}, {}",
-            ruling.mode.value.word(),
-            ruling.mode.origin
-        )),
+        format!("{}, {}", ruling.mode.value.word(), ruling.mode.origin),
     );
     if let Some(rule) = &ruling.approvals {
         let each = if rule.value.each == Some(true) {
@@ -116,7 +109,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             joined(&rule.value.from, ","),
             rule.origin
         );
-        screen.field("approvals", &PrintableText::text(&text));
+        screen.field("approvals", &text);
     }
     for (name, rule) in [("standing", standing), ("emergency", emergency)] {
         if let Some(rule) = rule {
@@ -125,33 +118,24 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
                 rule["value"],
                 rule["origin"].as_str().unwrap_or_default()
             );
-            screen.field(name, &PrintableText::text(&text));
+            screen.field(name, &text);
         }
     }
     for (limit, rule) in &ruling.limits {
         screen.field(
             "limit",
-            &PrintableText::text(&format!(
-                "{} {}, {}",
-                limit.field(),
-                rule.value,
-                rule.origin
-            )),
+            format!("{} {}, {}", limit.field(), rule.value, rule.origin),
         );
     }
     if let Some(rule) = &ruling.proc {
         let value = json!(rule.value);
         screen.field(
             "proc",
-            &PrintableText::text(&format!(
-                "{}, {}",
-                value.as_str().unwrap_or_default(),
-                rule.origin
-            )),
+            format!("{}, {}", value.as_str().unwrap_or_default(), rule.origin),
         );
     }
     for line in programs_lines(ruling) {
-        screen.field("programs", &PrintableText::text(&line));
+        screen.field("programs", &line);
     }
     screen.heading("Rules");
     terminal.show(&screen)?;
