@@ -359,7 +359,7 @@ fn parse_digest(text: &str) -> Result<RosterDigest, CommandFailure> {
 }
 
 fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, CommandFailure> {
-    let place = PrintableText::text(&&path.to_string_lossy());
+    let place = PrintableText::text(&path.to_string_lossy());
     let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
         CommandFailure::new(
@@ -412,7 +412,7 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
             Exit::NoTrust,
             format!(
                 "{}: {error}",
-                PrintableText::text(&&path.to_string_lossy()).as_str()
+                PrintableText::text(&path.to_string_lossy()).as_str()
             ),
         )
     };
@@ -429,7 +429,7 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
                 format!(
                     "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
                      {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:...",
-                    PrintableText::text(&&place.to_string_lossy()).as_str(),
+                    PrintableText::text(&place.to_string_lossy()).as_str(),
                     if meta.is_dir() {
                         "the file in it"
                     } else {

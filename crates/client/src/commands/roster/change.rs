@@ -237,17 +237,17 @@ pub fn review(
         screen.field_in(
             LineTone::Bad,
             "before",
-            &PrintableText::text(&&before.policy().to_string()),
+            &PrintableText::text(&before.policy().to_string()),
         );
         screen.field_in(
             LineTone::Bad,
             "CHANGED to",
-            &PrintableText::text(&&next.policy().to_string()),
+            &PrintableText::text(&next.policy().to_string()),
         );
     } else {
         screen.field(
             "unchanged",
-            &PrintableText::text(&&next.policy().to_string()),
+            &PrintableText::text(&next.policy().to_string()),
         );
     }
     draw_differences(&mut screen, policy.differences.iter());

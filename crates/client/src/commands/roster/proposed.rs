@@ -36,7 +36,7 @@ impl ProposedRoster {
         earlier: &[PathBuf],
         trust: &[ChosenTrust],
     ) -> Result<Self, CommandFailure> {
-        let place = PrintableText::text(&&file.to_string_lossy())
+        let place = PrintableText::text(&file.to_string_lossy())
             .as_str()
             .to_owned();
         let wrong =
@@ -209,11 +209,11 @@ impl ProposedRoster {
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
 pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
-    let place = PrintableText::text(&&path.to_string_lossy())
+    let place = PrintableText::text(&path.to_string_lossy())
         .as_str()
         .to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
-        let error = PrintableText::text(&&error.to_string()).as_str().to_owned();
+        let error = PrintableText::text(&error.to_string()).as_str().to_owned();
         CommandFailure::usage(format!(
             "{place} is no version of a roster: {error}; `countersign roster draft` writes one"
         ))

@@ -41,7 +41,7 @@ pub fn print(
 /// Returns an error if the file contains no roster.
 pub fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let bytes = read_bounded(file, 2 * MAX_ROSTER_BYTES)?;
-    let place = PrintableText::text(&&file.to_string_lossy());
+    let place = PrintableText::text(&file.to_string_lossy());
     let wrong = |error: &dyn std::fmt::Display| {
         CommandFailure::usage(format!(
             "{} is no roster statement: {error}; for roster.toml, name the configuration with --config",

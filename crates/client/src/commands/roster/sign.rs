@@ -87,7 +87,7 @@ fn run(
             "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
-    screen.field("digest", &PrintableText::text(&&next.digest().to_string()));
+    screen.field("digest", &PrintableText::text(&next.digest().to_string()));
     match args.output.as_deref() {
         _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
         _ if terminal.json => {}
@@ -256,7 +256,7 @@ fn done(
             told["file"] = json!(at.to_string_lossy());
             terminal.object(&told)?;
         }
-        let place = PrintableText::text(&&at.to_string_lossy());
+        let place = PrintableText::text(&at.to_string_lossy());
         terminal.say(&format!("signed by {name}: {}", place.as_str()));
         say_standing(&standing, terminal);
     }
@@ -279,7 +279,7 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
     for source in std::iter::once(own).chain(others) {
         let (path, (envelope, roster)) = source?;
-        let place = PrintableText::text(&&path.to_string_lossy());
+        let place = PrintableText::text(&path.to_string_lossy());
         if roster.digest() != next.digest() {
             return Err(CommandFailure::usage(format!(
                 "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
@@ -343,7 +343,7 @@ fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
         .map_err(|why| {
             CommandFailure::usage(format!(
                 "{}: {why}",
-                PrintableText::text(&&path.to_string_lossy()).as_str()
+                PrintableText::text(&path.to_string_lossy()).as_str()
             ))
         })
 }
@@ -447,7 +447,7 @@ fn shown_policy(
 
 /// Reads a policy file and checks that this version of the roster names the digest of the policy.
 fn read_policy(path: &Path, roster: &TrustedRoster) -> Result<(Policy, String), CommandFailure> {
-    let place = PrintableText::text(&&path.to_string_lossy())
+    let place = PrintableText::text(&path.to_string_lossy())
         .as_str()
         .to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
