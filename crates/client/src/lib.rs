@@ -106,21 +106,22 @@ pub use review::{
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{CommandFailure, Exit},
+    exit::{CommandFailure, CommandResult, Exit},
     field_paths::leaves,
     outcome_words::{observed_word, outcome_words},
     output_painter::{ColouredText, OutputPainter},
-    person_words::person_words,
+    person_words::{denial_words, person_words},
     printable_text::PrintableText,
     refused_programs::{ListPlace, OWN_DIRECTORIES, OutputComplaints, print_hints, refusal_lines},
     screen::{LineTone, Screen, ScreenLine},
-    streams::{AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_new},
+    streams::{
+        AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_document, write_new,
+    },
     table::{aligned, fitted},
 };
 
 pub(crate) use commands::{
     audit::{
-        audit_row::REVIEWED,
         audit_words::review_state_words,
         beginning::{NotBegun, expect_kept_heads, no_log, said_no},
         decisions::DecisionFilter,
@@ -143,7 +144,8 @@ pub(crate) use commands::{
 };
 pub(crate) use home::{
     boundaries::{ALL, BoundaryList, find_with_list},
-    named_file::read_beginning,
+    named_file::{absolute_path, absolute_roster, absolute_text, read_beginning, replace_file},
+    parameter_values::named,
     roster_versions::contradicts_log,
     trusted_rosters::{
         DecidingRoster, NewestRoster, check_own, newest_of, newest_unconnected, seem_same,
@@ -154,21 +156,20 @@ pub(crate) use remote::{
     follow_run::{WantedBundle, stop_waiting_on_interrupt},
     log_source::read_file,
     proposals::{LookupRange, find_proposal},
+    read_receipt::{read_predicate, read_statement},
 };
 pub(crate) use review::{
     comparison::{LineDifference, RunComparison},
     derived::{
         COVERED, Derived, EmergencyApproval, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, TRUSTED,
     },
-    gather::BoundaryReader,
     line::{
         LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
         ReviewLine,
     },
     proposal_review::PagerChoice,
     render::{SIGNED, text_lines},
-    reviewed_file::ReviewedFile,
-    reviewed_input::ReviewedInput,
+    reviewed_content::ReviewedContent,
     signed_field::{FieldReason, SignedField},
     sources::{LastRun, ReportedState},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},

@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     let mut screen = Screen::default();
     screen.heading("Policy");
     for (name, value) in fields {
-        screen.field(name, &PrintableText::text(&value));
+        screen.field(name, &value);
     }
     screen.heading("Rules");
     terminal.show(&screen)?;

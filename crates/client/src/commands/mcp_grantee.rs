@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{CommandFailure, Home, KeyArgs, SignaturePurpose, Signer, home::keys, open_signer};
+use crate::{
+    CommandFailure, CommandResult, Home, KeyArgs, SignaturePurpose, Signer, home::keys, open_signer,
+};
 use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
 use reading::ParameterSchema;
 use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
@@ -26,8 +28,8 @@ impl McpGrantee {
     ///
     /// # Errors
     /// Returns an error if the key can't be used, or needs a person for each signature, or if the directory can't be used.
-    pub fn open(file: &Path, url: &str) -> Result<Self, CommandFailure> {
-        let signer = open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    pub fn open(file: &Path, url: &str) -> CommandResult<Self> {
+        let signer = open_signer(file).map_err(CommandFailure::usage)?;
         let refused = |why: &str| {
             CommandFailure::usage(format!(
                 "the MCP server does not start, because {file:?} {why}"

@@ -4,45 +4,52 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{CommandFailure, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use documents::{MAX_PARAMS_BYTES, json as strict};
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if its content is not a strict JSON object.
-pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
+pub fn read_params(path: &Path) -> CommandResult<Map<String, Value>> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
-    let place = PrintableText::text(&path.to_string_lossy());
+    let place = PrintableText::file(path);
     match strict::parse_written(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
         Ok(_) => Err(CommandFailure::usage(format!(
-            "{}: expected an object of parameters",
-            place.as_str()
+            "{place}: expected an object of parameters"
         ))),
         Err(error) => Err(CommandFailure::usage(format!(
-            "{}: {}",
-            place.as_str(),
-            PrintableText::text(&error.to_string()).as_str()
+            "{place}: {}",
+            PrintableText::text(&error.to_string())
         ))),
     }
+}
+
+/// Splits `name=value`, which was given to this option.
+///
+/// # Errors
+/// Returns an error if the text has no `=`.
+pub fn named<'g>(option: &str, given: &'g str, what: &str) -> CommandResult<(&'g str, &'g str)> {
+    given.split_once('=').ok_or_else(|| {
+        let shown = PrintableText::text(given);
+        CommandFailure::usage(format!("{option} {shown}: expected name={what}"))
+    })
 }
 
 /// Parses `name=value` with the type that the schema gives to the parameter.
 ///
 /// # Errors
 /// Returns an error if the step has no such parameter, or if the value has another type.
-pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
+pub fn typed(given: &str, schema: &Value) -> CommandResult<(String, Value)> {
     let shown = PrintableText::text(given);
-    let (name, text) = given.split_once('=').ok_or_else(|| {
-        CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str()))
-    })?;
+    let (name, text) = named("-p", given, "value")?;
     let properties = schema["properties"].as_object();
     let Some(property) = properties.and_then(|properties| properties.get(name)) else {
         let known: Vec<_> = properties
             .into_iter()
             .flat_map(|properties| properties.keys())
-            .map(|key| PrintableText::text(key).as_str().to_owned())
+            .map(|key| PrintableText::text(key).to_string())
             .collect();
         let known = if known.is_empty() {
             "it takes none".to_owned()
@@ -50,15 +57,11 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             format!("it takes {}", known.join(", "))
         };
         return Err(CommandFailure::usage(format!(
-            "-p {}: the step has no such parameter; {known}",
-            shown.as_str()
+            "-p {shown}: the step has no such parameter; {known}"
         )));
     };
     let wrong = |expected: &str| {
-        CommandFailure::usage(format!(
-            "-p {}: the schema asks for {expected}",
-            shown.as_str()
-        ))
+        CommandFailure::usage(format!("-p {shown}: the schema asks for {expected}"))
     };
     let value = match property["type"].as_str() {
         // The text may be the secret itself, so no message repeats it.
@@ -66,10 +69,7 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             .map_err(|_| {
                 let name = PrintableText::text(name);
                 let example = "{\"secret\": \"db-password\"}";
-                CommandFailure::usage(format!(
-                    "-p {}: give the name of a secret: {example}",
-                    name.as_str()
-                ))
+                CommandFailure::usage(format!("-p {name}: give the name of a secret: {example}"))
             })?,
         Some("string") => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same

@@ -20,8 +20,7 @@ mod program_lines;
 pub mod proposal_review;
 #[cfg(test)]
 pub(crate) mod review_case;
-pub mod reviewed_file;
-pub mod reviewed_input;
+pub mod reviewed_content;
 pub mod run_inputs;
 pub mod script_places;
 pub mod secrets_line;

@@ -32,10 +32,7 @@ pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
     if parts.is_empty() {
         return None;
     }
-    Some(ReviewLine {
-        shows,
-        ..ReviewLine::always("secrets", PrintableText::joined(parts, "; "), &[])
-    })
+    Some(ReviewLine::always("secrets", PrintableText::joined(parts, "; ")).showing(shows))
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, TrustArgs,
-    commands::grant::grant_review::all_of, now, remote::proposals::list, roster_in_force, typed,
-    with_any,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
+    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
+    remote::proposals::list, roster_in_force, typed, with_any,
 };
 use documents::{
-    Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
-    Receipt, SshKey, Statement, Status, StepRef, canonical, joined,
+    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
+    Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
 use verdict::{Pinned, VerifyOptions};
@@ -106,11 +106,7 @@ fn session(text: &str) -> Result<GrantedSession, String> {
 ///
 /// # Errors
 /// Returns an error if a parameter is not named, if the history gives no draft, or if the boundary refuses.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
     let schema = &step.definition["params"];
@@ -120,15 +116,17 @@ pub fn run(
         Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
         None => by_hand(args, schema)?,
     };
-    let unnamed: Vec<&str> = known
-        .keys()
-        .filter(|name| !properties.contains_key(*name))
-        .map(String::as_str)
-        .collect();
+    let unnamed = joined(
+        known
+            .keys()
+            .filter(|name| !properties.contains_key(*name))
+            .map(String::as_str),
+        ", ",
+    );
     if !unnamed.is_empty() {
         let words = format!(
             "these parameters are not named: {}; give -p NAME=VALUES, --match NAME=PATTERN or --any NAME for each",
-            PrintableText::text(&unnamed.join(", ")).as_str()
+            PrintableText::text(&unnamed)
         );
         return Err(CommandFailure::usage(words));
     }
@@ -179,12 +177,11 @@ pub fn run(
 }
 
 /// Returns the key of the grantee.
-fn grantee_key(
-    args: &Args,
-    client: &Client,
-    global: &GlobalOptions,
-) -> Result<KeyId, CommandFailure> {
-    if let Some(key) = args.grantee_key {
+fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<KeyId> {
+    let own = client
+        .admitted_key()
+        .filter(|_| client.name().as_ref() == Some(&args.grantee));
+    if let Some(key) = args.grantee_key.or(own) {
         return Ok(key);
     }
     let trust = global.trust(&args.trust).find()?;
@@ -219,7 +216,7 @@ fn grantee_key(
     match &proposer.keys[..] {
         [only] => SshKey::parse(only)
             .map(|key| key.keyid())
-            .map_err(|error| CommandFailure::usage(error.to_string())),
+            .map_err(CommandFailure::usage),
         _ => Err(CommandFailure::usage(format!(
             "{} has several keys: choose one with --grantee-key",
             args.grantee
@@ -228,48 +225,23 @@ fn grantee_key(
 }
 
 /// Returns the schemas of the named parameters.
-fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFailure> {
+fn by_hand(args: &Args, schema: &Value) -> CommandResult<Map<String, Value>> {
     let mut found = Map::new();
     let kind = |name: &str| schema["properties"][name]["type"].clone();
     for given in &args.param {
-        let (name, values) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!(
-                "-p {}: expected name=value",
-                PrintableText::text(given).as_str()
-            ))
-        })?;
+        let (name, values) = named("-p", given, "value")?;
         let values = values
             .split(',')
             .map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
         once(&mut found, name, one_of(kind(name), values))?;
     }
-    let unknown = |name: &str| {
-        CommandFailure::usage(format!(
-            "the step has no parameter {}",
-            PrintableText::text(name).as_str()
-        ))
-    };
     for given in &args.patterns {
-        let (name, pattern) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!(
-                "--match {}: expected name=pattern",
-                PrintableText::text(given).as_str()
-            ))
-        })?;
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
-        once(
-            &mut found,
-            name,
-            json!({"type": kind(name), "pattern": pattern}),
-        )?;
+        let (name, pattern) = named("--match", given, "pattern")?;
+        let schema = json!({"type": kind(name), "pattern": pattern});
+        once(&mut found, name, schema)?;
     }
     for name in &args.any {
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
         once(&mut found, name, json!({"type": kind(name)}))?;
     }
     Ok(found)
@@ -278,17 +250,21 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
 /// Adds the schema of a parameter.
 ///
 /// # Errors
-/// Returns an error if the parameter was named before, because one of the two would be dropped.
-fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(), CommandFailure> {
+/// Returns an error if the step has no such parameter, or if the parameter was named before, because one of the two would be
+/// dropped.
+fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> CommandResult<()> {
+    let shown = PrintableText::text(name);
+    if schema["type"].is_null() {
+        return Err(CommandFailure::usage(format!(
+            "the step has no parameter {shown}"
+        )));
+    }
     if found.insert(name.to_owned(), schema).is_none() {
         return Ok(());
     }
-    let name = PrintableText::text(name);
-    let words = format!(
-        "{0} is named twice: give one of -p {0}=VALUE,VALUE, --match and --any",
-        name.as_str()
-    );
-    Err(CommandFailure::usage(words))
+    Err(CommandFailure::usage(format!(
+        "{shown} is named twice: give one of -p {shown}=VALUE,VALUE, --match and --any"
+    )))
 }
 
 fn one_of(kind: Value, mut values: Vec<Value>) -> Value {
@@ -308,13 +284,8 @@ fn from_history(
     global: &GlobalOptions,
     known: &Map<String, Value>,
     terminal: &Terminal,
-) -> Result<Map<String, Value>, CommandFailure> {
-    let refuse = |why: String| {
-        Err(CommandFailure::new(
-            Exit::Refused,
-            format!("there is no draft: {why}"),
-        ))
-    };
+) -> CommandResult<Map<String, Value>> {
+    let refuse = |why: String| Err(CommandFailure::refused(format!("there is no draft: {why}")));
     let since = now().plus(-seconds);
     let of = |status| {
         list(client, &all_of(&args.step, status)).map_err(|failure| {
@@ -396,27 +367,11 @@ fn from_history(
         .collect())
 }
 
-fn read_run(bundle: &[u8]) -> Result<(Receipt, Authorization), CommandFailure> {
-    let odd = |error: String| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("a bundle can't be read: {error}"),
-        )
-    };
-    let bundle: Value = serde_json::from_slice(bundle).map_err(|error| odd(error.to_string()))?;
-    let payload = bundle["receipt"]["payload"].as_str().unwrap_or_default();
-    let payload = Base64::Strict
-        .decode("/payload", payload)
-        .map_err(|error| odd(error.to_string()))?;
-    let receipt = Statement::<Receipt>::from_payload(&payload)
-        .map_err(|error| odd(error.to_string()))?
-        .predicate;
-    let payload = Base64::Strict
-        .decode("/payload", &receipt.authorization.payload)
-        .map_err(|error| odd(error.to_string()))?;
-    let signed = Statement::<Authorization>::from_payload(&payload)
-        .map_err(|error| odd(error.to_string()))?
-        .predicate;
+fn read_run(bundle: &[u8]) -> CommandResult<(Receipt, Authorization)> {
+    let odd = || CommandFailure::unreachable("a bundle can't be read");
+    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|_| odd())?;
+    let receipt: Receipt = read_predicate(&bundle.receipt.payload).ok_or_else(odd)?;
+    let signed = read_predicate(&receipt.authorization.payload).ok_or_else(odd)?;
     Ok((receipt, signed))
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use documents::canonical;
+use documents::{canonical, joined};
 
 /// The values of a parameter, in words.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl VaryingValues {
         let words = if let Some(only) = schema.get("const") {
             format!("always {}", text(only))
         } else if let Some(values) = schema["enum"].as_array() {
-            let shown: Vec<String> = values.iter().map(text).collect();
-            format!("one of {} values: {}", values.len(), shown.join(", "))
+            let shown = joined(values.iter().map(text), ", ");
+            format!("one of {} values: {shown}", values.len())
         } else if kind == "boolean" {
             "true or false".to_owned()
         } else if kind == "integer" && has("minimum") && has("maximum") {
