@@ -204,13 +204,7 @@ fn roster(tree: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<Roster> {
             listed.push(Value::Object(group));
         }
     }
-    let at = |pointer: &str| {
-        let tokens: Vec<&str> = pointer
-            .split('/')
-            .filter(|token| !token.is_empty())
-            .collect();
-        tree.place_of(&tokens, false)
-    };
+    let at = |pointer: &str| tree.place_of(pointer);
     let tables: Roster = match strict::typed(&tables) {
         Ok(tables) => tables,
         Err(error) => {

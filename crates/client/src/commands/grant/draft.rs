@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, TrustArgs,
-    commands::grant::grant_review::all_of, now, remote::proposals::list, roster_in_force, typed,
-    with_any,
+    commands::grant::grant_review::all_of, now, remote::proposals::list, roster_in_force,
+    step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
-    Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
+    Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
+    PermissionReason, Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
 };
 use verdict::{Pinned, VerifyOptions};
 use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
@@ -112,17 +112,15 @@ pub fn run(
 ) -> Result<Exit, CommandFailure> {
     let client = global.client(&args.key)?;
     let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
-    let schema = &step.definition["params"];
-    let none = Map::new();
-    let known = schema["properties"].as_object().unwrap_or(&none);
+    let known = step_parameters(&step)?;
     let properties = match args.from_history {
-        Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
-        None => by_hand(args, schema)?,
+        Some(seconds) => from_history(args, seconds, &client, global, &known, terminal)?,
+        None => by_hand(args, &known)?,
     };
     let unnamed: Vec<&str> = known
         .keys()
+        .map(|(name, _)| name.as_str())
         .filter(|name| !properties.contains_key(*name))
-        .map(String::as_str)
         .collect();
     if !unnamed.is_empty() {
         let words = format!(
@@ -131,8 +129,8 @@ pub fn run(
         );
         return Err(CommandFailure::usage(words));
     }
-    let required: Vec<&String> = properties.keys().collect();
-    let params = json!({"type": "object", "properties": properties, "required": required});
+    let required = properties.keys().cloned().collect();
+    let params = Parameter::object(properties, required);
     let terms = DraftTerms {
         grantee: Grantee {
             name: args.grantee.clone(),
@@ -227,9 +225,17 @@ fn grantee_key(
 }
 
 /// Returns the schemas of the named parameters.
-fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFailure> {
-    let mut found = Map::new();
-    let kind = |name: &str| schema["properties"][name]["type"].clone();
+fn by_hand(args: &Args, known: &Parameter) -> Result<BTreeMap<String, Parameter>, CommandFailure> {
+    let mut found = BTreeMap::new();
+    let declared = |name: &str| {
+        let kind = known.key(name).map(|one| one.kind);
+        kind.map(Parameter::new).ok_or_else(|| {
+            CommandFailure::usage(format!(
+                "the step has no parameter {}",
+                PrintableText::text(name).as_str()
+            ))
+        })
+    };
     for given in &args.param {
         let (name, values) = given.split_once('=').ok_or_else(|| {
             CommandFailure::usage(format!(
@@ -239,16 +245,10 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
         })?;
         let values = values
             .split(',')
-            .map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
+            .map(|value| typed(&format!("{name}={value}"), known).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-        once(&mut found, name, one_of(kind(name), values))?;
+        once(&mut found, name, one_of(declared(name)?, values))?;
     }
-    let unknown = |name: &str| {
-        CommandFailure::usage(format!(
-            "the step has no parameter {}",
-            PrintableText::text(name).as_str()
-        ))
-    };
     for given in &args.patterns {
         let (name, pattern) = given.split_once('=').ok_or_else(|| {
             CommandFailure::usage(format!(
@@ -256,20 +256,14 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
                 PrintableText::text(given).as_str()
             ))
         })?;
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
-        once(
-            &mut found,
-            name,
-            json!({"type": kind(name), "pattern": pattern}),
-        )?;
+        let bound = Parameter {
+            pattern: Some(pattern.to_owned()),
+            ..declared(name)?
+        };
+        once(&mut found, name, bound)?;
     }
     for name in &args.any {
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
-        once(&mut found, name, json!({"type": kind(name)}))?;
+        once(&mut found, name, declared(name)?)?;
     }
     Ok(found)
 }
@@ -278,8 +272,12 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
 ///
 /// # Errors
 /// Returns an error if the parameter was named before, because one of the two would be dropped.
-fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(), CommandFailure> {
-    if found.insert(name.to_owned(), schema).is_none() {
+fn once(
+    found: &mut BTreeMap<String, Parameter>,
+    name: &str,
+    declared: Parameter,
+) -> Result<(), CommandFailure> {
+    if found.insert(name.to_owned(), declared).is_none() {
         return Ok(());
     }
     let name = PrintableText::text(name);
@@ -290,12 +288,12 @@ fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(),
     Err(CommandFailure::usage(words))
 }
 
-fn one_of(kind: Value, mut values: Vec<Value>) -> Value {
+fn one_of(declared: Parameter, mut values: Vec<Value>) -> Parameter {
     values.sort_by_key(canonical::to_canonical);
     values.dedup();
-    match &values[..] {
-        [only] => json!({"type": kind, "const": only}),
-        _ => json!({"type": kind, "enum": values}),
+    Parameter {
+        choices: Some(values),
+        ..declared
     }
 }
 
@@ -305,9 +303,9 @@ fn from_history(
     seconds: i64,
     client: &Client,
     global: &GlobalOptions,
-    known: &Map<String, Value>,
+    known: &Parameter,
     terminal: &Terminal,
-) -> Result<Map<String, Value>, CommandFailure> {
+) -> Result<BTreeMap<String, Parameter>, CommandFailure> {
     let refuse = |why: String| {
         Err(CommandFailure::new(
             Exit::Refused,
@@ -335,7 +333,7 @@ fn from_history(
     let trust = global.trust(&args.trust).find()?;
     let mut values: BTreeMap<String, Vec<Value>> = known
         .keys()
-        .map(|name| (name.clone(), Vec::new()))
+        .map(|(name, _)| (name.clone(), Vec::new()))
         .collect();
     let mut counted = 0;
     for run in &runs {
@@ -389,8 +387,8 @@ fn from_history(
     Ok(values
         .into_iter()
         .map(|(name, seen)| {
-            let kind = known[&name]["type"].clone();
-            (name, one_of(kind, seen))
+            let kind = known.key(&name).map(|one| one.kind).unwrap_or_default();
+            (name, one_of(Parameter::new(kind), seen))
         })
         .collect())
 }
@@ -421,6 +419,9 @@ fn read_run(bundle: &[u8]) -> Result<(Receipt, Authorization), CommandFailure> {
 
 #[cfg(test)]
 mod tests {
+    use documents::ParameterType;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -439,14 +440,13 @@ mod tests {
 
     #[test]
     fn values_of_a_parameter_become_the_narrowest_schema() {
-        let kind = || json!("string");
-        assert_eq!(
-            one_of(kind(), vec![json!("b"), json!("a"), json!("b")]),
-            json!({"type": "string", "enum": ["a", "b"]})
-        );
-        assert_eq!(
-            one_of(kind(), vec![json!("a"), json!("a")]),
-            json!({"type": "string", "const": "a"})
-        );
+        let text = || Parameter::new(ParameterType::String);
+        for (given, values) in [
+            (["b", "a", "b"], json!(["a", "b"])),
+            (["a"; 3], json!(["a"])),
+        ] {
+            let found = one_of(text(), given.map(Value::from).to_vec());
+            assert_eq!(json!(found), json!({"type": "string", "enum": values}));
+        }
     }
 }
