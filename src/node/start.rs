@@ -17,12 +17,12 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, BoundaryParts, DataGrowth, SealStop, check_on_host, restore, tokens_in_force,
-    write_seal,
+    Boundary, DataGrowth, SealStop, check_on_host, restore, tokens_in_force, write_seal,
 };
 use crossing::{
-    ArtifactStore, BoundaryKey, CapacityLimits, LateReceipts, Outputs, SealContent, SealError,
-    SealPredecessor, Sealed, Sessions, Surroundings, revocations, secret_sources,
+    ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
+    SealContent, SealError, SealPredecessor, Sealed, Sessions, Surroundings, revocations,
+    secret_sources,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
@@ -173,14 +173,15 @@ pub async fn assemble<S>(
     let fetch = move |url: &str, authorities: Option<&str>| {
         issuer_documents::fetch(url, authorities, proxy.as_ref())
     };
-    let parts = BoundaryParts {
+    let growth = DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups());
+    let parts = CrossingParts {
         spender,
         sandbox,
         starter,
-        key,
-        growth: DataGrowth::read(config.data_sizes(), sealed.boundary.id, config.backups()),
-        sealed,
-        earlier,
+        key: Arc::new(key),
+        seal: Arc::new(CurrentSeal::new(sealed, earlier)),
+        live: Arc::default(),
+        changes: Arc::default(),
         outputs,
         artifacts: ArtifactStore::new(config.artifacts(), ledger.objects()),
         late,
@@ -190,10 +191,6 @@ pub async fn assemble<S>(
         secrets: secret_sources::permits(&config.secrets),
         services: unreachable_services(config),
         limits,
-        retention,
-        closed,
-        surroundings: around,
-        fetch: Arc::new(fetch),
     };
     if let Err(error) = parts.artifacts.delete_incomplete_uploads() {
         notes.push(format!(
@@ -201,7 +198,7 @@ pub async fn assemble<S>(
             config.artifacts().display()
         ));
     }
-    let boundary = Boundary::new(parts);
+    let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
     boundary.health.set_notes(notes.clone());
     boundary.health.set_file_notes(found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();

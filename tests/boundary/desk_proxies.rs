@@ -231,7 +231,7 @@ fn people_log_in_and_sign_at_a_desk_behind_haproxy_as_the_page_describes_it_whil
     };
     let proposal = world.propose("plain:true", json!({}));
     let inside = format!("127.0.0.1:{}", free_port());
-    let proxy = Proxy::start("haproxy desk", &path, [&inside, &inside], 60);
+    let proxy = Proxy::start("desk", &path, [&inside, &inside], 60);
     let mut desk = desk_behind(&world, proxy.port, &inside, "127.0.0.1");
     wait_for("haproxy finds the desk", || desk.is_trusted("ca.pem"));
     desk.from = "127.0.0.2";

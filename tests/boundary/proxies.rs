@@ -1,4 +1,4 @@
-//! The boundary behind nginx, haproxy and apache of Debian, with the lines of `docs/operate.md`. `scripts/proxies` plays more
+//! The boundary behind nginx, haproxy and apache of Debian, with the files of `examples/proxies`. `scripts/proxies` plays more
 //! requests and longer waits.
 
 use std::fs;
@@ -32,7 +32,7 @@ pub(crate) fn free_port() -> u16 {
         .port()
 }
 
-/// A proxy with the block of the page in front of a boundary.
+/// A proxy with its file of `examples/proxies` in front of a boundary.
 pub(crate) struct Proxy {
     name: &'static str,
     pub(crate) port: u16,
@@ -68,7 +68,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts the proxy with the block of this name, before these two nodes. `timeout` takes the place of the 60 s of the page.
+    /// Starts the proxy with this file of `examples/proxies`, before these two nodes. `timeout` takes the place of its 60 s.
     pub(crate) fn start(name: &'static str, program: &str, nodes: [&str; 2], timeout: u64) -> Self {
         let made = Certificates::shared().expect("openssl");
         let directory = tempfile::Builder::new()
@@ -87,14 +87,14 @@ impl Proxy {
         }
         let both = made.read("server.pem") + &made.read("server.key");
         fs::write(directory.path().join("both.pem"), both).expect("written");
-        let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md"))
-            .expect("the page");
-        let block = page
-            .split(&format!("```{name}\n"))
-            .nth(1)
-            .and_then(|rest| rest.split("```").next());
-        let block = block.unwrap_or_else(|| panic!("the page has no block {name}"));
-        let mut text = block.replace("/etc/boundary", &at);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples/proxies")
+            .join(match name {
+                "nginx" | "apache" => format!("{name}.conf"),
+                _ => format!("{name}.cfg"),
+            });
+        let example = fs::read_to_string(&example).expect("the example");
+        let mut text = example.replace("/etc/boundary", &at);
         for (page, here) in [
             ("127.0.0.1:7433", nodes[0].to_owned()),
             ("127.0.0.1:7434", nodes[1].to_owned()),
@@ -125,7 +125,7 @@ impl Proxy {
                 );
                 command.args(["-p", &at, "-c"]).arg(&file);
             }
-            "haproxy" | "haproxy desk" => {
+            "haproxy" | "desk" => {
                 command.args(["-db", "-f"]).arg(&file);
             }
             _ => {

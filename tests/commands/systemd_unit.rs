@@ -219,27 +219,26 @@ fn the_backup_unit_updates_two_backups_in_turn_and_first_deletes_backups_of_more
     );
 }
 
-/// systemd loads the socket unit of `docs/operate.md` together with the unit of the service.
+/// systemd loads the socket unit of `examples/systemd` together with the unit of the service.
 #[test]
-fn systemd_loads_the_socket_unit_of_operate_md() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md"))
-        .expect("the page");
-    let (_, rest) = page
-        .split_once("```text\n[Socket]\n")
-        .expect("the socket unit");
-    let (text, _) = rest.split_once("```").expect("the end of the block");
+fn systemd_loads_the_socket_unit_of_the_examples() {
+    let text = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/systemd/countersign.socket"
+    ))
+    .expect("the socket unit");
     let dir = tempfile::tempdir().expect("a directory");
     let service = content::unit(dir.path(), Path::new(PROGRAM));
     std::fs::write(dir.path().join("countersign.service"), service).expect("a unit");
     let socket = dir.path().join("countersign.socket");
-    std::fs::write(&socket, format!("[Socket]\n{text}")).expect("a unit");
+    std::fs::write(&socket, text).expect("a unit");
     let looked = Command::new("systemd-analyze")
         .args(["verify", "--recursive-errors=no"])
         .arg(&socket)
         .output();
     let Ok(looked) = looked else {
         return host::not_run(
-            "systemd_loads_the_socket_unit_of_operate_md",
+            "systemd_loads_the_socket_unit_of_the_examples",
             "there is no systemd-analyze here",
         );
     };

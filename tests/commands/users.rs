@@ -479,8 +479,8 @@ fn escaped_output_cannot_control_a_terminal_or_a_ci_system() {
 // Approval without this program
 
 #[test]
-fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
-    let test = "the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl";
+fn the_example_approves_and_denies_with_only_openssl_and_curl() {
+    let test = "the_example_approves_and_denies_with_only_openssl_and_curl";
     let missing: Vec<&str> = ["bash", "openssl", "curl", "sed", "sha256sum"]
         .into_iter()
         .filter(|one| !has(one))
@@ -488,38 +488,36 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
     if !missing.is_empty() {
         return not_run(test, &format!("there is no {} here", missing.join(" and ")));
     }
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("keys/README.md")).unwrap();
-    let blocks: Vec<&str> = page
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split_once("```").expect("an end").0)
-        .collect();
-    let [read, approve, deny] = blocks[..] else {
-        panic!("{} blocks", blocks.len())
-    };
     let world = World::new();
     fs::create_dir(world.path("desk")).unwrap();
     world.write("desk/bob.pem", bob().secret.to_pkcs8_v1_pem().as_str());
-    let run = |proposal: &Value, blocks: [&str; 2]| {
-        let mut bash = world.command("bash");
-        bash.args(["-euo", "pipefail", "-c", &blocks.concat()])
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/openssl/decide");
+    let run = |proposal: &Value, word: &str| {
+        let mut decide = world.command("bash");
+        decide
+            .arg(&example)
+            .arg(word)
             .current_dir(world.path("desk"));
-        bash.env("URL", &world.wire.url)
+        decide
+            .env("URL", &world.wire.url)
             .env("ID", id_of(proposal))
+            .env("KEY", "bob.pem")
             .env("KEYID", bob().keyid());
-        let output = exited(bash.output().unwrap(), 0);
+        said(&exited(decide.output().unwrap(), 0))
+    };
+    let decide = |proposal: &Value, word: &str| {
+        run(proposal, "show");
         assert_eq!(
             fs::read(world.path("desk/statement.json")).unwrap(),
             support::bytes_of(proposal)
         );
-        said(&output)
+        run(proposal, word)
     };
     let wanted = world.propose(
         "say:echo",
         json!({"text": "\"payload\":\"x\" \"boundary\":{}"}),
     );
-    let answer = run(&wanted, [read, approve]);
+    let answer = decide(&wanted, "approve");
     assert!(!answer.contains("/problems/"), "{answer}");
     let finished = world.until(id_of(&wanted), "finished");
     assert_eq!(
@@ -527,7 +525,7 @@ fn the_commands_of_the_keys_page_approve_and_deny_with_only_openssl_and_curl() {
         json!(["bob"])
     );
     let unwanted = world.propose("two:go", json!({"text": "\"boundary\":{}"}));
-    assert_says(run(&unwanted, [read, deny]), "\"denied\"");
+    assert_says(decide(&unwanted, "deny"), "\"denied\"");
     assert_eq!(world.show(id_of(&unwanted))["status"], "denied");
     // `key show` prints the roster line of a key from openssl.
     let made = Command::new("bash")

@@ -10,7 +10,7 @@
 //! - `json`: the decoded receipt.
 //! - `yaml`: a policy, which must be valid.
 //! - `markdown`: a file, so `file=PATH` is required.
-//! - `text`, `toml`, `nginx`, `haproxy` and `apache`: the test does nothing.
+//! - `text` and `toml`: the test does nothing.
 //!
 //! `file=PATH` after the word writes the block to that file. `not run here: REASON` at the end of the line skips the
 //! block and prints the reason. Comments, which readers do not see, prepare a page: `<!-- after PAGE -->` first runs the

@@ -90,39 +90,52 @@ pub const PLAIN: Use = Use {
     receipt: |_| {},
 };
 
-pub fn authorize(log: &mut Log, granted: &Granted, used: &Use) -> Approved {
+pub fn authorize(
+    log: &mut Log,
+    granted: &Granted,
+    used: &Use,
+    edit: &dyn Fn(&mut Value),
+) -> Approved {
     log.approved_but("nginx:restart", used.at, &[used.signer], |of| {
         of["proposer"] = json!("robot");
         of["grant"] = json!(granted.digest);
         of["params"] = json!({"force": false, "host": "web-1"});
-        (used.authorization)(of);
+        edit(of);
     })
 }
 
 /// Adds the consumption and the receipt of a use.
 pub fn run(log: &mut Log, granted: &Granted, used: &Use) {
-    let begun = begin(log, granted, used);
-    end(log, &begun, used);
+    let begun = begin(log, granted, used, &used.authorization, &used.item);
+    end(log, &begun, &used.receipt);
 }
 
-pub fn begin(log: &mut Log, granted: &Granted, used: &Use) -> (Place, Approved) {
-    let approved = authorize(log, granted, used);
+/// Adds the consumption of a use. A test edits the authorization, and its item of the consumption.
+pub fn begin(
+    log: &mut Log,
+    granted: &Granted,
+    used: &Use,
+    authorization: &dyn Fn(&mut Value),
+    item: &dyn Fn(&mut Value),
+) -> (Place, Approved) {
+    let approved = authorize(log, granted, used, authorization);
     let place = log.consume_but(used.at, &[&approved], |of| {
-        let item = &mut of["spent"][0];
-        (item["grant"], item["use"]) = (json!(granted.digest), json!(used.number));
+        let spent = &mut of["spent"][0];
+        (spent["grant"], spent["use"]) = (json!(granted.digest), json!(used.number));
         if approved.predicate.get("session").is_some() {
-            item["session"] = approved.predicate["session"].clone();
+            spent["session"] = approved.predicate["session"].clone();
         }
-        (used.item)(item);
+        item(spent);
     });
     (place, approved)
 }
 
-pub fn end(log: &mut Log, (place, approved): &(Place, Approved), used: &Use) {
+/// Adds the receipt of a use, which a test edits.
+pub fn end(log: &mut Log, (place, approved): &(Place, Approved), edit: &dyn Fn(&mut Value)) {
     log.receipt_but(*place, approved, |of| {
         of["decision"]["approvers"] = json!(["alice", "bob"]);
         of["decision"]["groups"] = json!(["ops", "security"]);
         of["decision"]["excluded"] = json!(["agent", "carol", "rita", "robot"]);
-        (used.receipt)(of);
+        edit(of);
     });
 }

@@ -1,7 +1,7 @@
 //! Compares the security pages with the tests that they name.
 //!
 //! `` `test:NAME` `` names a test function below `tests/`, `src/` or `crates/`; `` `doctest:PATH` `` names a source file with a
-//! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them in its second column, where
+//! `compile_fail` example. Each claim of docs/security-claims.md names at least one of them in its third column, where
 //! `` `NAME` `` is enough. `tests/findings/closed.json` lists faults that were corrected, each with its tests.
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,7 +16,7 @@ const CLAIMS: &str = "docs/security-claims.md";
 /// Maximum size of SECURITY.md in bytes, because a reader who reports a vulnerability reads the whole page.
 const MOST_OF_SECURITY: usize = 10_240;
 
-/// Threats that need a section in the claims. `PROMISES` and `RULES` are the numbers of promises and rules.
+/// Threats that need claims. `PROMISES` and `RULES` are the numbers of promises and rules.
 const THREATS: &[&str] = &[
     "Spoofed approval",
     "Replay",
@@ -66,44 +66,25 @@ fn every_test_that_a_security_page_names_exists() {
 #[test]
 fn every_promise_and_rule_and_threat_has_claims_with_a_test_and_a_known_gap() {
     let page = read(CLAIMS);
-    let sections = sections(&page);
-    let titles: Vec<&str> = sections.iter().map(|(title, _)| *title).collect();
+    let claims = claims(&page);
     let wanted = (1..=PROMISES)
-        .map(|n| format!("Promise {n}: "))
-        .chain((1..=RULES).map(|n| format!("Rule R{n}: ")))
-        .chain(THREATS.iter().map(|threat| format!("Threat: {threat}")));
+        .map(|n| format!("{n} "))
+        .chain((1..=RULES).map(|n| format!("R{n} ")))
+        .chain(THREATS.iter().map(|threat| (*threat).to_owned()));
     let mut wrong: Vec<String> = wanted
         .filter(|wanted| {
-            !titles
+            !claims
                 .iter()
-                .any(|title| title.starts_with(wanted.as_str()))
+                .any(|(subject, _)| subject.starts_with(wanted.as_str()))
         })
-        .map(|wanted| format!("no section begins with `{wanted}`"))
+        .map(|wanted| format!("no claim about `{wanted}`"))
         .collect();
-    for (title, rows) in sections
-        .iter()
-        .filter(|(title, _)| !title.starts_with("OWASP"))
-    {
-        let body = page
-            .split_once(&format!("\n## {title}\n"))
-            .map_or("", |(_, rest)| rest);
-        let body = body.split("\n## ").next().unwrap_or_default();
-        if rows.is_empty()
-            && !["](#promise-", "](#rule-"]
-                .iter()
-                .any(|link| body.contains(link))
-        {
-            wrong.push(format!(
-                "`{title}` has no claim, and no link to a promise or rule with its claims"
-            ));
-        }
-        for row in rows {
-            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-            if cells.len() != 3 || cells.iter().any(|cell| cell.is_empty()) {
-                wrong.push(format!("`{title}`: not three filled columns: {row}"));
-            } else if tests_of_claim(row).is_empty() {
-                wrong.push(format!("`{title}` names no test: {}", cells[0]));
-            }
+    for (subject, row) in &claims {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if cells.len() != 6 || cells[2..5].iter().any(|cell| cell.is_empty()) {
+            wrong.push(format!("`{subject}`: not three filled columns: {row}"));
+        } else if tests_of_claim(row).is_empty() {
+            wrong.push(format!("`{subject}` names no test: {}", cells[2]));
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
@@ -286,19 +267,23 @@ enum Reference {
     Doctest(String),
 }
 
-/// Returns the sections of a page, each with the rows of its tables without the head rows.
-fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
-    let section = |text| -> (&str, Vec<&str>) {
-        let (title, body) = str::split_once(text, '\n').unwrap();
-        let rows = body
-            .lines()
-            .filter(|line| line.starts_with('|') && !line.starts_with("| ---"));
-        (
-            title,
-            rows.filter(|row| !row.starts_with("| claim |")).collect(),
-        )
-    };
-    page.split("\n## ").skip(1).map(section).collect()
+/// Returns the rows of the tables of claims, each with the promise, the rule or the threat that it is about. The first column names it
+/// only in its first row.
+fn claims(page: &str) -> Vec<(&str, &str)> {
+    let page = page.split("\n## OWASP").next().unwrap_or_default();
+    let rows = page.lines().filter(|line| {
+        let head = ["| ---", "| promise |", "| rule |", "| threat |"];
+        line.starts_with('|') && !head.iter().any(|head| line.starts_with(head))
+    });
+    let mut subject = "";
+    rows.map(|row| {
+        let named = row.split('|').nth(1).unwrap_or_default().trim();
+        if !named.is_empty() {
+            subject = named;
+        }
+        (subject, row)
+    })
+    .collect()
 }
 
 /// Returns the tests that a text names in backticks, each with its line.
@@ -316,10 +301,10 @@ fn references(text: &str) -> Vec<(usize, Reference)> {
     found
 }
 
-/// Returns what the second column of a claim names in backticks. Every other line has no claim.
+/// Returns what the third column of a claim names in backticks. Every other line has no claim.
 fn tests_of_claim(line: &str) -> Vec<Reference> {
     let cells: Vec<&str> = line.split('|').collect();
-    let &["", _, tests, _, ""] = cells.as_slice() else {
+    let &["", _, _, tests, _, ""] = cells.as_slice() else {
         return Vec::new();
     };
     let named =

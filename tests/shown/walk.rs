@@ -129,8 +129,10 @@ impl Walk {
     pub(super) fn bash(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var("PATH").unwrap_or_default();
-        // A reader runs commands with paths below `tests/` in a clone of the repository.
-        let script = script.replace(" tests/", &format!(" {}/tests/", root().display()));
+        // A reader runs commands with paths below `tests/` and `examples/` in a clone of the repository.
+        let script = script
+            .replace(" tests/", &format!(" {}/tests/", root().display()))
+            .replace(" examples/", &format!(" {}/examples/", root().display()));
         let mut script = script.replace(SHOWN_PORT, &self.address);
         for (server, name) in self.servers.iter().zip(["db-1", "db-2"]) {
             script = script.replace(name, &server.address().to_string());
@@ -182,8 +184,7 @@ impl Walk {
                 let read = Policy::load(&block.text);
                 assert!(read.is_ok(), "{here}: {:?}", read.err());
             }
-            // `boundary::proxies` plays the blocks of the proxies.
-            "text" | "toml" | "nginx" | "haproxy" | "apache" => {}
+            "text" | "toml" => {}
             "markdown" => assert!(
                 block.file.is_some(),
                 "{here}: which file is it? `markdown file=PATH`"

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::{FetchDocument, oidc::key_cache::KeyCache};
+use crate::oidc::key_cache::KeyCache;
 use crossing::{Caller, Crossing, Refusal, Stopped, Surroundings};
 use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
@@ -165,31 +165,14 @@ impl Open {
 
 /// Authenticates callers by a token, by an answered challenge or by an ID token.
 pub struct Admission {
-    pub(super) crossing: Arc<Crossing>,
-    pub(super) ledger: Ledger,
-    pub(super) keys: KeyCache,
-    admissions: Admissions,
-    surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub keys: KeyCache,
+    pub admissions: Admissions,
+    pub surroundings: Surroundings,
 }
 
 impl Admission {
-    /// Creates the value, with a secret that only this process knows.
-    pub fn new(
-        crossing: Arc<Crossing>,
-        ledger: Ledger,
-        surroundings: Surroundings,
-        fetch: Arc<FetchDocument>,
-    ) -> Self {
-        let (keys, admissions) = (KeyCache::new(fetch), Admissions::new(surroundings.bytes()));
-        Self {
-            crossing,
-            ledger,
-            keys,
-            admissions,
-            surroundings,
-        }
-    }
-
     /// Returns the caller to whom this bearer token belongs.
     ///
     /// # Errors

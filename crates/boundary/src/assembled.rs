@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     Admission, DataGrowth, Evidence, FetchDocument, Health, Monitoring, Proposals, RefusalLog,
-    Sealing, ToldTargets, Witnessing, artifact_access::ArtifactAccess, housekeeping::Housekeeping,
-    session_access::SessionAccess,
+    Sealing, ToldTargets, Witnessing, admission::Admissions, housekeeping::Housekeeping,
+    oidc::key_cache::KeyCache, session_access::SessionAccess,
 };
-use crossing::{
-    ArtifactStore, BoundaryKey, CapacityLimits, Changes, Crossing, CrossingParts, CurrentSeal,
-    LateReceipts, Outputs, RunsInProgress, Sealed, SecretPermits, Sessions, Surroundings,
-};
-use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, Retention, Spender, StoredRevocation};
+use crossing::{ArtifactStore, Crossing, CrossingParts, Surroundings};
+use store::{Ledger, Retention};
 
 /// A boundary, with all its parts.
 #[derive(Clone)]
@@ -25,8 +21,8 @@ pub struct Boundary {
     pub evidence: Arc<Evidence>,
     /// Lets callers use their sessions.
     pub sessions: Arc<SessionAccess>,
-    /// Takes uploaded files.
-    pub artifacts: Arc<ArtifactAccess>,
+    /// The directory of uploaded files.
+    pub artifacts: ArtifactStore,
     /// Authenticates callers.
     pub admission: Arc<Admission>,
     /// Puts new seals in force.
@@ -43,123 +39,65 @@ pub struct Boundary {
     pub housekeeping: Arc<Housekeeping>,
 }
 
-/// The parts from which a boundary is built.
-pub struct BoundaryParts {
-    /// The value that can spend nonces, and the store.
-    pub spender: Spender,
-    /// The sandbox.
-    pub sandbox: Arc<LinuxSandbox>,
-    /// The value that can start runs.
-    pub starter: Starter,
-    /// The boundary's key.
-    pub key: BoundaryKey,
-    /// The state in force.
-    pub sealed: Sealed,
-    /// Revocations of keys in closed logs.
-    pub earlier: Vec<StoredRevocation>,
-    /// The directory of large outputs and of spools.
-    pub outputs: Outputs,
-    /// The directory of uploaded files.
-    pub artifacts: ArtifactStore,
-    /// The receipts that came too late.
-    pub late: LateReceipts,
-    /// The sessions.
-    pub sessions: Arc<Sessions>,
-    /// The configured secrets.
-    pub secrets: SecretPermits,
-    /// Services that no run may reach, each with its port.
-    pub services: Vec<(String, u16)>,
-    /// Maximum numbers of concurrent runs and requests.
-    pub limits: CapacityLimits,
-    /// The times for which data that is not evidence is stored.
-    pub retention: Retention,
-    /// The sizes of the data in the last days.
-    pub growth: DataGrowth,
-    /// Closed logs that the current log continues.
-    pub closed: Vec<Ledger>,
-    /// Time and randomness.
-    pub surroundings: Surroundings,
-    /// Reads a document of an issuer of ID tokens.
-    pub fetch: Arc<FetchDocument>,
-}
-
 impl Boundary {
     /// Builds a boundary.
-    pub fn new(parts: BoundaryParts) -> Self {
-        let BoundaryParts {
-            spender,
-            sandbox,
-            starter,
-            key,
-            sealed,
-            earlier,
-            outputs,
-            secrets,
-            services,
-            artifacts,
-            late,
-            sessions,
-            limits,
-            retention,
-            growth,
-            closed,
-            surroundings,
-            fetch,
-        } = parts;
-        let ledger = spender.ledger();
-        let growth = Arc::new(growth);
-        let (key, seal) = (Arc::new(key), Arc::new(CurrentSeal::new(sealed, earlier)));
-        let (live, changes) = (
-            Arc::new(RunsInProgress::default()),
-            Arc::new(Changes::default()),
+    pub fn new(
+        parts: CrossingParts,
+        retention: Retention,
+        growth: DataGrowth,
+        closed: Vec<Ledger>,
+        surroundings: Surroundings,
+        fetch: Arc<FetchDocument>,
+    ) -> Self {
+        let ledger = parts.spender.ledger();
+        let (sandbox, key, seal) = (parts.sandbox.clone(), parts.key.clone(), parts.seal.clone());
+        let (live, changes, sessions) = (
+            parts.live.clone(),
+            parts.changes.clone(),
+            parts.sessions.clone(),
         );
-        let crossing = Arc::new(Crossing::new(CrossingParts {
-            spender,
-            sandbox: sandbox.clone(),
-            starter,
-            key: key.clone(),
-            seal: seal.clone(),
-            live: live.clone(),
-            changes: changes.clone(),
-            outputs: outputs.clone(),
-            secrets,
-            services,
-            limits,
-            sessions: sessions.clone(),
-            artifacts: artifacts.clone(),
-            late,
-        }));
+        let (outputs, artifacts) = (parts.outputs.clone(), parts.artifacts.clone());
+        let crossing = Arc::new(Crossing::new(parts));
+        let growth = Arc::new(growth);
         let refusals = Arc::new(RefusalLog::new(
             crossing.clone(),
             ledger.clone(),
             key.clone(),
         ));
-        let witnesses = Arc::new(Witnessing::new(
-            crossing.clone(),
-            ledger.clone(),
-            key.clone(),
-            surroundings.clone(),
-        ));
-        let health = Arc::new(Health::new(
-            crossing.clone(),
-            ledger.clone(),
-            sandbox.clone(),
-            witnesses.clone(),
-            growth.clone(),
-        ));
-        let proposals = Arc::new(Proposals::new(crate::proposals::ProposalsParts {
+        let witnesses = Arc::new(Witnessing {
+            crossing: crossing.clone(),
+            ledger: ledger.clone(),
+            key: key.clone(),
+            witnesses: Default::default(),
+            surroundings: surroundings.clone(),
+            has_read: Default::default(),
+        });
+        let health = Arc::new(Health {
+            crossing: crossing.clone(),
+            ledger: ledger.clone(),
+            sandbox: sandbox.clone(),
+            witnesses: witnesses.clone(),
+            growth: growth.clone(),
+            notes: Default::default(),
+            nodes: Default::default(),
+        });
+        let proposals = Arc::new(Proposals {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
             live: live.clone(),
             changes: changes.clone(),
+            held_up: Default::default(),
             sandbox: sandbox.clone(),
             refusals: refusals.clone(),
             retention,
             surroundings: surroundings.clone(),
             sessions: sessions.clone(),
+            in_sessions: Default::default(),
             artifacts: artifacts.clone(),
-        }));
-        let evidence = Arc::new(Evidence::new(crate::evidence::EvidenceParts {
+            one_grant: Default::default(),
+            one_review: Default::default(),
+        });
+        let evidence = Arc::new(Evidence {
             crossing: crossing.clone(),
             proposals: proposals.clone(),
             ledger: ledger.clone(),
@@ -167,67 +105,68 @@ impl Boundary {
             key: key.clone(),
             witnesses: witnesses.clone(),
             health: health.clone(),
+            proofs: Default::default(),
             retention,
-        }));
-        let admission = Arc::new(Admission::new(
-            crossing.clone(),
-            ledger.clone(),
-            surroundings.clone(),
-            fetch,
-        ));
-        let targets = Arc::new(ToldTargets::default());
-        let monitoring = Arc::new(Monitoring::new(
-            crossing.clone(),
-            ledger.clone(),
-            sandbox.clone(),
-            witnesses.clone(),
-            proposals.clone(),
-            health.clone(),
-            targets.clone(),
-        ));
-        let surroundings_of_sessions = surroundings.clone();
-        let sealing = Arc::new(Sealing::new(crate::sealing::SealingParts {
+        });
+        let admission = Arc::new(Admission {
             crossing: crossing.clone(),
             ledger: ledger.clone(),
-            surroundings,
-            key,
-            current: seal,
-            sandbox,
-            health: health.clone(),
-            proposals: proposals.clone(),
-        }));
-        let housekeeping = Arc::new(Housekeeping {
-            crossing: crossing.clone(),
-            ledger,
-            live,
-            changes,
-            outputs,
-            artifacts: artifacts.clone(),
-            sessions: sessions.clone(),
-            refusals,
-            retention,
-            growth,
-            health: health.clone(),
+            keys: KeyCache::new(fetch),
+            admissions: Admissions::new(surroundings.bytes()),
+            surroundings: surroundings.clone(),
         });
-        let artifacts = Arc::new(ArtifactAccess::new(crossing.clone(), artifacts));
-        let sessions = Arc::new(SessionAccess::new(
-            crossing.clone(),
-            sessions,
-            surroundings_of_sessions,
-        ));
+        let targets = Arc::new(ToldTargets::default());
+        let monitoring = Arc::new(Monitoring {
+            started_at: crossing.now(),
+            crossing: crossing.clone(),
+            ledger: ledger.clone(),
+            sandbox: sandbox.clone(),
+            witnesses: witnesses.clone(),
+            proposals: proposals.clone(),
+            health: health.clone(),
+            targets: targets.clone(),
+            certificate: Default::default(),
+            last_scrape: Default::default(),
+        });
         Self {
+            sealing: Arc::new(Sealing {
+                crossing: crossing.clone(),
+                ledger: ledger.clone(),
+                surroundings: surroundings.clone(),
+                key,
+                current: seal,
+                sandbox,
+                health: health.clone(),
+                proposals: proposals.clone(),
+                one_at_a_time: Default::default(),
+            }),
+            housekeeping: Arc::new(Housekeeping {
+                crossing: crossing.clone(),
+                ledger,
+                live,
+                changes,
+                outputs,
+                artifacts: artifacts.clone(),
+                sessions: sessions.clone(),
+                refusals,
+                retention,
+                growth,
+                health: health.clone(),
+            }),
+            sessions: Arc::new(SessionAccess {
+                crossing: crossing.clone(),
+                sessions,
+                surroundings,
+            }),
             crossing,
             proposals,
             evidence,
-            sessions,
             artifacts,
             admission,
-            sealing,
             health,
             witnesses,
             targets,
             monitoring,
-            housekeeping,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::{
-    Proposals, envelope_in, is_over, logged_documents::predicate, view_status, wrong_state,
+    Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded, view_status,
+    wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, fault};
+use crossing::{Caller, Refusal, Sealed, Stopped, fault, refusal_of};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,
@@ -177,24 +178,12 @@ impl Proposals {
         sealed: &Sealed,
         now: Timestamp,
     ) -> Result<(Name, KeyId), Stopped> {
-        let known = exclusion::judge(
-            &signed.proposer,
-            &signed.proposer,
-            Tokens::Sealed(&sealed.tokens, now),
-            &sealed.roster,
-        );
-        let excluded = known
+        let excluded = excluded(&signed.proposer, sealed, now)
             .or_else(|_| {
-                exclusion::judge(
-                    &signed.proposer,
-                    &signed.proposer,
-                    Tokens::Unknown,
-                    &sealed.roster,
-                )
+                let (proposer, tokens) = (&signed.proposer, Tokens::Unknown);
+                exclusion::judge(proposer, proposer, tokens, &sealed.roster)
             })
-            .map_err(|error| {
-                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-            })?;
+            .map_err(|error| refusal_of(error).about(&signed.proposal))?;
         let refuse = |why: &str| {
             let detail = format!(
                 "only a person who could approve the proposal can deny the proposal: {why}"
@@ -284,9 +273,8 @@ impl Proposals {
     }
 }
 
-fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
+pub(super) fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     let here = &sealed.boundary;
-    let _ = check_place(signed, &here.name, &here.id, &here.epoch)
-        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+    let _ = check_place(signed, &here.name, &here.id, &here.epoch).map_err(refusal_of)?;
     Ok(())
 }

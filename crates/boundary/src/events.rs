@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Proposals, view_status};
+use crate::{Proposals, proposals::stored_refusal, view_status};
 use crossing::{Caller, Cursor, NextPiece, Piece, Recording, SLICE, Stopped, fault, receipt_of};
-use documents::{Code, ProposalId, Receipt, StreamName, json};
+use documents::{Code, ProposalId, Receipt, StreamName};
 use store::{Proposal, StoredStatus};
 use wire::{Event, ProposalStatus, RefusalView};
 
@@ -291,14 +291,10 @@ impl Events {
                 };
             }
             over => {
-                let detail = row
-                    .detail
-                    .as_ref()
-                    .and_then(|detail| json::parse_as::<RefusalView>(detail, detail.len()).ok());
                 let code = match over {
                     StoredStatus::Denied => Some(Code::Denied),
                     StoredStatus::Expired => Some(Code::Expired),
-                    _ => detail.map(|view| view.code),
+                    _ => stored_refusal(row).map(|view| view.code),
                 };
                 self.ready.push_back(Event::Status {
                     status: view_status(over),

@@ -16,13 +16,14 @@ use crossing::{
     fault, profile_on_host, stored_receipt,
 };
 use documents::{
-    Authorization, Base64, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId,
-    RegistryLeaf, Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof,
-    canonical, hex, json, merkle,
+    Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,
+    Scope, SessionUse, Statement, StepProof, StepRef, Timestamp, TlogProof, canonical, hex, json,
+    merkle,
 };
 use store::{Ledger, Proposal, Retention, RunOutcome, RunQuery, end_detail};
 use wire::{
-    BoundaryView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary, StepView,
+    BoundaryView, LastSuccess, ReceiptView, RegistryPage, RegistryView, SealView, StepSummary,
+    StepView,
 };
 
 /// Maximum number of successful runs of a step that the boundary counts.
@@ -49,79 +50,21 @@ impl<'a> Within<'a> {
     }
 }
 
-/// A receipt and its index in the log.
-#[derive(Debug, Clone)]
-pub struct LoggedReceipt {
-    /// Id of the receipt.
-    pub id: ReceiptId,
-    /// Index of the receipt's log entry.
-    pub index: u64,
-    /// The signed envelope.
-    pub envelope: Envelope,
-    /// Reason why the end of the run is unknown.
-    pub unknown: Option<String>,
-}
-
 /// Reads the evidence for callers. Changes no data.
 pub struct Evidence {
-    crossing: Arc<Crossing>,
-    proposals: Arc<Proposals>,
-    ledger: Ledger,
-    /// Closed logs that the current log continues. Their receipts stay readable.
-    pub(super) closed: Vec<Ledger>,
-    key: Arc<BoundaryKey>,
-    witnesses: Arc<Witnessing>,
-    health: Arc<Health>,
-    proofs: CheckpointProofs,
-    pub(super) retention: Retention,
-}
-
-/// Parts from which [`Evidence`] is built.
-pub struct EvidenceParts {
-    /// The crossing.
     pub crossing: Arc<Crossing>,
-    /// Decides which callers may see a proposal.
     pub proposals: Arc<Proposals>,
-    /// The store.
     pub ledger: Ledger,
-    /// Closed logs that the current log continues.
+    /// Closed logs that the current log continues. Their receipts stay readable.
     pub closed: Vec<Ledger>,
-    /// The boundary's key.
     pub key: Arc<BoundaryKey>,
-    /// Collects the cosigned heads of the log.
     pub witnesses: Arc<Witnessing>,
-    /// Health report, which contains the differences between the files and the seal.
     pub health: Arc<Health>,
-    /// The times for which outputs and other data are stored.
+    pub proofs: CheckpointProofs,
     pub retention: Retention,
 }
 
 impl Evidence {
-    /// Builds the value from its parts.
-    pub fn new(parts: EvidenceParts) -> Self {
-        let EvidenceParts {
-            crossing,
-            proposals,
-            ledger,
-            closed,
-            key,
-            witnesses,
-            health,
-            retention,
-        } = parts;
-        Self {
-            crossing,
-            proposals,
-            ledger,
-            closed,
-            key,
-            witnesses,
-            health,
-            proofs: CheckpointProofs::default(),
-            retention,
-        }
-    }
-
     /// Returns the seal in force and the steps that the caller may see, or one page of them.
     ///
     /// # Errors
@@ -131,7 +74,7 @@ impl Evidence {
         caller: &Caller,
         search: Option<&StepSearch>,
     ) -> Result<RegistryView, Stopped> {
-        demand_somebody(caller)?;
+        let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut steps: Vec<_> = sealed
             .registry
@@ -204,7 +147,7 @@ impl Evidence {
         text: &str,
         params: Option<ParamsDigest>,
     ) -> Result<StepView, Stopped> {
-        demand_somebody(caller)?;
+        let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let reference = &text.parse::<StepRef>().map_err(|error| {
             with_near_steps(
@@ -275,24 +218,15 @@ impl Evidence {
         }))
     }
 
-    /// Returns a receipt with the index of its log entry.
+    /// Returns a receipt and the log that contains it.
     ///
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
-    pub fn receipt_envelope(
-        &self,
-        caller: &Caller,
-        id: &ReceiptId,
-    ) -> Result<LoggedReceipt, Stopped> {
-        Ok(self.receipt_in(caller, id)?.0)
-    }
-
-    /// Returns a receipt and the log that contains it.
     pub(super) fn receipt_in(
         &self,
         caller: &Caller,
         id: &ReceiptId,
-    ) -> Result<(LoggedReceipt, Within<'_>), Stopped> {
+    ) -> Result<(ReceiptView, Within<'_>), Stopped> {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
@@ -317,17 +251,16 @@ impl Evidence {
                 .about(&row.core.id)
                 .into());
         };
-        let unknown = row.detail.as_deref().and_then(end_detail::why);
         let found = stored_receipt(log.ledger(), &row)?;
         let envelope = found
             .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
             .envelope;
         Ok((
-            LoggedReceipt {
+            ReceiptView {
                 id: id.clone(),
                 index,
                 envelope,
-                unknown,
+                end_unknown_because: row.detail.as_deref().and_then(end_detail::why),
             },
             log,
         ))
@@ -340,23 +273,27 @@ impl Evidence {
     pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        self.stored_bundle(log, logged.index, &logged.envelope, &receipt)
+    }
+
+    /// Makes the bundle of a receipt of the log.
+    pub(super) fn stored_bundle(
+        &self,
+        log: Within<'_>,
+        index: u64,
+        envelope: &Envelope,
+        receipt: &Receipt,
+    ) -> Result<Vec<u8>, Stopped> {
+        let authorization: Authorization = predicate(&receipt.authorization)?;
+        let consumption = receipt.consumption.index;
         let parts = BundleParts {
-            receipt: logged
-                .envelope
-                .to_canonical()
-                .map_err(|e| fault(&e))?
-                .into(),
-            consumption: (
-                receipt.consumption.index,
-                leaf_data(log.ledger(), receipt.consumption.index)?.into(),
-            ),
+            receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
+            consumption: (consumption, leaf_data(log.ledger(), consumption)?.into()),
             seal: receipt.seal,
             step: authorization.step,
             grant: authorization.grant,
         };
-        self.assemble(log, logged.index, &parts, &receipt)
+        self.assemble(log, index, &parts, receipt)
     }
 
     /// Returns the bundle of a run that just ended, for the caller that sent the envelope of the run.
@@ -556,18 +493,6 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
         size,
         hashes: hashes.iter().map(|hash| hex(hash)).collect(),
     })
-}
-
-fn demand_somebody(caller: &Caller) -> Result<(), Stopped> {
-    if caller.name().is_some() {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        Code::Unauthenticated,
-        "send Authorization: Bearer cst_..., or answer a challenge with a key \
-         of the roster",
-    )
-    .into())
 }
 
 /// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Proposals, view_status};
+use crate::{Proposals, proposals::stored_refusal, view_status};
 use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
-use documents::{Approver, Code, Scope, StatementKey, json, revoked};
+use documents::{Approver, Code, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
-use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, RefusalView, SignedBy};
+use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
 
 /// Maximum number of events that one read returns.
 const PAGE: usize = 256;
@@ -42,11 +42,7 @@ impl Proposals {
         after: Option<u64>,
         for_me: bool,
     ) -> Result<Feed, Stopped> {
-        let Some(name) = caller.name() else {
-            return Err(
-                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
-            );
-        };
+        let name = caller.demand_name()?;
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
             let detail = format!(
@@ -112,9 +108,7 @@ impl Proposals {
                         view.outcome = receipt.map(|receipt| receipt.outcome.status);
                     }
                     StoredStatus::Refused => {
-                        let why = row()?
-                            .and_then(|row| row.detail)
-                            .and_then(|why| json::parse_as::<RefusalView>(&why, why.len()).ok());
+                        let why = row()?.as_ref().and_then(stored_refusal);
                         view.code = why.map(|why| why.code);
                     }
                     _ => {}

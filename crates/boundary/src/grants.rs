@@ -227,11 +227,7 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn grants(&self, caller: &Caller) -> Result<GrantList, Stopped> {
-        if caller.name().is_none() {
-            return Err(
-                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
-            );
-        }
+        let _ = caller.demand_name()?;
         let rows = self
             .ledger
             .reads()
@@ -532,17 +528,11 @@ impl Proposals {
         let excluded =
             judge_excluded(terms, Tokens::Sealed(&sealed.tokens, now), &sealed.roster).ok();
         let mut view = ApprovalsView {
-            rules: Vec::new(),
-            required: 0,
-            have: 0,
-            approvers: Vec::new(),
-            missing: Vec::new(),
-            by_passkey: Vec::new(),
-            own_program: false,
             excluded: excluded
                 .iter()
                 .flat_map(|excluded| excluded.names())
                 .collect(),
+            ..ApprovalsView::default()
         };
         let (mut approvers, mut missing) = (BTreeSet::new(), BTreeSet::new());
         for step in &terms.steps {

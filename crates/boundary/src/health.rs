@@ -22,7 +22,7 @@ const SHORT_DAYS: u64 = 14;
 
 /// The differences between the files and the state in force.
 #[derive(Debug, Default)]
-struct Notes(Mutex<Differences>);
+pub struct Notes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
@@ -56,36 +56,17 @@ impl Notes {
 
 /// The health report for operators.
 pub struct Health {
-    crossing: Arc<Crossing>,
-    ledger: Ledger,
-    sandbox: Arc<LinuxSandbox>,
-    witnesses: Arc<Witnessing>,
-    growth: Arc<DataGrowth>,
-    notes: Notes,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub sandbox: Arc<LinuxSandbox>,
+    pub witnesses: Arc<Witnessing>,
+    pub growth: Arc<DataGrowth>,
+    pub notes: Notes,
     /// The nodes, and the role of this node. Unset with a store in a file.
-    nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
+    pub nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
 }
 
 impl Health {
-    /// Builds the value from its parts.
-    pub fn new(
-        crossing: Arc<Crossing>,
-        ledger: Ledger,
-        sandbox: Arc<LinuxSandbox>,
-        witnesses: Arc<Witnessing>,
-        growth: Arc<DataGrowth>,
-    ) -> Self {
-        Self {
-            crossing,
-            ledger,
-            sandbox,
-            witnesses,
-            growth,
-            notes: Notes::default(),
-            nodes: OnceLock::new(),
-        }
-    }
-
     /// Returns the growth of the data, and the number of days for which the disk has space at this growth. With a
     /// database server, the number is `None`.
     pub fn growth(&self) -> Option<(MeasuredGrowth, Option<u64>)> {

@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod admission;
-mod artifact_access;
 mod assembled;
 mod data_growth;
 mod delayed_runs;
@@ -40,7 +39,7 @@ mod tokens;
 mod told_targets;
 mod witnesses;
 
-pub use assembled::{Boundary, BoundaryParts};
+pub use assembled::Boundary;
 
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{

@@ -42,16 +42,16 @@ pub struct WitnessStatus {
 
 /// The metrics of the service.
 pub struct Monitoring {
-    crossing: Arc<Crossing>,
-    ledger: Ledger,
-    sandbox: Arc<LinuxSandbox>,
-    witnesses: Arc<Witnessing>,
-    proposals: Arc<Proposals>,
-    health: Arc<Health>,
-    targets: Arc<ToldTargets>,
-    started_at: Timestamp,
-    certificate: Mutex<Option<CertificateReading>>,
-    last_scrape: Mutex<Option<Instant>>,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub sandbox: Arc<LinuxSandbox>,
+    pub witnesses: Arc<Witnessing>,
+    pub proposals: Arc<Proposals>,
+    pub health: Arc<Health>,
+    pub targets: Arc<ToldTargets>,
+    pub started_at: Timestamp,
+    pub certificate: Mutex<Option<CertificateReading>>,
+    pub last_scrape: Mutex<Option<Instant>>,
 }
 
 fn reading_of(node: NodeState) -> NodeReading {
@@ -73,32 +73,6 @@ fn reading_of(node: NodeState) -> NodeReading {
 }
 
 impl Monitoring {
-    /// Builds the value from its parts.
-    pub fn new(
-        crossing: Arc<Crossing>,
-        ledger: Ledger,
-        sandbox: Arc<LinuxSandbox>,
-        witnesses: Arc<Witnessing>,
-        proposals: Arc<Proposals>,
-        health: Arc<Health>,
-        targets: Arc<ToldTargets>,
-    ) -> Self {
-        let started_at = crossing.now();
-        let (certificate, last_scrape) = (Mutex::default(), Mutex::default());
-        Self {
-            crossing,
-            ledger,
-            sandbox,
-            witnesses,
-            proposals,
-            health,
-            targets,
-            started_at,
-            certificate,
-            last_scrape,
-        }
-    }
-
     /// Stores the state of the TLS certificate of the service.
     pub fn set_certificate(&self, certificate: CertificateReading) {
         *self.certificate() = Some(certificate);

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::Proposals;
-use crossing::{Refusal, Sealed, Stopped, check_not_moved, profile_on_host, session_user};
+use crossing::{
+    Refusal, Sealed, Stopped, check_not_moved, profile_on_host, refusal_of, session_user,
+};
 use documents::{Authorization, Code, Permission, ProposalId, SessionId, SessionReference};
 use store::StoredStatus;
-use verdict::{PermissionsError, check_permissions, check_profile};
+use verdict::{check_permissions, check_profile};
 
 impl Proposals {
     /// Ends each open proposal that can no longer run. Returns their number.
@@ -116,13 +118,9 @@ impl Proposals {
         signed: &Authorization,
         waits: bool,
     ) -> Result<(), Stopped> {
-        let changed =
-            |error: PermissionsError| Stopped::from(Refusal::new(error.code(), error.to_string()));
         let (held, parties) = self.quorum_of(sealed, signed)?;
-        let held = held
-            .filled(&signed.params)
-            .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        let _ = check_permissions(held.asked(), &signed.permissions).map_err(changed)?;
+        let held = held.filled(&signed.params).map_err(refusal_of)?;
+        let _ = check_permissions(held.asked(), &signed.permissions).map_err(refusal_of)?;
         let asks_for =
             |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
         if let Some(one) = signed
@@ -138,7 +136,7 @@ impl Proposals {
         }
         let here = profile_on_host(&held)?;
         check_not_moved(&here, &signed.sandbox)?;
-        let _ = check_profile(&here, &signed.sandbox).map_err(changed)?;
+        let _ = check_profile(&here, &signed.sandbox).map_err(refusal_of)?;
         if let Some(session) = &signed.session {
             self.sessions
                 .check_state(session, &session_user(sealed, &signed.proposer))?;

@@ -35,11 +35,7 @@ impl Proposals {
     /// Returns `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned, and `forbidden` if
     /// the filter needs all proposals of a step, but the caller may see only some.
     pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
-        let Some(name) = caller.name() else {
-            return Err(
-                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
-            );
-        };
+        let name = caller.demand_name()?;
         if filter.all {
             let Some(step) = &filter.step else {
                 return Err(Refusal::new(Code::Malformed, "`all` needs `step`")

@@ -34,9 +34,7 @@ impl Proposals {
                 let detail = format!(
                     "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
                 );
-                return Err(Refusal::new(Code::Malformed, detail.clone())
-                    .at(format!("/artifacts/{at}/name"), detail)
-                    .into());
+                return Err(Refusal::malformed(format!("/artifacts/{at}/name"), detail).into());
             }
             found.push(Artifact {
                 name: one.name.clone(),

@@ -3,11 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{Proposals, verified_of, view_status};
+use crate::{Proposals, proposals::stored_refusal, verified_of, view_status};
 use crossing::{Caller, Sealed, Stopped, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Statement, Status, StepRef,
-    Timestamp, VerifiedSignature, json,
+    Timestamp, VerifiedSignature,
 };
 use store::{AuthorizationCore, Proposal, RunOutcome, RunQuery, end_detail};
 use verdict::{ExcludedSigners, SignatureCount, StepInForce, quorum, signature_count};
@@ -79,12 +79,7 @@ impl Proposals {
                 }
             }
             (ProposalStatus::Denied, None) => refusal = Some(denied_by(&denials)),
-            _ => {
-                refusal = row
-                    .detail
-                    .as_ref()
-                    .and_then(|why| json::parse_as(why, why.len()).ok())
-            }
+            _ => refusal = stored_refusal(row),
         }
         Ok(ProposalView {
             id: id.clone(),
@@ -213,22 +208,15 @@ impl Proposals {
     ) -> Result<ApprovalsView, Stopped> {
         // The seal in force contains another definition of the step, so the signed statement can't run any more and no
         // rule applies.
-        let nobody = |excluded| ApprovalsView {
-            rules: Vec::new(),
-            required: 0,
-            have: 0,
-            approvers: Vec::new(),
-            missing: Vec::new(),
-            by_passkey: Vec::new(),
-            own_program: false,
-            excluded,
-        };
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
-            return Ok(nobody(Vec::new()));
+            return Ok(ApprovalsView::default());
         };
         // Approvers signed the grant, and nobody needs to sign this run except the grantee.
         if signed.grant.is_some() {
-            return Ok(nobody(excluded.names()));
+            return Ok(ApprovalsView {
+                excluded: excluded.names(),
+                ..ApprovalsView::default()
+            });
         }
         let count = self.count(id, &held, &excluded, sealed)?;
         let progress = quorum::progress(&held.rules, &count);

@@ -12,19 +12,19 @@ use crate::{
 };
 use crossing::{
     ArtifactStore, Caller, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped,
-    Surroundings, fault, not_filled, profile_on_host, secret_permits, session_user,
+    Surroundings, fault, not_filled, profile_on_host, refusal_of, secret_permits, session_user,
 };
 use documents::{
     Authorization, Code, DEFAULT_WINDOW_S, Emergency, InputDigest, MAX_WINDOW_S, Name, Nonce,
     ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference, Timestamp, VerifiedSignature,
-    canonical, joined,
+    canonical, joined, json,
 };
 use sandbox::LinuxSandbox;
 use store::{
     AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStep, ProposeResult,
     Retention, Signature, StoredStatus,
 };
-use verdict::{EligibleApprovers, StepInForce, Tokens, exclusion};
+use verdict::{EligibleApprovers, ExcludedSigners, StepInForce, Tokens, exclusion};
 use wire::{ProposalView, Propose, RefusalView};
 
 /// Maximum time that one call waits.
@@ -32,83 +32,26 @@ const MOST_WAIT: Duration = Duration::from_secs(55);
 
 /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
-    pub(super) crossing: Arc<Crossing>,
-    pub(super) ledger: Ledger,
-    pub(super) live: Arc<RunsInProgress>,
-    pub(super) changes: Arc<Changes>,
-    pub(super) held_up: DelayedRuns,
-    sandbox: Arc<LinuxSandbox>,
-    refusals: Arc<RefusalLog>,
-    retention: Retention,
-    pub(super) surroundings: Surroundings,
-    pub(super) sessions: Arc<Sessions>,
-    /// Proposals of each session, until the session ends or changes.
-    pub(super) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
-    pub(super) artifacts: ArtifactStore,
-    /// Held while a grant gets signatures.
-    pub(super) one_grant: tokio::sync::Mutex<()>,
-    /// Held while a review is decided and logged.
-    pub(super) one_review: tokio::sync::Mutex<()>,
-}
-
-/// Parts from which [`Proposals`] is built.
-pub struct ProposalsParts {
-    /// The crossing.
     pub crossing: Arc<Crossing>,
-    /// The store.
     pub ledger: Ledger,
-    /// The runs in progress.
     pub live: Arc<RunsInProgress>,
-    /// Wakes the tasks that wait for a change of a proposal.
     pub changes: Arc<Changes>,
-    /// The sandbox, which can tell whether this host can run a step.
+    pub held_up: DelayedRuns,
     pub sandbox: Arc<LinuxSandbox>,
-    /// The log of refusals.
     pub refusals: Arc<RefusalLog>,
-    /// The times for which data that is not evidence is stored.
     pub retention: Retention,
-    /// Time and randomness.
     pub surroundings: Surroundings,
-    /// The sessions.
     pub sessions: Arc<Sessions>,
-    /// The uploaded files.
+    /// Proposals of each session, until the session ends or changes.
+    pub in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
     pub artifacts: ArtifactStore,
+    /// Held while a grant gets signatures.
+    pub one_grant: tokio::sync::Mutex<()>,
+    /// Held while a review is decided and logged.
+    pub one_review: tokio::sync::Mutex<()>,
 }
 
 impl Proposals {
-    /// Builds the value from its parts.
-    pub fn new(parts: ProposalsParts) -> Self {
-        let ProposalsParts {
-            crossing,
-            ledger,
-            live,
-            changes,
-            sandbox,
-            refusals,
-            retention,
-            surroundings,
-            sessions,
-            artifacts,
-        } = parts;
-        let (held_up, in_sessions) = (DelayedRuns::default(), Mutex::default());
-        Self {
-            crossing,
-            ledger,
-            live,
-            changes,
-            held_up,
-            sandbox,
-            refusals,
-            retention,
-            surroundings,
-            sessions,
-            in_sessions,
-            artifacts,
-            one_grant: tokio::sync::Mutex::default(),
-            one_review: tokio::sync::Mutex::default(),
-        }
-    }
-
     /// Creates a statement that approvers can sign, unless the call repeats an earlier proposal. Returns the proposal, and
     /// true if it is new.
     ///
@@ -309,13 +252,7 @@ impl Proposals {
         {
             return Err(Refusal::new(Code::SandboxUnavailable, unavailable.to_string()).into());
         }
-        let excluded = exclusion::judge(
-            proposer,
-            proposer,
-            Tokens::Sealed(&sealed.tokens, now),
-            &sealed.roster,
-        )
-        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        let excluded = excluded(proposer, sealed, now)?;
         let revoked = self.crossing.revoked();
         let reach = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid))
             .check_reach(
@@ -438,6 +375,16 @@ impl Proposals {
     }
 }
 
+/// Returns the people who can't approve a proposal of `proposer`.
+pub(super) fn excluded(
+    proposer: &Name,
+    sealed: &Sealed,
+    now: Timestamp,
+) -> Result<ExcludedSigners, Refusal> {
+    let tokens = Tokens::Sealed(&sealed.tokens, now);
+    exclusion::judge(proposer, proposer, tokens, &sealed.roster).map_err(refusal_of)
+}
+
 /// Returns the length of the window in seconds.
 fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result<i64, Refusal> {
     let of_emergency = held.ruling.emergency.as_ref().filter(|_| emergency);
@@ -449,7 +396,7 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
         return Ok(window);
     }
     let detail = format!("expected 1 to {MAX_WINDOW_S} seconds");
-    Err(Refusal::new(Code::Malformed, detail.clone()).at("/expires_in_s", detail))
+    Err(Refusal::malformed("/expires_in_s", detail))
 }
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
@@ -495,9 +442,7 @@ fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
 }
 
 fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
-    let malformed = |detail: String| {
-        Stopped::from(Refusal::new(Code::Malformed, detail.clone()).at("/step", detail))
-    };
+    let malformed = |detail: String| Stopped::from(Refusal::malformed("/step", detail));
     let (reference, digest) = match text.split_once('@') {
         Some((reference, digest)) => (
             reference,
@@ -518,6 +463,12 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
 /// Encodes the code and the text of a status.
 pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
+}
+
+/// Decodes the code and the text of a status.
+pub(super) fn stored_refusal(row: &Proposal) -> Option<RefusalView> {
+    let detail = row.detail.as_ref()?;
+    json::parse_as(detail, detail.len()).ok()
 }
 
 pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {

@@ -1,13 +1,11 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
 use crate::{
-    Evidence, blob_text, envelope_in, evidence::Within, leaf_data, logged_documents::predicate,
-    manifest_of, proposals::span,
+    Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate, manifest_of,
+    proposals::span,
 };
-use crossing::{BundleParts, Caller, PlanRun, Refusal, Stopped, fault};
-use documents::{
-    Authorization, Base64, OUTPUTS_PATH, Receipt, ReceiptId, Statement, StepDefinition, json,
-};
+use crossing::{Caller, PlanRun, Refusal, Stopped, fault};
+use documents::{Authorization, OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
 use wire::ReceiptFiles;
 
 impl Evidence {
@@ -37,13 +35,9 @@ impl Evidence {
                 json::parse_as(&bytes, bytes.len()).map_err(|e| fault(&e))?
             }
         };
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let step = Statement::<Authorization>::from_payload(&payload)?
-            .predicate
-            .step
-            .reference;
+        let authorization: Authorization = predicate(&receipt.authorization)?;
         Ok(ReceiptFiles {
-            step,
+            step: authorization.step.reference,
             files: manifest,
             outputs,
         })
@@ -55,8 +49,7 @@ impl Evidence {
         log: Within<'_>,
         receipt: &Receipt,
     ) -> Result<Option<Vec<u8>>, Stopped> {
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let signed = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let signed: Authorization = predicate(&receipt.authorization)?;
         let Some(plan) = &signed.plan else {
             return Ok(None);
         };
@@ -77,27 +70,14 @@ impl Evidence {
             let Some(index) = row.and_then(|row| row.receipt) else {
                 continue;
             };
-            let envelope = envelope_in(ledger, index)?;
-            let payload =
-                Base64::Strict.decode("/payload", &found.receipt.authorization.payload)?;
-            let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
-            let parts = BundleParts {
-                receipt: envelope.to_canonical().map_err(|e| fault(&e))?.into(),
-                consumption: (
-                    found.receipt.consumption.index,
-                    leaf_data(ledger, found.receipt.consumption.index)?.into(),
-                ),
-                seal: found.receipt.seal,
-                step: authorization.step,
-                grant: authorization.grant,
-            };
             let within = if std::ptr::eq(ledger, log.ledger()) {
                 log
             } else {
                 Within::Closed(ledger)
             };
+            let envelope = envelope_in(ledger, index)?;
             return self
-                .assemble(within, index, &parts, &found.receipt)
+                .stored_bundle(within, index, &envelope, &found.receipt)
                 .map(Some);
         }
         Err(fault(&format!(

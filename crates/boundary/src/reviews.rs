@@ -2,18 +2,18 @@
 
 use crate::{
     MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal, envelope_in,
-    logged_documents::predicate,
+    logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, fault};
+use crossing::{Caller, Refusal, Sealed, Stopped, fault, refusal_of};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
-    ReceiptId, ReviewStatement, Signed, Statement, Timestamp, Verified, json, reviewed,
+    ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
 };
 use reading::{Builtins, Policy, ruling};
 use store::{CheckedState, ConsumeStop, OwedReview, ReviewWrite, StoredReview, end_detail};
 use verdict::{
     CountedReview, HashedStep, QuorumRules, ReviewContext, ReviewError, ReviewOpinion, ReviewRules,
-    RunReviews, Settlement, StepInForce, Tokens, check_reviewer, exclusion,
+    RunReviews, Settlement, StepInForce, check_reviewer,
 };
 use wire::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun};
 
@@ -284,18 +284,9 @@ impl Proposals {
             return Err(refusal.at("/emergency", "together with `grant`").into());
         }
         let of_run = held.for_emergency(until.unix() - now.unix());
-        let of_run = of_run.map_err(|error| {
-            Refusal::new(error.code(), error.to_string()).at("/emergency", "denied")
-        })?;
+        let of_run = of_run.map_err(|error| refusal_of(error).at("/emergency", "denied"))?;
         if let Some(rule) = &held.ruling.emergency {
-            let excluded = exclusion::judge(
-                proposer,
-                proposer,
-                Tokens::Sealed(&sealed.tokens, now),
-                &sealed.roster,
-            );
-            let excluded =
-                excluded.map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+            let excluded = excluded(proposer, sealed, now)?;
             let (rule, roster, counts) = (&rule.value, &sealed.roster, |name: &_| {
                 !excluded.contains(name)
             });
@@ -342,11 +333,7 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn unsettled(&self, caller: &Caller) -> Result<UnsettledList, Stopped> {
-        if caller.name().is_none() {
-            return Err(
-                Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into(),
-            );
-        }
+        let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut list = UnsettledList {
             runs: Vec::new(),
@@ -469,8 +456,7 @@ impl Proposals {
         let envelope = envelope_in(&self.ledger, index)?;
         let digest = ContentDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
         let receipt: Receipt = predicate(&envelope)?;
-        let payload = Base64::Strict.decode("/payload", &receipt.authorization.payload)?;
-        let authorization = Statement::<Authorization>::from_payload(&payload)?.predicate;
+        let authorization: Authorization = predicate(&receipt.authorization)?;
         Ok(RunToReview {
             owed,
             receipt,

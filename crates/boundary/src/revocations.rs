@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Proposals;
+use crate::{Proposals, denials::check_here};
 use crossing::{Refusal, Sealed, Stopped, busy, fault};
 use documents::{Base64, Code, Envelope, Revocation, RevokedSubject, Signed, Verified, revoked};
 use store::{CheckedState, RevocationResult, RevocationWrite, WriteStop};
-use verdict::{RevocationContext, check_may_revoke, check_place};
+use verdict::{RevocationContext, check_may_revoke};
 use wire::RevocationView;
 
 /// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.
@@ -115,14 +115,7 @@ impl Proposals {
             let refusal = Refusal::new(Code::Malformed, "a revocation has exactly one signature");
             return Err(refusal.at("/signatures", "expected exactly one").into());
         };
-        let here = &sealed.boundary;
-        let _ = check_place(
-            &document.predicate().boundary,
-            &here.name,
-            &here.id,
-            &here.epoch,
-        )
-        .map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        check_here(&document.predicate().boundary, sealed)?;
         let subject = revoked(document.statement())?;
         if subject == RevokedSubject::Key(self.crossing.keyid()) {
             let detail = "this boundary signs with the key, so nobody could verify its later receipts: freeze the boundary, \
@@ -138,7 +131,7 @@ impl Proposals {
         {
             return Ok((subject, document));
         }
-        let (known, epoch) = (self.crossing.revoked(), &here.epoch);
+        let (known, epoch) = (self.crossing.revoked(), &sealed.boundary.epoch);
         let context = RevocationContext {
             roster: &sealed.roster,
             tokens: &sealed.tokens,

@@ -250,63 +250,18 @@ pub enum SealStop {
 
 /// Puts changed runbooks and tokens in force.
 pub struct Sealing {
-    pub(super) crossing: Arc<Crossing>,
-    pub(super) ledger: Ledger,
-    pub(super) surroundings: Surroundings,
-    key: Arc<BoundaryKey>,
-    current: Arc<CurrentSeal>,
-    sandbox: Arc<LinuxSandbox>,
-    health: Arc<Health>,
-    proposals: Arc<Proposals>,
-    one_at_a_time: tokio::sync::Mutex<()>,
-}
-
-/// Parts from which [`Sealing`] is built.
-pub struct SealingParts {
-    /// The crossing.
-    pub crossing: Arc<Crossing>,
-    /// The store.
-    pub ledger: Ledger,
-    /// Time and randomness.
-    pub surroundings: Surroundings,
-    /// The boundary's key.
-    pub key: Arc<BoundaryKey>,
-    /// The seal in force, which the next seal replaces.
-    pub current: Arc<CurrentSeal>,
-    /// The sandbox, which can tell what this host can't provide.
-    pub sandbox: Arc<LinuxSandbox>,
-    /// The health report, which shows a failed reseal.
-    pub health: Arc<Health>,
-    /// The proposals, some of which a new seal can make impossible.
-    pub proposals: Arc<Proposals>,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) key: Arc<BoundaryKey>,
+    pub(crate) current: Arc<CurrentSeal>,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) one_at_a_time: tokio::sync::Mutex<()>,
 }
 
 impl Sealing {
-    /// Builds the value from its parts.
-    pub fn new(parts: SealingParts) -> Self {
-        let SealingParts {
-            crossing,
-            ledger,
-            surroundings,
-            key,
-            current,
-            sandbox,
-            health,
-            proposals,
-        } = parts;
-        Self {
-            crossing,
-            ledger,
-            surroundings,
-            key,
-            current,
-            sandbox,
-            health,
-            proposals,
-            one_at_a_time: tokio::sync::Mutex::new(()),
-        }
-    }
-
     /// Reads the runbooks again, and seals them if a runbook has changed. Policy, roster and configuration stay the
     /// same.
     ///

@@ -11,25 +11,12 @@ use wire::{SessionList, SessionRunView, SessionView};
 
 /// Lets callers use their sessions.
 pub struct SessionAccess {
-    crossing: Arc<Crossing>,
-    sessions: Arc<Sessions>,
-    surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub sessions: Arc<Sessions>,
+    pub surroundings: Surroundings,
 }
 
 impl SessionAccess {
-    /// Builds the value from its parts.
-    pub const fn new(
-        crossing: Arc<Crossing>,
-        sessions: Arc<Sessions>,
-        surroundings: Surroundings,
-    ) -> Self {
-        Self {
-            crossing,
-            sessions,
-            surroundings,
-        }
-    }
-
     /// Begins a session for the steps of a runbook.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::{
     oidc::{audience, binding_rules::check_binding},
 };
 use crossing::{Refusal, Sealed, Stopped};
-use documents::{Code, Name, SealedToken, StepRef, Timestamp, sha256};
+use documents::{Name, SealedToken, StepRef, Timestamp, sha256};
 use reading::Pattern;
 use store::{Token, TokenChange};
 use wire::{OidcBinding, TokenView};
@@ -94,11 +94,7 @@ impl Sealing {
 }
 
 fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
-    let refuse = |pointer: &str, detail: String| {
-        Err(Refusal::new(Code::Malformed, detail.clone())
-            .at(pointer, detail)
-            .into())
-    };
+    let refuse = |pointer: &str, detail: String| Err(Refusal::malformed(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());
     }

@@ -301,33 +301,16 @@ impl State {
 
 /// Sends checkpoints of the log to the witnesses of the roster, and keeps their cosignatures.
 pub struct Witnessing {
-    crossing: Arc<Crossing>,
-    ledger: Ledger,
-    key: Arc<BoundaryKey>,
-    witnesses: Witnesses,
-    surroundings: Surroundings,
+    pub crossing: Arc<Crossing>,
+    pub ledger: Ledger,
+    pub key: Arc<BoundaryKey>,
+    pub witnesses: Witnesses,
+    pub surroundings: Surroundings,
     /// True if the cosignatures of earlier processes were read.
-    has_read: AtomicBool,
+    pub has_read: AtomicBool,
 }
 
 impl Witnessing {
-    /// Builds this part of the boundary.
-    pub fn new(
-        crossing: Arc<Crossing>,
-        ledger: Ledger,
-        key: Arc<BoundaryKey>,
-        surroundings: Surroundings,
-    ) -> Self {
-        Self {
-            crossing,
-            ledger,
-            key,
-            witnesses: Witnesses::default(),
-            surroundings,
-            has_read: AtomicBool::new(false),
-        }
-    }
-
     /// Returns the notes about witnesses for an operator.
     pub fn notes(&self) -> Vec<String> {
         self.witnesses.notes()

@@ -20,7 +20,7 @@ mod web;
 
 pub use page::{
     field_errors::{FieldError, FieldErrors},
-    frame::{framed, problem},
+    frame::{framed, page, problem},
     prose::{self, Heading, Part},
     terminal_text::coloured,
 };

@@ -187,7 +187,7 @@ impl Crossing {
         let sealed = verified.sealed().clone();
         let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
         let about =
-            |objection: Objection| Stopped::from(refusal_of(&objection).about(&signed.proposal));
+            |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let own = &sealed.boundary;
         let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch)
             .map_err(|e| about(e.into()))?;
@@ -760,9 +760,11 @@ impl Crossing {
     }
 }
 
-fn refusal_of(objection: &Objection) -> Refusal {
+/// Returns the refusal for a negative verdict.
+pub fn refusal_of(objection: impl Into<Objection>) -> Refusal {
+    let objection = objection.into();
     let refusal = Refusal::new(objection.code(), objection.to_string());
-    match objection {
+    match &objection {
         Objection::Parameters(verdict::ParametersError::Invalid(errors)) => {
             errors.iter().fold(refusal, |refusal, error| {
                 refusal.at(format!("/params{}", error.pointer), error.message.clone())

@@ -40,7 +40,7 @@ pub use carried::{
     sessions::{SessionFacts, SessionUser, Sessions, session_user},
 };
 pub use changes::Changes;
-pub use cross::Crossing;
+pub use cross::{Crossing, refusal_of};
 pub use crossing_parts::CrossingParts;
 pub use granted::refused;
 pub use host_profile::{ListsOnHost, check_not_moved, profile_on_host};

@@ -497,7 +497,7 @@ impl Ledger {
         self.shared.ahead_s((self.shared.config.clock)())
     }
 
-    /// Returns a message for callers if the system clock leapt ahead.
+    /// Returns a message for callers if the system clock jumped ahead.
     pub fn clock_ahead(&self) -> Option<String> {
         let seconds = self.shared.clock_ahead((self.shared.config.clock)())?;
         Some(WriteStop::ClockAhead { seconds }.to_string())

@@ -4,92 +4,70 @@ use std::io::{self, Read as _};
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderValue;
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
-use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Reply, Route, RouteAccess, RouteCall,
-    Verb,
+    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall, Verb,
     http::{
         call::{answer, bytes},
-        operation::ok,
+        operation::{field, ok, reply},
     },
 };
-use documents::{ArtifactName, ContentDigest, ProposalId};
+use documents::{ArtifactName, ContentDigest, ProposalId, Scope};
 use wire::StoredArtifact;
 
 /// Number of bytes in one read.
 const PIECE: usize = 256 << 10;
-const DIGEST: Field = Field {
-    name: "digest",
-    about: "`sha256:` and 64 hexadecimal digits: the digest of the file",
-};
+const DIGEST: Field = field(
+    "digest",
+    "`sha256:` and 64 hexadecimal digits: the digest of the file",
+);
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
-        verb: Verb::Put,
-        path: "/v1/artifacts/{digest}",
-        name: "put_artifact",
         summary: "Upload a file for a run, at most 64 MiB",
         about: "The body is the content of the file. A proposal then names the file by its digest. The boundary deletes \
              an artifact two days after its upload.",
         segments: &[DIGEST],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
         body: Some(BodyShape::Bytes),
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<StoredArtifact>,
-            "the file is stored",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(put(call)),
+        replies: &[ok::<StoredArtifact>("the file is stored")],
+        verb: Verb::Put,
+        ..Route::get("/v1/artifacts/{digest}", "put_artifact", |call| {
+            Box::pin(put(call))
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/proposals/{id}/inputs/{name}",
-        name: "input",
         summary: "A file that the run of a proposal gets: an uploaded file, or the output of the plan",
         about: "The output of the plan has the name `plan`. A caller who may see the proposal gets its files.",
         segments: &[
             PROPOSAL_ID,
-            Field {
-                name: "name",
-                about: "name of the file in the proposal, or `plan`",
-            },
+            field("name", "name of the file in the proposal, or `plan`"),
         ],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[Reply {
-            status: 200,
-            media: OCTETS,
-            shape: BodyShape::Bytes,
-            about: "the content",
-        }],
-        codes: &[],
-        handler: |call| Box::pin(input(call)),
+        replies: &[reply(200, OCTETS, BodyShape::Bytes, "the content")],
+        ..Route::get("/v1/proposals/{id}/inputs/{name}", "input", |call| {
+            Box::pin(input(call))
+        })
     },
 ];
 
 async fn put(mut call: RouteCall) -> HandlerResult {
     let digest: ContentDigest = call.path("digest")?;
-    let mut upload = call.app.boundary.artifacts.begin(&call.caller, &digest)?;
+    let (boundary, name) = (
+        &call.app.boundary,
+        call.caller.demand(Scope::Propose, None)?,
+    );
+    boundary.crossing.capacity().demand_disk()?;
+    let mut upload = boundary.artifacts.begin(name, &digest)?;
     call.upload(|piece| upload.write(piece)).await?;
     let stored = call
         .finish(|_, _| async move { upload.finish(&digest) })
         .await?;
-    answer(
-        StatusCode::OK,
-        &StoredArtifact {
-            digest,
-            bytes: stored,
-        },
-    )
+    answer(&StoredArtifact {
+        digest,
+        bytes: stored,
+    })
 }
 
 async fn input(call: RouteCall) -> HandlerResult {
@@ -116,11 +94,7 @@ async fn input(call: RouteCall) -> HandlerResult {
             }
         }
     });
-    let mut response = bytes(
-        StatusCode::OK,
-        OCTETS,
-        Body::from_stream(ReceiverStream::new(from)),
-    );
+    let mut response = bytes(OCTETS, Body::from_stream(ReceiverStream::new(from)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, length.into());
     // A browser must not render the file as a page of this service.

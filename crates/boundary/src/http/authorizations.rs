@@ -1,12 +1,10 @@
 //! Routes for complete envelopes, which were signed elsewhere and whose crossing begins immediately.
 
-use axum::http::StatusCode;
-use schemars::SchemaGenerator;
-
 use crate::{
-    BodyShape, HandlerResult, Reply, Route, RouteAccess, RouteCall, Verb,
+    HandlerResult, Route, RouteCall,
     http::{
         call::{bytes, joined, read},
+        operation::{json, reply},
         proposals::JUDGED,
     },
 };
@@ -15,25 +13,20 @@ use documents::{Bundle, Envelope, MEDIA_TYPE};
 /// Maximum body size in bytes, enough for a payload of 20 KiB and sixteen signatures of 512 bytes in base64.
 const MAX_ENVELOPE_BYTES: usize = 128 << 10;
 pub(super) static ROUTES: &[Route] = &[Route {
-    verb: Verb::Post,
-    path: "/v1/authorizations",
-    name: "submit",
     summary: "Runs a signed authorization once, and returns the receipt with its proofs",
     about: "For an envelope that was signed elsewhere, for example offline. The answer comes when the run has \
          ended. `GET /v1/proposals/{id}/events` follows the run.",
-    segments: &[],
-    access: RouteAccess::Known,
-    query: &[],
-    headers: &[],
-    body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Envelope>)),
-    replies: &[Reply {
-        status: 200,
-        media: MEDIA_TYPE,
-        shape: BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>),
-        about: "the receipt's bundle",
-    }],
+    body: Some(json::<Envelope>()),
+    replies: &[reply(
+        200,
+        MEDIA_TYPE,
+        json::<Bundle>(),
+        "the receipt's bundle",
+    )],
     codes: JUDGED,
-    handler: |call| Box::pin(submit(call)),
+    ..Route::post("/v1/authorizations", "submit", |call| {
+        Box::pin(submit(call))
+    })
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {
@@ -49,5 +42,5 @@ async fn submit(mut call: RouteCall) -> HandlerResult {
         let receipted = boundary.proposals.submit(&caller, envelope, permit).await?;
         boundary.evidence.bundle_of(&receipted)
     })?;
-    Ok(bytes(StatusCode::OK, MEDIA_TYPE, joined(crossing.await)?))
+    Ok(bytes(MEDIA_TYPE, joined(crossing.await)?))
 }

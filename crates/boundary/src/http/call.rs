@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    App, Boundary, Field, JSON, RouteAccess,
+    App, Boundary, Field, HandlerResult, JSON, RouteAccess,
     http::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
@@ -27,7 +27,8 @@ use crate::{
     },
 };
 use crossing::{Caller, Refusal, RefusalCase, Stopped, fault};
-use documents::{Code, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
+use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
+use wire::Signatures;
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -174,6 +175,21 @@ impl RouteCall {
         self.bytes(most).await
     }
 
+    /// Reads an envelope, and charges its sender for the signatures.
+    pub(super) async fn signed(&mut self, most: usize) -> Result<Envelope, Stopped> {
+        let envelope: Envelope = self.read(most).await?;
+        self.charge_signatures(&envelope.signatures)?;
+        Ok(envelope)
+    }
+
+    /// Reads the body, and parses it strictly.
+    pub(super) async fn read<T: Serialize + DeserializeOwned>(
+        &mut self,
+        most: usize,
+    ) -> Result<T, Stopped> {
+        read(&self.body(most).await?)
+    }
+
     async fn bytes(&mut self, most: usize) -> Result<Bytes, Stopped> {
         not_encoded(&self.headers)?;
         let too_large = || {
@@ -187,39 +203,51 @@ impl RouteCall {
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large());
         }
+        let (mut whole, mut joined) = (Bytes::new(), Vec::new());
+        self.arrive(BODY_DEADLINE, |frame| {
+            if whole.len() + joined.len() + frame.len() > most {
+                return Err(too_large());
+            }
+            // Most bodies arrive in one frame, which is not copied.
+            if whole.is_empty() && joined.is_empty() {
+                whole = frame;
+            } else {
+                joined.extend_from_slice(&std::mem::take(&mut whole));
+                joined.extend_from_slice(&frame);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(if joined.is_empty() {
+            whole
+        } else {
+            joined.into()
+        })
+    }
+
+    /// Passes the body to `take` as it arrives.
+    async fn arrive(
+        &mut self,
+        deadline: Duration,
+        mut take: impl FnMut(Bytes) -> Result<(), Stopped> + Send,
+    ) -> Result<(), Stopped> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut frames = std::mem::take(body).into_data_stream();
-        let arrived = timeout(BODY_DEADLINE, async move {
-            let mut whole = Bytes::new();
-            let mut joined = Vec::new();
+        let arrived = timeout(deadline, async move {
             while let Some(frame) = frames.next().await {
-                let frame = frame.map_err(|_| {
+                take(frame.map_err(|_| {
                     refuse(
                         Code::Malformed,
                         "the body ended before its announced length",
                     )
-                })?;
-                if whole.len() + joined.len() + frame.len() > most {
-                    return Err(too_large());
-                }
-                // Most bodies arrive in one frame, which is not copied.
-                if whole.is_empty() && joined.is_empty() {
-                    whole = frame;
-                } else {
-                    joined.extend_from_slice(&std::mem::take(&mut whole));
-                    joined.extend_from_slice(&frame);
-                }
+                })?)?;
             }
-            Ok(if joined.is_empty() {
-                whole
-            } else {
-                joined.into()
-            })
+            Ok(())
         });
         arrived.await.unwrap_or_else(|_| {
             let detail = format!(
                 "the body did not arrive within {} s: send the whole body again",
-                BODY_DEADLINE.as_secs()
+                deadline.as_secs()
             );
             Err(refuse(Code::Malformed, detail))
         })
@@ -231,26 +259,7 @@ impl RouteCall {
         mut take: impl FnMut(&[u8]) -> Result<(), Stopped> + Send,
     ) -> Result<(), Stopped> {
         not_encoded(&self.headers)?;
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut frames = std::mem::take(body).into_data_stream();
-        let arrived = timeout(UPLOAD_DEADLINE, async move {
-            while let Some(frame) = frames.next().await {
-                take(&frame.map_err(|_| {
-                    refuse(
-                        Code::Malformed,
-                        "the body ended before its announced length",
-                    )
-                })?)?;
-            }
-            Ok(())
-        });
-        arrived.await.unwrap_or_else(|_| {
-            let detail = format!(
-                "the body did not arrive within {} s: send it again",
-                UPLOAD_DEADLINE.as_secs()
-            );
-            Err(refuse(Code::Malformed, detail))
-        })
+        self.arrive(UPLOAD_DEADLINE, |frame| take(&frame)).await
     }
 
     /// Checks that the body is empty or an empty object.
@@ -283,13 +292,9 @@ impl RouteCall {
                 .at("/signatures", format!("{} signatures", signatures.len()))
                 .into());
         }
-        let payer = self
-            .caller
-            .name()
-            .map_or(RateKey::Peer(self.peer), RateKey::Principal);
         self.app
             .limits
-            .charge(payer, signatures.len() as u32 - 1, Instant::now())
+            .charge(self.payer(), signatures.len() as u32 - 1, Instant::now())
     }
 
     /// Returns the result of a signed call. If the caller has exceeded the rate limit, a refusal is replaced by the
@@ -301,15 +306,17 @@ impl RouteCall {
         }
     }
 
+    fn payer(&self) -> RateKey<'_> {
+        self.caller
+            .name()
+            .map_or(RateKey::Peer(self.peer), RateKey::Principal)
+    }
+
     /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
     pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
-        let payer = self
-            .caller
-            .name()
-            .map_or(RateKey::Peer(self.peer), RateKey::Principal);
         self.app
             .limits
-            .penalize(payer, FAILED_AUTHENTICATION, Instant::now())
+            .penalize(self.payer(), FAILED_AUTHENTICATION, Instant::now())
     }
 
     /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
@@ -335,6 +342,55 @@ impl RouteCall {
     {
         let work = work(self.app.boundary.clone(), self.caller.clone());
         joined(self.app.work(work)?.await)
+    }
+
+    /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
+    pub(super) async fn finish_signed<T, F>(
+        &self,
+        work: impl FnOnce(Boundary) -> F,
+    ) -> HandlerResult
+    where
+        T: Serialize + Send + 'static,
+        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+    {
+        let done = self.finish(|boundary, _| work(boundary)).await;
+        answer(&self.unless_limited(done)?)
+    }
+
+    /// Takes signatures for a document.
+    pub(super) async fn sign<T, F>(
+        mut self,
+        most: usize,
+        sign: impl FnOnce(Boundary, Vec<EnvelopeSignature>, Arc<App>) -> F,
+    ) -> HandlerResult
+    where
+        T: Serialize + Send + 'static,
+        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+    {
+        // Read the body before taking the permit, so that a slow sender does not occupy a permit. Parse the body after
+        // taking the permit.
+        let body = self.body(most).await?;
+        let permit = self.app.boundary.crossing.capacity().permit()?;
+        let Signatures { signatures } = read(&body)?;
+        self.charge_signatures(&signatures)?;
+        let app = self.app.clone();
+        self.finish_signed(|boundary| {
+            let signed = sign(boundary, signatures, app);
+            async move {
+                let view = signed.await;
+                drop(permit);
+                view
+            }
+        })
+        .await
+    }
+
+    /// Answers with the result of a long read.
+    pub(super) async fn found<T: Serialize + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
+    ) -> HandlerResult {
+        answer(&self.blocking(work).await?)
     }
 
     /// Runs a long read on a blocking thread, so that the threads of the connections stay free.
@@ -363,14 +419,19 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, St
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
-pub(super) fn answer<T: Serialize>(status: StatusCode, document: &T) -> Result<Response, Stopped> {
+pub(super) fn answer(document: &impl Serialize) -> HandlerResult {
     let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
-    Ok(bytes(status, JSON, body))
+    Ok(bytes(JSON, body))
 }
 
-pub(super) fn bytes(status: StatusCode, media: &'static str, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
+pub(super) fn answer_with(status: StatusCode, document: &impl Serialize) -> HandlerResult {
+    let mut response = answer(document)?;
     *response.status_mut() = status;
+    Ok(response)
+}
+
+pub(super) fn bytes(media: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media));

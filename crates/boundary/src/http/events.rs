@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::ACCEPT;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
@@ -267,11 +267,7 @@ fn stream(form: EventFormat) -> (EventReader, Response) {
     } else {
         NDJSON
     };
-    let mut response = bytes(
-        StatusCode::OK,
-        media,
-        Body::from_stream(ReceiverStream::new(from)),
-    );
+    let mut response = bytes(media, Body::from_stream(ReceiverStream::new(from)));
     // The header `x-accel-buffering` asks a reverse proxy not to buffer the stream.
     response
         .headers_mut()

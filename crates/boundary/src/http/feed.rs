@@ -1,15 +1,14 @@
 //! The route for the events of the whole boundary.
 
-use schemars::SchemaGenerator;
-
 use crate::{
-    BodyShape, Field, HandlerResult, NDJSON, Reply, Route, RouteAccess, RouteCall, SSE, Verb,
+    HandlerResult, NDJSON, Route, RouteCall, SSE,
     feed::Feed,
     http::{
         events::{
             EventFormat, EventSource, StreamedEvent, answer_events, last_event, line_of,
             reader_place,
         },
+        operation::{field, json, reply},
         problem::refuse,
     },
 };
@@ -17,46 +16,40 @@ use documents::Code;
 use wire::FeedEvent;
 
 pub(super) static ROUTES: &[Route] = &[Route {
-    verb: Verb::Get,
-    path: "/v1/events",
-    name: "boundary-events",
     summary: "Follow what happens at the boundary",
     about: "The answer is a stream without an end: first the stored events with numbers above `after`, then each new \
          event. An event never contains parameters, a reason or output. It is stored in the same commit as the change, \
          and kept for 30 days. A caller sees the events of the proposals that it may see. The other events are only for \
          callers with the scope `read` or `operate` whose token is not limited to some steps.",
-    segments: &[],
-    access: RouteAccess::Known,
     query: &[
-        Field {
-            name: "after",
-            about: "Number of the last event that the client has; 0 for all stored events. Without it, the stream begins \
+        field(
+            "after",
+            "Number of the last event that the client has; 0 for all stored events. Without it, the stream begins \
                  with new events",
-        },
-        Field {
-            name: "for",
-            about: "`me`: only new proposals that the signature of the caller can move, and the beginning and the end of a \
+        ),
+        field(
+            "for",
+            "`me`: only new proposals that the signature of the caller can move, and the beginning and the end of a \
                  freeze. For approvers who read with their own key",
-        },
+        ),
     ],
-    headers: &[Field {
-        name: "last-event-id",
-        about: "Instead of `after`, after an interrupted stream",
-    }],
-    body: None,
+    headers: &[field(
+        "last-event-id",
+        "Instead of `after`, after an interrupted stream",
+    )],
     replies: &[
-        Reply {
-            status: 200,
-            media: SSE,
-            shape: BodyShape::Json(SchemaGenerator::subschema_for::<FeedEvent>),
-            about: "server-sent events; the name of an event is its kind",
-        },
-        Reply {
-            status: 200,
-            media: NDJSON,
-            shape: BodyShape::Json(SchemaGenerator::subschema_for::<FeedEvent>),
-            about: "one event on each line, if `Accept` prefers it",
-        },
+        reply(
+            200,
+            SSE,
+            json::<FeedEvent>(),
+            "server-sent events; the name of an event is its kind",
+        ),
+        reply(
+            200,
+            NDJSON,
+            json::<FeedEvent>(),
+            "one event on each line, if `Accept` prefers it",
+        ),
     ],
     codes: &[
         Code::Forbidden,
@@ -65,7 +58,9 @@ pub(super) static ROUTES: &[Route] = &[Route {
         Code::Standby,
         Code::Database,
     ],
-    handler: |call| Box::pin(async move { events(&call) }),
+    ..Route::get("/v1/events", "boundary-events", |call| {
+        Box::pin(async move { events(&call) })
+    })
 }];
 
 fn events(call: &RouteCall) -> HandlerResult {

@@ -79,7 +79,7 @@ pub(super) enum RateKey<'a> {
 enum Shortage {
     /// The bucket stays as it is.
     Refused,
-    /// The caller owes the rest, at most the cost of this call.
+    /// The missing amount is taken from the caller's next calls. It is at most the cost of this call.
     Owed,
 }
 

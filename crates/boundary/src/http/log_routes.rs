@@ -1,15 +1,14 @@
 //! Routes of the transparency log: checkpoint, tiles, entries, proofs and blobs.
 
+use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
-use schemars::SchemaGenerator;
 
 use crate::{
-    BodyShape, Field, HandlerResult, OCTETS, Reply, Route, RouteAccess, RouteCall, Verb,
+    BodyShape, Field, HandlerResult, OCTETS, Reply, Route, RouteAccess, RouteCall,
     http::{
         call::{answer, bytes},
-        operation::ok,
+        operation::{field, ok, reply},
         problem::refuse,
     },
 };
@@ -26,38 +25,22 @@ const IMMUTABLE_PRIVATE: HeaderValue =
     HeaderValue::from_static("private, max-age=31536000, immutable");
 
 const OPEN: Route = Route {
-    verb: Verb::Get,
-    path: "/log/checkpoint",
-    name: "checkpoint",
     summary: "The log's signed head (C2SP tlog-checkpoint)",
     about: "Size and root of the log, signed by the boundary and by the witnesses that have already cosigned the \
          head.",
-    segments: &[],
     access: RouteAccess::Open,
-    query: &[],
-    headers: &[],
-    body: None,
-    replies: &[Reply {
-        status: 200,
-        media: TEXT,
-        shape: BodyShape::Text,
-        about: "a signed note",
-    }],
-    codes: &[],
-    handler: |call| Box::pin(checkpoint(call)),
+    replies: &[reply(200, TEXT, BodyShape::Text, "a signed note")],
+    ..Route::get("/log/checkpoint", "checkpoint", |call| {
+        Box::pin(checkpoint(call))
+    })
 };
 
-const TILE: Reply = Reply {
-    status: 200,
-    media: OCTETS,
-    shape: BodyShape::Bytes,
-    about: "the tile",
-};
+const TILE: Reply = reply(200, OCTETS, BodyShape::Bytes, "the tile");
 
-const ENTRIES: Field = Field {
-    name: "tile",
-    about: "`<index>`, or `<index>.p/<width>` for a partial tile; the index in groups of three digits",
-};
+const ENTRIES: Field = field(
+    "tile",
+    "`<index>`, or `<index>.p/<width>` for a partial tile; the index in groups of three digits",
+);
 
 pub(super) static ROUTES: &[Route] = &[
     OPEN,
@@ -66,10 +49,10 @@ pub(super) static ROUTES: &[Route] = &[
         name: "tile",
         summary: "Hashes of the tree: <level>/<index>[.p/<width>] (C2SP tlog-tiles)",
         about: "Written hashes never change, so a client may cache the hashes for ever.",
-        segments: &[Field {
-            name: "tile",
-            about: "`<level>/<index>`, or `<level>/<index>.p/<width>` for a partial tile; the index in groups of three digits",
-        }],
+        segments: &[field(
+            "tile",
+            "`<level>/<index>`, or `<level>/<index>.p/<width>` for a partial tile; the index in groups of three digits",
+        )],
         replies: &[TILE],
         handler: |call| Box::pin(hashes(call)),
         ..OPEN
@@ -102,16 +85,13 @@ pub(super) static ROUTES: &[Route] = &[
         name: "inclusionProof",
         summary: "The proof that an entry is in the log (C2SP tlog-proof)",
         about: "A text that any C2SP reader can check: the hashes from the entry up to the root, then the checkpoint.",
-        segments: &[Field {
-            name: "index",
-            about: "the entry's number, from 0",
-        }],
-        replies: &[Reply {
-            status: 200,
-            media: TEXT,
-            shape: BodyShape::Text,
-            about: "the proof with its checkpoint",
-        }],
+        segments: &[field("index", "the entry's number, from 0")],
+        replies: &[reply(
+            200,
+            TEXT,
+            BodyShape::Text,
+            "the proof with its checkpoint",
+        )],
         handler: |call| Box::pin(inclusion(call)),
         ..OPEN
     },
@@ -122,19 +102,10 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Shows a caller who stored an earlier checkpoint that no entry before this checkpoint was changed \
              (RFC 6962, section 2.1.2).",
         segments: &[
-            Field {
-                name: "old",
-                about: "the smaller size",
-            },
-            Field {
-                name: "new",
-                about: "the larger size, at most the size of the log",
-            },
+            field("old", "the smaller size"),
+            field("new", "the larger size, at most the size of the log"),
         ],
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<ConsistencyProof>,
-            "the proof",
-        )],
+        replies: &[ok::<ConsistencyProof>("the proof")],
         handler: |call| Box::pin(consistency(call)),
         ..OPEN
     },
@@ -145,28 +116,24 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Step definitions, files of steps, policies, rosters and recorded configurations. The caller needs the scope \
              `read`. For a file of a step in force, a caller who may see the step needs no scope `read`. The digest \
              proves that the bytes are right.",
-        segments: &[Field {
-            name: "hex",
-            about: "the SHA-256 of the document, 64 lower-case hexadecimal digits",
-        }],
+        segments: &[field(
+            "hex",
+            "the SHA-256 of the document, 64 lower-case hexadecimal digits",
+        )],
         access: RouteAccess::Known,
-        replies: &[Reply {
-            status: 200,
-            media: OCTETS,
-            shape: BodyShape::Bytes,
-            about: "the bytes of the document",
-        }],
+        replies: &[reply(
+            200,
+            OCTETS,
+            BodyShape::Bytes,
+            "the bytes of the document",
+        )],
         handler: |call| Box::pin(blob(call)),
         ..OPEN
     },
 ];
 
 async fn checkpoint(call: RouteCall) -> HandlerResult {
-    Ok(bytes(
-        StatusCode::OK,
-        TEXT,
-        call.app.boundary.evidence.checkpoint()?,
-    ))
+    Ok(bytes(TEXT, call.app.boundary.evidence.checkpoint()?))
 }
 
 async fn hashes(call: RouteCall) -> HandlerResult {
@@ -202,7 +169,6 @@ fn no_tile() -> Stopped {
 async fn inclusion(call: RouteCall) -> HandlerResult {
     let index: u64 = call.path("index")?;
     Ok(bytes(
-        StatusCode::OK,
         TEXT,
         call.app.boundary.evidence.inclusion_proof(index)?,
     ))
@@ -212,7 +178,7 @@ async fn consistency(call: RouteCall) -> HandlerResult {
     let (old, new) = (call.path("old")?, call.path("new")?);
     let hashes = call.app.boundary.evidence.consistency_proof(old, new)?;
     let hashes = hashes.iter().map(|hash| hex(hash)).collect();
-    answer(StatusCode::OK, &ConsistencyProof { old, new, hashes })
+    answer(&ConsistencyProof { old, new, hashes })
 }
 
 async fn blob(call: RouteCall) -> HandlerResult {
@@ -231,7 +197,7 @@ async fn blob(call: RouteCall) -> HandlerResult {
 }
 
 fn unchanging(body: Vec<u8>, caching: HeaderValue) -> Response {
-    let mut response = bytes(StatusCode::OK, OCTETS, body);
+    let mut response = bytes(OCTETS, body);
     response.headers_mut().insert(CACHE_CONTROL, caching);
     response
 }

@@ -19,17 +19,15 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
 use tower::Service as _;
 
 use crate::{
-    App, BodyShape, MAX_BODY_BYTES, Reply, RequestSummary, Route, RouteAccess, RouteCall, SSE,
-    Verb,
+    App, BodyShape, MAX_BODY_BYTES, RequestSummary, Route, RouteAccess, RouteCall, SSE,
     http::{
         app::PeerAddress,
         call::AlreadyCharged,
-        operation::ok,
+        operation::{json, ok, reply},
         problem::{refuse, refused},
     },
 };
@@ -45,52 +43,39 @@ pub(super) const PATH: &str = "/mcp";
 
 /// Route for the OpenAPI document. Its handler answers while the protocol is off.
 pub(super) static ROUTES: &[Route] = &[Route {
-    verb: Verb::Post,
-    path: PATH,
-    name: "mcp",
     summary: "The Model Context Protocol for agents (streamable HTTP, without sessions)",
     about: "Takes one JSON-RPC message of MCP. Off unless `mcp = true` in countersign.toml: then the answer is \
          `not-found`. The tools make the other calls of this interface with the caller's bearer. No tool signs.",
-    segments: &[],
-    access: RouteAccess::Known,
-    query: &[],
-    headers: &[],
-    body: Some(BodyShape::Json(
-        SchemaGenerator::subschema_for::<Map<String, Value>>,
-    )),
+    body: Some(json::<Map<String, Value>>()),
     replies: &[
-        ok(
-            SchemaGenerator::subschema_for::<Map<String, Value>>,
-            "the JSON-RPC answer",
+        ok::<Map<String, Value>>("the JSON-RPC answer"),
+        reply(
+            200,
+            SSE,
+            BodyShape::Text,
+            "progress notes, then the JSON-RPC answer",
         ),
-        Reply {
-            status: 200,
-            media: SSE,
-            shape: BodyShape::Text,
-            about: "progress notes, then the JSON-RPC answer",
-        },
-        Reply {
-            status: 202,
-            media: "text/plain",
-            shape: BodyShape::Text,
-            about: "a notification needs no answer",
-        },
-        Reply {
-            status: 400,
-            media: "application/json",
-            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Map<String, Value>>),
-            about: "the body is no message of the protocol: a JSON-RPC error",
-        },
+        reply(
+            202,
+            "text/plain",
+            BodyShape::Text,
+            "a notification needs no answer",
+        ),
+        reply(
+            400,
+            "application/json",
+            json::<Map<String, Value>>(),
+            "the body is no message of the protocol: a JSON-RPC error",
+        ),
     ],
-    codes: &[],
-    handler: |_| {
+    ..Route::post(PATH, "mcp", |_| {
         Box::pin(async {
             Err(refuse(
                 Code::NotFound,
                 "MCP is off: the operator can set `mcp = true` in countersign.toml",
             ))
         })
-    },
+    })
 }];
 
 /// Function that handles a request of a peer like a request from the network.

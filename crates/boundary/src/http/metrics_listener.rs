@@ -47,7 +47,7 @@ pub async fn serve(
         .route("/metrics", get(scrape))
         .fallback(unknown)
         .with_state(monitoring);
-    let reply = move |_, request| reply(hosts.clone(), router.clone(), request);
+    let reply = move |_, request| answered(hosts.clone(), router.clone(), request);
     let (phase, _) = watch::channel(Phase::Serving);
     connection::accept(
         listener,
@@ -63,7 +63,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn reply(
+async fn answered(
     hosts: Arc<Hosts>,
     mut router: Router,
     request: Request<Incoming>,
@@ -80,7 +80,7 @@ async fn reply(
 
 async fn scrape(State(monitoring): State<Arc<Monitoring>>) -> Response {
     match joined(tokio::task::spawn_blocking(move || monitoring.scrape()).await) {
-        Ok(text) => bytes(StatusCode::OK, MEDIA_TYPE, text),
+        Ok(text) => bytes(MEDIA_TYPE, text),
         Err(stopped) => refused(&stopped),
     }
 }

@@ -1,6 +1,6 @@
 //! Types that describe an operation of the route table.
 
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// HTTP methods that the interface uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +64,30 @@ pub struct Reply {
 /// Media type of JSON documents.
 pub(crate) const JSON: &str = "application/json";
 
-pub(super) const fn ok(schema: fn(&mut SchemaGenerator) -> Schema, about: &'static str) -> Reply {
+/// A body of JSON with the schema of `T`.
+pub(super) const fn json<T: JsonSchema>() -> BodyShape {
+    BodyShape::Json(SchemaGenerator::subschema_for::<T>)
+}
+
+/// The response 200 with a JSON document.
+pub(super) const fn ok<T: JsonSchema>(about: &'static str) -> Reply {
+    reply(200, JSON, json::<T>(), about)
+}
+
+pub(super) const fn reply(
+    status: u16,
+    media: &'static str,
+    shape: BodyShape,
+    about: &'static str,
+) -> Reply {
     Reply {
-        status: 200,
-        media: JSON,
-        shape: BodyShape::Json(schema),
+        status,
+        media,
+        shape,
         about,
     }
+}
+
+pub(super) const fn field(name: &'static str, about: &'static str) -> Field {
+    Field { name, about }
 }

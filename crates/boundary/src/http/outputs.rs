@@ -9,15 +9,15 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use schemars::SchemaGenerator;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    BodyShape, Field, HandlerResult, MEDIA_TYPE, Reply, Route, RouteAccess, RouteCall, Verb,
+    BodyShape, HandlerResult, MEDIA_TYPE, Route, RouteCall,
     http::{
         access::only,
         call::{bytes, joined},
+        operation::{field, json, reply},
     },
 };
 use crossing::{Stopped, fault};
@@ -30,58 +30,40 @@ const PIECE: u64 = 256 << 10;
 pub(crate) const OCTETS: &str = "application/octet-stream";
 
 pub(super) static ROUTES: &[Route] = &[Route {
-    verb: Verb::Get,
-    path: "/v1/outputs/{digest}",
-    name: "output",
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
     about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
          bytes are exactly the bytes that the step wrote, and may contain control characters.",
-    segments: &[Field {
-        name: "digest",
-        about: "`blake3:` and 64 hexadecimal digits, from the receipt",
-    }],
-    access: RouteAccess::Known,
-    query: &[],
+    segments: &[field(
+        "digest",
+        "`blake3:` and 64 hexadecimal digits, from the receipt",
+    )],
     headers: &[
-        Field {
-            name: "Range",
-            about: "one range of bytes",
-        },
-        Field {
-            name: "If-Range",
-            about: "the ETag of the earlier answer: if the output has another ETag, the \
+        field("Range", "one range of bytes"),
+        field(
+            "If-Range",
+            "the ETag of the earlier answer: if the output has another ETag, the \
              answer contains the whole output",
-        },
+        ),
     ],
-    body: None,
     replies: &[
-        Reply {
-            status: 200,
-            media: OCTETS,
-            shape: BodyShape::Bytes,
-            about: "the whole output",
-        },
-        Reply {
-            status: 206,
-            media: OCTETS,
-            shape: BodyShape::Bytes,
-            about: "the range",
-        },
-        Reply {
-            status: 410,
-            media: MEDIA_TYPE,
-            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Problem>),
-            about: "not-found: the retention of the output has ended; the receipt and its digests stay",
-        },
-        Reply {
-            status: 416,
-            media: OCTETS,
-            shape: BodyShape::Bytes,
-            about: "the range begins after the end",
-        },
+        reply(200, OCTETS, BodyShape::Bytes, "the whole output"),
+        reply(206, OCTETS, BodyShape::Bytes, "the range"),
+        reply(
+            410,
+            MEDIA_TYPE,
+            json::<Problem>(),
+            "not-found: the retention of the output has ended; the receipt and its digests stay",
+        ),
+        reply(
+            416,
+            OCTETS,
+            BodyShape::Bytes,
+            "the range begins after the end",
+        ),
     ],
-    codes: &[],
-    handler: |call| Box::pin(output(call)),
+    ..Route::get("/v1/outputs/{digest}", "output", |call| {
+        Box::pin(output(call))
+    })
 }];
 
 async fn output(call: RouteCall) -> HandlerResult {
@@ -185,7 +167,8 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
             Some(format!("bytes {first}-{last}/{length}")),
         ),
     };
-    let mut response = bytes(status, OCTETS, body);
+    let mut response = bytes(OCTETS, body);
+    *response.status_mut() = status;
     response
         .headers_mut()
         .insert(CONTENT_LENGTH, bytes_of.into());

@@ -2,14 +2,13 @@
 
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use schemars::SchemaGenerator;
 use serde_json::json;
 
 use crate::{
-    BodyShape, HandlerResult, JSON, Reply, Route, RouteAccess, RouteCall, Verb,
+    BodyShape, HandlerResult, JSON, Reply, Route, RouteAccess, RouteCall,
     http::{
-        call::{answer, bytes},
-        operation::ok,
+        call::{answer, answer_with, bytes},
+        operation::{ok, reply},
     },
 };
 use wire::{HealthResponse, Ready, Version};
@@ -18,37 +17,20 @@ use wire::{HealthResponse, Ready, Version};
 const API: &str = "v1";
 
 const HEALTH: Route = Route {
-    verb: Verb::Get,
-    path: "/health",
-    name: "health",
     summary: "Whether the process is up",
     about: "The process answers as long as it runs. Use `/ready` to find out if the boundary accepts proposals.",
-    segments: &[],
     access: RouteAccess::Probe,
-    query: &[],
-    headers: &[],
-    body: None,
-    replies: &[ok(
-        SchemaGenerator::subschema_for::<HealthResponse>,
-        "the process is up",
-    )],
-    codes: &[],
-    handler: |_| {
+    replies: &[ok::<HealthResponse>("the process is up")],
+    ..Route::get("/health", "health", |_| {
         Box::pin(async {
-            answer(
-                StatusCode::OK,
-                &HealthResponse {
-                    status: "up".to_owned(),
-                },
-            )
+            answer(&HealthResponse {
+                status: "up".to_owned(),
+            })
         })
-    },
+    })
 };
 
-const READY: Reply = ok(
-    SchemaGenerator::subschema_for::<Ready>,
-    "the boundary accepts and runs proposals",
-);
+const READY: Reply = ok::<Ready>("the boundary accepts and runs proposals");
 
 pub(super) static ROUTES: &[Route] = &[
     HEALTH,
@@ -75,7 +57,7 @@ pub(super) static ROUTES: &[Route] = &[
         name: "version",
         summary: "The versions of the program and of the interface",
         about: "The program's own version, and the version of this HTTP interface.",
-        replies: &[ok(SchemaGenerator::subschema_for::<Version>, "versions")],
+        replies: &[ok::<Version>("versions")],
         handler: |_| Box::pin(version()),
         access: RouteAccess::Open,
         ..HEALTH
@@ -85,12 +67,7 @@ pub(super) static ROUTES: &[Route] = &[
         name: "openapi",
         summary: "This description",
         about: "This document is generated from the table that routes the calls.",
-        replies: &[Reply {
-            status: 200,
-            media: JSON,
-            shape: BodyShape::Text,
-            about: "OpenAPI 3.1",
-        }],
+        replies: &[reply(200, JSON, BodyShape::Text, "OpenAPI 3.1")],
         handler: |call| Box::pin(description(call)),
         access: RouteAccess::Open,
         ..HEALTH
@@ -122,9 +99,9 @@ async fn ready(call: RouteCall) -> HandlerResult {
         .check(&call.headers, &Uri::default())
         .is_err()
     {
-        return answer(status, &json!({ "ready": ready.ready }));
+        return answer_with(status, &json!({ "ready": ready.ready }));
     }
-    answer(status, &ready)
+    answer_with(status, &ready)
 }
 
 async fn version() -> HandlerResult {
@@ -133,9 +110,9 @@ async fn version() -> HandlerResult {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: API.to_owned(),
     };
-    answer(StatusCode::OK, &version)
+    answer(&version)
 }
 
 async fn description(call: RouteCall) -> HandlerResult {
-    Ok(bytes(StatusCode::OK, JSON, call.app.description.clone()))
+    Ok(bytes(JSON, call.app.description.clone()))
 }

@@ -138,9 +138,7 @@ pub(super) fn unreadable(error: ReadError) -> Stopped {
             reason: Reason::TooLarge,
             ..
         }) => refuse(Code::TooLarge, detail),
-        ReadError::Json(_) => Refusal::new(Code::Malformed, detail.clone())
-            .at("", detail)
-            .into(),
+        ReadError::Json(_) => Refusal::malformed("", detail).into(),
         ReadError::Type { pointer, message } => Refusal::new(Code::Malformed, detail)
             .at(pointer, message)
             .into(),

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::{
     BodyShape, Field, HandlerResult, NDJSON, Phase, Reply, Route, RouteAccess, RouteCall, SSE,
-    Verb,
     http::{
-        call::{answer, read},
+        call::{answer, answer_with},
         events::{events, waiting},
-        operation::ok,
+        operation::{field, json, ok, reply},
         problem::{refuse, unreadable},
     },
     proposal_filter::ProposalFilter,
@@ -59,42 +57,26 @@ pub(super) const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) const PROPOSAL: Reply = ok(
-    SchemaGenerator::subschema_for::<ProposalView>,
-    "the proposal as it is now",
-);
+pub(super) const PROPOSAL: Reply = ok::<ProposalView>("the proposal as it is now");
 
-pub(crate) const PROPOSAL_ID: Field = Field {
-    name: "id",
-    about: "the proposal's id, `prp_…`",
-};
+pub(crate) const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
-        verb: Verb::Post,
-        path: "/v1/proposals",
-        name: "propose",
         summary: "Propose to run a step once; the answer contains the bytes to sign",
         about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \
              for the same nonce and the same run, the answer is the existing proposal. Without a nonce and without \
              `new`, a call that asks for the same run as an earlier proposal of the caller is answered with that \
              proposal, while it is open and for 10 minutes after it ran, was denied or was cancelled, unless the \
              caller has proposed another step or other parameters since. Both answers have `existing`.",
-        segments: &[],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Propose>)),
+        body: Some(json::<Propose>()),
         replies: &[
             Reply {
                 status: 201,
                 about: "a new proposal",
                 ..PROPOSAL
             },
-            Reply {
-                about: "the earlier proposal that this call repeats, with `existing`",
-                ..PROPOSAL
-            },
+            ok::<ProposalView>("the earlier proposal that this call repeats, with `existing`"),
         ],
         codes: &[
             Code::UnknownStep,
@@ -107,145 +89,101 @@ pub(super) static ROUTES: &[Route] = &[
             Code::ContextChanged,
             Code::WrongState,
         ],
-        handler: |call| Box::pin(propose(call)),
+        ..Route::post("/v1/proposals", "propose", |call| Box::pin(propose(call)))
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/proposals",
-        name: "proposals",
         summary: "Proposals, newest first",
         about: "Callers see their own proposals; a caller with the scope `read` sees all proposals. Repeat the call \
              with `cursor` until an answer has no `cursor`.",
-        segments: &[],
-        access: RouteAccess::Known,
         query: &[
-            Field {
-                name: "status",
-                about: "only proposals in this state; `open` means pending, approved or running",
-            },
-            Field {
-                name: "id_ends",
-                about: "only proposals whose id ends with this text: 6 to 36 characters, at least 6 of them hex \
+            field(
+                "status",
+                "only proposals in this state; `open` means pending, approved or running",
+            ),
+            field(
+                "id_ends",
+                "only proposals whose id ends with this text: 6 to 36 characters, at least 6 of them hex \
                      digits",
-            },
-            Field {
-                name: "step",
-                about: "only proposals of this step",
-            },
-            Field {
-                name: "all",
-                about: "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
-            },
-            Field {
-                name: "proposer",
-                about: "only proposals of this proposer",
-            },
-            Field {
-                name: "cursor",
-                about: "the next page: the `cursor` of the page before",
-            },
-            Field {
-                name: "limit",
-                about: "the number of proposals in the answer: 1 to 100, by default 50",
-            },
+            ),
+            field("step", "only proposals of this step"),
+            field(
+                "all",
+                "`true`, together with `step`: refuse the call if the caller may not see all proposals of the step",
+            ),
+            field("proposer", "only proposals of this proposer"),
+            field("cursor", "the next page: the `cursor` of the page before"),
+            field(
+                "limit",
+                "the number of proposals in the answer: 1 to 100, by default 50",
+            ),
         ],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<ProposalList>,
-            "one page",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(list(call)),
+        replies: &[ok::<ProposalList>("one page")],
+        ..Route::get("/v1/proposals", "proposals", |call| Box::pin(list(call)))
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/proposals/{id}",
-        name: "proposal",
         summary: "One proposal. With ?wait=, the boundary answers when the status changes",
         about: "The state of one proposal. Once `receipt` is there, the run has ended and its receipt is in the log.",
         segments: &[PROPOSAL_ID],
-        access: RouteAccess::Known,
-        query: &[Field {
-            name: "wait",
-            about: "seconds, with or without `s`, at most 55: the longest time until the \
+        query: &[field(
+            "wait",
+            "seconds, with or without `s`, at most 55: the longest time until the \
              answer",
-        }],
-        headers: &[],
-        body: None,
+        )],
         replies: &[PROPOSAL],
-        codes: &[],
-        handler: |call| Box::pin(proposal(call)),
+        ..Route::get("/v1/proposals/{id}", "proposal", |call| {
+            Box::pin(proposal(call))
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/proposals/{id}/events",
-        name: "events",
         summary: "The events of a proposal, live: as server-sent events, or as one line for each event",
         about: "The stream ends after the last possible event. A client that lost the stream continues with \
              `Last-Event-ID`.",
         segments: &[PROPOSAL_ID],
-        access: RouteAccess::Known,
-        query: &[Field {
-            name: "shape",
-            about: "`simple`: only lines {type: output|exit|error}",
-        }],
-        headers: &[Field {
-            name: "Last-Event-ID",
-            about: "the stream continues after this event",
-        }],
-        body: None,
+        query: &[field(
+            "shape",
+            "`simple`: only lines {type: output|exit|error}",
+        )],
+        headers: &[field(
+            "Last-Event-ID",
+            "the stream continues after this event",
+        )],
         replies: &[
-            Reply {
-                status: 200,
-                media: SSE,
-                shape: BodyShape::Text,
-                about: "`data:` is an Event",
-            },
-            Reply {
-                status: 200,
-                media: NDJSON,
-                shape: BodyShape::Json(SchemaGenerator::subschema_for::<Event>),
-                about: "one line for each event, with the event's `id`",
-            },
+            reply(200, SSE, BodyShape::Text, "`data:` is an Event"),
+            reply(
+                200,
+                NDJSON,
+                json::<Event>(),
+                "one line for each event, with the event's `id`",
+            ),
         ],
-        codes: &[],
-        handler: |call| Box::pin(events(call)),
+        ..Route::get("/v1/proposals/{id}/events", "events", |call| {
+            Box::pin(events(call))
+        })
     },
     Route {
-        verb: Verb::Post,
-        path: "/v1/proposals/{id}/signatures",
-        name: "sign",
         summary: "Signatures over the payload; the quorum starts the run",
         about: "The call needs no bearer: the signatures are the authority. The signature that completes the quorum \
              gets an answer before the run has ended. The signature of the grantee gets an answer when the run has begun, or \
              can't begin.",
         segments: &[PROPOSAL_ID],
         access: RouteAccess::Signed,
-        query: &[],
-        headers: &[],
-        body: Some(BodyShape::Json(
-            SchemaGenerator::subschema_for::<Signatures>,
-        )),
+        body: Some(json::<Signatures>()),
         replies: &[PROPOSAL],
         codes: JUDGED,
-        handler: |call| Box::pin(sign(call)),
+        ..Route::post("/v1/proposals/{id}/signatures", "sign", |call| {
+            Box::pin(sign(call))
+        })
     },
     Route {
-        verb: Verb::Post,
-        path: "/v1/proposals/{id}/cancellation",
-        name: "cancel",
         summary: "Cancel a proposal: the boundary stops waiting for signatures, or kills the run",
         about: "Only the proposer and callers with the scope `operate` can cancel. A run that has ended is not \
              changed.",
         segments: &[PROPOSAL_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
         replies: &[PROPOSAL],
         codes: &[Code::WrongState],
-        handler: |call| Box::pin(cancel(call)),
+        ..Route::post("/v1/proposals/{id}/cancellation", "cancel", |call| {
+            Box::pin(cancel(call))
+        })
     },
 ];
 
@@ -258,7 +196,7 @@ async fn propose(mut call: RouteCall) -> HandlerResult {
     let (view, created) = call
         .finish(|boundary, caller| async move { boundary.proposals.propose(&caller, wish).await })
         .await?;
-    answer(
+    answer_with(
         if created {
             StatusCode::CREATED
         } else {
@@ -301,10 +239,8 @@ async fn list(call: RouteCall) -> HandlerResult {
         cursor: call.raw_query("cursor").map(str::to_owned),
         limit,
     };
-    let list = call
-        .blocking(move |boundary, caller| boundary.proposals.list(caller, &filter))
-        .await?;
-    answer(StatusCode::OK, &list)
+    call.found(move |boundary, caller| boundary.proposals.list(caller, &filter))
+        .await
 }
 
 async fn proposal(call: RouteCall) -> HandlerResult {
@@ -319,7 +255,7 @@ async fn proposal(call: RouteCall) -> HandlerResult {
         },
         _ => boundary.proposals.proposal(&call.caller, &id)?,
     };
-    answer(StatusCode::OK, &view)
+    answer(&view)
 }
 
 /// Parses a waiting time such as `55s` or `55`. A value above the maximum is reduced to the maximum.
@@ -337,26 +273,15 @@ fn parse_wait(text: &str) -> Result<Duration, Stopped> {
         .min(MAX_WAIT))
 }
 
-async fn sign(mut call: RouteCall) -> HandlerResult {
+async fn sign(call: RouteCall) -> HandlerResult {
     let id: ProposalId = call.path("id")?;
-    // Read the body before taking the permit, so that a slow sender does not occupy a permit. Parse the body after
-    // taking the permit.
-    let body = call.body(MAX_SIGNED_BYTES).await?;
-    let permit = call.app.boundary.crossing.capacity().permit()?;
-    let Signatures { signatures } = read(&body)?;
-    call.charge_signatures(&signatures)?;
-    let app = call.app.clone();
-    let done = call
-        .finish(|boundary, _| async move {
-            let view = boundary
-                .proposals
-                .sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid))
-                .await;
-            drop(permit);
-            view
-        })
-        .await;
-    answer(StatusCode::OK, &call.unless_limited(done)?)
+    call.sign(MAX_SIGNED_BYTES, |boundary, signatures, app| async move {
+        let proposals = &boundary.proposals;
+        proposals
+            .sign(&id, &signatures, |keyid| RouteCall::charge_key(&app, keyid))
+            .await
+    })
+    .await
 }
 
 async fn cancel(mut call: RouteCall) -> HandlerResult {
@@ -365,7 +290,7 @@ async fn cancel(mut call: RouteCall) -> HandlerResult {
     let view = call
         .finish(|boundary, caller| async move { boundary.proposals.cancel(&caller, &id).await })
         .await?;
-    answer(StatusCode::OK, &view)
+    answer(&view)
 }
 
 #[cfg(test)]

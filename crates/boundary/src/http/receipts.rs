@@ -1,15 +1,12 @@
 //! Routes of receipts, bundles and their verification.
 
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
-use schemars::SchemaGenerator;
 
 use crate::{
-    BodyShape, Field, HandlerResult, MAX_BODY_BYTES, Reply, Route, RouteAccess, RouteCall, Verb,
-    evidence::LoggedReceipt,
+    Field, HandlerResult, MAX_BODY_BYTES, Route, RouteCall,
     http::{
         call::{answer, bytes},
-        operation::ok,
+        operation::{field, json, ok, reply},
     },
 };
 use crossing::fault;
@@ -17,119 +14,61 @@ use documents::{Bundle, MEDIA_TYPE, ReceiptId};
 use verdict::{BundleReport, RosterTrust, VerifyOptions, bundle_check};
 use wire::{ReceiptFiles, ReceiptView};
 
-const RECEIPT_ID: Field = Field {
-    name: "id",
-    about: "the receipt's id, `rcp_…`: the proposal's id with another prefix",
-};
+const RECEIPT_ID: Field = field(
+    "id",
+    "the receipt's id, `rcp_…`: the proposal's id with another prefix",
+);
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
-        verb: Verb::Get,
-        path: "/v1/receipts/{id}",
-        name: "receipt",
         summary: "A signed receipt and its log entry",
         about: "The signed statement of what ran and how the run ended. Only the proposer of the run and callers \
              with the scope `read` get the receipt.",
         segments: &[RECEIPT_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<ReceiptView>,
-            "the receipt",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(receipt(call)),
+        replies: &[ok::<ReceiptView>("the receipt")],
+        ..Route::get("/v1/receipts/{id}", "receipt", |call| {
+            Box::pin(receipt(call))
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/receipts/{id}/bundle",
-        name: "bundle",
         summary: "A receipt with all data that its offline verification needs",
         about: "Save the answer unchanged: `countersign verify` verifies the bundle offline, with only a roster.",
         segments: &[RECEIPT_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[Reply {
-            status: 200,
-            media: MEDIA_TYPE,
-            shape: BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>),
-            about: "the bundle",
-        }],
-        codes: &[],
-        handler: |call| Box::pin(bundled(call)),
+        replies: &[reply(200, MEDIA_TYPE, json::<Bundle>(), "the bundle")],
+        ..Route::get("/v1/receipts/{id}/bundle", "bundle", |call| {
+            Box::pin(bundled(call))
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/receipts/{id}/files",
-        name: "receipt_files",
         summary: "The files and outputs that a run left",
         about: "The manifest that the receipt names, and the values of the outputs that the step declares.",
         segments: &[RECEIPT_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<ReceiptFiles>,
-            "the files and outputs",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(files(call)),
+        replies: &[ok::<ReceiptFiles>("the files and outputs")],
+        ..Route::get("/v1/receipts/{id}/files", "receipt_files", |call| {
+            Box::pin(files(call))
+        })
     },
     Route {
-        verb: Verb::Post,
-        path: "/v1/receipts/verify",
-        name: "verify",
         summary: "Every check of a bundle with its result, by this boundary's roster: convenient, but not \
              independent of the boundary",
         about: "The answer to a bundle is 200 with a report, even if checks fail: read `verified`.",
-        segments: &[],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: Some(BodyShape::Json(SchemaGenerator::subschema_for::<Bundle>)),
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<BundleReport>,
-            "the report; `verified` is the result",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(verify(call)),
+        body: Some(json::<Bundle>()),
+        replies: &[ok::<BundleReport>("the report; `verified` is the result")],
+        ..Route::post("/v1/receipts/verify", "verify", |call| {
+            Box::pin(verify(call))
+        })
     },
 ];
 
 async fn receipt(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
-    let LoggedReceipt {
-        id,
-        index,
-        envelope,
-        unknown,
-    } = call
-        .app
-        .boundary
-        .evidence
-        .receipt_envelope(&call.caller, &id)?;
-    answer(
-        StatusCode::OK,
-        &ReceiptView {
-            id,
-            index,
-            envelope,
-            end_unknown_because: unknown,
-        },
-    )
+    answer(&call.app.boundary.evidence.receipt_in(&call.caller, &id)?.0)
 }
 
 async fn files(call: RouteCall) -> HandlerResult {
     let id: ReceiptId = call.path("id")?;
-    let files = call
-        .blocking(move |boundary, caller| boundary.evidence.files(caller, &id))
-        .await?;
-    answer(StatusCode::OK, &files)
+    call.found(move |boundary, caller| boundary.evidence.files(caller, &id))
+        .await
 }
 
 async fn bundled(call: RouteCall) -> HandlerResult {
@@ -138,7 +77,7 @@ async fn bundled(call: RouteCall) -> HandlerResult {
     let bundle = call
         .blocking(move |boundary, caller| boundary.evidence.bundle(caller, &id))
         .await?;
-    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, bundle);
+    let mut response = bytes(MEDIA_TYPE, bundle);
     let name = name
         .parse()
         .map_err(|_| fault(&"a receipt's id contains only characters that a header may have"))?;
@@ -151,12 +90,9 @@ async fn bundled(call: RouteCall) -> HandlerResult {
 async fn verify(mut call: RouteCall) -> HandlerResult {
     let body = call.body(MAX_BODY_BYTES).await?;
     let _permit = call.app.boundary.crossing.capacity().permit()?;
-    let report = call
-        .blocking(move |boundary, _| {
-            let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
-            bundle_check::verify(&body, &trust, VerifyOptions::default())
-                .map_err(|error| fault(&error))
-        })
-        .await?;
-    answer(StatusCode::OK, &report)
+    call.found(move |boundary, _| {
+        let trust = RosterTrust::Chain(Box::new(boundary.crossing.state().rosters.clone()));
+        bundle_check::verify(&body, &trust, VerifyOptions::default()).map_err(|error| fault(&error))
+    })
+    .await
 }

@@ -1,75 +1,55 @@
 //! Routes of the seal in force and its steps.
 
-use axum::http::StatusCode;
-use schemars::SchemaGenerator;
-
 use crate::{
-    Field, HandlerResult, Route, RouteAccess, RouteCall, StepSearch, Verb,
-    http::{call::answer, operation::ok, problem::refuse},
+    HandlerResult, Route, RouteCall, StepSearch,
+    http::{
+        call::answer,
+        operation::{field, ok},
+        problem::refuse,
+    },
 };
 use documents::Code;
 use wire::{RegistryView, StepView};
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
-        verb: Verb::Get,
-        path: "/v1/registry",
-        name: "registry",
         summary: "The seal in force and the registered steps",
         about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \
              A caller with the scope `read` sees all steps. With `query`, `under` or `cursor`, which may be empty, the \
              answer has one `page` of 50 steps. Repeat the call with `cursor` until `page` has no `cursor`.",
-        segments: &[],
-        access: RouteAccess::Known,
         query: &[
-            Field {
-                name: "query",
-                about: "a ref, a folder, a runbook, or words: only steps whose ref or title contains one of them, the \
+            field(
+                "query",
+                "a ref, a folder, a runbook, or words: only steps whose ref or title contains one of them, the \
                      best first",
-            },
-            Field {
-                name: "under",
-                about: "only steps of this runbook or of the runbooks in this folder",
-            },
-            Field {
-                name: "cursor",
-                about: "the next page: the `cursor` of the page before",
-            },
+            ),
+            field(
+                "under",
+                "only steps of this runbook or of the runbooks in this folder",
+            ),
+            field("cursor", "the next page: the `cursor` of the page before"),
         ],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<RegistryView>,
-            "seal and steps",
-        )],
-        codes: &[],
-        handler: |call| Box::pin(registry(call)),
+        replies: &[ok::<RegistryView>("seal and steps")],
+        ..Route::get("/v1/registry", "registry", |call| Box::pin(registry(call)))
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/steps/{*ref}",
-        name: "step",
         summary: "One step's whole definition",
         about: "The definition with script and parameter schema, the permissions that policy asks about, and the \
              sandbox that a run would get.",
-        segments: &[Field {
-            name: "ref",
-            about: "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
-        }],
-        access: RouteAccess::Known,
-        query: &[Field {
-            name: "params_digest",
-            about: "digest of parameters, `sha256:…`: with it, the answer can have `unknown_end`",
-        }],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<StepView>,
+        segments: &[field(
+            "ref",
+            "the step, `path/of/runbook:step-id`; its slashes may be percent-encoded",
+        )],
+        query: &[field(
+            "params_digest",
+            "digest of parameters, `sha256:…`: with it, the answer can have `unknown_end`",
+        )],
+        replies: &[ok::<StepView>(
             "the definition from which the step digest is \
              computed",
         )],
         codes: &[Code::UnknownStep, Code::Forbidden],
-        handler: |call| Box::pin(step(call)),
+        ..Route::get("/v1/steps/{*ref}", "step", |call| Box::pin(step(call)))
     },
 ];
 
@@ -78,7 +58,6 @@ async fn registry(call: RouteCall) -> HandlerResult {
     let search = StepSearch::new(field("query"), field("under"), field("cursor"));
     let search = search.map_err(|why| refuse(Code::Malformed, why))?;
     answer(
-        StatusCode::OK,
         &call
             .app
             .boundary
@@ -89,8 +68,5 @@ async fn registry(call: RouteCall) -> HandlerResult {
 
 async fn step(call: RouteCall) -> HandlerResult {
     let (evidence, step) = (&call.app.boundary.evidence, call.raw_path("ref")?);
-    answer(
-        StatusCode::OK,
-        &evidence.step_view(&call.caller, step, call.query("params_digest")?)?,
-    )
+    answer(&evidence.step_view(&call.caller, step, call.query("params_digest")?)?)
 }

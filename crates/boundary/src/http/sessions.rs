@@ -1,13 +1,12 @@
 //! Routes to create, show, reset and end sessions.
 
 use axum::http::StatusCode;
-use schemars::SchemaGenerator;
 
 use crate::{
-    BodyShape, Field, HandlerResult, Reply, Route, RouteAccess, RouteCall, Verb,
+    Field, HandlerResult, Reply, Route, RouteCall,
     http::{
-        call::{answer, read},
-        operation::ok,
+        call::{answer, answer_with},
+        operation::{field, json, ok},
     },
 };
 use documents::{Code, SessionId};
@@ -16,119 +15,69 @@ use wire::{NewSession, SessionList, SessionView};
 /// Maximum body size in bytes.
 const MAX_REQUEST_BYTES: usize = 4 << 10;
 
-const SESSION: Reply = ok(SchemaGenerator::subschema_for::<SessionView>, "the session");
-const SESSION_ID: Field = Field {
-    name: "id",
-    about: "the session's id, `ses_…`",
-};
+const SESSION: Reply = ok::<SessionView>("the session");
+const SESSION_ID: Field = field("id", "the session's id, `ses_…`");
 
 pub(super) static ROUTES: &[Route] = &[
     Route {
-        verb: Verb::Post,
-        path: "/v1/sessions",
-        name: "create_session",
         summary: "Begin a session for the steps of one runbook",
         about: "A session carries variables, the directory and files from run to run. The authorization of each step \
              with a session binds the state of the session. A session ends after 30 minutes without a run, and when the \
              boundary restarts.",
-        segments: &[],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: Some(BodyShape::Json(
-            SchemaGenerator::subschema_for::<NewSession>,
-        )),
+        body: Some(json::<NewSession>()),
         replies: &[Reply {
             status: 201,
             about: "the new session",
             ..SESSION
         }],
         codes: &[Code::UnknownStep],
-        handler: |call| Box::pin(create(call)),
+        ..Route::post("/v1/sessions", "create_session", |call| {
+            Box::pin(create(call))
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/sessions",
-        name: "sessions",
         summary: "The sessions that the caller may use",
         about: "Clients of one owner share their sessions. A caller with the scope `read` or `operate` for all steps sees \
              all sessions.",
-        segments: &[],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[ok(
-            SchemaGenerator::subschema_for::<SessionList>,
-            "the sessions, oldest first",
-        )],
-        codes: &[],
-        handler: |call| {
-            Box::pin(async move {
-                answer(
-                    StatusCode::OK,
-                    &call.app.boundary.sessions.list(&call.caller)?,
-                )
-            })
-        },
+        replies: &[ok::<SessionList>("the sessions, oldest first")],
+        ..Route::get("/v1/sessions", "sessions", |call| {
+            Box::pin(async move { answer(&call.app.boundary.sessions.list(&call.caller)?) })
+        })
     },
     Route {
-        verb: Verb::Get,
-        path: "/v1/sessions/{id}",
-        name: "session",
         summary: "One session: its state, the names of its variables, and its runs",
         about: "The answer never contains the values of the variables.",
         segments: &[SESSION_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
         replies: &[SESSION],
-        codes: &[],
-        handler: |call| Box::pin(show(call)),
+        ..Route::get("/v1/sessions/{id}", "session", |call| Box::pin(show(call)))
     },
     Route {
-        verb: Verb::Post,
-        path: "/v1/sessions/{id}/reset",
-        name: "reset_session",
         summary: "End a session and begin a new one for the same runbook",
         about: "The new session has a new id, so proposals for the old session can't run.",
         segments: &[SESSION_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
         replies: &[Reply {
             status: 201,
             about: "the new session",
             ..SESSION
         }],
-        codes: &[],
-        handler: |call| Box::pin(reset(call)),
+        ..Route::post("/v1/sessions/{id}/reset", "reset_session", |call| {
+            Box::pin(reset(call))
+        })
     },
     Route {
-        verb: Verb::Post,
-        path: "/v1/sessions/{id}/end",
-        name: "end_session",
         summary: "End a session and remove its files",
         about: "A run in progress goes on to its end.",
         segments: &[SESSION_ID],
-        access: RouteAccess::Known,
-        query: &[],
-        headers: &[],
-        body: None,
-        replies: &[Reply {
-            about: "the session as it was",
-            ..SESSION
-        }],
-        codes: &[],
-        handler: |call| Box::pin(end(call)),
+        replies: &[ok::<SessionView>("the session as it was")],
+        ..Route::post("/v1/sessions/{id}/end", "end_session", |call| {
+            Box::pin(end(call))
+        })
     },
 ];
 
 async fn create(mut call: RouteCall) -> HandlerResult {
-    let NewSession { runbook } = read(&call.body(MAX_REQUEST_BYTES).await?)?;
-    answer(
+    let NewSession { runbook } = call.read(MAX_REQUEST_BYTES).await?;
+    answer_with(
         StatusCode::CREATED,
         &call.app.boundary.sessions.create(&call.caller, &runbook)?,
     )
@@ -136,16 +85,13 @@ async fn create(mut call: RouteCall) -> HandlerResult {
 
 async fn show(call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
-    answer(
-        StatusCode::OK,
-        &call.app.boundary.sessions.show(&call.caller, &id)?,
-    )
+    answer(&call.app.boundary.sessions.show(&call.caller, &id)?)
 }
 
 async fn reset(mut call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
     call.no_body().await?;
-    answer(
+    answer_with(
         StatusCode::CREATED,
         &call.app.boundary.sessions.reset(&call.caller, &id)?,
     )
@@ -154,8 +100,5 @@ async fn reset(mut call: RouteCall) -> HandlerResult {
 async fn end(mut call: RouteCall) -> HandlerResult {
     let id: SessionId = call.path("id")?;
     call.no_body().await?;
-    answer(
-        StatusCode::OK,
-        &call.app.boundary.sessions.end(&call.caller, &id)?,
-    )
+    answer(&call.app.boundary.sessions.end(&call.caller, &id)?)
 }

@@ -11,7 +11,7 @@ use crate::{
 use crossing::{AdmittedCaller, BoundParameter, Refusal, Sealed, Stopped, claim_text, fault};
 use serde_json::Value;
 
-use documents::{Code, SealedToken, StepDefinition, StepRef};
+use documents::{SealedToken, StepDefinition, StepRef};
 use reading::Pattern;
 use wire::{AdmittedJob, OidcBinding, client_config};
 
@@ -48,9 +48,7 @@ pub fn check_binding(binding: &OidcBinding) -> Result<(), Refusal> {
         jwks,
         ca,
     } = binding;
-    let refuse = |place: &str, detail: String| {
-        Err(Refusal::new(Code::Malformed, detail.clone()).at(place, detail))
-    };
+    let refuse = |place: &str, detail: String| Err(Refusal::malformed(place, detail));
     let rest = issuer.strip_prefix("https://").filter(|rest| {
         let plain = rest
             .bytes()
@@ -303,6 +301,8 @@ fn plain_address(address: &str, has_path: bool) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, Value, json};
+
+    use documents::Code;
 
     use super::*;
 

@@ -47,7 +47,7 @@ pub(super) fn refused(claim: &str, why: &str) -> Refusal {
 
 fn malformed(why: &str) -> Refusal {
     let detail = format!("this is no usable ID token: {why}");
-    Refusal::new(Code::Malformed, detail.clone()).at("/id_token", detail)
+    Refusal::malformed("/id_token", detail)
 }
 
 impl IdToken {

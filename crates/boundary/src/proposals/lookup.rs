@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use crate::{
     Proposals,
-    proposals::{not_found, span},
+    proposals::{not_found, span, stored_refusal},
     wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, log_about};
-use documents::{Authorization, Code, ProposalId, Statement, Timestamp, json};
+use crossing::{Caller, Refusal, Sealed, Stopped, log_about, refusal_of};
+use documents::{Authorization, Code, ProposalId, Statement, Timestamp};
 use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
-use verdict::{ExcludedSigners, StepInForce, Tokens, check_place, exclusion};
-use wire::RefusalView;
+use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};
 
 impl Proposals {
     pub fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
@@ -52,9 +51,8 @@ impl Proposals {
         let row = self.row(id)?;
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
-        } else if caller.name().is_none() {
-            Err(Refusal::new(Code::Unauthenticated, "send Authorization: Bearer cst_...").into())
         } else {
+            let _ = caller.demand_name()?;
             // A caller who may not see the proposal must not learn whether the proposal exists.
             Err(not_found(id).into())
         }
@@ -66,28 +64,22 @@ impl Proposals {
         sealed: &'s Sealed,
         signed: &Authorization,
     ) -> Result<(Cow<'s, StepInForce>, ExcludedSigners), Stopped> {
+        let about =
+            |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let here = &sealed.boundary;
-        let _ =
-            check_place(&signed.boundary, &here.name, &here.id, &here.epoch).map_err(|error| {
-                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-            })?;
+        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
+            .map_err(|error| about(error.into()))?;
         let _ = self
             .crossing
             .check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;
-        let (_, held) = sealed.signed_step(signed).map_err(|error| {
-            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-        })?;
-        let _ = verdict::check_step(signed, &held.hashed).map_err(|error| {
-            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-        })?;
+        let (_, held) = sealed
+            .signed_step(signed)
+            .map_err(|error| about(error.into()))?;
+        let _ = verdict::check_step(signed, &held.hashed).map_err(|error| about(error.into()))?;
         let tokens = Tokens::Sealed(&sealed.tokens, self.crossing.now());
         let excluded = exclusion::judge(&signed.proposer, &signed.proposer, tokens, &sealed.roster)
-            .map_err(|error| {
-                Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-            })?;
-        let held = held.for_run(signed).map_err(|error| {
-            Refusal::new(error.code(), error.to_string()).about(&signed.proposal)
-        })?;
+            .map_err(|error| about(error.into()))?;
+        let held = held.for_run(signed).map_err(|error| about(error.into()))?;
         Ok((held, excluded))
     }
 
@@ -116,11 +108,7 @@ impl Proposals {
             .about(&row.core.id)
             .into()),
             StoredStatus::Refused => {
-                let why = row
-                    .detail
-                    .as_ref()
-                    .and_then(|why| json::parse_as::<RefusalView>(why, why.len()).ok());
-                let refused = why.map_or_else(
+                let refused = stored_refusal(row).map_or_else(
                     || wrong_state(row),
                     |why| Refusal::new(why.code, why.detail),
                 );

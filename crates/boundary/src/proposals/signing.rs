@@ -70,7 +70,7 @@ impl Proposals {
         }
     }
 
-    /// Waits until the run of a grant has begun, or can't begin now, so that no answer calls a use approved that is refused.
+    /// Waits until the run of a grant has begun or was refused. Otherwise an answer could say `approved` about a refused use.
     ///
     /// # Errors
     /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.
@@ -233,7 +233,7 @@ impl Proposals {
                 InputDigest::of(&payload),
             );
         }
-        done.map_err(|stopped| self.without_hidden_links(caller, stopped))
+        done
     }
 
     /// Checks that an envelope agrees with the ID token of the caller, and that only its own jobs propose for a token without
@@ -266,25 +266,5 @@ impl Proposals {
             signed.proposer
         );
         Err(Refusal::new(Code::Forbidden, detail).into())
-    }
-
-    /// Removes the links to proposals and receipts that the caller may not see.
-    pub(super) fn without_hidden_links(&self, caller: &Caller, stopped: Stopped) -> Stopped {
-        let Stopped::Refused(mut refusal) = stopped else {
-            return stopped;
-        };
-        if let Some(id) = &refusal.proposal {
-            let visible = self
-                .ledger
-                .proposal(id)
-                .ok()
-                .flatten()
-                .is_some_and(|row| caller.may_see(&row.core.proposer, &row.core.step));
-            if !visible {
-                refusal.proposal = None;
-                refusal.receipt = None;
-            }
-        }
-        Stopped::Refused(refusal)
     }
 }

@@ -45,7 +45,7 @@ pub fn rule_words(rule: &Approvals) -> String {
     }
 }
 
-/// Returns the rules that a person must know: no default rule of the step, and each rule once.
+/// Returns each rule that a person must know once. The default rule of a step is not one of them.
 pub(crate) fn told_rules<'r>(
     rules: &'r [(&'static str, Approvals)],
     definition: Option<&StepDefinition>,

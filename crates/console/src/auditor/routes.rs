@@ -8,15 +8,15 @@ use axum::body::to_bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{RowFilter, csv_grants, csv_table};
+use maud::Markup;
 use tokio::sync::Semaphore;
 
 use crate::{
-    Door, KeptTable, OpenForms, TakenForm, UPLOAD_PATH,
-    auditor::{multipart::SentForm, view::AuditorViews},
-    problem,
+    Door, KeptTable, OpenForms, PageAnswer, RefusedRequest, TakenForm, UPLOAD_PATH,
+    auditor::multipart::SentForm,
 };
 
 /// Maximum size of one upload, in bytes.
@@ -49,15 +49,11 @@ pub(super) fn routes(pages: Arc<AuditorPages>) -> Router {
         .with_state(pages)
 }
 
-fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
-    (status, Html(problem(title, what).into_string())).into_response()
-}
-
-fn download(kind: &'static str, name: &'static str, text: String) -> Response {
+fn download(name: &str, text: String) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     (
         [
-            (CONTENT_TYPE, kind.to_owned()),
+            (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
             (CONTENT_DISPOSITION, disposition),
         ],
         text,
@@ -65,93 +61,71 @@ fn download(kind: &'static str, name: &'static str, text: String) -> Response {
         .into_response()
 }
 
-impl AuditorPages {
-    fn views(&self) -> AuditorViews<'_> {
-        AuditorViews {
-            kept: &self.kept,
-            door: &self.door,
-            forms: &self.forms,
-        }
-    }
-}
-
-async fn index(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> Response {
+async fn index(
+    State(pages): State<Arc<AuditorPages>>,
+    Query(fields): Fields,
+) -> (StatusCode, Markup) {
     let filter = RowFilter::parse(&fields);
     let status = if filter.is_ok() {
         StatusCode::OK
     } else {
         StatusCode::BAD_REQUEST
     };
-    (
-        status,
-        Html(pages.views().index(&fields, filter).into_string()),
-    )
-        .into_response()
+    (status, pages.index_page(&fields, filter))
 }
 
-async fn row(State(pages): State<Arc<AuditorPages>>, Path(number): Path<usize>) -> Response {
-    match pages.views().row(number) {
-        Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(
-            StatusCode::NOT_FOUND,
-            "No such row",
-            "The table has no row with this number.",
-        ),
-    }
+async fn row(
+    State(pages): State<Arc<AuditorPages>>,
+    Path(number): Path<usize>,
+) -> PageAnswer<Markup> {
+    let what = "The table has no row with this number.";
+    pages
+        .row_page(number)
+        .ok_or_else(|| RefusedRequest::new(StatusCode::NOT_FOUND, "No such row", what))
 }
 
-async fn log(State(pages): State<Arc<AuditorPages>>) -> Response {
-    match pages.views().log() {
-        Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(
-            StatusCode::NOT_FOUND,
-            "No log",
-            "The table is about bundles, not about a log.",
-        ),
-    }
+fn no_log() -> RefusedRequest {
+    let what = "The table is about bundles, not about a log.";
+    RefusedRequest::new(StatusCode::NOT_FOUND, "No log", what)
 }
 
-async fn csv(State(pages): State<Arc<AuditorPages>>, Query(fields): Fields) -> Response {
-    match RowFilter::parse(&fields) {
-        Ok(filter) => {
-            let table = pages.kept.table();
-            let text = csv_table(table.rows.iter().filter(|row| filter.takes(row)));
-            download("text/csv; charset=utf-8", "decisions.csv", text)
-        }
-        Err(why) => refuse(StatusCode::BAD_REQUEST, "No table", &why),
-    }
+async fn log(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Markup> {
+    pages.log_page().ok_or_else(no_log)
 }
 
-async fn grants(State(pages): State<Arc<AuditorPages>>) -> Response {
+async fn csv(
+    State(pages): State<Arc<AuditorPages>>,
+    Query(fields): Fields,
+) -> PageAnswer<Response> {
+    let filter = RowFilter::parse(&fields)
+        .map_err(|why| RefusedRequest::new(StatusCode::BAD_REQUEST, "No table", &why))?;
     let table = pages.kept.table();
-    match table.logs.is_empty() {
-        false => download(
-            "text/csv; charset=utf-8",
-            "grants.csv",
-            csv_grants(&table.grants()),
-        ),
-        true => refuse(
-            StatusCode::NOT_FOUND,
-            "No log",
-            "The table is about bundles, not about a log.",
-        ),
-    }
+    let rows = table.rows.iter().filter(|row| filter.takes(row));
+    Ok(download("decisions.csv", csv_table(rows)))
 }
 
-/// Adds the bundles of a form to the table.
+async fn grants(State(pages): State<Arc<AuditorPages>>) -> PageAnswer<Response> {
+    let table = pages.kept.table();
+    if table.logs.is_empty() {
+        return Err(no_log());
+    }
+    Ok(download("grants.csv", csv_grants(&table.grants())))
+}
+
 async fn upload(
     State(pages): State<Arc<AuditorPages>>,
     headers: HeaderMap,
     request: Request,
-) -> Response {
+) -> PageAnswer<Redirect> {
+    let refuse = |status, what: &str| RefusedRequest::new(status, "Not done", what);
     let Ok(_one) = pages.uploads.try_acquire() else {
         let what = "Another upload has not ended. Wait for it, then send these files again.";
-        return refuse(StatusCode::CONFLICT, "Not done", what);
+        return Err(refuse(StatusCode::CONFLICT, what));
     };
     let Ok(body) = to_bytes(request.into_body(), MAX_UPLOAD).await else {
         let what = "One upload can have at most 64 MiB, and it must arrive completely. Nothing was added. Send the files in \
             several uploads, or save them in a directory and name the directory in the command.";
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "Not done", what);
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, what));
     };
     let kind = headers
         .get(CONTENT_TYPE)
@@ -162,15 +136,10 @@ async fn upload(
         let pages = pages.clone();
         move || add(&pages, &kind, &body)
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(())) => Redirect::to("/").into_response(),
-        Ok(Err(why)) => refuse(StatusCode::CONFLICT, "Not done", &why),
-        Err(error) => refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "Not done",
-            &error.to_string(),
-        ),
-    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))?
+        .map_err(|why| refuse(StatusCode::CONFLICT, &why))?;
+    Ok(Redirect::to("/"))
 }
 
 fn add(pages: &AuditorPages, kind: &str, body: &[u8]) -> Result<(), String> {

@@ -12,33 +12,20 @@ use maud::{Markup, html};
 use verdict::GrantLine;
 use wire::percent_encoded;
 
-use crate::{Door, KeptTable, OpenForms, UPLOAD_PATH, auditor::log_row::log_row, framed, hidden};
+use crate::{
+    UPLOAD_PATH,
+    auditor::{log_row::log_row, routes::AuditorPages},
+    hidden, page, plain,
+};
 
 /// Number of rows on one page.
 const ROWS: usize = 200;
 
-/// What the views need.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AuditorViews<'a> {
-    pub kept: &'a KeptTable,
-    pub door: &'a Door,
-    pub forms: &'a OpenForms,
-}
-
 type Fields = BTreeMap<String, String>;
 
-/// External text, with escapes in place of everything that a reader can't see.
-fn shown(text: &str) -> String {
-    PrintableText::text(text).as_str().to_owned()
-}
-
-fn page(title: &str, main: Markup) -> Markup {
-    framed(title, None, &main, false)
-}
-
-impl AuditorViews<'_> {
+impl AuditorPages {
     /// Returns the page with the table.
-    pub(super) fn index(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
+    pub(super) fn index_page(&self, fields: &Fields, filter: Result<RowFilter, String>) -> Markup {
         let table = self.kept.table();
         let (filter, wrong) = match filter {
             Ok(filter) => (filter, None),
@@ -53,9 +40,9 @@ impl AuditorViews<'_> {
             .clamp(1, last);
         let on_page = &rows[(at - 1) * ROWS..rows.len().min(at * ROWS)];
         let main = html! {
-            h1 { "Decisions of " (shown(&self.kept.named)) }
+            h1 { "Decisions of " (plain(&self.kept.named)) }
             (self.remarks(&table))
-            @if let Some(why) = &wrong { div.admonition role="alert" { (shown(why)) ". The table shows every row." } }
+            @if let Some(why) = &wrong { div.admonition role="alert" { (plain(why)) ". The table shows every row." } }
             (open_work(&table.logs.iter().flat_map(|log| open_lines(&log.summary)).collect::<Vec<_>>()))
             (facts(&table))
             (filters(fields))
@@ -75,7 +62,7 @@ impl AuditorViews<'_> {
             (self.upload_form())
             (skipped(&table))
         };
-        page("Decisions", main)
+        page("Decisions", &main)
     }
 
     /// Returns what the reader must know before the table.
@@ -85,7 +72,7 @@ impl AuditorViews<'_> {
             @if !table.unjudged.is_empty() {
                 div.admonition role="alert" {
                     @if table.logs.is_empty() { h2 { "The evidence was not judged" } } @else { h2 { "Part of the evidence was not judged" } }
-                    @for log in &table.unjudged { p { (shown(log)) } }
+                    @for log in &table.unjudged { p { (plain(log)) } }
                 }
             }
             @if self.kept.trust.is_empty() {
@@ -130,7 +117,7 @@ impl AuditorViews<'_> {
     }
 
     /// Returns the page of a row, with all checks.
-    pub(super) fn row(&self, number: usize) -> Option<Markup> {
+    pub(super) fn row_page(&self, number: usize) -> Option<Markup> {
         let table = self.kept.table();
         let row = table.rows.iter().find(|row| row.number == number)?.clone();
         let found = log_row(&table, &row);
@@ -156,7 +143,7 @@ impl AuditorViews<'_> {
                     h2 { "All checks, as countersign verify prints them" }
                     pre.wrapped tabindex="0" aria-label="All checks" { (screen.paint(usize::MAX, false)) }
                 }
-                (Some(Err(why)), _) => div.admonition role="alert" { (shown(&why)) },
+                (Some(Err(why)), _) => div.admonition role="alert" { (plain(&why)) },
                 (None, Some(screen)) => {
                     h2 { "What the audit of the log found" }
                     pre.wrapped tabindex="0" aria-label="What the audit found" { (screen.paint(usize::MAX, false)) }
@@ -164,11 +151,11 @@ impl AuditorViews<'_> {
                 (None, None) => {}
             }
         };
-        Some(page(&title, main))
+        Some(page(&title, &main))
     }
 
     /// Returns the page about the whole log.
-    pub(super) fn log(&self) -> Option<Markup> {
+    pub(super) fn log_page(&self) -> Option<Markup> {
         let table = self.kept.table();
         let _ = table.logs.first()?;
         let main = html! {
@@ -178,7 +165,7 @@ impl AuditorViews<'_> {
                 pre.wrapped tabindex="0" aria-label="Result of the audit" { (log.screen().paint(usize::MAX, false)) }
             }
         };
-        Some(page("The whole log", main))
+        Some(page("The whole log", &main))
     }
 }
 
@@ -329,7 +316,7 @@ fn skipped(table: &AuditTable) -> Markup {
         @if table.skipped_count > 0 {
             h2 { "Other files" }
             p { (table.skipped_count) " files are no bundles, so they have no row." }
-            ul { @for file in &table.skipped { li { strong { (shown(&file.name)) } ": " (shown(&file.why)) } } }
+            ul { @for file in &table.skipped { li { strong { (plain(&file.name)) } ": " (plain(&file.why)) } } }
         }
     }
 }

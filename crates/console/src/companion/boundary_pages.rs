@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::Redirect;
 use axum::routing::{get, post};
 use client::{Client, CommandFailure, Exit};
 use documents::{ProposalId, SessionId, StepDigest, StepRef, to_canonical};
-use maud::html;
+use maud::{Markup, html};
 use wire::{
     GrantList, ProposalList, RegistryView, SessionList, SessionView, StepView, UnsettledList,
 };
@@ -45,8 +45,8 @@ async fn shown<T: Send + 'static>(
     at: usize,
     section: &'static str,
     read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
-    page: impl FnOnce(&str, &T) -> String,
-) -> PageAnswer<Response> {
+    page: impl FnOnce(&str, &T) -> Markup,
+) -> PageAnswer<Markup> {
     let place = own.place(at)?;
     let found = place.read(read).await.map_err(|failure| {
         let title = format!("{section} of {}: not read", place.shown_name());
@@ -57,10 +57,10 @@ async fn shown<T: Send + 'static>(
             unread_advice(&failure),
         )
     })?;
-    Ok(Html(page(&place.read_name().await, &found)).into_response())
+    Ok(page(&place.read_name().await, &found))
 }
 
-async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<RegistryView>("/v1/registry");
     shown(&own, at, "Steps", read, |name, found| {
         steps(at, name, found)
@@ -71,7 +71,7 @@ async fn list_steps(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswe
 async fn show_step(
     State(own): SharedPages,
     Path((at, asked)): Path<(usize, StepRef)>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let read = move |_: &ReachedBoundary, client: &Client| {
         let view: StepView = client.get(&format!("/v1/steps/{asked}"))?;
         if StepDigest::of(&to_canonical(&view.definition)) == view.digest {
@@ -83,7 +83,7 @@ async fn show_step(
     shown(&own, at, "Steps", read, |name, view| step(at, name, view)).await
 }
 
-async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_sessions(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let read = |_: &ReachedBoundary, client: &Client| client.get::<SessionList>("/v1/sessions");
     let forms = SessionForms {
         form_key: &own.form_key,
@@ -99,7 +99,7 @@ async fn list_receipts(
     State(own): SharedPages,
     Path(at): Path<usize>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let from = query
         .get("from")
         .and_then(|text| text.parse::<ProposalId>().ok());
@@ -116,7 +116,7 @@ async fn list_receipts(
     .await
 }
 
-async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let read = |_: &ReachedBoundary, client: &Client| {
         Ok((
             client.get::<UnsettledList>("/v1/unsettled")?,
@@ -129,7 +129,7 @@ async fn list_open(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer
     .await
 }
 
-async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn show_log(State(own): SharedPages, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let read = |place: &ReachedBoundary, client: &Client| {
         let (_, roster) = place.roster(client)?;
         place
@@ -143,7 +143,7 @@ async fn end_session(
     State(own): SharedPages,
     Path((at, id)): Path<(usize, SessionId)>,
     Form(sent): Sent,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Redirect> {
     let place = own.place(at)?;
     own.take(&format!("/b/{at}/end/{id}"), &sent)?;
     let done = place.act(move |_, client| {
@@ -159,5 +159,5 @@ async fn end_session(
             way,
         )
     })?;
-    Ok(Redirect::to(&back).into_response())
+    Ok(Redirect::to(&back))
 }

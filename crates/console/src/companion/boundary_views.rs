@@ -10,7 +10,7 @@ use wire::{GrantView, ProposalList, RegistryView, SessionView, StepView, Unsettl
 
 use crate::{
     NavPlace, OpenForms,
-    companion::views::id_end,
+    companion::views::{id_end, section_page},
     companion_page, hidden, path_of, plain,
     proposal::{log_head::CheckedHead, proposal_words::prose},
     standing_words,
@@ -27,9 +27,8 @@ pub(super) struct SessionForms<'a> {
 }
 
 /// Returns the list of the steps of a boundary.
-pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
+pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
     let main = html! {
-        h1 { "Steps of " (plain(name)) }
         @for drift in &registry.seal.drift { div.admonition role="note" { (plain(drift)) } }
         p.hint { "Seal " (registry.seal.number) ", registry root " code { (registry.seal.registry_root.to_string()) } }
         @if registry.steps.is_empty() { p { "The boundary has no step that you may see." } }
@@ -50,16 +49,11 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> String {
             }
         }
     };
-    companion_page(
-        NavPlace::section(at, "Steps"),
-        &format!("Steps of {}", plain(name)),
-        main,
-        false,
-    )
+    section_page(at, "Steps", &format!("Steps of {name}"), &main)
 }
 
 /// Returns the page of one step: its script, and its whole definition.
-pub(super) fn step(at: usize, name: &str, view: &StepView) -> String {
+pub(super) fn step(at: usize, name: &str, view: &StepView) -> Markup {
     let text = |field: &str| visible(view.definition[field].as_str().unwrap_or_default());
     let title = format!("{} at {}", text("ref"), plain(name));
     let main = html! {
@@ -69,7 +63,7 @@ pub(super) fn step(at: usize, name: &str, view: &StepView) -> String {
         p { "Digest, computed by this program: " code { (view.digest.to_string()) } }
         pre.wrapped tabindex="0" aria-label="The whole definition" { (visible(&format!("{:#}", view.definition))) }
     };
-    companion_page(NavPlace::at(at), &title, main, false)
+    companion_page(NavPlace::at(at), &title, main)
 }
 
 /// Returns the list of the sessions of a boundary.
@@ -78,10 +72,9 @@ pub(super) fn sessions(
     name: &str,
     found: &[SessionView],
     forms: SessionForms<'_>,
-) -> String {
+) -> Markup {
     let run = |id: &ProposalId, words: &str| html! { a href=(format!("/b/{at}/run/{id}")) { (plain(words)) } };
     let main = html! {
-        h1 { "Sessions of " (plain(name)) }
         @if found.is_empty() {
             p { "No session is open. A session carries variables, the directory and files from run to run, and ends after 30 minutes without a run." }
         }
@@ -111,16 +104,11 @@ pub(super) fn sessions(
         }
         @if !found.is_empty() { p.hint { "A session that ends loses its variables and files. Only its owner can end it, with the permission " code { "propose" } "." } }
     };
-    companion_page(
-        NavPlace::section(at, "Sessions"),
-        &format!("Sessions of {}", plain(name)),
-        main,
-        false,
-    )
+    section_page(at, "Sessions", &format!("Sessions of {name}"), &main)
 }
 
 /// Returns one page of the ended proposals of a boundary. `later` is true if newer proposals are on another page.
-pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> String {
+pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Markup {
     let ended: Vec<_> = found
         .proposals
         .iter()
@@ -131,7 +119,6 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
         .as_deref()
         .and_then(|cursor| cursor.parse::<ProposalId>().ok());
     let main = html! {
-        h1 { "Receipts of " (plain(name)) }
         p.hint { "Ended proposals, the newest proposal first. The outcomes are the boundary's word: open a run to verify its receipt on this machine." }
         @if ended.is_empty() {
             p { @if older.is_some() { "No proposal of this page has ended." } @else { "No proposal that you may see has ended." } }
@@ -153,12 +140,7 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
             @if let Some(from) = older { a href=(format!("/b/{at}/receipts?from={from}")) { "Older proposals" } }
         }
     };
-    companion_page(
-        NavPlace::section(at, "Receipts"),
-        &format!("Receipts of {}", plain(name)),
-        main,
-        false,
-    )
+    section_page(at, "Receipts", &format!("Receipts of {name}"), &main)
 }
 
 /// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
@@ -168,9 +150,8 @@ pub(super) fn open_work(
     name: &str,
     UnsettledList { runs, more }: &UnsettledList,
     grants: &[GrantView],
-) -> String {
+) -> Markup {
     let main = html! {
-        h1 { "Open work of " (plain(name)) }
         h2 { "Runs that people must review" }
         @if runs.is_empty() { p { "No run needs a review." } }
         ul.cards {
@@ -206,18 +187,12 @@ pub(super) fn open_work(
             p.hint { "The page of a grant shows what it permits, and how to sign a draft or to end a grant." }
         }
     };
-    companion_page(
-        NavPlace::section(at, "Open"),
-        &format!("Open work of {}", plain(name)),
-        main,
-        false,
-    )
+    section_page(at, "Open", &format!("Open work of {name}"), &main)
 }
 
 /// Returns the head of the log, and what was verified here.
-pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> String {
+pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> Markup {
     let main = html! {
-        h1 { "Log of " (plain(name)) }
         dl.pairs {
             dt { "Log" } dd { code { (plain(&head.checkpoint.origin)) } }
             dt { "Entries" } dd { (head.checkpoint.size) }
@@ -245,12 +220,7 @@ pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> String {
             li { code { "countersign audit mirror/" } }
         }
     };
-    companion_page(
-        NavPlace::section(at, "Log"),
-        &format!("Log of {}", plain(name)),
-        main,
-        false,
-    )
+    section_page(at, "Log", &format!("Log of {name}"), &main)
 }
 
 /// Returns the lines of a signed note. A line of a signature begins with an em dash (C2SP signed-note).

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use client::{CommandFailure, PrintableText, ReviewSubject, leaves};
-use maud::html;
+use maud::{Markup, html};
 use serde_json::Value;
 use wire::ProposalView;
 
@@ -79,7 +79,7 @@ pub(super) fn compare(
     views: &[ProposalView],
     all: &[SignedFields],
     more: usize,
-) -> String {
+) -> Markup {
     let step = views
         .first()
         .map_or(String::new(), |view| plain(view.step.as_str()));
@@ -119,7 +119,6 @@ pub(super) fn compare(
         NavPlace::at(boundary),
         &format!("Proposals of {step}"),
         main,
-        false,
     )
 }
 

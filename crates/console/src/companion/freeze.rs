@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use client::revocation::done_words;
 use maud::{Markup, html};
 
 use crate::{
     Companion, NavPlace, PageAnswer, PageState, Sent, Shared,
-    companion::{requests::failed, views::FREEZE},
-    companion_page, hidden, plain,
+    companion::{
+        requests::failed,
+        views::{FREEZE, section_page},
+    },
+    hidden, plain,
 };
 
 /// Word that the person types, so that nobody freezes by a click.
@@ -24,8 +27,8 @@ pub(super) fn routes() -> Router<Arc<Companion>> {
     Router::new().route("/b/{at}/freeze", get(ask).post(freeze))
 }
 
-async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(page(&own.pages, at, None, html! {}).await?).into_response())
+async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
+    page(&own.pages, at, None, html! {}).await
 }
 
 /// Returns the page. `refused` is the reason of a form without the word, and `more` stands below the form.
@@ -34,21 +37,15 @@ pub(crate) async fn page(
     at: usize,
     refused: Option<&str>,
     more: Markup,
-) -> PageAnswer<String> {
+) -> PageAnswer<Markup> {
     let (path, name) = (format!("/b/{at}/freeze"), own.place(at)?.read_name().await);
     let main = html! {
-        h1 { "Freeze " (plain(&name)) }
         p { "All proposals end, all runs are stopped, and nothing is proposed or run at this boundary until the operator of its host thaws it. All signatures so far become void. This cannot be undone." }
         p { "To freeze every boundary of your list at once: " code { "countersign freeze --all" } }
         (word_form(own, (&path, WORD), refused, "Sign the freeze"))
         (more)
     };
-    Ok(companion_page(
-        NavPlace::section(at, FREEZE),
-        &format!("Freeze {}", plain(&name)),
-        main,
-        false,
-    ))
+    Ok(section_page(at, FREEZE, &format!("Freeze {name}"), &main))
 }
 
 /// Returns the form of a revocation, which asks for a word. `refused` is the reason of a form without the word.
@@ -80,7 +77,7 @@ async fn freeze(
     let reason = field("reason");
     if field("word") != WORD {
         let page = page(&own.pages, at, Some(&reason), html! {}).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     }
     let signing = own.signing.clone();
     let done = place
@@ -89,11 +86,10 @@ async fn freeze(
     let nav = NavPlace::section(at, FREEZE);
     let answer = done.map_err(|failure| failed(nav, "Not frozen", &failure, way_back(at)))?;
     let main = html! {
-        h1 { "Frozen" }
         p role="status" { (plain(&done_words(&answer, None))) }
         p { "The operator of the host ends the freeze with " code { "countersign thaw" } "." }
     };
-    Ok(Html(companion_page(nav, "Frozen", main, false)).into_response())
+    Ok(section_page(at, FREEZE, "Frozen", &main).into_response())
 }
 
 fn way_back(at: usize) -> Markup {

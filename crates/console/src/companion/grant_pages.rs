@@ -1,12 +1,10 @@
 //! The page of a standing grant: the text of `countersign approve grt_…`, and the forms that sign and that end the grant.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{cells, now, revocation::done_words};
 use documents::GrantId;
@@ -14,7 +12,7 @@ use maud::{Markup, html};
 
 use crate::{
     Companion, HeldReview, NavPlace, PageAnswer, RefusedReview, Sent, Shared, after_signature,
-    companion::{held::replaced, requests::failed, signing::MadeGrant},
+    companion::{requests::failed, signing::MadeGrant},
     companion_page, hidden, plain, screen_lines, take_held,
 };
 
@@ -52,36 +50,12 @@ async fn show_grant(
         made.map_err(|failure| failed(NavPlace::at(at), "No grant", &failure, way.clone()))?;
     let digest = made.review.digest().to_string();
     // The person answered for the grant of the page before.
-    if refused
-        .sent
-        .get("digest")
-        .is_some_and(|before| *before != digest)
-    {
-        return Err(failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &replaced(id.as_str()),
-            way,
-        ));
-    }
+    refused.check_digest(at, &digest, id.as_str(), way)?;
     let number = own.pages.forms.issue();
     let page = page(own, at, &made, &number, &refused);
-    own.held_grants.keep(
-        &number,
-        HeldReview {
-            boundary: at,
-            id,
-            digest,
-            review: made.review,
-            made: Instant::now(),
-        },
-    );
-    let status = if refused.errors.0.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    Ok((status, Html(page)).into_response())
+    own.held_grants
+        .keep(&number, HeldReview::new(at, id, digest, made.review));
+    Ok((refused.status(), page).into_response())
 }
 
 fn page(
@@ -90,7 +64,7 @@ fn page(
     made: &MadeGrant,
     number: &str,
     refused: &RefusedReview,
-) -> String {
+) -> Markup {
     let MadeGrant {
         review,
         view,
@@ -138,7 +112,7 @@ fn page(
             }
         }
     };
-    companion_page(NavPlace::at(at), "Standing grant", main, false)
+    companion_page(NavPlace::at(at), "Standing grant", main)
 }
 
 async fn sign(
@@ -154,7 +128,7 @@ async fn sign(
         (at, &id, way_back(at, &id)),
     )?;
     let refused = RefusedReview::of_grant(&held.review, sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_grant(&own, at, id, refused).await;
     }
     let (typed, signing) = (refused.value("answer").to_owned(), own.signing.clone());
@@ -172,7 +146,7 @@ async fn revoke(
     let place = own.pages.place(at)?;
     let form = own.pages.take(&format!("/b/{at}/revoke/{id}"), &sent)?;
     let refused = RefusedReview::of_word(WORD, sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_grant(&own, at, id, refused).await;
     }
     let (reason, signing, way) = (
@@ -191,7 +165,7 @@ async fn revoke(
         p role="status" { (plain(&done_words(&answer, Some(&words)))) }
         (way)
     };
-    Ok(Html(companion_page(NavPlace::at(at), "Revoked", main, false)).into_response())
+    Ok(companion_page(NavPlace::at(at), "Revoked", main).into_response())
 }
 
 fn way_back(at: usize, id: &GrantId) -> Markup {

@@ -30,6 +30,18 @@ pub(crate) struct HeldReview<K, R> {
 #[derive(Debug)]
 pub(crate) struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
 
+impl<K, R> HeldReview<K, R> {
+    pub(crate) fn new(boundary: usize, id: K, digest: String, review: R) -> Self {
+        Self {
+            boundary,
+            id,
+            digest,
+            review,
+            made: Instant::now(),
+        }
+    }
+}
+
 impl<K, R> Default for HeldReviews<K, R> {
     fn default() -> Self {
         Self(Mutex::default())

@@ -6,7 +6,7 @@ use client::{
 use documents::{Name, ProposalId};
 use wire::{ProposalStatus, ProposalView};
 
-use crate::{BoundaryTrust, HeldReview};
+use crate::BoundaryTrust;
 
 /// A review that was just made.
 #[derive(Debug)]
@@ -55,12 +55,12 @@ impl MadeReview {
 /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
 /// still be open. The review is judged again at the present time.
 pub(crate) fn still_open(
-    held: HeldReview<ProposalId, ProposalReview>,
+    id: &ProposalId,
+    review: ProposalReview,
     stops: bool,
     trust: &BoundaryTrust,
     client: &Client,
-) -> Result<(ProposalId, ProposalReview), CommandFailure> {
-    let HeldReview { id, review, .. } = held;
+) -> Result<ProposalReview, CommandFailure> {
     let subject = find_subject(Some(id.as_str()), client)?;
     let ReviewSubject::Proposal(view) = &subject else {
         return Err(odd());
@@ -81,7 +81,7 @@ pub(crate) fn still_open(
     statement.map_or(Ok(()), |statement| {
         trust.check_id(statement.predicate.boundary.id)
     })?;
-    Ok((id, review))
+    Ok(review)
 }
 
 /// Returns true if a denial stops a proposal of this status that no signature can change any more.

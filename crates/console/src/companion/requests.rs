@@ -9,13 +9,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use client::{CommandFailure, Exit, GrantReview, ProposalReview, RunReview, now};
 use documents::{GrantId, ProposalId, ReceiptId, visible};
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::{
     HeldReview, NavPlace, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunWatchers,
     SentSignature, Signing, TakenForm, companion::held::HeldReviews, companion_page, status_of,
     web::secrets::FormKey,
 };
+use wire::ProposalView;
 
 /// What all pages need. It has no key, so a desk has these pages too.
 #[derive(Debug)]
@@ -67,10 +68,7 @@ pub(crate) fn failed(
 ) -> RefusedRequest {
     let main =
         html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
-    RefusedRequest::with(
-        status_of(failure),
-        PreEscaped(companion_page(nav, title, main, false)),
-    )
+    RefusedRequest::with(status_of(failure), companion_page(nav, title, main))
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
@@ -122,6 +120,28 @@ pub(crate) fn take_held<K: PartialEq, R>(
         let what = "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
         failed(NavPlace::at(at), "Load the review again", &CommandFailure::new(Exit::Refused, what), way)
     })
+}
+
+/// Takes the review of a proposal that a form shows.
+pub(crate) fn take_review<R>(
+    pages: &PageState,
+    held: &HeldReviews<ProposalId, R>,
+    (at, page, id): (usize, &str, &ProposalId),
+    sent: &BTreeMap<String, String>,
+) -> PageAnswer<HeldReview<ProposalId, R>> {
+    let path = format!("/b/{at}/{page}/{id}");
+    take_held(pages, held, (&path, sent), (at, id, ways(at, id)))
+}
+
+/// Answers with the page of the proposal, after a signature about it.
+pub(crate) fn after_review(
+    pages: &PageState,
+    done: Result<SentSignature<ProposalView>, CommandFailure>,
+    at: usize,
+    id: &ProposalId,
+) -> PageAnswer<Response> {
+    let to = format!("/b/{at}/run/{id}");
+    after_signature(pages, done, (at, &to, ways(at, id)))
 }
 
 /// Returns the links from a failure back to its proposal.

@@ -1,10 +1,10 @@
 //! The page of a review: the text of the command, and below it the forms.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use client::{
     AskedText, CommandFailure, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
 };
@@ -27,17 +27,17 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 struct ReviewView<'a> {
     /// Seals of the forms.
-    pub(crate) form_key: &'a FormKey,
+    form_key: &'a FormKey,
     /// Number of the forms of this page. The page has one number, because it works once, for a signature or a denial.
-    pub(crate) number: &'a str,
+    number: &'a str,
     /// Place of the boundary in the list.
-    pub(crate) boundary: usize,
+    boundary: usize,
     /// What the passkey of the person signs, at a desk. `None` if a key of this program signs.
-    pub(crate) passkey: Option<&'a PasskeyQuestion>,
+    passkey: Option<&'a PasskeyQuestion>,
     /// The review.
-    pub(crate) made: &'a MadeReview,
+    made: &'a MadeReview,
     /// What the person sent with an earlier form of this review, and what was wrong with it.
-    pub(crate) refused: &'a RefusedReview,
+    refused: &'a RefusedReview,
 }
 
 /// Returns the page of a review that was just made, and holds the review for the forms of the page. `question` returns what a
@@ -56,18 +56,7 @@ pub(crate) fn shown_review(
         made.map_err(|failure| failed(NavPlace::at(at), "No review", &failure, ways(at, &id)))?;
     let digest = made.review.found.digest.to_string();
     // The person typed the digits of the review before.
-    if refused
-        .sent
-        .get("digest")
-        .is_some_and(|before| *before != digest)
-    {
-        return Err(failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &replaced(id.as_str()),
-            ways(at, &id),
-        ));
-    }
+    refused.check_digest(at, &digest, id.as_str(), ways(at, &id))?;
     let (number, passkey) = (pages.forms.issue(), question(&made));
     let (form_key, passkey) = (&pages.form_key, passkey.as_ref());
     let page = ReviewView {
@@ -79,22 +68,8 @@ pub(crate) fn shown_review(
         refused,
     }
     .page();
-    held.keep(
-        &number,
-        HeldReview {
-            boundary: at,
-            id,
-            digest,
-            review: made.review,
-            made: Instant::now(),
-        },
-    );
-    let status = if refused.errors.0.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    Ok((status, Html(page)).into_response())
+    held.keep(&number, HeldReview::new(at, id, digest, made.review));
+    Ok((refused.status(), page).into_response())
 }
 
 /// A form of a review that was refused before anything was signed.
@@ -107,12 +82,46 @@ pub(crate) struct RefusedReview {
 }
 
 impl RefusedReview {
-    /// Compares what the person sent to sign with what the review asks for.
-    pub(crate) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self {
+    /// A form without an error so far.
+    pub(crate) fn of(sent: BTreeMap<String, String>) -> Self {
+        Self {
             sent,
             errors: FieldErrors::default(),
-        };
+        }
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        !self.errors.0.is_empty()
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        if self.is_refused() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::OK
+        }
+    }
+
+    /// Checks that the page that was sent showed the statement that the boundary returns now.
+    pub(crate) fn check_digest(
+        &self,
+        at: usize,
+        digest: &str,
+        what: &str,
+        way: Markup,
+    ) -> PageAnswer<()> {
+        match self.sent.get("digest") {
+            Some(before) if before != digest => {
+                let (nav, title) = (NavPlace::at(at), "Nothing was signed");
+                Err(failed(nav, title, &replaced(what), way))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares what the person sent to sign with what the review asks for.
+    pub(crate) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
+        let mut found = Self::of(sent);
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
                 "more",
@@ -136,10 +145,7 @@ impl RefusedReview {
 
     /// Checks what the person sent to deny.
     pub(crate) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self {
-            sent,
-            errors: FieldErrors::default(),
-        };
+        let mut found = Self::of(sent);
         if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
             found.wrong("reason", "Reason of a denial", failure.message);
         }
@@ -155,10 +161,7 @@ impl RefusedReview {
 
     /// Compares what the person sent to sign a grant with what its review asks for.
     pub(crate) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self {
-            sent,
-            errors: FieldErrors::default(),
-        };
+        let mut found = Self::of(sent);
         if check_typed(review, found.value("answer")).is_err() {
             let message =
                 "this is not the number of uses, a blank, and the last 8 digits of the digest"
@@ -174,10 +177,7 @@ impl RefusedReview {
 
     /// Compares the typed word with the word that the page asks for.
     pub(crate) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
-        let mut found = Self {
-            sent,
-            errors: FieldErrors::default(),
-        };
+        let mut found = Self::of(sent);
         if found.value("word").trim() != word {
             found.wrong(
                 "word",
@@ -214,7 +214,7 @@ impl RefusedReview {
 
 impl ReviewView<'_> {
     /// Returns the page.
-    pub(crate) fn page(&self) -> String {
+    fn page(&self) -> Markup {
         let MadeReview { review, view, .. } = self.made;
         let step = plain(view.step.as_str());
         let main = html! {
@@ -237,7 +237,6 @@ impl ReviewView<'_> {
             NavPlace::at(self.boundary),
             &format!("Review of {step}"),
             main,
-            false,
         )
     }
 

@@ -4,19 +4,22 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use client::{AskedText, now};
 use documents::ProposalId;
-use maud::html;
+use maud::{Markup, html};
 
 use crate::{
-    Companion, PageAnswer, RefusedReview, Sent, Shared, after_signature,
+    Companion, PageAnswer, RefusedReview, Sent, Shared,
     companion::{
-        freeze, grant_pages, inbox::read_all, requests::ways, run_pages, run_review_pages,
+        freeze, grant_pages,
+        inbox::read_all,
+        requests::{after_review, take_review},
+        run_pages, run_review_pages,
         views::inbox,
     },
-    shown_review, take_held,
+    shown_review,
 };
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
@@ -33,7 +36,7 @@ pub(super) fn routes(companion: Arc<Companion>) -> Router {
         .merge(run_pages::routes().with_state(companion.pages.clone()))
 }
 
-async fn first(State(own): Shared) -> Response {
+async fn first(State(own): Shared) -> Markup {
     let time = now();
     let all = read_all(&own.pages.places, &own.signing, time).await;
     let all: Vec<_> = own
@@ -43,7 +46,7 @@ async fn first(State(own): Shared) -> Response {
         .map(|place| place.shown_name())
         .zip(all)
         .collect();
-    Html(inbox(&all, time, &html! {})).into_response()
+    inbox(&all, time, &html! {})
 }
 
 async fn review(
@@ -73,25 +76,16 @@ async fn sign(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(
-        &own.pages,
-        &own.held,
-        (&format!("/b/{at}/sign/{id}"), &sent),
-        (at, &id, ways(at, &id)),
-    )?;
+    let held = take_review(&own.pages, &own.held, (at, "sign", &id), &sent)?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_review(&own, at, id, &refused).await;
     }
     let (typed, signing) = (refused.typed(), own.signing.clone());
     let done = place
         .act(move |place, client| signing.approve(held, &typed, &place.trust, client))
         .await;
-    after_signature(
-        &own.pages,
-        done,
-        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
-    )
+    after_review(&own.pages, done, at, &id)
 }
 
 async fn deny(
@@ -100,27 +94,17 @@ async fn deny(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(
-        &own.pages,
-        &own.held,
-        (&format!("/b/{at}/deny/{id}"), &sent),
-        (at, &id, ways(at, &id)),
-    )?;
+    let held = take_review(&own.pages, &own.held, (at, "deny", &id), &sent)?;
     let refused = RefusedReview::of_denial(&held.review, sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_review(&own, at, id, &refused).await;
     }
-    let sent = refused.sent;
     let (reason, signing) = (
-        sent.get("reason").map_or("", |text| text.trim()).to_owned(),
+        refused.value("reason").trim().to_owned(),
         own.signing.clone(),
     );
     let done = place
         .act(move |place, client| signing.deny(held, &reason, &place.trust, client))
         .await;
-    after_signature(
-        &own.pages,
-        done,
-        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
-    )
+    after_review(&own.pages, done, at, &id)
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{CommandFailure, now, proposals::list};
 use documents::{Code, ProposalId, StepDigest};
-use maud::html;
+use maud::{Markup, html};
 use wire::ProposalView;
 
 use crate::{
@@ -20,9 +20,9 @@ use crate::{
         boundary_pages,
         compare_view::{self, compare, fields_of},
         requests::{failed, ways},
-        views::is_live,
+        views::{is_live, live_page},
     },
-    companion_page, path_of, plain, proposal_of, sent_bundle,
+    path_of, plain, proposal_of, sent_bundle,
 };
 
 /// Advice if a boundary refuses to cancel.
@@ -46,7 +46,7 @@ fn after(at: usize, id: &ProposalId) -> Response {
 async fn side_by_side(
     State(own): SharedPages,
     Path((at, digest)): Path<(usize, StepDigest)>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let place = own.place(at)?;
     let read = place.read(move |_, client| {
         let mut views = list(client, &[("status", "pending")])?;
@@ -67,13 +67,13 @@ async fn side_by_side(
             what,
         ));
     }
-    Ok(Html(compare(at, &place.read_name().await, &views, &fields, more)).into_response())
+    Ok(compare(at, &place.read_name().await, &views, &fields, more))
 }
 
 async fn run(
     State(own): SharedPages,
     Path((at, id)): Path<(usize, ProposalId)>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let place = own.place(at)?;
     let read = place.read(move |place, client| {
         let view = proposal_of(client, &id)?;
@@ -109,7 +109,7 @@ async fn run(
         plain(&place.read_name().await)
     );
     let main = html! { h1 { (title) } (own.signed(&path_of("run", at, &view))) (shown.markup()) };
-    Ok(Html(companion_page(NavPlace::at(at), &title, main, live)).into_response())
+    Ok(live_page(NavPlace::at(at), &title, main, live))
 }
 
 /// Sends the bundle of the receipt, which `countersign verify` reads.

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
     ReadReceipt, RunReview, SaidOfRun, details, observed_word, review_run::done_words,
@@ -72,18 +70,7 @@ async fn show_run(
         .await
         .map_err(|failure| failed(NavPlace::at(at), "No run", &failure, way.clone()))?;
     // The person filled in the form for the run of the page before.
-    if refused
-        .sent
-        .get("digest")
-        .is_some_and(|before| *before != run.digest.to_string())
-    {
-        return Err(failed(
-            NavPlace::at(at),
-            "Nothing was signed",
-            &replaced(id.as_str()),
-            way,
-        ));
-    }
+    refused.check_digest(at, &run.digest.to_string(), id.as_str(), way)?;
     let main = html! {
         h1 { "Review of a run" }
         (refused.errors.summary("Nothing was signed. Correct these fields."))
@@ -94,21 +81,8 @@ async fn show_run(
             Some(open) => (form(own, at, &run, open, &refused)),
         }
     };
-    let status = if refused.errors.0.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    Ok((
-        status,
-        Html(companion_page(
-            NavPlace::at(at),
-            "Review of a run",
-            main,
-            false,
-        )),
-    )
-        .into_response())
+    let page = companion_page(NavPlace::at(at), "Review of a run", main);
+    Ok((refused.status(), page).into_response())
 }
 
 fn form(
@@ -153,10 +127,7 @@ fn form(
 
 /// Reads the fields of the form.
 fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, RefusedReview> {
-    let mut found = RefusedReview {
-        sent,
-        ..RefusedReview::default()
-    };
+    let mut found = RefusedReview::of(sent);
     let verdict = VERDICTS
         .iter()
         .find(|(_, word, _)| *word == found.value("verdict"))
@@ -196,7 +167,7 @@ fn said_of(sent: BTreeMap<String, String>, status: Status) -> Result<SaidOfRun, 
         }
     }
     match (verdict, evidence) {
-        (Some(verdict), Ok(evidence)) if found.errors.0.is_empty() => Ok(SaidOfRun {
+        (Some(verdict), Ok(evidence)) if !found.is_refused() => Ok(SaidOfRun {
             verdict,
             observed,
             reason,
@@ -234,13 +205,7 @@ async fn make(
     {
         Err(refused) => show_run(&own, at, id, refused).await,
         Ok(review) => {
-            let held = HeldReview {
-                boundary: at,
-                id,
-                digest,
-                review,
-                made: Instant::now(),
-            };
+            let held = HeldReview::new(at, id, digest, review);
             Ok(show_made(&own, held, &RefusedReview::default()))
         }
     }
@@ -269,14 +234,9 @@ fn show_made(
         }
         (way_back(held.boundary, &held.id))
     };
-    let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main, false);
+    let page = companion_page(NavPlace::at(held.boundary), "Sign a review", main);
     own.held_runs.keep(&number, held);
-    let status = if refused.errors.0.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    (status, Html(page)).into_response()
+    (refused.status(), page).into_response()
 }
 
 /// Returns the word that the person types: the verdict.
@@ -300,7 +260,7 @@ async fn sign(
         (at, &id, way_back(at, &id)),
     )?;
     let refused = RefusedReview::of_word(word_of(&held.review), sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return Ok(show_made(&own, held, &refused));
     }
     let signing = own.signing.clone();
@@ -310,7 +270,7 @@ async fn sign(
     {
         Ok(SentSignature(Ok(answer), _)) => {
             let main = html! { h1 { "Reviewed" } p role="status" { (plain(&done_words(&answer))) } (way_back(at, &id)) };
-            Ok(Html(companion_page(NavPlace::at(at), "Reviewed", main, false)).into_response())
+            Ok(companion_page(NavPlace::at(at), "Reviewed", main).into_response())
         }
         other => after_signature(
             &own.pages,

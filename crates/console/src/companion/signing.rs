@@ -3,7 +3,7 @@
 //! The type has no constructor outside of the companion, so the other pages have nothing that can sign.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use client::{
     Client, CommandFailure, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
@@ -59,6 +59,11 @@ impl Signing {
         self.keys.find()
     }
 
+    /// Waits until no other signature is being made, because a security key or a terminal asks one question at a time.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads a proposal and makes its review. A proposal that is over has no review.
     pub(super) fn review(
         &self,
@@ -82,12 +87,13 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature<ProposalView>, CommandFailure> {
-        let (id, review) = still_open(held, false, trust, client)?;
+        let HeldReview { id, review, .. } = held;
+        let review = still_open(&id, review, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
         let (signer, name) = approve::signer_of(&review, &keys)?;
         let consent = approve::AskedText::of(&review).check(typed, sound)?;
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn();
         let signature = approve::sign(&review, consent, signer)?;
         drop(turn);
         Ok(SentSignature(
@@ -104,13 +110,13 @@ impl Signing {
         trust: &BoundaryTrust,
         client: &Client,
     ) -> Result<SentSignature<ProposalView>, CommandFailure> {
-        let (_, review) = still_open(held, true, trust, client)?;
+        let review = still_open(&held.id, held.review, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
         let signer = keys.preferred(|key| {
             roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some())
         })?;
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn();
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
         let name = roster
@@ -132,7 +138,7 @@ impl Signing {
         let boundary = RevokingBoundary::read(client)?;
         trust.check_id(boundary.boundary.id)?;
         let keys = self.keys()?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         boundary.freeze(reason, &keys)
     }
 
@@ -175,7 +181,7 @@ impl Signing {
         let keys = self.keys()?;
         let (signer, name) = keys.of_approver(review.roster())?;
         let consent = check_typed(&held.review, typed)?;
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn();
         let signature = grants::sign(&held.review, consent, signer)?;
         drop(turn);
         Ok(SentSignature(
@@ -198,7 +204,7 @@ impl Signing {
             return Err(replaced(id.as_str()));
         }
         let keys = self.keys()?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let signed = revoke::sign_end(&view, reason, &keys, client, |boundary| {
             trust.check_id(boundary.id)
         })?;
@@ -227,7 +233,7 @@ impl Signing {
         client: &Client,
     ) -> Result<SentSignature<ReviewedView>, CommandFailure> {
         let keys = self.keys()?;
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn();
         let signed = held.review.sign(&keys)?;
         drop(turn);
         Ok(SentSignature(

@@ -75,9 +75,20 @@ impl NavPlace {
 }
 
 /// Returns a page of the companion.
-pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> String {
-    let main = html! { (place.links()) (main) };
-    framed(title, None, &main, changes).into_string()
+pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup) -> Markup {
+    live_page(place, title, main, false)
+}
+
+/// Returns a page that browsers without JavaScript load again if it `changes`.
+pub(crate) fn live_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> Markup {
+    framed(title, None, &html! { (place.links()) (main) }, changes)
+}
+
+/// Returns a page of one section of a boundary.
+pub(crate) fn section_page(at: usize, section: &'static str, title: &str, main: &Markup) -> Markup {
+    let title = plain(title);
+    let main = html! { h1 { (title) } (main) };
+    companion_page(NavPlace::section(at, section), &title, main)
 }
 
 /// Returns the last digits of the id.
@@ -98,7 +109,7 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 type Read = Result<BoundaryInbox, CommandFailure>;
 
 /// Returns the inbox over all boundaries, with `last` as its end.
-pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> String {
+pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {
     let each = || {
         let read = all
             .iter()
@@ -174,7 +185,7 @@ pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> St
         boundary: (all.len() == 1).then_some(0),
         here: Some("Inbox"),
     };
-    companion_page(place, &title, main, false)
+    companion_page(place, &title, main)
 }
 
 fn table(

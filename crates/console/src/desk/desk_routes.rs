@@ -9,17 +9,17 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::header::{HOST, ORIGIN, STRICT_TRANSPORT_SECURITY};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use client::eprintln_quietly;
-use maud::{DOCTYPE, html};
+use maud::Markup;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::{
     Desk, PageAnswer, RefusedRequest,
     desk::{desk_state::LoginTarget, enrolment, listening::BrowserAddress, login},
-    problem,
+    page::frame::forwarding,
     web::guard::{MAX_FORM, files, finish},
 };
 
@@ -76,11 +76,7 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
         next.run(request).await
     } else if !only(request.headers(), ORIGIN, &desk.origin) {
         let what = "The form does not come from a page of this desk, so nothing was done.";
-        (
-            StatusCode::FORBIDDEN,
-            Html(problem("Refused", what).into_string()),
-        )
-            .into_response()
+        RefusedRequest::new(StatusCode::FORBIDDEN, "Refused", what).into_response()
     } else {
         let (head, body) = request.into_parts();
         match timeout(BODY_DEADLINE, to_bytes(body, MAX_FORM)).await {
@@ -98,23 +94,16 @@ async fn outside(State(desk): State<Arc<Desk>>, request: Request, next: Next) ->
 
 /// Leads a link of a message on. The page leads on by itself, because a browser sends the cookie with `SameSite=Strict` only
 /// with requests that begin on this site.
-async fn linked(Path((boundary, id)): Path<(String, String)>) -> Response {
+async fn linked(Path((boundary, id)): Path<(String, String)>) -> PageAnswer<Markup> {
     let Some(to) = LoginTarget::parse(&format!("/go/{boundary}/{id}")) else {
         let what = "The link is not whole. Copy all of it from the message.";
-        return (
+        return Err(RefusedRequest::new(
             StatusCode::NOT_FOUND,
-            Html(problem("No such page", what).into_string()),
-        )
-            .into_response();
+            "No such page",
+            what,
+        ));
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content=(format!("0;url={to}")); }
-            body { a href=(to.as_str()) { "Go on to the page" } }
-        }
-    };
-    Html(page.into_string()).into_response()
+    Ok(forwarding(to.as_str(), "Go on to the page"))
 }
 
 async fn go(
@@ -135,7 +124,7 @@ async fn go(
         .filter(|(_, at)| desk.place_of(&boundary) == Some(*at));
     Ok(match known {
         Some(_) => Redirect::to(to.as_str()).into_response(),
-        None => login::page(&boundary, &to).into_response(),
+        None => login::login_page(&boundary, &to).into_response(),
     })
 }
 
@@ -156,12 +145,8 @@ async fn inside(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     }
     if method == Method::GET {
         let to = LoginTarget::parse(&path).unwrap_or_default();
-        return login::page("", &to).into_response();
+        return login::login_page("", &to).into_response();
     }
     let what = "Your login has ended, so nothing was signed or stopped. Log in again, then load the page again.";
-    (
-        StatusCode::UNAUTHORIZED,
-        Html(problem("Not logged in", what).into_string()),
-    )
-        .into_response()
+    RefusedRequest::new(StatusCode::UNAUTHORIZED, "Not logged in", what).into_response()
 }

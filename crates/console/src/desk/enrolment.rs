@@ -6,14 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Extension, Form, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use documents::{Name, enrolled};
-use maud::html;
+use maud::{Markup, html};
 
-use crate::{Desk, PageAnswer, Peer, RefusedRequest, answer_fields, desk::login::framed_page};
+use crate::{Desk, PageAnswer, Peer, RefusedRequest, answer_fields, page};
 
 const ENROL: &str = "/enrol";
 /// Name of the field with the public key, which the script fills.
@@ -23,7 +22,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new().route(ENROL, get(ask).post(show))
 }
 
-async fn ask(State(desk): State<Arc<Desk>>) -> Response {
+async fn ask(State(desk): State<Arc<Desk>>) -> Markup {
     let main = html! {
         h1 { "Make a passkey for this desk" }
         p { "The passkey stays in your device, or with the service that synchronizes your passkeys. It belongs to " code { (desk.host()) } " only. It signs nothing before the signers of the roster have signed it into the roster." }
@@ -36,14 +35,14 @@ async fn ask(State(desk): State<Arc<Desk>>) -> Response {
         }
         p { a href="/login" { "Log in with a passkey that is in the roster" } }
     };
-    Html(framed_page("Make a passkey", main)).into_response()
+    page("Make a passkey", &main)
 }
 
 async fn show(
     State(desk): State<Arc<Desk>>,
     Extension(peer): Peer,
     Form(sent): Form<BTreeMap<String, String>>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     desk.count(peer)?;
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     let refuse =
@@ -66,5 +65,5 @@ async fn show(
         pre.wrapped tabindex="0" aria-label="Command of the signer" { "countersign roster add approver " (name.as_str()) " --key FILE" }
         p { "The desk does not keep the line: copy it now." }
     };
-    Ok(Html(framed_page("Your passkey", main)).into_response())
+    Ok(page("Your passkey", &main))
 }

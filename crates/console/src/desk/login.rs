@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Extension, Form, Query, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{CHALLENGE_TYPE, CommandFailure, Exit, now};
 use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
@@ -24,7 +24,7 @@ use crate::{
         login_sessions::LoginSession,
         passkey_pages,
     },
-    framed, hidden, plain, status_of,
+    hidden, page, plain, status_of,
     web::secrets::random,
 };
 
@@ -38,16 +38,16 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
         .route(LOG_OUT, post(log_out))
 }
 
-async fn show(Query(query): Query<BTreeMap<String, String>>) -> Response {
+async fn show(Query(query): Query<BTreeMap<String, String>>) -> Markup {
     let to = query
         .get("to")
         .and_then(|to| LoginTarget::parse(to))
         .unwrap_or_default();
-    page("", &to).into_response()
+    login_page("", &to)
 }
 
 /// Returns the page of the login.
-pub(super) fn page(boundary: &str, to: &LoginTarget) -> Html<String> {
+pub(super) fn login_page(boundary: &str, to: &LoginTarget) -> Markup {
     let main = html! {
         h1 { "Log in" }
         form method="post" action=(LOGIN) {
@@ -64,12 +64,7 @@ pub(super) fn page(boundary: &str, to: &LoginTarget) -> Html<String> {
         }
         p { a href="/enrol" { "Make a passkey for this desk" } }
     };
-    Html(framed_page("Log in", main))
-}
-
-/// Returns a page of somebody who is not logged in.
-pub(super) fn framed_page(title: &str, main: Markup) -> String {
-    framed(title, None, &main, false).into_string()
+    page("Log in", &main)
 }
 
 async fn begin(
@@ -125,7 +120,7 @@ async fn ask(desk: &Desk, attempt: LoginAttempt) -> PageAnswer<Response> {
         }
         p { a href=(LOGIN) { "Begin again" } }
     };
-    Ok(Html(framed_page("Log in", main)).into_response())
+    Ok(page("Log in", &main).into_response())
 }
 
 async fn answered(
@@ -204,7 +199,7 @@ async fn log_out(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Redirect 
 
 fn not_logged_in(what: &str) -> Markup {
     let main = html! { h1 { "Not logged in" } p role="alert" { (what) } p { a href=(LOGIN) { "Begin again" } } };
-    framed("Not logged in", None, &main, false)
+    page("Not logged in", &main)
 }
 
 fn no_secret(error: std::io::Error) -> RefusedRequest {

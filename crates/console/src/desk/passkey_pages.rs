@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
     AskedText, CommandFailure, Exit, PrintableText, ProposalReview, approve, deny, now,
     render::brief,
 };
 use documents::{Envelope, ProposalId};
-use maud::html;
+use maud::{Markup, html};
 
 use crate::{
     BoundaryInbox, DeskPerson, HeldReview, LOG_OUT, MadeReview, NavPlace, PageAnswer, PageState,
-    ReachedBoundary, RefusedReview, Sent, SentSignature, after_signature, browser_answer,
+    ReachedBoundary, RefusedReview, Sent, SentSignature, browser_answer,
     companion::{
         held::HeldReviews,
-        requests::{failed, ways},
+        requests::{after_review, failed, take_review, ways},
         run_pages,
         views::inbox,
     },
@@ -27,7 +27,7 @@ use crate::{
         shown_pages,
         stop_pages::{self, StopPages},
     },
-    hidden, screen_lines, shown_review, signing_page, still_open, take_held,
+    screen_lines, shown_review, signing_page, still_open,
     web::secrets::FormKey,
 };
 
@@ -37,14 +37,7 @@ struct PasskeyPages {
     pages: Arc<PageState>,
     person: DeskPerson,
     held: HeldReviews<ProposalId, ProposalReview>,
-    denials: HeldReviews<ProposalId, UnsignedDenial>,
-}
-
-/// A denial that a page shows.
-#[derive(Debug)]
-struct UnsignedDenial {
-    review: ProposalReview,
-    payload: Vec<u8>,
+    denials: HeldReviews<ProposalId, (ProposalReview, Vec<u8>)>,
 }
 
 type Own = State<Arc<PasskeyPages>>;
@@ -72,7 +65,7 @@ pub(super) fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Res
         .merge(run_pages::routes().with_state(pages)))
 }
 
-async fn first(State(own): Own) -> PageAnswer<Response> {
+async fn first(State(own): Own) -> PageAnswer<Markup> {
     let (place, person, time) = (own.pages.place(0)?, own.person.clone(), now());
     let read = place
         .read(move |place, client| {
@@ -81,7 +74,7 @@ async fn first(State(own): Own) -> PageAnswer<Response> {
         .await;
     let log_out =
         html! { form method="post" action=(LOG_OUT) { button type="submit" { "Log out" } } };
-    Ok(Html(inbox(&[(place.shown_name(), read)], time, &log_out)).into_response())
+    Ok(inbox(&[(place.shown_name(), read)], time, &log_out))
 }
 
 async fn review(
@@ -133,14 +126,9 @@ async fn sign(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(
-        &own.pages,
-        &own.held,
-        (&format!("/b/{at}/sign/{id}"), &sent),
-        (at, &id, ways(at, &id)),
-    )?;
+    let held = take_review(&own.pages, &own.held, (at, "sign", &id), &sent)?;
     let refused = RefusedReview::of_signature(&AskedText::of(&held.review), sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_review(&own, at, id, &refused).await;
     }
     let (typed, answer, person) = (
@@ -149,7 +137,8 @@ async fn sign(
         own.person.clone(),
     );
     let done = place.act(move |place, client| {
-        let (id, review) = still_open(held, false, &place.trust, client)?;
+        let HeldReview { id, review, .. } = held;
+        let review = still_open(&id, review, false, &place.trust, client)?;
         let sound = review.check_sound()?;
         let _consent = AskedText::of(&review).check(&typed, sound)?;
         let signature = person.signature(&review.sources.payload, answer.as_ref())?;
@@ -159,11 +148,7 @@ async fn sign(
             format!("You signed as {name}"),
         ))
     });
-    after_signature(
-        &own.pages,
-        done.await,
-        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
-    )
+    after_review(&own.pages, done.await, at, &id)
 }
 
 /// Shows the denial that the passkey signs next.
@@ -172,14 +157,9 @@ async fn deny(
     Path((at, id)): Path<(usize, ProposalId)>,
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
-    let held = take_held(
-        &own.pages,
-        &own.held,
-        (&format!("/b/{at}/deny/{id}"), &sent),
-        (at, &id, ways(at, &id)),
-    )?;
+    let held = take_review(&own.pages, &own.held, (at, "deny", &id), &sent)?;
     let refused = RefusedReview::of_denial(&held.review, sent);
-    if !refused.errors.0.is_empty() {
+    if refused.is_refused() {
         return show_review(&own, at, id, &refused).await;
     }
     let HeldReview {
@@ -205,11 +185,11 @@ async fn deny(
         (screen_lines(&brief(&review.found), 2))
         dl.pairs { dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) } }
     };
-    let fields = hidden(&own.pages.form_key, &path, &number, &digest);
     let page = signing_page(
+        &own.pages,
         (at, "Sign a denial"),
         &statement,
-        (&path, &fields),
+        (&path, &number, &digest),
         &question,
     );
     own.denials.keep(
@@ -218,11 +198,11 @@ async fn deny(
             boundary,
             id,
             digest,
-            review: UnsignedDenial { review, payload },
+            review: (review, payload),
             made,
         },
     );
-    Ok(Html(page).into_response())
+    Ok(page.into_response())
 }
 
 async fn send_denial(
@@ -231,41 +211,15 @@ async fn send_denial(
     Form(sent): Sent,
 ) -> PageAnswer<Response> {
     let place = own.pages.place(at)?;
-    let held = take_held(
-        &own.pages,
-        &own.denials,
-        (&format!("/b/{at}/denial/{id}"), &sent),
-        (at, &id, ways(at, &id)),
-    )?;
+    let held = take_review(&own.pages, &own.denials, (at, "denial", &id), &sent)?;
     let (answer, person) = (browser_answer(&sent), own.person.clone());
     let done = place.act(move |place, client| {
-        let HeldReview {
-            boundary,
-            id,
-            digest,
-            review: UnsignedDenial { review, payload },
-            made,
-        } = held;
-        let (_, review) = still_open(
-            HeldReview {
-                boundary,
-                id,
-                digest,
-                review,
-                made,
-            },
-            true,
-            &place.trust,
-            client,
-        )?;
+        let (review, payload) = held.review;
+        let review = still_open(&held.id, review, true, &place.trust, client)?;
         let signature = person.signature(&payload, answer.as_ref())?;
         let name = &person.approver_of(review.sources.roster.trusted())?.name;
         let sent = deny::send(&review, &Envelope::new(&payload, vec![signature]), client);
         Ok(SentSignature(sent, format!("You denied as {name}")))
     });
-    after_signature(
-        &own.pages,
-        done.await,
-        (at, &format!("/b/{at}/run/{id}"), ways(at, &id)),
-    )
+    after_review(&own.pages, done.await, at, &id)
 }

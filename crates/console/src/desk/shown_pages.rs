@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use client::{GrantReview, ReadReceipt, Screen, find_grant, now, run_to_review};
 use documents::{GrantId, ReceiptId};
-use maud::html;
+use maud::{Markup, html};
 
 use crate::{
     NavPlace, PageAnswer, PageState, SharedPages, companion::requests::failed, companion_page,
@@ -24,7 +23,7 @@ pub(super) fn routes() -> Router<Arc<PageState>> {
 async fn grant(
     State(own): SharedPages,
     Path((at, id)): Path<(usize, GrantId)>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
         let review = GrantReview::make(
@@ -49,7 +48,7 @@ async fn grant(
 async fn run(
     State(own): SharedPages,
     Path((at, id)): Path<(usize, ReceiptId)>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let (place, asked) = (own.place(at)?, id.clone());
     let read = place.read(move |place, client| {
         let run = ReadReceipt::fetch(client, &asked)?;
@@ -64,7 +63,7 @@ async fn run(
     Ok(page(at, ("Review of a run", why), &screen, &commands))
 }
 
-fn page(at: usize, (title, why): (&str, &str), screen: &Screen, commands: &[String]) -> Response {
+fn page(at: usize, (title, why): (&str, &str), screen: &Screen, commands: &[String]) -> Markup {
     let main = html! {
         h1 { (title) }
         section #review aria-label=(title) { (screen_lines(screen, 2)) }
@@ -74,5 +73,5 @@ fn page(at: usize, (title, why): (&str, &str), screen: &Screen, commands: &[Stri
             ul { @for command in commands { li { code { (command) } } } }
         }
     };
-    Html(companion_page(NavPlace::at(at), title, main, false)).into_response()
+    companion_page(NavPlace::at(at), title, main)
 }

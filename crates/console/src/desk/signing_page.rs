@@ -2,24 +2,27 @@
 
 use maud::{Markup, html};
 
-use crate::{ANSWER_FIELDS, NavPlace, PasskeyQuestion, answer_fields, companion_page};
+use crate::{
+    ANSWER_FIELDS, NavPlace, PageState, PasskeyQuestion, answer_fields, companion_page, hidden,
+};
 
 /// Returns the page on which the passkey signs a statement of few words.
 pub(crate) fn signing_page(
+    pages: &PageState,
     (at, title): (usize, &str),
     statement: &Markup,
-    (path, fields): (&str, &Markup),
+    (path, number, digest): (&str, &str, &str),
     question: &PasskeyQuestion,
-) -> String {
+) -> Markup {
     let main = html! {
         h1 { (title) }
         section #review aria-label="What you sign" { (statement) }
         p { "The dialog of your device shows only " (question.host) ", and not what you sign." }
         form method="post" action=(path) data-passkey="get" data-challenge=(question.challenge) data-host=(question.host) {
-            (fields)
+            (hidden(&pages.form_key, path, number, digest))
             (answer_fields(&ANSWER_FIELDS))
             button.main type="submit" { "Sign with your passkey" }
         }
     };
-    companion_page(NavPlace::at(at), title, main, false)
+    companion_page(NavPlace::at(at), title, main)
 }

@@ -1,12 +1,11 @@
 //! The pages that stop a boundary (the freeze), or end the passkey of the person. Both are revocations, which only stop.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
     PrintableText, RevokingBoundary,
@@ -18,7 +17,7 @@ use maud::{Markup, html};
 use crate::{
     DeskPerson, HeldReview, NavPlace, PageAnswer, PageState, Sent, browser_answer,
     companion::{freeze, held::HeldReviews, requests::failed},
-    companion_page, hidden, plain, signing_page, take_held,
+    companion_page, plain, signing_page, take_held,
 };
 
 /// Word that the person types, so that nobody ends a passkey by a click.
@@ -52,8 +51,8 @@ pub(super) fn routes() -> Router<Arc<StopPages>> {
         .route("/b/{at}/send-my-key", post(send_key))
 }
 
-async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(freeze::page(&own.pages, at, None, way_to_key(at)).await?).into_response())
+async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Markup> {
+    freeze::page(&own.pages, at, None, way_to_key(at)).await
 }
 
 async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
@@ -61,7 +60,7 @@ async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pag
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     if field("word") != freeze::WORD {
         let page = freeze::page(&own.pages, at, Some(field("reason")), way_to_key(at)).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     }
     let words = "You freeze the boundary. All proposals and runs end, and nothing runs until the operator of its host thaws it.";
     show(
@@ -73,17 +72,17 @@ async fn freeze(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pag
     .await
 }
 
-async fn ask_key(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Response> {
-    Ok(Html(key_page(&own, at, None)).into_response())
+async fn ask_key(State(own): Own, Path(at): Path<usize>) -> Markup {
+    key_page(&own, at, None)
 }
 
-fn key_page(own: &StopPages, at: usize, refused: Option<&str>) -> String {
+fn key_page(own: &StopPages, at: usize, refused: Option<&str>) -> Markup {
     let main = html! {
         h1 { "End your passkey" }
         p { "After this, the passkey " code { (own.person.key.keyid()) } " signs nothing at this boundary. This can't be undone. Use it if you lost a device with this passkey, and then tell the signers of the roster." }
         (freeze::word_form(&own.pages, (&format!("/b/{at}/my-key"), WORD), refused, "Show the revocation to sign"))
     };
-    companion_page(NavPlace::at(at), "End your passkey", main, false)
+    companion_page(NavPlace::at(at), "End your passkey", main)
 }
 
 async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> PageAnswer<Response> {
@@ -91,7 +90,7 @@ async fn end_key(State(own): Own, Path(at): Path<usize>, Form(sent): Sent) -> Pa
     let field = |name: &str| sent.get(name).map_or("", |text| text.trim());
     if field("word") != WORD {
         let page = key_page(&own, at, Some(field("reason")));
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page)).into_response());
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     }
     let words = "You revoke your own passkey. It then signs nothing at this boundary.";
     show(
@@ -137,31 +136,23 @@ async fn show(
             dt { "Reason" } dd { (PrintableText::quoted_prose(reason).as_str()) }
         }
     };
-    let fields = hidden(&own.pages.form_key, &path, &number, &digest);
     let page = signing_page(
+        &own.pages,
         (at, "Sign a revocation"),
         &statement,
-        (&path, &fields),
+        (&path, &number, &digest),
         &own.person.question(&payload),
     );
-    own.held.keep(
-        &number,
-        HeldReview {
-            boundary: at,
-            id: send,
-            digest,
-            review: payload,
-            made: Instant::now(),
-        },
-    );
-    Ok(Html(page).into_response())
+    own.held
+        .keep(&number, HeldReview::new(at, send, digest, payload));
+    Ok(page.into_response())
 }
 
-async fn send_freeze(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Response> {
+async fn send_freeze(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Markup> {
     send(&own, at, "send-freeze", sent).await
 }
 
-async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Response> {
+async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Markup> {
     send(&own, at, "send-my-key", sent).await
 }
 
@@ -170,7 +161,7 @@ async fn send(
     at: usize,
     path: &'static str,
     Form(sent): Sent,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let place = own.pages.place(at)?;
     let held = take_held(
         &own.pages,
@@ -187,7 +178,7 @@ async fn send(
         .await
         .map_err(|failure| failed(nav, "Not done", &failure, way_back(at)))?;
     let main = html! { h1 { "Done" } p role="status" { (plain(&done_words(&answer, None))) } (way_back(at)) };
-    Ok(Html(companion_page(nav, "Done", main, false)).into_response())
+    Ok(companion_page(nav, "Done", main))
 }
 
 fn way_to_key(at: usize) -> Markup {

@@ -43,5 +43,21 @@ pub fn framed(title: &str, side: Option<&Markup>, main: &Markup, changes: bool) 
 /// Returns a page that says what went wrong and what to do.
 pub fn problem(title: &str, what: &str) -> Markup {
     let main = html! { h1 { (visible(title)) } p { (visible(what)) } p { a href="/" { "Back to the first page" } } };
-    framed(title, None, &main, false)
+    page(title, &main)
+}
+
+/// Returns a page that leads to another page at once. A redirect would not send the cookies of `SameSite=Strict`.
+pub fn forwarding(to: &str, words: &str) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content=(format!("0;url={to}")); }
+            body { a href=(to) { (words) } }
+        }
+    }
+}
+
+/// Returns a page without a list of contents.
+pub fn page(title: &str, main: &Markup) -> Markup {
+    framed(title, None, main, false)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use client::{
     CommandFailure, OutputPainter, StreamLine, held_up_words, piece_of, read_line, truncated_words,
 };
@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use wire::{Event, RefusalView};
 
-use crate::{ReachedBoundary, problem};
+use crate::{ReachedBoundary, RefusedRequest};
 
 /// Maximum number of pages that follow a run at the same time. Each needs a thread.
 const MOST_WATCHERS: usize = 128;
@@ -50,8 +50,8 @@ impl RunWatchers {
     ) -> Response {
         let Ok(watcher) = self.0.clone().try_acquire_owned() else {
             let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
-            let page = problem("Too many pages", what).into_string();
-            return (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response();
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return RefusedRequest::new(status, "Too many pages", what).into_response();
         };
         let number = |text: &str| text.parse::<u64>().ok();
         let last = headers

@@ -11,10 +11,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::page::frame::forwarding;
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 use documents::hex;
-use maud::{DOCTYPE, html};
 use tokio::net::TcpListener;
 
 use crate::web::secrets::{FormKey, equal, random};
@@ -68,10 +68,7 @@ impl Door {
             .link()
             .ok_or_else(|| io::Error::other("the link was used"))?;
         let path = directory.join("open.html");
-        let page = html! {
-            (DOCTYPE)
-            html { head { meta charset="utf-8"; meta http-equiv="refresh" content=(format!("0;url={link}")); } body { p { a href=(link) { "Open the pages" } } } }
-        };
+        let page = forwarding(&link, "Open the pages");
         let mut file = File::options()
             .write(true)
             .create_new(true)

@@ -10,14 +10,12 @@ use axum::http::header::{
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{Html, IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use maud::{DOCTYPE, html};
 
 use crate::{
-    Door,
-    page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH},
-    problem,
+    Door, RefusedRequest,
+    page::frame::{SCRIPT, SCRIPT_PATH, STYLE, STYLE_PATH, forwarding},
     web::refused_request::with_page,
 };
 
@@ -83,11 +81,7 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
         (StatusCode::MISDIRECTED_REQUEST, what).into_response()
     } else if !reads && !door.is_origin(request.headers()) {
         let what = "The form does not come from a page of this program, so nothing was done.";
-        (
-            StatusCode::FORBIDDEN,
-            Html(problem("Refused", what).into_string()),
-        )
-            .into_response()
+        RefusedRequest::new(StatusCode::FORBIDDEN, "Refused", what).into_response()
     } else {
         if door.has_cookie(request.headers()) {
             request.extensions_mut().insert(LetIn);
@@ -105,11 +99,7 @@ pub(crate) fn finish(answer: Response) -> Response {
             "The form has more than {} KiB, so nothing was done. Go back: the browser keeps what you typed. Then make it shorter.",
             MAX_FORM >> 10
         );
-        answer = (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Html(problem("Too long", &what).into_string()),
-        )
-            .into_response();
+        answer = RefusedRequest::new(answer.status(), "Too long", &what).into_response();
     }
     for (name, value) in HEADERS {
         answer
@@ -127,11 +117,7 @@ async fn inside(request: Request, next: Next) -> Response {
     }
     let what = "This browser was not let in. The address that the program printed works once, in one browser: stop the \
         program with Ctrl-C, start it again, and open the new address.";
-    (
-        StatusCode::UNAUTHORIZED,
-        Html(problem("Not let in", what).into_string()),
-    )
-        .into_response()
+    RefusedRequest::new(StatusCode::UNAUTHORIZED, "Not let in", what).into_response()
 }
 
 /// Lets a browser in. The page leads on by itself, because a cookie with `SameSite=Strict` does not come with a redirect
@@ -148,20 +134,10 @@ async fn enter(
     let Some(cookie) = door.enter(&secret) else {
         let what = "This address was used before, or it is wrong. Each start of the program has one address, which works \
             once: stop the program with Ctrl-C, start it again, and open the new address.";
-        return (
-            StatusCode::FORBIDDEN,
-            Html(problem("Not let in", what).into_string()),
-        )
-            .into_response();
+        return RefusedRequest::new(StatusCode::FORBIDDEN, "Not let in", what).into_response();
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head { meta charset="utf-8"; title { "countersign" } meta http-equiv="refresh" content="0;url=/"; }
-            body { a href="/" { "Go on to the pages" } }
-        }
-    };
-    ([(SET_COOKIE, cookie)], Html(page.into_string())).into_response()
+    let page = forwarding("/", "Go on to the pages");
+    ([(SET_COOKIE, cookie)], page).into_response()
 }
 
 /// Serves the pages until the future `shutdown` completes. Open streams end with it.

@@ -1,9 +1,9 @@
 //! A request that was refused, with the page that says why.
 
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, IntoResponse, Response};
-use maud::PreEscaped;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use maud::Markup;
 
 use crate::problem;
 
@@ -17,12 +17,17 @@ pub type PageAnswer<T> = Result<T, RefusedRequest>;
 impl RefusedRequest {
     /// Says what went wrong and what to do.
     pub fn new(status: StatusCode, title: &str, what: &str) -> Self {
-        Self::with(status, problem(title, what))
+        let mut refused = Self::with(status, problem(title, what));
+        // The script of the pages shows only the sentence.
+        if let Ok(said) = HeaderValue::from_str(what) {
+            refused.0.headers_mut().insert("x-said", said);
+        }
+        refused
     }
 
     /// Answers with this page.
-    pub fn with(status: StatusCode, page: PreEscaped<String>) -> Self {
-        Self(Box::new((status, Html(page.into_string())).into_response()))
+    pub fn with(status: StatusCode, page: Markup) -> Self {
+        Self(Box::new((status, page).into_response()))
     }
 }
 

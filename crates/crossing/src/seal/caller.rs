@@ -133,18 +133,24 @@ impl Caller {
             .any(|scope| self.may_step(scope, step))
     }
 
+    /// Returns the name of the caller.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` for a caller without a token.
+    pub fn demand_name(&self) -> Result<&Name, Stopped> {
+        self.name.as_ref().ok_or_else(|| {
+            let detail = "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`, \
+                 and a key of the roster can answer a challenge";
+            Refusal::new(Code::Unauthenticated, detail).into()
+        })
+    }
+
     /// Returns the caller's name, if the caller has this scope for this step.
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller lacks the scope.
     pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
-        let Some(name) = &self.name else {
-            return Err(Refusal::new(
-                Code::Unauthenticated,
-                "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`",
-            )
-            .into());
-        };
+        let name = self.demand_name()?;
         match step {
             _ if !self.may(scope) => Err(Refusal::new(
                 Code::Forbidden,

@@ -76,6 +76,12 @@ impl Refusal {
         }
     }
 
+    /// Creates the refusal of a request that is malformed at this JSON pointer.
+    pub fn malformed(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::new(Code::Malformed, detail.clone()).at(pointer, detail)
+    }
+
     /// Adds a place in the request, with the error at this place.
     pub fn at(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         self.places.push(RequestPlace {

@@ -27,7 +27,7 @@ use documents::{Parameter, ParameterType, StepDefinition, parameter_variable};
 pub struct ScriptTemplate {
     language: TemplateLanguage,
     nodes: Vec<TemplateNode>,
-    /// The checks of the variants, by their decisions.
+    /// The checks of each variant. The key is the branch or the number of items that the variant chooses at each action.
     checks: BTreeMap<Vec<usize>, VariantChecks>,
     /// The variants of a shell script, each with a harmless value in each place.
     samples: Vec<(Variant, String)>,

@@ -21,7 +21,7 @@ const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synch
     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
 /// Maximum number of connections.
 const LINKS: usize = 2;
-/// Number of bytes that have a digest of their own in memory, after the whole output was compared with its name.
+/// Size of a chunk in bytes. After an output was compared with its name, a digest of each of its chunks stays in memory.
 const CHUNK: usize = 256 << 10;
 const CHUNKS: u64 = (PIECE / CHUNK) as u64;
 /// Maximum number of outputs whose digests are in memory.

@@ -186,7 +186,7 @@ impl<A: BoundaryApi> ToolCalls<A> {
     /// answered. The end of the waiting time is no failure.
     ///
     /// # Errors
-    /// Returns a problem that does not pass, for example a token that was revoked during the wait.
+    /// Returns a problem that another call does not solve, for example a token that was revoked during the wait.
     pub async fn until_end(
         &self,
         view: &mut ProposalView,

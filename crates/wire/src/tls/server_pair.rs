@@ -25,7 +25,7 @@ pub struct PairText {
     pub certificate: Vec<u8>,
     /// The private key of the certificate.
     pub key: Zeroizing<Vec<u8>>,
-    /// The certificates of the CA whose clients may connect, if only such clients may.
+    /// The certificates of `client_ca`. With them, only clients of this CA may connect.
     pub client_ca: Option<Vec<u8>>,
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use axum::http::StatusCode;
-use axum::response::Redirect;
-use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use console::{Heading, PageAnswer, Part, prose::prose};
 use documents::{StepDefinition, sha256};
 use reading::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
-use crate::{Project, Runbook, read_image};
+use crate::{Project, Runbook, notebook::routes::missing, read_image};
 use client::{CommandFailure, PrintableText, definitions_diff};
 
 /// Maximum number of pages that one command opens.
@@ -87,6 +87,18 @@ impl OpenPage {
                 .and_then(|directory| read_image(directory, image))
                 .is_none()
         })
+    }
+
+    /// Answers with an image of the prose.
+    ///
+    /// # Errors
+    /// Returns the refusal if the page has no such image.
+    pub fn image(&self, image: usize) -> PageAnswer<Response> {
+        let path = self.images.get(image);
+        let (kind, bytes) = path
+            .and_then(|path| read_image(self.runbook.real.parent()?, path))
+            .ok_or_else(|| missing("No such image", "The page shows no image of this number."))?;
+        Ok(([(CONTENT_TYPE, kind)], bytes).into_response())
     }
 
     /// Reads a runbook. The steps keep the numbers that they have on the page `known`.
@@ -360,7 +372,7 @@ impl OpenFiles {
             .iter()
             .position(|file| wanted.is_some() && real(self.place(file)) == wanted);
         let what = "The link leads to a file that is not open here. Open a directory that contains both files: `countersign open DIR`.";
-        let none = || RefusedRequest::new(StatusCode::NOT_FOUND, "No such runbook", what);
+        let none = || missing("No such runbook", what);
         Ok(Redirect::to(&format!(
             "/page/{}/#{fragment}",
             at.ok_or_else(none)?

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use client::{Client, CommandFailure, Exit, newest, now};
 use console::{
@@ -16,7 +15,7 @@ use console::{
     sent_bundle, status_of,
 };
 use documents::{ProposalId, Status};
-use maud::html;
+use maud::{Markup, html};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
 use crate::{
@@ -24,10 +23,10 @@ use crate::{
     WishProblems,
     notebook::{
         propose_view::{EarlierWish, ProposeViews, RefusedWish, failure_page, run_path},
+        routes::no_runbook,
         view::file_list,
         wish::{CheckedWish, UNCONFIRMED},
     },
-    read_image,
 };
 
 /// Number of proposals that a page reads.
@@ -110,7 +109,7 @@ async fn index(State(own): Shared) -> Response {
     if files.len() == 1 {
         return Redirect::to("/page/0/").into_response();
     }
-    Html(file_list(&files, &html! {}).into_string()).into_response()
+    file_list(&files, &html! {}).into_response()
 }
 
 /// Reads a file as it is saved now: its text is neither hashed nor sealed.
@@ -120,14 +119,7 @@ async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFil
         .await
         .ok()
         .flatten();
-    let none = || {
-        RefusedRequest::new(
-            StatusCode::NOT_FOUND,
-            "No such runbook",
-            "No runbook is open at this address.",
-        )
-    };
-    let file = file.ok_or_else(none)?;
+    let file = file.ok_or_else(no_runbook)?;
     match file.page.clone() {
         Ok(page) => Ok((file, page)),
         Err(_) => Err(RefusedRequest::with(
@@ -137,7 +129,7 @@ async fn saved(own: &Arc<ProposingNotebook>, at: usize) -> PageAnswer<(ListedFil
     }
 }
 
-async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response> {
+async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let (file, page) = saved(&own, at).await?;
     let asked = page.clone();
     let read = own.place.read(move |_, client| {
@@ -164,23 +156,16 @@ async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Response>
             &way,
         )
     })?;
-    Ok(Html(
-        own.views()
-            .runbook(at, (&file, &page), &sealed, &proposals, refused)
-            .into_string(),
-    )
-    .into_response())
+    Ok(own
+        .views()
+        .runbook(at, (&file, &page), &sealed, &proposals, refused))
 }
 
-async fn image(State(own): Shared, Path((at, image)): Path<(usize, usize)>) -> Response {
-    let found = saved(&own, at)
-        .await
-        .ok()
-        .and_then(|(_, page)| read_image(page.runbook.real.parent()?, page.images.get(image)?));
-    match found {
-        Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+async fn image(
+    State(own): Shared,
+    Path((at, image)): Path<(usize, usize)>,
+) -> PageAnswer<Response> {
+    saved(&own, at).await?.1.image(image)
 }
 
 async fn link(State(own): Shared, Path((at, link)): Path<(usize, usize)>) -> PageAnswer<Redirect> {
@@ -192,7 +177,7 @@ async fn propose(
     State(own): Shared,
     Path(at): Path<usize>,
     Form(sent): Sent,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Redirect> {
     let (_, page) = saved(&own, at).await?;
     let form = own.take(&format!("/page/{at}/propose"), &sent)?;
     let (asked, wanted, wish) = (page.clone(), form.contents.clone(), GivenWish::of(&sent));
@@ -232,7 +217,7 @@ async fn propose(
         Proposed::Not(found) => {
             own.refused().insert(at, *found);
             // If the page were the answer to the form, a browser that loads it again would send the form again.
-            Ok(Redirect::to(&format!("/page/{at}/")).into_response())
+            Ok(Redirect::to(&format!("/page/{at}/")))
         }
     }
 }
@@ -244,9 +229,9 @@ enum Proposed {
 }
 
 /// Leads to the page of a proposal. `?known` says that the boundary had the same proposal already.
-fn after(view: &ProposalView) -> Response {
+fn after(view: &ProposalView) -> Redirect {
     let known = if view.existing { "?known" } else { "" };
-    Redirect::to(&format!("{}{known}", run_path(&view.id))).into_response()
+    Redirect::to(&format!("{}{known}", run_path(&view.id)))
 }
 
 /// What the page of a run shows.
@@ -261,7 +246,7 @@ async fn run(
     State(own): Shared,
     Path(id): Path<ProposalId>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Markup> {
     let known = query.contains_key("known");
     let (path, asked) = (run_path(&id), id.clone());
     let read = own.place.read(move |place, client| {
@@ -320,7 +305,7 @@ async fn run(
         (shown.markup())
         (own.views().applies(&view, &applies))
     };
-    Ok(Html(framed(&title, None, &main, live).into_string()).into_response())
+    Ok(framed(&title, None, &main, live))
 }
 
 /// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
@@ -353,7 +338,7 @@ async fn apply(
     State(own): Shared,
     Path(id): Path<ProposalId>,
     Form(sent): Sent,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Redirect> {
     let path = run_path(&id);
     let form = own.take(&format!("{path}/apply"), &sent)?;
     let done = own.place.act(move |_, client| {
@@ -402,7 +387,7 @@ async fn stop(
     State(own): Shared,
     Path(id): Path<ProposalId>,
     Form(sent): Sent,
-) -> PageAnswer<Response> {
+) -> PageAnswer<Redirect> {
     let path = run_path(&id);
     own.take(&format!("{path}/stop"), &sent)?;
     let done = own.place.act(move |_, client| {
@@ -410,5 +395,5 @@ async fn stop(
     });
     done.await
         .map_err(|failure| failed("Not cancelled", &failure, &path))?;
-    Ok(Redirect::to(&path).into_response())
+    Ok(Redirect::to(&path))
 }

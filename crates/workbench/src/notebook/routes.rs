@@ -7,17 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use console::{Door, FieldError, OpenForms, problem};
+use console::{Door, FieldError, OpenForms, PageAnswer, RefusedRequest};
 use documents::visible;
+use maud::Markup;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    AuthorPreview, Board, CONFIRM, DIGEST, FormField, OpenFiles, OpenPage, PREFIX, PageStep,
-    PlaceOnPage, RefusedStep, Signals, Views, WORKFLOW, confirmation_id, file_path, file_words,
+    AuthorPreview, Board, CONFIRM, DIGEST, FormField, OpenFiles, PREFIX, PageStep, PlaceOnPage,
+    RefusedStep, Signals, Views, WORKFLOW, confirmation_id, file_path, file_words,
     notebook::{
         form::{field_errors, fields, given},
         preview_view::ShownPreview,
@@ -26,7 +27,6 @@ use crate::{
         view::text_of_file,
         worker::Order,
     },
-    read_image,
 };
 
 /// What the routes need.
@@ -54,6 +54,7 @@ pub struct Notebook {
     pub refused: Mutex<Option<RefusedStep>>,
 }
 
+type Shared = State<Arc<Notebook>>;
 type Sent = Form<BTreeMap<String, String>>;
 
 /// Returns the routes.
@@ -76,22 +77,23 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .with_state(notebook)
 }
 
-fn refuse(status: StatusCode, title: &str, what: &str) -> Response {
-    // The script shows only the sentence.
-    let mut response = (status, Html(problem(title, what).into_string())).into_response();
-    response.headers_mut().extend(
-        HeaderValue::from_str(what)
-            .ok()
-            .map(|what| (HeaderName::from_static("x-said"), what)),
-    );
-    response
+pub(super) fn missing(title: &str, what: &str) -> RefusedRequest {
+    RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
+}
+
+fn not_done(status: StatusCode, what: &str) -> RefusedRequest {
+    RefusedRequest::new(status, "Not done", what)
+}
+
+pub(super) fn no_runbook() -> RefusedRequest {
+    missing("No such runbook", "No runbook is open at this address.")
+}
+
+fn no_step() -> RefusedRequest {
+    missing("No such step", "No step is open at this address.")
 }
 
 impl Notebook {
-    fn page(&self, at: usize) -> Option<Arc<OpenPage>> {
-        self.files.page(at)
-    }
-
     fn views(&self) -> Views<'_> {
         Views {
             door: &self.door,
@@ -145,24 +147,24 @@ impl Notebook {
         })
     }
 
-    /// Takes a form that a page of this program made for this path, once. Returns the refusal of any other form.
-    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> Option<Response> {
-        if self.is_own(path, sent)
-            && self
-                .forms
-                .take(sent.get("form").map_or("", String::as_str))
-                .is_some()
-        {
-            return None;
-        }
+    /// Takes a form that a page of this program made for this path, once. Refuses any other form.
+    fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<()> {
         let what =
             "This form was sent before, or the page is old. Nothing was done. Load the page again.";
-        Some(refuse(StatusCode::CONFLICT, "Not done", what))
+        let number = sent.get("form").map_or("", String::as_str);
+        (self.is_own(path, sent) && self.forms.take(number).is_some())
+            .then_some(())
+            .ok_or_else(|| not_done(StatusCode::CONFLICT, what))
     }
 
-    fn order(&self, place: PlaceOnPage, sent: BTreeMap<String, String>, order: Order) -> Response {
+    fn order(
+        &self,
+        place: PlaceOnPage,
+        sent: BTreeMap<String, String>,
+        order: Order,
+    ) -> PageAnswer<Redirect> {
         if let Err(running) = self.board.begin(place, sent) {
-            let page = self.page(running.0);
+            let page = self.files.page(running.0);
             let name = page
                 .as_ref()
                 .and_then(|page| page.step(running.1))
@@ -170,37 +172,33 @@ impl Notebook {
             let what = format!(
                 "Not done: {name} runs now, and only one step runs at a time. Stop it, or wait."
             );
-            return refuse(StatusCode::CONFLICT, "Not done", &what);
+            return Err(not_done(StatusCode::CONFLICT, &what));
         }
         self.kept().take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
-            return refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Not done",
-                "The program ends. Start it again.",
-            );
+            let what = "The program ends. Start it again.";
+            return Err(not_done(StatusCode::INTERNAL_SERVER_ERROR, what));
         }
-        Redirect::to(&format!("/page/{}/#{}", place.0, id(place))).into_response()
+        Ok(to_step(place))
     }
 }
 
-async fn index(State(notebook): State<Arc<Notebook>>) -> Response {
+/// Leads to a step of a page.
+fn to_step(place: PlaceOnPage) -> Redirect {
+    Redirect::to(&format!("/page/{}/#{}", place.0, id(place)))
+}
+
+async fn index(State(notebook): Shared) -> Response {
     let files = notebook.files.all();
-    if files.len() == 1 && notebook.page(0).is_some() {
+    if files.len() == 1 && files[0].page.is_ok() {
         return Redirect::to("/page/0/").into_response();
     }
-    Html(notebook.views().index(&files).into_string()).into_response()
+    notebook.views().index(&files).into_response()
 }
 
-async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> Response {
-    let Some(file) = notebook.files.get(at) else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "No such runbook",
-            "No runbook is open at this address.",
-        );
-    };
-    match &file.page {
+async fn page(State(notebook): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
+    let file = notebook.files.get(at).ok_or_else(no_runbook)?;
+    Ok(match &file.page {
         Ok(page) => {
             // Only an author wants to know why no boundary would seal the file.
             let watched = notebook.watches.then(|| notebook.files.place(&file));
@@ -213,29 +211,20 @@ async fn page(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> R
                 errors: &errors,
                 ..notebook.views()
             };
-            Html(views.notebook(at, &file, page).into_string()).into_response()
+            views.notebook(at, &file, page)
         }
-        Err(_) => Html(notebook.views().index(&notebook.files.all()).into_string()).into_response(),
-    }
+        Err(_) => notebook.views().index(&notebook.files.all()),
+    })
 }
 
 async fn run(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((at, number)): Path<(usize, usize)>,
     headers: HeaderMap,
     Form(sent): Sent,
-) -> Response {
-    let page = notebook.page(at);
-    let Some((page, step)) = page
-        .as_ref()
-        .and_then(|page| Some((page, page.step(number)?)))
-    else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "No such step",
-            "The runbook has no step at this address.",
-        );
-    };
+) -> PageAnswer<Response> {
+    let page = notebook.files.page(at).ok_or_else(no_step)?;
+    let step = page.step(number).ok_or_else(no_step)?;
     let path = format!("/page/{at}/run/{number}");
     let is_shown = sent
         .get(DIGEST)
@@ -251,31 +240,26 @@ async fn run(
             .get(ACCEPT)
             .is_some_and(|wanted| wanted == "application/json")
         {
-            return StatusCode::UNPROCESSABLE_ENTITY.into_response();
+            return Ok(StatusCode::UNPROCESSABLE_ENTITY.into_response());
         }
-        return Redirect::to(&format!("/page/{at}/#{}", id((at, number)))).into_response();
+        return Ok(to_step((at, number)).into_response());
     }
-    if let Some(refused) = notebook.take(&path, &sent) {
-        return refused;
-    }
+    notebook.take(&path, &sent)?;
     if !is_shown {
         let what = "The step was saved in another form after your browser loaded the page. Load the page again.";
-        return refuse(StatusCode::CONFLICT, "Not done", what);
+        return Err(not_done(StatusCode::CONFLICT, what));
     }
     let sent = parameters(sent);
     let given = given(
         &fields(&step.step.definition.params, &notebook.secrets),
         &sent,
     );
-    notebook.order(
-        (at, number),
-        sent,
-        Order::Run(at, page.clone(), number, given),
-    )
+    let order = Order::Run(at, page.clone(), number, given);
+    Ok(notebook.order((at, number), sent, order)?.into_response())
 }
 
 /// Shows what approvers would see of a runbook.
-async fn preview(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -> Response {
+async fn preview(State(notebook): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
     let shown = tokio::task::spawn_blocking(move || {
         let file = notebook.files.get(at)?;
         let check = notebook.preview.check(&notebook.files.place(&file));
@@ -285,15 +269,15 @@ async fn preview(State(notebook): State<Arc<Notebook>>, Path(at): Path<usize>) -
                 .preview(at, &file, &check, &notebook.preview),
         )
     });
-    page_of(shown.await.ok().flatten())
+    shown.await.ok().flatten().ok_or_else(no_step)
 }
 
 /// Shows what approvers would see of one step with the given values.
 async fn step_preview(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((at, number)): Path<(usize, usize)>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+) -> PageAnswer<Markup> {
     let shown = tokio::task::spawn_blocking(move || {
         let file = notebook.files.get(at)?;
         let page = file.page.clone().ok()?;
@@ -337,7 +321,7 @@ async fn step_preview(
         }
         Some(notebook.views().step_preview(at, &file, &shown))
     });
-    page_of(shown.await.ok().flatten())
+    shown.await.ok().flatten().ok_or_else(no_step)
 }
 
 /// Returns the value of a field for a preview: the given value, or the default, or else an example.
@@ -346,17 +330,6 @@ fn value_of(field: &FormField, sent: &BTreeMap<String, String>) -> String {
         .or(field.default.as_ref())
         .cloned()
         .unwrap_or_else(|| field.example())
-}
-
-fn page_of(shown: Option<maud::Markup>) -> Response {
-    match shown {
-        Some(page) => Html(page.into_string()).into_response(),
-        None => refuse(
-            StatusCode::NOT_FOUND,
-            "No such step",
-            "No step is open at this address.",
-        ),
-    }
 }
 
 /// Returns the parameters of a form by their names.
@@ -368,23 +341,16 @@ pub fn parameters(sent: BTreeMap<String, String>) -> BTreeMap<String, String> {
 }
 
 async fn walk(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path(at): Path<usize>,
     Form(sent): Sent,
-) -> Response {
-    let Some(page) = notebook
+) -> PageAnswer<Redirect> {
+    let page = notebook
+        .files
         .page(at)
         .filter(|page| page.runbook.workflow.is_some())
-    else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "No such workflow",
-            "No workflow is open at this address.",
-        );
-    };
-    if let Some(refused) = notebook.take(&format!("/page/{at}/walk"), &sent) {
-        return refused;
-    }
+        .ok_or_else(|| missing("No such workflow", "No workflow is open at this address."))?;
+    notebook.take(&format!("/page/{at}/walk"), &sent)?;
     let sent = parameters(sent);
     let lists = sent
         .get("lists")
@@ -396,61 +362,45 @@ async fn walk(
 }
 
 async fn reset(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path(at): Path<usize>,
     Form(sent): Sent,
-) -> Response {
-    if let Some(refused) = notebook.take(&format!("/page/{at}/reset"), &sent) {
-        return refused;
-    }
+) -> PageAnswer<Redirect> {
+    notebook.take(&format!("/page/{at}/reset"), &sent)?;
     if notebook.board.running().is_some() || notebook.orders.try_send(Order::Reset(at)).is_err() {
-        return refuse(
-            StatusCode::CONFLICT,
-            "Not done",
-            "A step runs now. Stop it first, then begin a new session.",
-        );
+        let what = "A step runs now. Stop it first, then begin a new session.";
+        return Err(not_done(StatusCode::CONFLICT, what));
     }
-    Redirect::to(&format!("/page/{at}/")).into_response()
+    Ok(Redirect::to(&format!("/page/{at}/")))
 }
 
-async fn stop(State(notebook): State<Arc<Notebook>>, Form(sent): Sent) -> Response {
-    if let Some(refused) = notebook.take("/stop", &sent) {
-        return refused;
-    }
+async fn stop(State(notebook): Shared, Form(sent): Sent) -> PageAnswer<Redirect> {
+    notebook.take("/stop", &sent)?;
     notebook.signals.stop_step();
-    Redirect::to(&back(&notebook)).into_response()
+    Ok(back(&notebook))
 }
 
 async fn answer(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((number, letter)): Path<(u64, String)>,
     Form(sent): Sent,
-) -> Response {
-    if let Some(refused) = notebook.take(&format!("/answer/{number}/{letter}"), &sent) {
-        return refused;
-    }
+) -> PageAnswer<Redirect> {
+    notebook.take(&format!("/answer/{number}/{letter}"), &sent)?;
     if !notebook.board.answer(number, &letter) {
-        return refuse(
-            StatusCode::CONFLICT,
-            "Not done",
-            "The question no longer waits for an answer.",
-        );
+        let what = "The question no longer waits for an answer.";
+        return Err(not_done(StatusCode::CONFLICT, what));
     }
-    Redirect::to(&back(&notebook)).into_response()
+    Ok(back(&notebook))
 }
 
-/// Returns the page of the step that runs, or else the first page.
-fn back(notebook: &Notebook) -> String {
-    notebook.board.running().map_or("/".to_owned(), |place| {
-        format!("/page/{}/#{}", place.0, id(place))
-    })
+/// Leads to the step that runs, or else to the first page.
+fn back(notebook: &Notebook) -> Redirect {
+    let running = notebook.board.running();
+    running.map_or_else(|| Redirect::to("/"), to_step)
 }
 
 /// Returns the hidden fields of a new form for a path, as JSON. A form works once, and a step can run again and again.
-async fn fresh(
-    State(notebook): State<Arc<Notebook>>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+async fn fresh(State(notebook): Shared, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let number = notebook.forms.issue();
     let seal = notebook
         .door
@@ -462,7 +412,7 @@ async fn fresh(
 
 /// Streams what happens, as server-sent events (HTML Living Standard, section 9.2).
 async fn events(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
@@ -510,54 +460,45 @@ async fn events(
 }
 
 async fn image(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((at, image)): Path<(usize, usize)>,
-) -> Response {
-    let found = notebook
-        .page(at)
-        .and_then(|page| read_image(page.runbook.real.parent()?, page.images.get(image)?));
-    match found {
-        Some((kind, bytes)) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+) -> PageAnswer<Response> {
+    notebook.files.page(at).ok_or_else(no_runbook)?.image(image)
 }
 
 async fn link(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((at, link)): Path<(usize, usize)>,
-) -> Response {
-    match notebook.page(at) {
-        Some(page) => notebook.files.follow(&page, link).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+) -> PageAnswer<Redirect> {
+    let page = notebook.files.page(at).ok_or_else(no_runbook)?;
+    notebook.files.follow(&page, link)
 }
 
 /// Shows or sends a file that a step left in `$COUNTERSIGN_OUTPUT`.
 async fn file(
-    State(notebook): State<Arc<Notebook>>,
+    State(notebook): Shared,
     Path((page, step, at)): Path<(usize, usize, usize)>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Response {
+) -> PageAnswer<Response> {
     let place = (page, step);
-    let Some(found) = notebook
+    let found = notebook
         .board
-        .with(place, |view| view.files.get(at).cloned())
-    else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            "No such file",
-            "The last run of the step left no file at this address.",
-        );
-    };
+        .with(place, |view| view.files.get(at).cloned());
+    let none = "The last run of the step left no file at this address.";
+    let found = found.ok_or_else(|| missing("No such file", none))?;
     let (path, words) = (file_path(place, at), file_words(&found));
     let wanted = query.contains_key("download");
-    let read = tokio::task::spawn_blocking(move || ShownFile::read(&found, wanted)).await;
-    match read {
-        Ok(Ok(ShownFile::Image(kind, bytes))) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
-        Ok(Ok(ShownFile::Text(text))) => {
-            Html(text_of_file(place, &path, &words, &text).into_string()).into_response()
-        }
-        Ok(Ok(ShownFile::Download(name, stream))) => {
+    let unread = |status, error: &dyn std::error::Error| {
+        RefusedRequest::new(status, "The file can't be read", &error.to_string())
+    };
+    let read = tokio::task::spawn_blocking(move || ShownFile::read(&found, wanted))
+        .await
+        .map_err(|error| unread(StatusCode::INTERNAL_SERVER_ERROR, &error))?
+        .map_err(|error| unread(StatusCode::GONE, &error))?;
+    Ok(match read {
+        ShownFile::Image(kind, bytes) => ([(CONTENT_TYPE, kind)], bytes).into_response(),
+        ShownFile::Text(text) => text_of_file(place, &path, &words, &text).into_response(),
+        ShownFile::Download(name, stream) => {
             let named = format!("attachment; filename=\"{name}\"");
             let headers = [
                 (CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -565,15 +506,5 @@ async fn file(
             ];
             (headers, Body::from_stream(ReceiverStream::new(stream))).into_response()
         }
-        Ok(Err(error)) => refuse(
-            StatusCode::GONE,
-            "The file can't be read",
-            &error.to_string(),
-        ),
-        Err(error) => refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The file can't be read",
-            &error.to_string(),
-        ),
-    }
+    })
 }

@@ -20,7 +20,7 @@ pub(super) fn root_at(
     Ok(tree.root())
 }
 
-/// Passes the entries from `from` to `size` to `take`, in order.
+/// Calls `take` with each entry from number `from` up to `size`, in order.
 pub(crate) fn each_entry(
     place: &LogSource,
     from: u64,
