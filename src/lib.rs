@@ -25,8 +25,7 @@ pub use cli::{
     schema,
 };
 pub use node::{
-    config::Config, restore, roster_file, serve::Node, service_manager::ServiceManager,
-    start::surroundings,
+    config::Config, restore, serve::Node, service_manager::ServiceManager, start::surroundings,
 };
 
 pub(crate) use cli::{

@@ -21,19 +21,19 @@ use crate::{
         doctor_access, doctor_programs, hardening,
     },
     node::{
-        file_refusals, files, host_sandbox, listener, roster_file::DraftRoster, roster_succession,
+        file_refusals, files, host_sandbox, listener, roster_succession, rosters,
         served_certificate, start,
     },
 };
 use boundary::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing, some_of,
-    steps_beyond_the_host,
+    SecretSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing,
+    secret_sources, some_of, steps_beyond_the_host,
 };
-use client::{CommandFailure, Exit, Terminal};
-use crossing::{PROPOSAL_ROOM, SecretSource, revocations, secret_sources};
+use client::{CommandFailure, Exit, FileSigner, Terminal};
+use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
-use verdict::{FileSigner, TrustedRoster};
+use verdict::{Chain, TrustedRoster};
 use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
@@ -220,7 +220,9 @@ fn of_refusals(
     files: &BoundaryFiles,
     policy: &Policy,
 ) -> Vec<Line> {
-    let (config, roster) = (boundary.config, files.roster.as_ref().ok());
+    let config = boundary.config;
+    let newest = rosters::newest(config, Some(policy)).ok();
+    let roster = newest.as_ref().map(Chain::last);
     let now = (start::surroundings().now)();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = refused_steps("access", found.steps, &files.registry, config);
@@ -272,8 +274,8 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                     .iter()
                     .map(|error| noted("runbooks", format!("skipped: {error}"))),
             );
-            // After the first seal, the service can start without these two files, but the next version of the roster
-            // needs them. Therefore their errors are reported anyway.
+            // After the first seal, the service can start without the policy, but the next version of the roster needs it.
+            // Therefore its errors are reported anyway.
             let broken = |problems: &[FileProblem]| -> Vec<Line> {
                 lines_of(problems)
                     .into_iter()
@@ -289,9 +291,11 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
                 }
                 Err(problems) => lines.extend(broken(problems)),
             }
-            match &files.roster {
+            match &boundary.roster {
                 Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
-                Err(problems) => lines.extend(broken(problems)),
+                // Other lines report a store that can't be read.
+                Err(problems) if boundary.stored.is_ok() => lines.extend(broken(problems.list())),
+                Err(_) => {}
             }
             lines.extend(unsealable(boundary, files, &lines));
             lines.extend(
@@ -378,8 +382,8 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
     lines
 }
 
-fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Line> {
-    let people = roster.tables().approver.len();
+fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<Line> {
+    let people = roster.tables().approvers.len();
     let mut lines = vec![ok(
         "roster",
         format!("version {}, {people} approvers", roster.version()),
@@ -390,7 +394,7 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
         // the problem.
         Some(problem) => noted("key", problem.to_string()),
     });
-    if roster.tables().threshold == 0 {
+    if !roster.is_guarded() {
         lines.push(noted(
             "roster",
             "unguarded: the next version needs no signature".to_owned(),
@@ -495,12 +499,9 @@ fn beyond_the_host(
         )
         .0
     };
-    let steps = match (boundary.sealed(), &files.roster) {
+    let steps = match (boundary.sealed(), &boundary.roster) {
         (Some(sealed), _) => in_force(&sealed.roster, &sealed.policy),
-        (None, Ok(draft)) => draft
-            .state(None, policy.digest())
-            .map(|roster| in_force(&roster, policy))
-            .unwrap_or_default(),
+        (None, Ok(roster)) => in_force(roster, policy),
         (None, Err(_)) => return Vec::new(),
     };
     let permits = secret_sources::permits(&boundary.config.secrets);

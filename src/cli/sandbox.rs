@@ -13,8 +13,9 @@ use client::{
 };
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
-    SandboxPermission, StreamName, Workdir, duration, with_needed_word,
+    StreamName, Workdir,
 };
+use reading::{SandboxPermission, check_declared, duration, with_needed_word};
 use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
 use workbench::Signals;
 
@@ -170,18 +171,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
-    let plan = Plan {
-        interpreter: "sh".into(),
-        source: script(&args.command),
-        env: Vec::new(),
-        params_json: b"{}".to_vec(),
-        files: Vec::new(),
-        inputs: vec![],
-        results: false,
-        session: None,
-        unreachable: [].into(),
-        secrets: vec![],
-    };
+    let plan = Plan::shell(script(&args.command), Vec::new());
     let flag = CancelFlag::new().map_err(|error| broken(&error))?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
@@ -413,7 +403,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
         .write
         .is_some()
         .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
-    declared.check().map_err(usage)?;
+    check_declared(&declared).map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
         reading::check_deny(pattern).map_err(usage)?;
     }

@@ -11,11 +11,10 @@ use crate::{
     node::{backup, kept_checkpoint, last_backup, open_store, places, start},
     restore,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, Exit, PrintableText, Signer as _, Terminal};
 use documents::Name;
 use reading::FileProblem;
 use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
-use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
 use workbench::problems;
 

@@ -16,7 +16,8 @@ use crate::{
     read_owned,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, text_of};
-use documents::{Name, Scope, SealedToken, duration};
+use documents::{Name, Scope, SealedToken};
+use reading::duration;
 use wire::{OidcBinding, pairs};
 use workbench::problems;
 

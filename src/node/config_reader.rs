@@ -15,12 +15,12 @@ use crate::{
     },
     read_owned,
 };
-use crossing::{ConfiguredSecret, SecretSource};
-use documents::{
-    BoundaryName, Level, Limit, Limits, Name, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
+use boundary::{ConfiguredSecret, SecretSource};
+use documents::{BoundaryName, Level, Limit, Limits, Name, SecretName};
+use reading::{
+    FileProblem, LIMITS, Pattern, Problems, TextPlace, YamlFlaw, YamlKind, YamlNode, attributes,
     duration, yaml::unknown,
 };
-use reading::{FileProblem, LIMITS, Pattern, Problems, attributes};
 use store::{Database, Replicas, ServerTable};
 use wire::ProxyAddress;
 
@@ -103,7 +103,7 @@ impl Reader {
                     .unwrap_or(LogFormat::Text),
             },
             policy: self.path(tree, "policy"),
-            roster: self.path(tree, "roster"),
+            rosters: self.path(tree, "rosters"),
             key: self.path(tree, "key"),
             tls: self.tls(tree),
             path: self.file.clone(),

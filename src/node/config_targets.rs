@@ -1,8 +1,8 @@
 //! Reads the targets of messages from `countersign.toml`.
 
 use crate::{NotifyTable, TargetKind, node::config_reader::Reader, ntfy_topic};
-use documents::{Name, YamlFlaw, YamlNode, check_origin};
-use reading::Pattern;
+use documents::{Name, check_origin};
+use reading::{Pattern, YamlFlaw, YamlNode};
 use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.

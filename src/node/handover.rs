@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{Config, fault_problem};
+use client::{FileSigner, Signer as _};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
 use reading::FileProblem;
 use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
-use verdict::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]
@@ -139,7 +139,7 @@ fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault>
     }
     if !seals.have(last.digest, keyid)? {
         let why = format!(
-            "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
+            "the key {keyid} of this node is not in the roster in force: add it to the boundary with `countersign roster add boundary`, let the \
              approvers sign the roster, and run `countersign seal` at the active node"
         );
         return Ok(Some(KeyWait {

@@ -10,14 +10,14 @@ use crate::{
     Config, StandbyKey, fault_problem,
     node::{kept_checkpoint, log_at_rest, places},
 };
-use crossing::Surroundings;
+use boundary::Surroundings;
+use client::{FileSigner, Signer as _};
 use documents::SecretKey;
 use reading::{FileProblem, Problems};
 use store::{
     CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Spender, Turn, shared,
     small_file,
 };
-use verdict::{FileSigner, Signer as _};
 
 /// Returns true if the store exists.
 ///

@@ -14,7 +14,7 @@ use crate::{
         start, watchdog,
     },
 };
-use boundary::{Boundary, SeenNodes};
+use boundary::{Boundary, NoteSource, SeenNodes};
 use crossing::Stopped;
 use documents::Code;
 use reading::{FileProblem, Problems};
@@ -121,13 +121,15 @@ impl Node {
             lock,
         } = assembled;
         if let Some(nodes) = nodes {
-            boundary.health.set_nodes(nodes, role_state.clone());
+            let _ = boundary.health.nodes.set((nodes, role_state.clone()));
         }
         let listener_notes = listener::notes(&config);
         listener_notes
             .iter()
             .for_each(|note| tracing::warn!("{note}"));
-        boundary.health.add_notes(&listener_notes);
+        boundary
+            .health
+            .set(NoteSource::Listener, listener_notes.clone());
         notes.extend(listener_notes);
         if config.listen != configured && configured.port() != 0 {
             notes.push(format!(

@@ -18,6 +18,7 @@ use crate::{
     private_directory,
 };
 use boundary::{material_of, tokens_in_force, write_seal};
+use client::{FileSigner, Signer as _};
 use crossing::{BoundaryKey, SealPredecessor};
 use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
 use reading::{FileProblem, Problems};
@@ -25,7 +26,6 @@ use store::{
     BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
     Role, StoreDefect, StoreFault, StoreReport, StoreScope, Token, crash_points, small_file,
 };
-use verdict::{FileSigner, Signer as _};
 use wire::TokenView;
 
 /// Result of a restore.
@@ -190,7 +190,7 @@ fn build(
         .is_none()
     {
         let message = format!(
-            "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
+            "this key is not a key of the boundary {} in the sealed roster of the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
         return Err(at(&config.key, &message));

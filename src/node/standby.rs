@@ -12,10 +12,10 @@ use crate::{
     node::{open_store, read_heads::ReadHeads, service_manager::Notifier},
 };
 use boundary::{SeenNodes, StandbyReason, standby};
+use client::FileSigner;
 use documents::Code;
 use reading::{FileProblem, Problems};
 use store::{NodeLock, Role, Turn};
-use verdict::FileSigner;
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -12,26 +12,25 @@ use crate::{
         issuer_documents, kept_checkpoint,
         next_seal::{FileFindings, NextSeal},
         open_store::{closed_ledgers, copy_of, open_ledger},
-        roster_file::DraftRoster,
         rosters,
     },
 };
 use boundary::{
-    Boundary, DataGrowth, SealStop, check_on_host, restore, tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, SealStop, Surroundings, check_on_host, restore,
+    secret_sources, tokens_in_force, write_seal,
 };
+use client::Signer as _;
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
-    SealContent, SealError, SealPredecessor, Sealed, Sessions, Surroundings, revocations,
-    secret_sources,
+    SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
     Signed, Timestamp, json,
 };
-use reading::{FileProblem, Policy, Problems, Registry};
+use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
 use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
-use verdict::{Chain, Signer as _};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
@@ -158,6 +157,9 @@ pub async fn assemble<S>(
         None => HostLock::take(config, &sealed.boundary.id).await?,
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
+    if last.is_none() {
+        rosters::remove_first_draft(config);
+    }
     notes.extend(weak_settings(config, &sealed, &sandbox));
     let level = sandbox.probe().level();
     let shares = descriptors::share(config.limits.runs);
@@ -199,8 +201,8 @@ pub async fn assemble<S>(
         ));
     }
     let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
-    boundary.health.set_notes(notes.clone());
-    boundary.health.set_file_notes(found.notes.clone());
+    boundary.health.set(NoteSource::Start, notes.clone());
+    boundary.health.set(NoteSource::Files, found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
     boundary
         .health
@@ -267,24 +269,22 @@ impl Start<'_> {
             registry,
             runbook_errors,
             policy,
-            roster,
             key,
         } = files;
         if !runbook_errors.is_empty() {
             return Err(Problems::new(runbook_errors));
         }
-        let (policy, roster) = match (policy, roster) {
-            (Ok(policy), Ok(roster)) => (policy, roster),
-            (policy, roster) => {
-                let found = policy.err().into_iter().chain(roster.err());
-                return Err(Problems::new(found.flatten().collect()));
+        let (policy, rosters) = match (rosters::first(config, policy.as_ref().ok()), policy) {
+            (Ok(rosters), Ok(policy)) => (policy, rosters),
+            (rosters, policy) => {
+                let found = policy.err().into_iter().flatten();
+                return Err(Problems::new(found.chain(rosters.err()).collect()));
             }
         };
-        let found = files::check_first_roster(config, &roster, &key);
+        let found = files::check_first_roster(config, rosters.last(), &key);
         if !found.is_empty() {
             return Err(Problems::new(found));
         }
-        let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
         let content = SealContent {
             name,
@@ -379,7 +379,7 @@ impl Start<'_> {
         FileProblem::whole(
             &self.next.config.key,
             format!(
-                "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the key that the roster lists{why}",
+                "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{why}",
                 self.next.config.name
             ),
         )
@@ -481,41 +481,6 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
         .map(FileProblem::from)
         .chain(state)
         .collect()
-}
-
-/// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already
-/// use a later version, the files of all versions are needed.
-fn first_rosters(
-    config: &Config,
-    written: &DraftRoster,
-    policy: &Policy,
-) -> Result<Chain, Problems> {
-    let at_source = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(&config.roster, error.to_string()))
-    };
-    let version = written.version();
-    if version == 1 {
-        let roster = written
-            .state(None, policy.digest())
-            .map_err(|error| at_source(&error))?;
-        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())])
-            .map_err(|error| at_source(&error));
-    }
-    let wanted = format!(
-        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
-         boundary that has them, or begin with `version = 1`",
-        rosters::directory(config).display()
-    );
-    let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
-    let chain = chain.ok_or_else(|| at_source(&wanted))?;
-    let last = chain.last();
-    if !written.says_the_same_as(last) || last.policy() != policy.digest() {
-        return Err(at_source(&format!(
-            "the roster or the policy differs from the signed version {}: restore the signed roster and the signed policy",
-            last.version()
-        )));
-    }
-    Ok(chain)
 }
 
 /// Returns the state of the last seal, after verifying its signature with the roster that the seal names.

@@ -6,9 +6,9 @@ use crate::{
     Config,
     node::{kept_checkpoint, open_store, start},
 };
+use client::Signer as _;
 use reading::{FileProblem, Problems};
 use store::{Database, Ledger, MoveEnd, StoreFault};
-use verdict::Signer as _;
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
 /// call continues an interrupted move.

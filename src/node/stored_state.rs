@@ -4,10 +4,10 @@ use crate::{
     ComparedCheckpoint, Config,
     node::{kept_checkpoint, open_store, start},
 };
+use client::Signer as _;
 use crossing::Sealed;
 use reading::{FileProblem, Problems};
 use store::{Ledger, StoreFault};
-use verdict::Signer as _;
 
 /// The stored state of a boundary.
 pub struct StoredState {

@@ -14,7 +14,7 @@ use crate::support::host::not_run;
 use crate::support::people::{
     alice, envelope, key_revocation, now, oscar, stamp, unreachable_witness,
 };
-use crate::support::{SMALL, World, exited, runbook, said};
+use crate::support::{DRAFT, SMALL, World, exited, merge, runbook, said};
 
 /// Returns the findings of a point, each as `result: text`.
 fn point(world: &World, name: &str) -> Vec<String> {
@@ -157,8 +157,7 @@ fn the_list_has_twelve_points_and_the_text_names_each_fix() {
         "{text}"
     );
     assert!(
-        text.contains("then `countersign roster draft --config ")
-            && text.contains("the first start seals the roster"),
+        text.contains("next.json: the first start seals the roster"),
         "{text}"
     );
     let nowhere = world
@@ -297,47 +296,39 @@ fn a_roster_that_one_person_can_change_fails_the_point_roster() {
     let found = point(&world, "roster");
     assert_finding(&found, "pass", "the next version needs 2 of 6 approvers");
     assert_finding(&found, "fail", "no group requires a security key");
-    let source = std::fs::read_to_string(world.path("b/boundary/roster.toml")).expect("a roster");
-    let roster = |from: &str, to: &str| {
-        assert!(source.contains(from), "{source}");
-        world.write("b/boundary/roster.toml", &source.replace(from, to));
+    let source = world.roster();
+    let roster = |patch: Value| {
+        let mut changed = source.clone();
+        merge(&mut changed, &patch);
+        world.write(DRAFT, &changed.to_string());
         point(&world, "roster")
     };
-    assert_finding(
-        &roster("threshold = 2", "threshold = 0"),
-        "fail",
-        "the roster is not guarded",
-    );
-    assert_finding(
-        &roster("threshold = 2", "threshold = 1"),
-        "fail",
-        "one approver alone can change the roster",
-    );
-    assert_finding(
-        &roster("threshold = 2", "threshold = 6"),
-        "fail",
-        "if one of them loses the key",
-    );
+    for (threshold, words) in [
+        (0, "the roster is not guarded"),
+        (1, "one approver alone can change the roster"),
+        (6, "if one of them loses the key"),
+    ] {
+        let found = roster(json!({"threshold": threshold}));
+        assert_finding(&found, "fail", words);
+    }
     // A group with presence counts only if one of its members has a security key.
-    let group = "[[group]]\nname = \"finance\"\npresence = \"required\"\n[[proposer]]";
+    let group = json!({"finance": {"presence": "required"}});
     assert_finding(
-        &roster("[[proposer]]", group),
+        &roster(json!({"groups": group})),
         "fail",
         "no group requires a security key",
     );
     let key = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIOJ8Hc9wG0H6l0QGmcdFDdm8w1PpRbtyGqDLkJ\
                bYHzTRAAAABHNzaDo=";
-    let with_key = format!(
-        "[[approver]]\nname = \"greta\"\ngroups = [\"finance\"]\nkeys = [\"{key}\"]\n{group}"
-    );
-    let found = roster("[[proposer]]", &with_key);
+    let greta = json!({"greta": {"groups": ["finance"], "keys": [key]}});
+    let found = roster(json!({"groups": group, "approvers": greta}));
     assert_no_failure(&found);
     assert_finding(
         &found,
         "yours",
         "the group finance requires the touch of a security key",
     );
-    assert_finding(&roster("version = 1", "version ="), "fail", "not checked: ");
+    assert_finding(&roster(json!({"version": null})), "fail", "not checked: ");
 }
 
 #[test]
@@ -704,18 +695,13 @@ fn only_a_checkpoint_from_another_place_that_the_start_accepts_passes_the_point_
 }
 
 #[test]
-fn the_sealed_roster_decides_and_not_an_edited_file() {
+fn the_sealed_roster_decides_and_not_a_draft() {
     let mut world = World::prepared(|setup| setup.roster = unreachable_witness("silent.example/w"));
-    let roster = world.roster();
-    world.write(
-        "b/boundary/roster.toml",
-        &roster.replace("threshold = 2", "threshold = 1"),
-    );
+    world.edit_draft(|draft| draft["threshold"] = json!(1));
     world.start();
-    world.write(
-        "b/boundary/roster.toml",
-        &roster.replace(&unreachable_witness("silent.example/w"), ""),
-    );
+    let mut draft = world.roster();
+    draft["witnesses"] = json!({});
+    world.write(DRAFT, &draft.to_string());
     for serves in [true, false] {
         assert_finding(
             &point(&world, "roster"),
@@ -802,7 +788,7 @@ fn too_little_space_for_a_proposal_fails_the_point_operation() {
 #[test]
 fn each_problem_of_doctor_fails_the_list() {
     let mut world = World::prepared(|setup| {
-        setup.roster = "[[group]]\nname = \"finance\"\npresence = \"required\"\n".to_owned();
+        setup.roster = json!({"groups": {"finance": {"presence": "required"}}});
         let front = format!("approvals: {{required: 1, from: [finance]}}\n{SMALL}");
         setup.runbook("pay.md", runbook(&front, &[("go", ":")]));
     });
@@ -952,7 +938,7 @@ fn the_fix_for_a_revoked_key_of_the_roster_is_the_command_that_removes_it() {
     let ready = world.wire.peek("/ready").text().to_owned();
     assert!(ready.contains(&told), "{ready}");
     assert!(
-        list.contains(&told) && list.contains("remove this key in roster.toml, then"),
+        list.contains(&told) && list.contains("remove this key there"),
         "{list}"
     );
     assert!(!list.contains("do what the message says"), "{list}");

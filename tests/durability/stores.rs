@@ -158,7 +158,6 @@ fn write_0_2_0() {
     drop(database);
     for name in [
         "countersign.toml",
-        "boundary/roster.toml",
         "boundary/policy.yaml",
         "boundary/checkpoint",
         "boundary/countersign.db",

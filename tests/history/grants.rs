@@ -19,11 +19,11 @@ pub type Edit = fn(&mut Value);
 pub fn permit_grants(sealed: &mut Sealed) {
     let line = |seed: u8| key(seed).line().to_owned();
     sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
-    sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
-    sealed.roster["proposer"] = json!([
-        {"name": "other", "owners": [], "keys": [line(OTHER)]},
-        {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
-    ]);
+    sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
+    sealed.roster["proposers"] = json!({
+        "other": {"owners": [], "keys": [line(OTHER)]},
+        "robot": {"owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
+    });
     sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
 }
 

@@ -187,7 +187,7 @@ ENFORCED = obj(
         "seccomp": obj({"sha256": HEX}),
     },
 )
-PERSON = {"name": NAME, "keys": arr(text())}
+KEYS = {"keys": arr(text())}
 APPROVALS = obj({"required": number(), "from": arr(NAME)}, {"each": boolean})
 
 
@@ -261,12 +261,12 @@ KINDS = {
             "version": number(1),
             "threshold": number(),
             "policy": DIGEST,
-            "approver": arr(obj({**PERSON, "groups": arr(NAME)}, {"valid_after": time, "valid_before": time})),
-            "group": arr(obj({"name": NAME}, {"presence": one_of("required", "verified")})),
-            "proposer": arr(obj({**PERSON, "owners": arr(NAME)})),
-            "operator": arr(obj(PERSON)),
-            "boundary": arr(obj({"name": BOUNDARY, "keys": arr(text())})),
-            "witness": arr(obj({"name": text(), "vkey": text(), "url": text()})),
+            "approvers": named(NAME, obj({**KEYS, "groups": arr(NAME)}, {"valid_after": time, "valid_before": time})),
+            "groups": named(NAME, obj({}, {"presence": one_of("required", "verified")})),
+            "proposers": named(NAME, obj({**KEYS, "owners": arr(NAME)})),
+            "operators": named(NAME, obj(KEYS)),
+            "boundaries": named(BOUNDARY, obj(KEYS)),
+            "witnesses": named(text(), obj({"vkey": text(), "url": text()})),
         },
         {"previous": DIGEST},
     ),

@@ -1,5 +1,6 @@
 //! The part of the command line that runs on each Unix: it proposes, reviews, signs, verifies and audits.
 //!
+//! - `signers`: private key files, and keys with which `ssh-keygen` signs
 //! - `terminal`: output of commands and exit codes
 //! - `home`: keys, trusted rosters and files of the user
 //! - `remote`: the client of a boundary
@@ -11,6 +12,7 @@ mod commands;
 mod home;
 mod remote;
 mod review;
+mod signers;
 mod terminal;
 
 pub use commands::{
@@ -29,6 +31,13 @@ pub use commands::{
     clock::now,
     completions::runbook_or_step,
     deny,
+    gate::{
+        gate_decision::decide_gate,
+        gate_requirements::{
+            AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+            SandboxRequirement,
+        },
+    },
     global::{BoundaryChoice, GlobalOptions},
     grant::{
         HEADER, cells, find_grant,
@@ -53,6 +62,7 @@ pub use commands::{
     roster::{
         self,
         change::changes,
+        proposed::read_version,
         show::{self, ShowArgs},
         sign::{SigningCommand, say_standing},
     },
@@ -94,6 +104,7 @@ pub use review::{
     sources::{ReviewSources, RosterSource},
     value_words,
 };
+pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
     exit::{CommandFailure, Exit},
     field_paths::leaves,
@@ -120,6 +131,10 @@ pub(crate) use commands::{
     bundle_files::{bundle_of, read_bundle},
     client_build::needs_boundary,
     every_boundary::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
+    gate::{
+        gate_decision::{GateReport, RequirementResult},
+        gate_requirements::GivenParameter,
+    },
     global::JobArgs,
     grant::is_grant,
     proposal_filter::ProposalFilterArgs,
@@ -157,6 +172,12 @@ pub(crate) use review::{
     signed_field::{FieldReason, SignedField},
     sources::{LastRun, ReportedState},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
+};
+pub(crate) use signers::{
+    open_signer::open_signer,
+    signer::{SignerError, write_public_key},
+    ssh::SshKeygenSigner,
+    ssh_agent,
 };
 pub(crate) use terminal::{
     field_paths::path_key, letters::DisplayScripts, outcome_words::verdict_word,

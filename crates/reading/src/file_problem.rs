@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::RegistryError;
-use documents::{StepRef, YamlFlaw, first_of};
+use crate::{RegistryError, YamlFlaw};
+use documents::{StepRef, first_of};
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,7 @@
 //! From files to sealed steps: what a script would run, what a step is, and what policy asks.
 //!
+//! - [`yaml`]: YAML within the data model of JSON, with line numbers
+//! - `written`: what people write: the sandbox of a step, approval rules, paths, durations
 //! - `shell`: a parser for shell syntax that finds the commands of a script
 //! - `template`: scripts with placeholders for parameters
 //! - `registry`: the steps of the runbooks
@@ -10,6 +12,8 @@ mod policy;
 mod registry;
 mod shell;
 mod template;
+mod written;
+pub mod yaml;
 
 mod file_problem;
 
@@ -80,6 +84,16 @@ pub use template::{
     script_template::ScriptTemplate,
     step_template::{self, of_step},
 };
+pub use written::{
+    allowed_sandbox::{ProgramsRule, SandboxRule},
+    declared_sandbox::check_written_program,
+    host_paths::split_patterns,
+    sandbox_permission::{
+        SandboxPermission, check_declared, listed_host, rule_entry, with_needed_word,
+    },
+    written_time::{duration, time},
+};
+pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use policy::{
     file::CompiledPattern,
@@ -140,4 +154,9 @@ pub(crate) use template::{
     shell_roles::{MARK_BYTES, MAX_SLOTS},
     syntax::TemplateNode,
     variant::Variant,
+};
+pub(crate) use written::{
+    approval_rule::{approvals_among, read_approvals},
+    declared_sandbox::network_of_rule,
+    host_paths::check_pattern,
 };

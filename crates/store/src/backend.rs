@@ -2,8 +2,17 @@
 
 use std::ops::Range;
 
-use crate::{Answers, Commit, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, Writes};
+use crate::{
+    Answers, Commit, DURING_TILE, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, TILE,
+    Writes,
+    batch_rows::{BatchStatement, same},
+    tile_hashes, tile_id, tile_missing,
+};
 use documents::{Blake3Digest, Hash, Timestamp};
+
+const LEAF_HASHES: &BatchStatement =
+    &same("SELECT hash FROM leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx");
+const TILE_HASHES: &BatchStatement = &same(TILE);
 
 /// The only connection that writes to the database.
 ///
@@ -28,13 +37,37 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// Returns a fault if a leaf of the range is missing.
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
+    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
+        const DURING: &str = "reading leaf hashes back";
+        let (values, mut hashes) = (cells![range.start, range.end], Vec::new());
+        let connection = self.connection()?;
+        connection.ask(DURING, &[(LEAF_HASHES, &values)], &mut |_, row| {
+            hashes.push(row.get(0)?);
+            Ok(())
+        })?;
+        if hashes.len() as u64 == range.end - range.start {
+            return Ok(hashes);
+        }
+        let message = format!("only {} of the log entries {range:?} exist", hashes.len());
+        Err(StoreFault::broken(DURING, message))
+    }
 
     /// Returns the 256 hashes of a complete tile.
     ///
     /// # Errors
     /// Returns a fault if the tile is missing.
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
+    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
+        let (id, mut hashes) = (tile_id(level, index), None);
+        let connection = self.connection()?;
+        connection.ask(DURING_TILE, &[(TILE_HASHES, &cells![id])], &mut |_, row| {
+            hashes = Some(tile_hashes(row, id)?);
+            Ok(())
+        })?;
+        hashes.ok_or_else(|| tile_missing(level, index))
+    }
+
+    /// Returns the connection that writes, also outside of a batch.
+    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
 
     /// Begins a batch: excludes other writers and answers the questions. `size` is the number of leaves that the writer
     /// knows.

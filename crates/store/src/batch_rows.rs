@@ -27,6 +27,20 @@ pub struct BatchRows<'a> {
     pub(super) cells: Vec<Cell<'a>>,
 }
 
+impl<'a> BatchRows<'a> {
+    pub(super) fn of<T, const N: usize>(
+        statement: &'static BatchStatement,
+        items: impl IntoIterator<Item = T>,
+        row: impl FnMut(T) -> [Cell<'a>; N],
+    ) -> Self {
+        Self {
+            statement,
+            width: N,
+            cells: items.into_iter().flat_map(row).collect(),
+        }
+    }
+}
+
 /// A statement with its parameters.
 pub type BatchQuestion<'a> = (&'static BatchStatement, &'a [Cell<'a>]);
 
@@ -226,13 +240,9 @@ impl<'a> RowList<'a> {
         items: impl IntoIterator<Item = T>,
         row: impl FnMut(T) -> [Cell<'a>; N],
     ) {
-        let cells: Vec<_> = items.into_iter().flat_map(row).collect();
-        if !cells.is_empty() {
-            self.0.push(BatchRows {
-                statement,
-                width: N,
-                cells,
-            });
+        let rows = BatchRows::of(statement, items, row);
+        if !rows.cells.is_empty() {
+            self.0.push(rows);
         }
     }
 

@@ -10,7 +10,8 @@ use crate::{
     column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
 };
 use documents::{
-    AuthorizationDigest, ContentDigest, ParamsDigest, ProposalId, StepDigest, Timestamp,
+    AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, ParamsDigest, ProposalId,
+    SealDigest, StepDigest, Timestamp,
 };
 
 /// The columns of a proposal `p`, in the order of [`Fields::proposal`].
@@ -199,7 +200,22 @@ macro_rules! number {
     };
 }
 
-number!(u64 i32 i16 u8);
+number!(u64 usize i32 i16 u8);
+
+/// Implements [`FromCell`] for digests.
+macro_rules! digest {
+    ($($kind:ty)*) => {
+        $(impl FromCell<'_> for $kind {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, &'static str> {
+                FromCell::from_cell(cell).map(Self::from_bytes)
+            }
+        })*
+    };
+}
+
+digest!(
+    AuthorizationDigest Blake3Digest ContentDigest LeafHash ParamsDigest SealDigest StepDigest
+);
 
 /// The conditions of the statements compare a truth value with 1, so another number than 0 and 1 is an error.
 impl FromCell<'_> for bool {
@@ -335,11 +351,11 @@ impl<'r> Fields<'r> {
         Ok(Proposal {
             core: AuthorizationCore {
                 id: self.get(at)?,
-                digest: AuthorizationDigest::from_bytes(self.get(at + 1)?),
+                digest: self.get(at + 1)?,
                 nonce: nonce.parse().map_err(|_| self.odd(at + 2, "no nonce"))?,
                 step: self.text(at + 4)?,
-                step_digest: StepDigest::from_bytes(self.get(at + 5)?),
-                params_digest: ParamsDigest::from_bytes(self.get(at + 6)?),
+                step_digest: self.get(at + 5)?,
+                params_digest: self.get(at + 6)?,
                 proposer: self.text(at + 7)?,
                 expires_at: self.get(at + 8)?,
             },
@@ -402,7 +418,7 @@ impl<'r> Fields<'r> {
     pub(super) fn grant(&self) -> Result<StoredGrant, StoreFault> {
         Ok(StoredGrant {
             id: grant_id(self.get(0)?).ok_or_else(|| self.odd(0, "no grant id"))?,
-            digest: ContentDigest::from_bytes(self.get(1)?),
+            digest: self.get(1)?,
             envelope: self.get::<&[u8]>(2)?.into(),
             proposer: self.text(3)?,
             created_at: self.get(4)?,
@@ -418,7 +434,7 @@ impl<'r> Fields<'r> {
             receipt: self.get(1)?,
             emergency: self.get(2)?,
             unknown: self.get(3)?,
-            grant: self.get::<Option<_>>(4)?.map(ContentDigest::from_bytes),
+            grant: self.get(4)?,
             reviewed: self.get(5)?,
             settled: self.get(6)?,
         })

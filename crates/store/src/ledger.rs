@@ -5,8 +5,8 @@
 mod reads;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,8 +17,8 @@ use crate::{
     PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
     SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
     StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge, WriteStop, Writer,
-    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations,
-    shared::LedgerState, tree::TileCache, writer::messages::BoxedMessage,
+    WriterMessage, check_state, locked, open_proposals::OpenProposalCounts, read_revocations,
+    writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, merkle};
 
@@ -99,33 +99,17 @@ impl Ledger {
             edge: Arc::new(edge.clone()),
             revoked,
         };
-        let boot = (config.boottime)();
-        let mut shared = SharedState {
-            reads,
-            opened: ((config.clock)(), boot),
-            reached: Mutex::new((head.last_at, boot)),
-            config: config.clone(),
-            published: RwLock::new(Arc::new(published)),
-            unrecorded: Mutex::default(),
-            events: watch::Sender::new(0),
-            note: Mutex::default(),
-            bindings: Mutex::default(),
-            open_proposals: Mutex::default(),
-            tiles: TileCache::default(),
-            ahead_of_server_s: AtomicI64::new(0),
-            no_runs: Mutex::default(),
-            announced: AtomicUsize::new(0),
-        };
+        let mut shared = SharedState::new(reads, config.clone(), published, None);
         config
             .metrics
             .has_proposal_statuses(StoredStatus::ALL.map(StoredStatus::word));
         let open = OpenProposals::read(&shared.reads)?;
         open.check(&shared.reads)?;
-        shared.open_proposals = Mutex::new(open);
+        *locked(&shared.open_proposals) = open;
         shared.reach(&head);
         // A clock that was behind when the store was opened may be corrected later. This correction is not a leap
         // ahead.
-        shared.opened = (shared.now(), boot);
+        shared.opened.0 = shared.now();
         let shared = Arc::new(shared);
         let (inbox, outbox) = mpsc::channel(QUEUE);
         let ledger = Self {
@@ -157,32 +141,14 @@ impl Ledger {
         config: LedgerConfig,
         note: Option<CheckpointRow>,
     ) -> Result<Self, StoreFault> {
-        let edge = Arc::new(TreeEdge::read(&reads, head.size)?);
-        let revoked = read_revocations(&reads)?;
-        let (inbox, _) = mpsc::channel(1);
-        let boot = (config.boottime)();
-        let shared = SharedState {
-            reads,
-            opened: ((config.clock)(), boot),
-            reached: Mutex::new((head.last_at, boot)),
-            config,
-            published: RwLock::new(Arc::new(PublishedState {
-                head,
-                edge,
-                revoked,
-            })),
-            unrecorded: Mutex::default(),
-            open_proposals: Mutex::default(),
-            tiles: TileCache::default(),
-            ahead_of_server_s: AtomicI64::new(0),
-            no_runs: Mutex::default(),
-            announced: AtomicUsize::new(0),
-            events: watch::Sender::new(0),
-            note: Mutex::new(note.clone()),
-            bindings: Mutex::default(),
+        let published = PublishedState {
+            edge: Arc::new(TreeEdge::read(&reads, head.size)?),
+            head,
+            revoked: read_revocations(&reads)?,
         };
+        let shared = SharedState::new(reads, config, published, note.clone());
         let ledger = Self {
-            inbox,
+            inbox: mpsc::channel(1).0,
             shared: Arc::new(shared),
         };
         match note {
@@ -408,16 +374,8 @@ impl Ledger {
     }
 
     /// Returns the state of the log after the last finished batch.
-    pub fn state(&self) -> LedgerState {
-        let head = &self.shared.published().head;
-        LedgerState {
-            size: head.size,
-            version: head.version,
-            boundary: head.boundary,
-            seal: head.seal,
-            last_at: head.last_at,
-            mark: head.mark,
-        }
+    pub fn state(&self) -> StoreHead {
+        self.shared.published().head.clone()
     }
 
     /// Returns the revocations of the log in its order, as [`Self::state`] includes them.
@@ -452,38 +410,22 @@ impl Ledger {
 
     /// Returns the numbers of proposals that have not ended, without a query.
     pub fn open_proposals(&self) -> OpenProposalCounts {
-        self.shared
-            .open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .counts()
+        locked(&self.shared.open_proposals).counts()
     }
 
     /// Returns true if the proposal has enough signatures and waits to run, without a query.
     pub fn waits_to_run(&self, id: &ProposalId) -> bool {
-        self.shared
-            .open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .waits_to_run(id)
+        locked(&self.shared.open_proposals).waits_to_run(id)
     }
 
     /// Returns the proposals that wait for signatures or for their run, without a query.
     pub fn waiting_proposals(&self) -> Vec<ProposalId> {
-        self.shared
-            .open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .waiting()
+        locked(&self.shared.open_proposals).waiting()
     }
 
     /// Returns the proposals whose nonce is spent and whose receipt is not stored, without a query.
     pub fn running_proposals(&self) -> Vec<ProposalId> {
-        self.shared
-            .open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .running()
+        locked(&self.shared.open_proposals).running()
     }
 
     /// Returns the size of the database on the disk, in bytes.

@@ -13,6 +13,7 @@ mod read_statements;
 
 mod backend;
 mod batch;
+mod batch_questions;
 mod batch_rows;
 mod closed_windows;
 mod column_values;
@@ -23,9 +24,11 @@ pub mod crash_points;
 pub mod database;
 pub mod end_detail;
 mod fault;
+mod idle_pool;
 mod ledger;
 mod lock;
 mod metrics;
+mod mutex;
 mod newest_entries;
 mod objects;
 mod open_proposals;
@@ -112,15 +115,19 @@ pub(crate) use copied_tables::{
 };
 pub(crate) use crash_points::WriteKind;
 pub(crate) use fields::{Cell, EngineRow, Fields, FromCell};
+pub(crate) use idle_pool::IdlePool;
 pub(crate) use lock::StoreLock;
+pub(crate) use mutex::locked;
 pub(crate) use newest_entries::check_state;
 pub(crate) use open_proposals::{OpenProposals, StatusChange};
 pub(crate) use postgres::{
+    durability::LOG_TABLES,
     link::{Link, Value},
     lock_key::lock_key,
     pool::Pool,
-    questions::{BEGIN, EXCLUSIVE, HEAD, LOCK},
+    questions::{BEGIN, LOCK},
     role::ServerRole,
+    schema::{ADD_ONLY, CHANGED, OBJECTS},
     server_identity::server_of,
     settings::ServerSettings,
     writes::{BATCH, BatchRow, COMMIT, batch_id},
@@ -139,12 +146,12 @@ pub(crate) use server::KeyWaits;
 pub(crate) use shared::{PublishedState, SharedState};
 pub(crate) use sqlite::{
     check::Look,
-    columns::{each_row, read_head, read_tile},
+    columns::{each_row, read_head},
     errors::is_interrupted,
     packed_tiles::Entries,
     read_connection::read_only,
     reads::SqliteReads,
-    schema::MIGRATIONS,
+    schema::{MIGRATIONS, differences_of},
     table_rows::OldFile,
 };
 pub(crate) use stored_event::{EventRow, EventWrite};

@@ -8,7 +8,7 @@
 pub(crate) mod link;
 
 mod columns;
-mod durability;
+pub(crate) mod durability;
 mod encryption;
 mod errors;
 pub mod export;
@@ -29,23 +29,17 @@ pub mod tests;
 mod writer_link;
 pub(crate) mod writes;
 
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::{
-    Answers, BatchRow, Commit, DURING_TILE, EXCLUSIVE, Fields, HEAD, Link, OpenBatch, OtherWrites,
-    Questions, Replicas, ServerRole, ServerSettings, Store, StoreFault, StoreHead, StoreReads,
-    TILE, Writes, batch_id,
+    Answers, BatchRow, Commit, Link, OpenBatch, OtherWrites, Questions, Replicas, ServerRole,
+    ServerSettings, Store, StoreFault, StoreHead, StoreReads, Writes, batch_id, locked,
     postgres::{
-        columns::signed,
         errors::unreachable,
-        link::{Flight, lock},
         questions::{Begun, LastBatch},
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
     },
-    tile_hashes, tile_id, tile_missing,
 };
-use documents::Hash;
 
 /// The connection that writes.
 pub struct PostgresStore {
@@ -115,7 +109,7 @@ impl PostgresStore {
         if let Some(role) = &self.role {
             let server = server_identity::server_of(&writer.link)?;
             self.changes += role.watch.see(&server, is_first);
-            *lock(&self.settings.server) = server;
+            *locked(&self.settings.server) = server;
         }
         self.is_new = !is_first;
         Ok(writer)
@@ -187,43 +181,13 @@ fn is_receipts(writes: &Writes<'_>) -> bool {
 
 impl Store for PostgresStore {
     fn head(&mut self) -> Result<StoreHead, StoreFault> {
-        const DURING: &str = "reading the state of the boundary";
-        let mut flight = Flight::default();
-        flight.add(HEAD, values![]);
-        flight.add(EXCLUSIVE, values![]);
-        let rows = self.writer()?.link.rows(DURING, &flight)?;
-        let (head, last) = questions::head(&rows[0], &rows[1])?;
+        let (head, last) = questions::read_head(&self.writer()?.link)?;
         self.seen = last;
         Ok(head)
     }
 
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
-        const DURING: &str = "reading leaf hashes back";
-        let sql = "SELECT hash FROM leaf WHERE idx >= $1 AND idx < $2 ORDER BY idx";
-        let rows = self.writer()?.link.query(
-            DURING,
-            sql,
-            values![signed(range.start), signed(range.end)],
-        )?;
-        let hashes: Vec<Hash> = rows
-            .iter()
-            .map(|row| Fields::new(DURING, row).get(0))
-            .collect::<Result<_, StoreFault>>()?;
-        if hashes.len() as u64 == range.end - range.start {
-            Ok(hashes)
-        } else {
-            Err(StoreFault::broken(
-                DURING,
-                format!("only {} of the log entries {range:?} exist", hashes.len()),
-            ))
-        }
-    }
-
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        let id = tile_id(level, index);
-        let rows = self.writer()?.link.query(DURING_TILE, TILE, values![id])?;
-        let row = rows.first().ok_or_else(|| tile_missing(level, index))?;
-        tile_hashes(&Fields::new(DURING_TILE, row), id)
+    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        Ok(&self.writer()?.link)
     }
 
     fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
@@ -301,12 +265,7 @@ impl Store for PostgresStore {
             // Only a node has the role. The clock of a test without a role is not the clock of its server.
             no_runs,
             server_clock: self.role.as_ref().map(|_| begun.server_clock),
-            candidates: begun.candidates,
-            states: begun.states,
-            precedents: begun.precedents,
-            signatures: begun.signatures,
-            denials: begun.denials,
-            uses: begun.uses,
+            ..begun.answers
         })
     }
 

@@ -21,8 +21,8 @@ use crate::{
     tile_id,
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafHash,
-    LeafKind, Name, Nonce, ParamsDigest, ProposalId, SealDigest, Timestamp,
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafKind, Name,
+    Nonce, ParamsDigest, ProposalId, Timestamp,
 };
 
 /// Maximum number of rows that one page of a filtered list reads, so that a filter with few matches does not delay
@@ -182,7 +182,7 @@ impl StoreReads {
         self.all("reading seals", SEALS_IN_ORDER, &[], |row| {
             Ok(SealEntry {
                 index: row.get(0)?,
-                digest: SealDigest::from_bytes(row.get(1)?),
+                digest: row.get(1)?,
             })
         })
     }
@@ -450,9 +450,9 @@ impl StoreReads {
                 proposal: row.get(1)?,
                 index,
                 item,
-                leaf: LeafHash::from_bytes(row.get(2)?),
+                leaf: row.get(2)?,
                 at: row.get(3)?,
-                seal: SealDigest::from_bytes(row.get(4)?),
+                seal: row.get(4)?,
                 envelope: row.get(5)?,
                 decision: row.get(6)?,
                 own: row.get(7)?,

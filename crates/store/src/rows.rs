@@ -171,7 +171,7 @@ pub struct ReviewRow {
 }
 
 /// Existing proposals that can be the reason not to store a new proposal.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ProposalPrecedent {
     /// Proposal with the same id, or with the same nonce if the caller chose the nonce.
     pub taken: Option<Proposal>,

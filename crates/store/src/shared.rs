@@ -10,11 +10,9 @@ use tokio::sync::watch;
 use crate::{
     CheckpointRow, MOST_CLOCK_DIFFERENCE_S, MOST_MARK_AHEAD_S, Metrics, Objects, OpenProposals,
     StatusChange, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, TokenBindings,
-    TreeEdge, tree::TileCache,
+    TreeEdge, locked, tree::TileCache,
 };
-use documents::{
-    BoundaryName, Checkpoint, Hash, KeyId, PublicKey, SealDigest, Timestamp, note, origin,
-};
+use documents::{BoundaryName, Checkpoint, Hash, KeyId, PublicKey, Timestamp, note, origin};
 
 /// The configuration of a ledger.
 #[derive(Clone)]
@@ -86,23 +84,6 @@ pub fn abort(fault: &StoreFault) {
     std::process::abort();
 }
 
-/// Published state of the log, against which the boundary checks requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerState {
-    /// Number of leaves in the log.
-    pub size: u64,
-    /// State version. Every seal, denial, revocation and cancellation increases the version.
-    pub version: u64,
-    /// Id of the boundary.
-    pub boundary: Option<SealDigest>,
-    /// Digest of the seal in force.
-    pub seal: Option<SealDigest>,
-    /// The latest time that a leaf of the log states.
-    pub last_at: Timestamp,
-    /// The low-water mark.
-    pub mark: Timestamp,
-}
-
 pub(crate) struct PublishedState {
     pub(crate) head: StoreHead,
     pub(crate) edge: Arc<TreeEdge>,
@@ -138,6 +119,32 @@ pub(crate) struct SharedState {
 }
 
 impl SharedState {
+    /// The state of a log that was opened just now. `note` is its signed checkpoint, if one exists.
+    pub(super) fn new(
+        reads: Arc<StoreReads>,
+        config: LedgerConfig,
+        published: PublishedState,
+        note: Option<CheckpointRow>,
+    ) -> Self {
+        let boot = (config.boottime)();
+        Self {
+            reads,
+            opened: ((config.clock)(), boot),
+            reached: Mutex::new((published.head.last_at, boot)),
+            config,
+            published: RwLock::new(Arc::new(published)),
+            unrecorded: Mutex::default(),
+            open_proposals: Mutex::default(),
+            tiles: TileCache::default(),
+            ahead_of_server_s: AtomicI64::new(0),
+            no_runs: Mutex::default(),
+            announced: AtomicUsize::new(0),
+            events: watch::Sender::new(0),
+            note: Mutex::new(note),
+            bindings: Mutex::default(),
+        }
+    }
+
     /// Returns the seconds by which the clock leapt ahead since the store was opened, if the leap is longer than
     /// [`MOST_AHEAD_S`].
     ///
@@ -166,27 +173,21 @@ impl SharedState {
 
     /// Returns the reason why no run could start at the last batch.
     pub(super) fn no_runs(&self) -> Option<String> {
-        self.no_runs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.no_runs).clone()
     }
 
     pub(super) fn set_no_runs(&self, why: Option<String>) {
-        *self.no_runs.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        *locked(&self.no_runs) = why;
     }
 
     /// Lets the next reader read the tokens without a secret again.
     pub(super) fn forget_bindings(&self) {
-        *self.bindings.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.bindings) = None;
     }
 
     /// Counts the durable changes of a batch.
     pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
-        let mut open = self
-            .open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = locked(&self.open_proposals);
         for change in changes {
             self.config.metrics.proposals(change.to.word(), 1);
             open.change(change);
@@ -206,7 +207,7 @@ impl SharedState {
 
     /// Returns the lower bound of the current time, without the system clock.
     pub(super) fn earliest(&self) -> Timestamp {
-        let (at, boot) = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, boot) = *locked(&self.reached);
         let gone = (self.config.boottime)().saturating_sub(boot);
         at.plus(i64::try_from((gone - gone / CATCH_UP_PART).as_secs()).unwrap_or(i64::MAX))
     }
@@ -229,7 +230,7 @@ impl SharedState {
         };
         if reached > self.earliest() {
             let boot = (self.config.boottime)();
-            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = (reached, boot);
+            *locked(&self.reached) = (reached, boot);
         }
     }
 
@@ -261,7 +262,7 @@ impl SharedState {
     /// Returns the signed checkpoint of the log at `size`, which the next batch stores.
     pub(super) fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
         const DURING: &str = "signing a checkpoint";
-        let mut last = self.note.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = locked(&self.note);
         if let Some(note) = last.as_ref().filter(|note| note.size == size) {
             return Ok(Some(note.clone()));
         }
@@ -290,10 +291,7 @@ impl SharedState {
             root,
             note: note.to_string(),
         };
-        self.unrecorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(row.clone());
+        locked(&self.unrecorded).push(row.clone());
         *last = Some(row.clone());
         Ok(Some(row))
     }
@@ -316,27 +314,16 @@ impl SharedState {
 
     /// Returns true if a run had no receipt at the end of the last batch.
     pub fn has_runs(&self) -> bool {
-        self.open_proposals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .counts()
-            .running
-            > 0
+        locked(&self.open_proposals).counts().running > 0
     }
 
     pub(crate) fn unrecorded(&self) -> Vec<CheckpointRow> {
-        self.unrecorded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.unrecorded).clone()
     }
 
     pub(crate) fn recorded(&self, notes: &[CheckpointRow]) {
         if !notes.is_empty() {
-            self.unrecorded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|note| !notes.contains(note));
+            locked(&self.unrecorded).retain(|note| !notes.contains(note));
         }
     }
 }

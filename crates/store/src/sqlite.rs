@@ -12,13 +12,11 @@ pub(crate) mod errors;
 pub mod new_store;
 mod own_statements;
 pub(crate) mod packed_tiles;
-mod precedents;
 pub(crate) mod read_connection;
 pub mod reads;
 pub(crate) mod schema;
 pub mod table_rows;
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -27,16 +25,14 @@ use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
     Answers, BatchQuestion, BatchRows, Commit, EachAnswer, Fields, OpenBatch, PackedRow, Questions,
-    SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_rows, each_row,
-    id_bytes, read_head, read_tile,
+    SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_questions,
+    batch_rows, each_row, read_head,
     sqlite::{
-        columns::{all, one, read_signatures, read_uses, run},
+        columns::{all, one, run},
         errors::{fault, unusable},
         schema::migrate,
     },
-    tile_missing,
 };
-use documents::{Hash, ProposalId};
 
 /// Number of pages (32 MB) in the write-ahead log at which the writer moves them into the database.
 const CHECKPOINT_PAGES: i32 = 8000;
@@ -249,77 +245,23 @@ impl Store for SqliteStore {
         Ok(head)
     }
 
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
-        const DURING: &str = "reading leaf hashes back";
-        let wanted = range.end - range.start;
-        let sql = "SELECT hash FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
-        let hashes: Vec<Hash> = all(
-            &self.connection,
-            DURING,
-            sql,
-            [range.start, range.end],
-            |row| row.get(0),
-        )?;
-        if hashes.len() as u64 == wanted {
-            Ok(hashes)
-        } else {
-            Err(StoreFault::broken(
-                DURING,
-                format!("only {} of the log entries {range:?} exist", hashes.len()),
-            ))
-        }
-    }
-
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
-        read_tile(&self.connection, level, index)?.ok_or_else(|| tile_missing(level, index))
+    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+        Ok(&self.connection)
     }
 
     fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+        const DURING: &str = "reading what a batch needs";
         self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
-        let connection = &self.connection;
-        let sql = "SELECT status, spent, receipt FROM proposal WHERE id = ?1";
-        let state = |id: &&ProposalId| {
-            let found = self.one("looking at proposals", sql, [id_bytes(id)], |row| {
-                row.standing(0)
-            })?;
-            Ok(found.flatten())
-        };
-        Ok(Answers {
-            is_new: false,
-            others: None,
-            server_clock: None,
-            no_runs: None,
-            candidates: questions
-                .runs
-                .iter()
-                .map(|core| precedents::of_run(connection, core))
-                .collect::<Result<_, _>>()?,
-            states: questions
-                .proposals
-                .iter()
-                .map(state)
-                .collect::<Result<_, StoreFault>>()?,
-            precedents: questions
-                .new
-                .iter()
-                .map(|new| precedents::of_proposal(connection, new))
-                .collect::<Result<_, _>>()?,
-            signatures: questions
-                .signed
-                .iter()
-                .map(|id| read_signatures(connection, id))
-                .collect::<Result<_, _>>()?,
-            uses: questions
-                .uses
-                .iter()
-                .map(|claim| read_uses(connection, &claim.grant, claim.needed()))
-                .collect::<Result<_, _>>()?,
-            denials: questions
-                .denials
-                .iter()
-                .map(|new| precedents::of_denial(connection, new))
-                .collect::<Result<_, _>>()?,
-        })
+        let mut answers = Answers::none(questions);
+        for (kind, rows) in batch_questions::of(questions).iter().enumerate() {
+            for (number, values) in rows.cells.chunks(rows.width).enumerate() {
+                let sql = rows.statement.sqlite;
+                each_row(&self.connection, DURING, sql, values, &mut |row| {
+                    answers.add(kind, number, row).map(|()| true)
+                })?;
+            }
+        }
+        Ok(answers)
     }
 
     fn commit(&mut self, writes: &Writes<'_>) -> Commit {

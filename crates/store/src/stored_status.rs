@@ -2,55 +2,30 @@
 
 use std::fmt;
 
-/// The status of a proposal. The database stores the number of each variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum StoredStatus {
-    /// The nonce is spent, and the receipt is not yet stored.
-    Running = 0,
-    /// The receipt is stored.
-    Finished = 1,
-    /// The proposal waits for signatures.
-    Pending = 2,
-    /// The quorum is met, and the proposal waits to run.
-    Approved = 3,
-    /// An approver denied the proposal.
-    Denied = 4,
-    /// The window of the authorization ended before the run.
-    Expired = 5,
-    /// The proposer or an operator cancelled the proposal.
-    Cancelled = 6,
-    /// The boundary refused the proposal, because the proposal can no longer run.
-    Refused = 7,
+documents::words! {
+    /// The status of a proposal, with its name in the HTTP API. The database stores the place of the status in this list.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum StoredStatus {
+        /// The nonce is spent, and the receipt is not yet stored.
+        Running = "running",
+        /// The receipt is stored.
+        Finished = "finished",
+        /// The proposal waits for signatures.
+        Pending = "pending",
+        /// The quorum is met, and the proposal waits to run.
+        Approved = "approved",
+        /// An approver denied the proposal.
+        Denied = "denied",
+        /// The window of the authorization ended before the run.
+        Expired = "expired",
+        /// The proposer or an operator cancelled the proposal.
+        Cancelled = "cancelled",
+        /// The boundary refused the proposal, because the proposal can no longer run.
+        Refused = "refused",
+    }
 }
 
 impl StoredStatus {
-    /// All statuses in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Running,
-        Self::Finished,
-        Self::Pending,
-        Self::Approved,
-        Self::Denied,
-        Self::Expired,
-        Self::Cancelled,
-        Self::Refused,
-    ];
-
-    /// Returns the name of the status in the HTTP API.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Denied => "denied",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-            Self::Refused => "refused",
-        }
-    }
-
     /// Returns the number of the status in the database.
     pub const fn number(self) -> u8 {
         self as u8

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::{Store, StoreFault, StoreReads, TileRow};
+use crate::{Store, StoreFault, StoreReads, TileRow, locked};
 use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, merkle, node_hash};
 
 const WIDTH: usize = TILE_WIDTH as usize;
@@ -181,13 +181,7 @@ impl TileCache {
     /// Returns a complete tile from the cache or from the database.
     fn tile(&self, level: u8, index: u64, reads: &StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
         let key = (level, index);
-        if let Some(tile) = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .tiles
-            .get(&key)
-        {
+        if let Some(tile) = locked(&self.0).tiles.get(&key) {
             return Ok(tile.clone());
         }
         let tile = Arc::new(TreeTile::of(
@@ -195,7 +189,7 @@ impl TileCache {
                 .tile(level, index)?
                 .ok_or_else(|| missing(level, index))?,
         ));
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.0);
         if kept.tiles.insert(key, tile.clone()).is_none() {
             kept.order.push_back(key);
             if kept.order.len() > KEPT_TILES

@@ -18,8 +18,8 @@ mod run_writes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use crate::{
     StoreFault, StoreHead, StoredRevocation, StoredStatus, TreeEdge, WriteKind, WriterMessage,
     Writes, answer_idle,
     crash_points::WriteKinds,
+    locked,
     writer::{
         gather::{MAX_BATCH, close, gather},
         messages::questions,
@@ -355,11 +356,7 @@ impl Writer {
             });
         }
         if let Some(open) = followed {
-            *self
-                .shared
-                .open_proposals
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = open;
+            *locked(&self.shared.open_proposals) = open;
         }
         if !writes.starts.is_empty() {
             self.keep_head(messages, before.size, changes_before)?;

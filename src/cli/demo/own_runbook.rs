@@ -1,6 +1,7 @@
 //! The `try` command plays the whole story with a runbook of the user: a boundary, an agent, two approvals, one run and its
 //! receipt. The keys, the boundary and its log exist only while the command runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,10 @@ use crate::{
         story::{self, BUNDLE, DoctorFindings},
         world::broken,
     },
+    node::rosters,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
-use documents::Outcome;
+use documents::{Group, GroupName, Outcome, Roster, json as strict};
 use reading::{FileProblem, Problems, RegisteredStep, Registry};
 use wire::ProposalView;
 use workbench::{WalkStep, how_to_write_a_step, problems};
@@ -309,27 +311,20 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
 
 /// Puts the approvers into the groups that the step names.
 fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
-    let named = step
-        .definition
-        .approvals
-        .from
-        .iter()
-        .map(|group| group.as_str());
-    let mut groups: Vec<&str> = named.chain(["ops"]).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let file = "boundary/roster.toml";
-    let text = fs::read_to_string(world.home().join(file))
-        .map_err(|error| broken(&format!("{file}: {error}")))?;
-    let list: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
-    story::write(
-        world,
-        file,
-        &text.replace(
-            "groups = [\"ops\"]",
-            &format!("groups = [{}]", list.join(", ")),
-        ),
-    )
+    let file = "boundary/roster.d/next.json";
+    let odd = |error: &dyn std::fmt::Display| broken(&format!("{file}: {error}"));
+    let bytes = fs::read(world.home().join(file)).map_err(|error| odd(&error))?;
+    let mut draft: Roster = strict::parse_as(&bytes, bytes.len()).map_err(|error| odd(&error))?;
+    let ops = draft.groups.keys().cloned();
+    let groups: BTreeSet<GroupName> = ops.chain(step.definition.approvals.from.clone()).collect();
+    for approver in draft.approvers.values_mut() {
+        approver.groups = groups.iter().cloned().collect();
+    }
+    draft.groups = groups
+        .into_iter()
+        .map(|name| (name, Group { presence: None }))
+        .collect();
+    story::write(world, file, &rosters::pretty(&draft))
 }
 
 fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {

@@ -89,7 +89,7 @@ pub(super) fn user(config: &Config) -> Vec<PointFinding> {
 pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<PointFinding> {
     // The database does not exist before the first start.
     let database = config.database.file().filter(|path| path.exists());
-    let paths = [&*config.key, &config.path, &config.policy, &config.roster]
+    let paths = [&*config.key, &config.path, &config.policy, &config.rosters]
         .into_iter()
         .chain(database);
     let user =

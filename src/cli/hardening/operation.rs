@@ -23,7 +23,7 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let mut findings = vec![space(boundary, now), backup(boundary, now)];
     findings.extend(checkpoints(boundary));
     match boundary.roster() {
-        Ok(roster) => findings.push(witnesses(boundary, roster.witness.len())),
+        Ok(roster) => findings.push(witnesses(boundary, roster.witnesses.len())),
         Err(problems) => findings.extend(unread(boundary, problems)),
     }
     findings.extend(of_service(boundary));
@@ -150,7 +150,7 @@ fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> PointFinding {
     if count == 0 {
         return fail(
             "the roster names no witness: nobody detects a boundary that shows two histories or an old history",
-            boundary.roster_fix("add a [[witness]] table"),
+            boundary.roster_fix("add a witness to `witnesses`"),
         );
     }
     pass(format!("{count} witnesses in the roster"))

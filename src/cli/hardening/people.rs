@@ -5,7 +5,7 @@ use crate::{
     cli::hardening::point_finding::{fail, pass, unread, yours},
     node::start,
 };
-use documents::{Roster, Scope, SshKey, Timestamp};
+use documents::{GroupName, Roster, Scope, SshKey, Timestamp};
 use reading::Pattern;
 use store::Token;
 
@@ -116,15 +116,15 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
         Ok(roster) => roster,
         Err(problems) => return unread(boundary, problems),
     };
-    let (threshold, people) = (roster.threshold, roster.approver.len());
+    let (threshold, people) = (roster.threshold, roster.approvers.len());
     let guarded = match threshold {
         0 => fail(
             "the roster is not guarded: anyone who can write the file decides who may approve",
-            boundary.roster_fix("set `threshold = 2`"),
+            boundary.roster_fix("set `threshold` to 2"),
         ),
         1 => fail(
             "one approver alone can change the roster",
-            boundary.roster_fix("set `threshold = 2`"),
+            boundary.roster_fix("set `threshold` to 2"),
         ),
         _ => pass(format!(
             "the next version needs {threshold} of {people} approvers"
@@ -151,18 +151,19 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
 /// sign.
 fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
     let with_touch: Vec<&str> = roster
-        .group
+        .groups
         .iter()
-        .filter(|group| group.presence.is_some())
-        .filter(|group| {
+        .filter(|(_, group)| group.presence.is_some())
+        .map(|(name, _)| name)
+        .filter(|name| {
             let members = roster
-                .approver
-                .iter()
-                .filter(|approver| approver.groups.contains(&group.name));
+                .approvers
+                .values()
+                .filter(|approver| approver.groups.contains(name));
             let mut keys = members.flat_map(|approver| &approver.keys);
             keys.any(|line| SshKey::parse(line).is_ok_and(|key| key.is_security_key()))
         })
-        .map(|group| group.name.as_str())
+        .map(GroupName::as_str)
         .collect();
     if with_touch.is_empty() {
         return fail(
@@ -170,7 +171,7 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
             boundary.roster_fix(
                 "add security keys (`ssh-keygen -t ed25519-sk`) to at least as many approvers of a group as its runs \
                  need approvals, because signatures of other keys of this group then no longer count; and add \
-                 `presence = \"required\"` to the [[group]]",
+                 `\"presence\": \"required\"` to the group",
             ),
         );
     }

@@ -4,7 +4,8 @@ use crate::{
     InspectedBoundary, PointFinding,
     cli::hardening::point_finding::{pass, unread, yours},
 };
-use documents::{SandboxPermission, StepDefinition};
+use documents::StepDefinition;
+use reading::SandboxPermission;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
 pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    IssuerKeys,
+    AdmittedCaller, BoundParameter, IssuerKeys, claim_text,
     oidc::id_token::{SignedClaims, refused},
     some_of,
 };
-use crossing::{AdmittedCaller, BoundParameter, Refusal, Sealed, Stopped, claim_text, fault};
+use crossing::{Refusal, Sealed, Stopped, fault};
 use serde_json::Value;
 
 use documents::{SealedToken, StepDefinition, StepRef};

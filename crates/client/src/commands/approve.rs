@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS, PagerChoice,
-    PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Terminal, TrustArgs,
+    PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs,
     boundary_with, check_open,
     commands::{inbox::waiting_proposals, review::check_statement},
     deny, find_subject, held_up_words,
@@ -22,7 +22,6 @@ use crate::{
 use documents::{
     AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
 };
-use verdict::Signer;
 use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
@@ -435,15 +434,15 @@ pub fn sign(
 mod tests {
     use super::*;
     use crate::{
-        SIGNED,
+        FileSigner, SIGNED,
         review::{
             render::full,
             review_case::{case, judged, key, section, signature},
         },
         terminal::screen_decoder,
+        write_secret_key,
     };
     use documents::to_canonical;
-    use verdict::{FileSigner, write_secret_key};
 
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {

@@ -171,11 +171,7 @@ fn trusted(
 fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<SealDigest> {
     let rosters = pinned.iter().filter_map(|chosen| chosen.pinned.newest());
     let mut keys = rosters.flat_map(|roster| {
-        let lines = roster
-            .tables()
-            .approver
-            .iter()
-            .flat_map(|approver| &approver.keys);
+        let lines = roster.approvers().flat_map(|approver| &approver.keys);
         let own = lines
             .filter_map(|line| line.parse::<SshKey>().ok())
             .map(|key| key.keyid());

@@ -13,10 +13,10 @@ use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 
 use crate::{
-    BoundaryList, CommandFailure, Exit, GlobalOptions, Home, KeyArgs, Terminal, ask_each, newest,
+    BoundaryList, CommandFailure, Exit, FileSigner, GlobalOptions, Home, KeyArgs, Terminal,
+    ask_each, newest,
 };
 use reading::Registry;
-use verdict::FileSigner;
 use wire::RegistryView;
 
 /// Print a completion script for a shell.

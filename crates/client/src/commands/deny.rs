@@ -8,11 +8,10 @@ use serde_json::json;
 
 use crate::{
     Client, CommandFailure, Exit, GlobalOptions, KeyArgs, ProposalReview, ReviewSubject,
-    SignaturePurpose, Terminal, TrustArgs, boundary_with, check_open, find_subject, home::keys,
-    now, review::render::brief, search_names, write_new,
+    SignaturePurpose, Signer, Terminal, TrustArgs, boundary_with, check_open, find_subject,
+    home::keys, now, review::render::brief, search_names, write_new,
 };
 use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
-use verdict::Signer;
 use wire::{DenialView, ProposalStatus, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.

@@ -1,24 +1,24 @@
 //! The `gate` command lets a CI job continue only with the receipt of the expected run.
 
+pub mod gate_decision;
+pub mod gate_requirements;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, JudgedBundle, LineTone, PrintableText, Screen, Terminal,
-    TrustArgs, VerdictInputs, check_own,
+    AgeLimit, ChosenTrust, CommandFailure, DigestRequirement, Exit, GateReport, GateRequirements,
+    GivenParameter, JudgedBundle, LineTone, OutcomeRequirement, ParamsRequirement, PrintableText,
+    RequirementResult, SandboxRequirement, Screen, Terminal, TrustArgs, VerdictInputs, check_own,
+    decide_gate,
     home::{checkout::CheckoutDirectories, roster_versions::join, trusted_rosters::PrivateFile},
     now, read_bundle, read_params, with_any,
 };
-use documents::{
-    BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, duration,
-};
-use verdict::{
-    AgeLimit, CheckName, DigestRequirement, GateReport, GateRequirements, GivenParameter,
-    OutcomeRequirement, ParamsRequirement, RequirementResult, SandboxRequirement, VerifyOptions,
-    gate::decide, may_be_unchecked,
-};
+use documents::{BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef};
+use reading::duration;
+use verdict::{CheckName, MAY_BE_OPEN, VerifyOptions};
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
@@ -150,7 +150,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             ),
         ));
     }
-    let gate = decide(&report, &demands, now);
+    let gate = decide_gate(&report, &demands, now);
     if terminal.json {
         terminal.object(&json!({
             "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
@@ -342,8 +342,8 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
 }
 
 fn parse_check(text: &str) -> Result<CheckName, String> {
-    let names: Vec<_> = may_be_unchecked().iter().map(|name| name.word()).collect();
-    may_be_unchecked()
+    let names: Vec<_> = MAY_BE_OPEN.iter().map(|name| name.word()).collect();
+    MAY_BE_OPEN
         .iter()
         .find(|name| name.word() == text)
         .copied()

@@ -18,7 +18,7 @@ use crate::{
     eprintln_quietly, held_up_words, now, person_words,
     remote::{follow_run::next_line, proposals::list},
 };
-use documents::{Approver, Code};
+use documents::{Code, RosteredApprover};
 use verdict::{Pinned, TrustedRoster};
 use wire::{
     FreezeView, GrantList, GrantStatus, GrantView, ProposalList, ProposalStatus, ProposalView,
@@ -184,7 +184,7 @@ struct InboxReader<'a> {
     terminal: &'a Terminal,
     client: Client,
     /// The approver whose proposals are wanted. `None` means all proposals.
-    mine: Option<Approver>,
+    mine: Option<RosteredApprover>,
     /// What was told, each with a word for its kind.
     told: BTreeSet<String>,
 }
@@ -381,7 +381,7 @@ pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
 /// Returns an error if the boundary cannot be reached.
 pub fn waiting_proposals(
     client: &Client,
-    mine: Option<&Approver>,
+    mine: Option<&RosteredApprover>,
 ) -> Result<Vec<ProposalView>, CommandFailure> {
     let mut waiting = list(client, &[("status", ProposalStatus::Pending.word())])?;
     waiting.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
@@ -389,7 +389,7 @@ pub fn waiting_proposals(
 }
 
 /// Returns the drafts of grants that the signature of this person can advance, or all drafts.
-pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
+pub fn waiting_grants(client: &Client, mine: Option<&RosteredApprover>) -> Vec<GrantView> {
     // A failed request must not prevent the list of pending proposals.
     let mut grants = client
         .get::<GrantList>("/v1/grants")
@@ -444,7 +444,7 @@ pub fn myself(
     keys: &Keys,
     trust: &[ChosenTrust],
     client: &Client,
-) -> Result<Approver, CommandFailure> {
+) -> Result<RosteredApprover, CommandFailure> {
     let find = |roster: &TrustedRoster| {
         keys.all()
             .find_map(|signer| roster.approver_of(&signer.key().keyid()))
@@ -498,9 +498,11 @@ mod tests {
 
     #[test]
     fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
-        let mine: Approver =
-            serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []}))
-                .expect("approver");
+        let mine = RosteredApprover {
+            name: "alice".parse().expect("a name"),
+            entry: serde_json::from_value(json!({"groups": ["ops"], "keys": []}))
+                .expect("approver"),
+        };
         assert!(
             view(&["ops", "sec"], &["bob"], &["carol"])
                 .approvals

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{CommandFailure, Exit, Home, PrintableText, Terminal};
+use crate::{
+    CommandFailure, Exit, Home, PrintableText, Terminal, open_signer, write_public_key,
+    write_secret_key,
+};
 use documents::{SecretKey, SshKey};
-use verdict::{open_signer, write_public_key, write_secret_key};
 
 /// Make keys and show keys.
 #[derive(Debug, clap::Args)]

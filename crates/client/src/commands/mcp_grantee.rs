@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{CommandFailure, Home, KeyArgs, SignaturePurpose, home::keys};
+use crate::{CommandFailure, Home, KeyArgs, SignaturePurpose, Signer, home::keys, open_signer};
 use documents::{
     EnvelopeSignature, KeyId, PAYLOAD_TYPE, Parameter, canonical, hex, joined, sha256,
 };
 use reading::ParameterSchema;
-use verdict::{Signer, open_signer};
 use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
 
 /// The key of a grantee.

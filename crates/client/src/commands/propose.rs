@@ -17,10 +17,10 @@ use crate::{
 use documents::{
     Authorization, BoundaryRef, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError,
     MAX_REASON_BYTES, MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest,
-    SessionId, Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical,
-    duration, joined, json as strict,
+    SessionId, Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, joined,
+    json as strict,
 };
-use reading::{ParameterSchema, step_template};
+use reading::{ParameterSchema, duration, step_template};
 use wire::{
     ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView,
     StoredArtifact,

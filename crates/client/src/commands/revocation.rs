@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::{
-    Client, CommandFailure, Exit, Keys, SignaturePurpose, Terminal, home::keys, write_new,
+    Client, CommandFailure, Exit, Keys, SignaturePurpose, Signer, Terminal, home::keys, write_new,
 };
 use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
-use verdict::{KeyHolder, Signer, TrustedRoster};
+use verdict::{KeyHolder, TrustedRoster};
 use wire::{RegistryView, RevocationView};
 
 /// The boundary for which a revocation is signed, as the boundary itself reports it. No trusted roster is needed, because

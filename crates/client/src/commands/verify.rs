@@ -15,7 +15,8 @@ use crate::{
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
     trust_advice,
 };
-use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
+use reading::time;
 use verdict::{
     BundleReport, CheckFinding, CheckName, Pinned, TrustedRoster, Untrusted, VerifyOptions,
     bundle_check, leave_to,
@@ -629,10 +630,9 @@ mod tests {
                 tables.name = name.to_owned();
                 tables.threshold = 1;
                 if name == "b2" {
-                    tables
-                        .boundary
-                        .iter_mut()
-                        .for_each(|entry| entry.name = "b2".parse().expect("a name"));
+                    let (_, keys) = tables.boundaries.pop_first().expect("a boundary");
+                    let other = "b2".parse().expect("a name");
+                    tables.boundaries.insert(other, keys);
                 }
             });
             let judged = with_any(

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::{CommandFailure, Exit, Home, PrintableText};
+use crate::{CommandFailure, Exit, Home, PrintableText, Signer, open_signer};
 use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
-use verdict::{Signer, TrustedRoster, open_signer};
+use verdict::TrustedRoster;
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
@@ -211,8 +211,8 @@ pub fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{write_public_key, write_secret_key};
     use documents::SecretKey;
-    use verdict::{write_public_key, write_secret_key};
 
     #[test]
     fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {

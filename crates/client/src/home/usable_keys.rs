@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::{Home, PrintableText, read_bounded};
+use crate::{Home, PrintableText, Signer as _, SshKeygenSigner, read_bounded, ssh_agent};
 use documents::{KeyId, SecretKey, SshKey};
-use verdict::{Signer as _, SshKeygenSigner, ssh_agent};
 
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;

@@ -346,7 +346,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
         .last()
         .and_then(|envelope| Pinned::from_envelope(envelope).ok());
     let named =
-        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witness.is_empty());
+        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witnesses.is_empty());
     (
         proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),
         named,

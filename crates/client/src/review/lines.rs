@@ -582,20 +582,12 @@ impl Lines {
                 .map(|(asks, rule)| format!("{asks} {}", rule_words(rule))),
         );
         let roster = sources.roster.roster();
-        for group in roster.iter().flat_map(|roster| &roster.tables().group) {
+        for (name, group) in roster.iter().flat_map(|roster| &roster.tables().groups) {
             let Some(presence) = group.presence else {
                 continue;
             };
-            if found
-                .rules
-                .iter()
-                .any(|(_, rule)| rule.from.contains(&group.name))
-            {
-                parts.push(format!(
-                    "of {}: only {} count",
-                    group.name,
-                    presence.words()
-                ));
+            if found.rules.iter().any(|(_, rule)| rule.from.contains(name)) {
+                parts.push(format!("of {name}: only {} count", presence.words()));
             }
         }
         parts.extend(found.passkey_words(sources));

@@ -15,6 +15,7 @@ pub mod render;
 pub mod comparison;
 pub mod derived;
 pub mod line;
+mod permission_line;
 mod program_lines;
 pub mod proposal_review;
 #[cfg(test)]

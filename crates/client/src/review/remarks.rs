@@ -6,6 +6,7 @@ use crate::{
     COVERED, Derived, DisplayScripts, EmergencyApproval, MOST_LINES, MOST_PARAMETERS,
     PrintableText, RemarkSeverity, ReviewFinding, ReviewLine, ReviewSources, RosterSource,
     RunComparison, TRUSTED, leaves, lines_of, path_key, plain_or_quoted,
+    review::permission_line::permission_line,
     review::{
         hidden::hidden,
         run_inputs,
@@ -17,8 +18,9 @@ use crate::{
 };
 use documents::{
     Approvals, Authorization, OWN_PROGRAMS, PermissionKind, PermissionReason, Profile, STRICT,
-    SandboxPermission, Timestamp, Workdir, to_canonical,
+    Timestamp, Workdir, to_canonical,
 };
+use reading::SandboxPermission;
 use wire::{ProposalStatus, pairs};
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
@@ -66,7 +68,7 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
         ));
     }
     for permission in SandboxPermission::ALL {
-        let line = permission.line(profile);
+        let line = permission_line(permission, profile);
         let severity = match permission {
             SandboxPermission::Off => RemarkSeverity::SandboxOff,
             SandboxPermission::RunAs => RemarkSeverity::HostIdentity,

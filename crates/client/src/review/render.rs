@@ -7,10 +7,11 @@ use crate::{
     Derived, FieldReason, LineDifference, LineTone, LineWeight, MOST_REMARKS, PrintableText, ROW,
     ReviewFinding, ReviewLine, ReviewSources, RunComparison, Screen, StatementVerdict, duration_ms,
     lines_of, list_words,
+    review::permission_line::permission_line,
     review::{run_inputs, step_files, value_words::bytes},
 };
-use documents::{Layer, Profile, SandboxPermission, UNBOUNDED_WORDS, Workdir};
-use reading::comments;
+use documents::{Layer, Profile, UNBOUNDED_WORDS, Workdir};
+use reading::{SandboxPermission, comments};
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
@@ -364,7 +365,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     };
     let permissions = SandboxPermission::ALL
         .into_iter()
-        .map(|permission| permission.line(profile))
+        .map(|permission| permission_line(permission, profile))
         .map(|line| {
             let values: Vec<_> = line
                 .values

@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::{CommandFailure, PrintableText, Terminal};
 use documents::{
     Enforcement, Execution, Executions, Layer, OWN_PROGRAMS, Profile, ProgramFacts, ProgramMode,
-    SEARCHED, check_program,
+    SEARCHED,
 };
+use reading::check_written_program;
 
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = [
@@ -294,7 +295,7 @@ fn entry_for<'a>(
     {
         name = path;
     }
-    if check_program(name).is_err() || name.contains([',', '\'']) {
+    if check_written_program(name).is_err() || name.contains([',', '\'']) {
         return Err("no list can contain this name, so give the program another name".to_owned());
     }
     match place {

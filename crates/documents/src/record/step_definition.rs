@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DeclaredSandbox, GroupName, MAX_FILES, MAX_GRANT_S, MAX_PROGRAMS, MAX_PROGRAMS_BYTES,
     MAX_SIGNATURES, Malformed, OutputName, Parameter, ParameterType, Program, SecretName,
-    StepDigest, StepFile, StepRef, Variable, YamlFlaw, YamlKind, YamlNode, check_by, check_bytes,
-    check_count, check_files, check_range, check_sorted,
+    StepDigest, StepFile, StepRef, Variable, check_by, check_bytes, check_count, check_files,
+    check_range, check_sorted,
 };
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
@@ -285,96 +285,6 @@ impl Approvals {
             required: 1,
             from: Vec::new(),
             each: None,
-        }
-    }
-
-    /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
-    /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
-    pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        Self::read_map(
-            "approvals",
-            &["required", "from", "each"],
-            groups,
-            node,
-            flaws,
-        )
-    }
-
-    /// Reads `required` and `from` of a map of a policy that has the keys `known`.
-    pub fn read_among(
-        what: &str,
-        known: &[&str],
-        node: &YamlNode,
-        flaws: &mut Vec<YamlFlaw>,
-    ) -> Option<Self> {
-        Self::read_map(what, known, GroupSource::Named, node, flaws)
-    }
-
-    fn read_map(
-        what: &str,
-        known: &[&str],
-        groups: GroupSource,
-        node: &YamlNode,
-        flaws: &mut Vec<YamlFlaw>,
-    ) -> Option<Self> {
-        let before = flaws.len();
-        let mut rule = Self::unspecified();
-        let mut from_place = node.place;
-        for (key, value) in node.closed_map(what, known, flaws) {
-            match (key.name.as_str(), &value.kind) {
-                ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
-                    Ok(0) => flaws.push(YamlFlaw::new(
-                        value.place,
-                        "`required: 0` would let a step run without a signature: write 1 or more",
-                    )),
-                    Ok(count) => rule.required = count,
-                    Err(_) => {
-                        flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more"))
-                    }
-                },
-                ("required", _) => flaws.push(YamlFlaw::new(
-                    value.place,
-                    format!("`required` must be a whole number, not {}", value.word()),
-                )),
-                ("from", _) => {
-                    from_place = value.place;
-                    for item in value.list("`from`", flaws).unwrap_or_default() {
-                        let Some(text) = item.text("a group", flaws) else {
-                            continue;
-                        };
-                        match text.parse::<GroupName>() {
-                            Ok(name) if rule.from.contains(&name) => {
-                                flaws.push(YamlFlaw::new(
-                                    item.place,
-                                    format!("{name} is listed twice: list each group once"),
-                                ));
-                            }
-                            Ok(name) => rule.from.push(name),
-                            Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
-                        }
-                    }
-                }
-                ("each", YamlKind::Boolean(each)) if known.contains(&"each") => {
-                    rule.each = each.then_some(true)
-                }
-                ("each", _) if known.contains(&"each") => {
-                    flaws.push(YamlFlaw::new(
-                        value.place,
-                        format!("`each` must be true or false, not {}", value.word()),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        if flaws.len() > before {
-            return None;
-        }
-        match rule.fault(groups) {
-            None => Some(rule),
-            Some(fault) => {
-                flaws.push(YamlFlaw::new(from_place, fault));
-                None
-            }
         }
     }
 

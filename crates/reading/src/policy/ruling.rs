@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, Mode, PasskeysRule, PeopleRule, Policy,
-    RuleOrigin, RunbookPath, StandingRule, WithOrigin,
+    RuleOrigin, RunbookPath, SandboxRule, StandingRule, WithOrigin,
     policy::{file::RuleValues, lists::AllPermissionLists},
 };
-use documents::{Approvals, Limit, Proc, Program, ProgramMode, SandboxRule, StepRef};
+use documents::{Approvals, Limit, Proc, Program, ProgramMode, StepRef};
 
 /// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]

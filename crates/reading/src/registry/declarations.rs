@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::{
     ParameterError, escape,
     registry::{evaluate::evaluate, parameter_pattern::ParameterPatterns},
+    yaml,
 };
-use documents::{Parameter, ParameterType, parameter_variable, yaml};
+use documents::{Parameter, ParameterType, parameter_variable};
 
 /// Returns every error of the declaration of all parameters of a step.
 pub(super) fn check(all: &Parameter, patterns: &ParameterPatterns) -> Vec<ParameterError> {

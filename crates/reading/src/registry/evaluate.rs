@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use crate::{
     ParameterError, escape,
     registry::{parameter_error::cut, parameter_pattern::ParameterPatterns},
+    yaml,
 };
-use documents::{Parameter, ParameterType, json::MAX_INTEGER, secret_name, yaml};
+use documents::{Parameter, ParameterType, json::MAX_INTEGER, secret_name};
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. With `fill`, the missing defaults are added. Otherwise a missing
 /// default is an error.

@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::{LIMITS, ParameterSchema, attributes, registry::attributes::limit};
-use documents::{
-    Approvals, DeclaredSandbox, GroupSource, Parameter, SandboxPermission, YamlFlaw, YamlKind,
-    YamlNode, nearest, yaml::unknown,
+use crate::{
+    LIMITS, ParameterSchema, SandboxPermission, YamlFlaw, YamlKind, YamlNode, attributes, nearest,
+    read_approvals, registry::attributes::limit, yaml::unknown,
 };
+use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
 /// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
@@ -156,7 +156,7 @@ pub(crate) fn read(
             "params" => found.params = params(value, flaws),
             "approvals" => {
                 if let Some(approvals) =
-                    Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws)
+                    read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
                 {
                     found.approvals = approvals;
                 }

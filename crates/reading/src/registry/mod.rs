@@ -49,13 +49,13 @@ use std::sync::Arc;
 
 use crate::{
     RegisteredStep, RegistryError, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
-    Workflow, on_all_cores, read_page, read_text,
+    TextPlace, Workflow, YamlFlaw, on_all_cores, read_page, read_text,
     registry::{registered_step::register, registry_error::whole},
     script_remarks,
 };
 use documents::{
-    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, TextPlace,
-    YamlFlaw, canonical_of, merkle,
+    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, canonical_of,
+    merkle,
 };
 
 /// Sealed set of steps.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::{ScriptOrigin, StepPlace, TemplateFlaw, registry::step_place::in_other_file};
-use documents::YamlFlaw;
+use crate::{ScriptOrigin, StepPlace, TemplateFlaw, YamlFlaw, registry::step_place::in_other_file};
 
 /// Error in a runbook, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{RegisteredStep, RegistryError, registry::attributes::limit};
+use crate::{RegisteredStep, RegistryError, registry::attributes::limit, yaml::unknown};
 use documents::{
     Limit, OUTPUT_TYPES, Parameter, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef,
-    yaml::unknown,
 };
 
 /// Age that a plan may have if the step declares none, in seconds.

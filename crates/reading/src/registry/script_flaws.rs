@@ -3,8 +3,10 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use crate::{ReadLimit, ReadScript, Shell, TemplateFlaw, registry::placeholders::advice_about};
-use documents::{StepDefinition, nearest, parameter_variable};
+use crate::{
+    ReadLimit, ReadScript, Shell, TemplateFlaw, nearest, registry::placeholders::advice_about,
+};
+use documents::{StepDefinition, parameter_variable};
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.

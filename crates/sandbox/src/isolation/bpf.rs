@@ -86,12 +86,7 @@ const ARGUMENTS: u32 = 16;
 pub(crate) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
-        Instruction {
-            code: EQUAL,
-            jump_true: 1,
-            jump_false: 0,
-            value: arch,
-        },
+        jump(EQUAL, arch, 1, 0),
         instruction(RETURN, FilterVerdict::KILL.0),
         instruction(LOAD, NUMBER),
     ];
@@ -113,10 +108,14 @@ pub(crate) fn bytes(program: &[Instruction]) -> Vec<u8> {
 }
 
 fn instruction(code: u16, value: u32) -> Instruction {
+    jump(code, value, 0, 0)
+}
+
+fn jump(code: u16, value: u32, jump_true: u8, jump_false: u8) -> Instruction {
     Instruction {
         code,
-        jump_true: 0,
-        jump_false: 0,
+        jump_true,
+        jump_false,
         value,
     }
 }
@@ -127,20 +126,10 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
         let (from, _) = right[0];
         let (left, right) = (tree(left), tree(right));
         let mut code = match u8::try_from(left.len()) {
-            Ok(over) => vec![Instruction {
-                code: AT_LEAST,
-                jump_true: over,
-                jump_false: 0,
-                value: from,
-            }],
+            Ok(over) => vec![jump(AT_LEAST, from, over, 0)],
             // A conditional jump skips at most 255 instructions.
             Err(_) => vec![
-                Instruction {
-                    code: AT_LEAST,
-                    jump_true: 0,
-                    jump_false: 1,
-                    value: from,
-                },
+                jump(AT_LEAST, from, 0, 1),
                 instruction(JUMP, u32::try_from(left.len()).unwrap_or(u32::MAX)),
             ],
         };
@@ -155,7 +144,6 @@ fn tree(entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
 }
 
 fn look(look: &ArgumentTest) -> Vec<Instruction> {
-    let skip = |values: &[u32], at: usize| u8::try_from(values.len() - at).unwrap_or(u8::MAX);
     match *look {
         ArgumentTest::AnyBit {
             argument,
@@ -163,12 +151,7 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
             then,
         } => vec![
             instruction(LOAD, ARGUMENTS + 8 * argument),
-            Instruction {
-                code: BITS,
-                jump_true: 0,
-                jump_false: 1,
-                value: bits,
-            },
+            jump(BITS, bits, 0, 1),
             instruction(RETURN, then.0),
         ],
         ArgumentTest::OneOf {
@@ -176,40 +159,26 @@ fn look(look: &ArgumentTest) -> Vec<Instruction> {
             mask,
             values,
             then,
-        } => {
-            let mut code = vec![
-                instruction(LOAD, ARGUMENTS + 8 * argument),
-                instruction(AND, mask),
-            ];
-            for (at, &value) in values.iter().enumerate() {
-                let last = at + 1 == values.len();
-                let (jump_true, jump_false) = (skip(values, at + 1), u8::from(last));
-                code.push(Instruction {
-                    code: EQUAL,
-                    jump_true,
-                    jump_false,
-                    value,
-                });
-            }
-            code.push(instruction(RETURN, then.0));
-            code
         }
-        ArgumentTest::NoneOf {
+        | ArgumentTest::NoneOf {
             argument,
             mask,
             values,
             then,
         } => {
+            let matches_one = matches!(look, ArgumentTest::OneOf { .. });
             let mut code = vec![
                 instruction(LOAD, ARGUMENTS + 8 * argument),
                 instruction(AND, mask),
             ];
             for (at, &value) in values.iter().enumerate() {
-                code.push(Instruction {
-                    code: EQUAL,
-                    jump_true: skip(values, at),
-                    jump_false: 0,
-                    value,
+                // An equal value goes to the verdict, or behind the verdict. Behind the last value is the verdict.
+                let to_verdict = u8::try_from(values.len() - at - 1).unwrap_or(u8::MAX);
+                let last = to_verdict == 0;
+                code.push(if matches_one {
+                    jump(EQUAL, value, to_verdict, u8::from(last))
+                } else {
+                    jump(EQUAL, value, to_verdict.saturating_add(1), 0)
                 });
             }
             code.push(instruction(RETURN, then.0));

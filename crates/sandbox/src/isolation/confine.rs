@@ -497,6 +497,16 @@ pub(crate) fn cpu_seconds(limits: &documents::Limits) -> u64 {
         .max(1)
 }
 
+/// Raises the soft limit of open descriptors to the hard limit.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}
+
 fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), SetupFailure> {
     let ceiling = ceiling(resource);
     let limit = Rlimit {

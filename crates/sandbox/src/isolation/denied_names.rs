@@ -20,7 +20,7 @@ use regex::bytes::{RegexSet, RegexSetBuilder};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::{AtStage, SetupFailure, SetupStage};
+use crate::{AtStage, SetupFailure, SetupStage, isolation::remove::entries};
 
 #[derive(Debug)]
 pub(crate) struct NamePatterns {
@@ -368,13 +368,9 @@ impl Walk<'_> {
             changed: changed(&stat),
             nests: false,
         });
-        let mut entries = Dir::new(opened).at(SetupStage::Deny, what())?;
-        while let Some(entry) = entries.read() {
+        for entry in entries(Dir::new(opened).at(SetupStage::Deny, what())?) {
             let entry = entry.at(SetupStage::Deny, what())?;
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(SetupFailure::new(

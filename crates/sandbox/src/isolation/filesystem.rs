@@ -165,9 +165,7 @@ pub(crate) fn own_root(
         tmpfs("tmp", &sized, own_flags)?;
         None
     } else {
-        let disk = Disk::mount("run/step/disk", own_flags, |place| {
-            tmpfs(place, &sized, own_flags)
-        })?;
+        let disk = Disk::mount("run/step/disk", &sized, own_flags)?;
         disk.bind("tmp", Path::new("tmp"))?;
         Some(disk)
     };

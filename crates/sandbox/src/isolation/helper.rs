@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
+use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start, locked};
 
 /// The current helper process, and the data to start a new one.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Helper {
         start: &Start,
         descriptors: &Descriptors,
     ) -> io::Result<Arc<Running>> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = locked(&self.running);
         if let Some(helper) = running.as_ref() {
             match send_start(&helper.socket, start, descriptors) {
                 Ok(()) => return Ok(helper.clone()),
@@ -71,7 +71,7 @@ impl Helper {
 
     /// Stops sending requests to this helper. Its runs continue.
     pub(crate) fn replace(&self, silent: &Arc<Running>) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = locked(&self.running);
         if running
             .as_ref()
             .is_some_and(|helper| Arc::ptr_eq(helper, silent))
@@ -109,12 +109,12 @@ impl Helper {
 impl Running {
     /// Records that the helper sent a message.
     pub(crate) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *locked(&self.heard) = Instant::now();
     }
 
     /// Returns the time of the helper's latest message.
     pub(crate) fn heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.heard)
     }
 }
 

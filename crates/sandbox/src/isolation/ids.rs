@@ -1,8 +1,8 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
-use crate::HostId;
+use crate::{HostId, locked};
 use documents::check_user;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// First id of the high range, above all ids that distributions and systemd assign.
 const HIGH: u32 = 2_000_000_000;
@@ -35,7 +35,7 @@ impl Taken {
 
     /// Takes a free id. A released id is reused as late as possible.
     fn take(&'static self, base: u32) -> Option<Id> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = locked(&self.0);
         let (next, ids) = &mut *taken;
         let number = (0..PER_SERVICE)
             .map(|far| (*next + far) % PER_SERVICE)
@@ -66,7 +66,7 @@ impl Id {
 
 impl Drop for Id {
     fn drop(&mut self) {
-        self.of.0.lock().unwrap_or_else(PoisonError::into_inner).1[self.number as usize] = false;
+        locked(&self.of.0).1[self.number as usize] = false;
     }
 }
 

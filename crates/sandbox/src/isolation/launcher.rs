@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::{
     AtStage as _, Descriptors, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
@@ -113,14 +113,7 @@ fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
         let _ = rustix::thread::set_thread_groups(&[]);
     }
     // Each run needs two descriptors, and a thousand runs at one time are possible.
-    let files = rustix::process::getrlimit(Resource::Nofile);
-    let _ = rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: files.maximum,
-            ..files
-        },
-    );
+    confine::raise_descriptor_limit();
     syscalls::block_signals().at(SetupStage::Processes, "block signals")?;
     let signals = syscalls::signal_descriptor().at(SetupStage::Processes, "wait for signals")?;
     // If the first process of a run without a pid namespace is killed, its children become children of the helper,
@@ -352,13 +345,7 @@ fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
         .at(SetupStage::Processes, "follow the helper")?;
     // The helper may have died before the prctl call. Its end of the socket is then closed.
     let mut poll = [PollFd::new(handover, PollFlags::IN)];
-    let gone = rustix::event::poll(
-        &mut poll,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    );
+    let gone = rustix::event::poll(&mut poll, Some(&Timespec::default()));
     if gone == Ok(0) {
         Ok(())
     } else {

@@ -90,13 +90,13 @@ fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     Ok(())
 }
 
-struct Process {
-    pid: i32,
-    parent: i32,
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
     dead: bool,
 }
 
-fn processes() -> Vec<Process> {
+pub(super) fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {

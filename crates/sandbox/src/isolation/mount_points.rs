@@ -7,8 +7,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::{AtStage as _, SetupFailure, SetupStage};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags};
+
+/// Flags for a directory that is only a place, never a symbolic link.
+pub(super) const DIRECTORY_PLACE: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Attaches a mount over an existing path, relative to the new root.
 pub(crate) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
@@ -34,8 +40,13 @@ pub(crate) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -
     }
 }
 
-pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(), SetupFailure> {
-    let what = || format!("mount a tmpfs at {target}");
+pub(super) fn tmpfs(
+    target: impl AsRef<Path>,
+    options: &str,
+    more: MountFlags,
+) -> Result<(), SetupFailure> {
+    let target = target.as_ref();
+    let what = || format!("mount a tmpfs at {}", target.display());
     let options = std::ffi::CString::new(options)
         .map_err(|_| SetupFailure::new(SetupStage::Mounts, what()))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | more;
@@ -43,11 +54,13 @@ pub(super) fn tmpfs(target: &str, options: &str, more: MountFlags) -> Result<(),
         .at(SetupStage::Mounts, what())
 }
 
-pub(crate) fn directory_at(path: &str, mode: u32) -> Result<(), SetupFailure> {
+pub(crate) fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
+    let path = path.as_ref();
+    let what = format!("make the directory {}", path.display());
     fs::DirBuilder::new()
         .mode(mode)
         .create(path)
-        .at(SetupStage::Mounts, format!("make the directory {path}"))
+        .at(SetupStage::Mounts, what)
 }
 
 pub(crate) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
@@ -55,10 +68,14 @@ pub(crate) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFa
 }
 
 pub(super) fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    create_file(path, mode)?.write_all(bytes)
+}
+
+/// Creates a file, which must not exist.
+pub(super) fn create_file(path: &Path, mode: u32) -> io::Result<fs::File> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(path)?
-        .write_all(bytes)
+        .open(path)
 }

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -377,72 +377,52 @@ pub(crate) fn send_descriptor(
 ) -> io::Result<()> {
     let mut frame = Vec::new();
     write_frame(&mut frame, message, MAX_MESSAGE)?;
-    let descriptors = [descriptor];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send(to, &frame, &[descriptor])
+}
+
+/// Maximum number of descriptors that one message carries.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// Sends bytes together with descriptors.
+pub(super) fn send(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // The kernel sends the whole frame, because it is much smaller than a socket buffer.
-    rustix::net::sendmsg(
-        to,
-        &[io::IoSlice::new(&frame)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
+    ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    // The kernel sends all bytes, because they are much fewer than a socket buffer holds.
+    let bytes = [io::IoSlice::new(bytes)];
+    rustix::net::sendmsg(to, &bytes, &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Receives bytes, and the descriptors that arrive with them. The kernel drops more than [`MAX_DESCRIPTORS`].
+pub(crate) fn receive(from: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut into = [io::IoSliceMut::new(buffer)];
+    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptors = ancillary.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
+        _ => Vec::new(),
+    });
+    Ok((received.bytes, descriptors.collect()))
 }
 
 /// Sends standard output, standard error and the control socket to the first process of a run, which then starts the
 /// run.
 pub(crate) fn hand_over(to: &UnixStream, descriptors: [BorrowedFd<'_>; 3]) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(
-        to,
-        &[io::IoSlice::new(&[1])],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
-    Ok(())
+    send(to, &[1], &descriptors)
 }
 
 /// Waits for the three descriptors that [`hand_over`] sends. Returns `None` if the sender has exited.
 pub(crate) fn take_over(from: &UnixStream) -> io::Result<Option<[OwnedFd; 3]>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut into = [io::IoSliceMut::new(&mut byte)];
-    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptors: Vec<OwnedFd> = ancillary
-        .drain()
-        .flat_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
-            _ => Vec::new(),
-        })
-        .collect();
-    if received.bytes == 0 {
+    let (bytes, descriptors) = receive(from, &mut [0])?;
+    if bytes == 0 {
         return Ok(None);
     }
     descriptors
         .try_into()
         .map(Some)
         .map_err(|_| invalid("a descriptor is missing"))
-}
-
-/// Reads the available bytes, and the attached descriptor if the message has a descriptor.
-pub(crate) fn receive(
-    from: &UnixStream,
-    buffer: &mut [u8],
-) -> io::Result<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut into = [io::IoSliceMut::new(buffer)];
-    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptor = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    Ok((received.bytes, descriptor))
 }
 
 /// Removes the first complete message from `received` and returns the message, or `None` if no message is complete.
@@ -517,7 +497,6 @@ mod tests {
     use super::*;
     use crate::WrapperRequest;
     use documents::ContentDigest;
-    use std::os::fd::AsFd as _;
 
     fn profile() -> Profile {
         let text = r#"{"require":[],"read":[],"write":[],"deny":[],"workdir":"private","network":{"mode":"none","hosts":[]},"sockets":[],

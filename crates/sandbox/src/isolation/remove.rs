@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, DirEntry, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Maximum duration of a deletion, because a living process could create new files all the time.
@@ -28,14 +28,8 @@ pub(crate) fn tree(path: &Path) -> io::Result<()> {
     let mut number = 0_u64;
     loop {
         let (mut went_on, mut failed, before) = (false, None, number);
-        let mut entries = Dir::read_from(&top)?;
-        while let Some(entry) = entries.read() {
-            let entry = entry?;
-            let name = entry.file_name();
-            if is_dots(name) {
-                continue;
-            }
-            match empty(&top, name, &mut number) {
+        for entry in entries(Dir::read_from(&top)?) {
+            match empty(&top, entry?.file_name(), &mut number) {
                 Ok(()) => went_on = true,
                 // Another process deletes the same tree.
                 Err(Errno::NOENT) => {}
@@ -62,13 +56,9 @@ fn empty(top: &OwnedFd, name: &CStr, number: &mut u64) -> Result<(), Errno> {
         done => return done,
     }
     let directory = open(top, name)?;
-    let mut entries = Dir::read_from(&directory)?;
-    while let Some(entry) = entries.read() {
+    for entry in entries(Dir::read_from(&directory)?) {
         let entry = entry?;
         let inner = entry.file_name();
-        if is_dots(inner) {
-            continue;
-        }
         match rustix::fs::unlinkat(&directory, inner, AtFlags::empty()) {
             Err(Errno::ISDIR | Errno::PERM) => match move_up(&directory, inner, top, number) {
                 Ok(()) | Err(Errno::NOENT) => {}
@@ -116,8 +106,10 @@ fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(&found, ".", flags | OFlags::RDONLY, Mode::empty())
 }
 
-fn is_dots(name: &CStr) -> bool {
-    matches!(name.to_bytes(), b"." | b"..")
+/// Returns the entries of a directory, without the directory itself and its parent.
+pub(crate) fn entries(directory: Dir) -> impl Iterator<Item = rustix::io::Result<DirEntry>> {
+    let is_dots = |entry: &DirEntry| matches!(entry.file_name().to_bytes(), b"." | b"..");
+    directory.filter(move |entry| !entry.as_ref().is_ok_and(is_dots))
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 //! step sees only the directories of this file system, each as a mount that it can't rename.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,11 @@ use rustix::mount::MountFlags;
 
 use crate::{
     AtStage, Disk, HelperMessage, InputEntry, PathAccess, PathGrant, RunRequest, RunTexts,
-    STATE_PLACEHOLDER, SetupFailure, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest,
-    isolation::{session_tree, syscalls},
+    STATE_PLACEHOLDER, SetupFailure, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest, directory_at,
+    isolation::{
+        mount_points::{DIRECTORY_PLACE, create_file, new_file, tmpfs},
+        session_tree, syscalls,
+    },
     protocol,
 };
 use documents::{ContentDigest, Sha256Stream};
@@ -120,18 +123,11 @@ fn mount_inputs(
         (pages + 1) * PAGE,
         inputs.len() + 2
     );
-    let options =
-        std::ffi::CString::new(options).map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
-    fs::DirBuilder::new()
-        .mode(0o755)
-        .create(directory)
-        .at(SetupStage::Mounts, what)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    rustix::mount::mount("tmpfs", directory, "tmpfs", flags, options.as_c_str())
-        .at(SetupStage::Mounts, what)?;
+    directory_at(directory, 0o755)?;
+    tmpfs(directory, &options, MountFlags::NOEXEC)?;
     write_inputs(inputs, directory, from)?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mount = rustix::fs::open(directory, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let mount =
+        rustix::fs::open(directory, DIRECTORY_PLACE, Mode::empty()).at(SetupStage::Mounts, what)?;
     syscalls::set_mount_flags(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, false)
         .at(SetupStage::Mounts, what)
 }
@@ -143,12 +139,7 @@ fn write_inputs(
     from: &mut UnixStream,
 ) -> Result<(), SetupFailure> {
     for input in inputs {
-        let made = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o444)
-            .open(directory.join(input.name.as_str()));
-        let digest = made
+        let digest = create_file(&directory.join(input.name.as_str()), 0o444)
             .and_then(|file| copy_and_hash(from, file, input.bytes))
             .at(
                 SetupStage::Workdir,
@@ -187,16 +178,8 @@ fn results_in_own_root(
 ) -> Result<(), SetupFailure> {
     let what = "open the directory for the results of the run";
     let results = Path::new(RESULTS);
-    make_directory_with(below_root(results), 0o755)?;
-    let disk = Disk::mount(DISK, flags, |place| {
-        let options = std::ffi::CString::new(options)
-            .map_err(|_| SetupFailure::new(SetupStage::Mounts, what))?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | flags;
-        rustix::mount::mount("tmpfs", place, "tmpfs", flags, options.as_c_str()).at(
-            SetupStage::Mounts,
-            "mount the file system for the results of the run",
-        )
-    })?;
+    directory_at(below_root(results), 0o755)?;
+    let disk = Disk::mount(DISK, options, flags)?;
     for name in directories(request) {
         let target = results.join(name);
         make_directory(below_root(&target), None)?;
@@ -207,7 +190,7 @@ fn results_in_own_root(
         });
     }
     if request.results {
-        write_file(&disk.path(VALUES).join(OUTPUTS), b"", 0o600).at(SetupStage::Mounts, what)?;
+        new_file(&disk.path(VALUES).join(OUTPUTS), b"", 0o600).at(SetupStage::Mounts, what)?;
         places.results = Some(results.to_owned());
     }
     if request.session.is_some() {
@@ -243,7 +226,7 @@ pub(crate) fn on_the_host(
     let (mut places, owner) = (RunPlaces::default(), request.own_id);
     let mut grant = |path: PathBuf, access| places.grants.push(PathGrant { path, access });
     if !request.inputs.is_empty() {
-        make_directory_with(Path::new(ARTIFACTS), 0o755)?;
+        directory_at(Path::new(ARTIFACTS), 0o755)?;
         write_inputs(&request.inputs, Path::new(ARTIFACTS), from)?;
         grant(run_dir.join(ARTIFACTS), PathAccess::Read);
         places.artifacts = Some(run_dir.join(ARTIFACTS));
@@ -285,7 +268,7 @@ fn results_on_the_host(
 ) -> Result<(), SetupFailure> {
     let what = "open the directory for the results of the run";
     let (results, owner) = (run_dir.join("results"), request.own_id);
-    make_directory_with(&results, 0o711)?;
+    directory_at(&results, 0o711)?;
     for name in directories(request) {
         make_directory(&results.join(name), owner)?;
         places.grants.push(PathGrant {
@@ -295,7 +278,7 @@ fn results_on_the_host(
     }
     if request.results {
         let outputs = results.join(VALUES).join(OUTPUTS);
-        write_file(&outputs, b"", 0o600)
+        new_file(&outputs, b"", 0o600)
             .and_then(|()| give(&outputs, owner))
             .at(SetupStage::Mounts, what)?;
     }
@@ -379,22 +362,14 @@ fn wrapper_path(above: &Path, wrapper: &WrapperRequest) -> PathBuf {
 
 fn write_wrapper(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupFailure> {
     if let Some(directory) = path.parent() {
-        make_directory_with(directory, 0o755)?;
+        directory_at(directory, 0o755)?;
     }
-    write_file(path, content, mode).at(SetupStage::Mounts, "write the wrapper of the session")
+    new_file(path, content, mode).at(SetupStage::Mounts, "write the wrapper of the session")
 }
 
 fn make_directory(path: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
-    make_directory_with(path, 0o700)?;
+    directory_at(path, 0o700)?;
     give(path, owner).at(SetupStage::Mounts, format!("give away {}", path.display()))
-}
-
-fn make_directory_with(path: &Path, mode: u32) -> Result<(), SetupFailure> {
-    let what = format!("make the directory {}", path.display());
-    fs::DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .at(SetupStage::Mounts, what)
 }
 
 fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
@@ -403,15 +378,6 @@ fn give(path: &Path, owner: Option<u32>) -> io::Result<()> {
     } else {
         Ok(())
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?
-        .write_all(bytes)
 }
 
 fn open(directory: &Path) -> rustix::io::Result<OwnedFd> {

@@ -3,17 +3,20 @@
 //! The files are in a memory file system of the run, which the kernel never writes to a disk or to swap space. Only a
 //! run with its own root file system has such files.
 
-use std::fs;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode};
 use rustix::mount::MountFlags;
 
 use crate::{
-    AtStage, PlannedSecret, RunRequest, RunTexts, SetupFailure, SetupStage,
-    isolation::{planned_secret::SECRETS, protocol::SecretEntry, syscalls},
+    AtStage, PlannedSecret, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at,
+    isolation::{
+        mount_points::{DIRECTORY_PLACE, new_file},
+        planned_secret::SECRETS,
+        protocol::SecretEntry,
+        syscalls,
+    },
     secret_path,
 };
 
@@ -40,30 +43,18 @@ pub(crate) fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupF
         return Ok(());
     }
     let what = "mount the directory of the secrets";
-    fs::DirBuilder::new()
-        .mode(0o500)
-        .create(SECRETS)
-        .at(SetupStage::Mounts, what)?;
+    directory_at(SECRETS, 0o500)?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Unlike a tmpfs, a ramfs is never written to swap space. Its size has no limit, so it is read-only for the step.
     rustix::mount::mount("ramfs", SECRETS, "ramfs", quiet, c"mode=0500")
         .at(SetupStage::Mounts, what)?;
     for (secret, value) in files {
-        let (path, what) = (
-            Path::new(SECRETS).join(secret.name.as_str()),
-            format!("write the secret {}", secret.name.as_str()),
-        );
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o400)
-            .open(path);
-        file.and_then(|mut file| std::io::Write::write_all(&mut file, value.expose()))
-            .at(SetupStage::Mounts, what)?;
+        let name = secret.name.as_str();
+        new_file(&Path::new(SECRETS).join(name), value.expose(), 0o400)
+            .at(SetupStage::Mounts, format!("write the secret {name}"))?;
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root =
-        rustix::fs::openat(CWD, SECRETS, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let root = rustix::fs::openat(CWD, SECRETS, DIRECTORY_PLACE, Mode::empty())
+        .at(SetupStage::Mounts, what)?;
     let sealed = libc::MOUNT_ATTR_RDONLY
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV

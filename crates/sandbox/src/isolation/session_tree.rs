@@ -16,7 +16,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 use crate::{
-    AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupStage, StreamSearch, isolation::step_files,
+    AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupStage, StreamSearch,
+    isolation::{remove::entries, step_files},
 };
 use documents::RelativePath;
 
@@ -191,13 +192,9 @@ fn walk(directory: &OwnedFd, depth: usize, visit: Visit<'_>) -> io::Result<()> {
             "the directory has more than {MAX_DEPTH} levels"
         )));
     }
-    let mut entries = Dir::read_from(directory)?;
-    while let Some(entry) = entries.read() {
+    for entry in entries(Dir::read_from(directory)?) {
         let entry = entry?;
         let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {

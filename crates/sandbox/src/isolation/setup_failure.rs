@@ -42,12 +42,17 @@ pub(crate) enum SetupStage {
 }
 
 impl SetupFailure {
-    pub(crate) fn from_io(stage: SetupStage, what: &str, error: io::Error) -> Self {
-        let failed: Result<(), io::Error> = Err(error);
-        failed
-            .at(stage, what)
-            .err()
-            .unwrap_or_else(|| Self::new(stage, what))
+    pub(crate) fn from_io(stage: SetupStage, what: impl Into<String>, error: io::Error) -> Self {
+        let (what, errno) = (what.into(), error.raw_os_error());
+        Self {
+            stage,
+            what: if errno.is_some() {
+                what
+            } else {
+                format!("{what}: {error}")
+            },
+            errno,
+        }
     }
 
     pub(crate) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
@@ -75,19 +80,6 @@ pub(crate) trait AtStage<T> {
 
 impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
     fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure> {
-        self.map_err(|error| {
-            let error: io::Error = error.into();
-            let errno = error.raw_os_error();
-            let what = what.into();
-            SetupFailure {
-                stage,
-                what: if errno.is_some() {
-                    what
-                } else {
-                    format!("{what}: {error}")
-                },
-                errno,
-            }
-        })
+        self.map_err(|error| SetupFailure::from_io(stage, what, error.into()))
     }
 }

@@ -1,16 +1,14 @@
 //! The packet with which the service asks the helper to start a run.
 
-use std::io::{self};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
-};
 use serde::{Deserialize, Serialize};
 
-use crate::{HostId, RunForm, isolation::protocol::invalid};
+use crate::{
+    HostId, RunForm,
+    isolation::protocol::{invalid, receive, send},
+};
 
 /// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +34,6 @@ pub(crate) struct Descriptors {
 /// Maximum size of a [`Start`] in bytes.
 const MAX_START: usize = 1024;
 
-const MAX_DESCRIPTORS: usize = 4;
-
 /// Requests a run from the helper with one packet.
 pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors) -> io::Result<()> {
     let packet = serde_json::to_vec(start)?;
@@ -47,33 +43,18 @@ pub(crate) fn send_start(to: &OwnedFd, start: &Start, descriptors: &Descriptors)
         descriptors.stderr.as_fd(),
     ];
     all.extend(descriptors.cgroup.as_ref().map(AsFd::as_fd));
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&all));
-    rustix::net::sendmsg(
-        to,
-        &[io::IoSlice::new(&packet)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
-    Ok(())
+    send(to, &packet, &all)
 }
 
 /// Receives one packet, or returns `None` if the service has exited.
 pub(crate) fn receive_start(from: &OwnedFd) -> io::Result<Option<(Start, Descriptors)>> {
     let mut packet = [0; MAX_START];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut into = [io::IoSliceMut::new(&mut packet)];
-    let received = rustix::net::recvmsg(from, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    let mut descriptors = ancillary.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => descriptors.collect::<Vec<_>>(),
-        _ => Vec::new(),
-    });
-    if received.bytes == 0 {
+    let (bytes, descriptors) = receive(from, &mut packet)?;
+    if bytes == 0 {
         return Ok(None);
     }
-    let start = parse_start(&packet[..received.bytes])?;
+    let start = parse_start(&packet[..bytes])?;
+    let mut descriptors = descriptors.into_iter();
     let mut next = || {
         descriptors
             .next()

@@ -4,9 +4,8 @@
 //! write, rename or remove a file. It can rename a directory above a file and create another file at the old path. A list
 //! of programs allows only the files themselves, so such a file is never executed.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -15,7 +14,11 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::{
-    AtStage, RunRequest, RunTexts, SetupFailure, SetupStage, interpreter, isolation::syscalls,
+    AtStage, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at, interpreter,
+    isolation::{
+        mount_points::{DIRECTORY_PLACE, new_file, tmpfs},
+        syscalls,
+    },
 };
 use documents::{ContentDigest, StepFile};
 
@@ -23,7 +26,7 @@ use documents::{ContentDigest, StepFile};
 /// of the run.
 const PLACE: &str = "run/step/files";
 /// Mount options of this file system, with room for 4 MiB of files and 1 MiB of script.
-const OPTIONS: &CStr = c"mode=0700,size=8m,nr_inodes=1024";
+const OPTIONS: &str = "mode=0700,size=8m,nr_inodes=1024";
 /// Permissions of new directories above a file.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -109,22 +112,14 @@ pub(crate) fn mount(
     }
     let script = interpreter::script_beside_files(&request.interpreter);
     let what = "mount the files of the step";
-    let directory = fs::DirBuilder::new().mode(0o700).create(PLACE);
-    directory.at(SetupStage::Mounts, what)?;
-    rustix::mount::mount(
-        "tmpfs",
-        PLACE,
-        "tmpfs",
-        MountFlags::NOSUID | MountFlags::NODEV,
-        OPTIONS,
-    )
-    .at(SetupStage::Mounts, what)?;
+    directory_at(PLACE, 0o700)?;
+    tmpfs(PLACE, OPTIONS, MountFlags::empty())?;
     let inside = work.strip_prefix("/").unwrap_or(work);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(inside, flags, Mode::empty()).at(SetupStage::Mounts, what)?;
+    let root =
+        rustix::fs::open(inside, DIRECTORY_PLACE, Mode::empty()).at(SetupStage::Mounts, what)?;
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         let place = Path::new(PLACE).join(number.to_string());
-        write_new(&place, file).at(SetupStage::Workdir, file.what())?;
+        new_file(&place, file.bytes, file.mode).at(SetupStage::Workdir, file.what())?;
         // A data file is never executable, not even as a library. The list of programs decides about the others.
         let no_exec = if file.is_executable() {
             0
@@ -226,8 +221,7 @@ fn make_above<'a>(
                 AtFlags::SYMLINK_NOFOLLOW,
             )?;
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
+        parent = rustix::fs::openat(&parent, directory, DIRECTORY_PLACE, Mode::empty())?;
     }
     Ok((parent, name))
 }
@@ -246,8 +240,7 @@ pub(crate) fn write(
         return Ok(put);
     }
     let script = interpreter::script_beside_files(&request.interpreter);
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(work, flags, Mode::empty())
+    let root = rustix::fs::open(work, DIRECTORY_PLACE, Mode::empty())
         .at(SetupStage::Workdir, "open the work directory")?;
     for (number, file) in (0..).zip(&seeded(&request.files, texts, script)?) {
         write_below(&root, file, owner).at(SetupStage::Workdir, file.what())?;
@@ -274,21 +267,10 @@ fn write_below(root: &OwnedFd, file: &SeededFile<'_>, owner: Option<u32>) -> io:
 pub(crate) fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
     let mut parent = work.try_clone()?;
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for directory in above.split('/').filter(|part| !part.is_empty()) {
-        parent = rustix::fs::openat(&parent, directory, flags, Mode::empty())?;
+        parent = rustix::fs::openat(&parent, directory, DIRECTORY_PLACE, Mode::empty())?;
     }
     Ok(rustix::fs::unlinkat(&parent, name, AtFlags::empty())?)
-}
-
-fn write_new(path: &Path, file: &SeededFile<'_>) -> io::Result<()> {
-    use io::Write as _;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(file.mode)
-        .open(path)?
-        .write_all(file.bytes)
 }
 
 #[cfg(test)]

@@ -21,11 +21,14 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use crate::{
-    AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupStage,
+    AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupStage, directory_at,
     isolation::{
         denied_names::{DIRECTORY, DeniedNames},
+        mount_points::tmpfs,
+        remove::entries,
         syscalls,
     },
+    move_to,
 };
 
 /// Maximum number of masked names in one run. Each mask needs one mount.
@@ -47,11 +50,11 @@ impl Disk {
     /// Mounts the file system at `place` below the current directory. The current directory is the new root of the run.
     pub(crate) fn mount(
         place: &'static str,
+        options: &str,
         flags: MountFlags,
-        mount: impl FnOnce(&str) -> Result<(), SetupFailure>,
     ) -> Result<Self, SetupFailure> {
-        directory(place, 0o700)?;
-        mount(place)?;
+        directory_at(place, 0o700)?;
+        tmpfs(place, options, flags)?;
         Ok(Self { place, flags })
     }
 
@@ -62,28 +65,21 @@ impl Disk {
 
     /// Binds the directory `name` of this file system to `target`, which must exist.
     pub(crate) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
-        let what = || format!("bind a private directory at {}", target.display());
+        let what = format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
         let tree = rustix::mount::open_tree(
             CWD,
             &place,
             OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
         )
-        .at(SetupStage::Mounts, what())?;
-        rustix::mount::move_mount(
-            &tree,
-            "",
-            CWD,
-            target,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        .at(SetupStage::Mounts, what())
+        .at(SetupStage::Mounts, what)?;
+        move_to(&tree, target)
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, SetupFailure> {
         let place = self.path(name);
         if !place.exists() {
-            directory(&place, 0o700)?;
+            directory_at(&place, 0o700)?;
         }
         Ok(place)
     }
@@ -215,14 +211,10 @@ impl Copy<'_> {
         }
         let opened = rustix::fs::openat(&from, ".", DIRECTORY, Mode::empty())
             .at(SetupStage::Workdir, what(path))?;
-        let mut entries = Dir::new(opened).at(SetupStage::Workdir, what(path))?;
-        while let Some(entry) = entries.read() {
+        for entry in entries(Dir::new(opened).at(SetupStage::Workdir, what(path))?) {
             let entry = entry.at(SetupStage::Workdir, what(path))?;
             let name = entry.file_name();
             let below = path.join(OsStr::from_bytes(name.to_bytes()));
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
             if let Some(kind) = self.denied.kind(&below) {
                 let flags = OFlags::CLOEXEC | OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
                 match kind {
@@ -488,7 +480,7 @@ impl EmptyMountSources {
     pub(crate) fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
         let what = "make an empty directory to hide denied names";
         const PLACE: &str = "run/step/nothing";
-        directory(PLACE, 0o700)?;
+        directory_at(PLACE, 0o700)?;
         let made = rustix::fs::open(PLACE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .at(SetupStage::Deny, what)?;
         rustix::fs::chmod(PLACE, Mode::empty()).at(SetupStage::Deny, what)?;
@@ -521,15 +513,6 @@ impl EmptyMountSources {
         syscalls::set_mount_flags(tree.as_fd(), attributes, false)?;
         Ok(tree)
     }
-}
-
-fn directory(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let path = path.as_ref();
-    std::fs::DirBuilder::new().mode(mode).create(path).at(
-        SetupStage::Mounts,
-        format!("make the directory {}", path.display()),
-    )
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use std::collections::{BTreeSet, HashSet};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use crate::{ExecutableFiles, LibrarySearch, programs::listed_programs};
+use crate::{ExecutableFiles, LibrarySearch, locked, programs::listed_programs};
 use documents::ProgramList;
 
 /// Time after which the files of a list are searched again, even without a known change.
@@ -54,7 +54,7 @@ impl FoundLists {
     /// Returns the same messages as [`listed_programs::find`].
     pub(crate) fn files_of(&self, list: &ProgramList) -> Result<ExecutableFiles, String> {
         listed_programs::check_binary_formats()?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         if known.has_changed() {
             *known = Known::default();
         }

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
@@ -25,6 +25,7 @@ use crate::{
         syscalls::notifications,
         system_paths,
     },
+    locked,
     programs::called_program::{self, WaitingProcess},
 };
 use documents::{ProgramFacts, ProgramMode};
@@ -240,15 +241,12 @@ impl ProgramRecorder {
         if self.begin.is_some() {
             return nothing_recorded(self.listed);
         }
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .facts(self.mode, self.listed)
+        locked(&self.counts).facts(self.mode, self.listed)
     }
 
     /// Returns the started programs for a person who writes a list, or `None` if nothing was recorded.
     pub(crate) fn learned(&self) -> Option<LearnedPrograms> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = locked(&self.counts);
         self.begin
             .is_none()
             .then(|| LearnedPrograms::of(&counts, &self.writable))
@@ -336,7 +334,7 @@ impl Answerer<'_> {
             looked.unwrap_or(ExecAttempt::Unknown)
         });
         // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = locked(&self.counts);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
         if notifications::let_continue(&self.listener, call.id).is_ok() {
             self.first = None;

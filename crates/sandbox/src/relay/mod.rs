@@ -12,13 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::relay::own_addresses::{is_own, listens_on};
+use crate::{
+    locked,
+    relay::own_addresses::{is_own, listens_on},
+};
 use documents::{AllowedHost, HostRefusal, MAX_REFUSED_HOSTS, RefusedHost, check_reach};
 
 /// Maximum number of simultaneous connections of a run, because each uses threads and descriptors of the service.
@@ -259,7 +262,7 @@ impl Drop for Relay {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn refuse(&self, at: usize, why: HostRefusal) {

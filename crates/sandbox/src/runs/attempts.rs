@@ -4,9 +4,9 @@ use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, mpsc};
 
-use crate::{CancelFlag, End, LinuxSandbox, Plan};
+use crate::{CancelFlag, End, LinuxSandbox, Plan, locked};
 use documents::{Limits, Profile};
 
 /// One escape attempt and its result.
@@ -138,18 +138,8 @@ pub fn make(
             ("PORT", number.to_string()),
             ("SERVICE", service.to_string()),
         ];
-        let plan = Plan {
-            interpreter: "sh".into(),
-            source: script().into_bytes(),
-            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            params_json: b"{}".to_vec(),
-            files: Vec::new(),
-            inputs: vec![],
-            results: false,
-            session: None,
-            unreachable: [].into(),
-            secrets: vec![],
-        };
+        let env = env.map(|(name, value)| (name.to_owned(), value));
+        let plan = Plan::shell(script(), env.into());
         sandbox.run(prepared, plan, &mut |_| {}, &flag)
     });
     let mut report = report.map_err(|error| broken(&error))?;
@@ -217,7 +207,7 @@ fn with_a_high_number<T>(then: impl FnOnce(u32) -> T) -> io::Result<T> {
     let over = Mutex::new(());
     std::thread::scope(|scope| {
         // The threads wait for this lock, and end when they get it.
-        let _going_on = over.lock().unwrap_or_else(PoisonError::into_inner);
+        let _going_on = locked(&over);
         let mut number = std::process::id();
         while number <= LOW {
             let (tell, told) = mpsc::channel();

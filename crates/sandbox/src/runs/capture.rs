@@ -36,6 +36,16 @@ pub struct Capture {
     pub truncated: bool,
 }
 
+impl Capture {
+    pub(crate) fn empty() -> Self {
+        Self {
+            bytes: 0,
+            recorded: CapturedBytes::Memory(Vec::new()),
+            truncated: false,
+        }
+    }
+}
+
 /// Recorded bytes of one stream, in memory (up to 1 MiB) or in a file without a name.
 #[derive(Debug)]
 pub enum CapturedBytes {
@@ -80,16 +90,11 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn new(limit: u64, spool: &Path) -> Self {
-        let empty = || Capture {
-            bytes: 0,
-            recorded: CapturedBytes::Memory(Vec::new()),
-            truncated: false,
-        };
         Self {
             room: limit,
             spool: spool.to_owned(),
-            stdout: empty(),
-            stderr: empty(),
+            stdout: Capture::empty(),
+            stderr: Capture::empty(),
             stream: false,
         }
     }

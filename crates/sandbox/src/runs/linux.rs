@@ -5,11 +5,10 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::process::{Resource, Rlimit};
 
 use crate::{
     CancelFlag, Chunk, Descriptors, FollowedRun, HelperMessage, HostId, HostProbe, Id, Missing,
@@ -17,6 +16,7 @@ use crate::{
     SetupFailure, SetupStage, Start, Unavailable,
     isolation::{
         cgroup::{GroupParent, RunGroup},
+        confine,
         helper::Helper,
         ids::Ids,
         leftovers, profile_paths, run_dir,
@@ -24,7 +24,7 @@ use crate::{
         secret_files::entry_of,
         step_files, step_paths,
     },
-    planned_secret,
+    locked, planned_secret,
     programs::program_recorder::ProgramRules,
     protocol,
     relay::{Relay, Resolve},
@@ -86,14 +86,7 @@ impl LinuxSandbox {
             at(binary, &error, advice)
         })?;
         // Each run needs five descriptors, so the usual soft limit of 1024 would permit only two hundred runs.
-        let files = rustix::process::getrlimit(Resource::Nofile);
-        let _ = rustix::process::setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: files.maximum,
-                ..files
-            },
-        );
+        confine::raise_descriptor_limit();
         let usable = "make this path a directory that the service can use";
         let scratch = setup
             .scratch
@@ -308,9 +301,7 @@ impl LinuxSandbox {
             // Without a relay, the listeners are closed and the run can't reach any host.
             run.egress = Some(Box::new(move |listeners| {
                 match Relay::serve(listeners, hosts, resolve) {
-                    Ok(serving) => {
-                        *relay.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving)
-                    }
+                    Ok(serving) => *locked(&relay) = Some(serving),
                     Err(error) => {
                         tracing::error!(%error, "the connections of a run to its hosts can't be served")
                     }
@@ -346,11 +337,7 @@ impl LinuxSandbox {
         if run.spent.is_none() || group.is_some() {
             run.end_by_force();
         }
-        run.contacts = relay
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .map(Relay::finish);
+        run.contacts = locked(&relay).take().map(Relay::finish);
         let grouped = group.is_some();
         if let Some(group) = group {
             if group.end(DEATH) > 0 {

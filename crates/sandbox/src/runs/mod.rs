@@ -50,6 +50,24 @@ pub struct Plan {
     pub unreachable: Arc<[(String, u16)]>,
 }
 
+impl Plan {
+    /// Returns the plan of a shell script that gets nothing but variables.
+    pub fn shell(source: impl Into<Vec<u8>>, env: Vec<(String, String)>) -> Self {
+        Self {
+            interpreter: "sh".into(),
+            source: source.into(),
+            env,
+            params_json: b"{}".to_vec(),
+            files: vec![],
+            secrets: vec![],
+            inputs: vec![],
+            results: false,
+            session: None,
+            unreachable: [].into(),
+        }
+    }
+}
+
 /// Maximum number of inputs of a run.
 pub const MAX_INPUTS: usize = 16;
 /// Maximum size of all inputs of a run together, in bytes. The run has a private copy of each input in memory.
@@ -134,15 +152,10 @@ impl Report {
     }
 
     fn without_run(end: End) -> Self {
-        let nothing = || Capture {
-            bytes: 0,
-            recorded: capture::CapturedBytes::Memory(Vec::new()),
-            truncated: false,
-        };
         Self {
             end,
-            stdout: nothing(),
-            stderr: nothing(),
+            stdout: Capture::empty(),
+            stderr: Capture::empty(),
             usage: RunUsage::default(),
             enforcement: enforcement_facts::nothing_enforced(),
             programs: None,

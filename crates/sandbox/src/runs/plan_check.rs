@@ -200,18 +200,7 @@ mod tests {
     use documents::ContentDigest;
 
     fn plan() -> Plan {
-        Plan {
-            interpreter: "sh".into(),
-            source: b"exit 0".to_vec(),
-            env: vec![],
-            params_json: b"{}".to_vec(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-            unreachable: [].into(),
-            secrets: vec![],
-        }
+        Plan::shell("exit 0", vec![])
     }
 
     fn file(path: &str, bytes: &[u8]) -> PlannedFile {

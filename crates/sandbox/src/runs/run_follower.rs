@@ -278,9 +278,9 @@ impl FollowedRun {
         let mut buffer = [0; 4096];
         match protocol::receive(&launched.control, &mut buffer) {
             Ok((0, _)) => return false,
-            Ok((read, descriptor)) => {
+            Ok((read, mut descriptors)) => {
                 received.extend_from_slice(&buffer[..read]);
-                self.descriptor = descriptor.or(self.descriptor.take());
+                self.descriptor = descriptors.pop().or(self.descriptor.take());
             }
             Err(error) => {
                 return matches!(
@@ -427,12 +427,8 @@ fn is_dead_within(process: &OwnedFd, most: Duration) -> bool {
     let until = Instant::now() + most;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let seconds = left.as_secs().try_into().unwrap_or(i64::MAX);
-        let timeout = Timespec {
-            tv_sec: seconds,
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match rustix::event::poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout)) {
+        let mut poll = [PollFd::new(process, PollFlags::IN)];
+        match rustix::event::poll(&mut poll, Timespec::try_from(left).ok().as_ref()) {
             Ok(ready) => return ready > 0,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
@@ -459,11 +455,7 @@ fn wait(
     let stderr = open[1].then(|| add(launched.stderr.as_fd()));
     // Round up, because otherwise the loop would poll without blocking during the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-    let timeout = Timespec {
-        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: left.subsec_nanos().into(),
-    };
-    let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    let _ = rustix::event::poll(&mut fds, Timespec::try_from(left).ok().as_ref());
     let ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
     Ready {
         control: ready(Some(0)),

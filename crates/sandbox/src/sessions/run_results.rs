@@ -4,6 +4,7 @@
 //! following a link. All functions must be called after the end of the run.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -19,6 +20,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::{
     RunDir, SessionTree,
     isolation::{
+        remove::entries,
         run_places::{FILES, OUTPUTS, SESSION, STATE, VALUES},
         session_tree::{LeftDirectory, enter, open_file},
     },
@@ -355,14 +357,11 @@ impl Walk<'_> {
     /// Returns the sorted names in a directory, so that the same files always give the same error.
     fn names(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, ResultsError> {
         let mut names = Vec::new();
-        let mut entries = Dir::read_from(directory).map_err(|error| unreadable(path, error))?;
-        while let Some(entry) = entries.read() {
+        let listed = Dir::read_from(directory).map_err(|error| unreadable(path, error))?;
+        for entry in entries(listed) {
             let entry = entry.map_err(|error| unreadable(path, error))?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            let name = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let name = PathBuf::from(name);
             // One directory can contain at most all files and all directories.
             if names.len() >= 2 * self.limits.files {
                 return Err(refused(
@@ -526,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_path_in_an_error_has_no_special_characters() {
-        let shown = |bytes: &[u8]| escaped(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        let shown = |bytes: &[u8]| escaped(Path::new(OsStr::from_bytes(bytes)));
         assert_eq!(shown(b"a\n\x1b[1m"), "a\\n\\u{1b}[1m");
         assert_eq!(shown("a\u{202e}b/ä".as_bytes()), "a\\u{202e}b/ä");
         assert_eq!(shown(b"a\xff\"\n"), "a\\xff\\\"\\n");

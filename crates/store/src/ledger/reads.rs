@@ -5,14 +5,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::{
     CheckpointRow, Leaf, Ledger, Objects, PayloadSource, Proposal, ProposalPage, ProposalQuery,
-    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
+    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, locked, stored_log::tile,
 };
 use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, merkle};
 
@@ -194,11 +194,7 @@ impl Ledger {
     pub fn bindings(&self) -> Result<Arc<TokenBindings>, StoreFault> {
         // Read the version first, so that a later change is read again.
         let version = self.state().version;
-        let mut kept = self
-            .shared
-            .bindings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.shared.bindings);
         match &*kept {
             Some((known, bindings)) if *known == version => Ok(bindings.clone()),
             _ => {

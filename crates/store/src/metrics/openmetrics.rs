@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::{CrossingStage, NodeReading, Readings, TargetReading};
 use documents::{Code, Status};
@@ -79,19 +79,60 @@ impl Metrics {
     /// Creates all counters with the value 0. A counter with a closed list of label values has each value from the
     /// start, because an alert on an increase needs the value before the increase.
     pub fn new() -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the program", build);
+        let to = &mut registry;
         let metrics = Self {
-            registry: Registry::with_prefix(PREFIX),
-            proposals: Family::default(),
-            refusals: Family::default(),
-            crossings: Family::default(),
-            unknown: Counter::default(),
-            crossing_seconds: Family::new_with_constructor(|| Histogram::new(STAGE_BUCKETS)),
-            batch_seconds: Histogram::new(BATCH_BUCKETS),
-            batch_messages: Histogram::new(MESSAGE_BUCKETS),
-            refused_connections: Counter::default(),
-            settled_commits: Counter::default(),
-            requests: Family::default(),
-            request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
+            proposals: counter(to, "proposals", "Proposals that reached the status"),
+            refusals: counter(
+                to,
+                "refusals",
+                "Refused HTTP requests by the code of the answer",
+            ),
+            crossings: counter(to, "crossings", "Runs with a durable receipt, by outcome"),
+            unknown: counter(to, "unknown", "Runs whose end the boundary did not see"),
+            crossing_seconds: seconds(
+                to,
+                "crossing",
+                "Duration of each completed stage of a crossing",
+                Family::new_with_constructor(|| Histogram::new(STAGE_BUCKETS)),
+            ),
+            batch_seconds: seconds(
+                to,
+                "log_batch",
+                "Duration of a batch of writes, with its durable commit",
+                Histogram::new(BATCH_BUCKETS),
+            ),
+            batch_messages: registered(
+                to,
+                "log_batch_messages",
+                "Number of writes in a batch, which share one durable commit",
+                None,
+                Histogram::new(MESSAGE_BUCKETS),
+            ),
+            refused_connections: counter(
+                to,
+                "connections_refused",
+                "Connections above the maximum number, which were refused",
+            ),
+            settled_commits: counter(
+                to,
+                "settled_commits",
+                "Commits that the database server confirmed later, or not at all, after a lost connection or a warning",
+            ),
+            requests: counter(
+                to,
+                "http_requests",
+                "Answered HTTP requests, by the pattern of the route and the HTTP status code",
+            ),
+            request_seconds: seconds(
+                to,
+                "http",
+                "Time until the head of the answer of an HTTP request, by the pattern of the route",
+                Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS)),
+            ),
+            registry,
             checkpoint: Mutex::new(Instant::now()),
         };
         for code in Code::ALL {
@@ -107,64 +148,19 @@ impl Metrics {
                 .crossing_seconds
                 .get_or_create(&[("stage", stage.word())]);
         }
-        metrics.registered()
+        metrics
     }
 
-    fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Version of the program", build);
-        registry.register(
-            "proposals",
-            "Proposals that reached the status",
-            self.proposals.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Refused HTTP requests by the code of the answer",
-            self.refusals.clone(),
-        );
-        registry.register(
-            "crossings",
-            "Runs with a durable receipt, by outcome",
-            self.crossings.clone(),
-        );
-        registry.register(
-            "unknown",
-            "Runs whose end the boundary did not see",
-            self.unknown.clone(),
-        );
-        let help = "Duration of each completed stage of a crossing";
-        registry.register_with_unit(
-            "crossing",
-            help,
-            Unit::Seconds,
-            self.crossing_seconds.clone(),
-        );
-        let help = "Duration of a batch of writes, with its durable commit";
-        registry.register_with_unit("log_batch", help, Unit::Seconds, self.batch_seconds.clone());
-        let help = "Number of writes in a batch, which share one durable commit";
-        registry.register("log_batch_messages", help, self.batch_messages.clone());
-        let help = "Connections above the maximum number, which were refused";
-        registry.register(
-            "connections_refused",
-            help,
-            self.refused_connections.clone(),
-        );
-        let help = "Commits that the database server confirmed later, or not at all, after a lost connection or a warning";
-        registry.register("settled_commits", help, self.settled_commits.clone());
-        let help = "Answered HTTP requests, by the pattern of the route and the HTTP status code";
-        registry.register("http_requests", help, self.requests.clone());
-        let help =
-            "Time until the head of the answer of an HTTP request, by the pattern of the route";
-        registry.register_with_unit("http", help, Unit::Seconds, self.request_seconds.clone());
-        self
+    fn checkpoint(&self) -> MutexGuard<'_, Instant> {
+        self.checkpoint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates the counters of proposals for `statuses`, which are all statuses of a proposal.
     pub fn has_proposal_statuses(&self, statuses: impl IntoIterator<Item = &'static str>) {
         for status in statuses {
-            let _ = self.proposals.get_or_create(&[("status", status)]);
+            self.proposals(status, 0);
         }
     }
 
@@ -225,10 +221,7 @@ impl Metrics {
 
     /// Records that the checkpoint outside the store contains the whole log now.
     pub fn checkpoint_is_current(&self) {
-        *self
-            .checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.checkpoint() = Instant::now();
     }
 
     /// Returns the text of a scrape.
@@ -239,15 +232,34 @@ impl Metrics {
         // Most scrapes have about 20 KB.
         let mut text = String::with_capacity(32 << 10);
         encode_registry(&mut text, &self.registry)?;
-        let checkpoint = self
-            .checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed();
+        let checkpoint = self.checkpoint().elapsed();
         encode_registry(&mut text, &gauges(readings, checkpoint))?;
         encode_eof(&mut text)?;
         Ok(text)
     }
+}
+
+/// Adds a metric to the registry.
+fn registered<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+    metric: M,
+) -> M {
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
+    metric
+}
+
+fn counter<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    registered(registry, name, help, None, M::default())
+}
+
+fn seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registered(registry, name, help, Some(Unit::Seconds), metric)
 }
 
 /// Returns the gauges of one scrape. The gauges are not stored, so that two scrapes at the same time can't mix their
@@ -255,12 +267,7 @@ impl Metrics {
 fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
     let mut registry = Registry::with_prefix(PREFIX);
     let mut plain = |name: &str, help: &str, unit: Option<Unit>, value: i64| {
-        let gauge: Gauge = Gauge::default();
-        gauge.set(value);
-        match unit {
-            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
-            None => registry.register(name, help, gauge),
-        }
+        registered::<Gauge>(&mut registry, name, help, unit, Gauge::default()).set(value);
     };
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let seconds = || Some(Unit::Seconds);
@@ -358,10 +365,7 @@ fn gauges(readings: &Readings, checkpoint: Duration) -> Registry {
         for (value, number) in values {
             family.get_or_create(&[(label, value)]).set(number);
         }
-        match unit {
-            Some(unit) => registry.register_with_unit(name, help, unit, family),
-            None => registry.register(name, help, family),
-        }
+        registered(&mut registry, name, help, unit, family);
     };
     let waiting = vec![
         ("pending".to_owned(), number(readings.pending)),

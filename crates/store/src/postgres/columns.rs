@@ -6,8 +6,7 @@ use bytes::BytesMut;
 use tokio_postgres::Row;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-use crate::{Cell, EngineRow, StoreFault, Value, id_bytes};
-use documents::ProposalId;
+use crate::{Cell, EngineRow, StoreFault, Value};
 
 impl EngineRow for Row {
     fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
@@ -72,17 +71,7 @@ pub(super) fn arrays<'a>(cells: &'a [Cell<'_>], width: usize) -> Vec<Value<'a>> 
         .collect()
 }
 
-/// Returns one value of each row, as the array of a column.
-pub(super) fn list<'r, T, V>(rows: &'r [T], read: impl FnMut(&'r T) -> V) -> Vec<V> {
-    rows.iter().map(read).collect()
-}
-
 /// Returns the number as the database stores it. No number of this program is larger than 2^63.
 pub(super) const fn signed(number: u64) -> i64 {
     number.cast_signed()
-}
-
-/// Returns the bytes of the id as a value of a statement.
-pub(super) fn id_value(id: &ProposalId) -> Vec<u8> {
-    id_bytes(id).to_vec()
 }

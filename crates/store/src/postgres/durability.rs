@@ -19,7 +19,7 @@ const MAJORS: std::ops::RangeInclusive<i32> = 15..=18;
 const FREE: i64 = 8;
 
 /// The tables to which the service may only add rows.
-pub(super) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
+pub(crate) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
 
 /// The type of a connection of another role is not visible to the service, but its database and its role are.
 const SERVER: &str = "SELECT version(), current_setting('server_version_num')::int, pg_is_in_recovery(), \

@@ -12,7 +12,7 @@ use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Fields, Link, ServerSettings,
     StoreFault, TABLES,
     copied_tables::OUTPUT,
-    postgres::{columns::signed, schema, settings::refused},
+    postgres::{columns::signed, link, schema, settings::refused},
     sqlite::table_rows::NewFile,
 };
 use documents::Blake3Digest;
@@ -35,15 +35,11 @@ pub fn export(
     first: u64,
     have: &Path,
 ) -> Result<(), StoreFault> {
-    let link = Link::open(settings, OPTIONS)?;
-    schema::check(&link, settings)?;
-    link.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-    let rows = link.query(DURING, STATE, values![])?;
-    let row = Fields::new(
-        DURING,
-        rows.first()
-            .ok_or_else(|| StoreFault::broken(DURING, "there is no state"))?,
-    );
+    let server = Link::open(settings, OPTIONS)?;
+    schema::check(&server, settings)?;
+    server.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    let rows = server.query(DURING, STATE, values![])?;
+    let row = link::first(DURING, &rows)?;
     let state = CopiedState {
         boundary: row.get(0)?,
         seal: row.get(1)?,
@@ -51,10 +47,10 @@ pub fn export(
         mark: row.get(3)?,
     };
     let file = NewFile::create(into)?;
-    for table in TABLES {
-        rows_of(&link, table, first, &mut |rows| file.add(table, &rows))?;
+    for table in &*TABLES {
+        rows_of(&server, table, first, &mut |rows| file.add(table, &rows))?;
     }
-    write_outputs(&link, outputs, have)?;
+    write_outputs(&server, outputs, have)?;
     file.finish(&state)
 }
 
@@ -68,7 +64,7 @@ fn rows_of(
     let key = if table.name == OUTPUT {
         "number".to_owned()
     } else {
-        table.key_list()
+        table.key.join(", ")
     };
     let (name, columns) = (table.name, table.column_list());
     let condition = match name {
@@ -132,7 +128,7 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
         };
         after = Fields::new(DURING, last).get(0)?;
         for row in &rows {
-            let name = Blake3Digest::from_bytes(Fields::new(DURING, row).get(0)?);
+            let name: Blake3Digest = Fields::new(DURING, row).get(0)?;
             let hex = name.hex();
             if have.join(&hex[..2]).join(&hex).exists() {
                 continue;

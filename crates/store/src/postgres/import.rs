@@ -18,6 +18,7 @@ use crate::{
         columns::arrays,
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
+        link::first,
         reads, schema,
         settings::refused,
     },
@@ -200,10 +201,7 @@ impl Target {
             "SELECT boundary, term, seal FROM state WHERE one = 1",
             values![],
         )?;
-        let row = rows
-            .first()
-            .ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
-        let row = Fields::new(DURING, row);
+        let row = first(DURING, &rows)?;
         let fingerprint = row.get::<Option<_>>(2)?.unwrap_or_default();
         Ok(TargetState {
             boundary: row.get(0)?,
@@ -262,7 +260,7 @@ impl Target {
             .sum();
         let all = counts.iter().sum::<u64>() + pieces;
         let mut done = 0;
-        for table in TABLES {
+        for table in &*TABLES {
             if table.changes
                 && let Some(fingerprint) = served_since.take()
             {
@@ -333,31 +331,15 @@ impl Target {
                 old.output_number(Fields::new(DURING, row).get(0)?)?,
             ]));
         }
-        let kind = |key: &str| {
-            table
-                .columns
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map_or("bigint", |(_, kind)| kind)
-        };
         // SQLite compares texts by their bytes.
-        let order: Vec<String> = table
-            .key
-            .iter()
-            .map(|key| {
-                format!(
-                    "\"{key}\"{} DESC",
-                    if kind(key) == "text" {
-                        " COLLATE \"C\""
-                    } else {
-                        ""
-                    }
-                )
-            })
-            .collect();
+        let descending = |key: &&str| {
+            let is_text = table.columns.contains(&(key.trim_matches('"'), "text"));
+            format!("{key}{} DESC", if is_text { " COLLATE \"C\"" } else { "" })
+        };
+        let order: Vec<String> = table.key.iter().map(descending).collect();
         let sql = format!(
             "SELECT {} FROM {} ORDER BY {} LIMIT 1",
-            table.key_list(),
+            table.key.join(", "),
             table.name,
             order.join(", ")
         );
@@ -402,7 +384,7 @@ impl Target {
     /// number of log entries.
     fn verify(&self, old: &OldFile) -> Result<u64, StoreFault> {
         let mut size = 0;
-        for table in TABLES {
+        for table in &*TABLES {
             let (ours, theirs) = (count(&self.link, table)?, old.count(table)?);
             if ours != theirs {
                 return Err(refused(format!(
@@ -446,7 +428,7 @@ fn insert(table: &CopiedTable) -> String {
     let places = 0..table.columns.len();
     let mut values: Vec<String> = places.clone().map(|at| format!("r.c{at}")).collect();
     let arrays: Vec<String> = (1..)
-        .zip(table.columns)
+        .zip(&table.columns)
         .map(|(at, (_, kind))| format!("${at}::{kind}[]"))
         .collect();
     let names: Vec<String> = places.map(|at| format!("c{at}")).collect();
@@ -475,7 +457,7 @@ fn insert(table: &CopiedTable) -> String {
 }
 
 fn empty(link: &Link) -> Result<bool, StoreFault> {
-    for table in TABLES {
+    for table in &*TABLES {
         if link.value(
             DURING,
             &format!("SELECT EXISTS (SELECT FROM {})", table.name),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::{
-    Fields, FromCell, ServerSettings, StoreFault,
+    Fields, FromCell, ServerSettings, StoreFault, locked,
     postgres::{
         encryption::Encryption,
         errors::{POOLER, fault, unreachable, words},
@@ -110,7 +110,7 @@ impl Link {
                     if let AsyncMessage::Notice(notice) = message
                         && !matches!(notice.parsed_severity(), Some(Notice | Info | Log | Debug))
                     {
-                        lock(&seen).push(notice.message().to_owned());
+                        locked(&seen).push(notice.message().to_owned());
                     }
                 }
             });
@@ -134,7 +134,7 @@ impl Link {
 
     /// Returns the warnings since the last call.
     pub(super) fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut lock(&self.warnings))
+        std::mem::take(&mut locked(&self.warnings))
     }
 
     /// Prepares the statements that this connection has not prepared yet, together.
@@ -144,7 +144,7 @@ impl Link {
         statements: &[&str],
     ) -> Result<(), StoreFault> {
         let missing: Vec<&str> = {
-            let known = lock(&self.statements);
+            let known = locked(&self.statements);
             statements
                 .iter()
                 .copied()
@@ -158,7 +158,7 @@ impl Link {
         let prepared = self.wait(during, together(preparing))?;
         for (sql, statement) in missing.into_iter().zip(prepared) {
             let statement = statement.map_err(|error| fault(during, &error))?;
-            lock(&self.statements).insert(sql.to_owned(), statement);
+            locked(&self.statements).insert(sql.to_owned(), statement);
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Link {
         self.prepare(during, &flight.statements())?;
         let mut answers = Vec::with_capacity(flight.0.len());
         for (sql, values) in &flight.0 {
-            let statement = lock(&self.statements)[*sql].clone();
+            let statement = locked(&self.statements)[*sql].clone();
             let values: Vec<&(dyn ToSql + Sync)> =
                 values.iter().map(|value| &**value as _).collect();
             // The first poll of a block sends its statement.
@@ -216,10 +216,7 @@ impl Link {
         values: Vec<Value<'_>>,
     ) -> Result<T, StoreFault> {
         let rows = self.query(during, sql, values)?;
-        let row = rows
-            .first()
-            .ok_or_else(|| StoreFault::broken(during, "the server sent no row"))?;
-        Fields::new(during, row).get(0)
+        first(during, &rows)?.get(0)
     }
 
     /// Returns a fault if the server sent a warning since the last call of [`Self::take_warnings`], because a commit with a
@@ -305,9 +302,11 @@ fn connect_problem(error: &Error) -> String {
     why
 }
 
-/// Locks a mutex, also after the panic of another thread.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Returns the first row of an answer that always has a row.
+pub(super) fn first<'r>(during: &'static str, rows: &'r [Row]) -> Result<Fields<'r>, StoreFault> {
+    let row = rows.first();
+    row.map(|row| Fields::new(during, row))
+        .ok_or_else(|| StoreFault::broken(during, "the server sent no row"))
 }
 
 /// Returns the runtime of the thread that moves the bytes of all connections.

@@ -2,7 +2,11 @@
 
 use crate::{
     Fields, Link, NodeState, NodesReport, Pool, ReadNodes, ServerSettings, StoreFault, lock_key,
-    postgres::{link::Flight, schema, settings::refused},
+    postgres::{
+        link::{Flight, first},
+        schema,
+        settings::refused,
+    },
     server_of,
 };
 use documents::Name;
@@ -55,10 +59,7 @@ fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
     flight.add(CLOCK, values![]);
     let rows = link.rows(DURING, &flight)?;
     let nodes = nodes(&rows[0])?;
-    let row = rows[1]
-        .first()
-        .ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))?;
-    let state = Fields::new(DURING, row);
+    let state = first(DURING, &rows[1])?;
     let database = state.get(2)?;
     let keys = values![
         lock_key(database, schema),

@@ -7,12 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::{
     Cosignature, Fields, Link, Objects, PIECE, Pool, ServerSettings, TakeBytes, Value,
-    crash_points,
+    crash_points, locked,
     objects::CopyBytes,
-    postgres::{
-        columns::signed,
-        link::{Flight, lock},
-    },
+    postgres::{columns::signed, link::Flight},
 };
 use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp};
 
@@ -86,7 +83,10 @@ impl PostgresObjects {
 
     /// Returns the digests of the chunks of an output, after the whole output was compared with its name.
     fn chunks(&self, name: &Blake3Digest) -> io::Result<Arc<[Blake3Digest]>> {
-        if let Some((_, chunks)) = lock(&self.verified).iter().find(|(known, _)| known == name) {
+        if let Some((_, chunks)) = locked(&self.verified)
+            .iter()
+            .find(|(known, _)| known == name)
+        {
             return Ok(Arc::clone(chunks));
         }
         let (mut whole, mut chunks) = (Blake3Stream::default(), Vec::new());
@@ -99,7 +99,7 @@ impl PostgresObjects {
             return Err(changed(name));
         }
         let chunks: Arc<[Blake3Digest]> = chunks.into();
-        let mut verified = lock(&self.verified);
+        let mut verified = locked(&self.verified);
         verified.push_back((*name, Arc::clone(&chunks)));
         if verified.len() > VERIFIED {
             verified.pop_front();

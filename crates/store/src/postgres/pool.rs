@@ -1,10 +1,8 @@
 //! Connections beside the connection of the writer, which several threads share.
 
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use crate::{
-    Link, ServerSettings, StoreFault,
-    postgres::{errors::unreachable, link::lock, schema, settings::waits},
+    IdlePool, Link, ServerSettings, StoreFault, locked,
+    postgres::{errors::unreachable, schema, settings::waits},
     server_of,
 };
 
@@ -12,13 +10,10 @@ use crate::{
 pub(crate) struct Pool {
     pub(super) settings: ServerSettings,
     options: &'static str,
-    most: usize,
     reads: bool,
     /// True if the schema can have only a part of the rows of another store, during a move or a restore.
     pub(super) of_copy: bool,
-    /// Idle connections, and the number of all connections.
-    idle: Mutex<(Vec<PooledLink>, usize)>,
-    returned: Condvar,
+    links: IdlePool<PooledLink>,
 }
 
 /// A connection, and start, identity and timeline of its server.
@@ -30,15 +25,12 @@ struct PooledLink {
 impl Pool {
     /// Opens no connection yet. At most `most` connections are opened later.
     pub(super) const fn new(settings: ServerSettings, options: &'static str, most: usize) -> Self {
-        let idle = Mutex::new((Vec::new(), 0));
         Self {
             settings,
             options,
-            most,
             reads: false,
             of_copy: false,
-            idle,
-            returned: Condvar::new(),
+            links: IdlePool::new(most),
         }
     }
 
@@ -55,20 +47,17 @@ impl Pool {
         &self,
         work: impl Fn(&Link) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut place = Place {
-            pool: self,
-            link: self.take(),
-        };
+        let mut place = self.links.place();
         for last in [false, true] {
             if place
-                .link
+                .connection
                 .as_ref()
                 .is_none_or(|pooled| pooled.link.is_lost() || !self.is_of_server(&pooled.server))
             {
-                place.link = None;
-                place.link = Some(self.connect()?);
+                place.connection = None;
+                place.connection = Some(self.connect()?);
             }
-            let Some(PooledLink { link, .. }) = &place.link else {
+            let Some(PooledLink { link, .. }) = &place.connection else {
                 break;
             };
             match work(link) {
@@ -79,27 +68,9 @@ impl Pool {
         Err(unreachable("using the database", "the connection was lost twice").into())
     }
 
-    /// Returns an idle connection, or `None` if the caller may make one.
-    fn take(&self) -> Option<PooledLink> {
-        let mut idle = lock(&self.idle);
-        loop {
-            if let Some(link) = idle.0.pop() {
-                return Some(link);
-            }
-            if idle.1 < self.most {
-                idle.1 += 1;
-                return None;
-            }
-            idle = self
-                .returned
-                .wait(idle)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     /// Returns false if a checked connection of this service leads to another server.
     fn is_of_server(&self, server: &str) -> bool {
-        let checked = lock(&self.settings.server);
+        let checked = locked(&self.settings.server);
         checked.is_empty() || *checked == server
     }
 
@@ -134,22 +105,5 @@ impl Pool {
             link.script(DURING, "SET default_transaction_read_only = on")?;
         }
         Ok(PooledLink { link, server })
-    }
-}
-
-/// The place of one caller in the pool, which returns the connection also after a panic.
-struct Place<'p> {
-    pool: &'p Pool,
-    link: Option<PooledLink>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut idle = lock(&self.pool.idle);
-        match self.link.take().filter(|pooled| !pooled.link.is_lost()) {
-            Some(link) => idle.0.push(link),
-            None => idle.1 -= 1,
-        }
-        self.pool.returned.notify_one();
     }
 }

@@ -1,9 +1,9 @@
 //! Connections that only read, beside the connection of the writer.
 
 use crate::{
-    Cell, ClosedKey, EXCLUSIVE, EachRow, EngineStatements, Fields, HEAD, Pool, Readers,
-    ServerSettings, StoreFault, StoreHead, StoreReads,
-    postgres::{columns::boxed, link::Flight, questions::head, schema},
+    Cell, ClosedKey, EachRow, EngineStatements, Fields, Pool, Readers, ServerSettings, StoreFault,
+    StoreHead, StoreReads,
+    postgres::{columns::boxed, questions::read_head, schema},
 };
 
 /// Maximum number of reading connections.
@@ -88,15 +88,10 @@ struct PostgresReads(Pool);
 /// # Errors
 /// Returns a fault if the database cannot be reached or has another schema.
 pub fn at_rest(settings: ServerSettings) -> Result<(StoreReads, StoreHead), StoreFault> {
-    const DURING: &str = "reading the state of the boundary";
     let pool = pool(settings.clone());
-    let head = pool.with(|link| {
+    let (head, _) = pool.with(|link| {
         schema::check(link, &settings)?;
-        let mut flight = Flight::default();
-        flight.add(HEAD, values![]);
-        flight.add(EXCLUSIVE, values![]);
-        let rows = link.rows(DURING, &flight)?;
-        head(&rows[0], &rows[1]).map(|(head, _)| head)
+        read_head(link)
     })?;
     Ok((StoreReads::new(PostgresReads(pool)), head))
 }

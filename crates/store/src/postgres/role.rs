@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::{
     BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
-    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key,
+    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key, locked,
     postgres::{
         columns::signed,
         durability,
         known_nodes::KnownNodes,
-        link::{Flight, lock},
+        link::{Flight, first},
         reads, schema,
         settings::{refused, waits},
     },
@@ -94,7 +94,7 @@ impl Entered {
     /// Returns true if the kept heads of all nodes were compared with the log of this server.
     fn is_compared(&self) -> Result<bool, StoreFault> {
         let rows = self.link.query(DURING, STATE, values![])?;
-        Ok(Fields::new(DURING, first(&rows)?).get::<String>(1)? == self.server)
+        Ok(first(DURING, &rows)?.get::<String>(1)? == self.server)
     }
 }
 
@@ -137,7 +137,7 @@ impl ServerRole {
     /// Returns a function that returns the present state of the role.
     pub fn state(&self) -> ReadRole {
         let watch = self.watch.clone();
-        Box::new(move || match lock(&watch.why).clone() {
+        Box::new(move || match locked(&watch.why).clone() {
             _ if watch.lost.load(Ordering::SeqCst) => RoleState::Lost,
             Some(why) => RoleState::Unconfirmed(why),
             None => RoleState::Held,
@@ -167,8 +167,8 @@ impl RoleWatch {
     /// Notes the server of a new connection of the writer. No consumption is possible before the kept heads are compared
     /// again, unless this was done for the first connection. Returns the number of changes that it made.
     pub(super) fn see(&self, server: &str, is_first: bool) -> u64 {
-        server.clone_into(&mut lock(&self.of_writer));
-        let stops = !is_first || *lock(&self.server) != server;
+        server.clone_into(&mut locked(&self.of_writer));
+        let stops = !is_first || *locked(&self.server) != server;
         if stops {
             self.stop_consumptions();
         }
@@ -229,7 +229,7 @@ impl NodeCandidate {
                      end the other process"
                 )));
             }
-            server.clone_into(&mut lock(&self.settings.server));
+            server.clone_into(&mut locked(&self.settings.server));
             let beat = Instant::now();
             self.entered = Some(Entered {
                 link,
@@ -436,7 +436,7 @@ impl NodeCandidate {
     fn hold(mut self, watch: &RoleWatch, ended: &mpsc::Receiver<()>) {
         while let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(LOOK) {
             let why = self.look(watch).err().map(|fault| fault.to_string());
-            let before = std::mem::replace(&mut *lock(&watch.why), why.clone());
+            let before = std::mem::replace(&mut *locked(&watch.why), why.clone());
             if let Some(why) = why.filter(|why| before.as_ref() != Some(why)) {
                 tracing::warn!("the node cannot confirm its role: {why}");
             }
@@ -472,7 +472,7 @@ impl NodeCandidate {
         let Some(entered) = &self.entered else {
             return Ok(());
         };
-        if *lock(&watch.of_writer) != entered.server {
+        if *locked(&watch.of_writer) != entered.server {
             // One of the two connections leads to a server that is not the primary any more.
             self.entered = None;
             return Err(waits(
@@ -480,7 +480,7 @@ impl NodeCandidate {
             ));
         }
         raise(entered, &self.settings, Some(watch.term))?;
-        lock(&watch.server).clone_from(&entered.server);
+        locked(&watch.server).clone_from(&entered.server);
         watch.compared.store(true, Ordering::SeqCst);
         Ok(())
     }
@@ -501,7 +501,7 @@ fn raise(
         flight.add(LOCK, values![lock_key(&entered.database, &settings.schema)]);
         flight.add(LAST, values![]);
         let rows = link.rows(DURING, &flight)?;
-        let last = Fields::new(DURING, first(&rows[2])?);
+        let last = first(DURING, &rows[2])?;
         let (number, term): (i64, i64) = (last.get(0)?, last.get(1)?);
         if mine.is_some_and(|mine| mine != term) {
             return Err(StoreFault::Unreachable {
@@ -524,9 +524,4 @@ fn raise(
         let _ = link.script(DURING, "ROLLBACK");
     }
     changed
-}
-
-fn first(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, StoreFault> {
-    rows.first()
-        .ok_or_else(|| StoreFault::broken(DURING, "the server sent no row"))
 }

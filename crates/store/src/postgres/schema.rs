@@ -1,9 +1,7 @@
 //! The schema in the database: its migration by the owner, and the check that nobody changed it by hand.
 
-use std::collections::BTreeSet;
-
 use crate::{
-    Fields, Link, ServerSettings, StoreFault, lock_key,
+    Fields, Link, ServerSettings, StoreFault, differences_of, lock_key,
     postgres::{durability::LOG_TABLES, settings::refused},
 };
 
@@ -11,12 +9,12 @@ use crate::{
 const NUMBER: i32 = 1;
 const FIRST: &str = include_str!("0001_first.sql");
 /// The tables, columns and indexes after the migration. The test `the_listed_schema_is_the_migrated_schema` writes it.
-const OBJECTS: &str = include_str!("0001_first.objects");
+pub(crate) const OBJECTS: &str = include_str!("0001_first.objects");
 
 /// The tables to which the service may add rows, but whose rows it must not change: the log and what the log names.
-const ADD_ONLY: &[&str] = &["checkpoint", "blob", "review"];
+pub(crate) const ADD_ONLY: &[&str] = &["checkpoint", "blob", "review"];
 /// The tables whose rows the service may change.
-const CHANGED: &[&str] = &[
+pub(crate) const CHANGED: &[&str] = &[
     "proposal",
     "payload",
     "crossing",
@@ -145,22 +143,11 @@ pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<()
 }
 
 fn differences(found: &[String]) -> Vec<String> {
-    let expected: BTreeSet<&str> = OBJECTS.lines().collect();
-    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    let found = found.iter().map(String::as_str).collect();
     // `column leaf.idx bigint` and `column leaf.idx integer` are the same object with another definition.
-    let name = |line: &&str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
-    let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
-    let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
-    let changed = missing
-        .intersection(&foreign)
-        .map(|name| format!("{name} has another definition"));
-    let gone = missing
-        .difference(&foreign)
-        .map(|name| format!("{name} is missing"));
-    let added = foreign
-        .difference(&missing)
-        .map(|name| format!("{name} was added by hand"));
-    changed.chain(gone).chain(added).collect()
+    differences_of(&OBJECTS.lines().collect(), &found, |line| {
+        line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    })
 }
 
 /// Creates the schema, its tables and the rights of the role `service`. `settings` names the owner. `say` gets messages

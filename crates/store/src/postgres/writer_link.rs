@@ -1,9 +1,13 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
 use crate::{
-    BATCH, BEGIN, BatchRow, COMMIT, Fields, LOCK, Link, ServerSettings, StoreFault, batch_rows,
-    lock_key,
-    postgres::{durability, link::Flight, questions, schema, writes},
+    BATCH, BEGIN, BatchRow, COMMIT, LOCK, Link, ServerSettings, StoreFault, batch_questions,
+    batch_rows, lock_key,
+    postgres::{
+        durability,
+        link::{Flight, first},
+        questions, schema, writes,
+    },
     rare_changes::{self, OF_PIECES},
 };
 
@@ -53,7 +57,13 @@ pub(super) struct UnknownBatch {
 
 /// Returns all statements of the writer.
 pub(super) fn statements() -> Vec<&'static str> {
-    let rows = [batch_rows::ALL, rare_changes::ALL, OF_PIECES].concat();
+    let rows = [
+        batch_questions::ALL,
+        batch_rows::ALL,
+        rare_changes::ALL,
+        OF_PIECES,
+    ]
+    .concat();
     let rows = rows.iter().map(|statement| statement.postgres);
     rows.chain([questions::ALL, writes::ALL].concat()).collect()
 }
@@ -75,11 +85,7 @@ impl WriterLink {
         durability::check(&link, settings)?;
         schema::check(&link, settings)?;
         let rows = link.query(DURING, SESSION, values![])?;
-        let row = Fields::new(
-            DURING,
-            rows.first()
-                .ok_or_else(|| StoreFault::broken(DURING, "no session"))?,
-        );
+        let row = first(DURING, &rows)?;
         let key = lock_key(row.get(0)?, &settings.schema);
         let session = OldSession {
             pid: row.get(1)?,
@@ -135,11 +141,7 @@ impl WriterLink {
                 }
             }
         };
-        let row = Fields::new(
-            DURING,
-            rows.first()
-                .ok_or_else(|| StoreFault::broken(DURING, "no answer"))?,
-        );
+        let row = first(DURING, &rows)?;
         let durable = row.get::<Option<i64>>(1)?.is_some();
         let batch = BatchRow {
             number: row.get::<i64>(0)? + 1,

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use crate::{
     StoreFault, is_interrupted, read_only,
     sqlite::{
+        columns::all,
         errors::{fault, unusable},
         schema::{harden, migrate},
     },
@@ -45,16 +46,18 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
 
 /// Returns the names of all outputs that are files, for a store without a writer.
 pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
-    const DURING: &str = "listing outputs";
-    let connection = read_only(path)?;
-    let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
-        let mut statement =
-            connection.prepare("SELECT name FROM output WHERE data IS NULL ORDER BY name")?;
-        statement
-            .query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?
-            .collect()
-    };
-    names().map_err(fault(DURING))
+    let files = output_files(&read_only(path)?)?;
+    Ok(files.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Returns the outputs that are files, with their sizes.
+pub(super) fn output_files(
+    connection: &Connection,
+) -> Result<Vec<(Blake3Digest, u64)>, StoreFault> {
+    let sql = "SELECT name, bytes FROM main.output WHERE data IS NULL ORDER BY name";
+    all(connection, "listing outputs", sql, [], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Deletes outputs from a copy whose files were deleted while the copy was made.
@@ -64,14 +67,20 @@ pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
         return Ok(());
     }
     let mut connection = writable(copy)?;
-    let mut write = || -> rusqlite::Result<()> {
-        let transaction = connection.transaction()?;
-        for name in gone {
-            transaction.execute("DELETE FROM output WHERE name = ?1", [name.as_bytes()])?;
-        }
-        transaction.commit()
-    };
-    write().map_err(fault(DURING))
+    let transaction = connection.transaction().map_err(fault(DURING))?;
+    delete_outputs(&transaction, gone)
+        .and_then(|()| transaction.commit())
+        .map_err(fault(DURING))
+}
+
+pub(super) fn delete_outputs(
+    connection: &Connection,
+    gone: &[Blake3Digest],
+) -> rusqlite::Result<()> {
+    gone.iter().try_for_each(|name| {
+        let sql = "DELETE FROM main.output WHERE name = ?1";
+        connection.execute(sql, [name.as_bytes()]).map(drop)
+    })
 }
 
 /// Migrates a copy of a store to the schema of this program.

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::{
     Entries, StoreFault, crash_points, read_only,
     sqlite::{
-        backup::{settle, writable},
+        backup::{delete_outputs, output_files, settle, writable},
         columns::{all, run},
         errors::fault,
     },
@@ -237,14 +237,8 @@ impl BackupUpdate {
     /// # Errors
     /// Returns a fault if the copy cannot be read.
     pub fn files(&self) -> Result<Vec<Blake3Digest>, StoreFault> {
-        let names = || -> rusqlite::Result<Vec<Blake3Digest>> {
-            let sql = "SELECT name FROM main.output WHERE data IS NULL ORDER BY name";
-            let mut statement = self.connection.prepare(sql)?;
-            statement
-                .query_map([], |row| row.get(0).map(Blake3Digest::from_bytes))?
-                .collect()
-        };
-        names().map_err(fault(DURING))
+        let files = output_files(&self.connection)?;
+        Ok(files.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Deletes outputs whose files were deleted while the copy was made.
@@ -252,10 +246,7 @@ impl BackupUpdate {
     /// # Errors
     /// Returns a fault if the copy cannot be written.
     pub fn forget(&self, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
-        let sql = "DELETE FROM main.output WHERE name = ?1";
-        let delete =
-            |name: &Blake3Digest| self.connection.execute(sql, [name.as_bytes()]).map(drop);
-        gone.iter().try_for_each(delete).map_err(fault(DURING))
+        delete_outputs(&self.connection, gone).map_err(fault(DURING))
     }
 
     /// Makes the new state of the backup durable, in one step.

@@ -1,15 +1,10 @@
 //! Rows of SQLite, and queries of the writer.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, Rows, ToSql, params};
+use rusqlite::{Connection, Row, Rows, ToSql};
 
-use crate::{
-    Cell, DURING_TILE, EachRow, EngineRow, Fields, SIGNATURES_OF, Signature, SpentUse, StoreFault,
-    StoreHead, TILE, id_bytes,
-    sqlite::{errors::fault, own_statements::STATEMENTS},
-    tile_hashes, tile_id,
-};
-use documents::{ContentDigest, Hash, ProposalId, SealDigest, Timestamp};
+use crate::{Cell, EachRow, EngineRow, Fields, StoreFault, StoreHead, sqlite::errors::fault};
+use documents::Timestamp;
 
 impl EngineRow for Row<'_> {
     fn cell(&self, at: usize) -> Result<Cell<'_>, String> {
@@ -136,8 +131,8 @@ pub(crate) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
         Ok(StoreHead {
             size,
             last_at,
-            boundary: row.get::<Option<_>>(0)?.map(SealDigest::from_bytes),
-            seal: row.get::<Option<_>>(1)?.map(SealDigest::from_bytes),
+            boundary: row.get(0)?,
+            seal: row.get(1)?,
             version: row.get(2)?,
             mark: row.get(3)?,
             exclusive,
@@ -145,38 +140,4 @@ pub(crate) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault
         })
     })?;
     head.ok_or_else(|| StoreFault::broken(DURING, "the table `state` has no row"))
-}
-
-pub(crate) fn read_tile(
-    connection: &Connection,
-    level: u8,
-    index: u64,
-) -> Result<Option<Vec<Hash>>, StoreFault> {
-    let id = tile_id(level, index);
-    one(connection, DURING_TILE, TILE, [id], |row| {
-        tile_hashes(row, id)
-    })
-}
-
-pub(super) fn read_signatures(
-    connection: &Connection,
-    id: &ProposalId,
-) -> Result<Vec<Signature>, StoreFault> {
-    const DURING: &str = "reading signatures";
-    all(connection, DURING, SIGNATURES_OF, [id_bytes(id)], |row| {
-        row.signature(0)
-    })
-}
-
-/// Returns the newest uses of a grant, the newest first.
-pub(super) fn read_uses(
-    connection: &Connection,
-    grant: &ContentDigest,
-    limit: u64,
-) -> Result<Vec<SpentUse>, StoreFault> {
-    const DURING: &str = "reading uses of a grant";
-    let values = params![grant.as_bytes(), limit];
-    all(connection, DURING, STATEMENTS.uses, values, |row| {
-        row.spent_use(0)
-    })
 }

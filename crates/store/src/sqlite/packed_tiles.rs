@@ -8,8 +8,9 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    EntryRow, LEAVES, PackedRow, StoreFault, read_tile,
+    DURING_TILE, EntryRow, LEAVES, PackedRow, StoreFault, TILE,
     sqlite::columns::{all, one, run},
+    tile_hashes, tile_id,
 };
 use documents::{
     Hash, MAX_ENTRY_BYTES, TILE_WIDTH, Timestamp, leaf_hash, push_entry, sha256, split_entries,
@@ -187,7 +188,11 @@ pub(super) fn next(
             .map(|entry| leaf_hash(entry))
             .eq(hashes.iter().copied())
     };
-    if !is_true(&unpacked) || read_tile(connection, 0, tile)?.as_ref() != Some(&hashes) {
+    let id = tile_id(0, tile);
+    let kept = one(connection, DURING_TILE, TILE, [id], |row| {
+        tile_hashes(row, id)
+    })?;
+    if !is_true(&unpacked) || kept.as_ref() != Some(&hashes) {
         let message = format!(
             "the log entries {} to {} do not have their hashes, so they are not packed; run `countersign store check`",
             range.start,

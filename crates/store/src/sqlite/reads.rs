@@ -1,13 +1,12 @@
 //! Read-only connections, which work in parallel with the writer.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
 use crate::{
-    Cell, ClosedKey, EachRow, EngineStatements, Entries, EntryRow, PackedRow, Readers, StoreFault,
-    StoreHead, StoreReads, each_row, read_head, read_only,
+    Cell, ClosedKey, EachRow, EngineStatements, Entries, EntryRow, IdlePool, PackedRow, Readers,
+    StoreFault, StoreHead, StoreReads, each_row, read_head, read_only,
     sqlite::{errors::fault, own_statements::STATEMENTS, packed_tiles, read_connection::connect},
 };
 use documents::Timestamp;
@@ -19,8 +18,7 @@ const READERS: usize = 4;
 /// A pool of read-only connections.
 pub(crate) struct SqliteReads {
     path: PathBuf,
-    idle: Mutex<(Vec<Connection>, usize)>,
-    returned: Condvar,
+    connections: IdlePool<Connection>,
 }
 
 /// Opens a store that has no writer, such as a backup, and returns the state of the store. No file is changed.
@@ -36,8 +34,7 @@ impl SqliteReads {
     pub(super) fn of(path: &Path) -> StoreReads {
         StoreReads::new(Self {
             path: path.to_owned(),
-            idle: Mutex::new((Vec::new(), 0)),
-            returned: Condvar::new(),
+            connections: IdlePool::new(READERS),
         })
     }
 
@@ -45,30 +42,12 @@ impl SqliteReads {
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreFault>,
     ) -> Result<T, StoreFault> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = loop {
-            if let Some(connection) = idle.0.pop() {
-                break connection;
-            }
-            if idle.1 < READERS {
-                let connection = self.connect()?;
-                idle.1 += 1;
-                break connection;
-            }
-            idle = self
-                .returned
-                .wait(idle)
-                .unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.connections.place();
+        let connection = match place.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
         };
-        drop(idle);
-        let result = read(&connection);
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .push(connection);
-        self.returned.notify_one();
-        result
+        read(place.connection.insert(connection))
     }
 
     fn connect(&self) -> Result<Connection, StoreFault> {

@@ -37,20 +37,29 @@ pub(super) fn differences(
     for migration in MIGRATIONS.iter().take(version) {
         model.execute_batch(migration)?;
     }
-    let (expected, found) = (objects(&model)?, objects(connection)?);
     let name = |(kind, name, _): &Object| format!("{kind} {name}");
-    let missing: BTreeSet<String> = expected.difference(&found).map(name).collect();
-    let foreign: BTreeSet<String> = found.difference(&expected).map(name).collect();
+    let (expected, found) = (objects(&model)?, objects(connection)?);
+    Ok(differences_of(&expected, &found, name))
+}
+
+/// Returns the differences between two schemas. `name` names an object without its definition.
+pub(crate) fn differences_of<T: Ord>(
+    expected: &BTreeSet<T>,
+    found: &BTreeSet<T>,
+    name: impl Fn(&T) -> String,
+) -> Vec<String> {
+    let missing: BTreeSet<String> = expected.difference(found).map(&name).collect();
+    let foreign: BTreeSet<String> = found.difference(expected).map(&name).collect();
     let changed = missing
         .intersection(&foreign)
-        .map(|name| format!("{name} differs from the schema of this program"));
+        .map(|name| format!("{name} has another definition"));
     let gone = missing
         .difference(&foreign)
         .map(|name| format!("{name} is missing"));
     let added = foreign
         .difference(&missing)
         .map(|name| format!("{name} was added by hand"));
-    Ok(changed.chain(gone).chain(added).collect())
+    changed.chain(gone).chain(added).collect()
 }
 
 /// Refuses a store whose schema was changed by hand.

@@ -10,7 +10,7 @@ use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Entries, EntryRow, Fields,
     MIGRATIONS, SqliteReads, StoreFault, root_of,
     sqlite::{
-        backup::writable,
+        backup::{output_files, writable},
         errors::{fault, unusable},
         read_connection::connect,
         schema::{self, MOVED, migrate},
@@ -149,15 +149,7 @@ impl OldFile {
 
     /// Returns the names of the outputs that are files, with their sizes.
     pub fn output_files(&self) -> Result<Vec<(Blake3Digest, u64)>, StoreFault> {
-        let read = || -> rusqlite::Result<Vec<_>> {
-            let sql = "SELECT name, bytes FROM output WHERE data IS NULL ORDER BY name";
-            let mut statement = self.connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| {
-                Ok((Blake3Digest::from_bytes(row.get(0)?), row.get(1)?))
-            })?;
-            rows.collect()
-        };
-        read().map_err(fault("listing outputs"))
+        output_files(&self.connection)
     }
 
     /// Returns the order number of an output.
@@ -204,14 +196,15 @@ impl OldFile {
                 .collect::<Result<CopiedRow, _>>()?;
             // Another engine gets packed entries in their own rows.
             if table.name == "leaf" {
+                let data = table.place("data");
                 let mut entry = EntryRow {
-                    index: fields.get(0)?,
-                    hash: fields.get(3)?,
-                    data: fields.get(4)?,
+                    index: fields.get(table.place("idx"))?,
+                    hash: fields.get(table.place("hash"))?,
+                    data: fields.get(data)?,
                 };
                 let filled = entries.fill(&mut entry);
                 filled.map_err(|error| error.during(DURING))?;
-                cells[4] = Cell::from(entry.data);
+                cells[data] = Cell::from(entry.data);
             }
             size += cells.iter().map(Cell::size).sum::<usize>();
             group.push(cells);

@@ -137,7 +137,7 @@ pub fn verify(
 }
 
 /// Checks that may be *not checked* in a verified bundle.
-pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
+pub const MAY_BE_OPEN: [CheckName; 6] = [
     CheckName::Permissions,
     CheckName::Sandbox,
     CheckName::KeysStillRostered,
@@ -508,7 +508,7 @@ fn verify_parsed(
         // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
         // counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
-        if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
+        if chain.newest().tables().witnesses.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names no witness".to_owned()));
         }
         check_witnesses(&log?.note, chain, boundary, options.witnesses, options.at)

@@ -16,34 +16,34 @@ pub struct FeedEvent {
     /// What happened.
     pub kind: FeedKind,
     /// The proposal of a `proposal.` event and of `emergency`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub proposal: Option<ProposalId>,
     /// Ref of the proposal's step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepRef>,
     /// Token or proposer that made the proposal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub proposer: Option<Name>,
     /// How the run ended, for `proposal.finished`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Status>,
     /// Code of the refusal, for `proposal.refused`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<Code>,
     /// The grant of a `grant.` event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// Index of the log entry, for `grant.active`, `revocation`, `frozen`, `thawed`, `seal` and `review`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<u64>,
     /// What was revoked, for `revocation`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<RevokedSubject>,
     /// What the operator should look at, for `attention`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
     /// The signature, for `proposal.signed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedBy>,
 }
 
@@ -55,7 +55,7 @@ pub struct SignedBy {
     /// Id of the key.
     pub keyid: KeyId,
     /// Host of the key, if the roster in force has the key as a passkey.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub passkey: Option<String>,
 }
 

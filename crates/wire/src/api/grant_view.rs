@@ -14,10 +14,10 @@ use crate::{ApprovalsView, RefusalView};
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// The terms of a grant that the boundary shall draft.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub draft: Option<DraftTerms>,
     /// A grant with its signatures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope: Option<Envelope>,
 }
 
@@ -33,10 +33,10 @@ pub struct DraftTerms {
     /// Maximum number of runs.
     pub max_uses: u64,
     /// Maximum number of runs in a period of time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<GrantRate>,
     /// Which sessions the runs may use. By default none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<GrantedSession>,
     /// The uploaded files that the runs may receive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,15 +90,15 @@ pub struct GrantView {
     /// Time at which the boundary got the grant.
     pub created_at: Timestamp,
     /// Index of the grant's log entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// Number of uses so far.
     pub uses: u64,
     /// Time of the last use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_use_at: Option<Timestamp>,
     /// Why no run can use the grant now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<RefusalView>,
 }
 

@@ -25,10 +25,10 @@ pub struct OidcBinding {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bind: BTreeMap<String, String>,
     /// Keys of the issuer as a JWK set. Without it, the boundary reads the keys from the issuer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
     /// Certificate authorities of the issuer as PEM. Without it, the boundary trusts the authorities of its system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct AdmittedJob {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bind: BTreeMap<String, String>,
     /// Page of the job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
 }
 

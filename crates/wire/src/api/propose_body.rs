@@ -21,22 +21,22 @@ pub struct Propose {
     #[serde(default)]
     pub reason: String,
     /// Nonce that the caller chose. A call with a nonce repeats only a call with the same nonce.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<Nonce>,
     /// Length of the window in seconds: 1 to 86,400, by default 3,600.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<i64>,
     /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
     /// Uploaded files that the run gets, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ProposedArtifact>,
     /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<ReceiptId>,
     /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule, and people must
     /// review the run afterwards.
@@ -45,7 +45,7 @@ pub struct Propose {
     /// `true` asks for another run, even if an earlier proposal asks for the same run. Without it, a repeated call is
     /// answered with the earlier proposal and `existing`. `false` together with a nonce: an earlier proposal with another
     /// nonce also counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub new: Option<bool>,
 }
 

@@ -16,12 +16,12 @@ pub struct RegistryView {
     /// The seal in force.
     pub seal: SealView,
     /// The freeze, if the boundary is frozen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FreezeView>,
     /// The registered steps, sorted by ref. On a page: the steps that fit the query best come first.
     pub steps: Vec<StepSummary>,
     /// Absent if the answer has all steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<RegistryPage>,
 }
 
@@ -33,7 +33,7 @@ pub struct RegistryPage {
     /// Number of steps that the caller may see.
     pub visible_steps: u64,
     /// The `cursor` of the next page. Absent on the last page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub struct SealView {
     /// Digest of the blob with the roster's payload.
     pub roster: RosterDigest,
     /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rosters: Option<BlobDigest>,
     /// Blob with the tokens.
     pub tokens: BlobDigest,
@@ -110,7 +110,7 @@ pub struct StepSummary {
     pub approvals: Vec<Approvals>,
     /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
     /// Absent if the host can run the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unavailable: Option<String>,
 }
 
@@ -143,19 +143,19 @@ pub struct StepView {
     /// Permissions that policy requires for every run. The approvers' signatures grant these permissions.
     pub permissions: Vec<Permission>,
     /// Reason why policy denies every run of the step, with any signatures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
     /// The sandbox of each run.
     pub sandbox: Profile,
     /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
     /// without a session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub session_variables: Option<Vec<String>>,
     /// Last run of this step that succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
     /// With `?params_digest=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
 }
 

@@ -24,7 +24,7 @@ pub struct UnsettledRun {
     /// Proposal of the run.
     pub proposal: ProposalId,
     /// Receipt of the run. Absent while an emergency runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
     /// The step that ran.
     pub step: StepRef,
@@ -33,19 +33,19 @@ pub struct UnsettledRun {
     /// End of the run, or its start while it runs.
     pub at: Timestamp,
     /// Outcome in the receipt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// Why the end is unknown, in the words of the boundary.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
     /// The grant that pauses until the run is settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
     /// The people who must review the emergency. Absent if the run needs no review as an emergency.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewNeed>,
     /// The people who must say how the run ended. Absent if the end is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub settle: Option<ReviewNeed>,
     /// True if people disagree about how the run ended.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct RunReviewView {
     /// Whether the run was right, by the reviewer.
     pub verdict: ReviewVerdict,
     /// How the run ended, by the reviewer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<ObservedEnd>,
     /// Index of the log entry.
     pub index: u64,
@@ -95,6 +95,6 @@ pub struct ReviewedView {
     /// True if the end of the run is not settled.
     pub unsettled: bool,
     /// How the run ended, if this is settled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<ObservedEnd>,
 }

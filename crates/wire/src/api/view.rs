@@ -47,10 +47,10 @@ pub struct SessionView {
     /// Names of the variables that the runs removed.
     pub unset: Vec<String>,
     /// Directory in which the next run starts. Absent for the work directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
     /// Run in progress.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<ProposalId>,
     /// Last 50 runs, oldest first.
     pub runs: Vec<SessionRunView>,
@@ -149,40 +149,40 @@ pub struct ProposalView {
     /// Time at which the proposal expires if no run has begun.
     pub expires_at: Timestamp,
     /// Time at which the proposal ended by a run, a denial, a cancellation or a refusal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// How the run ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// What the lists of the run refused although the exit code is 0, from the receipt. Absent if they refused nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedPart>,
     /// Id of the receipt, after the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
     /// Reason why the proposal was refused or denied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<RefusalView>,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
     /// Last run of this step with these parameters, if nobody saw its end and no later one succeeded. Only for a proposal
     /// that has not run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_end: Option<UnknownEnd>,
     /// Other proposals of the same run: those that are open, and the last one that succeeded within an hour. Only for a
     /// caller who did not make this proposal, and only while it waits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub same_runs: Vec<SameRun>,
     /// Job that made the proposal, for a proposal of a token that ID tokens open. This is the boundary's word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<AdmittedJob>,
     /// Denials of the proposal, in the order of the log. Absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<DeniedView>,
     /// Reason why the approved run has not begun: the refusal of the last attempt. The boundary repeats the attempt
     /// until the proposal expires.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub held_up: Option<RefusalView>,
     /// `true` if this call repeated an earlier proposal, which this is. It keeps its reason and its window. Absent
     /// otherwise.
@@ -201,7 +201,7 @@ pub struct SameRun {
     /// Its status.
     pub status: ProposalStatus,
     /// Time at which its run succeeded or people denied it. Absent for an open proposal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
 }
 
@@ -215,7 +215,7 @@ pub struct DenialView {
     /// Index of the denial's log entry.
     pub index: u64,
     /// Status of the proposal, if the boundary knew the proposal before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ProposalStatus>,
     /// End of the statement's window. Until this time the statement is refused as denied, after this time as expired.
     pub kept_until: Timestamp,
@@ -287,7 +287,7 @@ pub struct ProposalList {
     /// Proposals of this page.
     pub proposals: Vec<ProposalView>,
     /// Cursor for the next page, as the query `?cursor=`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -301,7 +301,7 @@ pub struct ReceiptView {
     /// The signed envelope.
     pub envelope: documents::Envelope,
     /// Reason for the outcome `unknown`, as the boundary states it. The receipt has no field for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_unknown_because: Option<String>,
 }
 
@@ -314,7 +314,7 @@ pub enum Event {
         /// The new status.
         status: ProposalStatus,
         /// Code of the refusal, if there is one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         code: Option<Code>,
     },
     /// The approved run can't begin yet. This event is not stored, so it has the number of the event before it. A
@@ -338,13 +338,13 @@ pub enum Event {
         /// Number of bytes of the stream before this piece.
         offset: u64,
         /// Milliseconds from the start of the run to the first byte of this piece.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         elapsed_ms: Option<u64>,
         /// Text of the piece, if the piece is UTF-8 without the character NUL.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<String>,
         /// Base64 of the piece, if there is no text.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
     /// The run wrote more output than the boundary records. The event follows the last piece of the output.
@@ -408,7 +408,7 @@ pub struct Ready {
     /// Notes for the operator, also about missing signatures on a new version of the roster.
     pub notes: Vec<String>,
     /// The nodes of the boundary. Absent with a SQLite database, which has only one service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodesView>,
 }
 
@@ -454,9 +454,9 @@ pub struct TokenView {
     #[serde(flatten)]
     pub token: documents::SealedToken,
     /// Time at which the token was revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
     /// Jobs whose ID tokens open the token. Such a token has no secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcBinding>,
 }

@@ -3,18 +3,17 @@
 //! The transport bounds the memory: a line has at most [`MAX_LINE_BYTES`], and no line is read while the client does
 //! not read the answers.
 
-use std::collections::HashSet;
-use std::fmt::{self, Debug};
 use std::io;
 
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::service::RoleServer;
 use rmcp::transport::Transport;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use documents::json;
 
 /// Maximum length of a message in bytes. The largest useful message is a proposal, which has at most 256 KiB.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
@@ -172,10 +171,8 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
         )
     })?;
     // Two readers could use different values of a repeated key, so one of them could check another message.
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    if let Err(error) = UniqueKeys::deserialize(&mut reader) {
-        return Err(failure(-32600, &Value::Null, &error.to_string()));
-    }
+    json::parse_foreign(bytes, bytes.len())
+        .map_err(|error| failure(-32600, &Value::Null, &error.to_string()))?;
     let Some(members) = value.as_object() else {
         let words = "send one JSON-RPC message, which is an object: batches are not supported";
         return Err(failure(-32600, &Value::Null, words));
@@ -207,62 +204,4 @@ fn failure(code: i32, id: &Value, message: &str) -> Vec<u8> {
         .to_string();
     line.push('\n');
     line.into_bytes()
-}
-
-/// Any JSON value in which no object has the same key twice.
-struct UniqueKeys;
-
-impl<'de> Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for UniqueKeys {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        let mut keys = HashSet::new();
-        while let Some((key, Self)) = members.next_entry::<String, Self>()? {
-            if let Some(key) = keys.replace(key) {
-                return Err(serde::de::Error::custom(format_args!(
-                    "the key {key:?} occurs twice in one object: send it once"
-                )));
-            }
-        }
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
 }

@@ -8,17 +8,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{ChosenStep, LocalRules, Question};
+use boundary::{SecretSource, json_note, secret_sources::read};
 use client::{CommandFailure, Exit, PrintableText};
-use crossing::{
-    MIN_MASKED, SecretMasks, SecretPermits, SecretSource, SecretUse, json_note,
-    secret_sources::read, sign_in_block, uses_of,
-};
+use crossing::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
     StepSecret, joined,
 };
 use reading::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
-use sandbox::PlannedSecret;
+use sandbox::{MIN_MASKED, PlannedSecret, SecretMasks};
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
 #[derive(Debug, Default)]

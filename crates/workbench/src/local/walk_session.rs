@@ -9,12 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::local::environment::InheritedEnvironment;
 use client::{CommandFailure, Exit, PrintableText, typed};
-use crossing::SecretMasks;
 use documents::{Format, Profile, Workdir};
 use reading::RegisteredStep;
 use sandbox::{
     CapturedFile, End, GivenToRun, MAX_RESULT_FILES, PlannedSession, Report, ResultLimits,
-    RunResults, SessionTree, ShellState, always_readable, wrapper_for,
+    RunResults, SecretMasks, SessionTree, ShellState, always_readable, wrapper_for,
 };
 
 /// Exit codes after which the outputs of a step count: success, and success with a warning.

@@ -11,12 +11,12 @@ use crate::{
         files_read::{missing_json, places_json},
         policy_draft::{self, LISTED},
     },
-    node::{file_refusals, files},
+    node::{file_refusals, rosters},
     surroundings,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
+use client::{CommandFailure, Exit, PrintableText, Terminal, read_version, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Problems, Registry, RegistryError};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
 use workbench::{Project, RunbookCheck, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
@@ -46,7 +46,7 @@ pub(in crate::cli::registry) struct Args {
     /// The boundary's countersign.toml, or its directory: compare its policy (or that of --policy), roster, limits and secrets
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The boundary's roster.toml, in place of the roster of --config
+    /// The boundary's roster (`countersign roster show --json`) or a draft, in place of the roster of --config
     #[arg(long, value_name = "FILE", requires = "policy")]
     roster: Option<PathBuf>,
     /// The directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of a runbook
@@ -172,25 +172,23 @@ fn compare(
         };
         return Ok(config.and_then(lacking).unwrap_or_default());
     };
-    let path = args
-        .roster
-        .as_deref()
-        .or(config.map(|config| &*config.roster));
-    let draft = match path {
-        Some(path) => {
-            Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?)
+    let roster = match (&args.roster, config) {
+        (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
+        (None, Some(config)) => {
+            let newest = rosters::newest(config, Some(policy));
+            let newest = newest.map_err(|problem| problems(problem.into()))?;
+            Some((config.rosters.clone(), newest.last().clone()))
         }
-        None => None,
+        (None, None) => None,
     };
-    let roster = path.zip(draft.as_ref());
     let Some(files) = &checked.sound_files else {
         return Ok(Vec::new());
     };
     let now = (surroundings().now)();
-    let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
-    let file = roster
-        .map(|(path, _)| path.display().to_string())
-        .unwrap_or_default();
+    let tables = roster.as_ref().map(|(_, roster)| roster);
+    let found = file_refusals::find(files, policy, tables, config, now);
+    let file = roster.as_ref();
+    let file = file.map_or_else(String::new, |(path, _)| path.display().to_string());
     let whole = |message| RegistryError {
         file: file.clone(),
         line: 0,

@@ -4,13 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use client::{CommandFailure, Exit};
-use documents::{
-    AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
-    with_needed_word,
-};
+use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
     Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
-    decide_step, is_read, named_origins, resolve,
+    decide_step, is_read, named_origins, resolve, rule_entry, with_needed_word,
 };
 use workbench::uses_network;
 

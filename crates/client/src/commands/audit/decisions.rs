@@ -1,8 +1,8 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
 use crate::{PrintableText, aligned, approval_words, now, review_words, revocation_words};
-use documents::{Name, Status, Timestamp, duration, time};
-use reading::Pattern;
+use documents::{Name, Status, Timestamp};
+use reading::{Pattern, duration, time};
 use verdict::{DecisionLine, DenialLine, EntryVerdict, ReviewedLine, RevocationLine};
 
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -11,8 +11,9 @@ use crate::{
 };
 use documents::{
     Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
-    PermissionReason, Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
+    PermissionReason, Receipt, SshKey, Statement, Status, StepRef, canonical, joined,
 };
+use reading::duration;
 use verdict::{Pinned, VerifyOptions};
 use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 

@@ -3,14 +3,13 @@
 use serde_json::Value;
 
 use crate::{
-    Client, CommandFailure, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose, Terminal,
-    TrustArgs, find_grant, home::keys, now, terminal::streams::wrapped,
+    Client, CommandFailure, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose, Signer,
+    Terminal, TrustArgs, find_grant, home::keys, now, terminal::streams::wrapped,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
     Statement, joined,
 };
-use verdict::Signer;
 use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
 /// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.

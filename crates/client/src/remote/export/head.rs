@@ -124,7 +124,7 @@ impl ExportHead {
             return 0;
         };
         let mut keys = BTreeSet::new();
-        for witness in &roster.tables().witness {
+        for witness in roster.tables().witnesses.values() {
             let Ok(key) = WitnessKey::parse(&witness.vkey) else {
                 continue;
             };

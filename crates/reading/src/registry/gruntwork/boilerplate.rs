@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Variable, YamlSource,
+    Variable, YamlKind, YamlNode, YamlSource,
     registry::gruntwork::{notes::Notes, validations},
+    yaml::unknown,
 };
-use documents::{Parameter, ParameterType, YamlKind, YamlNode, yaml::unknown};
+use documents::{Parameter, ParameterType};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
 pub(super) fn read(

@@ -6,16 +6,14 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::{
-    Element, Page, ParameterSchema, TextLines, Variable, YamlSource,
+    Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource,
     registry::gruntwork::{
         boilerplate,
         notes::{Notes, noted},
     },
-};
-use documents::{
-    Parameter, YamlFlaw, parameter_variable,
     yaml::{self, unknown},
 };
+use documents::{Parameter, parameter_variable};
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
 pub(super) struct InputBlocks<'a> {

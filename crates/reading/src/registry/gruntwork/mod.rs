@@ -22,8 +22,9 @@ use std::collections::btree_map::Entry;
 use serde_json::Value;
 
 use crate::{
-    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, Page, REFUSED_CHARACTERS, ReadPage,
-    RemarkKind, ScriptOrigin, TextLines, check_path, check_size, interpreter_of_shebang,
+    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
+    ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
+    check_size, interpreter_of_shebang,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
@@ -35,8 +36,8 @@ use crate::{
     step_ref, step_template,
 };
 use documents::{
-    Approvals, DeclaredSandbox, Format, Limit, OtherFile, Parameter, ParameterType, SessionUse,
-    StepDefinition, Template, TextPlace, YamlFlaw,
+    Approvals, DeclaredSandbox, Format, Limit, Parameter, ParameterType, SessionUse,
+    StepDefinition, Template,
 };
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
@@ -555,7 +556,7 @@ fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
     }
     declare_time(element, &mut needs.sandbox, flaws);
     if flaws.len() == before {
-        noted(needs.sandbox.check(), last, flaws);
+        noted(check_declared(&needs.sandbox), last, flaws);
     }
     needs
 }

@@ -1,10 +1,9 @@
 //! Converts the validations of a Boilerplate variable to keywords of a parameter schema.
 
 use crate::{
-    Variable,
+    Variable, YamlKind, YamlNode,
     registry::{gruntwork::notes::Notes, parameter_pattern::ParameterPatterns},
 };
-use documents::{YamlKind, YamlNode};
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.

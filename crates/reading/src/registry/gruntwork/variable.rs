@@ -1,7 +1,7 @@
 //! A variable of Boilerplate, as a parameter of a step.
 
-use crate::YamlSource;
-use documents::{Parameter, TextPlace, YamlFlaw};
+use crate::{TextPlace, YamlFlaw, YamlSource};
+use documents::Parameter;
 
 /// Variable of an `<Inputs>` or `<Template>` block.
 #[derive(Debug, Clone)]

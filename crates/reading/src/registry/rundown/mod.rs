@@ -18,12 +18,13 @@ use std::path::{Component, Path};
 
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
-    TextLines, UnitScript, Workflow, WorkflowUnit, check_characters, check_file_name,
+    TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
+    check_file_name,
     registry::{front_matter, shared_remarks::SharedRemarks},
+    yaml,
 };
 use documents::{
     Approvals, Format, Parameter, ParameterType, SessionUse, StepDefinition, StepRef, Template,
-    TextPlace, YamlFlaw, YamlKind, yaml,
 };
 
 /// Maximum length of a loop value, in characters.

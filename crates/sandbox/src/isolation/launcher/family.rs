@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     ForkSide,
-    isolation::{confine, syscalls},
+    isolation::{confine, leftovers::processes, syscalls},
     report_end,
 };
 use rustix::io::Errno;
@@ -84,26 +84,7 @@ pub(super) fn living_of(id: u32) -> u64 {
 }
 
 pub(super) fn children() -> Vec<Pid> {
-    let me = rustix::process::getpid().as_raw_pid().to_string();
-    let parent_is_me = |stat: &str| {
-        // The format is "pid (name) state ppid …". The name can contain any bytes.
-        stat.rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(1))
-            .is_some_and(|parent| parent == me)
-    };
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .parse()
-                .ok()
-                .and_then(Pid::from_raw)
-        })
-        .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .is_ok_and(|stat| parent_is_me(&stat))
-        })
-        .collect()
+    let me = rustix::process::getpid().as_raw_pid();
+    let mine = processes().into_iter().filter(|one| one.parent == me);
+    mine.filter_map(|one| Pid::from_raw(one.pid)).collect()
 }

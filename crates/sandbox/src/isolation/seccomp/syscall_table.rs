@@ -154,351 +154,168 @@ const fn in_a_live_tree(
     live: FilterEntry,
 ) -> Call {
     Call {
-        name,
-        x86_64: Some(x86_64),
         aarch64,
         entry: None,
-        live: Some(live),
-        host: Some(live),
-        mapped: None,
+        ..call(name, x86_64, 0, live)
     }
 }
 
 /// A call that the filter checks only if the run can't execute code from memory without a file.
 const fn only_mapped(name: &'static str, x86_64: u32, aarch64: u32, mapped: FilterEntry) -> Call {
-    let none = None;
     Call {
-        name,
-        x86_64: Some(x86_64),
-        aarch64: Some(aarch64),
-        entry: none,
-        live: none,
-        host: none,
-        mapped: Some(mapped),
+        entry: None,
+        live: None,
+        host: None,
+        ..call(name, x86_64, aarch64, mapped).or_mapped(mapped)
     }
 }
 
 /// A call that is checked only on the host's root file system.
 const fn on_the_host(name: &'static str, x86_64: u32, aarch64: u32, host: FilterEntry) -> Call {
     Call {
-        name,
-        x86_64: Some(x86_64),
-        aarch64: Some(aarch64),
         entry: None,
         live: None,
-        host: Some(host),
-        mapped: None,
+        ..call(name, x86_64, aarch64, host)
     }
+}
+
+/// Matches every argument, and allows the call.
+const ALLOWED: ArgumentTest = ArgumentTest::Else(FilterVerdict::ALLOW);
+
+/// Allows the call if the masked argument is one of these values.
+const fn allowed(argument: u32, mask: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest::OneOf {
+        argument,
+        mask,
+        values,
+        then: FilterVerdict::ALLOW,
+    }
+}
+
+/// Refuses the call if the argument has any of these bits.
+const fn no_bit(argument: u32, bits: u32, errno: u16) -> ArgumentTest {
+    ArgumentTest::AnyBit {
+        argument,
+        bits,
+        then: FilterVerdict::errno(errno),
+    }
+}
+
+/// Refuses the call if the masked argument is one of these values.
+const fn none_of(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
+    ArgumentTest::OneOf {
+        argument,
+        mask,
+        values,
+        then: FilterVerdict::errno(errno),
+    }
+}
+
+/// Refuses the call if the masked argument is none of these values.
+const fn only(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
+    ArgumentTest::NoneOf {
+        argument,
+        mask,
+        values,
+        then: FilterVerdict::errno(errno),
+    }
+}
+
+/// Refuses a mode of a device node.
+const fn no_device(argument: u32) -> ArgumentTest {
+    none_of(argument, 0o170_000, &[0o020_000, 0o060_000], EPERM)
 }
 
 /// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is missing, because in clone(2) its bit belongs to the
 /// signal number.
-const CLONE: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 0,
-        bits: 0x7e02_0000,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const CLONE: FilterEntry = FilterEntry::Looks(&[no_bit(0, 0x7e02_0000, EPERM), ALLOWED]);
 /// `TIOCSTI` and `TIOCLINUX` insert input into a terminal, and `TIOCSETD` loads line disciplines. All private ioctls of
 /// btrfs and bcachefs are refused too, because a snapshot or a subvolume would show the files of a live tree without
 /// their masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file
 /// systems. The kernel uses only 32 bits of the command.
 const IOCTL: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: u32::MAX,
-        values: &[0x5412, 0x541c, 0x5423],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: u32::MAX,
-        values: &SHARE_BLOCKS,
-        then: FilterVerdict::ALLOW,
-    },
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: 0xff00,
-        values: &[0x9400, 0xbc00],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    none_of(1, u32::MAX, &[0x5412, 0x541c, 0x5423], EPERM),
+    allowed(1, u32::MAX, &SHARE_BLOCKS),
+    none_of(1, 0xff00, &[0x9400, 0xbc00], EPERM),
+    ALLOWED,
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
 /// Refuses device nodes. mknod may only create pipes, sockets and files.
-const MKNOD: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: 0o170_000,
-        values: &[0o020_000, 0o060_000],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
-const MKNODAT: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 2,
-        mask: 0o170_000,
-        values: &[0o020_000, 0o060_000],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MKNOD: FilterEntry = FilterEntry::Looks(&[no_device(1), ALLOWED]);
+const MKNODAT: FilterEntry = FilterEntry::Looks(&[no_device(2), ALLOWED]);
 /// The setuid and setgid bits.
 const SET_ID: u32 = 0o6000;
 /// The flags of open(2) for which the kernel uses the mode (`O_CREAT`, and the bit that only `O_TMPFILE` has). The
 /// flags have the same values on both architectures.
 const CREATES: u32 = 0o20_000_100;
 /// Refuses setuid and setgid in a mode that is the second argument.
-const MODE_1: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 1,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
-const MODE_2: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
-const OPEN: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: CREATES,
-        values: &[0],
-        then: FilterVerdict::ALLOW,
-    },
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
-const OPENAT: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 2,
-        mask: CREATES,
-        values: &[0],
-        then: FilterVerdict::ALLOW,
-    },
-    ArgumentTest::AnyBit {
-        argument: 3,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MODE_1: FilterEntry = FilterEntry::Looks(&[no_bit(1, SET_ID, EPERM), ALLOWED]);
+const MODE_2: FilterEntry = FilterEntry::Looks(&[no_bit(2, SET_ID, EPERM), ALLOWED]);
+const OPEN: FilterEntry =
+    FilterEntry::Looks(&[allowed(1, CREATES, &[0]), no_bit(2, SET_ID, EPERM), ALLOWED]);
+const OPENAT: FilterEntry =
+    FilterEntry::Looks(&[allowed(2, CREATES, &[0]), no_bit(3, SET_ID, EPERM), ALLOWED]);
 /// [`MKNOD`] and [`MKNODAT`] for a live tree, where setuid and setgid bits are refused too.
-const MKNOD_LIVE: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 1,
-        mask: 0o170_000,
-        values: &[0o020_000, 0o060_000],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::AnyBit {
-        argument: 1,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
-const MKNODAT_LIVE: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 2,
-        mask: 0o170_000,
-        values: &[0o020_000, 0o060_000],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: SET_ID,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MKNOD_LIVE: FilterEntry =
+    FilterEntry::Looks(&[no_device(1), no_bit(1, SET_ID, EPERM), ALLOWED]);
+const MKNODAT_LIVE: FilterEntry =
+    FilterEntry::Looks(&[no_device(2), no_bit(2, SET_ID, EPERM), ALLOWED]);
 /// Allows only the process id 0, which means the calling process. Otherwise a step could end another process of the
 /// same user id with a resource limit.
-const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::NoneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[0],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[only(0, u32::MAX, &[0], EPERM), ALLOWED]);
 /// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which affect all processes of a user id. A step may change only its own
 /// process or process group.
 const PRIORITY: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[2],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::NoneOf {
-        argument: 1,
-        mask: u32::MAX,
-        values: &[0],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    none_of(0, u32::MAX, &[2], EPERM),
+    only(1, u32::MAX, &[0], EPERM),
+    ALLOWED,
 ]);
 const IO_PRIORITY: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[3],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::NoneOf {
-        argument: 1,
-        mask: u32::MAX,
-        values: &[0],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    none_of(0, u32::MAX, &[3], EPERM),
+    only(1, u32::MAX, &[0], EPERM),
+    ALLOWED,
 ]);
 /// `RENAME_WHITEOUT` creates a device node that neither the mknod rule nor Landlock checks.
-const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 4,
-        bits: 4,
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const RENAMEAT2: FilterEntry = FilterEntry::Looks(&[no_bit(4, 4, EPERM), ALLOWED]);
 /// Refuses `MAP_HUGETLB`, because one process could use all huge pages of the machine, which another program such as a
 /// database may need. Refuses `MAP_GROWSDOWN`, because `RLIMIT_DATA` does not count a mapping with this flag. A kernel
 /// without free huge pages returns the same error as the filter.
-const MMAP: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 3,
-        bits: 0x4_0100,
-        then: FilterVerdict::errno(ENOMEM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MMAP: FilterEntry = FilterEntry::Looks(&[no_bit(3, 0x4_0100, ENOMEM), ALLOWED]);
 /// Refuses what [`MMAP`] refuses. Also refuses memory that is writable and executable, and executable memory without a
 /// file (`MAP_ANONYMOUS`).
 const MMAP_MAPPED: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 3,
-        bits: 0x4_0100,
-        then: FilterVerdict::errno(ENOMEM),
-    },
-    ArgumentTest::OneOf {
-        argument: 2,
-        mask: 0x6,
-        values: &[0x6],
-        then: FilterVerdict::errno(EACCES),
-    },
-    ArgumentTest::OneOf {
-        argument: 2,
-        mask: 0x4,
-        values: &[0],
-        then: FilterVerdict::ALLOW,
-    },
-    ArgumentTest::AnyBit {
-        argument: 3,
-        bits: 0x20,
-        then: FilterVerdict::errno(EACCES),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    no_bit(3, 0x4_0100, ENOMEM),
+    none_of(2, 0x6, &[0x6], EACCES),
+    allowed(2, 0x4, &[0]),
+    no_bit(3, 0x20, EACCES),
+    ALLOWED,
 ]);
 /// Refuses to make memory executable (`PROT_EXEC`).
-const MPROTECT: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: 0x4,
-        then: FilterVerdict::errno(EACCES),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MPROTECT: FilterEntry = FilterEntry::Looks(&[no_bit(2, 0x4, EACCES), ALLOWED]);
 /// Refuses `SHM_EXEC`, because a shared segment can be attached once for writing and once for execution.
-const SHMAT: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: 0o100_000,
-        then: FilterVerdict::errno(EACCES),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const SHMAT: FilterEntry = FilterEntry::Looks(&[no_bit(2, 0o100_000, EACCES), ALLOWED]);
 /// Refuses `MFD_HUGETLB`.
-const MEMFD: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 1,
-        bits: 0x4,
-        then: FilterVerdict::errno(ENOMEM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const MEMFD: FilterEntry = FilterEntry::Looks(&[no_bit(1, 0x4, ENOMEM), ALLOWED]);
 /// Refuses `SHM_HUGETLB`.
-const SHMGET: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::AnyBit {
-        argument: 2,
-        bits: 0o4000,
-        then: FilterVerdict::errno(ENOMEM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
-]);
+const SHMGET: FilterEntry = FilterEntry::Looks(&[no_bit(2, 0o4000, ENOMEM), ALLOWED]);
 /// Allows the Linux personality and the 32-bit Linux personality, each with or without `UNAME26`, and the query of the
 /// current value.
 const PERSONALITY: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::NoneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[0, 8, 0x2_0000, 0x2_0008, u32::MAX],
-        then: FilterVerdict::errno(EPERM),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    only(0, u32::MAX, &[0, 8, 0x2_0000, 0x2_0008, u32::MAX], EPERM),
+    ALLOWED,
 ]);
 /// Allows Unix sockets, and TCP and UDP over IPv4 and IPv6. Sockets of other families can reach a hypervisor from any
 /// network namespace (vsock), load kernel modules, or bypass Landlock's TCP rules (MPTCP, SCTP).
 const SOCKET: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[AF_UNIX],
-        then: FilterVerdict::ALLOW,
-    },
-    ArgumentTest::NoneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[AF_INET, AF_INET6],
-        then: FilterVerdict::errno(EAFNOSUPPORT),
-    },
-    ArgumentTest::NoneOf {
-        argument: 1,
-        mask: 0xf,
-        values: &[STREAM, DATAGRAM],
-        then: FilterVerdict::errno(ESOCKTNOSUPPORT),
-    },
-    ArgumentTest::NoneOf {
-        argument: 2,
-        mask: u32::MAX,
-        values: &[0, TCP, UDP],
-        then: FilterVerdict::errno(EPROTONOSUPPORT),
-    },
-    ArgumentTest::Else(FilterVerdict::ALLOW),
+    allowed(0, u32::MAX, &[AF_UNIX]),
+    only(0, u32::MAX, &[AF_INET, AF_INET6], EAFNOSUPPORT),
+    only(1, 0xf, &[STREAM, DATAGRAM], ESOCKTNOSUPPORT),
+    only(2, u32::MAX, &[0, TCP, UDP], EPROTONOSUPPORT),
+    ALLOWED,
 ]);
 /// Allows only Unix sockets, because no network namespace isolates the run.
 const SOCKET_UNIX: FilterEntry = FilterEntry::Looks(&[
-    ArgumentTest::OneOf {
-        argument: 0,
-        mask: u32::MAX,
-        values: &[AF_UNIX],
-        then: FilterVerdict::ALLOW,
-    },
+    allowed(0, u32::MAX, &[AF_UNIX]),
     ArgumentTest::Else(FilterVerdict::errno(EAFNOSUPPORT)),
 ]);
 const SOCKETPAIR: FilterEntry = SOCKET_UNIX;

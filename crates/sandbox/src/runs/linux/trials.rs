@@ -62,45 +62,17 @@ impl LinuxSandbox {
         let made = RunDir::make(&self.around.scratch)
             .and_then(|tree| std::fs::set_permissions(tree.path(), open).map(|()| tree));
         let tree = made.at(SetupStage::Request, "make a directory for the overlay test")?;
-        let mut profile = Profile::nothing(
-            probe.held(),
-            Limits {
-                wall_ms: TRIAL_MS,
-                ..Limits::default()
-            },
-        );
+        let mut profile = nothing(probe.held());
         (profile.write, profile.workdir) =
             (vec![tree.path().display().to_string()], Workdir::Overlay);
-        let filter = probe
-            .missing(Layer::Seccomp)
-            .is_none()
-            .then(|| SyscallFilter::of(RunForm::Namespaces, &profile));
-        let landlock = probe.missing(Layer::Landlock).is_none();
-        let (form, layers) = (RunForm::Namespaces, probe.held());
-        let prepared = Prepared {
+        let mut prepared = prepared_trial(
+            RunForm::Namespaces,
             profile,
-            form,
-            user: None,
-            landlock,
-            filter,
-            level: Level::Strict,
-            layers,
-            programs: None,
-            learn: false,
-            stream: false,
-        };
-        let plan = Plan {
-            interpreter: "sh".into(),
-            source: b"exit 0".into(),
-            env: vec![],
-            params_json: b"{}".into(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-            unreachable: [].into(),
-            secrets: vec![],
-        };
+            probe.missing(Layer::Landlock).is_none(),
+            probe.missing(Layer::Seccomp).is_none(),
+        );
+        prepared.layers = probe.held();
+        let plan = Plan::shell("exit 0", vec![]);
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
@@ -122,58 +94,24 @@ impl LinuxSandbox {
             RunForm::Namespaces
         };
         let landlock = lacking.landlock.is_none();
-        let profile = Profile::nothing(
-            vec![],
-            Limits {
-                wall_ms: TRIAL_MS,
-                ..Limits::default()
-            },
-        );
-        let filter = lacking
-            .seccomp
-            .is_none()
-            .then(|| SyscallFilter::of(form, &profile));
-        let prepared = Prepared {
-            profile,
-            form,
-            user: None,
-            landlock,
-            filter,
-            level: Level::Strict,
-            layers: STRICT.to_vec(),
-            programs: None,
-            learn: false,
-            stream: false,
-        };
-        let plan = Plan {
-            interpreter: "sh".into(),
-            source: SELF_TEST.into(),
-            env: vec![
-                (
-                    "FILTERS".into(),
-                    filter
-                        .map(|_| (filters_here() + 1).to_string())
-                        .unwrap_or_default(),
-                ),
-                ("LANDLOCK".into(), if landlock { "held" } else { "" }.into()),
-                (
-                    "FORM".into(),
-                    if form == RunForm::Namespaces {
-                        "namespaces"
-                    } else {
-                        "host"
-                    }
-                    .into(),
-                ),
-            ],
-            params_json: b"{}".to_vec(),
-            files: vec![],
-            inputs: vec![],
-            results: false,
-            session: None,
-            unreachable: [].into(),
-            secrets: vec![],
-        };
+        let has_filter = lacking.seccomp.is_none();
+        let prepared = prepared_trial(form, nothing(vec![]), landlock, has_filter);
+        let filters = has_filter.then(|| (filters_here() + 1).to_string());
+        let env = [
+            ("FILTERS", filters.unwrap_or_default()),
+            ("LANDLOCK", if landlock { "held" } else { "" }.into()),
+            (
+                "FORM",
+                if form == RunForm::Namespaces {
+                    "namespaces"
+                } else {
+                    "host"
+                }
+                .into(),
+            ),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value));
+        let plan = Plan::shell(SELF_TEST, env.into());
         let (run, said) = self.play(&prepared, &plan)?;
         let is_late = run.is_late();
         match (run.failure, run.step) {
@@ -221,5 +159,31 @@ impl LinuxSandbox {
         let (run, said) = once();
         // If the helper was stopped, the result does not describe this host. Repeat the test run with a new helper.
         Ok(if run.silent { once() } else { (run, said) })
+    }
+}
+
+/// Returns the profile of a trial without paths of the host.
+fn nothing(layers: Vec<Layer>) -> Profile {
+    let limits = Limits {
+        wall_ms: TRIAL_MS,
+        ..Limits::default()
+    };
+    Profile::nothing(layers, limits)
+}
+
+/// Returns a trial run with all layers in its report.
+fn prepared_trial(form: RunForm, profile: Profile, landlock: bool, has_filter: bool) -> Prepared {
+    let filter = has_filter.then(|| SyscallFilter::of(form, &profile));
+    Prepared {
+        profile,
+        form,
+        user: None,
+        landlock,
+        filter,
+        level: Level::Strict,
+        layers: STRICT.to_vec(),
+        programs: None,
+        learn: false,
+        stream: false,
     }
 }

@@ -1,6 +1,5 @@
 //! A test store that can delay a commit, let a commit fail, or return wrong hashes.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +7,7 @@ use crate::{
     Answers, Commit, Ledger, OpenBatch, PackedRow, Questions, Store, StoreFault, StoreHead, Writes,
     ledger::Spender,
 };
-use documents::{Hash, Timestamp};
+use documents::Timestamp;
 
 type RejectsBatch = fn(&Writes<'_>) -> bool;
 
@@ -133,8 +132,7 @@ impl Store for Failing {
 
     pass_on! {
         fn head(&mut self) -> Result<StoreHead, StoreFault>;
-        fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault>;
-        fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault>;
+        fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
         fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
         fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault>;
         fn maintain(&mut self) -> Result<(), StoreFault>;

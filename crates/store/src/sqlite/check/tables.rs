@@ -257,7 +257,7 @@ impl Look<'_> {
         let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
         self.each("SELECT name, bytes, data FROM output", |row| {
             count += 1;
-            let name = Blake3Digest::from_bytes(row.get(0)?);
+            let name: Blake3Digest = row.get(0)?;
             let bytes: u64 = row.get(1)?;
             let found = match row.get::<Option<&[u8]>>(2)? {
                 Some(data) => Ok((Blake3Digest::of(data), data.len() as u64)),

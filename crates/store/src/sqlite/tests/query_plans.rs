@@ -7,7 +7,7 @@ use regex::Regex;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    batch_rows, rare_changes,
+    batch_questions, batch_rows, rare_changes,
     read_statements::READS,
     sqlite::{self, own_statements::STATEMENTS},
     stored_proposal::{ProposalQuery, RunOutcome, RunQuery},
@@ -131,7 +131,7 @@ fn no_statement_of_the_service_scans_a_table_that_grows() {
     files.extend(more.filter(|path| path.extension().is_some_and(|end| end == "rs")));
     files.retain(|path| !WHOLE_TABLES.iter().any(|name| path.ends_with(name)));
     let (mut judged, mut scans) = (0, Vec::new());
-    let writes = [batch_rows::ALL, rare_changes::ALL].concat();
+    let writes = [batch_questions::ALL, batch_rows::ALL, rare_changes::ALL].concat();
     let writes = writes.iter().map(|statement| statement.sqlite);
     let shared = [READS.to_vec(), STATEMENTS.all(), writes.collect()].concat();
     let shared = shared.into_iter().map(str::to_owned).collect();

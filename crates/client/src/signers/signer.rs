@@ -1,7 +1,7 @@
 //! Signers and key files.
 //!
 //! A signing key is a PKCS#8 v1 PEM file that this program reads itself, or any key with which `ssh-keygen` can sign
-//! (`trust::ssh`). After a crash, a new key file is either missing or complete. An existing key file is never replaced.
+//! (`signers::ssh`). After a crash, a new key file is either missing or complete. An existing key file is never replaced.
 
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -9,7 +9,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use documents::{PemError, SecretKey, SignatureError, SshKey, SshKeyError};
@@ -295,16 +296,8 @@ pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<Str
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, SignerError> {
-    let failed =
-        |action| move |error: rustix::io::Errno| SignerError::io(action, path, error.into());
+    let failed = |action| move |error: io::Error| SignerError::io(action, path, error);
     let exists = || SignerError::Exists { path: path.into() };
-    let name = path.file_name().ok_or_else(|| {
-        SignerError::io(
-            "write",
-            path,
-            io::Error::new(io::ErrorKind::InvalidInput, "no file name"),
-        )
-    })?;
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -312,50 +305,22 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<KeyFileWritten, Sig
     if path.symlink_metadata().is_ok() {
         return Err(exists());
     }
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = directory.join(temporary);
-    // After a crash between this line and the rename, the temporary file remains, which no process reads. A later
-    // process with the same process id must delete it first, because it would block the write.
-    let _ = rustix::fs::unlink(&temporary);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600))
-        .map_err(failed("create a file beside"))?;
-    let mut file = File::from(file);
-    let placed = file
-        .write_all(bytes)
-        .map_err(|error| SignerError::io("write", path, error))
-        // The umask may have removed access bits from the requested mode.
-        .and_then(|()| {
-            let mode = Permissions::from_mode(mode);
-            file.set_permissions(mode)
-                .map_err(|error| SignerError::io("set the mode of", path, error))
-        })
-        .and_then(|()| {
-            file.sync_all()
-                .map_err(|error| SignerError::io("sync", path, error))
-        })
-        .and_then(|()| {
-            match rustix::fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
-                Err(rustix::io::Errno::EXIST) => Err(exists()),
-                // The file system has no rename that never replaces a file. A hard link does not replace a file either.
-                Err(
-                    rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP,
-                ) => match rustix::fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()) {
-                    Err(rustix::io::Errno::EXIST) => Err(exists()),
-                    other => other.map_err(failed("name")),
-                },
-                other => other.map_err(failed("name")),
-            }
-        });
-    // A rename has removed the temporary name.
-    let _ = rustix::fs::unlink(&temporary);
-    placed?;
+    // The new file has the mode 0600. After a crash before its name is set, a file remains that no process reads.
+    let mut file = NamedTempFile::new_in(directory).map_err(failed("create a file beside"))?;
+    file.write_all(bytes).map_err(failed("write"))?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))
+        .map_err(failed("set the mode of"))?;
+    file.as_file().sync_all().map_err(failed("sync"))?;
+    file.persist_noclobber(path)
+        .map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(),
+            _ => SignerError::io("name", path, error.error),
+        })?;
     // After a crash at this point, the key file may be missing, but the caller has not reported it yet.
     File::open(directory)
         .and_then(|directory| directory.sync_all())
-        .map_err(|error| SignerError::io("sync the directory of", path, error))?;
+        .map_err(failed("sync the directory of"))?;
     Ok(KeyFileWritten(()))
 }
 

@@ -13,9 +13,10 @@ use rustix::io::Errno;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::{MIN_MASKED, SecretPermits};
+use crossing::SecretPermits;
 use documents::{SecretName, SecretValue};
 use reading::Pattern;
+use sandbox::MIN_MASKED;
 
 /// Maximum size of a value, in bytes, without its final newline.
 const MAX_VALUE: usize = 64 << 10;

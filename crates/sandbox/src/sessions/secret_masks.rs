@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::carried::secret_masks::{
+use crate::sessions::secret_masks::{
     needle_trie::{Needle, NeedleTrie, SymbolBits, TrieState},
     secret_forms::{FormEvent, FormReader, SecretForm, folded},
 };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::{FileSigner, Signer, SignerError, SshKeygenSigner, trust::signer::open};
+use crate::{FileSigner, Signer, SignerError, SshKeygenSigner, signers::signer::open};
 
 /// Opens the signer for a key file: a PKCS#8 private key, an OpenSSH private key, or an OpenSSH public key whose
 /// private half is in an agent or a hardware token.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::CheckName;
 use documents::{Layer, MAX_PARAMS_BYTES, SealDigest, StepDigest, StepRef, canonical, json};
+use verdict::CheckName;
 
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
 #[derive(Debug, Clone)]

@@ -1,18 +1,19 @@
-//! The sandbox permissions, and how each of them is parsed, allowed, signed and shown.
+//! The sandbox permissions, and how each of them is parsed, allowed and signed.
 //!
 //! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
 //! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
 
 use crate::{
-    AllowedHost, DeclaredNetwork, DeclaredSandbox, HostRefusal, ISOLATED, Layer, MAX_HOSTS,
-    Network, NetworkMode, Proc, Profile, SandboxRule, Workdir, YamlFlaw, YamlNode, check_host,
-    check_pattern, check_user, is_localhost,
-    record::{
-        declared::{checked, list, network_of_step, word},
-        host_names::{check_path, check_reason, is_at_or_below},
-        network_host::check_unresolved,
+    SandboxRule, YamlFlaw, YamlNode, check_pattern, split_patterns,
+    written::{
+        declared_sandbox::{checked, list, network_of_step, word},
+        host_paths::{check_host_path, check_reason, is_at_or_below},
     },
-    split_patterns,
+};
+use documents::{
+    AllowedHost, DeclaredNetwork, DeclaredSandbox, HostRefusal, ISOLATED, Layer, MAX_HOSTS,
+    Network, NetworkMode, Proc, Profile, Workdir, check_host, check_unresolved, check_user,
+    is_localhost,
 };
 
 /// One sandbox permission, which is a field of a profile.
@@ -36,20 +37,6 @@ pub enum SandboxPermission {
     Proc,
     /// User of the host whose id the run has.
     RunAs,
-}
-
-/// Line of a review screen about one sandbox permission of a profile.
-#[derive(Debug)]
-pub struct PermissionLine<'p> {
-    /// Description of what the run can do.
-    pub words: &'static str,
-    /// Values from other people, which the screen shows in quotes after the description, each with words of this program
-    /// that follow it.
-    pub values: Vec<(&'p str, &'static str)>,
-    /// Fields of the profile whose complete values the line shows.
-    pub shows: Vec<String>,
-    /// True if the approver must read the line before signing, because it differs from an empty, closed sandbox.
-    pub is_remark: bool,
 }
 
 impl SandboxPermission {
@@ -140,8 +127,8 @@ impl SandboxPermission {
     pub fn read_text(self, text: &str, declared: &mut DeclaredSandbox) -> Result<(), String> {
         let items = || text.split(',').map(|item| item.trim().to_owned()).collect();
         match self {
-            Self::Read => declared.read = Some(checked(items(), check_path)?),
-            Self::Write => declared.write = Some(checked(items(), check_path)?),
+            Self::Read => declared.read = Some(checked(items(), check_host_path)?),
+            Self::Write => declared.write = Some(checked(items(), check_host_path)?),
             Self::Deny => declared.deny = Some(checked(split_patterns(text), check_pattern)?),
             Self::Workdir => {
                 declared.workdir = Some(word(
@@ -157,7 +144,7 @@ impl SandboxPermission {
                     _ => DeclaredNetwork::Allow(checked(items(), check_host)?),
                 });
             }
-            Self::Sockets => declared.sockets = Some(checked(items(), check_path)?),
+            Self::Sockets => declared.sockets = Some(checked(items(), check_host_path)?),
             Self::Proc => declared.proc = Some(word(self.field(), text, &["minimal", "full"])?),
             Self::RunAs => declared.run_as = Some(check_user(text).map(|()| text.to_owned())?),
             Self::Off => declared.off_reason = Some(check_reason(text).map(|()| text.to_owned())?),
@@ -174,11 +161,11 @@ impl SandboxPermission {
         flaws: &mut Vec<YamlFlaw>,
     ) {
         match self {
-            Self::Read => declared.read = list(node, "`read`", check_path, flaws),
-            Self::Write => declared.write = list(node, "`write`", check_path, flaws),
+            Self::Read => declared.read = list(node, "`read`", check_host_path, flaws),
+            Self::Write => declared.write = list(node, "`write`", check_host_path, flaws),
             Self::Deny => declared.deny = list(node, "`deny`", check_pattern, flaws),
             Self::Network => declared.network = network_of_step(node, flaws),
-            Self::Sockets => declared.sockets = list(node, "`sockets`", check_path, flaws),
+            Self::Sockets => declared.sockets = list(node, "`sockets`", check_host_path, flaws),
             Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
                 let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else {
                     return;
@@ -213,8 +200,8 @@ impl SandboxPermission {
             items.iter().flatten().try_for_each(|item| check(item))
         };
         match self {
-            Self::Read => each(&declared.read, check_path),
-            Self::Write => each(&declared.write, check_path),
+            Self::Read => each(&declared.read, check_host_path),
+            Self::Write => each(&declared.write, check_host_path),
             Self::Deny => each(&declared.deny, check_pattern),
             Self::Network => match &declared.network {
                 Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
@@ -225,7 +212,7 @@ impl SandboxPermission {
                 }
                 Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
             },
-            Self::Sockets => each(&declared.sockets, check_path),
+            Self::Sockets => each(&declared.sockets, check_host_path),
             Self::RunAs => declared.run_as.iter().try_for_each(|user| check_user(user)),
             Self::Off => declared
                 .off_reason
@@ -386,141 +373,6 @@ impl SandboxPermission {
             }
         }
     }
-
-    /// Returns the line of a review screen about this sandbox permission.
-    pub fn line<'p>(self, profile: &'p Profile) -> PermissionLine<'p> {
-        let plain = |words| PermissionLine {
-            words,
-            values: Vec::new(),
-            shows: Vec::new(),
-            is_remark: false,
-        };
-        let text = |words, value| {
-            let shows = vec![self.field().to_owned()];
-            PermissionLine {
-                words,
-                values: vec![(value, "")],
-                shows,
-                is_remark: true,
-            }
-        };
-        let shows = |field: &str, values: &[String]| {
-            (0..values.len())
-                .map(|at| format!("{field}[{at}]"))
-                .collect::<Vec<_>>()
-        };
-        let list = |words, field: &str, values: &'p [String]| {
-            let quoted = values.iter().map(|value| (value.as_str(), "")).collect();
-            PermissionLine {
-                words,
-                values: quoted,
-                shows: shows(field, values),
-                is_remark: true,
-            }
-        };
-        match self {
-            Self::Off => match &profile.off_reason {
-                None => plain(""),
-                Some(reason) => text(
-                    "THE SANDBOX IS OFF: only the limits apply, and the run can do everything that its user can do on the host; the author's reason: ",
-                    reason,
-                ),
-            },
-            Self::Read if profile.read.is_empty() => {
-                plain("reads on the host: only the files that an interpreter needs")
-            }
-            Self::Read => list("reads on the host: ", "read", &profile.read),
-            Self::Write => {
-                let words = match profile.workdir {
-                    Workdir::InPlace => {
-                        "writes to live trees of the host, and the changes remain after the run: "
-                    }
-                    _ if profile.write.is_empty() => return plain("writes on the host: nothing"),
-                    Workdir::Private => "writes on the host: ",
-                    Workdir::Copy => "reads, and writes only in a private copy: ",
-                    Workdir::Overlay => "reads, and writes only in an overlay: ",
-                };
-                list(words, "write", &profile.write)
-            }
-            Self::Deny if profile.deny.is_empty() => {
-                plain("cannot access paths that match: no pattern")
-            }
-            // A deny pattern gives the run no access, so the line is no remark. The decision screen lists the patterns
-            // on another line.
-            Self::Deny => PermissionLine {
-                is_remark: false,
-                ..list("cannot access paths that match: ", "deny", &profile.deny)
-            },
-            // The line about `write` names the trees.
-            Self::Workdir => plain(match profile.workdir {
-                Workdir::Private => {
-                    "works in: its own empty directory, which is deleted after the run"
-                }
-                Workdir::Copy => {
-                    "works in: a private copy of the trees above, which is deleted after the run"
-                }
-                Workdir::Overlay => {
-                    "works in: the trees above, with an overlay for changes, which is deleted after the run"
-                }
-                Workdir::InPlace => {
-                    "works in: the live trees; changes remain after the run, and only files that existed at the start are hidden by deny patterns"
-                }
-            }),
-            Self::Network => match profile.network.mode {
-                NetworkMode::None => plain("network: none"),
-                NetworkMode::Allow => {
-                    let Network {
-                        hosts,
-                        private,
-                        localhost,
-                        ..
-                    } = &profile.network;
-                    let words = |host| match (private.contains(host), localhost.contains(host)) {
-                        (false, false) => "",
-                        (true, false) => " (may be inside your network)",
-                        (false, true) => " (may be the host of the boundary itself)",
-                        (true, true) => {
-                            " (may be inside your network, or the host of the boundary itself)"
-                        }
-                    };
-                    let mut line = list("network: only ", "network.hosts", hosts);
-                    line.values = hosts
-                        .iter()
-                        .map(|host| (host.as_str(), words(host)))
-                        .collect();
-                    line.shows.extend(shows("network.private", private));
-                    line.shows.extend(shows("network.localhost", localhost));
-                    line
-                }
-                NetworkMode::Host => PermissionLine {
-                    is_remark: true,
-                    ..plain("network: every network that the host can reach, with its names")
-                },
-            },
-            Self::Sockets if profile.sockets.is_empty() => {
-                plain("reaches sockets of the host: none")
-            }
-            Self::Sockets => list("reaches sockets of the host: ", "sockets", &profile.sockets),
-            Self::Proc => match profile.proc {
-                Proc::Full => PermissionLine {
-                    shows: vec!["proc".to_owned()],
-                    is_remark: true,
-                    ..plain(PROC_FULL)
-                },
-                // Without the layer `namespaces`, the run may use the host's root directory.
-                Proc::Minimal if profile.require.contains(&Layer::Namespaces) => {
-                    plain("sees in /proc: only its own processes")
-                }
-                Proc::Minimal => plain(
-                    "sees in /proc: only its own processes; without namespaces nothing; without namespaces and Landlock all processes of the host",
-                ),
-            },
-            Self::RunAs if profile.run_as == ISOLATED => plain(
-                "runs as: its own user id if the service runs as root and has a free user id, otherwise the user id of the service",
-            ),
-            Self::RunAs => text("runs as the host's user ", &profile.run_as),
-        }
-    }
 }
 
 /// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
@@ -565,85 +417,86 @@ pub fn rule_entry(host: &AllowedHost) -> String {
     }
 }
 
-/// Text about a run that sees the whole `/proc`.
-const PROC_FULL: &str = "sees the whole of /proc of its process namespace (proc full), which also shows the host's boot command line, partitions, \
-     interrupts, load, and the list of the kernel's keys";
-
 /// Maximum total size of all declared hosts, in bytes, because they must fit into an authorization and a receipt.
 const MOST_HOSTS_BYTES: usize = 1536;
 /// Maximum total size of all declared paths and patterns, in bytes.
 const MOST_BYTES: usize = 6 << 10;
 
-impl DeclaredSandbox {
-    /// Checks the values of the declaration, and that they do not contradict each other.
-    ///
-    /// # Errors
-    /// Returns a message with the error and the correction.
-    pub fn check(&self) -> Result<(), String> {
-        SandboxPermission::ALL
-            .into_iter()
-            .try_for_each(|permission| permission.check(self))?;
-        if let Some(DeclaredNetwork::Allow(hosts)) = &self.network {
-            if hosts.len() > MAX_HOSTS
-                || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
-            {
-                return Err(format!(
-                    "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, or are more than {MAX_HOSTS}, and each \
-                     receipt names the contacted hosts: name fewer hosts, or split the step"
-                ));
-            }
-            let same = |host: &&String| {
-                is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1))
-            };
-            if let Some(twice) = hosts.iter().find(same) {
-                return Err(format!(
-                    "a run has 127.0.0.1 and {twice} at the same place: remove one of the two"
-                ));
-            }
-        }
-        let named = [&self.read, &self.write, &self.deny, &self.sockets]
-            .into_iter()
-            .flatten()
-            .flatten();
-        if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
-            return Err(format!(
-                "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer paths, for \
-                 example parent directories"
-            ));
-        }
-        let written = serde_json::to_value(self).unwrap_or_default();
-        let others = SandboxPermission::ALL
-            .into_iter()
-            .filter(|other| *other != SandboxPermission::Off);
-        if self.off_reason.is_some()
-            && let Some(other) = others
-                .into_iter()
-                .find(|other| written.get(other.field()).is_some())
+/// Checks the values of the declaration, and that they do not contradict each other.
+///
+/// # Errors
+/// Returns a message with the error and the correction.
+pub fn check_declared(declared: &DeclaredSandbox) -> Result<(), String> {
+    SandboxPermission::ALL
+        .into_iter()
+        .try_for_each(|permission| permission.check(declared))?;
+    if let Some(DeclaredNetwork::Allow(hosts)) = &declared.network {
+        if hosts.len() > MAX_HOSTS
+            || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
         {
             return Err(format!(
-                "with sandbox=off nothing enforces `{}`: remove one of the two",
-                other.attribute()
+                "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, or are more than {MAX_HOSTS}, and each \
+                 receipt names the contacted hosts: name fewer hosts, or split the step"
             ));
         }
-        let writes = self.write.as_ref().is_some_and(|paths| !paths.is_empty());
-        match self.workdir {
-            None | Some(Workdir::Private) if writes => Err(
-                "`write` names a tree of the host, but `workdir` is missing: add workdir=copy or workdir=overlay (the changes of \
-                 the step are deleted after the run), or workdir=in-place (the step changes the tree of the host)"
-                    .to_owned(),
-            ),
-            Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
-                Err("`workdir` needs a tree: name the tree in `write`, or remove `workdir`".to_owned())
-            }
-            _ => Ok(()),
+        let same = |host: &&String| {
+            is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1))
+        };
+        if let Some(twice) = hosts.iter().find(same) {
+            return Err(format!(
+                "a run has 127.0.0.1 and {twice} at the same place: remove one of the two"
+            ));
         }
+    }
+    let named = [
+        &declared.read,
+        &declared.write,
+        &declared.deny,
+        &declared.sockets,
+    ]
+    .into_iter()
+    .flatten()
+    .flatten();
+    if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
+        return Err(format!(
+            "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer paths, for \
+             example parent directories"
+        ));
+    }
+    let written = serde_json::to_value(declared).unwrap_or_default();
+    let others = SandboxPermission::ALL
+        .into_iter()
+        .filter(|other| *other != SandboxPermission::Off);
+    if declared.off_reason.is_some()
+        && let Some(other) = others
+            .into_iter()
+            .find(|other| written.get(other.field()).is_some())
+    {
+        return Err(format!(
+            "with sandbox=off nothing enforces `{}`: remove one of the two",
+            other.attribute()
+        ));
+    }
+    let writes = declared
+        .write
+        .as_ref()
+        .is_some_and(|paths| !paths.is_empty());
+    match declared.workdir {
+        None | Some(Workdir::Private) if writes => Err(
+            "`write` names a tree of the host, but `workdir` is missing: add workdir=copy or workdir=overlay (the changes of \
+             the step are deleted after the run), or workdir=in-place (the step changes the tree of the host)"
+                .to_owned(),
+        ),
+        Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
+            Err("`workdir` needs a tree: name the tree in `write`, or remove `workdir`".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limits;
     use schemars::{JsonSchema, schema_for};
     use std::collections::BTreeSet;
 
@@ -770,16 +623,15 @@ mod tests {
                 "reason",
             ),
         ] {
-            let why = bad.check().expect_err("malformed");
+            let why = check_declared(&bad).expect_err("malformed");
             assert!(why.contains(words), "{why}");
         }
-        assert_eq!(plain.check(), Ok(()));
+        assert_eq!(check_declared(&plain), Ok(()));
         assert_eq!(
-            DeclaredSandbox {
+            check_declared(&DeclaredSandbox {
                 network: allow(&many),
                 ..plain
-            }
-            .check(),
+            }),
             Ok(()),
             "64 hosts are allowed"
         );
@@ -854,50 +706,6 @@ mod tests {
             SandboxPermission::Network
                 .check_allowed(&whole, &declared("10.0.0.1:1"))
                 .is_err()
-        );
-    }
-
-    #[test]
-    fn the_review_names_each_host_that_may_be_inside_of_the_network() {
-        let mut profile = Profile::nothing(Vec::new(), Limits::default());
-        let texts = |texts: &[&str]| {
-            texts
-                .iter()
-                .map(|&text| text.to_owned())
-                .collect::<Vec<_>>()
-        };
-        profile.network = Network {
-            mode: NetworkMode::Allow,
-            hosts: texts(&["a:1", "b:1", "c:1", "d:1"]),
-            private: texts(&["b:1", "d:1"]),
-            localhost: texts(&["c:1", "d:1"]),
-        };
-        assert_eq!(profile.check(""), Ok(()));
-        let line = SandboxPermission::Network.line(&profile);
-        assert_eq!(
-            line.values,
-            [
-                ("a:1", ""),
-                ("b:1", " (may be inside your network)"),
-                ("c:1", " (may be the host of the boundary itself)"),
-                (
-                    "d:1",
-                    " (may be inside your network, or the host of the boundary itself)"
-                ),
-            ]
-        );
-        assert!(
-            line.is_remark && line.shows.contains(&"network.localhost[1]".to_owned()),
-            "{:?}",
-            line.shows
-        );
-        profile.network.private.push("e:1".to_owned());
-        assert!(
-            profile
-                .check("/p")
-                .expect_err("no host of the list")
-                .to_string()
-                .contains("/p/network/private/2")
         );
     }
 }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Signer, SignerError,
-    trust::signer::{open, read_bounded},
+    signers::signer::{open, read_bounded},
 };
 use documents::{NAMESPACE, SignatureError, SshKey, SshKeyError, WireReader, sshsig};
 

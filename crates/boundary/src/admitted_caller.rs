@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::Refusal;
+use crossing::Refusal;
 use documents::Code;
 
 /// What an ID token says about a caller.

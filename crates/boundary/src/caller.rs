@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{AdmittedCaller, Refusal, Sealed, Stopped};
+use crate::AdmittedCaller;
+use crossing::{Refusal, Sealed, Stopped};
 use documents::{Code, Name, Scope, StepRef, Timestamp};
 use reading::Pattern;
 

@@ -7,19 +7,22 @@
 //! A receipt is evidence of one run. The gate accepts the same receipt any number of times until the run is older than
 //! the maximum age. To bind a receipt to one commit or one build, require the commit or the build as a parameter.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 
-use crate::{
-    AgeLimit, ApprovedFacts, BundleReport, CheckFinding, CheckName, DigestRequirement, Facts,
-    GateRequirements, OutcomeRequirement, ParamsRequirement, SandboxRequirement, UsedGrant,
-    audit::{bundle_check::MAY_BE_OPEN, gate_requirements::written},
+use crate::commands::gate::gate_requirements::{
+    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+    SandboxRequirement, written,
 };
 use documents::{Layer, Outcome, Status, Timestamp, refused_parts, refused_words};
+use verdict::{
+    ApprovedFacts, BundleReport, CheckFinding, CheckName, Facts, MAY_BE_OPEN, UsedGrant,
+};
+#[cfg(test)]
+use verdict::{RosterTrust, VerifyOptions, verify};
 
 /// Result of the gate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GateReport {
     /// True if all requirements are met, so the gate opens.
     pub passed: bool,
@@ -37,7 +40,7 @@ impl GateReport {
 }
 
 /// Requirement of the gate, with its result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Requirement {
     /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `emergency`, `outcome`, `refused`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
@@ -49,9 +52,8 @@ pub struct Requirement {
 }
 
 /// Result of one requirement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(rename = "Met")]
 pub enum RequirementResult {
     /// The requirement is met.
     Yes,
@@ -72,15 +74,13 @@ impl RequirementResult {
     }
 }
 
-/// Returns the checks that a user may allow to be *not checked*. A bundle alone may not contain enough data for these
-/// checks.
-pub const fn may_be_unchecked() -> &'static [CheckName] {
-    &MAY_BE_OPEN
-}
-
 /// Decides whether the gate opens. `report` must have been made with the same time `now`, so that the verification
 /// refuses a receipt with a later time. The same verification must also have used the demanded number of witnesses.
-pub fn decide(report: &BundleReport, demands: &GateRequirements, now: Timestamp) -> GateReport {
+pub fn decide_gate(
+    report: &BundleReport,
+    demands: &GateRequirements,
+    now: Timestamp,
+) -> GateReport {
     let mut found = Vec::new();
     let mut say = |name: &str, (finding, detail): Answer| {
         found.push(Requirement {
@@ -485,17 +485,20 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
 }
 
 #[cfg(test)]
+#[path = "../../../../verdict/src/audit/fixture.rs"]
+#[allow(dead_code, reason = "the tests of the verifier use more of it")]
+mod fixture;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        GivenParameter, RosterTrust, VerifyOptions,
-        audit::fixture::{FixtureStage, HistoryCase, read_by_another_version},
-    };
+    use crate::commands::gate::gate_requirements::GivenParameter;
     use documents::STRICT;
+    use fixture::{FixtureStage, HistoryCase, read_by_another_version};
 
     const NOW: &str = "2026-11-20T10:00:00Z";
 
@@ -537,7 +540,7 @@ mod tests {
     }
 
     fn unmet_of(report: &BundleReport, demands: &GateRequirements) -> Vec<String> {
-        let gate = decide(report, demands, now());
+        let gate = decide_gate(report, demands, now());
         let unmet: Vec<_> = gate
             .unmet()
             .map(|requirement| requirement.name.clone())
@@ -571,7 +574,7 @@ mod tests {
                 age: AgeLimit::Seconds(age),
                 ..demands(&report)
             };
-            let gate = decide(&report, &demands, now());
+            let gate = decide_gate(&report, &demands, now());
             let age = gate
                 .requirements
                 .iter()
@@ -648,7 +651,7 @@ mod tests {
             .edit(FixtureStage::Roster, edit)
             .report(options());
         assert_eq!(unmet_of(&report, &demands(&report)), ["witnesses"]);
-        let gate = decide(&report, &demands(&report), now());
+        let gate = decide_gate(&report, &demands(&report), now());
         let receipt = report
             .facts
             .as_ref()
@@ -669,7 +672,7 @@ mod tests {
     #[test]
     fn the_gate_answers_the_check_of_revocations_itself_and_advises_an_audit() {
         let report = HistoryCase::new().report(options());
-        let gate = decide(&report, &demands(&report), now());
+        let gate = decide_gate(&report, &demands(&report), now());
         let answer = gate
             .requirements
             .iter()

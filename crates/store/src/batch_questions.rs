@@ -1,0 +1,210 @@
+//! The questions of a batch, the same for both engines. SQLite executes a statement for each question, and PostgreSQL executes
+//! one statement for all questions of a kind, so that all questions of a batch fit in one round trip. The first column of an
+//! answer is added to the number of the question.
+
+use crate::{
+    Answers, BatchRows, Candidate, DenialPrecedent, DenialsAhead, Fields, Questions, StoreFault,
+    UNSIGNED_KEPT_S, batch_rows::pair, id_bytes,
+};
+
+batch_statements! {
+    CANDIDATES = pair("SELECT 0, n.spent, n.proposal, EXISTS (SELECT 1 FROM denial WHERE authorization = $2), p.digest, p.status \
+        FROM (SELECT 1) AS c LEFT JOIN nonce n ON n.nonce = $1 LEFT JOIN proposal p ON p.id = $3",
+        "SELECT q.number - 1, n.spent, n.proposal, d.denied IS NOT NULL, p.digest, p.status \
+        FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS q(nonce, digest, id, number) \
+        LEFT JOIN nonce n ON n.nonce = q.nonce \
+        LEFT JOIN LATERAL (SELECT true AS denied FROM denial WHERE \"authorization\" = q.digest LIMIT 1) d ON true \
+        LEFT JOIN proposal p ON p.id = q.id ORDER BY q.number");
+    STATES = pair("SELECT 0, status, spent, receipt FROM proposal WHERE id = $1",
+        "SELECT q.number - 1, p.status, p.spent, p.receipt \
+        FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) LEFT JOIN proposal p ON p.id = q.id");
+    /// The proposal with the same id, or with the same nonce if the caller chose the nonce.
+    TAKEN = pair(concat!(
+        "SELECT 0, ",
+        proposal_columns!(),
+        " FROM proposal p WHERE p.id = (SELECT id FROM (SELECT 1 AS rank, id FROM proposal WHERE id = $1 \
+         UNION ALL SELECT 2, id FROM proposal WHERE $3 AND nonce = $2 AND status >= 2 \
+         UNION ALL SELECT 3, proposal FROM nonce WHERE $3 AND nonce.nonce = $2) AS c ORDER BY rank LIMIT 1)"
+    ), concat!(
+        "SELECT q.number - 1, ",
+        proposal_columns!(),
+        " FROM unnest($1::bytea[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS q(id, nonce, chosen, number) \
+         JOIN LATERAL (SELECT f.id FROM (SELECT 1 AS rank, id FROM proposal WHERE id = q.id \
+         UNION ALL SELECT 2, id FROM proposal WHERE q.chosen AND nonce = q.nonce AND status >= 2 \
+         UNION ALL SELECT 3, proposal FROM nonce WHERE q.chosen AND nonce.nonce = q.nonce) f ORDER BY f.rank LIMIT 1) t ON true \
+         JOIN proposal p ON p.id = t.id"
+    ));
+    /// The newest proposals of the same proposer: as many as [`crate::MOST_COMPARED`].
+    NEWEST = pair(concat!(
+        "SELECT 0, ",
+        proposal_columns!(),
+        " FROM proposal p WHERE p.proposer = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT 4"
+    ), concat!(
+        "SELECT q.number - 1, ",
+        proposal_columns!(),
+        " FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS q(proposer, last, number) \
+         JOIN LATERAL (SELECT * FROM proposal WHERE proposer = q.proposer AND id < q.last ORDER BY id DESC LIMIT 4) p \
+         ON true ORDER BY q.number, p.id DESC"
+    ));
+    /// Numbers of pending and of unsigned proposals. An overdue proposal counts as expired, even with an older stored status.
+    COUNTS = pair("SELECT 0, c.everyone, c.own, p.unsigned, p.first FROM \
+        (SELECT count(*) AS everyone, count(*) FILTER (WHERE proposer = $1) AS own FROM proposal INDEXED BY proposal_open \
+        WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > $2) AS c, \
+        (SELECT count(*) AS unsigned, min(expires_at) AS first FROM (\
+        SELECT id, expires_at FROM proposal INDEXED BY proposal_over \
+        WHERE status BETWEEN 5 AND 7 AND proposer = $1 AND expires_at > $3 UNION ALL \
+        SELECT id, expires_at FROM proposal INDEXED BY proposal_open \
+        WHERE status BETWEEN 2 AND 3 AND proposer = $1 AND expires_at <= $2) AS p \
+        WHERE NOT EXISTS (SELECT 1 FROM signature WHERE signature.proposal = p.id)) AS p",
+        "SELECT q.number - 1, c.everyone, c.own, u.unsigned, u.first \
+        FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS q(proposer, now, since, number) \
+        CROSS JOIN LATERAL (SELECT count(*) AS everyone, count(*) FILTER (WHERE proposer = q.proposer) AS own FROM proposal \
+        WHERE status BETWEEN 2 AND 3 AND status = 2 AND expires_at > q.now) c \
+        CROSS JOIN LATERAL (SELECT count(*) AS unsigned, min(o.expires_at) AS first FROM ( \
+        SELECT id, expires_at FROM proposal WHERE status BETWEEN 5 AND 7 AND proposer = q.proposer AND expires_at > q.since \
+        UNION ALL SELECT id, expires_at FROM proposal WHERE status BETWEEN 2 AND 3 AND proposer = q.proposer \
+        AND expires_at <= q.now) o LEFT JOIN LATERAL (SELECT true AS signed FROM signature WHERE proposal = o.id LIMIT 1) s \
+        ON true WHERE s.signed IS NULL) u");
+    /// The newest uses of each grant. In PostgreSQL, a LIMIT can't depend on a row.
+    USES = pair("SELECT 0, number, at, EXISTS (SELECT 1 FROM owed WHERE standing = $1 AND unknown = 1 AND settled IS NULL) \
+        FROM standing_use WHERE digest = $1 ORDER BY number DESC LIMIT $2",
+        "SELECT q.number - 1, u.number, u.at, \
+        (SELECT true FROM owed WHERE standing = q.digest AND unknown AND settled IS NULL LIMIT 1) IS NOT NULL \
+        FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS q(digest, most, number) \
+        CROSS JOIN LATERAL (SELECT number AS last FROM standing_use WHERE digest = q.digest ORDER BY number DESC LIMIT 1) l \
+        JOIN standing_use u ON u.digest = q.digest AND u.number > l.last - q.most ORDER BY q.number, u.number DESC");
+    SIGNATURES = pair("SELECT 0, keyid, person, presence, sig, at FROM signature WHERE proposal = $1 ORDER BY number",
+        "SELECT q.number - 1, s.keyid, s.person, s.presence, s.sig, s.at \
+        FROM unnest($1::bytea[]) WITH ORDINALITY AS q(id, number) JOIN signature s ON s.proposal = q.id \
+        ORDER BY q.number, s.number");
+    DENIALS = pair("SELECT 0, (SELECT leaf FROM denial WHERE authorization = $1 AND approver = $2), \
+        p.id, p.status, p.spent, p.receipt, c.own, c.own_first, c.everyone, c.first FROM \
+        (SELECT count(*) FILTER (WHERE approver = $2) AS own, min(at) FILTER (WHERE approver = $2) AS own_first, \
+        count(*) AS everyone, min(at) AS first FROM denial INDEXED BY denial_ahead WHERE ahead = 1 AND at > $3) AS c \
+        LEFT JOIN (SELECT * FROM (\
+        SELECT 1 AS rank, id, status, spent, receipt FROM proposal WHERE digest = $1 AND status >= 2 UNION ALL \
+        SELECT 2, id, status, spent, receipt FROM proposal WHERE digest = $1 AND id IN (SELECT proposal FROM crossing)) AS p \
+        ORDER BY rank LIMIT 1) AS p ON true",
+        "SELECT q.number - 1, d.leaf, u.id, u.status, u.spent, u.receipt, a.own, a.own_first, a.everyone, a.first \
+        FROM unnest($1::bytea[], $2::text[], $3::bigint[]) WITH ORDINALITY AS q(digest, approver, since, number) \
+        LEFT JOIN denial d ON d.\"authorization\" = q.digest AND d.approver = q.approver \
+        LEFT JOIN LATERAL (SELECT f.* FROM ( \
+        SELECT 1 AS rank, id, status, spent, receipt FROM proposal WHERE digest = q.digest AND status >= 2 \
+        UNION ALL SELECT 2, p.id, p.status, p.spent, p.receipt FROM (SELECT proposal FROM crossing ORDER BY id) c JOIN proposal p ON p.id = c.proposal \
+        WHERE p.digest = q.digest) f ORDER BY f.rank LIMIT 1) u ON true \
+        CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE approver = q.approver) AS own, \
+        min(at) FILTER (WHERE approver = q.approver) AS own_first, count(*) AS everyone, min(at) AS first \
+        FROM denial WHERE ahead AND at > q.since) a ORDER BY q.number");
+}
+
+/// Returns the questions by their kinds. A kind without questions is not asked.
+pub(super) fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
+    let new = &questions.new;
+    [
+        BatchRows::of(CANDIDATES, &questions.runs, |core| {
+            cells![
+                core.nonce.to_bytes(),
+                core.digest.as_bytes(),
+                id_bytes(&core.id)
+            ]
+        }),
+        BatchRows::of(STATES, &questions.proposals, |id| cells![id_bytes(id)]),
+        BatchRows::of(TAKEN, new, |new| {
+            cells![
+                id_bytes(&new.core.id),
+                new.core.nonce.to_bytes(),
+                new.chosen_nonce
+            ]
+        }),
+        BatchRows::of(NEWEST, new, |new| {
+            cells![new.core.proposer.as_str(), id_bytes(&new.last_id())]
+        }),
+        BatchRows::of(COUNTS, new, |new| {
+            let now = new.created_at;
+            cells![new.core.proposer.as_str(), now, now.plus(-UNSIGNED_KEPT_S)]
+        }),
+        BatchRows::of(USES, &questions.uses, |claim| {
+            cells![claim.grant.as_bytes(), claim.needed()]
+        }),
+        BatchRows::of(SIGNATURES, &questions.signed, |id| cells![id_bytes(id)]),
+        BatchRows::of(DENIALS, &questions.denials, |one| {
+            cells![
+                one.authorization.as_bytes(),
+                one.approver.as_str(),
+                one.since
+            ]
+        }),
+    ]
+}
+
+impl Answers {
+    /// Returns the answers of a store that has no rows.
+    pub(super) fn none(questions: &Questions<'_>) -> Self {
+        Self {
+            states: places(questions.proposals.len()),
+            precedents: places(questions.new.len()),
+            uses: places(questions.uses.len()),
+            signatures: places(questions.signed.len()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a row of the answers to the questions of a kind, which is the place in the list of [`of`]. `first` is the number of
+    /// the first question that was asked.
+    pub(super) fn add(
+        &mut self,
+        kind: usize,
+        first: usize,
+        row: &Fields<'_>,
+    ) -> Result<(), StoreFault> {
+        let number = first + row.get::<usize>(0)?;
+        match kind {
+            0 => self.candidates.push(candidate(row)?),
+            1 => self.states[number] = row.standing(1)?,
+            2 => self.precedents[number].taken = Some(row.proposal(1)?),
+            3 => self.precedents[number].newest.push(row.proposal(1)?),
+            4 => {
+                let precedent = &mut self.precedents[number];
+                precedent.of_all = row.get(1)?;
+                precedent.of_proposer = row.get(2)?;
+                precedent.unsigned = row.get(3)?;
+                precedent.unsigned_first = row.get(4)?;
+            }
+            5 => self.uses[number].push(row.spent_use(1)?),
+            6 => self.signatures[number].push(row.signature(1)?),
+            _ => self.denials.push(denial(row)?),
+        }
+        Ok(())
+    }
+}
+
+fn places<T: Default>(count: usize) -> Vec<T> {
+    (0..count).map(|_| T::default()).collect()
+}
+
+fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
+    let proposal = match row.get(4)? {
+        Some(digest) => Some((digest, row.get(5)?)),
+        None => None,
+    };
+    Ok(Candidate {
+        spent: row.spent(1)?,
+        denied: row.get(3)?,
+        proposal,
+    })
+}
+
+fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
+    let unfinished = match row.standing(3)? {
+        Some(state) => Some((row.get(2)?, state)),
+        None => None,
+    };
+    Ok(DenialPrecedent {
+        leaf: row.get(1)?,
+        unfinished,
+        ahead: DenialsAhead {
+            of_approver: (row.get(6)?, row.get(7)?),
+            of_all: (row.get(8)?, row.get(9)?),
+        },
+    })
+}

@@ -1,0 +1,61 @@
+//! A pool of connections that several threads share.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::locked;
+
+/// Idle connections, and the number of all places.
+pub(crate) struct IdlePool<C> {
+    most: usize,
+    idle: Mutex<(Vec<C>, usize)>,
+    returned: Condvar,
+}
+
+impl<C> IdlePool<C> {
+    /// Makes a pool with at most `most` places.
+    pub(crate) const fn new(most: usize) -> Self {
+        Self {
+            most,
+            idle: Mutex::new((Vec::new(), 0)),
+            returned: Condvar::new(),
+        }
+    }
+
+    /// Returns a place with an idle connection, or without a connection, which the caller may then make. The call waits
+    /// while all places are taken.
+    pub(crate) fn place(&self) -> Place<'_, C> {
+        let mut idle = locked(&self.idle);
+        loop {
+            let connection = idle.0.pop();
+            if connection.is_none() && idle.1 == self.most {
+                idle = self
+                    .returned
+                    .wait(idle)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            idle.1 += usize::from(connection.is_none());
+            return Place {
+                pool: self,
+                connection,
+            };
+        }
+    }
+}
+
+/// The place of one caller, which returns its connection to the pool also after a panic.
+pub(crate) struct Place<'p, C> {
+    pool: &'p IdlePool<C>,
+    pub(crate) connection: Option<C>,
+}
+
+impl<C> Drop for Place<'_, C> {
+    fn drop(&mut self) {
+        let mut idle = locked(&self.pool.idle);
+        match self.connection.take() {
+            Some(connection) => idle.0.push(connection),
+            None => idle.1 -= 1,
+        }
+        self.pool.returned.notify_one();
+    }
+}
