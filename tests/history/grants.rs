@@ -44,7 +44,7 @@ pub fn grant(log: &mut Log, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Gr
         "steps": [{
             "ref": "nginx:restart", "digest": reference(&to_canonical(&definition)), "permissions": [],
             "params": {"type": "object", "required": ["force", "host"], "properties": {
-                "force": {"type": "boolean", "const": false},
+                "force": {"type": "boolean", "enum": [false]},
                 "host": {"type": "string", "enum": ["web-1", "web-2", "web-3"]},
             }},
             "sandbox": log.sandbox["nginx:restart"],

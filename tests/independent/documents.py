@@ -333,7 +333,7 @@ KINDS = {
             "grant": GRANT_ID,
             "grantee": obj({"name": NAME, "key": KEYID}),
             "steps": arr(
-                obj({"ref": path_ref, "digest": DIGEST, "params": free, "permissions": PERMISSIONS, "sandbox": profile}),
+                obj({"ref": path_ref, "digest": DIGEST, "params": parts.parameter, "permissions": PERMISSIONS, "sandbox": profile}),
                 low=1,
                 high=32,
                 by="ref",
@@ -383,7 +383,7 @@ STEP = obj(
         "title": text(),
         "interpreter": text(),
         "source": text(),
-        "params": free,
+        "params": parts.parameter,
         "sandbox": DECLARED,
         "approvals": APPROVALS,
         **parts.OF_STEP,
@@ -492,8 +492,8 @@ def more_of_refusal(predicate, _):
 
 def more_of_grant(predicate, _):
     for at, step in enumerate(predicate["steps"]):
-        if step["params"].get("type") != "object":
-            raise wrong(f"/predicate/steps/{at}/params", "a schema of type object")
+        if step["params"]["type"] != "object":
+            raise wrong(f"/predicate/steps/{at}/params", "a declaration of type object")
     if "rate" in predicate and predicate["rate"]["uses"] > predicate["max_uses"]:
         raise wrong("/predicate/rate/uses", "more than there are")
     issued, begin, end = (seconds(predicate[name]) for name in ("issued_at", "not_before", "expires_at"))

@@ -76,7 +76,7 @@ pub use home::{
     directories::Home,
     keys::{KeyArgs, Keys, SignaturePurpose, sign},
     named_file::{read_bounded, read_private},
-    parameter_values::{read_params, typed},
+    parameter_values::{read_params, step_parameters, typed},
     roster_versions::join_bundles,
     trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
     user_configuration::show_own_letters,

@@ -84,6 +84,7 @@ pub use record::{
         AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, check_unresolved,
         is_localhost,
     },
+    parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
     program_list::{
         Execution, Executions, ListedProgram, MAX_PROGRAM_FACTS_BYTES, MAX_PROGRAMS,
@@ -114,8 +115,8 @@ pub use record::{
     },
     step_definition::{
         Approvals, Format, GroupSource, MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_SOURCE_BYTES,
-        OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition, StepOutput, StepPlan,
-        StepSecret, Template, named_secrets, parameter_variable, secret_name, secret_parameters,
+        OUTPUT_TYPES, OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition,
+        StepOutput, StepPlan, StepSecret, Template,
     },
     step_file::{
         MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, SCRIPT_NAMES, StepFile, check_files,

@@ -169,7 +169,7 @@ fn chosen(
         let name = given
             .split_once('=')
             .map_or(given.as_str(), |(name, _)| name);
-        step.definition.params["properties"].get(name).is_some()
+        step.definition.params.key(name).is_some()
     };
     if let Some(unknown) = given.iter().find(|given| !known(given)) {
         let unknown = PrintableText::text(unknown);

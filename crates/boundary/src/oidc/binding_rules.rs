@@ -148,7 +148,7 @@ pub fn steps_without_parameter(
             let reference = definition.reference.as_str();
             let allowed =
                 patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(reference));
-            allowed && definition.params["properties"].get(name).is_none()
+            allowed && definition.params.key(name).is_none()
         };
         let steps = sealed
             .registry

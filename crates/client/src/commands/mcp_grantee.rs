@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::{
     CommandFailure, CommandResult, Home, KeyArgs, SignaturePurpose, Signer, home::keys, open_signer,
 };
-use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
+use documents::{
+    EnvelopeSignature, KeyId, PAYLOAD_TYPE, Parameter, canonical, hex, joined, sha256,
+};
 use reading::ParameterSchema;
 use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
 
@@ -123,11 +125,11 @@ impl GranteeKey for McpGrantee {
     fn check_params(
         &self,
         of_step: &Value,
-        granted: &Value,
+        granted: &Parameter,
         given: &Map<String, Value>,
     ) -> Result<(), String> {
         let flaws = |_| "this version of the program can't read the schema".to_owned();
-        let complete = ParameterSchema::compile(of_step)
+        let complete = ParameterSchema::parse(of_step)
             .map_err(flaws)?
             .complete(Value::Object(given.clone()));
         let granted = ParameterSchema::compile(granted).map_err(flaws)?;

@@ -12,12 +12,13 @@ use crate::{
     commands::grant::signing::{WantedUse, sign_use},
     find_grant, now, read_params,
     remote::follow_run::{conclude, follow},
-    revocation, stop_waiting_on_interrupt, typed, write_document,
+    revocation, step_parameters, stop_waiting_on_interrupt, typed, write_document,
 };
 use documents::{
     Authorization, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
-    MAX_WINDOW_S, Name, Nonce, ProposalId, ReceiptId, RenderedDigest, SessionId, Sha256Stream,
-    StepDefinition, StepDigest, StepRef, StepReference, canonical, joined, json as strict,
+    MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
+    Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, joined,
+    json as strict,
 };
 use reading::{ParameterSchema, duration, step_template};
 use wire::{
@@ -158,11 +159,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         let step: StepView = client
             .get(&format!("/v1/steps/{reference}"))
             .map_err(unknown_step)?;
+        let known = step_parameters(&step)?;
         if let Some(receipt) = &args.outputs_of {
-            add_outputs(&client, receipt, &step.definition["params"], &mut params)?;
+            add_outputs(&client, receipt, &known, &mut params)?;
         }
         for given in &args.param {
-            let (name, value) = typed(given, &step.definition["params"])?;
+            let (name, value) = typed(given, &known)?;
             params.insert(name, value);
         }
         if args.offline {
@@ -277,7 +279,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
 fn add_outputs(
     client: &Client,
     receipt: &ReceiptId,
-    schema: &Value,
+    known: &Parameter,
     params: &mut Map<String, Value>,
 ) -> CommandResult<()> {
     let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
@@ -288,9 +290,7 @@ fn add_outputs(
             name.clone(),
             format!("outputs_{block}_{}", name.replace('-', "_")),
         ];
-        names
-            .into_iter()
-            .find(|name| schema["properties"].get(name).is_some())
+        names.into_iter().find(|name| known.key(name).is_some())
     };
     let taken: Vec<_> = results
         .outputs

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{CommandFailure, CommandResult, PrintableText, read_bounded};
-use documents::{MAX_PARAMS_BYTES, json as strict};
+use crate::{CommandFailure, CommandResult, Exit, PrintableText, read_bounded};
+use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, json as strict};
+use wire::StepView;
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///
@@ -26,6 +27,19 @@ pub fn read_params(path: &Path) -> CommandResult<Map<String, Value>> {
     }
 }
 
+/// Returns the declared parameters of a step.
+///
+/// # Errors
+/// Returns an error if this program can't read the declaration.
+pub fn step_parameters(step: &StepView) -> CommandResult<Parameter> {
+    strict::typed(&step.definition["params"]).map_err(|error| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary's step can't be read: {error}"),
+        )
+    })
+}
+
 /// Splits `name=value`, which was given to this option.
 ///
 /// # Errors
@@ -37,19 +51,17 @@ pub fn named<'g>(option: &str, given: &'g str, what: &str) -> CommandResult<(&'g
     })
 }
 
-/// Parses `name=value` with the type that the schema gives to the parameter.
+/// Parses `name=value` with the declared type of the parameter.
 ///
 /// # Errors
 /// Returns an error if the step has no such parameter, or if the value has another type.
-pub fn typed(given: &str, schema: &Value) -> CommandResult<(String, Value)> {
+pub fn typed(given: &str, all: &Parameter) -> CommandResult<(String, Value)> {
     let shown = PrintableText::text(given);
     let (name, text) = named("-p", given, "value")?;
-    let properties = schema["properties"].as_object();
-    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
-        let known: Vec<_> = properties
-            .into_iter()
-            .flat_map(|properties| properties.keys())
-            .map(|key| PrintableText::text(key).to_string())
+    let Some(declared) = all.key(name) else {
+        let known: Vec<_> = all
+            .keys()
+            .map(|(key, _)| PrintableText::text(key).to_string())
             .collect();
         let known = if known.is_empty() {
             "it takes none".to_owned()
@@ -63,18 +75,19 @@ pub fn typed(given: &str, schema: &Value) -> CommandResult<(String, Value)> {
     let wrong = |expected: &str| {
         CommandFailure::usage(format!("-p {shown}: the schema asks for {expected}"))
     };
-    let value = match property["type"].as_str() {
+    let value = match declared.kind {
         // The text may be the secret itself, so no message repeats it.
-        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text)
-            .map_err(|_| {
+        ParameterType::String if declared.secret.is_some() => {
+            serde_json::from_str(text).map_err(|_| {
                 let name = PrintableText::text(name);
                 let example = "{\"secret\": \"db-password\"}";
                 CommandFailure::usage(format!("-p {name}: give the name of a secret: {example}"))
-            })?,
-        Some("string") => Value::from(text),
+            })?
+        }
+        ParameterType::String => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.
-        Some("integer") => {
+        ParameterType::Integer => {
             let is_exact = |number: &i64| {
                 number.to_string() == text && number.unsigned_abs() <= strict::MAX_INTEGER
             };
@@ -93,32 +106,23 @@ pub fn typed(given: &str, schema: &Value) -> CommandResult<(String, Value)> {
                 })
             })?
         }
-        Some("boolean") => match text {
+        ParameterType::Boolean => match text {
             "true" => Value::from(true),
             "false" => Value::from(false),
             _ => return Err(wrong("true or false")),
         },
-        Some(kind @ ("array" | "object")) => {
+        kind @ (ParameterType::Array | ParameterType::Object) => {
+            let is_list = kind == ParameterType::Array;
             match strict::parse_written(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
-                Ok(value)
-                    if (kind == "array") == value.is_array()
-                        && (kind == "object") == value.is_object() =>
-                {
-                    value
-                }
+                Ok(value) if is_list == value.is_array() && is_list != value.is_object() => value,
                 _ => {
-                    return Err(wrong(if kind == "array" {
+                    return Err(wrong(if is_list {
                         "an array in JSON, like [\"a\",\"b\"]"
                     } else {
                         "an object in JSON, like {\"a\":1}"
                     }));
                 }
             }
-        }
-        _ => {
-            return Err(wrong(
-                "a type that this version does not support; use --params FILE",
-            ));
         }
     };
     Ok((name.to_owned(), value))
@@ -128,15 +132,15 @@ pub fn typed(given: &str, schema: &Value) -> CommandResult<(String, Value)> {
 mod tests {
 
     use super::*;
-    use crate::Exit;
     use serde_json::json;
 
-    fn schema() -> Value {
-        json!({"type": "object", "required": [], "properties": {
+    fn schema() -> Parameter {
+        let declared = json!({"type": "object", "required": [], "properties": {
             "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
             "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
             "pw": {"type": "string", "x-secret": true},
-        }})
+        }});
+        serde_json::from_value(declared).expect("declared")
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub fn lines(
         let word = |output: &documents::StepOutput| {
             plain_or_quoted(output.name.as_str())
                 .and(" (")
-                .then(plain_or_quoted(&kind_of(&output.schema)))
+                .and(output.schema.kind.word())
                 .and(")")
         };
         let text = PrintableText::words("values for later steps:")
@@ -157,10 +157,6 @@ pub fn lines(
         );
     }
     lines
-}
-
-fn kind_of(schema: &serde_json::Value) -> String {
-    schema["type"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Returns words about the earlier runs of the session, as the boundary reports them.

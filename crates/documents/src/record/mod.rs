@@ -25,6 +25,7 @@ pub mod joined;
 pub mod kinds;
 pub mod malformed;
 pub mod network_host;
+pub mod parameter;
 pub mod profile;
 pub mod program_list;
 pub mod receipt;

@@ -425,7 +425,7 @@ mod tests {
             interpreter: interpreter.to_owned(),
             source: source.to_owned(),
             files: Vec::new(),
-            params: serde_json::json!({}).into(),
+            params: Default::default(),
             template: Template::None,
             sandbox: DeclaredSandbox::default(),
             approvals: Approvals::unspecified(),

@@ -190,7 +190,7 @@ pub(super) fn step(
             interpreter: interpreter?,
             source: block.source.clone(),
             files: Vec::new(),
-            params: front.params.schema(params.as_deref()),
+            params: front.params.declared(params.as_deref()),
             template: Template::None,
             sandbox,
             approvals: front.approvals.clone(),

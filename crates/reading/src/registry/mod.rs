@@ -5,6 +5,7 @@
 //! was hashed.
 pub mod attributes;
 mod call_habits;
+mod declarations;
 pub mod declared_needs;
 pub(crate) mod declared_secrets;
 pub(crate) mod directory_walk;
@@ -30,7 +31,6 @@ pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
-pub mod schema_keywords;
 mod script_flaws;
 pub mod script_remarks;
 pub(crate) mod script_rules;

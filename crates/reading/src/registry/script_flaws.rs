@@ -48,10 +48,8 @@ pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<T
 /// `$` may be set there, and `${PARAM_NAME-}` says that the variable may be missing.
 fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
     let source = step.source.as_str();
-    let properties = step.params["properties"].as_object().into_iter().flatten();
-    let known: Vec<String> = properties
-        .map(|(name, _)| parameter_variable(name))
-        .collect();
+    let keys = step.params.keys();
+    let known: Vec<String> = keys.map(|(name, _)| parameter_variable(name)).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let (mut flaws, mut set) = (Vec::new(), Vec::new());
     for (at, _) in source.match_indices("PARAM_") {

@@ -134,29 +134,18 @@ impl YamlNode {
         None
     }
 
-    /// Returns the place of the value to which the RFC 6901 pointer leads, or of the nearest existing parent. If
-    /// `of_key` is true, the function returns the place of the last key instead of the place of its value.
-    pub fn place_of(&self, tokens: &[&str], of_key: bool) -> TextPlace {
-        let Some((first, rest)) = tokens.split_first() else {
-            return self.place;
-        };
-        match &self.kind {
-            YamlKind::Map(entries) => entries.iter().find(|(key, _)| key.name == *first).map_or(
-                self.place,
-                |(key, value)| {
-                    if rest.is_empty() && of_key {
-                        key.place
-                    } else {
-                        value.place_of(rest, of_key)
-                    }
-                },
-            ),
-            YamlKind::List(items) => first
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| items.get(index))
-                .map_or(self.place, |item| item.place_of(rest, of_key)),
-            _ => self.place,
+    /// Returns the place of the value to which the RFC 6901 pointer leads, or of the nearest existing parent.
+    pub fn place_of(&self, pointer: &str) -> TextPlace {
+        let mut node = self;
+        for token in pointer.split('/').skip(1) {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            let inner = match &node.kind {
+                YamlKind::List(items) => name.parse().ok().and_then(|at: usize| items.get(at)),
+                _ => node.value(&name),
+            };
+            let Some(inner) = inner else { break };
+            node = inner;
         }
+        node.place
     }
 }

@@ -394,7 +394,7 @@ impl Auditor {
             LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
             LeafKind::Review => self.review(index, payload, signatures, &in_force),
             LeafKind::Grant => match signed::<Grant>(payload, signatures) {
-                Err(why) => self.find(FindingKind::Entry, index, why),
+                Err(why) => self.find(FindingKind::Grant, index, why),
                 Ok(signed) => {
                     self.counts.signatures += signed.signature_count() as u64;
                     match self

@@ -13,7 +13,7 @@ use client::{CommandFailure, Exit, PrintableText};
 use crossing::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
-    StepSecret, joined, named_secrets,
+    StepSecret, joined,
 };
 use reading::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
 use sandbox::{MIN_MASKED, PlannedSecret, SecretMasks};
@@ -138,7 +138,7 @@ impl LocalSecrets {
             .enumerate()
             .filter(|(at, _)| !has[*at] && !signed_in(*at));
         let mut lacking: Vec<SecretName> = of_step.map(|(_, secret)| secret.name.clone()).collect();
-        let named = named_secrets(&step.params, params).into_iter();
+        let named = step.params.named_secrets(params).into_iter();
         lacking.extend(named.filter(|name| !self.given.contains_key(name)));
         let Some(first) = lacking.first() else {
             return Ok(());

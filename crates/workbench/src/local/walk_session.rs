@@ -385,7 +385,7 @@ pub fn add_outputs(
         .iter()
         .filter(|(name, _)| !is_template || name.starts_with(OF_TEMPLATES))
     {
-        if !own.contains_key(name) && schema["properties"].get(name).is_some() {
+        if !own.contains_key(name) && schema.key(name).is_some() {
             let (name, value) = typed(&format!("{name}={value}"), schema)?;
             own.insert(name, value);
         }

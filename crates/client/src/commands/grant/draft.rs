@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
     TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
-    remote::proposals::list, roster_in_force, typed, with_any,
+    remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
-    Receipt, SshKey, Status, StepRef, canonical, joined,
+    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
+    PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
 use verdict::{Pinned, VerifyOptions};
@@ -109,18 +109,16 @@ fn session(text: &str) -> Result<GrantedSession, String> {
 pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
-    let schema = &step.definition["params"];
-    let none = Map::new();
-    let known = schema["properties"].as_object().unwrap_or(&none);
+    let known = step_parameters(&step)?;
     let properties = match args.from_history {
-        Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
-        None => by_hand(args, schema)?,
+        Some(seconds) => from_history(args, seconds, &client, global, &known, terminal)?,
+        None => by_hand(args, &known)?,
     };
     let unnamed = joined(
         known
             .keys()
-            .filter(|name| !properties.contains_key(*name))
-            .map(String::as_str),
+            .map(|(name, _)| name.as_str())
+            .filter(|name| !properties.contains_key(*name)),
         ", ",
     );
     if !unnamed.is_empty() {
@@ -130,8 +128,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         );
         return Err(CommandFailure::usage(words));
     }
-    let required: Vec<&String> = properties.keys().collect();
-    let params = json!({"type": "object", "properties": properties, "required": required});
+    let required = properties.keys().cloned().collect();
+    let params = Parameter::object(properties, required);
     let terms = DraftTerms {
         grantee: Grantee {
             name: args.grantee.clone(),
@@ -225,24 +223,33 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandR
 }
 
 /// Returns the schemas of the named parameters.
-fn by_hand(args: &Args, schema: &Value) -> CommandResult<Map<String, Value>> {
-    let mut found = Map::new();
-    let kind = |name: &str| schema["properties"][name]["type"].clone();
+fn by_hand(args: &Args, known: &Parameter) -> CommandResult<BTreeMap<String, Parameter>> {
+    let mut found = BTreeMap::new();
+    let declared = |name: &str| {
+        let kind = known.key(name).map(|one| one.kind);
+        kind.map(Parameter::new).ok_or_else(|| {
+            let shown = PrintableText::text(name);
+            CommandFailure::usage(format!("the step has no parameter {shown}"))
+        })
+    };
     for given in &args.param {
         let (name, values) = named("-p", given, "value")?;
         let values = values
             .split(',')
-            .map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
+            .map(|value| typed(&format!("{name}={value}"), known).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-        once(&mut found, name, one_of(kind(name), values))?;
+        once(&mut found, name, one_of(declared(name)?, values))?;
     }
     for given in &args.patterns {
         let (name, pattern) = named("--match", given, "pattern")?;
-        let schema = json!({"type": kind(name), "pattern": pattern});
-        once(&mut found, name, schema)?;
+        let bound = Parameter {
+            pattern: Some(pattern.to_owned()),
+            ..declared(name)?
+        };
+        once(&mut found, name, bound)?;
     }
     for name in &args.any {
-        once(&mut found, name, json!({"type": kind(name)}))?;
+        once(&mut found, name, declared(name)?)?;
     }
     Ok(found)
 }
@@ -250,16 +257,14 @@ fn by_hand(args: &Args, schema: &Value) -> CommandResult<Map<String, Value>> {
 /// Adds the schema of a parameter.
 ///
 /// # Errors
-/// Returns an error if the step has no such parameter, or if the parameter was named before, because one of the two would be
-/// dropped.
-fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> CommandResult<()> {
+/// Returns an error if the parameter was named before, because one of the two would be dropped.
+fn once(
+    found: &mut BTreeMap<String, Parameter>,
+    name: &str,
+    declared: Parameter,
+) -> CommandResult<()> {
     let shown = PrintableText::text(name);
-    if schema["type"].is_null() {
-        return Err(CommandFailure::usage(format!(
-            "the step has no parameter {shown}"
-        )));
-    }
-    if found.insert(name.to_owned(), schema).is_none() {
+    if found.insert(name.to_owned(), declared).is_none() {
         return Ok(());
     }
     Err(CommandFailure::usage(format!(
@@ -267,12 +272,12 @@ fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> CommandRes
     )))
 }
 
-fn one_of(kind: Value, mut values: Vec<Value>) -> Value {
+fn one_of(declared: Parameter, mut values: Vec<Value>) -> Parameter {
     values.sort_by_key(canonical::to_canonical);
     values.dedup();
-    match &values[..] {
-        [only] => json!({"type": kind, "const": only}),
-        _ => json!({"type": kind, "enum": values}),
+    Parameter {
+        choices: Some(values),
+        ..declared
     }
 }
 
@@ -282,9 +287,9 @@ fn from_history(
     seconds: i64,
     client: &Client,
     global: &GlobalOptions,
-    known: &Map<String, Value>,
+    known: &Parameter,
     terminal: &Terminal,
-) -> CommandResult<Map<String, Value>> {
+) -> CommandResult<BTreeMap<String, Parameter>> {
     let refuse = |why: String| Err(CommandFailure::refused(format!("there is no draft: {why}")));
     let since = now().plus(-seconds);
     let of = |status| {
@@ -307,7 +312,7 @@ fn from_history(
     let trust = global.trust(&args.trust).find()?;
     let mut values: BTreeMap<String, Vec<Value>> = known
         .keys()
-        .map(|name| (name.clone(), Vec::new()))
+        .map(|(name, _)| (name.clone(), Vec::new()))
         .collect();
     let mut counted = 0;
     for run in &runs {
@@ -361,8 +366,8 @@ fn from_history(
     Ok(values
         .into_iter()
         .map(|(name, seen)| {
-            let kind = known[&name]["type"].clone();
-            (name, one_of(kind, seen))
+            let kind = known.key(&name).map(|one| one.kind).unwrap_or_default();
+            (name, one_of(Parameter::new(kind), seen))
         })
         .collect())
 }
@@ -377,6 +382,9 @@ fn read_run(bundle: &[u8]) -> CommandResult<(Receipt, Authorization)> {
 
 #[cfg(test)]
 mod tests {
+    use documents::ParameterType;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -395,14 +403,13 @@ mod tests {
 
     #[test]
     fn values_of_a_parameter_become_the_narrowest_schema() {
-        let kind = || json!("string");
-        assert_eq!(
-            one_of(kind(), vec![json!("b"), json!("a"), json!("b")]),
-            json!({"type": "string", "enum": ["a", "b"]})
-        );
-        assert_eq!(
-            one_of(kind(), vec![json!("a"), json!("a")]),
-            json!({"type": "string", "const": "a"})
-        );
+        let text = || Parameter::new(ParameterType::String);
+        for (given, values) in [
+            (["b", "a", "b"], json!(["a", "b"])),
+            (["a"; 3], json!(["a"])),
+        ] {
+            let found = one_of(text(), given.map(Value::from).to_vec());
+            assert_eq!(json!(found), json!({"type": "string", "enum": values}));
+        }
     }
 }

@@ -336,15 +336,13 @@ impl GrantReview {
             .iter()
             .zip(&self.steps)
             .flat_map(|(step, (_, found))| {
-                let of_step = found
-                    .definition
-                    .as_ref()
-                    .map_or(&Value::Null, |(definition, _)| &*definition.params);
-                let properties = step.params["properties"].as_object().into_iter().flatten();
-                let mut values: Vec<_> = properties
-                    .map(|(name, schema)| {
-                        let values =
-                            VaryingValues::of(schema, &of_step["properties"][name.as_str()]);
+                let definition = found.definition.as_ref();
+                let mut values: Vec<_> = step
+                    .params
+                    .keys()
+                    .map(|(name, declared)| {
+                        let of_step = definition.and_then(|(one, _)| one.params.key(name));
+                        let values = VaryingValues::of(declared, of_step);
                         (format!("{} {name}", step.reference), values)
                     })
                     .collect();
