@@ -63,7 +63,7 @@ pub fn run(
                     let (envelope, roster, _) = read_version(file)?;
                     (roster, envelope)
                 }
-                None => in_force::of_configuration(&config, terminal)?,
+                None => in_force::of_configuration(config, terminal)?,
             };
             show::print(&roster, &envelope, args.allowed_signers, terminal)
         }
