@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{PolicyOptions, is_interpreter};
-use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
+use client::{CommandFailure, Exit, LineTone, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
 use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};
 use sandbox::always_readable;
