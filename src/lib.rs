@@ -25,8 +25,7 @@ pub use cli::{
     schema,
 };
 pub use node::{
-    config::Config, restore, roster_file, serve::Node, service_manager::ServiceManager,
-    start::surroundings,
+    config::Config, restore, serve::Node, service_manager::ServiceManager, start::surroundings,
 };
 
 pub(crate) use cli::{
@@ -35,10 +34,9 @@ pub(crate) use cli::{
         tale::{DemoReport, DemoResult},
         world::DemoSetup,
     },
-    doctor::line::Line,
-    hardening::point_finding::{PointFinding, PointResult},
+    doctor::finding::{Finding, FindingResult},
     inspected_boundary::InspectedBoundary,
-    policy::answers::{PolicyOptions, is_interpreter},
+    policy::answers::{PolicyOptions, is_interpreter, steps_of},
     registry::from_files::files_read::read_files,
     sandbox_programs::in_a_shell,
     seal::value_of,
@@ -56,6 +54,6 @@ pub(crate) use node::{
     serve::Started,
     served_certificate::ServedCertificate,
     start::{AssembledBoundary, TakenChanges},
-    store_problem::fault_problem,
+    store_problem::{InFile, InStore},
     stored_state::StoredState,
 };

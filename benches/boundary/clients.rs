@@ -1,5 +1,6 @@
 //! The load: clients submit signed authorizations over HTTP. The authorizations are made before the measurement.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -7,9 +8,9 @@ use std::time::{Duration, Instant};
 use client::{CommandFailure, Exit};
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId,
-    GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Profile,
-    ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey, StepReference,
-    Timestamp, canonical_of, pae,
+    GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Parameter,
+    Profile, ProposalId, RenderedDigest, Revocation, RevokedSubject, SecretKey, SshKey,
+    StepReference, Timestamp, canonical_of, pae,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -115,7 +116,7 @@ impl Plan {
         let step = GrantedStep {
             reference: self.step.reference.clone(),
             digest: self.step.digest,
-            params: json!({"type": "object", "properties": {}}),
+            params: Parameter::object(BTreeMap::new(), Vec::new()),
             permissions: Vec::new(),
             sandbox: self.sandbox.clone(),
         };

@@ -103,7 +103,7 @@ const CROSSINGS: u64 = 200;
 pub fn make(args: &Args) -> Result<LongLog, CommandFailure> {
     fs::create_dir(&args.dir)
         .map_err(|error| broken(&format!("{}: {error}", args.dir.display())))?;
-    let (config, token) = service::create_with(&args.dir, RUNBOOK, &policy(0), "")?;
+    let (config, token) = service::create_with(&args.dir, RUNBOOK, &policy(0), &[])?;
     let settings = fs::read_to_string(&config).map_err(|error| broken(&error))?;
     let settings = settings.replace("\nruns = 64\n", &format!("\nruns = {CLIENTS}\n"));
     fs::write(&config, settings).map_err(|error| broken(&error))?;
@@ -183,11 +183,12 @@ fn other_entries(service: &Service, config: &Path, number: u64) -> Result<String
     service.post(&format!("/v1/sessions/{}/end", id_of(&session)), &json!({}))?;
     let boundary = config.with_file_name("boundary");
     fs::write(boundary.join("policy.yaml"), policy(number + 1)).map_err(|error| broken(&error))?;
-    ours(&["roster", "draft"], Some(config))?;
+    ours(&["roster", "set"], Some(config))?;
     let file = boundary.join(format!("roster.d/{}.json", number + 2));
-    let draft = fs::read(&file).map_err(|error| broken(&error))?;
-    let mut version: Value = serde_json::from_slice(&draft).map_err(|error| broken(&error))?;
-    version["signatures"] = json!([approver().sign(&people::payload_of(&version))]);
+    let draft = fs::read(boundary.join("roster.d/next.json")).map_err(|error| broken(&error))?;
+    let draft: Value = serde_json::from_slice(&draft).map_err(|error| broken(&error))?;
+    let payload = people::roster_statement(&draft);
+    let version = people::envelope(&payload, &[&approver()]);
     fs::write(&file, version.to_string()).map_err(|error| broken(&error))?;
     ours(&["seal"], Some(config))?;
     let changed = service::RUNBOOK.replace("\n:\n", &format!("\necho {number}\n"));

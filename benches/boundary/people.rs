@@ -155,7 +155,7 @@ fn admitted(dir: &std::path::Path) -> Result<f64, CommandFailure> {
         "repository_owner_id=56",
     ];
     fs::create_dir(dir).map_err(|error| broken(&error))?;
-    let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, "")?;
+    let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, &[])?;
     let issuer = Issuer::new();
     let mut create = Command::new(env!("CARGO_BIN_EXE_countersign"));
     create
@@ -193,10 +193,7 @@ fn started(dir: &std::path::Path, targets: &str) -> Result<Service, CommandFailu
     fs::create_dir(dir).map_err(|error| broken(&error))?;
     let key = SshKey::from_public(SecretKey::from_seed(GRANTEE).public(), "robot")
         .map_err(|error| broken(&error))?;
-    let roster = format!(
-        "\n[[proposer]]\nname = \"{GRANTEE_NAME}\"\nowners = []\nkeys = [\"{}\"]\n",
-        key.line()
-    );
+    let roster = ["proposer", GRANTEE_NAME, "--key", key.line()];
     let (config, token) = service::create_with(dir, service::RUNBOOK, POLICY, &roster)?;
     let lines = fs::read_to_string(&config).map_err(|error| broken(&error))?;
     fs::write(&config, format!("{lines}\n{targets}")).map_err(|error| broken(&error))?;

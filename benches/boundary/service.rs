@@ -1,6 +1,6 @@
 //! The boundary under test: the real service with a sandbox that starts no process for a step that does nothing.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -132,15 +132,15 @@ fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
 
 /// Creates a boundary in `dir`. Returns its configuration file and the token of the proposer.
 pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
-    create_with(dir, runbook, POLICY, "")
+    create_with(dir, runbook, POLICY, &[])
 }
 
-/// Creates a boundary with this policy and these further lines of the roster. See [`create`].
+/// Creates a boundary with this policy and this further entry of the roster, as words for `roster add`. See [`create`].
 pub fn create_with(
     dir: &Path,
     runbook: &str,
     policy: &str,
-    roster: &str,
+    entry: &[&str],
 ) -> Result<(PathBuf, String), CommandFailure> {
     let home = dir.join("boundary-home");
     let io = |error: std::io::Error| {
@@ -185,11 +185,12 @@ pub fn create_with(
         .replace("calls_per_second = 1000", "calls_per_second = 1000000");
     std::fs::write(&config, settings).map_err(io)?;
     std::fs::write(home.join("boundary/policy.yaml"), policy).map_err(io)?;
-    let mut lines = std::fs::OpenOptions::new()
-        .append(true)
-        .open(home.join("boundary/roster.toml"))
-        .map_err(io)?;
-    lines.write_all(roster.as_bytes()).map_err(io)?;
+    if !entry.is_empty() {
+        let words = ["roster", "--config"].map(std::ffi::OsStr::new);
+        let add = [config.as_os_str(), "add".as_ref()];
+        let entry: Vec<_> = entry.iter().map(std::ffi::OsStr::new).collect();
+        ours(&[&words[..], &add, &entry].concat())?;
+    }
     std::fs::write(home.join("runbooks/bench.md"), runbook).map_err(io)?;
     let name = proposer()?;
     let token = ours(&[

@@ -4,17 +4,14 @@
 //! The fuzz targets use this file, and `tests/formats/fuzz_corpus.rs` includes it by path to replay the seeds with the
 //! stable toolchain.
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use boundary::{IdToken, IssuerKeys, MAX_ID_TOKEN_BYTES};
-use countersign::roster_file;
 use documents::{
     Authorization, Base64, Bundle, Checkpoint, Denial, Envelope, ForeignKey, KINDS, KeyId, Note,
-    Passkey, PolicyDigest, Predicate, Program, ProgramFacts, ProgramList, ProgramMode, Receipt,
-    Revocation, Roster, SecretKey, Signed, SshKey, StatementKey, StepRef, TilePath, TlogProof,
-    WitnessKey, json, parse_canonical, parse_signatures, push_entry, split_entries, sshsig,
-    to_canonical,
+    Passkey, Predicate, Program, ProgramFacts, ProgramList, ProgramMode, Receipt, Revocation,
+    Roster, SecretKey, Signed, SshKey, StatementKey, StepRef, TilePath, TlogProof, WitnessKey,
+    json, parse_canonical, parse_signatures, push_entry, split_entries, sshsig, to_canonical,
 };
 use reading::{
     Builtins, DecisionPlace, Flags, Page, Policy, ReadLimit, ReadPage, RunbookFiles,
@@ -31,7 +28,7 @@ use verdict::{
 pub type Target = fn(&[u8]);
 
 /// All entry functions with their names.
-pub const ALL: [(&str, Target); 19] = [
+pub const ALL: [(&str, Target); 18] = [
     ("bundle_verify", bundle_verify),
     ("envelope", envelope),
     ("gruntwork_runbook", gruntwork_runbook),
@@ -43,7 +40,6 @@ pub const ALL: [(&str, Target); 19] = [
     ("policy_yaml", policy_yaml),
     ("program_lists", program_lists),
     ("step_definition", step_definition),
-    ("roster_toml", roster_toml),
     ("rundown_runbook", rundown_runbook),
     ("runnable_page", runnable_page),
     ("ssh_key_line", ssh_key_line),
@@ -389,27 +385,6 @@ pub fn program_lists(data: &[u8]) {
                 .cloned()
                 .collect();
             assert!(lists.closures().started_by(&all, |_| true).is_empty());
-        }
-        Err(errors) => assert!(!errors.is_empty()),
-    }
-}
-
-/// The source file of a roster: an accepted source that makes a roster contains the same as that roster.
-pub fn roster_toml(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else {
-        return;
-    };
-    match roster_file::read(Path::new("roster.toml"), text) {
-        Ok(written) => {
-            // Only version 1 is tested, because a later version needs the digest of the version before.
-            if written.version() == 1
-                && let Ok(roster) = written.state(None, PolicyDigest::of(b"policy"))
-            {
-                assert!(
-                    written.says_the_same_as(&roster),
-                    "what is stated is what was written"
-                );
-            }
         }
         Err(errors) => assert!(!errors.is_empty()),
     }

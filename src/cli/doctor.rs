@@ -1,7 +1,7 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
+pub(crate) mod finding;
 mod host;
-pub(crate) mod line;
 mod nodes;
 
 use std::collections::BTreeSet;
@@ -11,29 +11,30 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, InspectedBoundary, Line, NodeStatus,
-    PointResult,
+    BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, Finding, FindingResult,
+    InspectedBoundary, NodeStatus,
     cli::{
         doctor::{
-            host::{HostTrial, host},
-            line::{State, fix, noted, ok, text},
+            finding::{fix, found, noted, ok},
+            host::host,
         },
-        doctor_access, doctor_programs, hardening,
+        doctor_programs, hardening,
+        sandbox::HostTrial,
     },
     node::{
-        file_refusals, files, host_sandbox, listener, roster_file::DraftRoster, roster_succession,
+        file_refusals, files, host_sandbox, listener, roster_succession, rosters,
         served_certificate, start,
     },
 };
 use boundary::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing, some_of,
-    steps_beyond_the_host,
+    SecretSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing,
+    secret_sources, some_of, steps_beyond_the_host,
 };
-use client::{CommandFailure, Exit, Terminal};
-use crossing::{PROPOSAL_ROOM, SecretSource, revocations, secret_sources};
+use client::{CommandFailure, Exit, FileSigner, Terminal};
+use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
-use verdict::{FileSigner, TrustedRoster};
+use verdict::{Chain, TrustedRoster};
 use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
@@ -88,8 +89,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         None => lines.push(noted(
             "configuration",
             "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
-                 directory of a boundary"
-                .to_owned(),
+                 directory of a boundary",
         )),
         Some(Err(problems)) => {
             lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
@@ -104,8 +104,33 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     } else {
         terminal.put(text(&lines).as_bytes())?;
     }
-    let bad = lines.iter().any(|line| line.holds == State::Fix);
-    Ok(if bad { Exit::CheckSaidNo } else { Exit::Done })
+    Ok(exit(lines.iter().map(|line| line.result)))
+}
+
+/// Returns the exit code for these results.
+fn exit(mut results: impl Iterator<Item = FindingResult>) -> Exit {
+    if results.any(|result| result == FindingResult::Fix) {
+        Exit::CheckSaidNo
+    } else {
+        Exit::Done
+    }
+}
+
+fn text(lines: &[Finding]) -> String {
+    let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
+    let rows = lines.iter().map(|line| {
+        let mark = line.result.mark();
+        line.row(&format!("{mark} {:<width$}", line.what))
+    });
+    let text: String = rows.collect();
+    let bad = lines
+        .iter()
+        .filter(|line| line.result == FindingResult::Fix);
+    text + &match bad.count() {
+        0 => "\nNothing to fix.\n".to_owned(),
+        1 => "\n1 thing to fix.\n".to_owned(),
+        count => format!("\n{count} things to fix.\n"),
+    }
 }
 
 /// Returns a message if root inspects the boundary of another user. The rules for owners are relative to the user of the
@@ -122,7 +147,7 @@ fn of_other_user(config: &Config) -> Option<String> {
 }
 
 /// Checks the configuration, the files, the store and the service of a boundary.
-fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
+fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Finding> {
     let config = boundary.config;
     let mut lines = vec![ok(
         "configuration",
@@ -147,31 +172,25 @@ fn production(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let (mut lines, trial) = host(boundary.config.sandbox.level);
-    let held = if lines.iter().any(|line| line.holds == State::Fix) {
+    let held = if lines.iter().any(|line| line.result == FindingResult::Fix) {
         Level::BestEffort
     } else {
         Level::Strict
     };
     lines.extend(of_boundary(boundary, trial.as_ref()));
-    let to_fix = lines.iter().filter(|line| line.holds == State::Fix);
-    let to_fix: Vec<(&str, &str)> = to_fix.map(|line| (&*line.what, &*line.says)).collect();
-    let points = hardening::list(boundary, held, &to_fix);
+    lines.retain(|line| line.result == FindingResult::Fix);
+    let points = hardening::list(boundary, held, &lines);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
         terminal.put(hardening::text(&points).as_bytes())?;
     }
-    let failed = points.iter().any(|point| point.result == PointResult::Fail);
-    Ok(if failed {
-        Exit::CheckSaidNo
-    } else {
-        Exit::Done
-    })
+    Ok(exit(points.iter().map(|point| point.result)))
 }
 
 /// Reports the configured secrets. A variable or credential of the service is usually absent in the environment of this
 /// command, so its absence is only a note.
-fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
+fn of_secrets(config: &Config) -> impl Iterator<Item = Finding> {
     config.secrets.iter().map(|secret| {
         let (name, steps) = (secret.name.as_str(), secret.steps.join(", "));
         match (secret_sources::read(&secret.source), &secret.source) {
@@ -188,8 +207,8 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Line> {
 }
 
 /// Reports the address of the service and its certificate.
-fn of_listener(config: &Config) -> Vec<Line> {
-    let mut lines: Vec<Line> = listener::check(config)
+fn of_listener(config: &Config) -> Vec<Finding> {
+    let mut lines: Vec<Finding> = listener::check(config)
         .iter()
         .map(|problem| fix("listener", problem.to_string()))
         .collect();
@@ -219,8 +238,10 @@ fn of_refusals(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
     policy: &Policy,
-) -> Vec<Line> {
-    let (config, roster) = (boundary.config, files.roster.as_ref().ok());
+) -> Vec<Finding> {
+    let config = boundary.config;
+    let newest = rosters::newest(config, Some(policy)).ok();
+    let roster = newest.as_ref().map(Chain::last);
     let now = (start::surroundings().now)();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = refused_steps("access", found.steps, &files.registry, config);
@@ -243,77 +264,64 @@ fn of_refusals(
     lines
 }
 
-fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Line> {
+fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Finding> {
     let config = boundary.config;
-    match &boundary.files {
+    let broken = |problems: &[FileProblem]| {
+        let lines = lines_of(problems).into_iter();
+        lines.map(|says| fix("files", says)).collect::<Vec<_>>()
+    };
+    let files = match &boundary.files {
+        Ok(files) => files,
         Err(problems) => {
-            let mut lines: Vec<Line> = lines_of(problems.list())
-                .into_iter()
-                .map(|says| fix("files", says))
-                .collect();
+            let mut lines = broken(problems.list());
             // These lines need no roster.
             if let (Ok(registry), Ok(policy)) = (
                 config.runbook_directories().load(),
                 files::read_policy(config),
             ) {
                 lines.push(registered(&registry));
-                lines.push(ok("policy", policy.digest().to_string()));
-                lines.extend(of_programs(&registry, &policy));
-                lines.extend(of_access(&registry, &policy));
+                lines.extend(of_policy(&registry, &policy));
             }
-            lines
+            return lines;
         }
-        Ok(files) => {
-            let mut lines = vec![registered(&files.registry)];
-            lines.extend(
-                files
-                    .registry
-                    .skipped()
-                    .iter()
-                    .map(|error| noted("runbooks", format!("skipped: {error}"))),
-            );
-            // After the first seal, the service can start without these two files, but the next version of the roster
-            // needs them. Therefore their errors are reported anyway.
-            let broken = |problems: &[FileProblem]| -> Vec<Line> {
-                lines_of(problems)
-                    .into_iter()
-                    .map(|says| fix("files", says))
-                    .collect()
-            };
-            match &files.policy {
-                Ok(policy) => {
-                    lines.push(ok("policy", policy.digest().to_string()));
-                    lines.extend(of_programs(&files.registry, policy));
-                    lines.extend(of_refusals(boundary, files, policy));
-                    lines.extend(of_access(&files.registry, policy));
-                }
-                Err(problems) => lines.extend(broken(problems)),
-            }
-            match &files.roster {
-                Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
-                Err(problems) => lines.extend(broken(problems)),
-            }
-            lines.extend(unsealable(boundary, files, &lines));
-            lines.extend(
-                unreachable_quorums(boundary)
-                    .into_iter()
-                    .map(|note| fix("quorum", note)),
-            );
-            lines.extend(
-                trial
-                    .into_iter()
-                    .flat_map(|trial| beyond_the_host(boundary, files, trial, &lines))
-                    .collect::<Vec<_>>(),
-            );
-            if let Some(says) = roster_succession::waiting(config) {
-                lines.push(noted("next roster", says));
-            }
-            lines
+    };
+    let mut lines = vec![registered(&files.registry)];
+    let skipped = files.registry.skipped().iter();
+    lines.extend(skipped.map(|error| noted("runbooks", format!("skipped: {error}"))));
+    // After the first seal, the service can start without the policy, but the next version of the roster needs it.
+    // Therefore its errors are reported anyway.
+    match &files.policy {
+        Ok(policy) => {
+            lines.extend(of_policy(&files.registry, policy));
+            lines.extend(of_refusals(boundary, files, policy));
         }
+        Err(problems) => lines.extend(broken(problems)),
     }
+    match &boundary.roster {
+        Ok(roster) => lines.extend(of_roster(config, roster, &files.key)),
+        // Other lines report a store that can't be read.
+        Err(problems) if boundary.stored.is_ok() => lines.extend(broken(problems.list())),
+        Err(_) => {}
+    }
+    lines.extend(unsealable(boundary, files, &lines));
+    let quorums = unreachable_quorums(boundary).into_iter();
+    lines.extend(quorums.map(|note| fix("quorum", note)));
+    if let Some(trial) = trial {
+        lines.extend(beyond_the_host(boundary, files, trial, &lines));
+    }
+    lines.extend(roster_succession::waiting(config).map(|says| noted("next roster", says)));
+    lines
 }
 
-fn registered(registry: &Registry) -> Line {
+/// Reports the policy, and what the steps need under it.
+fn of_policy(registry: &Registry, policy: &Policy) -> Vec<Finding> {
+    let mut lines = vec![ok("policy", policy.digest().to_string())];
+    lines.extend(of_programs(registry, policy));
+    lines.extend(of_access(registry, policy));
+    lines
+}
+
+fn registered(registry: &Registry) -> Finding {
     ok(
         "runbooks",
         format!("{} steps, root {}", registry.steps().len(), registry.root()),
@@ -321,10 +329,10 @@ fn registered(registry: &Registry) -> Line {
 }
 
 /// Reports the programs of the steps that this host lacks or that no list can contain.
-fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
+fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Finding> {
     let what = "programs";
     let found = doctor_programs::find(registry, policy);
-    let mut lines: Vec<Line> = found
+    let mut lines: Vec<Finding> = found
         .problems
         .into_iter()
         .map(|problem| fix(what, problem))
@@ -350,7 +358,7 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Line> {
 
 /// Reports how a static program resolves the hosts of lists, and the steps that start a program of the network without
 /// declaring the network.
-fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
+fn of_access(registry: &Registry, policy: &Policy) -> Vec<Finding> {
     let mut lines = Vec::new();
     let has_list = |step: &RegisteredStep| {
         matches!(
@@ -361,11 +369,11 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
     if cfg!(target_env = "musl") && registry.steps().any(|step| has_list(step)) {
         let says = "this static program resolves the hosts of lists with /etc/hosts and the servers of /etc/resolv.conf, and \
                     uses no other module of /etc/nsswitch.conf";
-        lines.push(noted("access", says.to_owned()));
+        lines.push(noted("access", says));
     }
     let found = registry
         .steps()
-        .filter(|step| doctor_access::reaches_without_declaration(step, policy));
+        .filter(|step| doctor_programs::reaches_without_declaration(step, policy));
     let found: Vec<_> = found.map(|step| &step.definition.reference).collect();
     if !found.is_empty() {
         let says = format!(
@@ -378,22 +386,22 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Line> {
     lines
 }
 
-fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Line> {
-    let people = roster.tables().approver.len();
+fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<Finding> {
+    let people = roster.tables().approvers.len();
     let mut lines = vec![ok(
         "roster",
         format!("version {}, {people} approvers", roster.version()),
     )];
     lines.push(match files::check_key(config, roster, key) {
-        None => ok("key", "private, and in the roster".to_owned()),
+        None => ok("key", "private, and in the roster"),
         // After the first seal, the sealed roster is used, so an unusable file is only a note. The next start reports
         // the problem.
         Some(problem) => noted("key", problem.to_string()),
     });
-    if roster.tables().threshold == 0 {
+    if !roster.is_guarded() {
         lines.push(noted(
             "roster",
-            "unguarded: the next version needs no signature".to_owned(),
+            "unguarded: the next version needs no signature",
         ));
     }
     lines
@@ -404,8 +412,8 @@ fn of_roster(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Vec<Lin
 fn unsealable(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
-    before: &[Line],
-) -> Vec<Line> {
+    before: &[Finding],
+) -> Vec<Finding> {
     let Some(sealed) = boundary.sealed() else {
         return Vec::new();
     };
@@ -450,22 +458,18 @@ fn refused_steps(
     errors: Vec<RegistryError>,
     registry: &Registry,
     config: &Config,
-) -> Vec<Line> {
+) -> Vec<Finding> {
     let is_skipped = config
         .runbook_directories()
         .without(registry, errors.clone())
         .is_ok();
-    let (holds, begins) = if is_skipped {
-        (State::Note, "skipped: ")
+    let (result, begins) = if is_skipped {
+        (FindingResult::Note, "skipped: ")
     } else {
-        (State::Fix, "")
+        (FindingResult::Fix, "")
     };
     let problems: Vec<_> = errors.into_iter().map(FileProblem::from).collect();
-    let line = |error| Line {
-        holds,
-        what: what.into(),
-        says: format!("{begins}{error}"),
-    };
+    let line = |error| found(result, what, format!("{begins}{error}"));
     lines_of(&problems).into_iter().map(line).collect()
 }
 
@@ -475,8 +479,8 @@ fn beyond_the_host(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
     trial: &HostTrial,
-    before: &[Line],
-) -> Vec<Line> {
+    before: &[Finding],
+) -> Vec<Finding> {
     let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else {
         return Vec::new();
     };
@@ -495,12 +499,9 @@ fn beyond_the_host(
         )
         .0
     };
-    let steps = match (boundary.sealed(), &files.roster) {
+    let steps = match (boundary.sealed(), &boundary.roster) {
         (Some(sealed), _) => in_force(&sealed.roster, &sealed.policy),
-        (None, Ok(draft)) => draft
-            .state(None, policy.digest())
-            .map(|roster| in_force(&roster, policy))
-            .unwrap_or_default(),
+        (None, Ok(roster)) => in_force(roster, policy),
         (None, Err(_)) => return Vec::new(),
     };
     let permits = secret_sources::permits(&boundary.config.secrets);
@@ -533,7 +534,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 }
 
 /// Reports whether a start accepts the store and the known checkpoints. Before the first start there is no store.
-fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+fn store(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let what = "store";
     let stored = match &boundary.stored {
         Err(problems) => {
@@ -549,12 +550,9 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
         .ledger
         .as_ref()
         .map(|ledger| ok(what, format!("log of {} entries", ledger.state().size)));
-    let checkpoint = |(path, compared): &ComparedCheckpoint| match compared {
-        Ok(note) => note.clone().map(|says| noted("checkpoint", says)),
-        Err(problem) => Some(fix(
-            "checkpoint",
-            FileProblem::whole(path, problem.to_string()).to_string(),
-        )),
+    let checkpoint = |(_, compared): &ComparedCheckpoint| match compared {
+        Ok(note) => note.as_ref().map(|says| noted("checkpoint", says)),
+        Err(problem) => Some(fix("checkpoint", problem.to_string())),
     };
     log.into_iter()
         .chain(stored.checkpoints.iter().filter_map(checkpoint))
@@ -562,7 +560,7 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
 }
 
 /// Checks the free space on the disk of the store, without the service.
-fn disk(boundary: &InspectedBoundary<'_>) -> Line {
+fn disk(boundary: &InspectedBoundary<'_>) -> Finding {
     let (what, needed, place) = ("disk", PROPOSAL_ROOM >> 20, boundary.config.data.display());
     match boundary.free_space() {
         Ok(free) if free >= PROPOSAL_ROOM => ok(
@@ -586,7 +584,7 @@ fn disk(boundary: &InspectedBoundary<'_>) -> Line {
 
 /// Reports the state of the running service. Returns one line about the state, and one line for each problem that must
 /// be fixed.
-fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+fn service(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let what = "service";
     let NodeStatus {
         ready,
@@ -596,7 +594,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     } = match &boundary.status {
         Ok(Some(status)) => status,
         Ok(None) if nodes::stands_by(boundary) => {
-            return vec![ok(what, "this node stands by".to_owned())];
+            return vec![ok(what, "this node stands by")];
         }
         Ok(None) => {
             let says = format!(
@@ -616,16 +614,11 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
     notes
         .iter()
         .for_each(|note| says.push_str(&format!("; {note}")));
-    let holds = match (ready.ready, notes.is_empty()) {
-        (true, true) => State::Ok,
-        (true, false) => State::Note,
+    let result = match (ready.ready, notes.is_empty()) {
+        (true, true) => FindingResult::Ok,
+        (true, false) => FindingResult::Note,
         // The service refuses or delays proposals. Its notes give the reason and the advice.
-        (false, _) => State::Fix,
-    };
-    let line = Line {
-        holds,
-        what: what.into(),
-        says,
+        (false, _) => FindingResult::Fix,
     };
     let targets = monitoring
         .iter()
@@ -640,7 +633,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
                 ),
             ))
         });
-    [line]
+    [found(result, what, says)]
         .into_iter()
         .chain(must_fix.iter().map(|note| fix(what, note.clone())))
         .chain(targets)

@@ -1,13 +1,13 @@
-//! Lines of `doctor` about the programs of the steps.
+//! Lines of `doctor` about the programs of the steps, and their access to the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::{OWN_PROGRAMS, Program, StepRef, first_of};
+use documents::{DeclaredNetwork, OWN_PROGRAMS, Program, StepRef, first_of};
 use reading::{
-    Builtins, DecisionPlace, Flags, Policy, Registry, decide_step, is_listed, named_in,
-    resolve as ruling_of, with_closures,
+    Policy, RegisteredStep, Registry, decide_at_boundary, is_listed, named_in, with_closures,
 };
 use sandbox::{SMALLER_LIST, WantedPrograms, is_builtin, list_of, program_path};
+use workbench::uses_network;
 
 /// Maximum number of steps that one line names.
 const SHOWN: usize = 3;
@@ -29,12 +29,12 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
     let (mut listed, mut of_policy) = (0, BTreeSet::new());
     for step in registry.steps() {
         let step = &*step.sample();
-        let ruling = ruling_of(policy, Builtins::current(), &step.reference);
+        let ruling = policy.ruling(&step.reference);
         if !is_listed(&ruling, step) {
             continue;
         }
         listed += 1;
-        let decision = decide_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+        let decision = decide_at_boundary(&ruling, step);
         let named = named_in(&ruling, step, &decision);
         let names = with_closures(&ruling, step, &named);
         let wanted = WantedPrograms {
@@ -80,6 +80,19 @@ pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
 
 fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef) {
     found.entry(what).or_default().push(step.clone());
+}
+
+/// Returns true if the step starts a program of the network and does not declare the network.
+pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {
+    let sandbox = &step.definition.sandbox;
+    if !matches!(sandbox.network, None | Some(DeclaredNetwork::None))
+        || sandbox.off_reason.is_some()
+    {
+        return false;
+    }
+    let ruling = policy.ruling(&step.definition.reference);
+    let decision = decide_at_boundary(&ruling, &step.sample());
+    decision.decided.iter().any(|one| uses_network(&one.what))
 }
 
 /// Returns true if this host does not have a program that the script or policy names.

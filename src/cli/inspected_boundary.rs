@@ -1,21 +1,25 @@
 //! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use crate::{
-    BoundaryFiles, Config, ControlReply, ControlRequest, NodeStatus, ServedAddress, StoredState,
-    in_a_shell,
-    node::{control, stored_state},
+    BoundaryFiles, Config, NodeStatus, ServedAddress, StoredState, in_a_shell,
+    node::{rosters, stored_state},
+    read_policy,
 };
 use boundary::{DataGrowth, MeasuredGrowth};
 use crossing::{Sealed, free_bytes};
 use documents::{Roster, Timestamp};
 use reading::{FileProblem, Problems};
 use store::NodesReport;
+use verdict::TrustedRoster;
 
 /// A boundary that `doctor` inspects.
 pub(crate) struct InspectedBoundary<'a> {
     pub(super) config: &'a Config,
     pub(super) files: Result<BoundaryFiles, Problems>,
     pub(super) stored: Result<StoredState, Problems>,
+    /// The sealed roster, because a draft is not in force. Before the first start, this is the roster with which the log will
+    /// begin.
+    pub(super) roster: Result<TrustedRoster, Problems>,
     /// Status of the running service, or `None` if no service runs.
     pub(super) status: Result<Option<NodeStatus>, String>,
     /// The nodes, or `None` with a store in a file, or if the database can't be read.
@@ -26,6 +30,16 @@ impl<'a> InspectedBoundary<'a> {
     /// Reads the files and the store, and asks the service for its status.
     pub(super) fn read(config: &'a Config) -> Self {
         let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
+        let roster = match &stored {
+            Ok(StoredState {
+                sealed: Some(sealed),
+                ..
+            }) => Ok(TrustedRoster::clone(&sealed.roster)),
+            Ok(_) => rosters::newest(config, read_policy(config).ok().as_ref())
+                .map(|newest| newest.last().clone())
+                .map_err(Problems::from),
+            Err(problems) => Err(problems.clone()),
+        };
         // An unreadable database is a problem of the store.
         let nodes = stored
             .as_ref()
@@ -35,7 +49,8 @@ impl<'a> InspectedBoundary<'a> {
             config,
             files,
             stored,
-            status: status(config),
+            roster,
+            status: NodeStatus::ask(config),
             nodes,
         }
     }
@@ -45,19 +60,10 @@ impl<'a> InspectedBoundary<'a> {
         self.stored.as_ref().ok()?.sealed.as_ref()
     }
 
-    /// Returns the sealed roster, because an edited file is not in force. Before the first start, this is the roster in
-    /// `roster.toml`.
+    /// Returns the roster that counts.
     pub(super) fn roster(&self) -> Result<&Roster, &[FileProblem]> {
-        if let Some(sealed) = self.sealed() {
-            return Ok(sealed.roster.tables());
-        }
-        self.stored.as_ref().map_err(Problems::list)?;
-        let files = self.files.as_ref().map_err(Problems::list)?;
-        files
-            .roster
-            .as_ref()
-            .map(|draft| draft.tables())
-            .map_err(Vec::as_slice)
+        let roster = self.roster.as_ref();
+        roster.map(TrustedRoster::tables).map_err(Problems::list)
     }
 
     /// Returns a command of this boundary for the text of a fix.
@@ -70,15 +76,15 @@ impl<'a> InspectedBoundary<'a> {
 
     /// Returns the fix for a flaw of the roster.
     pub(super) fn roster_fix(&self, change: &str) -> String {
-        let draft = self.command("roster draft");
+        let draft = rosters::draft_path(self.config);
+        let draft = draft.display();
         if self.sealed().is_none() {
-            return format!(
-                "{change} in roster.toml, then {draft}: the first start seals the roster"
-            );
+            return format!("{change} in {draft}: the first start seals the roster");
         }
+        let set = self.command("roster set");
         let then = self.config.puts_in_force();
         format!(
-            "{change} in roster.toml, then {draft}; let the approvers sign the version, then {then}"
+            "{set} writes {draft}; {change} there; let the approvers sign the version, then {then}"
         )
     }
 
@@ -117,19 +123,5 @@ impl<'a> InspectedBoundary<'a> {
             listen: self.config.listen,
             tls: self.config.tls.is_some(),
         })
-    }
-}
-
-fn status(config: &Config) -> Result<Option<NodeStatus>, String> {
-    match control::ask(&config.socket(), &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => serde_json::from_value(status).map(Some).map_err(|error| {
-            format!(
-                "the answer of the service can't be read ({error}): check that the service has the same version as \
-                 this program"
-            )
-        }),
-        Ok(Some(ControlReply::Error(message) | ControlReply::Refused { message, .. })) => Err(message),
-        Ok(None) => Ok(None),
-        Err(problem) => Err(problem.to_string()),
     }
 }

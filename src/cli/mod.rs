@@ -2,9 +2,8 @@
 pub mod configured;
 pub mod demo;
 pub mod doctor;
-mod doctor_access;
 mod doctor_programs;
-pub mod hardening;
+mod hardening;
 pub mod init;
 pub(crate) mod inspected_boundary;
 pub mod node;

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    Config, ConfigArgs, ControlRequest,
+    Config, ConfigArgs, ControlRequest, InStore as _,
     node::{control, handover},
     value_of,
 };
 use client::{CommandFailure, Exit, Terminal};
 use documents::Name;
-use reading::FileProblem;
 use workbench::problems;
 
 /// Time in which a node that stands by becomes the active node.
@@ -59,22 +58,25 @@ enum Command {
 /// Returns an error if the configuration or the database cannot be used.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let problem = |fault| problems(FileProblem::of_store(&config.database, fault).into());
+    let database = &config.database;
     if let Some(Command::Lost { name, yes }) = &args.command {
-        handover::check_lost(&config, name).map_err(|found| problems(found.into()))?;
-        let needs_epoch = config.database.lose_node(name).map_err(problem)?;
+        handover::check_lost(&config, name).map_err(problems)?;
+        let needs_epoch = database
+            .lose_node(name)
+            .in_store(database)
+            .map_err(problems)?;
         terminal.say(&format!("The node {name} is noted as lost."));
         if needs_epoch {
             begin_epoch(&config, name, *yes, terminal)?;
         }
         return Ok(Exit::Done);
     }
-    let report = config
-        .database
+    let report = database
         .nodes()
         .map(|reader| reader.read())
         .transpose()
-        .map_err(problem)?;
+        .in_store(database)
+        .map_err(problems)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
         let rows: Vec<_> = nodes
@@ -120,9 +122,7 @@ fn begin_epoch(
         "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
          entries. No run starts before a new epoch.",
     );
-    let ask = |request| {
-        control::ask(&config.socket(), &request).map_err(|problem| problems(problem.into()))
-    };
+    let ask = |request| control::ask(&config.socket(), &request).map_err(problems);
     let elsewhere = || {
         CommandFailure::new(
             Exit::Refused,

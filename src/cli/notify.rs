@@ -1,7 +1,5 @@
 //! The `notify` command shows and tests the targets of messages.
 
-use serde_json::Value;
-
 use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, node::control, value_of};
 use client::{CommandFailure, Exit, Terminal, fitted};
 use documents::Name;
@@ -41,7 +39,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
         Command::List => list(&config, terminal),
         Command::Test { name } => {
-            let value = ask(&config, &ControlRequest::NotifyTest { name: name.clone() })?;
+            let request = ControlRequest::NotifyTest { name: name.clone() };
+            let answer = control::ask(&config.socket(), &request).map_err(problems)?;
+            let value = value_of(answer.ok_or_else(|| no_service(&config))?)?;
             if terminal.json {
                 terminal.object(&value)?;
             } else {
@@ -52,27 +52,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-fn ask(config: &Config, request: &ControlRequest) -> Result<Value, CommandFailure> {
-    let answer =
-        control::ask(&config.socket(), request).map_err(|problem| problems(problem.into()))?;
-    let Some(answer) = answer else {
-        let path = config.path.display();
-        let words = format!(
-            "no service runs here, and only the service sends messages: countersign serve --config {path}"
-        );
-        return Err(CommandFailure::new(Exit::Unreachable, words));
-    };
-    value_of(answer)
+fn no_service(config: &Config) -> CommandFailure {
+    let path = config.path.display();
+    let words = format!(
+        "no service runs here, and only the service sends messages: countersign serve --config {path}"
+    );
+    CommandFailure::new(Exit::Unreachable, words)
 }
 
 fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let value = ask(config, &ControlRequest::Status)?;
-    let status: NodeStatus = serde_json::from_value(value).map_err(|error| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the service has another version: {error}"),
-        )
-    })?;
+    let status =
+        NodeStatus::ask(config).map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let status = status.ok_or_else(|| no_service(config))?;
     let targets = status
         .monitoring
         .map(|monitoring| monitoring.targets)

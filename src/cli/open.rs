@@ -8,8 +8,7 @@ use std::time::Duration;
 use crate::{content, surroundings};
 use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
-use documents::duration;
-use reading::Policy;
+use reading::{Policy, duration};
 use workbench::{
     AfterSave, AuthorPreview, Board, HostSandbox, LocalSecrets, Notebook, OpenFiles, PageRules,
     PreviewRules, Project, ProposingNotebook, RuleArgs, SandboxArgs, SealedSteps, Signals,
@@ -200,7 +199,7 @@ fn preview(
         usual,
         "the policy that `countersign init` writes".to_owned(),
     );
-    let found = project.policy(args.rules.policy_file())?;
+    let found = project.policy(args.rules.policy.as_deref())?;
     let chosen = found
         .file
         .map(|file| PreviewRules::of_policy(found.policy, file.display().to_string()));

@@ -1,20 +1,22 @@
 //! The `sandbox` command runs a command in a sandbox, without a boundary.
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::sandbox_programs;
+use crate::{cli::sandbox_programs, in_a_shell};
 use client::{
     CommandFailure, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText, RunPrinter,
     Terminal, profile_words, read_bounded, refusal_lines,
 };
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
-    SandboxPermission, StreamName, Workdir, duration, with_needed_word,
+    StreamName, Workdir, joined,
 };
+use reading::{SandboxPermission, check_declared, duration, with_needed_word};
 use sandbox::{CancelFlag, Capture, End, LocalSandbox, OutputStream, Plan, Report, Setup};
 use workbench::Signals;
 
@@ -110,25 +112,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let broken =
-        |error: &dyn std::fmt::Display| CommandFailure::new(Exit::Unreachable, error.to_string());
-    let home = tempfile::Builder::new()
-        .prefix("countersign-sandbox-")
-        .tempdir()
-        .map_err(|error| broken(&error))?;
-    // A run may have its own user id, so other users must be able to enter the directory.
-    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711))
-        .map_err(|error| broken(&error))?;
-    let signals = Signals::listen(home.path())?;
-    let place = home.path().to_owned();
-    let setup = Setup {
-        helper: None,
-        scratch: place.clone(),
-        spool: place,
-        private: Vec::new(),
-        unwritable: Vec::new(),
-    };
-    let sandbox = LocalSandbox::open(&setup).map_err(|error| broken(&error))?;
+    let HostTrial { sandbox, scratch } = HostTrial::open("countersign-sandbox-")
+        .map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let signals = Signals::listen(scratch.path())?;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {
         profile = profile.with_programs(program_list(args)?);
@@ -171,7 +157,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
     let plan = Plan::shell(script(&args.command), Vec::new());
-    let flag = CancelFlag::new().map_err(|error| broken(&error))?;
+    let flag = CancelFlag::new()
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
@@ -215,6 +202,42 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match unwritten {
         Some(failure) if exit == Exit::Step(0) => Err(failure),
         _ => Ok(exit),
+    }
+}
+
+/// A sandbox of this host, with the directory of its runs.
+pub(crate) struct HostTrial {
+    pub(crate) sandbox: LocalSandbox,
+    /// Deleted at the end.
+    pub(crate) scratch: tempfile::TempDir,
+}
+
+impl HostTrial {
+    /// Sets up a sandbox in a new temporary directory.
+    ///
+    /// # Errors
+    /// Returns an error if the directory can't be made, or if no run can be prepared.
+    pub(crate) fn open(prefix: &str) -> Result<Self, String> {
+        let scratch = tempfile::Builder::new().prefix(prefix).tempdir();
+        let scratch = scratch.map_err(|error| {
+            format!(
+                "can't create a temporary directory ({error}): make /tmp writable, or set TMPDIR to a writable directory"
+            )
+        })?;
+        let place = scratch.path().to_owned();
+        // A run may have its own user id, so other users must be able to enter the directory.
+        let opened =
+            std::fs::set_permissions(&place, Permissions::from_mode(0o711)).and_then(|()| {
+                LocalSandbox::open(&Setup {
+                    helper: None,
+                    scratch: place.clone(),
+                    spool: place,
+                    private: Vec::new(),
+                    unwritable: Vec::new(),
+                })
+            });
+        let sandbox = opened.map_err(|error| error.to_string())?;
+        Ok(Self { sandbox, scratch })
     }
 }
 
@@ -402,7 +425,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
         .write
         .is_some()
         .then(|| declared.workdir.unwrap_or(Workdir::Overlay));
-    declared.check().map_err(usage)?;
+    check_declared(&declared).map_err(usage)?;
     for pattern in declared.deny.iter().flatten() {
         reading::check_deny(pattern).map_err(usage)?;
     }
@@ -510,11 +533,8 @@ fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
 
 /// Creates a script that runs the command. Quoted arguments are not interpreted by the shell.
 fn script(command: &[String]) -> Vec<u8> {
-    let quoted: Vec<String> = command
-        .iter()
-        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
-        .collect();
-    format!("exec {}\n", quoted.join(" ")).into_bytes()
+    let words = command.iter().map(|word| in_a_shell(word));
+    format!("exec {}\n", joined(words, " ")).into_bytes()
 }
 
 /// Maximum size of a profile file, in bytes. An authorization, which contains a profile, has at most 20 KiB.

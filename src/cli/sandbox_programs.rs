@@ -129,8 +129,10 @@ fn times(count: u64) -> String {
 }
 
 fn is_plain(text: &str) -> bool {
-    text.bytes()
-        .all(|c| c.is_ascii_alphanumeric() || b"._/+-,".contains(&c))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._/:@+-,".contains(&c))
 }
 
 /// Quotes a text for a shell, if necessary.

@@ -53,14 +53,19 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 
 /// Sends a request to the running boundary, or answers it from the store if no boundary runs.
 pub(super) fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFailure> {
-    let answer = control::ask(&config.socket(), &request);
-    match answer.map_err(|problem| problems(problem.into()))? {
-        Some(answer) => value_of(answer),
-        None => {
-            let (answer, _) = serve::answer_offline(config.clone(), request).map_err(problems)?;
-            value_of(answer)
-        }
+    value_of(answer(config, request)?.0)
+}
+
+/// Returns the answer to a request, and the notes of the start if no boundary runs.
+pub(super) fn answer(
+    config: &Config,
+    request: ControlRequest,
+) -> Result<(ControlReply, Option<Vec<String>>), CommandFailure> {
+    if let Some(answer) = control::ask(&config.socket(), &request).map_err(problems)? {
+        return Ok((answer, None));
     }
+    let (answer, notes) = serve::answer_offline(config.clone(), request).map_err(problems)?;
+    Ok((answer, Some(notes)))
 }
 
 /// Returns the result of a request to a boundary.

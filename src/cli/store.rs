@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    Config, ConfigArgs,
+    Config, ConfigArgs, InStore as _,
     cli::store_move,
+    in_a_shell,
     node::{backup, kept_checkpoint, last_backup, open_store, places, start},
     restore,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, Exit, PrintableText, Signer as _, Terminal};
 use documents::Name;
 use reading::FileProblem;
 use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
-use verdict::Signer as _;
 use wire::{OidcBinding, TokenView};
 use workbench::problems;
 
@@ -311,15 +311,7 @@ fn list_void_tokens(
 
 /// Quotes a word for a shell.
 fn quoted(text: &str) -> String {
-    let text = PrintableText::text(text).as_str().to_owned();
-    let plain = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._/:@-".contains(&byte));
-    if plain {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    in_a_shell(PrintableText::text(text).as_str())
 }
 
 fn check(
@@ -360,7 +352,8 @@ fn check(
             }
         };
         let mut report = restore::look_through(config, database, outputs, &mut progress)
-            .map_err(|fault| problems(FileProblem::of_store(database, fault).into()))?;
+            .in_store(database)
+            .map_err(problems)?;
         if !quiet {
             let _ = write!(std::io::stderr(), "\r");
         }
@@ -389,13 +382,13 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
         return Ok(Vec::new());
     };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
-    let defect = |what, path: PathBuf| StoreDefect {
-        place: path.display().to_string(),
-        what,
+    let defect = |problem: FileProblem| StoreDefect {
+        place: problem.file,
+        what: problem.message,
         fix: RESTORE,
     };
     Ok(compared
-        .filter_map(|(path, result)| Some(defect(result.err()?.to_string(), path)))
+        .filter_map(|(_, result)| Some(defect(result.err()?)))
         .collect())
 }
 
@@ -409,7 +402,7 @@ fn tell(
         let defects: Vec<_> = report
             .defects
             .iter()
-            .map(|defect| json!({"place": defect.place, "what": defect.what, "mend": defect.fix}))
+            .map(|defect| json!({"place": defect.place, "what": defect.what, "fix": defect.fix}))
             .collect();
         let counts: serde_json::Map<String, serde_json::Value> = report
             .counts

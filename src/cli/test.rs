@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use reading::{FileProblem, Problems, Registry, RegistryError, gruntwork};
+use reading::{Registry, RegistryError, gruntwork};
 use workbench::{
     HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxChoice, Signals,
     TestResult, TestRunner, TestedRunbook, problems,
@@ -155,19 +155,12 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     let of_tests = page.with_file_name(TESTS);
     let text = std::fs::read_to_string(project.cwd.join(&of_tests))
         .map_err(|error| unreadable(&of_tests, error))?;
-    let all = |errors: Vec<RegistryError>| {
-        problems(Problems::new(
-            errors.into_iter().map(FileProblem::from).collect(),
-        ))
-    };
     let name = project.runbook(&real)?;
-    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(all)?;
+    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
     let shown_tests = of_tests.to_string_lossy();
     let tests = RunbookTests::read(&text).map_err(|flaws| {
-        all(flaws
-            .into_iter()
-            .map(|flaw| RegistryError::of_flaw(&shown_tests, flaw))
-            .collect())
+        let error = |flaw| RegistryError::of_flaw(&shown_tests, flaw);
+        problems(flaws.into_iter().map(error).collect::<Vec<_>>())
     })?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
     let tested = TestedRunbook {

@@ -6,19 +6,17 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    ConfigArgs, ControlReply, ControlRequest,
-    cli::seal,
-    node::{control, serve, start},
-    read_owned,
+    ConfigArgs, ControlReply, ControlRequest, NodeStatus, cli::seal, node::start, read_owned,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, text_of};
-use documents::{Name, Scope, SealedToken, duration};
-use wire::{OidcBinding, pairs};
-use workbench::problems;
+use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
+use documents::{Name, Scope, SealedToken, joined};
+use reading::duration;
+use wire::{OidcBinding, TokenView, pairs};
 
 /// Make, list and revoke tokens.
 #[derive(Debug, clap::Args)]
@@ -194,16 +192,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         } => Some(SecretFile::create(path)?),
         _ => None,
     };
-    let one = |problem: reading::FileProblem| problems(problem.into());
-    let socket = config.socket();
-    let (answer, notes) = match control::ask(&socket, &request).map_err(one)? {
-        Some(answer) => (answer, None),
-        None => serve::answer_offline(config, request.clone())
-            .map(|(answer, notes)| (answer, Some(notes)))
-            .map_err(problems)?,
-    };
+    let (answer, notes) = seal::answer(&config, request.clone())?;
     if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token, .. }) = (&answer, &request) {
-        tell_of(token, &notes.unwrap_or_else(|| notes_of(&socket)), terminal);
+        let notes = notes.unwrap_or_else(|| {
+            let status = NodeStatus::ask(&config).ok().flatten();
+            status.map(|status| status.ready.notes).unwrap_or_default()
+        });
+        tell_of(token, &notes, terminal);
     }
     let mut value = seal::value_of(answer)?;
     if matches!(request, ControlRequest::TokenCreate { oidc: Some(_), .. }) {
@@ -353,51 +348,42 @@ fn print(
 }
 
 fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let joined = |token: &Value, field: &str, none: &str| {
-        let items: Vec<&str> = token[field]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        if items.is_empty() {
+    let tokens = Vec::<TokenView>::deserialize(value)
+        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let or = |words: String, none: &str| {
+        if words.is_empty() {
             none.to_owned()
         } else {
-            items.join(",")
+            words
         }
     };
-    let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
-    let now = (start::surroundings().now)().to_string();
-    for token in value.as_array().into_iter().flatten() {
-        let ends = text_of(token, "expires_at");
-        let state = if !text_of(token, "revoked_at").is_empty() {
-            "revoked"
-        } else if !ends.is_empty() && ends <= now.as_str() {
-            "expired"
-        } else {
-            "valid"
+    let now = (start::surroundings().now)();
+    let row = |TokenView {
+                   token, revoked_at, ..
+               }: &TokenView| {
+        let ends = token.expires_at;
+        let state = match revoked_at {
+            Some(_) => "revoked",
+            None if ends.is_some_and(|end| end <= now) => "expired",
+            None => "valid",
         };
-        rows.push([
-            text_of(token, "name").to_owned(),
+        let scopes = token.scopes.iter().map(|scope| scope.word());
+        [
+            token.name.to_string(),
             state.to_owned(),
-            joined(token, "scopes", "-"),
-            joined(token, "owners", "-"),
-            joined(token, "patterns", "all"),
-            if ends.is_empty() {
-                "never".to_owned()
-            } else {
-                ends.to_owned()
-            },
-        ]);
-    }
-    terminal.put(client::aligned(&rows).as_bytes())?;
-    for token in value.as_array().into_iter().flatten() {
-        if let Ok(binding) = serde_json::from_value(token["oidc"].clone()) {
-            terminal.line(&format!(
-                "{} has no secret: {}",
-                text_of(token, "name"),
-                binding_words(&binding)
-            ))?;
+            or(joined(scopes, ","), "-"),
+            or(joined(&token.owners, ","), "-"),
+            or(joined(&token.patterns, ","), "all"),
+            ends.map_or_else(|| "never".to_owned(), |end| end.to_string()),
+        ]
+    };
+    let heads = ["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned);
+    let rows: Vec<_> = [heads].into_iter().chain(tokens.iter().map(row)).collect();
+    terminal.put(aligned(&rows).as_bytes())?;
+    for TokenView { token, oidc, .. } in &tokens {
+        if let Some(binding) = oidc {
+            let words = binding_words(binding);
+            terminal.line(&format!("{} has no secret: {words}", token.name))?;
         }
     }
     Ok(())
@@ -417,19 +403,6 @@ fn binding_words(binding: &OidcBinding) -> String {
         words.push_str("; its keys are pinned");
     }
     PrintableText::text(&words).as_str().to_owned()
-}
-
-fn notes_of(socket: &Path) -> Vec<String> {
-    match control::ask(socket, &ControlRequest::Status) {
-        Ok(Some(ControlReply::Ok(status))) => status["notes"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Prints each note of the service that names the new token. Such a note names steps for which this token cannot get a

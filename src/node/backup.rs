@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    CLOSED, Config, DATABASE, OUTPUTS,
+    CLOSED, Config, DATABASE, InFile as _, InStore as _, OUTPUTS,
     node::{
         kept_checkpoint, open_store,
         places::{directories, sync},
@@ -68,50 +68,45 @@ pub fn back_up(
 ) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let into = std::path::absolute(into).unwrap_or_else(|_| into.to_owned());
-    let at = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(&into, error.to_string()))
-    };
+    let refused = |why: &str| Err(FileProblem::whole(&into, why).into());
     if into.exists() {
-        return Err(at(
-            &"the path exists already, and a backup never overwrites a file: name a new directory, or bring an earlier \
+        return refused(
+            "the path exists already, and a backup never overwrites a file: name a new directory, or bring an earlier \
               backup up to date with `--onto`",
-        ));
+        );
     }
     let parent = into.parent().unwrap_or(Path::new("/"));
-    let real = parent.canonicalize().map_err(|error| {
-        at(&format!(
-            "the parent directory can't be used ({error}): create the parent directory"
-        ))
-    })?;
+    let unusable = |error| {
+        format!("the parent directory can't be used ({error}): create the parent directory")
+    };
+    let real = parent.canonicalize().map_err(unusable).at(&into)?;
     if config
         .runbooks
         .iter()
         .filter_map(|path| path.canonicalize().ok())
         .any(|path| real.starts_with(path))
     {
-        return Err(at(
-            &"a backup is private, but this path is in a runbook directory: name another path",
-        ));
+        return refused(
+            "a backup is private, but this path is in a runbook directory: name another path",
+        );
     }
     // The backup is written under a temporary name and then renamed, so a directory with the final name is complete.
-    let work = temporary(parent).map_err(|error| at(&error))?;
-    private_directory(&work.path().join(OUTPUTS)).map_err(|error| at(&error))?;
+    let work = temporary(parent).at(&into)?;
+    private_directory(&work.path().join(OUTPUTS)).at(&into)?;
     let target = work.path().join(DATABASE);
     let copy = watched(config, &target, progress, || {
         config.database.back_up(&target)
     })
-    .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
-    let broken = |fault: StoreFault| at(&fault);
-    let names = copy.files().map_err(broken)?;
-    let gone =
-        copy_outputs(config, &names, work.path(), work.path()).map_err(|error| at(&error))?;
-    copy.forget(&gone).map_err(broken)?;
-    copy_closed(config, work.path(), work.path()).map_err(|error| at(&error))?;
+    .in_store(&config.database)?;
+    let names = copy.files().at(&into)?;
+    let gone = copy_outputs(config, &names, work.path(), work.path()).at(&into)?;
+    copy.forget(&gone).at(&into)?;
+    copy_closed(config, work.path(), work.path()).at(&into)?;
     let (id, entries, checkpoint) = write_checkpoint(config, &copy.database(), work.path(), &into)?;
-    let bytes = sync_tree(work.path()).map_err(|error| at(&error))?;
-    fs::rename(work.path(), &into).map_err(|error| at(&error))?;
+    let bytes = sync_tree(work.path()).at(&into)?;
+    fs::rename(work.path(), &into).at(&into)?;
     drop(work.keep());
-    sync(parent).map_err(|error| at(&error))?;
+    sync(parent).at(&into)?;
     Ok(MadeBackup {
         backup: into,
         id,
@@ -134,44 +129,45 @@ pub fn back_up_onto(
     progress: BackupProgress<'_>,
 ) -> Result<MadeBackup, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at =
-        |error: &dyn std::fmt::Display| Problems::from(FileProblem::whole(onto, error.to_string()));
     let into = onto
         .canonicalize()
-        .map_err(|error| at(&format!("there is no backup to bring up to date ({error})")))?;
+        .map_err(|error| format!("there is no backup to bring up to date ({error})"))
+        .at(onto)?;
     if config
         .data
         .canonicalize()
         .is_ok_and(|data| into.starts_with(data))
     {
-        return Err(at(
-            &"this is the boundary's own directory: name a directory that `store backup` made",
-        ));
+        let why = "this is the boundary's own directory: name a directory that `store backup` made";
+        return Err(FileProblem::whole(onto, why).into());
     }
-    let work = temporary(into.parent().unwrap_or(Path::new("/"))).map_err(|error| at(&error))?;
+    let work = temporary(into.parent().unwrap_or(Path::new("/"))).at(onto)?;
     let copy = into.join(DATABASE);
-    let earlier = begins_alike(config, &copy).map_err(|fault| at(&fault))?;
+    let earlier = begins_alike(config, &copy).at(onto)?;
     let update = config
         .database
-        .update_backup(&copy, earlier, work.path(), &mut |done, all| progress(done, all))
+        .update_backup(&copy, earlier, work.path(), &mut |done, all| {
+            progress(done, all)
+        })
         .map_err(|fault| match fault {
             StoreFault::Full { .. } => {
-                at(&"the disk of the backup is full, so the backup keeps its earlier state: free space")
+                "the disk of the backup is full, so the backup keeps its earlier state: free space"
+                    .to_owned()
             }
-            fault => at(&fault),
-        })?;
-    let broken = |fault: StoreFault| at(&fault);
-    let names = update.files().map_err(broken)?;
-    let gone = copy_outputs(config, &names, work.path(), &into).map_err(|error| at(&error))?;
-    update.forget(&gone).map_err(broken)?;
-    copy_closed(config, work.path(), &into).map_err(|error| at(&error))?;
+            fault => fault.to_string(),
+        })
+        .at(onto)?;
+    let names = update.files().at(onto)?;
+    let gone = copy_outputs(config, &names, work.path(), &into).at(onto)?;
+    update.forget(&gone).at(onto)?;
+    copy_closed(config, work.path(), &into).at(onto)?;
     // The rows must not name an output before its file is durable.
-    sync_tree(&into).map_err(|error| at(&error))?;
-    update.commit().map_err(broken)?;
+    sync_tree(&into).at(onto)?;
+    update.commit().at(onto)?;
     // After a crash from here on, the checkpoint is that of the earlier state, which is a beginning of this log.
     let (id, entries, checkpoint) = write_checkpoint(config, &Database::File(copy), &into, &into)?;
-    delete_others(&into.join(OUTPUTS), &names).map_err(|error| at(&error))?;
-    let bytes = sync_tree(&into).map_err(|error| at(&error))?;
+    delete_others(&into.join(OUTPUTS), &names).at(onto)?;
+    let bytes = sync_tree(&into).at(onto)?;
     let outputs = names.len() - gone.len();
     Ok(MadeBackup {
         backup: into,
@@ -209,28 +205,24 @@ fn write_checkpoint(
     dir: &Path,
     shown: &Path,
 ) -> Result<(SealDigest, u64, String), Problems> {
-    let at = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(shown, error.to_string()))
-    };
-    let broken = |fault: StoreFault| at(&fault);
-    let (reads, head) = copy.at_rest().map_err(broken)?;
+    let (reads, head) = copy.at_rest().at(shown)?;
     let id = head
         .boundary
-        .ok_or_else(|| at(&"the store's log has not begun: there is nothing to back up yet"))?;
+        .ok_or("the store's log has not begun: there is nothing to back up yet")
+        .at(shown)?;
     let entries = head.size;
     let settings = open_store::settings(
         config,
         &open_store::open_key(config)?,
         &start::surroundings(),
     )?;
-    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(broken)?;
+    let ledger = Ledger::at_rest(reads, head, settings, None).at(shown)?;
     let note = ledger
         .checkpoint()
-        .map_err(broken)?
+        .at(shown)?
         .map(|row| row.note)
         .unwrap_or_default();
-    small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes())
-        .map_err(|error| at(&error))?;
+    small_file::replace(&dir.join(kept_checkpoint::FILE), note.as_bytes()).at(shown)?;
     Ok((id, entries, note))
 }
 

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::NotifyTable;
-use crossing::ConfiguredSecret;
+use boundary::ConfiguredSecret;
 use documents::{BoundaryName, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};
-use store::{Database, Replicas, Retention};
+use store::{Database, Replicas, Retention, ServerTable};
 use wire::ProxyAddress;
 
 /// Name of the configuration file.
@@ -71,9 +71,9 @@ table! {
         /// Path of the policy, by default `boundary/policy.yaml`.
         #[schemars(with = "Option<String>")]
         pub policy: PathBuf,
-        /// Path of the roster's source, by default `boundary/roster.toml`.
+        /// Directory of the versions of the roster and of the draft, by default `boundary/roster.d`.
         #[schemars(with = "Option<String>")]
-        pub roster: PathBuf,
+        pub rosters: PathBuf,
         /// Private key of the boundary (PEM, PKCS#8 version 1), by default `boundary/key.pem`.
         #[schemars(with = "Option<String>")]
         pub key: PathBuf,
@@ -93,7 +93,8 @@ table! {
         /// Certificate and key of the service. Without this table, the service uses HTTP without TLS.
         pub tls: Option<TlsTable>,
         /// The PostgreSQL database, if `database` is its URL.
-        pub postgres: Option<PostgresTable>,
+        #[schemars(with = "Option<PostgresTable>")]
+        pub postgres: Option<ServerTable>,
         /// Limits of runs and of the queue.
         #[schemars(with = "Option<LimitsTable>")]
         pub limits: LimitsTable,
@@ -178,14 +179,16 @@ table! {
     }
 }
 
-/// Format of the service's messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object on each line.
-    Json,
+documents::words! {
+    /// Format of the service's messages.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+    #[schemars(rename = "LogFormatWord", rename_all = "kebab-case")]
+    pub enum LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object on each line.
+        Json = "json",
+    }
 }
 
 table! {
@@ -363,7 +366,7 @@ pub fn template(name: &str) -> String {
 const TEMPLATE: &str = r#"# Configuration of a Countersign boundary. Every key has its default value.
 # Paths are relative to this file. Only the owner may write this file. `countersign doctor` checks the file.
 
-# Name of the boundary. The roster ([[boundary]]), every authorization and the log's name contain this name.
+# Name of the boundary. The roster, every authorization and the log's name contain this name.
 name = "@NAME@"
 
 # Address of the HTTP interface. Other addresses than those of the loopback need a certificate under [tls].
@@ -385,8 +388,9 @@ data = "boundary"
 database = "boundary/countersign.db"
 # The boundary's private key. It signs seals, consumptions, receipts and checkpoints, but never approvals.
 key = "boundary/key.pem"
-# Roster and policy. Both are sealed when the log begins. A later change of the files needs signatures to take effect.
-roster = "boundary/roster.toml"
+# The versions of the roster with the draft next.json, and the policy. Draft and policy are sealed when the log begins. A
+# later change needs signatures to take effect.
+rosters = "boundary/roster.d"
 policy = "boundary/policy.yaml"
 
 # Checkpoints of this log in other places (files, or directories of `log export`). A store that is older than one of them

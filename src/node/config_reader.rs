@@ -1,8 +1,10 @@
 //! Reads the values of `countersign.toml`, each with its form. All errors are reported together, each with its line and
 //! column.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::{
     Config, LISTEN, LogFormat, TlsTable,
@@ -15,14 +17,13 @@ use crate::{
     },
     read_owned,
 };
-use crossing::{ConfiguredSecret, SecretSource};
-use documents::{
-    BoundaryName, Level, Limit, Limits, Name, SecretName, TextPlace, YamlFlaw, YamlKind, YamlNode,
+use boundary::{ConfiguredSecret, SecretSource};
+use documents::{BoundaryName, Level, Limit, Limits, SecretName};
+use reading::{
+    FileProblem, LIMITS, Pattern, Problems, TextPlace, YamlFlaw, YamlKind, YamlNode, attributes,
     duration, yaml::unknown,
 };
-use reading::{FileProblem, LIMITS, Pattern, Problems, attributes};
 use store::{Database, Replicas, ServerTable};
-use wire::ProxyAddress;
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -76,7 +77,7 @@ impl Reader {
             skip_invalid_runbooks: self.switch(tree, "skip_invalid_runbooks"),
             insecure_behind_proxy: self.switch(tree, "insecure_behind_proxy"),
             mcp: self.switch(tree, "mcp"),
-            proxy: self.proxy(tree),
+            proxy: self.parsed(tree, "proxy"),
             hosts: self.hosts(tree),
             limits: self.limits(tree),
             retention: RetentionTable {
@@ -85,7 +86,14 @@ impl Reader {
                 pack: self.seconds(&retention, "pack"),
             },
             sandbox: SandboxTable {
-                level: self.level(&sandbox),
+                level: self
+                    .word(
+                        &sandbox,
+                        "level",
+                        &[Level::Strict, Level::BestEffort],
+                        Level::word,
+                    )
+                    .unwrap_or(Level::Strict),
             },
             known_checkpoints: self.paths(tree, "known_checkpoints"),
             secrets: self.secrets(tree),
@@ -95,15 +103,11 @@ impl Reader {
             },
             log: LogTable {
                 format: self
-                    .word(
-                        &log,
-                        "format",
-                        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
-                    )
+                    .word(&log, "format", &LogFormat::ALL, LogFormat::word)
                     .unwrap_or(LogFormat::Text),
             },
             policy: self.path(tree, "policy"),
-            roster: self.path(tree, "roster"),
+            rosters: self.path(tree, "rosters"),
             key: self.path(tree, "key"),
             tls: self.tls(tree),
             path: self.file.clone(),
@@ -113,14 +117,6 @@ impl Reader {
             name: name?,
             listen: listen?,
         })
-    }
-
-    fn proxy(&mut self, tree: &YamlNode) -> Option<ProxyAddress> {
-        let text = self.text(tree, "proxy")?;
-        match text.parse() {
-            Ok(proxy) => Some(proxy),
-            Err(why) => self.flaw(tree, "proxy", why),
-        }
     }
 
     fn limits(&mut self, tree: &YamlNode) -> LimitsTable {
@@ -181,10 +177,7 @@ impl Reader {
                 "`name` is missing: name the boundary".to_owned(),
             );
         }
-        match self.text(tree, "name")?.parse::<BoundaryName>() {
-            Ok(name) => Some(name),
-            Err(error) => self.flaw(tree, "name", error.to_string()),
-        }
+        self.parsed(tree, "name")
     }
 
     pub(super) fn address(
@@ -225,24 +218,6 @@ impl Reader {
         hosts
     }
 
-    pub(super) fn level(&mut self, sandbox: &YamlNode) -> Level {
-        if sandbox
-            .value("level")
-            .is_some_and(|level| matches!(&level.kind, YamlKind::Text(word) if word == "off"))
-        {
-            let message = "`off` is not allowed as a boundary's level: write strict or best-effort";
-            return self
-                .flaw(sandbox, "level", message.to_owned())
-                .unwrap_or(Level::Strict);
-        }
-        let levels = [
-            ("strict", Level::Strict),
-            ("best-effort", Level::BestEffort),
-        ];
-        self.word(sandbox, "level", &levels)
-            .unwrap_or(Level::Strict)
-    }
-
     /// Returns the files of TLS, or `None` if the table is missing or empty.
     pub(super) fn tls(&mut self, tree: &YamlNode) -> Option<TlsTable> {
         let section = self.table(tree, "tls", TlsTable::KEYS);
@@ -254,16 +229,13 @@ impl Reader {
                 let message = format!(
                     "[tls] has no `{key}`: name the files of the certificate and of its key, or neither file"
                 );
-                self.flaws.push(YamlFlaw::new(section.place, message));
+                self.flaw::<()>(&section, key, message);
             }
         }
         Some(TlsTable {
             certificate: self.path(&section, "certificate"),
             key: self.path(&section, "key"),
-            client_ca: section
-                .value("client_ca")
-                .is_some()
-                .then(|| self.path(&section, "client_ca")),
+            client_ca: self.optional_path(&section, "client_ca"),
         })
     }
 
@@ -320,7 +292,7 @@ impl Reader {
     ) -> Option<ConfiguredSecret> {
         let what = format!("[secrets.{}]", name.as_str());
         self.known(node, &what, SecretTable::KEYS);
-        let sources: Vec<SecretSource> = ["file", "env", "credential"]
+        let sources: Vec<SecretSource> = SOURCES
             .into_iter()
             .filter_map(|key| {
                 let text = self.text(node, key)?;
@@ -345,11 +317,8 @@ impl Reader {
                 Some(source)
             })
             .collect();
-        let count = ["file", "env", "credential"]
-            .iter()
-            .filter(|key| node.value(key).is_some())
-            .count();
-        if count != 1 {
+        let given = SOURCES.iter().filter(|key| node.value(key).is_some());
+        if given.count() != 1 {
             let message = format!("{what} needs exactly one of `file`, `env` and `credential`");
             self.flaws.push(YamlFlaw::new(place, message));
         }
@@ -367,11 +336,7 @@ impl Reader {
                 message,
             ));
         }
-        for pattern in &steps {
-            if let Err(error) = Pattern::parse(pattern) {
-                self.flaw::<()>(node, "steps", error.to_string());
-            }
-        }
+        self.check_patterns(node, &steps);
         sources.into_iter().next().map(|source| ConfiguredSecret {
             name,
             source,
@@ -379,65 +344,46 @@ impl Reader {
         })
     }
 
-    pub(super) fn database(
+    pub(super) fn check_patterns(&mut self, node: &YamlNode, steps: &[String]) {
+        for error in steps.iter().filter_map(|step| Pattern::parse(step).err()) {
+            self.flaw::<()>(node, "steps", error.to_string());
+        }
+    }
+
+    fn database(
         &mut self,
         tree: &YamlNode,
         data: &Path,
-        postgres: Option<&PostgresTable>,
+        postgres: Option<&ServerTable>,
     ) -> Option<Database> {
         // The default is relative to `data`.
         if !tree.value("database").is_some_and(is_written) {
             return Some(Database::File(data.join("countersign.db")));
         }
         let text = self.text(tree, "database")?;
-        let server = postgres.map(|table| ServerTable {
-            node: table.node.clone(),
-            password_file: table.password_file.clone(),
-            ca: table.ca.clone(),
-            certificate: table.certificate.clone(),
-            key: table.key.clone(),
-            replicas: table.replicas,
-        });
-        match Database::parse(&text, &self.directory, server.as_ref()) {
+        match Database::parse(&text, &self.directory, postgres) {
             Ok(database) => Some(database),
             Err(message) => self.flaw(tree, "database", message),
         }
     }
 
-    fn postgres(&mut self, tree: &YamlNode) -> Option<PostgresTable> {
+    fn postgres(&mut self, tree: &YamlNode) -> Option<ServerTable> {
         let section = self.table(tree, "postgres", PostgresTable::KEYS);
         if section.entries().is_empty() {
             return None;
         }
-        let Some(node) = self.text(&section, "node") else {
+        if section.value("node").is_none() {
             let message = "[postgres] has no `node`: name this node, with another name for each service of the boundary";
-            self.flaws
-                .push(YamlFlaw::new(section.place, message.to_owned()));
-            return None;
-        };
-        let node = match node.parse::<Name>() {
-            Ok(node) => node,
-            Err(error) => return self.flaw(&section, "node", error.to_string()),
-        };
-        let replicas = [
-            ("none", Replicas::None),
-            ("synchronous", Replicas::Synchronous),
-            ("storage", Replicas::Storage),
-        ];
-        let mut path = |key: &str| {
-            section
-                .value(key)
-                .is_some()
-                .then(|| self.path(&section, key))
-        };
-        Some(PostgresTable {
-            node,
-            password_file: path("password_file"),
-            ca: path("ca"),
-            certificate: path("certificate"),
-            key: path("key"),
+            return self.flaw(&section, "node", message.to_owned());
+        }
+        Some(ServerTable {
+            node: self.parsed(&section, "node")?,
+            password_file: self.optional_path(&section, "password_file"),
+            ca: self.optional_path(&section, "ca"),
+            certificate: self.optional_path(&section, "certificate"),
+            key: self.optional_path(&section, "key"),
             replicas: self
-                .word(&section, "replicas", &replicas)
+                .word(&section, "replicas", &Replicas::ALL, Replicas::word)
                 .unwrap_or_default(),
         })
     }
@@ -511,17 +457,31 @@ impl Reader {
         &mut self,
         node: &YamlNode,
         key: &str,
-        words: &[(&str, T)],
+        all: &[T],
+        word: fn(T) -> &'static str,
     ) -> Option<T> {
         let text = self.text(node, key)?;
-        let found = words
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, value)| *value);
+        let found = all.iter().copied().find(|value| word(*value) == text);
         found.or_else(|| {
-            let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let names: Vec<&str> = all.iter().map(|value| word(*value)).collect();
             self.flaw(node, key, unknown(key, &text, &names))
         })
+    }
+
+    /// Returns the value of a type that parses its own text.
+    pub(super) fn parsed<T: FromStr<Err: Display>>(
+        &mut self,
+        node: &YamlNode,
+        key: &str,
+    ) -> Option<T> {
+        match self.text(node, key)?.parse() {
+            Ok(value) => Some(value),
+            Err(error) => self.flaw(node, key, error.to_string()),
+        }
+    }
+
+    pub(super) fn optional_path(&mut self, node: &YamlNode, key: &str) -> Option<PathBuf> {
+        node.value(key).is_some().then(|| self.path(node, key))
     }
 
     pub(super) fn path(&mut self, node: &YamlNode, key: &str) -> PathBuf {
@@ -628,6 +588,9 @@ impl Reader {
         None
     }
 }
+
+/// Keys of a secret, of which exactly one is given.
+const SOURCES: [&str; 3] = ["file", "env", "credential"];
 
 fn empty() -> YamlNode {
     YamlNode {

@@ -1,8 +1,8 @@
 //! Reads the targets of messages from `countersign.toml`.
 
 use crate::{NotifyTable, TargetKind, node::config_reader::Reader, ntfy_topic};
-use documents::{Name, YamlFlaw, YamlNode, check_origin};
-use reading::Pattern;
+use documents::{Name, check_origin, joined};
+use reading::{YamlFlaw, YamlNode};
 use wire::FeedKind;
 
 /// Maximum number of targets, because each target has a thread of its own.
@@ -44,12 +44,6 @@ impl Reader {
     }
 
     fn target(&mut self, node: &YamlNode) -> Option<NotifyTable> {
-        const KINDS: [TargetKind; 4] = [
-            TargetKind::CloudEvents,
-            TargetKind::Slack,
-            TargetKind::Ntfy,
-            TargetKind::Mail,
-        ];
         self.known(node, "[[notify]]", NotifyTable::KEYS);
         for key in ["name", "kind"] {
             if node.value(key).is_none() {
@@ -60,15 +54,9 @@ impl Reader {
                 );
             }
         }
-        let name = match self.text(node, "name")?.parse::<Name>() {
-            Ok(name) => name,
-            Err(error) => return self.flaw(node, "name", error.to_string()),
-        };
-        let kind = self.word(node, "kind", &KINDS.map(|kind| (kind.word(), kind)))?;
-        let secret = node
-            .value("secret")
-            .is_some()
-            .then(|| self.path(node, "secret"));
+        let name: Name = self.parsed(node, "name")?;
+        let kind = self.word(node, "kind", &TargetKind::ALL, TargetKind::word)?;
+        let secret = self.optional_path(node, "secret");
         let url = self.text(node, "url");
         match (&url, kind, &secret) {
             (Some(url), ..) => self.check_url(node, kind, url),
@@ -87,11 +75,7 @@ impl Reader {
         }
         let people = self.list(node, "for");
         let steps = self.list(node, "steps");
-        for pattern in &steps {
-            if let Err(error) = Pattern::parse(pattern) {
-                self.flaw::<()>(node, "steps", error.to_string());
-            }
-        }
+        self.check_patterns(node, &steps);
         let after = node
             .value("after")
             .is_some()
@@ -101,7 +85,7 @@ impl Reader {
             let message = "`after` is only for the events proposal.pending and grant.pending, which the target does not get";
             return self.flaw(node, "after", message.to_owned());
         }
-        let ca = node.value("ca").is_some().then(|| self.path(node, "ca"));
+        let ca = self.optional_path(node, "ca");
         let desk = self.text(node, "desk");
         if let Some(Err(error)) = desk.as_deref().map(check_origin) {
             return self.flaw(node, "desk", format!("{error} (the address of a desk)"));
@@ -176,26 +160,15 @@ impl Reader {
         }
         let mut found = Vec::new();
         for word in self.list(node, "events") {
-            let chosen: Vec<FeedKind> = match word.strip_suffix('*') {
-                Some(start) => FeedKind::ALL
-                    .into_iter()
-                    .filter(|event| event.word().starts_with(start))
-                    .collect(),
-                None => FeedKind::ALL
-                    .into_iter()
-                    .filter(|event| event.word() == word)
-                    .collect(),
+            let is_meant = |event: &FeedKind| match word.strip_suffix('*') {
+                Some(start) => event.word().starts_with(start),
+                None => event.word() == word,
             };
+            let chosen: Vec<FeedKind> = FeedKind::ALL.into_iter().filter(is_meant).collect();
             if chosen.is_empty() {
-                let known: Vec<&str> = FeedKind::ALL.iter().map(|event| event.word()).collect();
-                self.flaw::<()>(
-                    node,
-                    "events",
-                    format!(
-                        "there is no event {word:?}; the events are {}",
-                        known.join(", ")
-                    ),
-                );
+                let known = joined(FeedKind::ALL.iter().map(|event| event.word()), ", ");
+                let message = format!("there is no event {word:?}; the events are {known}");
+                self.flaw::<()>(node, "events", message);
             }
             found.extend(chosen);
         }

@@ -80,6 +80,25 @@ pub struct NodeStatus {
     pub address: Option<ServedAddress>,
 }
 
+impl NodeStatus {
+    /// Asks the running service for its status. Returns `None` if no service runs.
+    ///
+    /// # Errors
+    /// Returns a message if the service doesn't answer.
+    pub fn ask(config: &Config) -> Result<Option<Self>, String> {
+        match ask(&config.socket(), &ControlRequest::Status).map_err(|problem| problem.to_string())? {
+            None => Ok(None),
+            Some(ControlReply::Ok(status)) => serde_json::from_value(status).map(Some).map_err(|error| {
+                format!(
+                    "the answer of the service can't be read ({error}): check that the service has the same version as \
+                     this program"
+                )
+            }),
+            Some(ControlReply::Error(message) | ControlReply::Refused { message, .. }) => Err(message),
+        }
+    }
+}
+
 /// The address on which a service listens. It differs from the configuration if an option or systemd gave the address.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct ServedAddress {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Config, node::roster_file::DraftRoster};
-use boundary::{refused_steps, unapprovable_steps, unmet_people_rules, without_maximum};
-use crossing::{lacks_boundary, secret_sources};
+use crate::Config;
+use boundary::{
+    refused_steps, secret_sources, unapprovable_steps, unmet_people_rules, without_maximum,
+};
+use crossing::lacks_boundary;
 use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
 use reading::{
-    Builtins, FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError,
-    RunbookDirectories, resolve,
+    FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories,
 };
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
@@ -32,28 +33,18 @@ pub struct FileRefusals {
 pub fn find(
     registry: &Registry,
     policy: &Policy,
-    roster: Option<&DraftRoster>,
+    roster: Option<&TrustedRoster>,
     config: Option<&Config>,
     now: Timestamp,
 ) -> FileRefusals {
     let mut refusals = FileRefusals::default();
-    let signed =
-        roster.and_then(
-            |draft| match draft.state(draft.tables().previous, policy.digest()) {
-                Ok(signed) => Some(signed),
-                Err(error) => {
-                    refusals.roster.push(error.to_string());
-                    None
-                }
-            },
-        );
     let runbooks = config
         .map(|config| config.runbooks.clone())
         .unwrap_or_default();
     let (steps, errors) = refused_steps(
         registry,
         policy,
-        signed.as_ref(),
+        roster,
         &configuration(config),
         &runbooks,
         None,
@@ -63,7 +54,7 @@ pub fn find(
         .filter_map(|(step, held)| Some((step.clone(), held.asked().as_ref().err()?.to_string())));
     refusals.denied = denied.collect();
     refusals.steps = errors;
-    if let Some(signed) = &signed {
+    if let Some(signed) = roster {
         refusals.roster.extend(lacks_approvers(signed.tables()));
         refusals
             .roster
@@ -94,7 +85,7 @@ pub fn find(
 
 /// Returns the approval rules of a step, or `None` if the rules of policy and step contradict each other.
 fn quorum_rules(policy: &Policy, step: &StepDefinition) -> Option<QuorumRules> {
-    let ruling = resolve(policy, Builtins::current(), &step.reference);
+    let ruling = policy.ruling(&step.reference);
     let of_policy = ruling.approvals.as_ref().map(|rule| &rule.value);
     Some(
         QuorumRules::combine(of_policy, &step.approvals)
@@ -114,8 +105,8 @@ pub fn lacking_secrets(registry: &Registry, config: &Config) -> Vec<(StepRef, St
 
 /// Returns an error if no run could be approved, because the roster has no approver.
 pub fn lacks_approvers(roster: &Roster) -> Option<String> {
-    roster.approver.is_empty().then(|| {
-        "the roster has no approver, so no run could be approved: add an [[approver]] table for each approver before the \
+    roster.approvers.is_empty().then(|| {
+        "the roster has no approver, so no run could be approved: add each approver to `approvers` before the \
          first start, which seals the roster (`countersign key generate` makes a key and prints its line)"
             .to_owned()
     })

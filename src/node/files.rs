@@ -1,15 +1,13 @@
 //! Loader of the operator's files: runbooks, policy, roster and boundary key.
 
-use std::path::Path;
-
 use crate::{
     Config,
-    node::{file_refusals, private, roster_file::DraftRoster},
-    read_owned, roster_file,
+    node::{file_refusals, private, rosters},
+    read_owned,
 };
-use documents::SshKey;
+use client::{FileSigner, Signer as _};
 use reading::{FileProblem, Policy, Problems, Registry};
-use verdict::{FileSigner, Signer as _};
+use verdict::{Chain, TrustedRoster};
 
 /// Files of the operator. Each file is valid by itself, but the files have not been compared with each other.
 #[derive(Debug)]
@@ -19,10 +17,8 @@ pub struct BoundaryFiles {
     /// Errors of the runbooks with which a node of several can start, because only sealed runbooks run.
     pub runbook_errors: Vec<FileProblem>,
     /// Content of the policy file, or its errors. After the log has begun, the sealed state stays in force, so errors
-    /// in the policy or the roster only cause a note for the operator.
+    /// in the policy only cause a note for the operator.
     pub policy: Result<Policy, Vec<FileProblem>>,
-    /// Content of `roster.toml`, or its errors.
-    pub roster: Result<DraftRoster, Vec<FileProblem>>,
     /// The boundary's key.
     pub key: FileSigner,
 }
@@ -51,7 +47,7 @@ impl BoundaryFiles {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(found) => (Registry::from_definitions([]).ok(), found),
         };
-        let (policy, roster) = (read_policy(config), read_roster(&config.roster));
+        let policy = read_policy(config);
         let key = note(
             FileSigner::open(&config.key)
                 .map_err(|error| vec![FileProblem::whole(&config.key, error.to_string())]),
@@ -71,25 +67,18 @@ impl BoundaryFiles {
             problems.append(&mut runbook_errors);
         }
         if begins {
-            let found = policy
-                .as_ref()
-                .err()
-                .into_iter()
-                .chain(roster.as_ref().err());
-            problems.extend(found.flatten().cloned());
-            if let (Ok(roster), Some(key)) = (&roster, &key) {
-                problems.extend(check_first_roster(config, roster, key));
+            let first = rosters::first(config, policy.as_ref().ok());
+            problems.extend(policy.as_ref().err().into_iter().flatten().cloned());
+            match (&first, &key) {
+                (Ok(first), Some(key)) => {
+                    problems.extend(check_first_roster(config, first.last(), key));
+                }
+                (Err(problem), _) => problems.push(problem.clone()),
+                (Ok(_), None) => {}
             }
             if let (Ok(policy), false) = (&policy, problems.is_empty()) {
-                let signed = roster
-                    .as_ref()
-                    .ok()
-                    .and_then(|draft| draft.state(draft.tables().previous, policy.digest()).ok());
-                problems.extend(file_refusals::of_sound_files(
-                    config,
-                    policy,
-                    signed.as_ref(),
-                ));
+                let roster = first.as_ref().ok().map(Chain::last);
+                problems.extend(file_refusals::of_sound_files(config, policy, roster));
             }
         }
         match (registry, key) {
@@ -97,7 +86,6 @@ impl BoundaryFiles {
                 registry,
                 runbook_errors,
                 policy,
-                roster,
                 key,
             }),
             _ => Err(Problems::new(problems)),
@@ -118,38 +106,17 @@ fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
 /// Returns all errors of the file.
 pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
-    Policy::load(&text).map_err(|errors| {
-        let file = config.policy.display().to_string();
-        errors
-            .into_iter()
-            .map(|error| FileProblem {
-                file: file.clone(),
-                line: error.line,
-                column: error.column,
-                message: error.message,
-                can_pass: false,
-            })
-            .collect()
-    })
-}
-
-/// Reads the source of a roster, for example `roster.toml`.
-///
-/// # Errors
-/// Returns all errors of the file.
-pub fn read_roster(path: &Path) -> Result<DraftRoster, Vec<FileProblem>> {
-    let text = read_owned(path).map_err(|problem| vec![problem])?;
-    roster_file::read(path, &text)
+    Policy::load(&text).map_err(|errors| FileProblem::of_policy(&config.policy, errors))
 }
 
 /// Returns the problems of the roster with which a log begins: without an approver, or without this key.
 pub fn check_first_roster(
     config: &Config,
-    roster: &DraftRoster,
+    roster: &TrustedRoster,
     key: &FileSigner,
 ) -> Vec<FileProblem> {
     let no_approver = file_refusals::lacks_approvers(roster.tables());
-    let no_approver = no_approver.map(|why| FileProblem::whole(&config.roster, why));
+    let no_approver = no_approver.map(|why| FileProblem::whole(&rosters::draft_path(config), why));
     no_approver
         .into_iter()
         .chain(check_key(config, roster, key))
@@ -158,25 +125,15 @@ pub fn check_first_roster(
 
 /// Returns a problem if the roster does not list this key for the boundary, because no verifier would accept its
 /// signatures.
-pub fn check_key(config: &Config, roster: &DraftRoster, key: &FileSigner) -> Option<FileProblem> {
+pub fn check_key(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Option<FileProblem> {
     let keyid = key.key().keyid();
-    let mut own = roster
-        .tables()
-        .boundary
-        .iter()
-        .filter(|entry| entry.name == config.name);
-    if own.any(|entry| {
-        entry
-            .keys
-            .iter()
-            .any(|line| SshKey::parse(line).is_ok_and(|known| known.keyid() == keyid))
-    }) {
+    if roster.boundary_key(&config.name, &keyid).is_some() {
         return None;
     }
     Some(FileProblem::whole(
-        &config.roster,
+        &rosters::draft_path(config),
         format!(
-            "no [[boundary]] named {:?} has the key {keyid} of {}: add `keys = [\"{}\"]` there",
+            "no boundary {:?} of the roster has the key {keyid} of {}: add \"{}\" to its `keys`",
             config.name.as_str(),
             config.key.display(),
             key.key().line()

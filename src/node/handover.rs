@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Config, fault_problem};
+use crate::{Config, InStore as _};
+use client::{FileSigner, Signer as _};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
 use reading::FileProblem;
 use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
-use verdict::{FileSigner, Signer as _};
 
 #[derive(Debug)]
 #[must_use]
@@ -26,7 +26,7 @@ pub(super) fn check(
 ) -> Result<KeyHandoverChecked, FileProblem> {
     let keyid = key.key().keyid();
     let work = open_work(&mut SealKeys::new(ledger.reads()), keyid.as_str());
-    match work.map_err(|fault| fault_problem(&config.database, &fault))? {
+    match work.in_store(&config.database)? {
         None => Ok(KeyHandoverChecked(())),
         Some(what) => Err(FileProblem::whole(
             &config.key,
@@ -80,11 +80,11 @@ impl StandbyKey {
 /// # Errors
 /// Returns an error if no other node could become active, or if the database can't be read.
 pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
-    let at_store = |fault| FileProblem::of_store(&config.database, fault);
-    let Some(reader) = config.database.nodes() else {
+    let database = &config.database;
+    let Some(reader) = database.nodes() else {
         return Ok(());
     };
-    let mut nodes = reader.read().map_err(at_store)?.nodes;
+    let mut nodes = reader.read().in_store(database)?.nodes;
     nodes.retain(|node| !node.lost);
     let Some(lost) = nodes
         .iter()
@@ -93,13 +93,13 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
     else {
         return Ok(());
     };
-    let (reads, _) = config.database.at_rest().map_err(at_store)?;
-    if waits(&reads, &lost.keyid).map_err(at_store)?.is_some() {
+    let (reads, _) = database.at_rest().in_store(database)?;
+    if waits(&reads, &lost.keyid).in_store(database)?.is_some() {
         return Ok(());
     }
     let mut whys = Vec::new();
     for node in nodes {
-        match waits(&reads, &node.keyid).map_err(at_store)? {
+        match waits(&reads, &node.keyid).in_store(database)? {
             None => return Ok(()),
             Some(wait) => whys.push(format!("{}: {}", node.name, wait.why)),
         }
@@ -139,7 +139,7 @@ fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault>
     }
     if !seals.have(last.digest, keyid)? {
         let why = format!(
-            "the key {keyid} of this node is not in the roster in force: add it to `keys` of [[boundary]], let the \
+            "the key {keyid} of this node is not in the roster in force: add it to the boundary with `countersign roster add boundary`, let the \
              approvers sign the roster, and run `countersign seal` at the active node"
         );
         return Ok(Some(KeyWait {

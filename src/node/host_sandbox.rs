@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Config,
+    Config, InFile as _,
     node::{descriptors, private},
 };
 use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
@@ -17,7 +17,7 @@ use sandbox::{HostProbe, LinuxSandbox, Setup, Starter};
 pub fn sandbox(config: &Config) -> Result<(Arc<LinuxSandbox>, Starter), Problems> {
     // Check the limits before the probe of the sandbox, because without enough file descriptors the probe would report
     // missing layers.
-    descriptors::check().map_err(|why| FileProblem::whole(&config.path, why))?;
+    descriptors::check().at(&config.path)?;
     let setup = Setup {
         helper: None,
         scratch: config.scratch(),
@@ -25,13 +25,9 @@ pub fn sandbox(config: &Config) -> Result<(Arc<LinuxSandbox>, Starter), Problems
         private: private::set(config),
         unwritable: config.runbooks.clone(),
     };
-    LinuxSandbox::open(&setup).map_err(|error| {
-        FileProblem::whole(
-            &config.scratch(),
-            format!("the sandbox can't be prepared: {error}"),
-        )
-        .into()
-    })
+    let opened = LinuxSandbox::open(&setup)
+        .map_err(|error| format!("the sandbox can't be prepared: {error}"));
+    Ok(opened.at(&setup.scratch)?)
 }
 
 /// Returns the services of this boundary that no run may reach, beside its own listeners: the database server, and all nodes

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{
-    Config,
+    Config, InFile as _,
     node::{places, private},
 };
 use documents::{
@@ -37,16 +37,15 @@ pub const FILE: &str = "checkpoint";
 pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<String>, Problems> {
     let mut problems = Vec::new();
     let mut notes = Vec::new();
-    for (path, compared) in compare(config, read_known(config), ledger, key) {
+    for (_, compared) in compare(config, read_known(config), ledger, key) {
         match compared {
             Ok(note) => notes.extend(note),
             Err(problem) => {
                 // The newest state of a database server can come back.
-                let can_pass = config.database.file().is_none()
-                    && matches!(problem, CheckpointProblem::Missing(_));
+                let can_pass = config.database.file().is_none() && problem.can_pass;
                 problems.push(FileProblem {
                     can_pass,
-                    ..FileProblem::whole(&path, problem.to_string())
+                    ..problem
                 });
             }
         }
@@ -62,29 +61,7 @@ pub fn check(config: &Config, ledger: &Ledger, key: &SshKey) -> Result<Vec<Strin
 pub type KnownCheckpoint = (PathBuf, Result<(Note, Checkpoint), String>);
 
 /// A known checkpoint file with the result of [`look`].
-pub type ComparedCheckpoint = (PathBuf, Result<Option<String>, CheckpointProblem>);
-
-/// The reason why a known checkpoint is not one of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckpointProblem {
-    /// The log lacks entries of the checkpoint.
-    Missing(String),
-    /// The log has other entries, or the checkpoint can't be read or compared.
-    Other(String),
-}
-
-impl std::fmt::Display for CheckpointProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Missing(message) | Self::Other(message)) = self;
-        f.write_str(message)
-    }
-}
-
-impl From<String> for CheckpointProblem {
-    fn from(message: String) -> Self {
-        Self::Other(message)
-    }
-}
+pub type ComparedCheckpoint = (PathBuf, Result<Option<String>, FileProblem>);
 
 /// Reads all known checkpoint files.
 pub fn read_known(config: &Config) -> Vec<KnownCheckpoint> {
@@ -136,15 +113,16 @@ pub fn known(config: &Config) -> Vec<PathBuf> {
 /// reads.
 ///
 /// # Errors
-/// Returns a message if the log does not contain the checkpoint, or if the checkpoint file is unreadable.
+/// Returns a problem if the log does not contain the checkpoint, or if the checkpoint file is unreadable. The problem can
+/// pass if the log only lacks entries.
 fn look(
     path: &Path,
     found: Result<(Note, Checkpoint), String>,
     ledger: &Ledger,
     key: &SshKey,
     earlier: &[String],
-) -> Result<Option<String>, CheckpointProblem> {
-    let (note, known) = found?;
+) -> Result<Option<String>, FileProblem> {
+    let (note, known) = found.at(path)?;
     // A checkpoint without a valid signature also stops the start, because the store may be an old copy.
     let whose = match note::verify_note(&note, &known.origin, key.public()) {
         Ok(_) => "this boundary signed",
@@ -162,38 +140,35 @@ fn look(
             )));
         }
         let ours = ours.unwrap_or_else(|| "empty".to_owned());
-        return Err(format!(
+        let why = format!(
             "the file is a checkpoint of the log {}, but the store's log is {ours}: put the right store back, or \
              restore a backup with `countersign store restore BACKUP`; to begin a new log on purpose, move this \
              file away",
             known.origin
-        )
-        .into());
+        );
+        return Err(FileProblem::whole(path, why));
     }
-    match ledger.root_at(known.size) {
-        Ok(Some(root)) if root == known.root => Ok(None),
-        Ok(found) => {
-            let (problem, what): (fn(String) -> _, _) = match found {
-                None => (
-                    CheckpointProblem::Missing,
-                    format!("the store has only {entries}: the store is an older copy"),
-                ),
-                Some(_) => (
-                    CheckpointProblem::Other,
-                    format!(
-                        "the first entries of the store's log of {entries} differ from the checkpoint"
-                    ),
+    match ledger.root_at(known.size).at(path)? {
+        Some(root) if root == known.root => Ok(None),
+        found => {
+            let what = match found {
+                None => format!("the store has only {entries}: the store is an older copy"),
+                Some(_) => format!(
+                    "the first entries of the store's log of {entries} differ from the checkpoint"
                 ),
             };
-            Err(problem(format!(
+            let why = format!(
                 "{whose} a checkpoint of {} entries, but {what}. The boundary does not serve this store, because \
                  spent nonces could be spent again and two logs would have the same name. Put the newest store \
                  back; if the newest store is lost, `countersign store restore BACKUP` begins a new log that names \
                  this log",
                 known.size
-            )))
+            );
+            Err(FileProblem {
+                can_pass: found.is_none(),
+                ..FileProblem::whole(path, why)
+            })
         }
-        Err(fault) => Err(fault.to_string().into()),
     }
 }
 

@@ -29,8 +29,6 @@ pub mod places;
 pub mod private;
 mod read_heads;
 pub mod restore;
-pub mod roster_edit;
-pub mod roster_file;
 pub mod roster_succession;
 pub mod rosters;
 pub mod runbook_watch;

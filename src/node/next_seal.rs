@@ -11,7 +11,7 @@ use crate::{
     },
     read_policy,
 };
-use boundary::{Boundary, sound_registry, tokens_in_force, told_steps};
+use boundary::{Boundary, NoteSource, sound_registry, tokens_in_force, told_steps};
 use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};
 use documents::{Code, Configuration, KeyId, Name};
 use reading::{Policy, Problems, RegistryError};
@@ -262,7 +262,7 @@ pub(super) async fn seal_files(
         },
     ) = boundary.sealing.seal_next(new_epoch, next).await?;
     let all: Vec<String> = notes.iter().chain(&following).cloned().collect();
-    boundary.health.set_file_notes(notes);
+    boundary.health.set(NoteSource::Files, notes);
     boundary
         .health
         .set_roster_notes(boundary.crossing.state().roster.version(), following);

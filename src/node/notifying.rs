@@ -23,7 +23,7 @@ use crate::{
 };
 use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
 use crossing::{Refusal, Stopped, fault};
-use documents::{Approver, BoundaryRef, Code, Name, Timestamp};
+use documents::{BoundaryRef, Code, Name, Timestamp};
 use store::{Ledger, StoreFault, StoredEvent, Telling, ToldTarget, crash_points};
 use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
 
@@ -351,11 +351,10 @@ fn warn_of_unknown(boundary: &Boundary, table: &NotifyTable) {
     let state = boundary.crossing.state();
     let roster = state.roster.tables();
     let known = |name: &str| {
-        let approver = |one: &Approver| {
-            one.name.as_str() == name || one.groups.iter().any(|of| of.as_str() == name)
-        };
-        roster.approver.iter().any(approver)
-            || roster.proposer.iter().any(|one| one.name.as_str() == name)
+        let mut people = roster.approvers.keys().chain(roster.proposers.keys());
+        let mut groups = roster.approvers.values().flat_map(|one| &one.groups);
+        people.any(|one| one.as_str() == name)
+            || groups.any(|group| group.as_str() == name)
             || state.tokens.iter().any(|one| one.name.as_str() == name)
     };
     for name in table.people.iter().filter(|name| !known(name)) {

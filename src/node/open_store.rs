@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Config, StandbyKey, fault_problem,
+    Config, InFile as _, InStore as _, StandbyKey,
     node::{kept_checkpoint, log_at_rest, places},
 };
-use crossing::Surroundings;
+use boundary::Surroundings;
+use client::{FileSigner, Signer as _};
 use documents::SecretKey;
 use reading::{FileProblem, Problems};
 use store::{
     CheckpointRow, Ledger, NodeLock, OpenStore, Role, RoleCandidate, Spender, Turn, shared,
     small_file,
 };
-use verdict::{FileSigner, Signer as _};
 
 /// Returns true if the store exists.
 ///
@@ -31,11 +31,7 @@ pub fn has_store(config: &Config) -> Result<bool, FileProblem> {
              log";
         return Err(FileProblem::whole(&restoring, message));
     }
-    if config
-        .database
-        .exists()
-        .map_err(|fault| fault_problem(&config.database, &fault))?
-    {
+    if config.database.exists().in_store(&config.database)? {
         return Ok(true);
     }
     match kept_checkpoint::read(&config.kept_checkpoint()) {
@@ -55,10 +51,7 @@ pub fn has_log(config: &Config) -> Result<bool, FileProblem> {
     if !has_store(config)? {
         return Ok(false);
     }
-    let (_, head) = config
-        .database
-        .at_rest()
-        .map_err(|fault| fault_problem(&config.database, &fault))?;
+    let (_, head) = config.database.at_rest().in_store(&config.database)?;
     Ok(head.size > 0)
 }
 
@@ -72,12 +65,8 @@ pub fn take_store(config: &Config, role: Role) -> Result<OpenStore, Problems> {
     // the store that the operator copies back.
     let _there = has_store(config)?;
     make_directories(config)?;
-    let store = config
-        .database
-        .open(role)
-        .map_err(|fault| fault_problem(&config.database, &fault))?;
-    small_file::sweep(&config.data)
-        .map_err(|error| FileProblem::whole(&config.data, error.to_string()))?;
+    let store = config.database.open(role).in_store(&config.database)?;
+    small_file::sweep(&config.data).at(&config.data)?;
     Ok(store)
 }
 
@@ -91,8 +80,7 @@ pub fn lock_node(config: &Config) -> Result<NodeLock, Problems> {
         .database
         .node()
         .map(|_| config.database.lock(&config.data).map(Arc::new));
-    lock.transpose()
-        .map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+    Ok(lock.transpose().in_store(&config.database)?)
 }
 
 /// Returns this node as a candidate for the role of the active node, without a connection yet.
@@ -122,7 +110,7 @@ pub fn candidate(
         &key.key().keyid(),
         Arc::new(read),
     );
-    candidate.map_err(|fault| fault_problem(&config.database, &fault).into())
+    Ok(candidate.in_store(&config.database)?)
 }
 
 /// Takes the role of the active node for a command.
@@ -147,7 +135,7 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
     };
     let lock = lock_node(config).map_err(stands_by)?;
     let turn = candidate(config, &lock, key)?.attempt(&mut || sealed_key.waits());
-    match turn.map_err(|fault| fault_problem(&config.database, &fault))? {
+    match turn.in_store(&config.database)? {
         Turn::Active(role) => Ok(role),
         Turn::Waits(why) => Err(elsewhere(&why)),
     }
@@ -165,13 +153,9 @@ pub(super) fn make_directories(config: &Config) -> Result<(), FileProblem> {
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
             });
         made.map_err(|error| {
-            FileProblem::whole(
-                path,
-                format!(
-                    "the directory can't be created ({error}): create it, or change the mode of its parent directory"
-                ),
-            )
+            format!("the directory can't be created ({error}): create it, or change the mode of its parent directory")
         })
+        .at(path)
     };
     make(&config.data, 0o700)?;
     make(&config.outputs(), 0o700)?;
@@ -189,8 +173,7 @@ pub(super) fn open_ledger(
         objects: store.objects,
         ..settings(config, key, around)?
     };
-    Ledger::open(store.store, store.reads, settings)
-        .map_err(|fault| fault_problem(&config.database, &fault).into())
+    Ok(Ledger::open(store.store, store.reads, settings).in_store(&config.database)?)
 }
 
 /// Reads the boundary's key.
@@ -198,8 +181,7 @@ pub(super) fn open_ledger(
 /// # Errors
 /// Returns an error if the key cannot be used.
 pub fn open_key(config: &Config) -> Result<FileSigner, Problems> {
-    FileSigner::open(&config.key)
-        .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
+    Ok(FileSigner::open(&config.key).at(&config.key)?)
 }
 
 /// Returns the settings of this boundary's ledger.
@@ -270,8 +252,7 @@ pub(super) fn closed_ledgers(
 /// Copies the private key, because the ledger and the boundary each need one. `SecretKey` does not implement `Clone`,
 /// so that code cannot copy a key by accident.
 pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
-    SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem())
-        .map_err(|error| FileProblem::whole(&config.key, error.to_string()).into())
+    Ok(SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem()).at(&config.key)?)
 }
 
 pub(super) fn boottime() -> Duration {

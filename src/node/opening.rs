@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crate::{
-    AssembledBoundary, BoundaryFiles, Config, Node, ServedCertificate, ServiceManager, Started,
-    TakenChanges,
+    AssembledBoundary, BoundaryFiles, Config, InFile as _, Node, ServedCertificate, ServiceManager,
+    Started, TakenChanges,
     node::{
         host_sandbox, listener, memory, open_store,
         serve::ServiceSignals,
         service_manager::Notifier,
-        sockets::{self, BoundSockets, Listeners},
+        sockets::{self, BoundSockets},
         standby::Standby,
         start, watchdog,
     },
 };
-use boundary::{Boundary, SeenNodes};
+use boundary::{Boundary, NoteSource, SeenNodes};
 use crossing::Stopped;
 use documents::Code;
 use reading::{FileProblem, Problems};
@@ -42,12 +42,9 @@ impl Node {
         let mut opening = Some(watchdog::extend_opening(&manager.notifier));
         // New files must not be accessible to other users.
         rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-        memory::make_private().map_err(|error| {
-            FileProblem::whole(
-                &config.path,
-                format!("the memory of the service can't be made private: {error}"),
-            )
-        })?;
+        memory::make_private()
+            .map_err(|error| format!("the memory of the service can't be made private: {error}"))
+            .at(&config.path)?;
         let mut signals = ServiceSignals::listen(&config)?;
         start::check_clock(&config)?;
         let configured = config.listen;
@@ -77,9 +74,7 @@ impl Node {
                     .as_ref()
                     .map(std::net::TcpListener::try_clone)
                     .transpose();
-                let again =
-                    again.map_err(|error| FileProblem::whole(&config.path, error.to_string()))?;
-                BoundSockets::bind(&config, again)
+                BoundSockets::bind(&config, again.at(&config.path)?)
             };
             let sandbox = |config: &Config| {
                 let (sandbox, starter) = host_sandbox::sandbox(config)?;
@@ -111,23 +106,18 @@ impl Node {
             role_state,
             recovered,
         } = active;
-        let AssembledBoundary {
-            boundary,
-            ledger,
-            level,
-            first,
-            mut notes,
-            newest_roster,
-            lock,
-        } = assembled;
+        let boundary = &assembled.boundary;
+        let mut notes = assembled.notes.clone();
         if let Some(nodes) = nodes {
-            boundary.health.set_nodes(nodes, role_state.clone());
+            let _ = boundary.health.nodes.set((nodes, role_state.clone()));
         }
         let listener_notes = listener::notes(&config);
         listener_notes
             .iter()
             .for_each(|note| tracing::warn!("{note}"));
-        boundary.health.add_notes(&listener_notes);
+        boundary
+            .health
+            .set(NoteSource::Listener, listener_notes.clone());
         notes.extend(listener_notes);
         if config.listen != configured && configured.port() != 0 {
             notes.push(format!(
@@ -135,12 +125,7 @@ impl Node {
                 config.listen
             ));
         }
-        let Listeners {
-            http: listener,
-            metrics,
-            control,
-            control_file,
-        } = bound.listen(&config)?;
+        let listeners = bound.listen(&config)?;
         memory::release_freed_memory();
         let state = boundary.crossing.state();
         let started = Started {
@@ -151,35 +136,30 @@ impl Node {
                 } else {
                     "http"
                 },
-                listener.local_addr().unwrap_or(config.listen)
+                listeners.http.local_addr().unwrap_or(config.listen)
             ),
             name: config.name.clone(),
             id: state.boundary.id,
             seal: state.seal.number,
             steps: state.registry.steps().len(),
             roster: state.roster.digest(),
-            sandbox: level.word().to_owned(),
-            first,
+            sandbox: assembled.level.word().to_owned(),
+            first: assembled.first,
             recovered,
             notes,
             control: config.socket(),
-            metrics: metrics
+            metrics: listeners
+                .metrics
                 .as_ref()
                 .and_then(|listener| listener.local_addr().ok())
                 .map(|address| format!("http://{address}/metrics")),
         };
         Ok(Self {
-            boundary,
-            ledger,
-            listener,
-            metrics,
-            control,
-            control_file,
+            listeners,
+            assembled,
             config,
             started,
             signals,
-            newest_roster,
-            lock,
             certificate,
             manager,
             role_state,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{Config, node::rosters};
-use crossing::secret_sources;
+use crate::Config;
+use boundary::secret_sources;
 use reading::FileProblem;
 
 /// Returns the paths that no run may see.
@@ -19,8 +19,7 @@ pub fn set(config: &Config) -> Vec<PathBuf> {
         config.data.clone(),
         config.key.clone(),
         config.policy.clone(),
-        config.roster.clone(),
-        rosters::directory(config),
+        config.rosters.clone(),
         config.socket(),
         config.outputs(),
         config.spool(),
@@ -121,7 +120,7 @@ fn linked(config: &Config) -> Vec<FileProblem> {
         .flatten()
         .flatten()
         .map(|entry| entry.path());
-    let later = std::fs::read_dir(rosters::directory(config))
+    let later = std::fs::read_dir(&config.rosters)
         .into_iter()
         .flatten()
         .flatten()

@@ -8,10 +8,10 @@ use crate::{
     Config,
     node::{kept_checkpoint, open_store, start},
 };
+use client::FileSigner;
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
 use reading::Problems;
 use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};
-use verdict::FileSigner;
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -82,19 +82,8 @@ impl ReadHeads {
                         message: problems.to_string(),
                     }
                 })?;
-            let own = sealed
-                .roster
-                .tables()
-                .boundary
-                .iter()
-                .filter(|entry| entry.name == self.config.name);
-            let keys = own.flat_map(|entry| {
-                entry
-                    .keys
-                    .iter()
-                    .filter_map(|line| SshKey::parse(line).ok())
-            });
-            self.keys = Some((seal.digest, keys.collect()));
+            let keys = sealed.roster.boundary_keys(&self.config.name).to_vec();
+            self.keys = Some((seal.digest, keys));
         }
         let keys = self.keys.iter().flat_map(|(_, keys)| keys);
         let note = Note::parse(&row.note)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::{
-    CLOSED, Config, DATABASE, OUTPUTS,
+    CLOSED, Config, DATABASE, InFile as _, InStore as _, OUTPUTS,
     node::{
         backup::{copy_file, copy_tree, sync_tree},
         kept_checkpoint, open_store,
@@ -18,6 +18,7 @@ use crate::{
     private_directory,
 };
 use boundary::{material_of, tokens_in_force, write_seal};
+use client::{FileSigner, Signer as _};
 use crossing::{BoundaryKey, SealPredecessor};
 use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
 use reading::{FileProblem, Problems};
@@ -25,7 +26,6 @@ use store::{
     BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
     Role, StoreDefect, StoreFault, StoreReport, StoreScope, Token, crash_points, small_file,
 };
-use verdict::{FileSigner, Signer as _};
 use wire::TokenView;
 
 /// Result of a restore.
@@ -67,56 +67,45 @@ pub fn restore(
     keep_tokens: &[Name],
 ) -> Result<RestoredLog, Problems> {
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
-    let at = |path: &Path, error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(path, error.to_string()))
-    };
-    let key = open_store::open_key(config)?;
-    private_directory(&config.data).map_err(|error| at(&config.data, &error))?;
-    let at_store =
-        |fault: StoreFault| Problems::from(FileProblem::of_store(&config.database, fault));
-    let _lock = config.database.lock(&config.data).map_err(at_store)?;
-    config.database.make_room().map_err(at_store)?;
+    let (key, database) = (open_store::open_key(config)?, &config.database);
+    private_directory(&config.data).at(&config.data)?;
+    let _lock = database.lock(&config.data).in_store(database)?;
+    database.make_room().in_store(database)?;
     let work = workplace(config);
     if work.exists() {
-        fs::remove_dir_all(&work).map_err(|error| at(&work, &error))?;
+        fs::remove_dir_all(&work).at(&work)?;
     }
-    let old = work.join("old");
-    private_directory(&old).map_err(|error| at(&work, &error))?;
+    private_directory(&work.join("old")).at(&work)?;
     let restored = build(config, &key, from, &work, keep_tokens);
     if restored.is_err() {
-        let _ = config.database.clear_new(&work);
+        let _ = database.clear_new(&work);
         let _ = fs::remove_dir_all(&work);
     }
     restored
 }
 
 /// Copies the backup to the directory `old`, and returns the copied database. `source` is the database of the backup.
-fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, Problems> {
-    let at = |path: &Path, error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(path, error.to_string()))
-    };
+fn copy_backup(from: &Path, source: &Path, old: &Path) -> Result<BackupFile, FileProblem> {
     // The restore works on a copy of the backup, because opening an older database migrates it to the current schema.
     let database = old.join(DATABASE);
-    copy_file(source, &database).map_err(|error| {
-        at(
-            source,
-            &format!(
-                "the file can't be copied ({error}): name a backup that `countersign store backup` \
-             made"
-            ),
-        )
-    })?;
+    copy_file(source, &database)
+        .map_err(|error| {
+            format!(
+                "the file can't be copied ({error}): name a backup that `countersign store backup` made"
+            )
+        })
+        .at(source)?;
     // If a backup was being brought up to date, its journal gives it the earlier state.
     let journal = source.with_file_name(format!("{DATABASE}-journal"));
     if journal.exists() {
         let target = old.join(format!("{DATABASE}-journal"));
-        copy_file(&journal, &target).map_err(|error| at(&journal, &error))?;
+        copy_file(&journal, &target).at(&journal)?;
     }
-    let copy = BackupFile::bring_up(database).map_err(|fault| at(source, &fault))?;
+    let copy = BackupFile::bring_up(database).at(source)?;
     if from.is_dir() {
         for name in [OUTPUTS, CLOSED] {
             if from.join(name).is_dir() {
-                copy_tree(&from.join(name), &old.join(name)).map_err(|error| at(from, &error))?;
+                copy_tree(&from.join(name), &old.join(name)).at(from)?;
             }
         }
     }
@@ -131,21 +120,17 @@ fn build(
     keep_tokens: &[Name],
 ) -> Result<RestoredLog, Problems> {
     let old = &work.join("old");
-    let at = |path: &Path, error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(path, error.to_string()))
-    };
-    let failed = |error: io::Error| at(from, &error);
     let source = if from.is_dir() {
         from.join(DATABASE)
     } else {
         from.to_owned()
     };
     let copy = copy_backup(from, &source, old)?;
-    private_directory(&old.join(OUTPUTS)).map_err(failed)?;
+    private_directory(&old.join(OUTPUTS)).at(from)?;
     let around = start::surroundings();
     let now = (around.now)();
-    let found = look_through(config, &copy.database(), &old.join(OUTPUTS), &mut |_, _| {})
-        .map_err(|fault| at(&source, &fault))?;
+    let found =
+        look_through(config, &copy.database(), &old.join(OUTPUTS), &mut |_, _| {}).at(&source)?;
     // A missing output does not stop the restore, because all other data is intact.
     let (lost, broken): (Vec<&StoreDefect>, Vec<&StoreDefect>) = found
         .defects
@@ -158,27 +143,25 @@ fn build(
             first.place,
             first.what
         );
-        return Err(at(&source, &message));
+        return Err(FileProblem::whole(&source, message).into());
     }
     let mut notes: Vec<String> = lost
         .iter()
         .map(|defect| format!("{}: {}", defect.place, defect.what))
         .collect();
-    let broken = |fault: StoreFault| at(&source, &fault);
     let settings = open_store::settings(config, key, &around)?;
-    let (reads, head) = copy.database().at_rest().map_err(broken)?;
-    let follows = head.boundary.ok_or_else(|| {
-        at(
-            &source,
-            &"the log in the backup has not begun: there is nothing to restore",
-        )
-    })?;
+    let (reads, head) = copy.database().at_rest().at(&source)?;
+    let follows = head
+        .boundary
+        .ok_or("the log in the backup has not begun: there is nothing to restore")
+        .at(&source)?;
     let entries = head.size;
-    let before = Ledger::at_rest(reads, head, settings.clone(), None).map_err(broken)?;
-    let seals = before.reads().seals().map_err(broken)?;
+    let before = Ledger::at_rest(reads, head, settings.clone(), None).at(&source)?;
+    let seals = before.reads().seals().at(&source)?;
     let last = seals
         .last()
-        .ok_or_else(|| at(&source, &"the log in the backup has no seal"))?;
+        .ok_or("the log in the backup has no seal")
+        .at(&source)?;
     let signer = BoundaryKey {
         secret: open_store::copy_of(config, key)?,
         keyid: key.key().keyid(),
@@ -190,30 +173,29 @@ fn build(
         .is_none()
     {
         let message = format!(
-            "this key is not in the [[boundary]] {} of the sealed roster in the backup, so its signatures would not count: use the key that the roster lists",
+            "this key is not a key of the boundary {} in the sealed roster of the backup, so its signatures would not count: use the key that the roster lists",
             config.name
         );
-        return Err(at(&config.key, &message));
+        return Err(FileProblem::whole(&config.key, message).into());
     }
     let closing = before
         .checkpoint()
-        .map_err(broken)?
-        .ok_or_else(|| at(&source, &"its log is empty"))?;
-    notes.extend(unreviewed_runs(&before).map_err(broken)?);
+        .at(&source)?
+        .ok_or("its log is empty")
+        .at(&source)?;
+    notes.extend(unreviewed_runs(&before).at(&source)?);
     let (all, bindings) = (
-        before.reads().tokens().map_err(broken)?,
-        before.bindings().map_err(broken)?,
+        before.reads().tokens().at(&source)?,
+        before.bindings().at(&source)?,
     );
-    let chosen = choose_tokens(&all, keep_tokens, now).map_err(|error| at(&source, &error))?;
-    small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes())
-        .map_err(failed)?;
+    let chosen = choose_tokens(&all, keep_tokens, now).at(&source)?;
+    small_file::replace(&old.join(kept_checkpoint::FILE), closing.note.as_bytes()).at(from)?;
     let (checkpoint, known) = last_known(config, from, &before, closing)?;
     let fresh = config.database.new_store(work);
-    let broken = |fault: StoreFault| Problems::from(FileProblem::of_store(&fresh, fault));
-    config.database.clear_new(work).map_err(broken)?;
-    drop(fresh.open(Role::of_file()).map_err(broken)?);
-    fresh.take_over(&copy, &chosen.left_out).map_err(broken)?;
-    let OpenStore { store, reads, .. } = fresh.open(Role::of_file()).map_err(broken)?;
+    config.database.clear_new(work).in_store(&fresh)?;
+    drop(fresh.open(Role::of_file()).in_store(&fresh)?);
+    fresh.take_over(&copy, &chosen.left_out).in_store(&fresh)?;
+    let OpenStore { store, reads, .. } = fresh.open(Role::of_file()).in_store(&fresh)?;
     // The first entry of the new log must not be older than the old log's last entry, even if the clock was set back. The
     // ledger would refuse this date as a leap of the clock, because the new log has no entry yet.
     let since = now.max(before.state().last_at);
@@ -222,7 +204,7 @@ fn build(
         ..settings
     };
     let ledger = Ledger::open(store, reads, settings)
-        .map_err(broken)?
+        .in_store(&fresh)?
         .ledger();
     let count = chosen.kept.len();
     let mut material = material_of(&sealed);
@@ -237,54 +219,52 @@ fn build(
         genesis,
         epoch: Epoch::new(around.bytes()),
     };
-    let draft = material
-        .draft(basis, since)
-        .map_err(|error| at(&source, &error))?;
+    let draft = material.draft(basis, since).at(&source)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
-        .map_err(failed)?;
+        .at(from)?;
     let id = runtime.block_on(async {
         let begun = write_seal(&ledger, &signer, draft, Vec::new(), 0)
             .await
             .map_err(|stop| FileProblem::of_store(&fresh, stop))?;
-        ledger.close().await.map_err(broken)?;
-        Ok::<_, Problems>(begun.digest)
+        ledger.close().await.in_store(&fresh)?;
+        Ok::<_, FileProblem>(begun.digest)
     })?;
     let head = ledger
         .checkpoint()
-        .map_err(broken)?
+        .in_store(&fresh)?
         .map(|row| row.note)
         .unwrap_or_default();
     drop((ledger, before));
-    config.database.settle_new(work).map_err(broken)?;
+    config.database.settle_new(work).in_store(&fresh)?;
     // Move the old log before the new log, because the new log names the old log. After a crash between the two moves,
     // the operator runs the restore again.
     let closed = config.closed();
-    private_directory(&closed).map_err(failed)?;
+    private_directory(&closed).at(from)?;
     let place = closed.join(&follows.hex()[..16]);
-    put(old, &place).map_err(|error| at(&place, &error))?;
+    put(old, &place).at(&place)?;
     for earlier in directories(&place.join(CLOSED)) {
         let name = earlier.file_name().unwrap_or_default().to_owned();
-        put(&earlier, &closed.join(name)).map_err(failed)?;
+        put(&earlier, &closed.join(name)).at(from)?;
     }
     let _ = fs::remove_dir(place.join(CLOSED));
-    sync_tree(&closed).map_err(failed)?;
+    sync_tree(&closed).at(from)?;
     crash_points::point("restore-old-log-kept");
     config
         .database
         .put_in_place(work)
-        .map_err(|fault| FileProblem::of_store(&config.database, fault))?;
+        .in_store(&config.database)?;
     crash_points::point("restore-new-log-in-place");
     // The new boundary is now in force. After a crash at this point, the checkpoint file still contains a checkpoint of
     // the old log. The next start accepts this checkpoint, because the new log names the old log.
-    small_file::replace(&config.kept_checkpoint(), head.as_bytes()).map_err(failed)?;
+    small_file::replace(&config.kept_checkpoint(), head.as_bytes()).at(from)?;
     // No approval of the old log is valid in the new log, so this node need not wait for the nodes of the old log.
     let nodes = config.data.join(KNOWN_NODES);
     if nodes.exists() {
-        fs::remove_file(&nodes).map_err(|error| at(&nodes, &error))?;
+        fs::remove_file(&nodes).at(&nodes)?;
     }
-    fs::remove_dir_all(work).map_err(|error| at(work, &error))?;
-    sync(&config.data).map_err(failed)?;
+    fs::remove_dir_all(work).at(work)?;
+    sync(&config.data).at(from)?;
     let lost = known.saturating_sub(entries);
     if lost > 0 {
         notes.push(format!(
@@ -382,27 +362,25 @@ fn last_known(
     from: &Path,
     before: &Ledger,
     closing: CheckpointRow,
-) -> Result<(String, u64), Problems> {
+) -> Result<(String, u64), FileProblem> {
     let mut best = (closing.note, closing.size);
     let beside = Some(from.join(kept_checkpoint::FILE)).filter(|path| path.is_file());
     for path in kept_checkpoint::known(config).into_iter().chain(beside) {
-        let problem = |message: String| Problems::from(FileProblem::whole(&path, message));
-        let (note, known) = kept_checkpoint::read(&path).map_err(problem)?;
+        let (note, known) = kept_checkpoint::read(&path).at(&path)?;
         if before.origin().as_ref() != Some(&known.origin) {
             // This checkpoint belongs to an earlier log or to another boundary, so it says nothing about the backup.
             continue;
         }
         if known.size <= closing.size {
-            let root = before
-                .root_at(known.size)
-                .map_err(|fault| problem(fault.to_string()))?;
+            let root = before.root_at(known.size).at(&path)?;
             if root != Some(known.root) {
-                return Err(problem(format!(
+                let message = format!(
                     "the file is a checkpoint of {} entries of this log, but the backup contains another log: \
                      nothing was restored; use a backup of the right log, or move the checkpoint file away if the \
                      file is wrong",
                     known.size
-                )));
+                );
+                return Err(FileProblem::whole(&path, message));
             }
         } else if known.size > best.1 {
             best = (note.to_string(), known.size);

@@ -67,9 +67,9 @@ pub fn find<'a>(
             newest.policy()
         ));
     }
-    // Report files with errors, and files that were edited but not signed.
+    // Report a policy with errors, and a policy that was edited but not signed.
     let stated = waits.as_ref().unwrap_or(newest);
-    let advice = "until approvers sign a version of the roster with this change: `countersign roster draft` writes that version";
+    let advice = "until approvers sign a version of the roster with this change: `countersign roster set` drafts that version";
     match &files.policy {
         Ok(written)
             if written.digest() != in_force.digest() && stated.policy() != written.digest() =>
@@ -80,14 +80,6 @@ pub fn find<'a>(
                 in_force.digest()
             ));
         }
-        Ok(_) => {}
-        Err(problems) => notes.push(half_done(problems)),
-    }
-    match &files.roster {
-        Ok(written) if !written.says_the_same_as(stated) => notes.push(format!(
-            "the roster file is not version {} of the roster: its content is not in force {advice}",
-            stated.version()
-        )),
         Ok(_) => {}
         Err(problems) => notes.push(half_done(problems)),
     }
@@ -115,15 +107,15 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
     let mut waits = None;
     loop {
         let version = signed.last().version() + 1;
-        let path = rosters::path(config, version);
-        let envelope = match rosters::read(config, version) {
-            Ok(Some(envelope)) => envelope,
+        let (path, envelope) = match rosters::next(config, version) {
+            Ok(Some(next)) => next,
             Ok(None) => {
                 if let Some(later) = rosters::listed(config)
                     .into_iter()
                     .find(|later| *later > version)
                 {
-                    let missing = path.display();
+                    let missing = rosters::path(config, version);
+                    let missing = missing.display();
                     notes.push(format!(
                         "version {later} of the roster is not in force: the file {missing} of an \
                              earlier version is missing"
@@ -137,6 +129,8 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             }
         };
         match signed.extend(&envelope) {
+            // Nobody must sign this draft, and only `countersign roster set` makes a version of it.
+            Ok(_) if path == rosters::draft_path(config) => break,
             Ok(longer) => signed = longer,
             Err(error) => {
                 waits = rosters::stated(&path, &envelope).ok();
@@ -207,24 +201,27 @@ fn half_done(problems: &[FileProblem]) -> String {
 /// Maximum number of errors in one note. Further errors are only counted.
 const MOST_TOLD: usize = 3;
 
-/// Describes the draft of the next version: its missing signatures, or its error. Returns `None` if there is no draft.
+/// Describes the next version: its missing signatures, or its error. Returns `None` if there is neither a file nor a draft of
+/// that version.
 pub fn waiting(config: &Config) -> Option<String> {
-    let chain = match rosters::chain(config) {
-        Ok(chain) => chain?,
-        Err(problem) => return Some(problem.to_string()),
+    describe_next(config).unwrap_or_else(|problem| Some(problem.to_string()))
+}
+
+fn describe_next(config: &Config) -> Result<Option<String>, FileProblem> {
+    let Some(chain) = rosters::chain(config)? else {
+        return Ok(None);
     };
     let version = chain.last().version() + 1;
-    let envelope = match rosters::read(config, version) {
-        Ok(envelope) => envelope?,
-        Err(problem) => return Some(problem.to_string()),
+    let Some((_, envelope)) = rosters::next(config, version)? else {
+        return Ok(None);
     };
     let standing = chain
         .check_follows(&envelope)
         .and_then(|next| SuccessionTallies::of(chain.last(), &next, &envelope.signatures))
         .map_or_else(|error| error.to_string(), |standing| standing.to_string());
-    Some(format!(
+    Ok(Some(format!(
         "version {version} of the roster is drafted: {standing}"
-    ))
+    )))
 }
 
 /// Returns notes about files that contradict a sealed version. The sealed version stays in force.

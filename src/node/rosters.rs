@@ -1,26 +1,30 @@
-//! The directory `roster.d`, with one file for each version of the roster.
+//! The directory `roster.d`, with one file for each version of the roster, and the draft of the next version.
 //!
 //! The file `roster.d/<version>.json` is the envelope of one version. Approvers sign this envelope, and the next start
 //! puts the version in force if it has enough signatures. The service also writes the sealed versions into this
 //! directory, because tools need the previous version. The service itself reads the sealed versions from the store, so
 //! an edit of their files has no effect.
+//!
+//! The file `roster.d/next.json` is the draft: the predicate of the next version, which people may edit. Only a draft of
+//! version 1 takes effect without signatures, when the log begins. `roster sign` makes `<version>.json` from a later draft.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{Config, read_owned};
-use documents::{Base64, Envelope, json};
-use reading::FileProblem;
+use documents::{Base64, Envelope, Roster, json};
+use reading::{FileProblem, Policy};
+use serde::de::DeserializeOwned;
 use verdict::{Chain, FileWritten, MAX_FILE_BYTES, TrustedRoster, payload_of, version_file};
-
-/// Returns the directory of the roster versions (`roster.d`). Example: `boundary/roster.toml` → `boundary/roster.d`.
-pub fn directory(config: &Config) -> PathBuf {
-    config.roster.with_extension("d")
-}
 
 /// Returns the path of a version's file.
 pub fn path(config: &Config, version: u64) -> PathBuf {
-    directory(config).join(format!("{version}.json"))
+    config.rosters.join(format!("{version}.json"))
+}
+
+/// Returns the path of the draft.
+pub fn draft_path(config: &Config) -> PathBuf {
+    config.rosters.join("next.json")
 }
 
 /// Reads a version. Returns `None` if the file of the version does not exist.
@@ -28,34 +32,110 @@ pub fn path(config: &Config, version: u64) -> PathBuf {
 /// # Errors
 /// Returns an error if the file is no envelope, or if other users can write the file.
 pub fn read(config: &Config, version: u64) -> Result<Option<Envelope>, FileProblem> {
-    let path = path(config, version);
+    let advice = format!("envelope of a roster: move the file away; {WRITTEN_AGAIN}");
+    read_file(&path(config, version), &advice)
+}
+
+/// Reads the next version: its file, or else its draft as an envelope without signatures. Returns the path and the envelope, or
+/// `None` if the version has neither.
+///
+/// # Errors
+/// Returns an error if the file is no version of a roster, or if other users can write the file.
+pub fn next(config: &Config, version: u64) -> Result<Option<(PathBuf, Envelope)>, FileProblem> {
+    if let Some(envelope) = read(config, version)? {
+        return Ok(Some((path(config, version), envelope)));
+    }
+    let Some(draft) = read_draft(config)?.filter(|draft| draft.version == version) else {
+        return Ok(None);
+    };
+    let path = draft_path(config);
+    let roster = TrustedRoster::from_tables(draft)
+        .map_err(|error| FileProblem::whole(&path, error.to_string()))?;
+    Ok(Some((path, Envelope::new(roster.payload(), Vec::new()))))
+}
+
+/// Reads the draft. Returns `None` if there is no draft.
+///
+/// # Errors
+/// Returns an error if the file is no roster, or if other users can write the file.
+pub fn read_draft(config: &Config) -> Result<Option<Roster>, FileProblem> {
+    read_file(&draft_path(config), "draft of a roster: correct the file")
+}
+
+fn read_file<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Option<T>, FileProblem> {
     if path
         .symlink_metadata()
         .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     {
         return Ok(None);
     }
-    let text = read_owned(&path)?;
+    let text = read_owned(path)?;
     json::parse_as(text.as_bytes(), MAX_FILE_BYTES)
         .map(Some)
-        .map_err(|error| {
-            FileProblem::whole(
-                &path,
-                format!(
-                    "the file is no envelope of a roster ({error}): move the file away; \
-             {DRAFT_AGAIN}"
-                ),
-            )
-        })
+        .map_err(|error| FileProblem::whole(path, format!("{error}: the file is no {what}")))
+}
+
+/// Returns the newest signed versions, or before the log begins, version 1 as the draft and this policy state it. Without a
+/// policy, the digest of the draft stays.
+///
+/// # Errors
+/// Returns an error if there is no valid roster.
+pub fn newest(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
+    if let Some(chain) = chain(config)? {
+        return Ok(chain);
+    }
+    let path = draft_path(config);
+    let wrong = |error: &dyn std::fmt::Display| FileProblem::whole(&path, error.to_string());
+    let mut draft = read_draft(config)?.ok_or_else(|| {
+        wrong(&"the roster is missing: write its first version with `countersign init`")
+    })?;
+    if draft.version != 1 {
+        return Err(needs_all(config, &path, draft.version));
+    }
+    if let Some(policy) = policy {
+        draft.policy = policy.digest();
+    }
+    let roster = TrustedRoster::from_tables(draft).map_err(|error| wrong(&error))?;
+    Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| wrong(&error))
+}
+
+fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
+    FileProblem::whole(
+        path,
+        format!(
+            "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
+             boundary that has them, or move this file away",
+            config.rosters.display()
+        ),
+    )
+}
+
+/// Returns the versions with which a log begins. If other boundaries already use a later version, these are the files of all
+/// versions.
+///
+/// # Errors
+/// Returns an error if there is no valid roster, or if a draft or an unsigned version is beside it.
+pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
+    let first = newest(config, policy)?;
+    let version = first.last().version() + 1;
+    // A later version without its signatures, or a draft beside the file of its version: the operator must decide.
+    if let Some((path, _)) = next(config, version)? {
+        return Err(needs_all(config, &path, version));
+    }
+    if path(config, 1).exists() && read_draft(config)?.is_some_and(|draft| draft.version == 1) {
+        let why = "this draft and 1.json are both version 1 of the roster: move one of them away";
+        return Err(FileProblem::whole(&draft_path(config), why));
+    }
+    Ok(first)
 }
 
 /// Advice with the commands that write a missing version file. The program never overwrites an unreadable file.
-const DRAFT_AGAIN: &str = "`countersign roster draft` writes the next version again, and a start of the service writes the \
+const WRITTEN_AGAIN: &str = "`countersign roster sign` writes the next version again, and a start of the service writes the \
     sealed versions again";
 
 /// Returns the sorted numbers of the versions that have a file.
 pub fn listed(config: &Config) -> Vec<u64> {
-    let entries = std::fs::read_dir(directory(config))
+    let entries = std::fs::read_dir(&config.rosters)
         .into_iter()
         .flatten()
         .flatten();
@@ -82,7 +162,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
     while let Some(next) = read(config, envelopes.len() as u64 + 1)? {
         envelopes.push(next);
     }
-    // The last versions may be unsigned drafts, so versions are removed from the end until the chain is valid.
+    // The last versions may lack signatures, so versions are removed from the end until the chain is valid.
     loop {
         match (Chain::from_first(&envelopes), envelopes.len()) {
             (Ok(chain), _) => return Ok(Some(chain)),
@@ -109,7 +189,7 @@ pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FilePro
     let odd = |error: &dyn std::fmt::Display| {
         FileProblem::whole(
             path,
-            format!("the file is no roster ({error}): move the file away; {DRAFT_AGAIN}"),
+            format!("the file is no roster ({error}): move the file away; {WRITTEN_AGAIN}"),
         )
     };
     let payload = payload_of(envelope, Base64::Strict).map_err(|error| odd(&error))?;
@@ -131,6 +211,33 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
         }
     }
     trouble
+}
+
+/// Removes the draft of version 1, which is sealed now and has the file of its version.
+pub fn remove_first_draft(config: &Config) {
+    // After a crash before this call, the draft stays, and the next `roster add`, `remove` or `set` replaces it.
+    let _ = std::fs::remove_file(draft_path(config));
+}
+
+/// Writes the draft atomically, and replaces an existing draft.
+///
+/// # Errors
+/// Returns an error if the directory cannot be written.
+pub fn write_draft(config: &Config, draft: &Roster) -> Result<FileWritten, FileProblem> {
+    let path = draft_path(config);
+    version_file::replace(&path, pretty(draft).as_bytes(), 0o644).map_err(|error| {
+        FileProblem::whole(
+            &path,
+            format!("the draft can't be written ({error}): check the directory"),
+        )
+    })
+}
+
+/// Returns a draft as text that people can edit.
+pub fn pretty(draft: &Roster) -> String {
+    let mut text = serde_json::to_string_pretty(draft).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 /// Writes the file of a version atomically, and replaces an existing file.

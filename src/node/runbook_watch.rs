@@ -1,12 +1,10 @@
 //! Looks for changes of the runbooks while the service runs.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use boundary::Boundary;
 use reading::RunbookDirectories;
+use workbench::states_below;
 
 /// What the service does after a runbook changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +20,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Maximum depth of a directory that is looked at. Runbooks lie less deep.
 const MAX_DEPTH: usize = 20;
 
-/// Path, inode, size and times of a file or directory.
-type FileState = (PathBuf, u64, u64, i64, i64);
-
 /// Seals the runbooks after each change, or tells what differs. A change is complete if two looks find the same state,
 /// because an editor may write a file in several steps. Runbooks that can't be sealed leave the old seal in force, and
 /// the health report says why.
@@ -39,7 +34,7 @@ pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, wat
         let look = move || {
             directories
                 .iter()
-                .flat_map(|directory| states_below(directory))
+                .flat_map(|directory| states_below(directory, MAX_DEPTH, usize::MAX, &[]))
                 .collect::<Vec<_>>()
         };
         let Ok(now) = tokio::task::spawn_blocking(look).await else {
@@ -60,30 +55,4 @@ pub async fn keep_watching(boundary: Boundary, runbooks: RunbookDirectories, wat
             RunbookWatch::Tell => boundary.sealing.tell_differences(runbooks.clone()).await,
         }
     }
-}
-
-/// Returns the states of all files and directories below a directory, sorted by path.
-fn states_below(directory: &Path) -> Vec<FileState> {
-    let mut found = Vec::new();
-    let mut open = vec![(directory.to_owned(), 0)];
-    while let Some((path, depth)) = open.pop() {
-        let Ok(at) = fs::metadata(&path) else {
-            continue;
-        };
-        found.push((
-            path.clone(),
-            at.ino(),
-            at.size(),
-            at.mtime() * 1_000_000_000 + at.mtime_nsec(),
-            at.ctime_nsec(),
-        ));
-        if at.is_dir() && depth < MAX_DEPTH {
-            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
-            let visible =
-                entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
-            open.extend(visible.map(|entry| (entry.path(), depth + 1)));
-        }
-    }
-    found.sort();
-    found
 }

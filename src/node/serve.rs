@@ -6,43 +6,32 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::{
-    AssembledBoundary, BoundaryFiles, Config, ControlReply, ControlRequest, RunbookWatch,
-    ServedAddress, ServedCertificate, ServiceManager, TakenChanges,
+    AssembledBoundary, BoundaryFiles, Config, ControlReply, ControlRequest, InFile as _,
+    InStore as _, RunbookWatch, ServedAddress, ServedCertificate, ServiceManager, TakenChanges,
     node::{
-        control::{self, ControlFile},
-        descriptors,
-        host_lock::HostLock,
-        host_sandbox, kept_checkpoint, notifying, open_store, roster_succession, runbook_watch,
-        service_manager::Notifier,
-        start, watchdog, witnessing,
+        control, descriptors, host_sandbox, kept_checkpoint, notifying, open_store,
+        roster_succession, runbook_watch, service_manager::Notifier, sockets::Listeners, start,
+        watchdog, witnessing,
     },
 };
 use boundary::{Boundary, HttpConfig, Rates, http, metrics_listener};
 use documents::{BoundaryName, Nonce, RosterDigest, SealDigest};
 use reading::{FileProblem, Problems};
-use store::{Ledger, ReadRole, RoleState};
+use store::{ReadRole, RoleState};
 use wire::NewNonce;
 
 /// A boundary that is ready to serve. The store is locked, interrupted runs have receipts, and the sockets are open.
 pub struct Node {
-    pub(super) boundary: Boundary,
-    pub(super) ledger: Ledger,
-    pub(super) listener: TcpListener,
-    pub(super) metrics: Option<TcpListener>,
-    pub(super) control: UnixListener,
-    /// Deletes the file of the control socket.
-    pub(super) control_file: ControlFile,
+    // If the service never serves, the file of the control socket is deleted before the lock is released.
+    pub(super) listeners: Listeners,
+    pub(super) assembled: AssembledBoundary,
     pub(super) config: Config,
     pub(super) started: Started,
     pub(super) signals: ServiceSignals,
-    /// Newest roster version that had enough signatures at the start.
-    pub(super) newest_roster: u64,
-    pub(super) lock: HostLock,
     pub(super) certificate: Option<ServedCertificate>,
     pub(super) manager: ServiceManager,
     /// Returns the state of the role of this node.
@@ -60,12 +49,9 @@ impl ServiceSignals {
     /// Installs the handlers.
     pub(super) fn listen(config: &Config) -> Result<Self, FileProblem> {
         let watch = |kind| {
-            signal(kind).map_err(|error| {
-                FileProblem::whole(
-                    &config.path,
-                    format!("the signal handlers can't be installed: {error}"),
-                )
-            })
+            signal(kind)
+                .map_err(|error| format!("the signal handlers can't be installed: {error}"))
+                .at(&config.path)
         };
         Ok(Self {
             hangup: watch(SignalKind::hangup())?,
@@ -117,37 +103,33 @@ impl Node {
     /// Returns an error if the HTTP listener fails.
     pub async fn serve(self, watch: Option<RunbookWatch>) -> Result<(), Problems> {
         let Self {
-            boundary,
-            ledger,
-            listener,
-            metrics,
-            control,
-            control_file,
+            listeners,
+            assembled,
             config,
             started,
             signals,
-            newest_roster,
-            lock,
             certificate,
             manager,
             role_state,
         } = self;
+        let AssembledBoundary {
+            boundary, ledger, ..
+        } = &assembled;
         let ServiceSignals {
             hangup,
             mut end,
             mut interrupt,
         } = signals;
-        let broken = |error: &dyn std::fmt::Display| {
-            FileProblem::whole(&config.path, format!("serving ended: {error}"))
-        };
         let serving = format!("serving {} on {}", started.name, started.url);
         manager.notifier.ready(&serving);
         // Continue the proposals that had enough signatures but did not run before the last shutdown.
         let resumed = tokio::select! {
             resumed = boundary.proposals.resume() => resumed,
-            never = watchdog::keep_alive(&manager, &ledger) => match never {},
+            never = watchdog::keep_alive(&manager, ledger) => match never {},
         };
-        resumed.map_err(|stopped| broken(&stopped))?;
+        resumed
+            .map_err(|stopped| format!("serving ended: {stopped}"))
+            .at(&config.path)?;
         let watching = watch.map(|watch| {
             tokio::spawn(runbook_watch::keep_watching(
                 boundary.clone(),
@@ -157,13 +139,17 @@ impl Node {
         });
         let renewed = Arc::new(Notify::new());
         let tls = certificate.as_ref().map(ServedCertificate::server);
-        let address = listener.local_addr().ok().map(|listen| ServedAddress {
-            listen,
-            tls: tls.is_some(),
-        });
+        let address = listeners
+            .http
+            .local_addr()
+            .ok()
+            .map(|listen| ServedAddress {
+                listen,
+                tls: tls.is_some(),
+            });
         let renewing =
             certificate.map(|served| tokio::spawn(served.keep(boundary.clone(), renewed.clone())));
-        let scraped = metrics.map(|listener| {
+        let scraped = listeners.metrics.map(|listener| {
             let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
             tokio::spawn(async move {
                 if let Err(error) = metrics_listener::serve(listener, monitoring, &hosts).await {
@@ -173,7 +159,7 @@ impl Node {
         });
         let beside = [
             tokio::spawn(control::serve(
-                control,
+                listeners.control,
                 boundary.clone(),
                 config.clone(),
                 address,
@@ -190,7 +176,7 @@ impl Node {
             tokio::spawn(watch_rosters(
                 boundary.clone(),
                 config.clone(),
-                newest_roster,
+                assembled.newest_roster,
             )),
             tokio::spawn(kept_checkpoint::keep(
                 ledger.clone(),
@@ -205,7 +191,7 @@ impl Node {
                 config.database.node().is_some(),
             )),
         ];
-        if let Err(error) = notifying::start(&boundary, &ledger, &config) {
+        if let Err(error) = notifying::start(boundary, ledger, &config) {
             tracing::error!("no messages are sent: {error}");
         }
         let rates = Rates::of_calls(config.limits.calls_per_second);
@@ -232,7 +218,7 @@ impl Node {
             ending.notify_one();
         };
         let serve_and_drain = async {
-            let served = http::serve(listener, boundary.clone(), settings, shutdown).await;
+            let served = http::serve(listeners.http, boundary.clone(), settings, shutdown).await;
             for task in beside
                 .into_iter()
                 .chain(watching)
@@ -241,30 +227,31 @@ impl Node {
             {
                 task.abort();
             }
-            drop(control_file);
+            drop(listeners.control_file);
             boundary.housekeeping.drain(DRAIN).await;
             served
         };
         let extend_end = async {
             ending.notified().await;
-            watchdog::extend(&manager.notifier, &ledger, Some(LONGEST_END)).await
+            watchdog::extend(&manager.notifier, ledger, Some(LONGEST_END)).await
         };
         let served = tokio::select! {
             served = serve_and_drain => served,
-            never = watchdog::keep_alive(&manager, &ledger) => match never {},
+            never = watchdog::keep_alive(&manager, ledger) => match never {},
             never = extend_end => match never {},
         };
-        if let Err(error) = kept_checkpoint::write(&ledger, &config.kept_checkpoint()) {
+        if let Err(error) = kept_checkpoint::write(ledger, &config.kept_checkpoint()) {
             tracing::error!("the last checkpoint can't be written: {error}");
         }
         // Release the host lock only after the store is closed.
-        drop(lock);
-        served.map_err(|error| broken(&error))?;
+        drop(assembled);
+        served
+            .map_err(|error| format!("serving ended: {error}"))
+            .at(&config.path)?;
         if role_state() == RoleState::Lost {
-            return Err(broken(
-                &"another node has taken over: start this node again, as a standby",
-            )
-            .into());
+            let why =
+                "serving ended: another node has taken over: start this node again, as a standby";
+            return Err(FileProblem::whole(&config.path, why).into());
         }
         Ok(())
     }
@@ -317,13 +304,10 @@ pub fn answer_offline(
     let role = open_store::role_of_command(&config, &files.key)?;
     let store = open_store::take_store(&config, role)?;
     let opened_sandbox = host_sandbox::sandbox(&config)?;
-    let broken = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::of_store(&config.database, error))
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| broken(&error))?;
+        .at(&config.path)?;
     runtime.block_on(async {
         let AssembledBoundary {
             boundary,
@@ -341,9 +325,9 @@ pub fn answer_offline(
         .await?
         .0;
         let answer = control::answer(&boundary, &config, None, request).await;
-        kept_checkpoint::write(&ledger, &config.kept_checkpoint())
-            .map_err(|error| broken(&error))?;
-        ledger.close().await.map_err(|fault| broken(&fault))?;
+        let kept = config.kept_checkpoint();
+        kept_checkpoint::write(&ledger, &kept).at(&kept)?;
+        ledger.close().await.in_store(&config.database)?;
         Ok((answer, boundary.health.notes()))
     })
 }

@@ -143,8 +143,6 @@ pub struct Notifier(Option<Arc<NotifySocket>>);
 #[derive(Debug)]
 struct NotifySocket {
     name: OsString,
-    /// True after the first failure was logged.
-    is_logged: AtomicBool,
     /// True if the last message was lost.
     is_failing: AtomicBool,
 }
@@ -155,7 +153,6 @@ impl Notifier {
         Self(name.map(|name| {
             Arc::new(NotifySocket {
                 name,
-                is_logged: AtomicBool::new(false),
                 is_failing: AtomicBool::new(false),
             })
         }))
@@ -209,11 +206,11 @@ impl Notifier {
         let Some(socket) = &self.0 else { return };
         let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
         // If the last message was lost, do not wait again.
-        let wait = (!socket.is_failing.load(Ordering::Relaxed)).then_some(SEND_DEADLINE);
+        let was_failing = socket.is_failing.load(Ordering::Relaxed);
+        let wait = (!was_failing).then_some(SEND_DEADLINE);
         let sent = send_to(&socket.name, &lines.join("\n"), wait);
         socket.is_failing.store(sent.is_err(), Ordering::Relaxed);
-        let Err(error) = sent else { return };
-        if !socket.is_logged.swap(true, Ordering::Relaxed) {
+        if let (Err(error), false) = (sent, was_failing) {
             tracing::warn!(
                 "systemd does not get messages of this service: {SOCKET}={}: {error}; the service works without them",
                 socket.name.to_string_lossy().escape_debug()

@@ -8,14 +8,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Config, ServedCertificate, StandbyKey,
+    Config, InFile as _, ServedCertificate, StandbyKey,
     node::{open_store, read_heads::ReadHeads, service_manager::Notifier},
 };
 use boundary::{SeenNodes, StandbyReason, standby};
+use client::FileSigner;
 use documents::Code;
 use reading::{FileProblem, Problems};
 use store::{NodeLock, Role, Turn};
-use verdict::FileSigner;
 
 /// Pause between two attempts to become the active node.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -118,12 +118,9 @@ impl Standby<'_> {
             Some(passed) => passed.try_clone().and_then(TcpListener::from_std),
             None => TcpListener::bind(config.listen).await,
         };
-        let listener = listener.map_err(|error| {
-            FileProblem::whole(
-                &config.path,
-                format!("can't listen on {} ({error})", config.listen),
-            )
-        })?;
+        let listener = listener
+            .map_err(|error| format!("can't listen on {} ({error})", config.listen))
+            .at(&config.path)?;
         let tls = self.certificate.map(ServedCertificate::server);
         Ok(tokio::spawn(standby::serve(
             listener,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    BoundaryFiles, Config, fault_problem,
+    BoundaryFiles, Config, InFile as _, InStore as _,
     node::{
         descriptors, files, handover,
         host_lock::HostLock,
@@ -12,26 +12,25 @@ use crate::{
         issuer_documents, kept_checkpoint,
         next_seal::{FileFindings, NextSeal},
         open_store::{closed_ledgers, copy_of, open_ledger},
-        roster_file::DraftRoster,
         rosters,
     },
 };
 use boundary::{
-    Boundary, DataGrowth, SealStop, check_on_host, restore, tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, SealStop, Surroundings, check_on_host, restore,
+    secret_sources, tokens_in_force, write_seal,
 };
+use client::Signer as _;
 use crossing::{
     ArtifactStore, BoundaryKey, CapacityLimits, CrossingParts, CurrentSeal, LateReceipts, Outputs,
-    SealContent, SealError, SealPredecessor, Sealed, Sessions, Surroundings, revocations,
-    secret_sources,
+    SealContent, SealError, SealPredecessor, Sealed, Sessions, revocations,
 };
 use documents::{
     Base64, Envelope, Epoch, Genesis, GenesisSalt, Level, RevokedSubject, Seal, SealedToken,
     Signed, Timestamp, json,
 };
-use reading::{FileProblem, Policy, Problems, Registry};
+use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, OpenStore, Replicas, StoreFault, StoredRevocation, WriteStop};
-use verdict::{Chain, Signer as _};
+use store::{Ledger, OpenStore, Replicas, StoredRevocation, WriteStop};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
@@ -108,7 +107,7 @@ pub async fn assemble<S>(
             return Err(problem.into());
         }
     };
-    let broken = |fault: StoreFault| Problems::from(fault_problem(&config.database, &fault));
+    let database = &config.database;
     let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
     // A key that a closed log revoked counts as little in the new log of a restore.
     let logs = closed.iter().map(|log| log.revocations());
@@ -130,8 +129,8 @@ pub async fn assemble<S>(
         let _ = ledger.close().await;
         return Err(FileProblem::whole(&config.key, why).into());
     }
-    let tokens = tokens_in_force(&ledger.reads().tokens().map_err(broken)?, ledger.now());
-    let last = ledger.reads().seals().map_err(broken)?.last().copied();
+    let tokens = tokens_in_force(&ledger.reads().tokens().in_store(database)?, ledger.now());
+    let last = ledger.reads().seals().in_store(database)?.last().copied();
     let next = NextSeal {
         config,
         ledger: &ledger,
@@ -158,6 +157,9 @@ pub async fn assemble<S>(
         None => HostLock::take(config, &sealed.boundary.id).await?,
     };
     notes.extend(rosters::keep(config, &sealed.rosters));
+    if last.is_none() {
+        rosters::remove_first_draft(config);
+    }
     notes.extend(weak_settings(config, &sealed, &sandbox));
     let level = sandbox.probe().level();
     let shares = descriptors::share(config.limits.runs);
@@ -199,8 +201,8 @@ pub async fn assemble<S>(
         ));
     }
     let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
-    boundary.health.set_notes(notes.clone());
-    boundary.health.set_file_notes(found.notes.clone());
+    boundary.health.set(NoteSource::Start, notes.clone());
+    boundary.health.set(NoteSource::Files, found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
     boundary
         .health
@@ -267,24 +269,22 @@ impl Start<'_> {
             registry,
             runbook_errors,
             policy,
-            roster,
             key,
         } = files;
         if !runbook_errors.is_empty() {
             return Err(Problems::new(runbook_errors));
         }
-        let (policy, roster) = match (policy, roster) {
-            (Ok(policy), Ok(roster)) => (policy, roster),
-            (policy, roster) => {
-                let found = policy.err().into_iter().chain(roster.err());
-                return Err(Problems::new(found.flatten().collect()));
+        let (policy, rosters) = match (rosters::first(config, policy.as_ref().ok()), policy) {
+            (Ok(rosters), Ok(policy)) => (policy, rosters),
+            (rosters, policy) => {
+                let found = policy.err().into_iter().flatten();
+                return Err(Problems::new(found.chain(rosters.err()).collect()));
             }
         };
-        let found = files::check_first_roster(config, &roster, &key);
+        let found = files::check_first_roster(config, rosters.last(), &key);
         if !found.is_empty() {
             return Err(Problems::new(found));
         }
-        let rosters = first_rosters(config, &roster, &policy)?;
         let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
         let content = SealContent {
             name,
@@ -312,9 +312,11 @@ impl Start<'_> {
         files: BoundaryFiles,
     ) -> Result<(Sealed, FileFindings), Problems> {
         let config = self.next.config;
-        let at_store = |fault| fault_problem(&config.database, &fault);
         let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, mut found) = self.next.content(&sealed, &files).map_err(at_store)?;
+        let (content, mut found) = self
+            .next
+            .content(&sealed, &files)
+            .in_store(&config.database)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
         if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
             let why = found
@@ -329,7 +331,7 @@ impl Start<'_> {
         if has_new_roster {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.next.ledger.checkpoint().map_err(at_store)?;
+            self.next.ledger.checkpoint().in_store(&config.database)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
         let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
@@ -368,8 +370,7 @@ impl Start<'_> {
             ));
         }
         let content = self.next.content(&sealed, files);
-        let (content, mut found) =
-            content.map_err(|fault| fault_problem(&config.database, &fault))?;
+        let (content, mut found) = content.in_store(&config.database)?;
         found.notes.extend(self.next.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
@@ -379,7 +380,7 @@ impl Start<'_> {
         FileProblem::whole(
             &self.next.config.key,
             format!(
-                "this key is not in the sealed roster's [[boundary]] {}, so its signatures would not count: use the key that the roster lists{why}",
+                "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{why}",
                 self.next.config.name
             ),
         )
@@ -483,41 +484,6 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
         .collect()
 }
 
-/// Returns the roster for the first entry of a new log. Version 1 comes from `roster.toml`. If other boundaries already
-/// use a later version, the files of all versions are needed.
-fn first_rosters(
-    config: &Config,
-    written: &DraftRoster,
-    policy: &Policy,
-) -> Result<Chain, Problems> {
-    let at_source = |error: &dyn std::fmt::Display| {
-        Problems::from(FileProblem::whole(&config.roster, error.to_string()))
-    };
-    let version = written.version();
-    if version == 1 {
-        let roster = written
-            .state(None, policy.digest())
-            .map_err(|error| at_source(&error))?;
-        return Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())])
-            .map_err(|error| at_source(&error));
-    }
-    let wanted = format!(
-        "a log that begins with version {version} of a roster needs all versions, signed, in {}: copy them from a \
-         boundary that has them, or begin with `version = 1`",
-        rosters::directory(config).display()
-    );
-    let chain = rosters::chain(config)?.filter(|chain| chain.last().version() >= version);
-    let chain = chain.ok_or_else(|| at_source(&wanted))?;
-    let last = chain.last();
-    if !written.says_the_same_as(last) || last.policy() != policy.digest() {
-        return Err(at_source(&format!(
-            "the roster or the policy differs from the signed version {}: restore the signed roster and the signed policy",
-            last.version()
-        )));
-    }
-    Ok(chain)
-}
-
 /// Returns the state of the last seal, after verifying its signature with the roster that the seal names.
 ///
 /// # Errors
@@ -530,9 +496,7 @@ pub fn read_seal(
 ) -> Result<Sealed, Problems> {
     let at_store =
         |message: String| Problems::from(FileProblem::of_store(&config.database, message));
-    let leaf = ledger
-        .leaf(index)
-        .map_err(|fault| fault_problem(&config.database, &fault))?;
+    let leaf = ledger.leaf(index).in_store(&config.database)?;
     let leaf = leaf.ok_or_else(|| {
         at_store(format!(
             "log entry {index}, the seal in force, is missing: restore a backup"
@@ -587,13 +551,11 @@ pub fn read_seal(
 /// # Errors
 /// Returns an error if the clock shows a time before 1970.
 pub fn check_clock(config: &Config) -> Result<(), FileProblem> {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(FileProblem::whole(
-            &config.path,
-            "the system clock is before 1970: correct the clock, then start again",
-        )),
-    }
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map(drop)
+        .map_err(|_| "the system clock is before 1970: correct the clock, then start again")
+        .at(&config.path)
 }
 
 /// Returns the clock and the random source of this machine.

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::{
-    Config,
+    Config, InStore as _,
     node::{kept_checkpoint, open_store, start},
 };
-use reading::{FileProblem, Problems};
-use store::{Database, Ledger, MoveEnd, StoreFault};
-use verdict::Signer as _;
+use client::Signer as _;
+use reading::Problems;
+use store::{Database, Ledger, MoveEnd};
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
 /// call continues an interrupted move.
@@ -23,20 +23,19 @@ pub fn move_store(
     rustix::process::umask(rustix::fs::Mode::from_bits_truncate(0o077));
     let from = std::path::absolute(from).unwrap_or_else(|_| from.to_owned());
     let old = Database::File(from.clone());
-    let at_old = |fault: StoreFault| Problems::from(FileProblem::of_store(&old, fault));
     // A marked store cannot be opened. Its log was compared before the mark.
-    if !old.is_marked().map_err(at_old)? {
-        let (reads, head) = old.at_rest().map_err(at_old)?;
+    if !old.is_marked().in_store(&old)? {
+        let (reads, head) = old.at_rest().in_store(&old)?;
         let known = kept_checkpoint::read_known(config);
         let key = open_store::open_key(config)?;
         let settings = open_store::settings(config, &key, &start::surroundings())?;
-        let ledger = Ledger::at_rest(reads, head, settings, None).map_err(at_old)?;
-        for (path, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
-            compared.map_err(|problem| FileProblem::whole(&path, problem.to_string()))?;
+        let ledger = Ledger::at_rest(reads, head, settings, None).in_store(&old)?;
+        for (_, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
+            compared?;
         }
     }
     let moved = config
         .database
         .move_here(&from, &config.outputs(), progress);
-    moved.map_err(|fault| FileProblem::of_store(&config.database, fault).into())
+    Ok(moved.in_store(&config.database)?)
 }

@@ -1,12 +1,34 @@
-//! Faults of the store as problems of a start.
+//! Errors as problems of a file or of the store.
+
+use std::fmt::Display;
+use std::path::Path;
 
 use reading::FileProblem;
 use store::{Database, StoreFault};
 
-/// Returns the problem of a store that reported a fault.
-pub fn fault_problem(database: &Database, fault: &StoreFault) -> FileProblem {
-    FileProblem {
-        can_pass: fault.is_unreachable(),
-        ..FileProblem::of_store(database, fault)
+/// An error that becomes a problem of a file.
+pub(crate) trait InFile<T> {
+    /// Names the file, or another path, to which the error belongs.
+    fn at(self, path: &Path) -> Result<T, FileProblem>;
+}
+
+impl<T, E: Display> InFile<T> for Result<T, E> {
+    fn at(self, path: &Path) -> Result<T, FileProblem> {
+        self.map_err(|error| FileProblem::whole(path, error.to_string()))
+    }
+}
+
+/// A fault that becomes a problem of its store.
+pub(crate) trait InStore<T> {
+    /// Names the store. A node waits if its database server can't be used now.
+    fn in_store(self, database: &Database) -> Result<T, FileProblem>;
+}
+
+impl<T> InStore<T> for Result<T, StoreFault> {
+    fn in_store(self, database: &Database) -> Result<T, FileProblem> {
+        self.map_err(|fault| FileProblem {
+            can_pass: fault.is_unreachable(),
+            ..FileProblem::of_store(database, fault)
+        })
     }
 }

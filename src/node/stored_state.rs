@@ -1,13 +1,13 @@
 //! The stored state of a boundary, read without the lock of the store, so also while the service runs.
 
 use crate::{
-    ComparedCheckpoint, Config,
+    ComparedCheckpoint, Config, InStore as _,
     node::{kept_checkpoint, open_store, start},
 };
+use client::Signer as _;
 use crossing::Sealed;
 use reading::{FileProblem, Problems};
-use store::{Ledger, StoreFault};
-use verdict::Signer as _;
+use store::Ledger;
 
 /// The stored state of a boundary.
 pub struct StoredState {
@@ -28,11 +28,12 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     let known = kept_checkpoint::read_known(config);
     if !open_store::has_store(config)? {
         let lost = known.into_iter().map(|(path, found)| {
-            let problem = found.map_or_else(
+            let why = found.map_or_else(
                 |message| message,
                 |(_, known)| kept_checkpoint::lost(&known, &path),
             );
-            (path, Err(problem.into()))
+            let problem = FileProblem::whole(&path, why);
+            (path, Err(problem))
         });
         let checkpoints = lost.collect();
         return Ok(StoredState {
@@ -43,11 +44,11 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
     }
     let key = open_store::open_key(config)?;
     let settings = open_store::settings(config, &key, &start::surroundings())?;
-    let unusable = |fault: StoreFault| FileProblem::of_store(&config.database, fault);
-    config.database.check_modes().map_err(unusable)?;
-    let (reads, head) = config.database.at_rest().map_err(unusable)?;
-    let ledger = Ledger::at_rest(reads, head, settings, None).map_err(unusable)?;
-    let last = ledger.reads().seals().map_err(unusable)?.last().copied();
+    let database = &config.database;
+    database.check_modes().in_store(database)?;
+    let (reads, head) = database.at_rest().in_store(database)?;
+    let ledger = Ledger::at_rest(reads, head, settings, None).in_store(database)?;
+    let last = ledger.reads().seals().in_store(database)?.last().copied();
     let sealed = last
         .map(|last| start::read_seal(config, &ledger, last.index, None))
         .transpose()?;

@@ -4,7 +4,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use documents::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
+use reading::{Key, TextPlace, YamlFlaw, YamlKind, YamlNode};
 
 /// Parses a TOML text. The parser continues after a syntax error, so that all errors are reported together.
 pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {

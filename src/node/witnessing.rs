@@ -73,10 +73,16 @@ pub async fn keep_witnessed(boundary: Boundary, proxy: Option<ProxyAddress>) {
         else {
             continue;
         };
-        if answer.is_err() {
-            agents.forget_tls();
-        }
-        let Answered { witness, next } = take(&boundary, witness, &ask, answer);
+        let next = match answer {
+            Ok((status, body)) => boundary
+                .witnesses
+                .witness_answered(&witness, &ask, status, &body),
+            Err(why) => {
+                agents.forget_tls();
+                boundary.witnesses.witness_failed(&witness, why.clone());
+                WitnessNext::Trouble(why)
+            }
+        };
         if let Some(turn) = turns.get_mut(&witness.key.vkey()) {
             turn.rest(&next);
         }
@@ -113,30 +119,7 @@ impl Turn {
     }
 }
 
-struct Answered {
-    witness: NamedWitness,
-    next: WitnessNext,
-}
-
 type Answer = Result<(u16, Vec<u8>), String>;
-
-fn take(
-    boundary: &Boundary,
-    witness: NamedWitness,
-    ask: &WitnessRequest,
-    answer: Answer,
-) -> Answered {
-    let next = match answer {
-        Ok((status, body)) => boundary
-            .witnesses
-            .witness_answered(&witness, ask, status, &body),
-        Err(why) => {
-            boundary.witnesses.witness_failed(&witness, why.clone());
-            WitnessNext::Trouble(why)
-        }
-    };
-    Answered { witness, next }
-}
 
 /// Sends the request in a new thread. Returns true if the thread was started.
 fn ask_aside(

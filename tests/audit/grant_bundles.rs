@@ -2,14 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use client::{
+    AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+    SandboxRequirement, decide_gate,
+};
 use documents::{TlogProof, hex, merkle, to_canonical};
 use reading::Registry;
 use serde_json::{Value, json};
-use verdict::{
-    AgeLimit, BundleReport, DigestRequirement, GateRequirements, OutcomeRequirement,
-    ParamsRequirement, RosterTrust, SandboxRequirement, VerifyOptions, gate::decide,
-    may_be_unchecked, verify,
-};
+use verdict::{BundleReport, MAY_BE_OPEN, RosterTrust, VerifyOptions, verify};
 
 use super::grant_logs::{log, of_text, once, used};
 use super::history_entries::Case as LogCase;
@@ -535,13 +535,13 @@ fn the_gate_refuses_a_run_under_a_grant_unless_the_user_allows_it() {
         refused: true,
         sandbox: SandboxRequirement::Something,
         age: AgeLimit::Any,
-        unchecked: may_be_unchecked().iter().copied().collect(),
+        unchecked: MAY_BE_OPEN.into_iter().collect(),
         granted,
         emergency: false,
         unguarded: false,
     };
     let unmet = |granted: bool| -> Vec<String> {
-        let gate = decide(&report, &demands(granted), facts.finished_at);
+        let gate = decide_gate(&report, &demands(granted), facts.finished_at);
         assert_eq!(gate.passed, gate.unmet().next().is_none());
         gate.unmet()
             .map(|one| format!("{}: {}", one.name, one.detail))

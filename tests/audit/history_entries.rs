@@ -207,13 +207,11 @@ fn seen(log: &Log, size: usize, at: i64, by: &[(&str, u8)]) -> SeenHead {
 fn entries_are_reported_if_they_are_dated_before_a_checkpoint_that_does_not_contain_them() {
     let witnesses = [("w.example/1", 21), ("w.example/2", 22)];
     let mut log = Log::with(|sealed| {
-        sealed.roster["witness"] = witnesses
-            .iter()
-            .map(|(name, seed)| {
-                let key = WitnessKey::new(name, SecretKey::from_seed([*seed; 32]).public());
-                json!({"name": name, "vkey": key.vkey(), "url": "http://127.0.0.1:1"})
-            })
-            .collect();
+        for (name, seed) in witnesses {
+            let key = WitnessKey::new(name, SecretKey::from_seed([seed; 32]).public());
+            sealed.roster["witnesses"][name] =
+                json!({"vkey": key.vkey(), "url": "http://127.0.0.1:1"});
+        }
     });
     log.run("nginx:restart", 10, &[ALICE]);
     let before = log.entries.len();

@@ -753,7 +753,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     let mut log = Log::new();
     log.run("nginx:restart", 10, &[ALICE]);
     let old = made(&log, BOUNDARY);
-    log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+    log.sealed.roster["boundaries"]["prod"]["keys"] = json!([key(BOUNDARY_2).line()]);
     let mut stranger = log.clone();
     log.roster(&[ALICE, BOB]);
     log.key = BOUNDARY_2;
@@ -762,7 +762,7 @@ fn a_copy_accepts_the_boundary_key_of_a_later_roster_and_refuses_the_key_of_an_o
     let (_temp, copy) = lay(&old);
     not_taken(&made(&log, BOUNDARY), &copy, &[], "has no valid signature");
     // A roster that its approvers did not sign gives no trusted key.
-    stranger.sealed.roster["boundary"][0]["keys"] = json!([key(MALLORY).line()]);
+    stranger.sealed.roster["boundaries"]["prod"]["keys"] = json!([key(MALLORY).line()]);
     stranger.roster(&[MALLORY]);
     stranger.key = MALLORY;
     stranger.reseal(40, |_| {});
@@ -821,9 +821,10 @@ fn an_export_of_an_unchanged_log_adds_new_cosignatures() {
             SecretKey::from_seed([seed; 32]).public(),
         )
         .vkey();
-        json!({"name": format!("w.example/{seed}"), "vkey": vkey, "url": "http://127.0.0.1:1"})
+        json!({"vkey": vkey, "url": "http://127.0.0.1:1"})
     };
-    log.sealed.roster["witness"] = json!([witness(21), witness(22)]);
+    log.sealed.roster["witnesses"] =
+        json!({"w.example/21": witness(21), "w.example/22": witness(22)});
     log.roster(&[ALICE, BOB]);
     log.reseal(40, |_| {});
     let plain = made(&log, BOUNDARY);

@@ -398,7 +398,7 @@ fn theirs(told: &[Told]) -> Vec<Found> {
 fn under_two_rosters() -> Vec<(Told, bool)> {
     let second = |signers: &[u8]| {
         let mut log = honest();
-        log.sealed.roster["approver"][0]["groups"] = json!([]);
+        log.sealed.roster["approvers"]["alice"]["groups"] = json!([]);
         log.roster(signers);
         log.reseal(70, |_| {});
         log
@@ -408,7 +408,7 @@ fn under_two_rosters() -> Vec<(Told, bool)> {
         let running = log.approved("nginx:restart", 65, &[ALICE]);
         let place = log.consume(65, &[&running]);
         let under = log.seal.clone();
-        log.sealed.roster["boundary"][0]["keys"] = json!([key(BOUNDARY_2).line()]);
+        log.sealed.roster["boundaries"]["prod"]["keys"] = json!([key(BOUNDARY_2).line()]);
         let before = reference(&to_canonical(&log.sealed.policy));
         log.roster(&[ALICE, BOB]);
         if !by_old {

@@ -52,12 +52,12 @@ fn log(passkeys: Option<Value>) -> Log {
         if let Some(passkeys) = passkeys {
             sealed.policy["passkeys"] = passkeys;
         }
-        for (at, seed) in [ALICE, BOB, CAROL].into_iter().enumerate() {
-            sealed.roster["approver"][at]["keys"] =
+        for (name, seed) in [("alice", ALICE), ("bob", BOB), ("carol", CAROL)] {
+            sealed.roster["approvers"][name]["keys"] =
                 json!([key(seed).line(), passkey(OTHER + seed).line()]);
         }
-        sealed.roster["operator"] =
-            json!([{"name": "oscar", "keys": [key(OSCAR).line(), passkey(OSCAR_PASSKEY).line()]}]);
+        sealed.roster["operators"] =
+            json!({"oscar": {"keys": [key(OSCAR).line(), passkey(OSCAR_PASSKEY).line()]}});
         sealed.tokens.as_array_mut().expect("tokens")[0]["owners"] = json!([]);
     })
 }
@@ -164,7 +164,7 @@ fn runs() -> Vec<Case> {
             &["approval-signatures"],
             with(usual(), |log| {
                 run(log, "two:go", 10, &[ALICE, BOB_PASSKEY]);
-                log.sealed.roster["approver"][1]["keys"] = json!([key(BOB).line()]);
+                log.sealed.roster["approvers"]["bob"]["keys"] = json!([key(BOB).line()]);
                 log.roster(&[ALICE, BOB]);
                 log.reseal(20, |_| {});
                 run(log, "two:go", 30, &[ALICE, BOB_PASSKEY]);

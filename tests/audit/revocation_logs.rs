@@ -23,10 +23,10 @@ type Subject = (&'static str, [u8; 32]);
 /// People and tokens whose keys and rights the logs revoke.
 fn people(sealed: &mut Sealed) {
     let line = |seed: u8| key(seed).line().to_owned();
-    sealed.roster["approver"][0]["keys"] = json!([line(ALICE), line(ALICE_2), FOREIGN]);
-    sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
-    sealed.roster["proposer"] = json!([{"name": "robot", "owners": [], "keys": [line(ROBOT)]}]);
-    sealed.roster["boundary"][0]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
+    sealed.roster["approvers"]["alice"]["keys"] = json!([line(ALICE), line(ALICE_2), FOREIGN]);
+    sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
+    sealed.roster["proposers"] = json!({"robot": {"owners": [], "keys": [line(ROBOT)]}});
+    sealed.roster["boundaries"]["prod"]["keys"] = json!([line(BOUNDARY), line(BOUNDARY_2)]);
     let token = |name: &str, owners: Value| json!({"name": name, "owners": owners, "patterns": [], "scopes": ["propose"]});
     sealed.tokens = json!([
         token("agent", json!(["carol"])),
@@ -301,10 +301,10 @@ fn the_summary_warns_about_revoked_keys_in_the_roster_and_about_a_freeze() {
         said.contains("entry 2 revoked the epoch in force"),
         "{said}"
     );
-    log.sealed.roster["approver"]
-        .as_array_mut()
+    log.sealed.roster["approvers"]
+        .as_object_mut()
         .unwrap()
-        .remove(2);
+        .remove("carol");
     log.roster(&[ALICE, BOB]);
     thaw(&mut log, 10);
     let said = warnings(&log);

@@ -946,7 +946,7 @@ fn several_logs_and_a_directory_of_logs_are_audited_one_after_the_other() {
 #[test]
 fn copies_of_a_log_from_before_and_after_a_key_change_agree() {
     let rotate = |log: &mut Log| {
-        log.sealed.roster["boundary"][0]["keys"] =
+        log.sealed.roster["boundaries"]["prod"]["keys"] =
             json!([history::key(history::BOUNDARY_2).line()]);
         log.roster(&[ALICE, BOB]);
         log.key = history::BOUNDARY_2;
@@ -1130,7 +1130,7 @@ fn an_audit_with_several_trusted_rosters_uses_the_newest_roster() {
     log.run("nginx:restart", 10, &[ALICE]);
     let early = log.clone();
     let next = |log: &mut Log, groups: Value| {
-        log.sealed.roster["approver"][2]["groups"] = groups;
+        log.sealed.roster["approvers"]["carol"]["groups"] = groups;
         log.roster(&[ALICE, BOB]);
     };
     next(&mut log, json!(["ops"]));

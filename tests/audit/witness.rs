@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::certified::{Certificates, HERE, TlsProxy, able};
 use crate::cosigner::{Witness, notes, vkey_of_log};
 use crate::support::people::alice;
-use crate::support::{World, id_of, wait_for};
+use crate::support::{World, id_of, merge, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -16,8 +16,11 @@ use serde_json::{Value, json};
 use crate::second;
 
 fn world(witnesses: &[&Witness]) -> World {
-    let entries: String = witnesses.iter().map(|witness| witness.entry()).collect();
-    World::with(|setup| setup.roster = entries)
+    World::with(|setup| {
+        for witness in witnesses {
+            merge(&mut setup.roster, &witness.entry());
+        }
+    })
 }
 
 /// A world whose witnesses already know its log.
@@ -611,13 +614,10 @@ fn a_witness_is_asked_over_tls_only_with_a_certificate_of_a_trusted_authority() 
         .zip(certificates)
         .map(|(one, name)| TlsProxy::new(made, name, one.url()))
         .collect();
-    let roster = witnesses
-        .iter()
-        .zip(&proxies)
-        .map(|(one, proxy)| one.entry_at(&proxy.named_url()))
-        .collect::<String>();
     let mut world = World::with(|setup| {
-        setup.roster = roster;
+        for (one, proxy) in witnesses.iter().zip(&proxies) {
+            merge(&mut setup.roster, &one.entry_at(&proxy.named_url()));
+        }
         // A variable of OpenSSL, which replaces the authorities of the system.
         setup.env(
             "SSL_CERT_FILE",

@@ -8,7 +8,9 @@ use crate::support::people::{
     CHALLENGE, Key, alice, bob, boundary_key, carol, dora, envelope, frank, mallory, now, oscar,
     robot, stamp, wrap,
 };
-use crate::support::{self, SMALL, World, assert_says, bytes_of, id_of, people, runbook, wait_for};
+use crate::support::{
+    self, DRAFT, SMALL, World, assert_says, bytes_of, id_of, people, runbook, wait_for,
+};
 use documents::merkle;
 use serde_json::{Value, json};
 
@@ -299,14 +301,13 @@ fn a_step_that_was_changed_by_a_reseal_is_refused() {
 }
 
 #[test]
-fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
+fn a_changed_policy_file_and_a_draft_have_no_effect_and_ready_reports_the_policy() {
     let mut world = World::new();
     let offered = world.propose("plain:true", json!({}));
-    let roster = world
-        .roster()
-        .replace(alice().ssh.line(), mallory().ssh.line());
+    let mut roster = world.roster();
+    roster["approvers"]["alice"]["keys"] = json!([mallory().ssh.line()]);
     world.stop();
-    world.write("b/boundary/roster.toml", &roster);
+    world.write(DRAFT, &roster.to_string());
     world.write(
         "b/boundary/policy.yaml",
         "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [finance]}}\n",
@@ -318,15 +319,9 @@ fn changed_policy_and_roster_files_have_no_effect_and_ready_reports_them() {
         "the sealed roster stands"
     );
     let notes = world.wire.peek("/ready").ok(200)["notes"].to_string();
-    assert!(
-        notes.contains("the policy file") && notes.contains("the roster file"),
-        "{notes}"
-    );
+    assert!(notes.contains("the policy file"), "{notes}");
     let drift = world.wire.get("/v1/registry", &world.reader).ok(200)["seal"]["drift"].to_string();
-    assert!(
-        drift.contains("the policy file") && drift.contains("the roster file"),
-        "{drift}"
-    );
+    assert!(drift.contains("the policy file"), "{drift}");
     world
         .unchanged(|| world.sign(&offered, &[&mallory()]))
         .problem("unknown-signer");
@@ -788,14 +783,14 @@ fn the_files_of_the_store_are_private() {
         );
         std::fs::set_permissions(&path, before).unwrap();
     }
-    // The service uses the sealed roster. The service ignores a roster file that other users can write, and reports the
-    // file.
-    let roster = world.path("b/boundary/roster.toml");
+    // The service uses the sealed roster. The service ignores a version of the roster that other users can write, and
+    // reports the file.
+    let roster = world.path("b/boundary/roster.d/1.json");
     std::fs::set_permissions(&roster, std::fs::Permissions::from_mode(0o666)).unwrap();
     world.start();
     assert_says(
         world.wire.peek("/ready").ok(200)["notes"].to_string(),
-        "roster.toml",
+        "1.json",
     );
 }
 
@@ -882,10 +877,9 @@ fn weak_keys_are_refused_in_the_roster() {
         ("another's key", shared),
     ] {
         let mut world = World::prepared(|setup| {
-            setup.roster =
-                format!("[[approver]]\nname = \"zoe\"\ngroups = [\"ops\"]\nkeys = [\"{key}\"]\n");
+            setup.roster["approvers"]["zoe"] = json!({"groups": ["ops"], "keys": [key]});
         });
-        assert_says(world.try_start().expect_err(what), "roster.toml");
+        assert_says(world.try_start().expect_err(what), "next.json");
         assert!(!world.database().exists());
     }
 }
@@ -1555,11 +1549,8 @@ fn more_people_may_sign_than_an_envelope_can_contain() {
         .collect();
     let world = World::with(|setup| {
         for key in &people {
-            let (name, line) = (key.name, key.ssh.line());
-            let entry = format!(
-                "[[approver]]\nname = \"{name}\"\ngroups = [\"ops\"]\nkeys = [\"{line}\"]\n"
-            );
-            setup.roster.push_str(&entry);
+            setup.roster["approvers"][key.name] =
+                json!({"groups": ["ops"], "keys": [key.ssh.line()]});
         }
     });
     let proposal = world.propose("each:go", json!({}));

@@ -98,7 +98,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     assert_eq!(growth(&world), (None, None), "a single size is no growth");
     let (result, says) = finding(&world);
     assert!(
-        result.contains("pass") && says.contains("no growth of the data is known"),
+        result.contains("ok") && says.contains("no growth of the data is known"),
         "{says}"
     );
     // A sparse file among the outputs counts with its whole size.
@@ -120,7 +120,7 @@ fn the_days_left_follow_from_the_growth_of_the_last_7_days() {
     assert_eq!(days, Some(0.0));
     let (result, says) = finding(&world);
     assert!(
-        result.contains("fail") && says.contains("at the growth of the last 2 days"),
+        result.contains("fix") && says.contains("at the growth of the last 2 days"),
         "{says}"
     );
     // After a pruning the data is smaller than at the first size.

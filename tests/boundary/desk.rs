@@ -35,13 +35,11 @@ fn zoe_too() -> PasskeyPair {
 /// certificates.
 pub(crate) fn world() -> Option<World> {
     world_with(|setup| {
-        let keys = format!("\"{}\", \"{}\"", zoe().line(), zoe_too().line());
+        let keys = vec![zoe().line(), zoe_too().line()];
         // Yan's passkey belongs to another website.
-        let other = format!("\"{}\"", PasskeyPair::at(3, "other.example").line());
+        let other = vec![PasskeyPair::at(3, "other.example").line()];
         for (name, keys) in [("zoe", keys), ("yan", other)] {
-            setup.roster.push_str(&format!(
-                "[[approver]]\nname = \"{name}\"\ngroups = [\"ops\"]\nkeys = [{keys}]\n"
-            ));
+            setup.roster["approvers"][name] = json!({"groups": ["ops"], "keys": keys});
         }
     })
 }
@@ -583,10 +581,7 @@ fn a_review_offers_no_signature_that_cannot_count() {
     let (zoe, yuki) = (PasskeyPair::of(2), PasskeyPair::of(1));
     let world = world_with(|setup| {
         for (name, group, key) in [("zoe", "ops", &zoe), ("yuki", "security", &yuki)] {
-            let keys = key.line();
-            setup.roster.push_str(&format!(
-                "[[approver]]\nname = \"{name}\"\ngroups = [\"{group}\"]\nkeys = [\"{keys}\"]\n"
-            ));
+            setup.roster["approvers"][name] = json!({"groups": [group], "keys": [key.line()]});
         }
     });
     let Some(world) = world else { return };

@@ -13,7 +13,7 @@ use crate::desk::{DeskBrowser, certificates, desk_under, roster_file, world, zoe
 use crate::passkey::HOST;
 use crate::proxies::{Proxy, free_port, installed};
 use crate::support::people::{Key, alice, bob, carol, carol_too, dora, erin, frank, oscar, robot};
-use crate::support::{World, bytes_of, exited, id_of, said_at_exit, wait_for};
+use crate::support::{DRAFT, World, bytes_of, exited, id_of, said_at_exit, wait_for};
 
 /// Starts a desk that browsers reach at the port `outside`, and that reads the headers of this proxy.
 fn desk_behind(world: &World, outside: u16, listen: &str, proxy: &str) -> DeskBrowser {
@@ -343,7 +343,7 @@ fn a_boundary_is_added_without_a_key_and_a_token_only_if_it_knows_a_person_of_th
     // A boundary of other people.
     let path = roster_file(&world);
     let mut other = World::prepared(|_| {});
-    let mut people = other.roster();
+    let mut people = other.roster().to_string();
     for (number, key) in [
         alice(),
         bob(),
@@ -363,7 +363,7 @@ fn a_boundary_is_added_without_a_key_and_a_token_only_if_it_knows_a_person_of_th
             Key::of("stranger", 100 + number as u8).ssh.line(),
         );
     }
-    other.write("b/boundary/roster.toml", &people);
+    other.write(DRAFT, &people);
     other.start();
     let mut elsewhere = world.program(&[
         "boundary",

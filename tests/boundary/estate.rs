@@ -97,20 +97,20 @@ fn runbooks(count: usize, random: &mut Random) -> Runbooks {
     }
 }
 
-/// Returns the lines of a roster for these approvers in their groups, eight in each of 25.
-fn approvers(count: usize) -> String {
-    let one = |at: usize| {
+/// Returns a roster with these approvers in their groups, eight in each of 25.
+fn approvers(count: usize) -> Value {
+    let mut roster = json!({});
+    for at in 0..count {
         let mut seed = [25; 32];
         seed[..2].copy_from_slice(&[at as u8, (at >> 8) as u8]);
         let key =
             SshKey::from_public(SecretKey::from_seed(seed).public(), "person").expect("a key");
-        let group = at % count.div_ceil(8);
-        let line = key.line();
-        format!(
-            "[[approver]]\nname = \"person{at}\"\ngroups = [\"team{group}\"]\nkeys = [\"{line}\"]\n"
-        )
-    };
-    (0..count).map(one).collect()
+        let group = format!("team{}", at % count.div_ceil(8));
+        roster["groups"][&group] = json!({});
+        roster["approvers"][format!("person{at}")] =
+            json!({"groups": [group], "keys": [key.line()]});
+    }
+    roster
 }
 
 /// Returns a policy with one rule for each directory.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::support::people::{alice, now};
-use crate::support::{self, SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for};
+use crate::support::{
+    self, DRAFT, SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for,
+};
 use serde_json::{Value, json};
 
 /// The commit that a CI job passes as a parameter.
@@ -345,10 +347,7 @@ fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
     let at = Deployed::new();
     // The staging boundary has the same roster, name and key, but another log and therefore another id.
     let mut staging = prepared();
-    staging.write(
-        "b/boundary/roster.toml",
-        &fs::read_to_string(at.world.path("b/boundary/roster.toml")).expect("read"),
-    );
+    staging.write(DRAFT, &at.world.roster().to_string());
     staging.start();
     staging.make_tokens();
     assert_eq!(staging.started["roster"], at.world.started["roster"]);
@@ -776,10 +775,8 @@ fn three_versions(at: &Deployed) -> (PathBuf, [Value; 3]) {
     let first: Value =
         serde_json::from_slice(&fs::read(config.join("roster.json")).expect("read")).expect("JSON");
     let second = next_version(&first, |tables| {
-        tables["approver"]
-            .as_array_mut()
-            .expect("a list")
-            .retain(|approver| approver["name"] != "alice");
+        let approvers = tables["approvers"].as_object_mut();
+        approvers.expect("a table").remove("alice");
     });
     let third = next_version(&second, |_| {});
     (config, [first, second, third])

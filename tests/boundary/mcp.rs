@@ -817,12 +817,10 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
         .unwrap();
     assert!(made.success());
     let line = std::fs::read_to_string(ssh.join("id_ed25519.pub")).unwrap();
-    let with_key = |presence: &str| {
+    let with_key = |group: Value| {
         let line = line.trim().to_owned();
         World::with(move |setup| {
-            setup.roster = format!(
-                "[[group]]\nname = \"hardware\"\n{presence}\n[[approver]]\nname = \"grace\"\ngroups = [\"hardware\"]\nkeys = [\"{line}\"]\n"
-            );
+            setup.roster = json!({"groups": {"hardware": group}, "approvers": {"grace": {"groups": ["hardware"], "keys": [line]}}});
         })
     };
     let started = |world: &World, agent: Option<&str>| {
@@ -841,13 +839,13 @@ fn mcp_does_not_start_if_the_user_has_the_key_of_an_approver() {
         }
         Server::start(command).ended()
     };
-    let open = with_key("");
+    let open = with_key(json!({}));
     let (code, stderr) = started(&open, None);
     assert!(
         code == 126 && stderr.contains("approver grace") && stderr.contains("id_ed25519"),
         "{stderr}"
     );
-    let guarded = with_key("presence = \"required\"");
+    let guarded = with_key(json!({"presence": "required"}));
     let (code, stderr) = started(&guarded, None);
     assert!(
         code == 126 && stderr.contains("approver grace"),
@@ -934,12 +932,10 @@ fn mcp_starts_with_a_security_key_only_if_each_group_of_the_approver_requires_pr
     let file = STANDARD.encode([&file.concat()[..], &field(b"a handle")].concat());
     let file =
         format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{file}\n-----END OPENSSH PRIVATE KEY-----\n");
-    for (presence, wanted) in [("", 126), ("presence = \"required\"", 0)] {
+    for (group, wanted) in [(json!({}), 126), (json!({"presence": "required"}), 0)] {
         let line = format!("{kind} {}", STANDARD.encode(&public));
         let world = World::with(move |setup| {
-            setup.roster = format!(
-                "[[group]]\nname = \"hardware\"\n{presence}\n[[approver]]\nname = \"grace\"\ngroups = [\"hardware\"]\nkeys = [\"{line}\"]\n"
-            );
+            setup.roster = json!({"groups": {"hardware": group}, "approvers": {"grace": {"groups": ["hardware"], "keys": [line]}}});
         });
         world.write("home/.ssh/id_ed25519_sk", &file);
         let roster = roster_file(&world);

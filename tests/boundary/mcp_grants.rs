@@ -24,9 +24,8 @@ fn world() -> World {
     World::with(|setup| {
         setup.policy = POLICY.to_owned();
         setup.config.push_str("mcp = true\n");
-        let line = other_robot().ssh.line().to_owned();
-        setup.roster =
-            format!("[[proposer]]\nname = \"tractor\"\nowners = [\"bob\"]\nkeys = [\"{line}\"]\n");
+        setup.roster["proposers"]["tractor"] =
+            json!({"owners": ["bob"], "keys": [other_robot().ssh.line()]});
     })
 }
 

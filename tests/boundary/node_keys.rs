@@ -38,7 +38,7 @@ fn sign_roster_with_both_keys(world: &World) {
     let mut tables = people::predicate_of(&first);
     tables["version"] = json!(2);
     tables["previous"] = json!(format!("sha256:{}", sha256(&people::payload_of(&first))));
-    tables["boundary"][0]["keys"] = json!([boundary_key().ssh.line(), key_two().ssh.line()]);
+    tables["boundaries"]["prod"]["keys"] = json!([boundary_key().ssh.line(), key_two().ssh.line()]);
     let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(&tables))}}]);
     let payload = statement("roster", &subject, &tables);
     let mut signatures = vec![alice().sign(&payload), bob().sign(&payload)];
@@ -157,14 +157,8 @@ fn a_node_signs_the_receipts_of_a_killed_node_with_its_own_key_of_the_same_seal(
     };
     with_own_key(&two);
     for world in [&one, &two] {
-        let (line, other) = (
-            boundary_key().ssh.line().to_owned(),
-            key_two().ssh.line().to_owned(),
-        );
-        let roster = world
-            .roster()
-            .replace(&format!("\"{line}\""), &format!("\"{line}\", \"{other}\""));
-        world.write("b/boundary/roster.toml", &roster);
+        let keys = json!([boundary_key().ssh.line(), key_two().ssh.line()]);
+        world.edit_draft(|roster| roster["boundaries"][&world.setup.name]["keys"] = keys);
     }
     start(&mut one);
     let mut same_name = node(&server, "one", |_| {});

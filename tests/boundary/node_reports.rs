@@ -103,7 +103,7 @@ fn ready_and_metrics_and_doctor_name_the_nodes_and_what_a_silent_node_blocks() {
     for expected in [
         "there is no second node",
         "on the machine of this node",
-        "FAIL   the loss of the database server",
+        "FIX    the loss of the database server",
     ] {
         assert!(production.contains(expected), "{production}");
     }

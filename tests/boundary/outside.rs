@@ -194,10 +194,7 @@ fn with_ssh_approver() -> (tempfile::TempDir, PathBuf, World) {
         .arg(&key));
     let line = fs::read_to_string(key.with_extension("pub")).unwrap();
     let world = World::with(|setup| {
-        setup.roster = format!(
-            "[[approver]]\nname = \"sam\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n",
-            line.trim()
-        );
+        setup.roster["approvers"]["sam"] = json!({"groups": ["ops"], "keys": [line.trim()]});
     });
     (keys, key, world)
 }

@@ -27,17 +27,9 @@ pub(crate) fn world_with(passkeys: &str, change: impl FnOnce(&mut Setup)) -> Wor
         change(setup);
         setup.policy = format!("{POLICY}{passkeys}");
         for (name, group, key) in [("zoe", "ops", zoe()), ("yuki", "security", yuki())] {
-            let entry = format!(
-                "[[approver]]\nname = \"{name}\"\ngroups = [\"{group}\"]\nkeys = [\"{}\"]\n",
-                key.line()
-            );
-            setup.roster.push_str(&entry);
+            setup.roster["approvers"][name] = json!({"groups": [group], "keys": [key.line()]});
         }
-        let entry = format!(
-            "[[operator]]\nname = \"olga\"\nkeys = [\"{}\"]\n",
-            olga().line()
-        );
-        setup.roster.push_str(&entry);
+        setup.roster["operators"]["olga"] = json!({"keys": [olga().line()]});
     })
 }
 

@@ -1010,8 +1010,7 @@ fn a_token_in_quotes_is_not_sent() {
 fn a_key_without_a_role_is_refused_with_the_version_of_the_roster() {
     let foreign = people::foreign_line("phone.example");
     let world = World::with(|setup| {
-        setup.roster =
-            format!("[[approver]]\nname = \"zoe\"\ngroups = [\"ops\"]\nkeys = [\"{foreign}\"]\n");
+        setup.roster["approvers"]["zoe"] = json!({"groups": ["ops"], "keys": [foreign]});
     });
     let proposal = world.propose("plain:true", json!({}));
     for (command, arguments) in [

@@ -19,7 +19,7 @@ use crate::commands::roster_chain;
 use crate::durability::random::{Random, play_seeds};
 use crate::durability::shim::shim;
 use crate::reference::{
-    Asked, Codes, Grant, RULES, Reference, Run, key_digest, keyid_of, list, text,
+    Asked, Codes, Grant, RULES, Reference, Run, entries, key_digest, keyid_of, list, text,
 };
 use crate::second;
 use crate::support::people::{
@@ -173,14 +173,11 @@ impl Scene {
             setup.limits = "calls_per_second = 1000000\n".to_owned();
             setup.policy = RULES[0].policy(&path).to_string();
             for (name, seed, groups) in [
-                ("gina", 20, "\"ops\", \"security\""),
-                ("hugo", 21, "\"security\""),
+                ("gina", 20, &["ops", "security"][..]),
+                ("hugo", 21, &["security"]),
             ] {
                 let line = Key::of(name, seed).ssh.line().to_owned();
-                let entry = format!(
-                    "[[approver]]\nname = \"{name}\"\ngroups = [{groups}]\nkeys = [\"{line}\"]\n"
-                );
-                setup.roster.push_str(&entry);
+                setup.roster["approvers"][name] = json!({"groups": groups, "keys": [line]});
             }
         });
         if let Some(shim) = shim("jumps of the clock in random orders").filter(|_| !postgres) {
@@ -1179,22 +1176,19 @@ impl Scene {
         let old = self.keys.clone();
         let payload = roster_chain::after(&base, |tables| {
             let role = if name == "robot" {
-                "proposer"
+                "proposers"
             } else {
-                "approver"
+                "approvers"
             };
-            let entries = tables[role].as_array_mut().unwrap();
+            let entries = tables[role].as_object_mut().unwrap();
             match what {
-                0 if role == "approver" => entries.retain(|entry| entry["name"] != name),
+                0 if role == "approvers" => drop(entries.remove(name)),
                 1..=3 => {
                     self.keys.insert(name, seed);
                     let keys = json!([Key::of(name, seed).ssh.line()]);
-                    match entries.iter_mut().find(|entry| entry["name"] == name) {
-                        Some(entry) => entry["keys"] = keys,
-                        None => entries.push(
-                            json!({"name": name, "groups": ["ops", "security"], "keys": keys}),
-                        ),
-                    }
+                    let groups = json!(["ops", "security"]);
+                    let entry = entries.entry(name);
+                    entry.or_insert_with(|| json!({"groups": groups}))["keys"] = keys;
                 }
                 _ => tables["policy"] = json!(digest_of(&rules.policy(&path))),
             }
@@ -1208,8 +1202,7 @@ impl Scene {
                     && !self.reference.is_revoked("key", &key_digest(&key.keyid()))
             })
             .filter(|key| {
-                list(&tables["approver"])
-                    .iter()
+                entries(&tables["approvers"])
                     .flat_map(|one| list(&one["keys"]))
                     .any(|line| keyid_of(line) == key.keyid())
             })

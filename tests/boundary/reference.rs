@@ -15,7 +15,13 @@ use crate::support::people::{payload_of, sha256, statement_of};
 
 pub(crate) type Codes = BTreeSet<&'static str>;
 
-const LISTS: [&str; 4] = ["approver", "proposer", "operator", "boundary"];
+/// The tables of people and boundaries, each with the role of its entries.
+const TABLES: [(&str, &str); 4] = [
+    ("approver", "approvers"),
+    ("proposer", "proposers"),
+    ("operator", "operators"),
+    ("boundary", "boundaries"),
+];
 const GROUPS: [&str; 2] = ["ops", "security"];
 /// Number of approvers of `GROUPS` who must sign a run or a grant.
 const QUORUM: usize = 2;
@@ -246,6 +252,14 @@ pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
+/// Returns the entries of a table of the roster.
+pub(crate) fn entries(table: &Value) -> impl Iterator<Item = &Value> {
+    table
+        .as_object()
+        .into_iter()
+        .flat_map(|table| table.values())
+}
+
 fn unix(value: &Value) -> i64 {
     text(value).parse::<Timestamp>().unwrap().unix()
 }
@@ -326,23 +340,25 @@ impl Reference {
         self.is_revoked("epoch", &sha256(text(&self.seal["epoch"]).as_bytes()))
     }
 
-    /// Returns the list and the entry of the roster with a key.
-    pub(crate) fn holder(&self, keyid: &str) -> Option<(&'static str, &Value)> {
-        let has = |entry: &&Value| {
+    /// Returns the role, the name and the entry of the roster with a key.
+    pub(crate) fn holder(&self, keyid: &str) -> Option<(&'static str, &str, &Value)> {
+        let has = |entry: &Value| {
             list(&entry["keys"])
                 .iter()
                 .any(|line| keyid_of(line) == keyid)
         };
-        LISTS
-            .into_iter()
-            .find_map(|name| Some((name, list(&self.roster()[name]).iter().find(has)?)))
+        TABLES.into_iter().find_map(|(role, table)| {
+            let mut entries = self.roster()[table].as_object().into_iter().flatten();
+            let (name, entry) = entries.find(|(_, entry)| has(entry))?;
+            Some((role, name.as_str(), entry))
+        })
     }
 
     /// Returns why the signature of a key does not count.
     fn why_not(&self, keyid: &str, out: &[String], groups: &[&str], at: i64) -> Codes {
         match self.holder(keyid) {
             None => ["unknown-signer"].into(),
-            Some(("approver", person)) => {
+            Some(("approver", name, person)) => {
                 let revoked = self.is_revoked("key", &key_digest(keyid));
                 let is_member = list(&person["groups"])
                     .iter()
@@ -350,7 +366,7 @@ impl Reference {
                 let ended = person
                     .get("valid_before")
                     .is_some_and(|end| at >= unix(end));
-                let is_out = out.iter().any(|name| person["name"] == **name);
+                let is_out = out.iter().any(|one| one == name);
                 let not_permitted = revoked || ended || !is_member;
                 when([
                     (revoked, "revoked"),
@@ -373,14 +389,13 @@ impl Reference {
         let keys = keys
             .into_iter()
             .filter(|key| self.why_not(key, out, groups, at).is_empty());
-        let names = keys.map(|key| text(&self.holder(key).unwrap().1["name"]).to_owned());
+        let names = keys.map(|key| self.holder(key).unwrap().1.to_owned());
         names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Returns true if fewer than `least` other people could sign.
     fn too_few(&self, least: usize, out: &[String], groups: &[&str], at: i64) -> bool {
-        let keys: Vec<_> = list(&self.roster()["approver"])
-            .iter()
+        let keys: Vec<_> = entries(&self.roster()["approvers"])
             .flat_map(|one| list(&one["keys"]))
             .map(keyid_of)
             .collect();
@@ -416,7 +431,7 @@ impl Reference {
             .any(|step| self.is_changed(&step["ref"], &step["digest"]));
         let holds = self
             .holder(grantee)
-            .is_some_and(|(_, entry)| entry["name"] == "robot");
+            .is_some_and(|(_, name, _)| name == "robot");
         let codes = when([
             (revoked || is_other, "revoked"),
             (changed, "step-changed"),
@@ -606,10 +621,9 @@ impl Reference {
     }
 
     fn no_revocation(&self, kind: &str, digest: &str, key: &str, epoch: &str) -> Codes {
-        let Some((role, entry)) = self.holder(key) else {
+        let Some((role, name, entry)) = self.holder(key) else {
             return ["unknown-signer"].into();
         };
-        let name = text(&entry["name"]);
         let own = kind == "key" && digest == key_digest(key);
         let is_member = list(&entry["groups"])
             .iter()
@@ -622,9 +636,9 @@ impl Reference {
                 is_member || name == "robot",
             ),
             "key" => {
-                let entries = LISTS
+                let entries = TABLES
                     .into_iter()
-                    .flat_map(|role| list(&self.roster()[role]));
+                    .flat_map(|(_, table)| entries(&self.roster()[table]));
                 (
                     entries
                         .flat_map(|one| list(&one["keys"]))
@@ -732,7 +746,7 @@ impl Reference {
                     &Asked::Review(number, signer.clone(), observed.clone()),
                     self.last_at,
                 ));
-                let reviewer = text(&self.holder(&signer).unwrap().1["name"]).to_owned();
+                let reviewer = self.holder(&signer).unwrap().1.to_owned();
                 let is_revoked =
                     |key: &str| self.revoked.contains(&("key".to_owned(), key_digest(key)));
                 self.runs[number].reviewed(reviewer, (observed, signer), is_revoked);

@@ -215,11 +215,11 @@ fn a_failed_reseal_is_reported_until_a_reseal_succeeds() {
             .unwrap()
             .iter()
             .find(|line| line["says"].to_string().contains(words));
-        line.unwrap_or_else(|| panic!("{words}: {lines:#}"))["holds"].clone()
+        line.unwrap_or_else(|| panic!("{words}: {lines:#}"))["result"].clone()
     };
     assert_eq!(
         (holds("the last reseal failed"), holds("serves seal")),
-        (json!("mend"), json!("ok"))
+        (json!("fix"), json!("ok"))
     );
     std::fs::remove_file(world.path("b/runbooks/bad.md")).unwrap();
     world.signal(rustix::process::Signal::HUP);

@@ -612,11 +612,7 @@ fn a_review_counts_only_if_its_signer_was_an_approver_at_the_newest_time_of_the_
     let begin = people::now() + 6;
     let world = World::with(|setup| {
         setup.policy = POLICY.to_owned();
-        setup.roster = format!(
-            "[[approver]]\nname = \"gina\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\nvalid_after = \"{}\"\n",
-            gina.ssh.line(),
-            people::stamp(begin)
-        );
+        setup.roster["approvers"]["gina"] = json!({"groups": ["ops"], "keys": [gina.ssh.line()], "valid_after": people::stamp(begin)});
     });
     let run = ran(&world, "one");
     assert!(people::now() < begin, "the run came before the membership");

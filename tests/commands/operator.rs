@@ -467,9 +467,9 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
         "mode: sometimes",
     );
     edit(
-        &home.join("boundary/roster.toml"),
-        "threshold = 2",
-        "threshold = 7",
+        &home.join("boundary/roster.d/next.json"),
+        "\"threshold\": 2",
+        "\"threshold\": 7",
     );
     std::fs::set_permissions(
         home.join("boundary/key.pem"),
@@ -481,7 +481,7 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
     for words in [
         "bad.md:5:",
         "policy.yaml:",
-        "roster.toml:",
+        "next.json:",
         "chmod 600",
         "4 things to fix",
     ] {
@@ -493,7 +493,7 @@ fn serve_reports_every_error_of_every_file_and_does_not_start() {
     );
     let doctor = run(dir.path(), &["doctor", "b"]);
     assert_eq!(doctor.status.code(), Some(1));
-    for words in ["bad.md:5:", "policy.yaml:", "roster.toml:", "chmod 600"] {
+    for words in ["bad.md:5:", "policy.yaml:", "next.json:", "chmod 600"] {
         assert!(said(&doctor).contains(words), "{words}\n{}", said(&doctor));
     }
 }
@@ -612,7 +612,7 @@ fn changed_roster_files_need_signatures_and_sighup_seals_changed_runbooks() {
     );
     let notes = service.started["notes"].to_string();
     assert!(
-        notes.contains("policy file") && notes.contains("countersign roster draft"),
+        notes.contains("policy file") && notes.contains("countersign roster set"),
         "{notes}"
     );
     assert_eq!(service.started["seal"], 1, "nothing new is sealed: {notes}");
@@ -656,12 +656,17 @@ fn the_roster_is_shown_with_its_witnesses() {
     let (dir, home) = boundary();
     let key = documents::SecretKey::from_seed([21; 32]).public();
     let vkey = documents::WitnessKey::new("w.example/1", key).vkey();
-    let file = home.join("boundary/roster.toml");
-    let text = std::fs::read_to_string(&file).expect("read");
-    let witness = format!(
-        "\n[[witness]]\nname = \"w.example/1\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n"
-    );
-    std::fs::write(&file, text + &witness).expect("written");
+    let witness = format!("{{\"vkey\": \"{vkey}\", \"url\": \"http://127.0.0.1:1\"}}");
+    let set = [
+        "roster",
+        "--config",
+        "b",
+        "set",
+        "witnesses/w.example~11",
+        &witness,
+    ];
+    must(dir.path(), &set);
+    assert!(home.join("boundary/roster.d/next.json").exists());
     let shown = said(&must(dir.path(), &["roster", "show", "--config", "b"]));
     let line = shown
         .lines()

@@ -193,37 +193,40 @@ fn check_names_the_errors_of_roster_and_configuration_and_what_it_did_not_check(
     ] {
         assert!(doctor.contains(words), "{words}\n{doctor}");
     }
-    edit(
-        &home.join("boundary/roster.toml"),
-        "[[boundary]]\nname = \"test\"",
-        "[[boundary]]\nname = \"other\"",
-    );
+    let draft = home.join("boundary/roster.d/next.json");
+    edit(&draft, "\"test\": {", "\"other\": {");
     assert!(
-        said(&exited(check(&["--config", "b"]), 1))
-            .contains("the roster has no [[boundary]] named test")
+        said(&exited(check(&["--config", "b"]), 1)).contains("the roster has no boundary test")
     );
-    std::fs::write(
-        dir.path().join("empty.toml"),
-        "name = \"r\"\nversion = 1\nthreshold = 0\n",
-    )
-    .expect("written");
-    let told = said(&exited(check(&["--roster", "empty.toml"]), 1));
+    let mut empty: Value =
+        serde_json::from_slice(&std::fs::read(&draft).expect("a draft")).expect("JSON");
+    for table in ["approvers", "groups"] {
+        empty[table] = serde_json::json!({});
+    }
+    empty["threshold"] = Value::from(0);
+    let write = |roster: &Value| {
+        std::fs::write(dir.path().join("empty.json"), roster.to_string()).expect("written");
+    };
+    write(&empty);
+    let told = said(&exited(check(&["--roster", "empty.json"]), 1));
     assert!(
         told.contains("the roster has no approver") && told.contains("no group ops"),
         "{told}"
     );
-    std::fs::write(dir.path().join("empty.toml"), "name = \"r\"\nversion = 0\n").expect("written");
-    exited(check(&["--roster", "empty.toml"]), 2);
+    empty["version"] = Value::from(0);
+    write(&empty);
+    exited(check(&["--roster", "empty.json"]), 2);
     must(dir.path(), &["registry", "check", "b/runbooks/service.md"]);
 }
 
 #[test]
 fn doctor_shows_what_is_right_beside_the_errors_of_other_files() {
     let (dir, home) = boundary();
-    let roster = home.join("boundary/roster.toml");
+    let roster = home.join("boundary/roster.d/next.json");
+    let draft = std::fs::read_to_string(&roster).expect("a draft");
     for text in [
-        "name = \"test\"\nversion = 1\nthreshold = 0\n".to_owned(),
-        "name = ".to_owned(),
+        draft.replace("\"threshold\": 2", "\"threshold\": 9"),
+        "{\"name\": ".to_owned(),
     ] {
         std::fs::write(&roster, text).expect("written");
         let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
@@ -242,7 +245,7 @@ fn doctor_shows_what_is_right_beside_the_errors_of_other_files() {
     std::fs::write(home.join("boundary/policy.yaml"), "version: x\n").expect("written");
     let doctor = said(&exited(run(dir.path(), &["doctor", "b"]), 1));
     assert!(
-        doctor.contains("roster.toml:")
+        doctor.contains("next.json:")
             && doctor.contains("policy.yaml:")
             && !doctor.contains("ok    policy"),
         "{doctor}"

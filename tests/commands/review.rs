@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::people::{self, Key, alice, bob, mallory};
-use crate::support::{self, SMALL, World, exited, id_of, runbook, said};
+use crate::support::{self, DRAFT, SMALL, World, exited, id_of, runbook, said};
 use crate::terminal::Terminal;
 use reading::DEFAULT_TOOLS;
 use serde_json::{Value, json};
@@ -53,10 +53,10 @@ fn roster_sign_shows_the_digest_on_one_line_of_80_columns() {
             .expect("started"),
         0,
     );
-    let file = world.path("b/boundary/roster.d/2.json");
-    let version: Value =
-        serde_json::from_slice(&std::fs::read(&file).expect("a version")).expect("an envelope");
-    let digest = people::sha256(&people::payload_of(&version));
+    let file = world.path(DRAFT);
+    let draft: Value =
+        serde_json::from_slice(&std::fs::read(&file).expect("a draft")).expect("JSON");
+    let digest = people::sha256(&people::roster_statement(&draft));
     let end = &digest[digest.len() - 8..];
     let pinned = world.started["roster"].as_str().expect("a digest");
     let mut command = world.program(&["roster", "sign", "--roster", pinned, "--key"]);
@@ -605,12 +605,9 @@ fn the_passphrase_prompt_names_the_key() {
     .arg(&key);
     assert!(made.status().expect("started").success());
     let line = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
-    let roster = world.roster();
-    let person = format!(
-        "\n[[approver]]\nname = \"eve\"\ngroups = [\"ops\"]\nkeys = [\"{}\"]\n",
-        line.trim()
-    );
-    world.write("b/boundary/roster.toml", &format!("{roster}{person}"));
+    world.edit_draft(|draft| {
+        draft["approvers"]["eve"] = json!({"groups": ["ops"], "keys": [line.trim()]});
+    });
     world.start();
     world.make_tokens();
     let mut inbox = world.program(&["--url", &world.wire.url, "inbox", "--key"]);

@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use documents::{SecretKey, WitnessKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::wire::{Reply, Wire};
 use crate::support::{World, wait_for};
@@ -103,17 +103,14 @@ impl Witness {
             .expect("a number")
     }
 
-    /// Returns the roster entry of the witness.
-    pub fn entry(&self) -> String {
-        format!(
-            "[[witness]]\nname = \"{}\"\nvkey = \"{}\"\nurl = \"{}\"\n",
-            self.name, self.vkey, self.url
-        )
+    /// Returns a roster with the witness.
+    pub fn entry(&self) -> Value {
+        self.entry_at(&self.url)
     }
 
-    /// Returns the roster entry of the witness with the address of a proxy in front of it.
-    pub fn entry_at(&self, url: &str) -> String {
-        self.entry().replace(&self.url, url)
+    /// Returns a roster with the witness and the address of a proxy in front of it.
+    pub fn entry_at(&self, url: &str) -> Value {
+        json!({"witnesses": {&self.name: {"vkey": self.vkey, "url": url}}})
     }
 
     /// Returns the address of the witness.

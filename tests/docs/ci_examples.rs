@@ -28,7 +28,7 @@ fn example(file: &str) -> Value {
         .join("examples/ci")
         .join(file);
     let text = fs::read_to_string(&path).expect(file);
-    documents::yaml::parse(&text, 1)
+    reading::yaml::parse(&text, 1)
         .unwrap_or_else(|flaw| panic!("{file}:{flaw}"))
         .to_json()
 }

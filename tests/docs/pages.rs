@@ -24,6 +24,7 @@ use crate::shown::walk::Walk;
 use crate::shown::{BINARY, bare, blocks, commands, read, root};
 use crate::support::not_run;
 use documents::Code;
+use serde_json::Value;
 
 /// The variable of the agent's token. A page sets it for single commands, because the approver's commands in the same
 /// terminal need no token.
@@ -346,8 +347,8 @@ fn the_sample_roster_is_accepted() {
     };
     assert!(run(&["init", "b", "--name", "sample"]).status.success());
     std::fs::copy(
-        root().join("keys/roster.toml"),
-        dir.path().join("b/boundary/roster.toml"),
+        root().join("keys/roster.json"),
+        dir.path().join("b/boundary/roster.d/next.json"),
     )
     .expect("copied");
     let output = run(&["roster", "show", "--config", "b"]);
@@ -357,14 +358,17 @@ fn the_sample_roster_is_accepted() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    for line in read("keys/roster.toml")
-        .lines()
-        .filter(|line| line.starts_with("name = "))
-    {
-        assert!(
-            text.contains(line.split('"').nth(1).expect("a name")),
-            "{line}: {text}"
-        );
+    let roster: Value = serde_json::from_str(&read("keys/roster.json")).expect("JSON");
+    for table in [
+        "approvers",
+        "proposers",
+        "operators",
+        "boundaries",
+        "witnesses",
+    ] {
+        for name in roster[table].as_object().expect("a table").keys() {
+            assert!(text.contains(name), "{name}: {text}");
+        }
     }
     for name in ["alice", "bob", "carol", "operator", "boundary"] {
         let output = run(&[
@@ -380,7 +384,7 @@ fn the_sample_roster_is_accepted() {
         let keyid = shown.lines().last().expect("a key id");
         assert!(
             text.contains(keyid),
-            "keys/{name}.pub is not in keys/roster.toml"
+            "keys/{name}.pub is not in keys/roster.json"
         );
     }
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use super::packed_tiles::{fill_a_tile, tiles};
+use crate::commands::roster_chain;
 use crate::support::people::{self, Key, alice, bob, envelope};
 use crate::support::{self, SMALL, World, exited, id_of, runbook, said, wait_for};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,14 +87,11 @@ fn write_0_2_0() {
         "roster", "add", "approver", "grace", "--group", "ops", "--config",
     ]);
     exited(add.arg(&home).arg("--key").arg(public).output().unwrap(), 0);
-    let version = world.path("b/boundary/roster.d/2.json");
-    let drafted: Value = serde_json::from_slice(&fs::read(&version).unwrap()).unwrap();
-    let payload = people::payload_of(&drafted);
-    let mut signatures = [alice(), bob()].map(|key| key.sign(&payload)).to_vec();
-    signatures.sort_by_key(|signature| signature["keyid"].to_string());
+    let draft = fs::read(world.path(support::DRAFT)).unwrap();
+    let payload = people::roster_statement(&serde_json::from_slice(&draft).unwrap());
     world.write(
         "b/boundary/roster.d/2.json",
-        &people::wrap(&payload, signatures).to_string(),
+        &roster_chain::envelope(&payload, &[&alice(), &bob()]).to_string(),
     );
     world.restart();
     assert_eq!(world.wire.peek("/ready").ok(200)["roster"]["version"], 2);
@@ -158,7 +156,6 @@ fn write_0_2_0() {
     drop(database);
     for name in [
         "countersign.toml",
-        "boundary/roster.toml",
         "boundary/policy.yaml",
         "boundary/checkpoint",
         "boundary/countersign.db",

@@ -47,7 +47,7 @@ impl Planted {
             std::fs::set_permissions(home.join(name), std::fs::Permissions::from_mode(mode))
                 .expect("mode");
         }
-        for name in ["key.pem", "roster.toml", "policy.yaml", "countersign.toml"] {
+        for name in ["key.pem", "roster.json", "policy.yaml", "countersign.toml"] {
             let file = home.join("boundary").join(name);
             std::fs::write(&file, format!("{token}\n")).expect("a file");
             std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666)).expect("mode");
@@ -214,7 +214,7 @@ impl Planted {
         std::fs::hard_link(work.join(".env"), work.join("sub/notes.txt")).expect("a link");
         std::fs::write(work.join("plain.txt"), "nothing special\n").expect("a file");
         let _ = std::fs::remove_file(self.home.join("runbooks/pwned.md"));
-        std::fs::write(self.home.join("boundary/roster.toml"), self.secret()).expect("a file");
+        std::fs::write(self.home.join("boundary/roster.json"), self.secret()).expect("a file");
         for (_, hits) in &self.hits {
             hits.store(0, Ordering::SeqCst);
         }
@@ -285,7 +285,7 @@ impl Planted {
             "work/.env",
             "work/sub/notes.txt",
             "work/deep/a/.env",
-            "boundary/roster.toml",
+            "boundary/roster.json",
             "boundary/key.pem",
         ] {
             if std::fs::read_to_string(self.home.join(name))

@@ -27,7 +27,7 @@ macro_rules! replays {
 }
 
 replays! {
-    bundle_verify envelope gruntwork_runbook id_token json_reader launcher_request markdown_runbook note_and_proof policy_yaml program_lists step_definition roster_toml
+    bundle_verify envelope gruntwork_runbook id_token json_reader launcher_request markdown_runbook note_and_proof policy_yaml program_lists step_definition
     rundown_runbook runnable_page ssh_key_line shell_commands sshsig_blob statement_each_kind template_source
 }
 

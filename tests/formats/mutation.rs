@@ -151,44 +151,32 @@ const FREE: &[(&str, &str)] = &[
     ("template 1 as it is rendered", "the script of the template"),
     // A different first roster has a different trusted digest, and a later roster has signatures of approvers. So these
     // values are the choice of the roster's signers.
-    ("roster/predicate/approver/0 swapped", "the order of people"),
-    ("roster/predicate/approver/1 swapped", "the order of people"),
     (
-        "roster/predicate/approver/2",
+        "roster/predicate/approvers/carol",
         "somebody who did not sign here",
     ),
-    ("roster/predicate/group/0 swapped", "the order of groups"),
     ("roster/predicate/name", "what people call it"),
-    ("roster/predicate/operator", "who cancels and revokes"),
+    ("roster/predicate/operators", "who cancels and revokes"),
     (
         "roster/predicate/threshold",
         "who signs the next version; 0 is shown as unguarded",
     ),
     (
-        "roster/predicate/boundary/0/keys/0 flipped",
+        "roster/predicate/boundaries/prod-eu/keys/0 flipped",
         "the comment of a key",
     ),
     (
-        "roster-2/predicate/approver/0 swapped",
-        "the order of people",
-    ),
-    (
-        "roster-2/predicate/approver/1 swapped",
-        "the order of people",
-    ),
-    (
-        "roster-2/predicate/approver/2",
+        "roster-2/predicate/approvers/carol",
         "somebody who did not sign here",
     ),
-    ("roster-2/predicate/group/0 swapped", "the order of groups"),
     ("roster-2/predicate/name", "what people call it"),
-    ("roster-2/predicate/operator", "who cancels and revokes"),
+    ("roster-2/predicate/operators", "who cancels and revokes"),
     (
         "roster-2/predicate/threshold",
         "who signs the next version; 0 is shown as unguarded",
     ),
     (
-        "roster-2/predicate/boundary/0/keys/0 flipped",
+        "roster-2/predicate/boundaries/prod-eu/keys/0 flipped",
         "the comment of a key",
     ),
     // The path of a listed program is a statement of the boundary, and closures are lists of the program.

@@ -34,7 +34,7 @@ fn crossing(
     }
     let mut roster = golden::payload("roster");
     roster["predicate"]["policy"] = json!(PolicyDigest::of(&to_canonical(&policy)));
-    roster["predicate"]["approver"][1]["keys"]
+    roster["predicate"]["approvers"]["bob"]["keys"]
         .as_array_mut()
         .expect("keys")
         .push(json!(line_of(key)));
@@ -179,7 +179,7 @@ fn ssh_keygen_verifies_the_signatures_of_passkeys() {
     let home = tempfile::tempdir().expect("a directory");
     let (passkey, message) = (PasskeyPair::of(2), b"a message");
     let mut roster = golden::payload("roster");
-    roster["predicate"]["approver"][1]["keys"] = json!([passkey.line()]);
+    roster["predicate"]["approvers"]["bob"]["keys"] = json!([passkey.line()]);
     golden::repair_twins("roster", &mut roster);
     let roster = TrustedRoster::from_payload(&to_canonical(&roster)).expect("a roster");
     let signers = file(home.path(), "signers", roster.allowed_signers().as_bytes());

@@ -8,11 +8,11 @@ use documents::{
     MAX_REASON_BYTES, MAX_REST_BYTES, MAX_ROSTER_BYTES, MAX_SIGNATURE_BYTES, MAX_SIGNATURES,
     Permission, PermissionKind, PermissionReason, Predicate, Presence, Program, ProgramFacts,
     ProgramList, ProgramMode, Receipt, RefusalStatement, Roster, Seal, SecretKey, Signed, SshKey,
-    Statement, Verified, VerifiedSignature, canonical_of, check_program, json, parse_canonical,
-    push_entry, sha256, to_canonical,
+    Statement, Verified, VerifiedSignature, canonical_of, json, parse_canonical, push_entry,
+    sha256, to_canonical,
 };
 use proptest::prelude::*;
-use reading::{Builtins, Closures, Policy, resolve};
+use reading::{Builtins, Closures, Policy, check_written_program, resolve};
 use serde_json::{Value, json};
 use verdict::{
     QuorumRules, RosterTrust, Tokens, TrustedRoster, VerifyOptions, count, exclusion,
@@ -661,7 +661,7 @@ proptest! {
     ) {
         let policy = json!({"version": 1, "default": {"sandbox": {"programs": {"allow": allow}}}});
         let unique: BTreeSet<&String> = allow.iter().collect();
-        let good = !allow.is_empty() && unique.len() == allow.len() && allow.iter().all(|word| check_program(word).is_ok());
+        let good = !allow.is_empty() && unique.len() == allow.len() && allow.iter().all(|word| check_written_program(word).is_ok());
         prop_assert_eq!(Policy::from_sealed(&policy).is_ok(), good);
     }
 }

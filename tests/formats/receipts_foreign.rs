@@ -178,7 +178,8 @@ fn ssh_keygen_accepts_the_exported_allowed_signers() {
     );
     // `valid-before` of an approver has the same effect in ssh-keygen as in our code.
     let mut tables = roster.tables().clone();
-    tables.approver[1].valid_before = Some("2020-01-01T00:00:00Z".parse().expect("a time"));
+    let bob = tables.approvers.get_mut(&"bob".parse().expect("a name"));
+    bob.expect("bob").valid_before = Some("2020-01-01T00:00:00Z".parse().expect("a time"));
     let payload = tables
         .into_statement()
         .and_then(|statement| statement.to_payload())

@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use documents::yaml;
-use reading::{Page, RunbookFiles, read_workflow, rundown::read};
+use reading::{Page, RunbookFiles, read_workflow, rundown::read, yaml};
 use workbench::{NextUnit, WorkflowWalk};
 
 use crate::peers::peer;

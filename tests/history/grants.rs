@@ -19,11 +19,11 @@ pub type Edit = fn(&mut Value);
 pub fn permit_grants(sealed: &mut Sealed) {
     let line = |seed: u8| key(seed).line().to_owned();
     sealed.policy["default"]["standing"] = json!({"max_uses": 10, "max_days": 7});
-    sealed.roster["operator"] = json!([{"name": "oscar", "keys": [line(OSCAR)]}]);
-    sealed.roster["proposer"] = json!([
-        {"name": "other", "owners": [], "keys": [line(OTHER)]},
-        {"name": "robot", "owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
-    ]);
+    sealed.roster["operators"] = json!({"oscar": {"keys": [line(OSCAR)]}});
+    sealed.roster["proposers"] = json!({
+        "other": {"owners": [], "keys": [line(OTHER)]},
+        "robot": {"owners": ["rita"], "keys": [line(ROBOT), line(ROBOT_2)]},
+    });
     sealed.steps[0]["params"]["properties"]["force"] = json!({"type": "boolean", "default": false});
 }
 
@@ -44,7 +44,7 @@ pub fn grant(log: &mut Log, signers: &[u8], edit: impl FnOnce(&mut Value)) -> Gr
         "steps": [{
             "ref": "nginx:restart", "digest": reference(&to_canonical(&definition)), "permissions": [],
             "params": {"type": "object", "required": ["force", "host"], "properties": {
-                "force": {"type": "boolean", "const": false},
+                "force": {"type": "boolean", "enum": [false]},
                 "host": {"type": "string", "enum": ["web-1", "web-2", "web-3"]},
             }},
             "sandbox": log.sandbox["nginx:restart"],

@@ -192,15 +192,15 @@ impl Log {
             configuration: serde_json::to_value(configuration).expect("a configuration"),
             roster: json!({
                 "name": "people", "version": 1, "threshold": 2, "policy": "",
-                "approver": [
-                    {"name": "alice", "groups": ["ops"], "keys": [line(ALICE)]},
-                    {"name": "bob", "groups": ["security"], "keys": [line(BOB)]},
-                    {"name": "carol", "groups": ["ops", "security"], "keys": [line(CAROL)]},
-                ],
-                "group": [{"name": "ops"}, {"name": "security"}],
-                "proposer": [], "operator": [],
-                "boundary": [{"name": "prod", "keys": [line(BOUNDARY)]}],
-                "witness": [],
+                "approvers": {
+                    "alice": {"groups": ["ops"], "keys": [line(ALICE)]},
+                    "bob": {"groups": ["security"], "keys": [line(BOB)]},
+                    "carol": {"groups": ["ops", "security"], "keys": [line(CAROL)]},
+                },
+                "groups": {"ops": {}, "security": {}},
+                "proposers": {}, "operators": {},
+                "boundaries": {"prod": {"keys": [line(BOUNDARY)]}},
+                "witnesses": {},
             }),
         };
         change(&mut sealed);

@@ -12,9 +12,14 @@ use crate::rust_source::{Token, closing, rust_files, text, tokens};
 /// Each crate with its rooms. A room may import only rooms that come earlier in the list. `*` stands for the files that are in
 /// no listed room.
 const CRATES: &[(&str, &[&str])] = &[
-    ("documents", &["words.rs", "crypto", "yaml", "record"]),
+    ("documents", &["words.rs", "crypto", "record"]),
     ("wire", &["api", "tls", "mcp"]),
-    ("reading", &["shell", "template", "registry", "policy", "*"]),
+    (
+        "reading",
+        &[
+            "yaml", "written", "shell", "template", "registry", "policy", "*",
+        ],
+    ),
     ("verdict", &["trust", "decision", "audit"]),
     (
         "sandbox",
@@ -25,7 +30,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("boundary", &["*", "http"]),
     (
         "client",
-        &["terminal", "home", "remote", "review", "commands"],
+        &[
+            "signers", "terminal", "home", "remote", "review", "commands",
+        ],
     ),
     (
         "console",
@@ -75,7 +82,6 @@ const OPENED_BY: &[(&str, &[&str])] = &[
         "LocalSandbox",
         &[
             "crates/workbench/src/local/host_sandbox.rs",
-            "src/cli/doctor/host.rs",
             "src/cli/sandbox.rs",
         ],
     ),
@@ -102,9 +108,9 @@ const OF_KEYS: [&str; 9] = [
     "client::commands::approve",
     "client::commands::deny",
     "client::commands::key",
-    "verdict::trust::signer",
-    "verdict::trust::open_signer",
-    "verdict::trust::ssh_agent",
+    "client::signers::signer",
+    "client::signers::open_signer",
+    "client::signers::ssh_agent",
     "documents::crypto::signature",
 ];
 

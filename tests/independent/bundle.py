@@ -464,7 +464,7 @@ class _Bundle:
 
     def check_witnesses(self):
         """Nobody demands any here; a bad line of a known witness refuses all, one good one is a witness."""
-        named = self.chain.newest.predicate["witness"]
+        named = self.chain.newest.tables["witness"]
         if not named:
             return None
         if not self.holds("checkpoint"):

@@ -187,7 +187,7 @@ ENFORCED = obj(
         "seccomp": obj({"sha256": HEX}),
     },
 )
-PERSON = {"name": NAME, "keys": arr(text())}
+KEYS = {"keys": arr(text())}
 APPROVALS = obj({"required": number(), "from": arr(NAME)}, {"each": boolean})
 
 
@@ -261,12 +261,12 @@ KINDS = {
             "version": number(1),
             "threshold": number(),
             "policy": DIGEST,
-            "approver": arr(obj({**PERSON, "groups": arr(NAME)}, {"valid_after": time, "valid_before": time})),
-            "group": arr(obj({"name": NAME}, {"presence": one_of("required", "verified")})),
-            "proposer": arr(obj({**PERSON, "owners": arr(NAME)})),
-            "operator": arr(obj(PERSON)),
-            "boundary": arr(obj({"name": BOUNDARY, "keys": arr(text())})),
-            "witness": arr(obj({"name": text(), "vkey": text(), "url": text()})),
+            "approvers": named(NAME, obj({**KEYS, "groups": arr(NAME)}, {"valid_after": time, "valid_before": time})),
+            "groups": named(NAME, obj({}, {"presence": one_of("required", "verified")})),
+            "proposers": named(NAME, obj({**KEYS, "owners": arr(NAME)})),
+            "operators": named(NAME, obj(KEYS)),
+            "boundaries": named(BOUNDARY, obj(KEYS)),
+            "witnesses": named(text(), obj({"vkey": text(), "url": text()})),
         },
         {"previous": DIGEST},
     ),
@@ -333,7 +333,7 @@ KINDS = {
             "grant": GRANT_ID,
             "grantee": obj({"name": NAME, "key": KEYID}),
             "steps": arr(
-                obj({"ref": path_ref, "digest": DIGEST, "params": free, "permissions": PERMISSIONS, "sandbox": profile}),
+                obj({"ref": path_ref, "digest": DIGEST, "params": parts.parameter, "permissions": PERMISSIONS, "sandbox": profile}),
                 low=1,
                 high=32,
                 by="ref",
@@ -383,7 +383,7 @@ STEP = obj(
         "title": text(),
         "interpreter": text(),
         "source": text(),
-        "params": free,
+        "params": parts.parameter,
         "sandbox": DECLARED,
         "approvals": APPROVALS,
         **parts.OF_STEP,
@@ -492,8 +492,8 @@ def more_of_refusal(predicate, _):
 
 def more_of_grant(predicate, _):
     for at, step in enumerate(predicate["steps"]):
-        if step["params"].get("type") != "object":
-            raise wrong(f"/predicate/steps/{at}/params", "a schema of type object")
+        if step["params"]["type"] != "object":
+            raise wrong(f"/predicate/steps/{at}/params", "a declaration of type object")
     if "rate" in predicate and predicate["rate"]["uses"] > predicate["max_uses"]:
         raise wrong("/predicate/rate/uses", "more than there are")
     issued, begin, end = (seconds(predicate[name]) for name in ("issued_at", "not_before", "expires_at"))

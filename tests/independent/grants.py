@@ -20,7 +20,8 @@ class Grant:
         self.schemas = []
         for at, step in enumerate(self.terms["steps"]):
             place = f"/predicate/steps/{at}/params"
-            refuse_words(step["params"], place)
+            if computes(step["params"]):
+                raise wrong(place, "default or x-secret in a grant")
             try:
                 self.schemas.append(rules.Schema(step["params"]))
             except Bad as error:
@@ -50,7 +51,7 @@ class Grant:
         granted = self.terms["steps"][at]
         if granted["digest"] != rules_digest(step):
             raise Bad(f"granted was another {step['ref']}")
-        if "plan" in step or has_secret(step["params"]):
+        if "plan" in step or rules.has_secret(step["params"]):
             raise Bad(f"{step['ref']} has a plan or a secret parameter")
         if set(granted["params"]["properties"]) != set(step["params"]["properties"]):
             raise Bad(f"the grant does not name exactly the parameters of {step['ref']}")
@@ -114,24 +115,10 @@ def check_nobody(signers, excluded):
         raise Bad(f"{', '.join(names)} signed the grant, and may not count")
 
 
-def refuse_words(schema, place):
+def computes(declared):
     """Nothing is computed under a grant, and no secret can be narrowed."""
-    if not isinstance(schema, dict):
-        return
-    for word in ("default", "x-secret"):
-        if word in schema:
-            raise wrong(f"{place}/{word}", "not in a grant")
-    properties = schema.get("properties")
-    for name, one in properties.items() if isinstance(properties, dict) else ():
-        refuse_words(one, f"{place}/properties/{name}")
-    refuse_words(schema.get("items"), f"{place}/items")
-
-
-def has_secret(schema):
-    if not isinstance(schema, dict):
-        return False
-    below = [*schema.get("properties", {}).values(), schema.get("items")]
-    return "x-secret" in schema or any(has_secret(one) for one in below)
+    below = [*declared.get("properties", {}).values(), *([declared["items"]] if "items" in declared else [])]
+    return bool(set(declared) & {"default", "x-secret"}) or any(computes(one) for one in below)
 
 
 class Uses:

@@ -279,7 +279,7 @@ class History:
         """What holds for each step: every one must be able to have what it asks for."""
         if None in (sealed.steps, sealed.policy, sealed.configuration, sealed.roster):
             return
-        groups = {group["name"] for group in sealed.roster.predicate["group"]}
+        groups = {group["name"] for group in sealed.roster.tables["group"]}
         sealed.plans = {step["plan"]["step"] for step in sealed.steps.values() if "plan" in step}
         for ref, step in sealed.steps.items():
             policy = sealed.policies[ref] = rules.Policy(sealed.policy, ref, sealed.builtins)

@@ -11,12 +11,12 @@ from shapes import (
     arr,
     at_most,
     boolean,
-    free,
     number,
     obj,
     one_of,
     path_ref,
     rel_path,
+    text,
     wrong,
 )
 
@@ -79,9 +79,46 @@ def secrets(value, place):
         seen.add(one.get("variable"))
 
 
+def anything(value, place):
+    if value is None:
+        raise wrong(place, "null is not a value")
+
+
+def parameter(value, place):
+    """A declaration: its words and their types. `rules.Schema` reads what one word says of another."""
+    PARAMETER(value, place)
+
+
+def parameters(value, place):
+    if not isinstance(value, dict):
+        raise wrong(place, "no object")
+    for name, one in value.items():
+        parameter(one, f"{place}/{name.replace('~', '~0').replace('/', '~1')}")
+
+
+LIMITS = ("minLength", "maxLength", "minItems", "maxItems")
+PARAMETER = obj(
+    {"type": one_of("string", "integer", "boolean", "array", "object")},
+    {
+        "description": text(),
+        "default": anything,
+        "enum": arr(anything),
+        "pattern": text(),
+        **dict.fromkeys(LIMITS, number()),
+        "minimum": number(1 - 2**53),
+        "maximum": number(1 - 2**53),
+        "items": parameter,
+        "properties": parameters,
+        "required": arr(text()),
+        "x-leading-dash": boolean,
+        "x-secret": boolean,
+    },
+)
+
+
 def schema_of_output(value, place):
-    free(value, place)
-    if value.get("type") not in TYPES:
+    parameter(value, place)
+    if value["type"] not in TYPES:
         raise wrong(place, "no text, no integer and no boolean")
     for keyword in ("default", "x-secret"):
         if keyword in value:
@@ -120,21 +157,3 @@ def check_step(step, place):
     """What one field of a step says of another."""
     if step.get("plan", {}).get("step") == step["ref"]:
         raise wrong(f"{place}/plan/step", "a step plans itself")
-    secret_parameters(step["params"], f"{place}/params")
-
-
-def secret_parameters(schema, place, above=False):
-    """The places of parameters that are secret. `above`: a schema around this one gives values."""
-    if not isinstance(schema, dict):
-        return []
-    found, given = [], above or bool(set(schema) & {"default", "enum", "const"})
-    if "x-secret" in schema:
-        if schema["x-secret"] is not True or schema.get("type") != "string":
-            raise wrong(f"{place}/x-secret", "true, in a schema of type string")
-        if given or "pattern" in schema:
-            raise wrong(f"{place}/x-secret", "a schema that says which text it is")
-        found.append(f"{place}/x-secret")
-    properties = schema.get("properties")
-    for name, item in properties.items() if isinstance(properties, dict) else ():
-        found += secret_parameters(item, f"{place}/properties/{name.replace('~', '~0').replace('/', '~1')}", given)
-    return found + secret_parameters(schema.get("items"), f"{place}/items", given)

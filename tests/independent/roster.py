@@ -5,12 +5,24 @@ import re
 import documents
 from keys import Key, Passkey, Reader, foreign
 from passkeys import read as read_passkey
-from shapes import wrong
+from shapes import token, wrong
 from wire import Bad, Envelope, pae, reference, seconds, strict, unbase64
 
 
+# The tables of a roster, each with the role of its entries.
+TABLES = {
+    "approver": "approvers",
+    "group": "groups",
+    "proposer": "proposers",
+    "operator": "operators",
+    "boundary": "boundaries",
+    "witness": "witnesses",
+}
+
+
 class Roster:
-    """One version: `digest`, `version`, `predicate`; `holders`: key id to role, entry and key."""
+    """One version: `digest`, `version`, `predicate`; `tables`: role to entries with their names; `holders`: key id to role, entry
+    and key."""
 
     def __init__(self, payload):
         self.digest, self.payload = reference(payload), payload
@@ -22,11 +34,15 @@ class Roster:
         self.holders, self.material, self.foreign = {}, {}, []
         # As `holders`. A passkey signs what section 5 lists, never a roster.
         self.passkeys = {}
-        self._read_names(predicate)
+        self.tables = {
+            role: [{"name": name, **entry} for name, entry in predicate[table].items()] for role, table in TABLES.items()
+        }
+        self._read_names()
         for role in ("approver", "proposer", "operator", "boundary"):
-            for at, entry in enumerate(predicate[role]):
+            for entry in self.tables[role]:
                 for number, line in enumerate(entry["keys"]):
-                    self._read_key(role, entry, line, f"/predicate/{role}/{at}/keys/{number}")
+                    place = f"/predicate/{TABLES[role]}/{token(entry['name'])}/keys/{number}"
+                    self._read_key(role, entry, line, place)
         able = {entry["name"] for role, entry, _ in self.holders.values() if role == "approver"}
         if self.threshold > min(16, len(able)):
             raise wrong("/predicate/threshold", "nobody can meet it")
@@ -49,20 +65,17 @@ class Roster:
         else:
             self.holders[key.keyid] = (role, entry, key)
 
-    def _read_names(self, predicate):
-        people = [entry["name"] for role in ("approver", "proposer", "operator") for entry in predicate[role]]
-        groups = [group["name"] for group in predicate["group"]]
-        boundaries = [entry["name"] for entry in predicate["boundary"]]
-        for names in (people, groups, boundaries):
-            if len(set(names)) != len(names):
-                raise Bad("a name stands twice")
-        for person in predicate["approver"]:
-            if len(set(person["groups"])) != len(person["groups"]) or not set(person["groups"]) <= set(groups):
+    def _read_names(self):
+        people = [entry["name"] for role in ("approver", "proposer", "operator") for entry in self.tables[role]]
+        if len(set(people)) != len(people):
+            raise Bad("a name stands twice")
+        for person in self.tables["approver"]:
+            if len(set(person["groups"])) != len(person["groups"]) or not set(person["groups"]) <= set(self.predicate["groups"]):
                 raise Bad(f"{person['name']} is in a group twice or in one that there is not")
             if "valid_after" in person and "valid_before" in person:
                 if seconds(person["valid_after"]) >= seconds(person["valid_before"]):
                     raise Bad(f"{person['name']} is valid for no time")
-        for witness in predicate["witness"]:
+        for witness in self.tables["witness"]:
             name, rest = witness["name"], witness["vkey"][len(witness["name"]) :]
             plain = re.fullmatch(r"[^\s+\x00-\x1f\x7f-\x9f]+", name) and witness["vkey"].startswith(name)
             key = re.fullmatch(r"\+[0-9a-f]{8}\+(.+)", rest) if plain else None
@@ -100,12 +113,12 @@ class Roster:
 
     def wants_presence(self, group):
         """How much presence a signature for this group must show: 0, 1 a touch, 2 a verified person."""
-        return wanted_presence(self.predicate["group"], group)
+        return wanted_presence(self.tables["group"], group)
 
     def role_of(self, name):
         """`approver`, `proposer` or `operator`, and the entry; None for a name that is not rostered."""
         for role in ("approver", "proposer", "operator"):
-            for entry in self.predicate[role]:
+            for entry in self.tables[role]:
                 if entry["name"] == name:
                     return role, entry
         return None

@@ -81,14 +81,12 @@ POLICY = obj(
 def read_step(step):
     """The form of a definition."""
     parse_step(step)
-    secret = parts.secret_parameters(step["params"], "/step/params")
-    if secret or step["session"] != "none" or step["outputs"] or "plan" in step:
-        try:
-            schema = Schema(step["params"])
-        except Bad as error:
-            # What is broken wins; its place stands before the colon.
-            raise wrong("/step/params" + str(error).partition(": ")[0], str(error)) from error
-        schema.check_open()
+    try:
+        schema = Schema(step["params"])
+    except Bad as error:
+        # What is broken wins; its place stands before the colon.
+        raise wrong("/step/params" + str(error).partition(": ")[0], str(error)) from error
+    schema.check_open()
     try:
         schema = output_schema(step)
     except Bad as error:
@@ -424,12 +422,12 @@ def check_window(times, at, longest=None):
 
 KEYWORDS = {
     "string": {"pattern", "minLength", "maxLength", "x-secret", "x-leading-dash"},
-    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "integer": {"minimum", "maximum"},
     "boolean": set(),
     "array": {"items", "minItems", "maxItems"},
-    "object": {"properties", "required", "additionalProperties"},
+    "object": {"properties", "required"},
 }
-COMMON = {"type", "enum", "const", "default", "description"}
+COMMON = {"type", "enum", "default", "description"}
 
 
 PYTHON = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
@@ -443,12 +441,18 @@ def is_of(kind, value):
     return isinstance(value, PYTHON[kind]) and not (kind == "integer" and isinstance(value, bool))
 
 
+def has_secret(declared):
+    below = [*declared.get("properties", {}).values(), *([declared["items"]] if "items" in declared else [])]
+    return "x-secret" in declared or any(has_secret(one) for one in below)
+
+
 class Schema:
-    """The closed subset of JSON Schema in which a step declares its parameters."""
+    """The declaration of the parameters of a step."""
 
     def __init__(self, value):
-        if not isinstance(value, dict) or value.get("type") != "object":
-            raise Bad("the schema of parameters is an object's")
+        parts.parameter(value, "")
+        if value["type"] != "object":
+            raise Bad("the parameters are no object")
         if "default" in value:
             raise Bad("the whole has no default")
         self.value = value
@@ -456,72 +460,45 @@ class Schema:
         # The patterns, and why some can't be decided here.
         self.patterns, self.open = {}, []
         self._read(value, "", 0, True)
-        parts.secret_parameters(value, "")
 
     def check_open(self):
         """Open if a pattern can't be decided here, and nothing else is wrong."""
         if self.open:
             raise self.open[0]
 
-    def _read(self, schema, place, tokens, whole=False):
+    def _read(self, schema, place, depth, whole=False):
         self.schemas += 1
-        if self.schemas > 256 or tokens > 16:
-            raise Bad(f"{place}: more than 256 schemas, or deeper than 16 tokens")
-        if not isinstance(schema, dict) or not isinstance(schema.get("type"), str) or schema["type"] not in KEYWORDS:
-            raise Bad(f"{place}: no type that there is")
+        if self.schemas > 256 or depth > 8:
+            raise Bad(f"{place}: more than 256 declarations, or deeper than 8")
         kind = schema["type"]
         for word in schema:
             if word not in COMMON | KEYWORDS[kind]:
-                raise Bad(f"{place}/{word}: unknown keyword")
-        if schema.get("additionalProperties", False) is not False:
-            raise Bad(f"{place}: additionalProperties is always false")
-        self._read_numbers(schema, place)
+                raise Bad(f"{place}/{word}: not for this type")
+        for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
+            if low in schema and high in schema and schema[low] > schema[high]:
+                raise Bad(f"{place}: {low} above {high}")
+        if schema.get("x-secret") is False:
+            raise Bad(f"{place}/x-secret: not true")
+        if has_secret(schema) and set(schema) & {"default", "enum", "pattern"}:
+            raise Bad(f"{place}: a declaration that says which secret it is")
         if "pattern" in schema:
             self._read_pattern(schema["pattern"], place)
         if kind == "array":
             if "items" not in schema:
                 raise Bad(f"{place}: an array without items")
-            self._read(schema["items"], place + "/items", tokens + 1)
+            self._read(schema["items"], place + "/items", depth + 1)
         if kind == "object":
             if "properties" not in schema:
                 raise Bad(f"{place}: an object without properties")
-            self._read_properties(schema, place, tokens, whole)
-        if not isinstance(schema.get("description", ""), str):
-            raise Bad(f"{place}/description: no text")
-        for word in ("enum", "const"):
-            if word not in schema:
-                continue
-            values = schema[word] if word == "enum" else [schema[word]]
-            if not isinstance(values, list) or not values or len({canonical(item) for item in values}) != len(values):
-                raise Bad(f"{place}: {word} is empty, or has a value twice")
+            self._read_properties(schema, place, depth, whole)
+        choices = schema.get("enum", [None])
+        if not choices or len({canonical(item) for item in choices}) != len(choices):
+            raise Bad(f"{place}/enum: empty, or has a value twice")
+        for word, values in (("enum", schema.get("enum", [])), ("default", [schema[word] for word in schema if word == "default"])):
             for item in values:
-                # Nothing but its type: the other keywords are asked of values.
-                if not is_of(kind, item) or (kind == "string" and item.startswith("-") and not schema.get("x-leading-dash")):
-                    raise Bad(f"{place}/{word}: no value of that type")
-        if "default" in schema:
-            rest = {key: item for key, item in schema.items() if key != "default"}
-            self._check(rest, self._complete(rest, schema["default"]), f"{place}/default")
-
-    @staticmethod
-    def _read_numbers(schema, place):
-        for word in ("minLength", "maxLength", "minItems", "maxItems"):
-            item = schema.get(word, 0)
-            if isinstance(item, bool) or not isinstance(item, int) or item < 0:
-                raise Bad(f"{place}/{word}: no length")
-        for word in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-            item = schema.get(word, 0)
-            if isinstance(item, bool) or not isinstance(item, int):
-                raise Bad(f"{place}/{word}: no integer")
-        for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
-            if low in schema and high in schema and schema[low] > schema[high]:
-                raise Bad(f"{place}: {low} above {high}")
-        for word in ("x-secret", "x-leading-dash"):
-            if not isinstance(schema.get(word, False), bool):
-                raise Bad(f"{place}/{word}: neither true nor false")
+                self._check(schema, self._complete(schema, item), f"{place}/{word}")
 
     def _read_pattern(self, pattern, place):
-        if not isinstance(pattern, str):
-            raise Bad(f"{place}/pattern: no text")
         try:
             self.patterns[pattern] = patterns.compiled(pattern)
         except Bad as error:
@@ -529,11 +506,9 @@ class Schema:
         except Open as error:
             self.open.append(error)
 
-    def _read_properties(self, schema, place, tokens, whole):
-        properties, needed = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, dict) or not isinstance(needed, list):
-            raise Bad(f"{place}: properties or required is malformed")
-        if not all(isinstance(name, str) and name in properties for name in needed) or len(set(needed)) != len(needed):
+    def _read_properties(self, schema, place, depth, whole):
+        properties, needed = schema["properties"], schema.get("required", [])
+        if not set(needed) <= set(properties) or len(set(needed)) != len(needed):
             raise Bad(f"{place}/required: a name twice or unknown")
         variables = set()
         for name, item in properties.items():
@@ -544,7 +519,7 @@ class Schema:
                 if variable in variables:
                     raise Bad(f"{place}/properties: two names become PARAM_{variable}")
                 variables.add(variable)
-            self._read(item, f"{place}/properties/{name}", tokens + 2)
+            self._read(item, f"{place}/properties/{name}", depth + 1)
 
     def complete(self, value):
         """The value with defaults filled in."""
@@ -583,18 +558,10 @@ class Schema:
         same = lambda one, other: canonical(one) == canonical(other)
         if "enum" in schema and not any(same(value, item) for item in schema["enum"]):
             raise Bad(f"{place}: none of the enum")
-        if "const" in schema and not same(value, schema["const"]):
-            raise Bad(f"{place}: not the constant")
         if kind == "string":
             self._check_text(schema, value, place)
         elif kind == "integer":
-            tests = {
-                "minimum": lambda bound: value >= bound,
-                "maximum": lambda bound: value <= bound,
-                "exclusiveMinimum": lambda bound: value > bound,
-                "exclusiveMaximum": lambda bound: value < bound,
-            }
-            if abs(value) > 2**53 - 1 or any(word in schema and not test(schema[word]) for word, test in tests.items()):
+            if abs(value) > 2**53 - 1 or not schema.get("minimum", value) <= value <= schema.get("maximum", value):
                 raise Bad(f"{place}: out of range")
         elif kind == "array":
             if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):

@@ -22,7 +22,7 @@ def obj(needed, more=None):
             if key not in value:
                 raise wrong(place, f"{key} is missing")
         for key, item in value.items():
-            at = f"{place}/{key.replace('~', '~0').replace('/', '~1')}"
+            at = f"{place}/{token(key)}"
             shape = needed.get(key) or more.get(key)
             if shape is None:
                 raise wrong(at, "an unknown field")
@@ -46,6 +46,25 @@ def arr(item, low=0, high=None, ordered=False, by=None):
                     raise wrong(f"{place}/{at}", "out of order or twice")
 
     return check
+
+
+def named(name, item):
+    """An object whose keys are names of one shape."""
+
+    def check(value, place):
+        if not isinstance(value, dict):
+            raise wrong(place, "no object")
+        for key, one in value.items():
+            at = f"{place}/{token(key)}"
+            name(key, at)
+            item(one, at)
+
+    return check
+
+
+def token(key):
+    """A key as a token of a pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def rx(pattern, high=None):

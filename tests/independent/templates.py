@@ -20,7 +20,7 @@ def of_step(step):
     """The template of a step, or Bad."""
     template, properties = Template(step["source"], step["interpreter"]), step["params"].get("properties", {})
     for name in template.names:
-        if not isinstance(properties, dict) or name not in properties or has_secret(properties[name]):
+        if name not in properties or has_secret(properties[name]):
             raise Bad(f"the template names {name}, which is secret or not in the schema")
     return template
 

@@ -43,7 +43,7 @@ export class Boundary {
     const people = [`alice=${join(own.home, ".config/countersign/key.pub")}`, "bob=bob.pub"].flatMap((one) => ["--approver", one]);
     own.run(["init", "b", "--yes", "--name", "prod", ...people]);
     const robot = readFileSync(join(own.home, "robot.pub"), "utf8").trim();
-    appendFileSync(join(own.home, "b/boundary/roster.toml"), `\n[[proposer]]\nname = "robot"\nowners = ["rita"]\nkeys = ["${robot}"]\n`);
+    own.run(["roster", "--config", "b", "add", "proposer", "robot", "--owner", "rita", "--key", robot]);
     for (const name of readdirSync(join(own.home, "b/runbooks"))) rmSync(join(own.home, "b/runbooks", name));
     writeFileSync(join(own.home, "b/runbooks/steps.md"), steps);
     writeFileSync(join(own.home, "b/boundary/policy.yaml"), POLICY);

@@ -1,9 +1,15 @@
 //! Templates: how values are written, and which places are refused.
 
+use documents::Parameter;
 use reading::{ScriptTemplate, TemplateFlaw};
 use serde_json::{Value, json};
 
 use super::script_lists::{pairs, scripts};
+
+/// The parameters of a step with the only parameter `x`.
+fn declared(x: Value) -> Parameter {
+    serde_json::from_value(json!({"type": "object", "properties": {"x": x}})).expect("declared")
+}
 
 fn rendered(language: &str, source: &str, params: &Value) -> Result<String, String> {
     let template = ScriptTemplate::parse(source, language).map_err(|flaws| flaws[0].to_string())?;
@@ -199,7 +205,7 @@ fn ordinary_places_are_accepted() {
 
 #[test]
 fn a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts() {
-    let schema = json!({"properties": {"x": {"type": "string", "x-leading-dash": true}}});
+    let schema = declared(json!({"type": "string", "x-leading-dash": true}));
     for (source, value) in
         pairs("a_value_is_refused_if_it_starts_a_program_beside_a_program_that_the_script_starts")
     {
@@ -264,11 +270,10 @@ fn a_line_of_which_dash_loses_a_byte_is_refused_for_sh_only() {
 
 #[test]
 fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
-    let schema = |x: Value| json!({"type": "object", "properties": {"x": x}});
     let check = |source: &str, x: Value| {
         ScriptTemplate::parse(source, "bash")
             .unwrap()
-            .check(source, &schema(x))
+            .check(source, &declared(x))
     };
     let dash = check(
         "ls {{ .x }}",
@@ -310,10 +315,10 @@ fn a_schema_allows_dashes_and_arithmetic_needs_numbers() {
     }
     let missing = ScriptTemplate::parse("ls {{ .y }}", "bash")
         .unwrap()
-        .check("ls {{ .y }}", &schema(json!({})))
+        .check("ls {{ .y }}", &declared(json!({"type": "string"})))
         .expect_err("no y");
     assert!(missing[0].message.contains("the step has no variable `y`"));
-    let secret = json!({"properties": {"x": {"type": "string", "x-secret": true}}});
+    let secret = declared(json!({"type": "string", "x-secret": true}));
     for source in ["echo {{ .x }}", "echo {{ if eq .x \"y\" }}z{{ end }}"] {
         let found = ScriptTemplate::parse(source, "bash")
             .expect(source)

@@ -106,6 +106,24 @@ fn program() -> String {
     std::env::var("COUNTERSIGN_PROGRAM").unwrap_or_else(|_| PROGRAM.to_owned())
 }
 
+/// The draft of the first roster, before the log begins.
+pub const DRAFT: &str = "b/boundary/roster.d/next.json";
+
+/// Applies a merge patch (RFC 7396).
+pub fn merge(into: &mut Value, patch: &Value) {
+    let Some(entries) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    for (key, value) in entries {
+        if value.is_null() {
+            into.as_object_mut().and_then(|object| object.remove(key));
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}
+
 /// Configuration of a world.
 pub struct Setup {
     pub name: String,
@@ -114,8 +132,8 @@ pub struct Setup {
     pub config: String,
     /// Files below `runbooks/`.
     pub runbooks: Vec<(String, String)>,
-    /// Additional text of `roster.toml`.
-    pub roster: String,
+    /// Additional entries of the first roster, as a merge patch (RFC 7396).
+    pub roster: Value,
     /// Additional lines below `[limits]`.
     pub limits: String,
     /// Environment of the service.
@@ -233,7 +251,7 @@ impl World {
             policy: POLICY.to_owned(),
             config: String::new(),
             runbooks: Vec::new(),
-            roster: String::new(),
+            roster: json!({}),
             limits: String::new(),
             env: Vec::new(),
             before: Vec::new(),
@@ -311,7 +329,7 @@ impl World {
             "b/boundary/key.pem",
             boundary_key().secret.to_pkcs8_v1_pem().as_str(),
         );
-        self.write("b/boundary/roster.toml", &self.roster());
+        self.write(DRAFT, &self.roster().to_string());
         self.write("b/boundary/policy.yaml", &self.setup.policy);
         let limits = &self.setup.limits;
         let config = format!(
@@ -324,49 +342,41 @@ impl World {
         }
     }
 
-    /// Returns the source of the roster.
-    pub fn roster(&self) -> String {
-        let mut text = "name = \"people\"\nversion = 1\nthreshold = 2\n".to_owned();
-        let quoted = |items: &[String]| {
-            items
-                .iter()
-                .map(|item| format!("\"{item}\""))
-                .collect::<Vec<_>>()
-                .join(", ")
+    /// Returns the draft of the first roster.
+    pub fn roster(&self) -> Value {
+        let lines = |keys: &[Key]| -> Vec<String> {
+            let lines = keys.iter().map(|key| key.ssh.line().to_owned());
+            lines.collect()
         };
-        let lines = |keys: &[Key]| {
-            quoted(
-                &keys
-                    .iter()
-                    .map(|key| key.ssh.line().to_owned())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let past = format!("valid_before = \"{}\"\n", stamp(now() - 86_400));
-        for (keys, groups, more) in [
-            (vec![alice()], "\"ops\"", ""),
-            (vec![bob()], "\"security\"", ""),
-            (vec![carol(), carol_too()], "\"ops\", \"security\"", ""),
-            (vec![dora()], "\"ops\"", ""),
-            (vec![frank()], "\"finance\"", ""),
-            (vec![erin()], "\"ops\"", past.as_str()),
+        let mut roster = json!({
+            "name": "people", "version": 1, "threshold": 2, "policy": format!("sha256:{}", "0".repeat(64)),
+            "approvers": {}, "groups": {"finance": {}, "ops": {}, "security": {}},
+            "proposers": {"robot": {"owners": ["bob"], "keys": lines(&[robot()])}},
+            "operators": {"oscar": {"keys": lines(&[oscar()])}},
+            "boundaries": {&self.setup.name: {"keys": lines(&[boundary_key()])}},
+            "witnesses": {},
+        });
+        for (keys, groups) in [
+            (vec![alice()], &["ops"][..]),
+            (vec![bob()], &["security"]),
+            (vec![carol(), carol_too()], &["ops", "security"]),
+            (vec![dora()], &["ops"]),
+            (vec![frank()], &["finance"]),
+            (vec![erin()], &["ops"]),
         ] {
-            text.push_str(&format!(
-                "[[approver]]\nname = \"{}\"\ngroups = [{groups}]\nkeys = [{}]\n{more}",
-                keys[0].name,
-                lines(&keys)
-            ));
+            roster["approvers"][keys[0].name] = json!({"groups": groups, "keys": lines(&keys)});
         }
-        text.push_str(&self.setup.roster);
-        text.push_str(&format!(
-            "[[proposer]]\nname = \"robot\"\nowners = [\"bob\"]\nkeys = [{}]\n\
-             [[operator]]\nname = \"oscar\"\nkeys = [{}]\n[[boundary]]\nname = \"{}\"\nkeys = [{}]\n",
-            lines(&[robot()]),
-            lines(&[oscar()]),
-            self.setup.name,
-            lines(&[boundary_key()])
-        ));
-        text
+        roster["approvers"]["erin"]["valid_before"] = json!(stamp(now() - 86_400));
+        merge(&mut roster, &self.setup.roster);
+        roster
+    }
+
+    /// Changes the draft of the first roster.
+    pub fn edit_draft(&self, edit: impl FnOnce(&mut Value)) {
+        let text = fs::read_to_string(self.path(DRAFT)).expect("a draft");
+        let mut draft = serde_json::from_str(&text).expect("JSON");
+        edit(&mut draft);
+        self.write(DRAFT, &draft.to_string());
     }
 
     pub fn make_tokens(&mut self) {

@@ -142,12 +142,18 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Returns a roster entry of a witness that does not answer. The verifier key has the form of C2SP signed-note.
-pub fn unreachable_witness(name: &str) -> String {
+/// Returns a roster with a witness that does not answer. The verifier key has the form of C2SP signed-note.
+pub fn unreachable_witness(name: &str) -> Value {
     let key = [&[4_u8][..], alice().ssh.public().as_bytes()].concat();
     let id = &sha256(&[name.as_bytes(), b"\n", &key].concat())[..8];
     let vkey = format!("{name}+{id}+{}", STANDARD.encode(key));
-    format!("[[witness]]\nname = \"{name}\"\nvkey = \"{vkey}\"\nurl = \"http://127.0.0.1:1\"\n")
+    json!({"witnesses": {name: {"vkey": vkey, "url": "http://127.0.0.1:1"}}})
+}
+
+/// Returns the payload of a roster with this predicate.
+pub fn roster_statement(predicate: &Value) -> Vec<u8> {
+    let subject = json!([{"name": "roster", "digest": {"sha256": sha256(&canonical(predicate))}}]);
+    statement("roster", &subject, predicate)
 }
 
 /// Returns the payload of a statement with the given subjects.

@@ -37,7 +37,7 @@ def keys_in(data: bytes) -> list[Ed25519PublicKey]:
     """The Ed25519 keys of a roster, a line or a PEM file. A roster's own signatures are not checked here."""
     if data.lstrip().startswith(b"{"):
         roster = json.loads(base64.b64decode(json.loads(data)["payload"]))
-        lines = [line.encode() for boundary in roster["predicate"]["boundary"] for line in boundary["keys"]]
+        lines = [line.encode() for boundary in roster["predicate"]["boundaries"].values() for line in boundary["keys"]]
         public = [serialization.load_ssh_public_key(line) for line in lines]
     elif data.startswith(b"ssh-"):
         public = [serialization.load_ssh_public_key(data)]

@@ -9,7 +9,7 @@ use documents::{
     KeyId, Malformed, Name, Nonce, Note, ProposalId, ReceiptId, Signed, StepRef, Timestamp,
     WitnessKey, hex, json, merkle as tree, sha256, to_canonical, unhex32,
 };
-use reading::{CaseSensitivity, LeadingDots, ParameterSchema, Pattern, pointer};
+use reading::{CaseSensitivity, LeadingDots, ParameterSchema, Pattern};
 use serde_json::Value;
 use verdict::{HashedStep, TrustedRoster};
 
@@ -308,11 +308,11 @@ pub fn identifiers(file: &Value) -> Vec<Outcome> {
 /// A schema and a value.
 pub fn parameters(file: &Value) -> Vec<Outcome> {
     each(file, |vector| {
-        let schema = match ParameterSchema::compile(&vector["schema"]) {
+        let schema = match ParameterSchema::parse(&vector["schema"]) {
             Ok(schema) => schema,
             Err(flaws) => {
                 // The pointer of the vector must be among the flaws, because one defect can cause two flaws.
-                let places: Vec<String> = flaws.iter().map(|flaw| pointer(&flaw.path)).collect();
+                let places: Vec<String> = flaws.iter().map(|flaw| flaw.pointer.clone()).collect();
                 let place = vector["pointer"]
                     .as_str()
                     .filter(|place| places.iter().any(|found| found == place));

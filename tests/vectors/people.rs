@@ -144,27 +144,14 @@ fn roster_of(vector: &Value) -> Result<TrustedRoster, String> {
     let empty = serde_json::Map::new();
     let groups = vector["groups"].as_object().unwrap_or(&empty);
     let people = vector["people"].as_object().unwrap_or(&empty);
-    let group: Vec<Value> = groups
-        .iter()
-        .map(|(name, rule)| {
-            let mut entry = rule.clone();
-            entry["name"] = json!(name);
-            entry
-        })
-        .collect();
-    let approver: Vec<Value> = people
-        .iter()
-        .map(|(name, person)| {
-            let (plain, security) = keys_of(name);
-            let mut entry = person.clone();
-            entry["name"] = json!(name);
-            entry["keys"] = json!([plain.line(), security.line()]);
-            entry
-        })
-        .collect();
+    let mut approvers = people.clone();
+    for (name, person) in &mut approvers {
+        let (plain, security) = keys_of(name);
+        person["keys"] = json!([plain.line(), security.line()]);
+    }
     let roster: Roster = serde_json::from_value(json!({
         "name": "vectors", "version": 1, "threshold": 0, "policy": format!("sha256:{}", "0".repeat(64)),
-        "approver": approver, "group": group, "proposer": [], "operator": [], "boundary": [], "witness": [],
+        "approvers": approvers, "groups": groups, "proposers": {}, "operators": {}, "boundaries": {}, "witnesses": {},
     }))
     .map_err(|error| error.to_string())?;
     let statement = roster.into_statement().map_err(|error| error.to_string())?;
@@ -222,11 +209,11 @@ pub fn rosters(file: &Value) -> Vec<Outcome> {
 }
 
 fn keyids(predicate: &Value) -> Vec<KeyId> {
-    let tables = ["approver", "proposer", "operator", "boundary"];
+    let tables = ["approvers", "proposers", "operators", "boundaries"];
     let entries = tables
         .iter()
-        .flat_map(|table| predicate[*table].as_array().into_iter().flatten());
-    let lines = entries.flat_map(|entry| entry["keys"].as_array().into_iter().flatten());
+        .flat_map(|table| predicate[*table].as_object().into_iter().flatten());
+    let lines = entries.flat_map(|(_, entry)| entry["keys"].as_array().into_iter().flatten());
     lines
         .filter_map(Value::as_str)
         .filter_map(|line| SshKey::parse(line).ok())

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::oidc::key_cache::KeyCache;
-use crossing::{Caller, Crossing, Refusal, Stopped, Surroundings};
+use crate::{Caller, Surroundings, oidc::key_cache::KeyCache};
+use crossing::{Crossing, Refusal, Stopped};
 use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
     sshsig,

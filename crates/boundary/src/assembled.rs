@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     Admission, DataGrowth, Evidence, FetchDocument, Health, Monitoring, Proposals, RefusalLog,
-    Sealing, ToldTargets, Witnessing, admission::Admissions, housekeeping::Housekeeping,
-    oidc::key_cache::KeyCache, session_access::SessionAccess,
+    Sealing, Surroundings, ToldTargets, Witnessing, admission::Admissions,
+    housekeeping::Housekeeping, oidc::key_cache::KeyCache, session_access::SessionAccess,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts, Surroundings};
+use crossing::{ArtifactStore, Crossing, CrossingParts};
 use store::{Ledger, Retention};
 
 /// A boundary, with all its parts.

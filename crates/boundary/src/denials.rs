@@ -1,10 +1,10 @@
 //! Denials of a proposal, or of a statement that the boundary has not received yet.
 
 use crate::{
-    Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded, view_status,
-    wrong_state,
+    Caller, Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded,
+    view_status, wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, fault, refusal_of};
+use crossing::{Refusal, Sealed, Stopped, fault, refusal_of};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Scope, Signed, Statement, Timestamp, Verified, denied, joined,

@@ -150,14 +150,10 @@ impl Proposals {
         match self.crossing.cross(request, None).await {
             Ok(_) => Ok(true),
             Err(stopped) => {
-                self.note_refused(&stopped, &payload);
+                tracing::debug!(input = %InputDigest::of(&payload), "{stopped}");
                 Err(stopped)
             }
         }
-    }
-
-    fn note_refused(&self, stopped: &Stopped, payload: &[u8]) {
-        tracing::debug!(input = %InputDigest::of(payload), "{stopped}");
     }
 
     /// Ends an open proposal that was refused. The nonce is not spent.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Proposals, proposals::stored_refusal, view_status};
-use crossing::{Caller, Cursor, NextPiece, Piece, Recording, SLICE, Stopped, fault, receipt_of};
+use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
+use crossing::{Cursor, NextPiece, Piece, Recording, SLICE, Stopped, fault, receipt_of};
 use documents::{Code, ProposalId, Receipt, StreamName};
 use store::{Proposal, StoredStatus};
 use wire::{Event, ProposalStatus, RefusalView};

@@ -7,13 +7,13 @@ mod outputs;
 use std::sync::Arc;
 
 use crate::{
-    Health, Proposals, StepSearch, Witnessing, blob_text, earlier_seal,
+    Caller, Health, Proposals, StepSearch, Witnessing, blob_text, earlier_seal,
     evidence::checkpoint_proofs::CheckpointProofs, leaf_data, logged_documents::predicate,
     manifest_of, proposals::with_near_steps, unknown_step,
 };
 use crossing::{
-    BoundaryKey, BundleParts, BundleShare, Caller, Crossing, Receipted, Refusal, Sealed, Stopped,
-    fault, profile_on_host, stored_receipt,
+    BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, Sealed, Stopped, fault,
+    profile_on_host, stored_receipt,
 };
 use documents::{
     Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::{Proposals, proposals::stored_refusal, view_status};
-use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
-use documents::{Approver, Code, Scope, StatementKey, revoked};
+use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
+use crossing::{Refusal, Stopped, fault, receipt_of};
+use documents::{Code, RosteredApprover, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
 
@@ -24,7 +24,7 @@ pub struct Feed {
     proposals: Arc<Proposals>,
     caller: Caller,
     /// The approver whose signature must be able to move a proposal, if only such proposals are wanted.
-    person: Option<Approver>,
+    person: Option<RosteredApprover>,
     after: u64,
     news: watch::Receiver<u64>,
     ready: VecDeque<StoredEvent>,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
-use crossing::{Caller, Refusal, Sealed, Stopped, fault, profile_on_host, refused};
+use crate::{Caller, MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
+use crossing::{Refusal, Sealed, Stopped, fault, profile_on_host, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,

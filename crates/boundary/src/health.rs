@@ -20,30 +20,40 @@ const MOST_SKIPPED: usize = 20;
 /// A disk that lasts fewer days gives a note.
 const SHORT_DAYS: u64 = 14;
 
-/// The differences between the files and the state in force.
+/// Where notes come from. The report has the notes in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoteSource {
+    /// The start of the service.
+    Start,
+    /// The listener of the service.
+    Listener,
+    /// Files that differ from the state in force. A seal of the files replaces these notes.
+    Files,
+    /// Versions of the roster that are newer than the version in force.
+    Rosters,
+    /// Problems of the certificate of the service.
+    Certificate,
+    /// Reason why the last attempt to reseal failed.
+    Reseal,
+    /// Reason why old log entries are not packed.
+    Packing,
+    /// Difference between the runbooks and the seal, if the service only tells differences.
+    Runbooks,
+    /// Runbooks that the seal in force leaves out because of an error.
+    Skipped,
+    /// Parts of the seal in force that do not work on this host.
+    Seal,
+}
+
+/// Notes for the operator.
 #[derive(Debug, Default)]
 pub struct Notes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
-    /// Differences that were found at the start of the service.
-    start: Vec<String>,
-    /// Files that differ from the state in force. A seal of the files replaces these notes.
-    files: Vec<String>,
-    /// Notes about versions of the roster that are newer than the version in force.
-    rosters: (u64, Vec<String>),
-    /// Reason why the last attempt to reseal failed, or `None` if the attempt succeeded.
-    reseal: Option<String>,
-    /// Reason why old log entries are not packed.
-    packing: Option<String>,
-    /// Problems of the certificate of the service.
-    certificate: Vec<String>,
-    /// Difference between the runbooks and the seal, if the service only tells differences.
-    runbooks: Option<String>,
-    /// Runbooks that the seal in force leaves out because of an error.
-    skipped: Vec<String>,
-    /// Parts of the seal in force that do not work on this host.
-    seal: Vec<String>,
+    of: BTreeMap<NoteSource, Vec<String>>,
+    /// Version of the roster with which newer versions were compared.
+    compared: u64,
     /// Steps of the seal in force that this host can't run, each with the reason.
     beyond: BTreeMap<StepRef, String>,
 }
@@ -88,11 +98,6 @@ impl Health {
         ))
     }
 
-    /// Lets the health report contain the nodes, and the state of this node's role.
-    pub fn set_nodes(&self, nodes: Arc<SeenNodes>, role: Arc<ReadRole>) {
-        let _ = self.nodes.set((nodes, role));
-    }
-
     /// Returns the nodes, or `None` with a store in a file.
     pub fn nodes(&self) -> Option<&SeenNodes> {
         self.nodes.get().map(|(nodes, _)| &**nodes)
@@ -111,19 +116,13 @@ impl Health {
         of_role.into_iter().chain(nodes.trouble()).collect()
     }
 
-    /// Stores the reason why a reseal failed, or `None` after a success.
-    pub(super) fn resealed(&self, failed: Option<String>) {
-        self.notes.lock().reseal = failed;
-    }
-
-    /// Stores the reason why old log entries are not packed, or `None` after a success.
-    pub(super) fn packed(&self, failed: Option<String>) {
-        self.notes.lock().packing = failed;
-    }
-
-    /// Stores how the runbooks differ from the seal, or `None` if they do not differ.
-    pub(super) fn set_runbook_note(&self, note: Option<String>) {
-        self.notes.lock().runbooks = note;
+    /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
+    pub fn set(&self, source: NoteSource, notes: impl IntoIterator<Item = String>) -> Vec<String> {
+        let notes: Vec<String> = notes.into_iter().collect();
+        let mut kept = self.notes.lock();
+        let before = kept.of.insert(source, notes.clone()).unwrap_or_default();
+        let is_new = |note: &String| !before.contains(note);
+        notes.into_iter().filter(is_new).collect()
     }
 
     /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
@@ -137,42 +136,28 @@ impl Health {
                 "{more} more runbooks are skipped: `countersign registry check DIR` names them"
             ));
         }
-        let before = std::mem::replace(&mut self.notes.lock().skipped, notes.clone());
-        for note in notes.iter().filter(|note| !before.contains(note)) {
+        for note in self.set(NoteSource::Skipped, notes.clone()) {
             tracing::warn!("{note}");
         }
         notes
     }
 
-    /// Stores the notes for the operator that were found at the start of the service.
-    pub fn set_notes(&self, notes: Vec<String>) {
-        self.notes.lock().start = notes;
-    }
-
-    /// Adds notes to the notes that were found at the start of the service.
-    pub fn add_notes(&self, notes: &[String]) {
-        self.notes.lock().start.extend_from_slice(notes);
-    }
-
-    /// Stores the notes about files that differ from the state in force.
-    pub fn set_file_notes(&self, notes: Vec<String>) {
-        self.notes.lock().files = notes;
-    }
-
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
     /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
     pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
-        self.notes.lock().rosters = (in_force, notes);
+        self.notes.lock().compared = in_force;
+        self.set(NoteSource::Rosters, notes);
     }
 
     /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
     /// problems.
     pub fn set_certificate_notes(&self, notes: Vec<String>) {
-        let before = std::mem::replace(&mut self.notes.lock().certificate, notes.clone());
-        for note in notes.iter().filter(|note| !before.contains(note)) {
+        let is_sound = notes.is_empty();
+        let was_sound = self.of(&[NoteSource::Certificate]).is_empty();
+        for note in self.set(NoteSource::Certificate, notes) {
             tracing::error!("{note}");
         }
-        if notes.is_empty() && !before.is_empty() {
+        if is_sound && !was_sound {
             tracing::info!("the certificate of the service has no problem any more");
         }
     }
@@ -180,30 +165,29 @@ impl Health {
     /// Returns the differences between the files and the state in force.
     pub fn notes(&self) -> Vec<String> {
         let in_force = self.crossing.state().roster.version();
-        let notes = self.notes.lock();
-        let (compared, rosters) = &notes.rosters;
-        let rosters = rosters.iter().filter(|_| *compared == in_force);
-        let files = notes.start.iter().chain(&notes.files).chain(rosters);
-        let differences = files.chain(&notes.certificate).chain(&notes.reseal);
-        differences
-            .chain(&notes.packing)
-            .chain(&notes.runbooks)
-            .chain(&notes.skipped)
-            .chain(&notes.seal)
-            .cloned()
-            .collect()
+        let kept = self.notes.lock();
+        let of = kept
+            .of
+            .iter()
+            .filter(|(source, _)| **source != NoteSource::Rosters || kept.compared == in_force);
+        of.flat_map(|(_, notes)| notes).cloned().collect()
+    }
+
+    fn of(&self, sources: &[NoteSource]) -> Vec<String> {
+        let kept = self.notes.lock();
+        let of = sources.iter().filter_map(|source| kept.of.get(source));
+        of.flatten().cloned().collect()
     }
 
     /// Returns the notes that require an action of the operator (a certificate that can't be used, a failed reseal,
     /// damaged log entries, or steps whose proposals are refused).
     pub fn must_fix(&self) -> Vec<String> {
-        let notes = self.notes.lock();
-        let changes = notes
-            .certificate
-            .iter()
-            .chain(&notes.reseal)
-            .chain(&notes.packing);
-        changes.chain(&notes.seal).cloned().collect()
+        self.of(&[
+            NoteSource::Certificate,
+            NoteSource::Reseal,
+            NoteSource::Packing,
+            NoteSource::Seal,
+        ])
     }
 
     /// Finds the steps of the seal in force that this host can't run and the steps whose quorum can't be met. The
@@ -216,12 +200,8 @@ impl Health {
         let revoked = self.crossing.revoked();
         notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
         notes.extend(revoked_in_roster(&sealed, &revoked));
-        let before = {
-            let mut kept = self.notes.lock();
-            kept.beyond = beyond;
-            std::mem::replace(&mut kept.seal, notes.clone())
-        };
-        for note in notes.iter().filter(|note| !before.contains(note)) {
+        self.notes.lock().beyond = beyond;
+        for note in self.set(NoteSource::Seal, notes.clone()) {
             tracing::warn!("{note}");
         }
         notes
@@ -573,10 +553,10 @@ fn proposers(sealed: &Sealed) -> Vec<Proposer> {
             .filter_map(|pattern| Pattern::parse(pattern).ok())
             .collect(),
     });
-    let rostered = sealed.roster.tables().proposer.iter();
+    let rostered = sealed.roster.tables().proposers.keys();
     tokens
-        .chain(rostered.map(|entry| Proposer {
-            name: entry.name.clone(),
+        .chain(rostered.map(|name| Proposer {
+            name: name.clone(),
             patterns: Vec::new(),
         }))
         .collect()

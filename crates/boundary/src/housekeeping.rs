@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{DataGrowth, Health, RefusalLog};
+use crate::{DataGrowth, Health, NoteSource, RefusalLog};
 use crossing::{ArtifactStore, Changes, Crossing, Outputs, RunsInProgress, Sessions};
 use documents::Blake3Digest;
 use store::{Ledger, Retention};
@@ -93,8 +93,8 @@ impl Housekeeping {
             }
             let began = tokio::time::Instant::now();
             let packed = self.ledger.pack(self.retention.pack_s).await;
-            self.health
-                .packed(packed.as_ref().err().map(ToString::to_string));
+            let failed = packed.as_ref().err().map(ToString::to_string);
+            self.health.set(NoteSource::Packing, failed);
             let pause = match packed {
                 Ok(true) => began.elapsed() * 9,
                 Ok(false) => every,
@@ -223,11 +223,6 @@ impl Housekeeping {
             tracing::error!("an output whose retention has ended can't be deleted: {error}");
         }
         Ok(())
-    }
-
-    /// Marks the service as ending, so that `/ready` reports this and the boundary verifies no new requests.
-    pub fn begin_ending(&self) {
-        self.crossing.capacity().close_verification();
     }
 
     /// Refuses new runs from this call on. Runs in progress that have not ended after the time `grace` are cancelled.

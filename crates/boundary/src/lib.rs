@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod admitted_caller;
 mod assembled;
+mod caller;
 mod data_growth;
 mod delayed_runs;
 mod denials;
@@ -32,19 +34,22 @@ mod result_access;
 mod reviews;
 mod revocations;
 pub mod sealing;
+pub mod secret_sources;
 mod seen_nodes;
 mod session_access;
 mod step_search;
+mod surroundings;
 mod tokens;
 mod told_targets;
 mod witnesses;
 
 pub use assembled::Boundary;
 
+pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{
-    frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of, steps_beyond_the_host,
-    unapprovable_steps, unmet_people_rules,
+    NoteSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of,
+    steps_beyond_the_host, unapprovable_steps, unmet_people_rules,
 };
 pub use http::{
     app::HttpConfig,
@@ -65,11 +70,14 @@ pub use sealing::{
     SealStop, check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
     told_steps, without_maximum, write_seal,
 };
+pub use secret_sources::{ConfiguredSecret, SecretSource, json_note};
 pub use seen_nodes::{SeenNodes, silence};
+pub use surroundings::Surroundings;
 pub use told_targets::{TargetStatus, ToldTargets};
 pub use witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
 pub(crate) use admission::Admission;
+pub(crate) use admitted_caller::{AdmittedCaller, BoundParameter, claim_text};
 pub(crate) use evidence::{Evidence, earlier_seal::earlier_seal};
 pub(crate) use health::Health;
 pub(crate) use http::{

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Health, Proposals, SeenNodes, TargetStatus, ToldTargets, Witnessing};
-use crossing::{Caller, Crossing, Refusal, Stopped, fault};
+use crate::{Caller, Health, Proposals, SeenNodes, TargetStatus, ToldTargets, Witnessing};
+use crossing::{Crossing, Refusal, Stopped, fault};
 use documents::{Code, STRICT, Scope, Timestamp};
 use sandbox::LinuxSandbox;
 use store::{

@@ -1,6 +1,7 @@
 //! The steps that a wrong reference may mean.
 
-use documents::{StepRef, distance};
+use documents::StepRef;
+use reading::distance;
 
 /// Maximum number of hints in an answer.
 const MOST_HINTS: usize = 5;

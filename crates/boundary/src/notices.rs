@@ -258,7 +258,7 @@ impl Proposals {
     /// Returns true if the signature of one of the named people can move what waits for these approvals.
     fn can_move(&self, filter: &NoticeFilter, approvals: &ApprovalsView) -> bool {
         let state = self.crossing.state();
-        state.roster.tables().approver.iter().any(|approver| {
+        state.roster.approvers().any(|approver| {
             let named = filter.names(approver.name.as_str())
                 || approver
                     .groups

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::{
-    Admission, IdToken, IssuerKeys,
+    Admission, Caller, IdToken, IssuerKeys,
     admission::Holder,
     oidc::{
         binding_rules::{admitted, differing},
         id_token::refused,
     },
 };
-use crossing::{Caller, Refusal, Sealed, Stopped};
+use crossing::{Refusal, Sealed, Stopped};
 use documents::{Code, Name, SealedToken, Timestamp};
 use wire::OidcBinding;
 

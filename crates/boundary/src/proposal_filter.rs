@@ -1,7 +1,7 @@
 //! Lists the proposals that match a filter.
 
-use crate::{Proposals, proposal_status::status_of};
-use crossing::{Caller, Refusal, Stopped};
+use crate::{Caller, Proposals, proposal_status::status_of};
+use crossing::{Refusal, Stopped};
 use documents::{Code, Name, ProposalId, ProposalIdEnding, Scope, StepRef};
 use store::ProposalQuery;
 use wire::{ProposalList, ProposalStatus};

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use crate::Proposals;
-use crossing::{Caller, PLAN_ARTIFACT, PlanRun, Refusal, Stopped};
+use crate::{Caller, Proposals};
+use crossing::{PLAN_ARTIFACT, PlanRun, Refusal, Stopped};
 use documents::{
     Artifact, ArtifactName, Artifacts, Code, Malformed, Name, ParamsDigest, PlanReference,
     ProposalId, ReceiptId, StepDefinition, Timestamp,

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{Proposals, proposals::stored_refusal, verified_of, view_status};
-use crossing::{Caller, Sealed, Stopped, fault, receipt_of};
+use crate::{Caller, Proposals, proposals::stored_refusal, verified_of, view_status};
+use crossing::{Sealed, Stopped, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Outcome, ParamsDigest, ProposalId, Statement, Status, StepRef,
     Timestamp, VerifiedSignature,

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    RefusalLog, delayed_runs::DelayedRuns, health::of_owners, is_over, near_steps::near_steps,
+    Caller, RefusalLog, Surroundings, delayed_runs::DelayedRuns, health::of_owners, is_over,
+    near_steps::near_steps,
 };
 use crossing::{
-    ArtifactStore, Caller, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped,
-    Surroundings, fault, not_filled, profile_on_host, refusal_of, secret_permits, session_user,
+    ArtifactStore, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped, fault,
+    not_filled, profile_on_host, refusal_of, secret_permits, session_user,
 };
 use documents::{
     Authorization, Code, DEFAULT_WINDOW_S, Emergency, InputDigest, MAX_WINDOW_S, Name, Nonce,

@@ -1,10 +1,10 @@
 //! Read access to the results of runs, and to the plans that they carried out.
 
 use crate::{
-    Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate, manifest_of,
-    proposals::span,
+    Caller, Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate,
+    manifest_of, proposals::span,
 };
-use crossing::{Caller, PlanRun, Refusal, Stopped, fault};
+use crossing::{PlanRun, Refusal, Stopped, fault};
 use documents::{Authorization, OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
 use wire::ReceiptFiles;
 

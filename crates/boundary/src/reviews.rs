@@ -1,10 +1,10 @@
 //! Reviews: people's signed judgement of an emergency, or of a run whose end nobody saw.
 
 use crate::{
-    MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal, envelope_in,
-    logged_documents::predicate, proposals::excluded,
+    Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
+    envelope_in, logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, fault, refusal_of};
+use crossing::{Refusal, Sealed, Stopped, fault, refusal_of};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
@@ -291,7 +291,7 @@ impl Proposals {
                 !excluded.contains(name)
             });
             // People who can approve and can't review are no loss for the review.
-            let only_approve = roster.tables().approver.iter().filter(|one| {
+            let only_approve = roster.approvers().filter(|one| {
                 let is_of = |groups: &[_]| one.groups.iter().any(|group| groups.contains(group));
                 counts(&one.name) && is_of(&rule.from) && !is_of(&rule.review.from)
             });

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use crate::{Health, Proposals, grants};
+use crate::{Health, NoteSource, Proposals, Surroundings, grants};
 use crossing::{
     BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, SealContent, SealDraft, SealError,
-    SealPredecessor, Sealed, Stopped, Surroundings, check_files, fault,
+    SealPredecessor, Sealed, Stopped, check_files, fault,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
@@ -272,11 +272,10 @@ impl Sealing {
     pub async fn reseal(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
         let sealed = self.reseal_as_they_are(runbooks).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
-        self.health.resealed(
-            sealed
-                .as_ref()
-                .err()
-                .map(|stopped| told_shortly(&stopped.to_string())),
+        let failed = sealed.as_ref().err();
+        self.health.set(
+            NoteSource::Reseal,
+            failed.map(|stopped| told_shortly(&stopped.to_string())),
         );
         sealed
     }
@@ -311,7 +310,7 @@ impl Sealing {
         if let Some(note) = &note {
             tracing::warn!("{note}");
         }
-        self.health.set_runbook_note(note);
+        self.health.set(NoteSource::Runbooks, note);
     }
 
     /// Reads the runbooks, and checks them against the policy in force and this host.
@@ -371,8 +370,8 @@ impl Sealing {
             )
             .await?;
         self.health.set_skipped(content.registry.skipped());
-        self.health.set_runbook_note(None);
-        self.health.resealed(None);
+        self.health.set(NoteSource::Runbooks, None);
+        self.health.set(NoteSource::Reseal, None);
         Ok((sealed, found))
     }
 

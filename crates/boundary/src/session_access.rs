@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use crossing::{
-    Caller, Crossing, Refusal, SessionFacts, SessionUser, Sessions, Stopped, Surroundings,
-    session_user,
-};
+use crate::{Caller, Surroundings};
+use crossing::{Crossing, Refusal, SessionFacts, SessionUser, Sessions, Stopped, session_user};
 use documents::{Code, Scope, SessionId, SessionUse};
 use wire::{SessionList, SessionRunView, SessionView};
 

@@ -117,12 +117,7 @@ fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(
     }
     for (at, owner) in token.owners.iter().enumerate() {
         if sealed.roster.approver(owner).is_none()
-            && !sealed
-                .roster
-                .tables()
-                .operator
-                .iter()
-                .any(|person| person.name == *owner)
+            && !sealed.roster.tables().operators.contains_key(owner)
         {
             return refuse(
                 &format!("/owners/{at}"),

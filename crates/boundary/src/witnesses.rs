@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crossing::{BoundaryKey, Crossing, Stopped, Surroundings, fault};
+use crate::Surroundings;
+use crossing::{BoundaryKey, Crossing, Stopped, fault};
 use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, note};
 use store::{CheckpointRow, Cosignature, Ledger};
 
@@ -320,7 +321,7 @@ impl Witnessing {
     pub fn witnesses_named(&self) -> Vec<NamedWitness> {
         let sealed = self.crossing.state();
         let (mut named, mut unable) = (Vec::new(), Vec::new());
-        for witness in &sealed.roster.tables().witness {
+        for (name, witness) in &sealed.roster.tables().witnesses {
             let why = match WitnessKey::parse(&witness.vkey) {
                 Ok(_) if named.len() == MOST_WITNESSES => format!(
                     "the boundary asks only {MOST_WITNESSES} \
@@ -334,7 +335,7 @@ impl Witnessing {
                     "the key of the witness is not a key for Ed25519 cosignatures (algorithm byte 0x04)".to_owned()
                 }
             };
-            unable.push(format!("the witness {} is not asked: {why}", witness.name));
+            unable.push(format!("the witness {name} is not asked: {why}"));
         }
         self.witnesses.retain(&named, unable);
         if let Some(objects) = self
@@ -386,9 +387,9 @@ impl Witnessing {
         let cosigned = |vkey: &str| state.known.get(vkey).map_or(0, |known| known.cosigned);
         let key =
             |vkey: &str| WitnessKey::parse(vkey).map_or_else(|_| vkey.to_owned(), |key| key.vkey());
-        let of_roster = sealed.roster.tables().witness.iter();
+        let of_roster = sealed.roster.tables().witnesses.iter();
         of_roster
-            .map(|witness| (witness.name.clone(), cosigned(&key(&witness.vkey))))
+            .map(|(name, witness)| (name.clone(), cosigned(&key(&witness.vkey))))
             .collect()
     }
 

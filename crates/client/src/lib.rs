@@ -1,5 +1,6 @@
 //! The part of the command line that runs on each Unix: it proposes, reviews, signs, verifies and audits.
 //!
+//! - `signers`: private key files, and keys with which `ssh-keygen` signs
 //! - `terminal`: output of commands and exit codes
 //! - `home`: keys, trusted rosters and files of the user
 //! - `remote`: the client of a boundary
@@ -11,6 +12,7 @@ mod commands;
 mod home;
 mod remote;
 mod review;
+mod signers;
 mod terminal;
 
 pub use commands::{
@@ -29,6 +31,13 @@ pub use commands::{
     clock::now,
     completions::runbook_or_step,
     deny,
+    gate::{
+        gate_decision::decide_gate,
+        gate_requirements::{
+            AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+            SandboxRequirement,
+        },
+    },
     global::{BoundaryChoice, GlobalOptions},
     grant::{
         HEADER, cells, find_grant,
@@ -53,6 +62,7 @@ pub use commands::{
     roster::{
         self,
         change::changes,
+        proposed::read_version,
         show::{self, ShowArgs},
         sign::{SigningCommand, say_standing},
     },
@@ -66,7 +76,7 @@ pub use home::{
     directories::Home,
     keys::{KeyArgs, Keys, SignaturePurpose, sign},
     named_file::{read_bounded, read_private},
-    parameter_values::{read_params, typed},
+    parameter_values::{read_params, step_parameters, typed},
     roster_versions::join_bundles,
     trusted_rosters::{ChosenTrust, TrustArgs, trust_advice},
     user_configuration::show_own_letters,
@@ -94,22 +104,24 @@ pub use review::{
     sources::{ReviewSources, RosterSource},
     value_words,
 };
+pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{CommandFailure, Exit},
+    exit::{CommandFailure, CommandResult, Exit},
     field_paths::leaves,
     outcome_words::{observed_word, outcome_words},
     output_painter::{ColouredText, OutputPainter},
-    person_words::person_words,
+    person_words::{denial_words, person_words},
     printable_text::PrintableText,
     refused_programs::{ListPlace, OWN_DIRECTORIES, OutputComplaints, print_hints, refusal_lines},
     screen::{LineTone, Screen, ScreenLine},
-    streams::{AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_new},
+    streams::{
+        AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_document, write_new,
+    },
     table::{aligned, fitted},
 };
 
 pub(crate) use commands::{
     audit::{
-        audit_row::REVIEWED,
         audit_words::review_state_words,
         beginning::{NotBegun, expect_kept_heads, no_log, said_no},
         decisions::DecisionFilter,
@@ -120,6 +132,10 @@ pub(crate) use commands::{
     bundle_files::{bundle_of, read_bundle},
     client_build::needs_boundary,
     every_boundary::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
+    gate::{
+        gate_decision::{GateReport, RequirementResult},
+        gate_requirements::GivenParameter,
+    },
     global::JobArgs,
     grant::is_grant,
     proposal_filter::ProposalFilterArgs,
@@ -128,7 +144,8 @@ pub(crate) use commands::{
 };
 pub(crate) use home::{
     boundaries::{ALL, BoundaryList, find_with_list},
-    named_file::read_beginning,
+    named_file::{absolute_path, absolute_roster, absolute_text, read_beginning, replace_file},
+    parameter_values::named,
     roster_versions::contradicts_log,
     trusted_rosters::{
         DecidingRoster, NewestRoster, check_own, newest_of, newest_unconnected, seem_same,
@@ -139,24 +156,29 @@ pub(crate) use remote::{
     follow_run::{WantedBundle, stop_waiting_on_interrupt},
     log_source::read_file,
     proposals::{LookupRange, find_proposal},
+    read_receipt::{read_predicate, read_statement},
 };
 pub(crate) use review::{
     comparison::{LineDifference, RunComparison},
     derived::{
         COVERED, Derived, EmergencyApproval, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, TRUSTED,
     },
-    gather::BoundaryReader,
     line::{
         LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
         ReviewLine,
     },
     proposal_review::PagerChoice,
     render::{SIGNED, text_lines},
-    reviewed_file::ReviewedFile,
-    reviewed_input::ReviewedInput,
+    reviewed_content::ReviewedContent,
     signed_field::{FieldReason, SignedField},
     sources::{LastRun, ReportedState},
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
+};
+pub(crate) use signers::{
+    open_signer::open_signer,
+    signer::{SignerError, write_public_key},
+    ssh::SshKeygenSigner,
+    ssh_agent,
 };
 pub(crate) use terminal::{
     field_paths::path_key, letters::DisplayScripts, outcome_words::verdict_word,

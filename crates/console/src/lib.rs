@@ -25,7 +25,7 @@ pub use page::{
     terminal_text::coloured,
 };
 pub use proposal::{
-    live::RunWatchers,
+    live::{Piece, RunWatchers, event_stream, last_event},
     proposal_words::{self, plain, proposal_of, standing_words, status_of},
     reached::ReachedBoundary,
     receipts::{CheckedReceipt, check, sent_bundle},

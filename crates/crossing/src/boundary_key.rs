@@ -25,9 +25,7 @@ impl BoundaryKey {
             payload,
             vec![EnvelopeSignature::new(self.keyid, &signature)],
         );
-        envelope
-            .to_canonical()
-            .map_err(|error| Malformed::at("", error.to_string()))
+        envelope.to_canonical()
     }
 
     /// Signs a statement of this boundary.

@@ -10,7 +10,7 @@ use crate::{
     Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
     CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
     Receipted, RecordedRows, Refusal, ResultsBasis, RunEnd, RunInputs, RunsInProgress, Sealed,
-    SecretMasks, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
+    SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
     check_not_moved, fault, log_about,
     masks::with_masks_before,
@@ -25,7 +25,9 @@ use documents::{
     Timestamp, Usage, canonical,
 };
 use reading::parameter_schema;
-use sandbox::{CancelFlag, LinuxSandbox, Plan, Report, Starter, capture, nothing_enforced};
+use sandbox::{
+    CancelFlag, LinuxSandbox, Plan, Report, SecretMasks, Starter, capture, nothing_enforced,
+};
 use store::{
     AuthorizationCore, Consume, ConsumeStop, CrossingStage, Finish, Ledger, Spender, StageClock,
     Window, end_detail,

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    Closing, Crossing, KeptResults, SecretMasks,
+    Closing, Crossing, KeptResults,
     carried::{kept_results::kept_results, sessions::claim::SessionResult},
     outcome_of,
 };
 use documents::{SessionUse, Status};
-use sandbox::{End, Report, RunResults, SessionTree};
+use sandbox::{End, Report, RunResults, SecretMasks, SessionTree};
 
 /// Maximum size of the files that a session keeps, in bytes.
 const MAX_SESSION_BYTES: u64 = 128 << 20;

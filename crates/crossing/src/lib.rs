@@ -34,9 +34,7 @@ pub use carried::{
     live::{Cursor, NextPiece, Piece, Recording, RunsInProgress, SLICE},
     plans::{PLAN_ARTIFACT, PlanRun},
     recorded_outputs::{Outputs, free_bytes},
-    secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
     secret_permits::{self, SecretPermits, SecretUse, sign_in_block, uses_of},
-    secret_sources::{self, ConfiguredSecret, SecretSource, json_note},
     sessions::{SessionFacts, SessionUser, Sessions, session_user},
 };
 pub use changes::Changes;
@@ -48,15 +46,12 @@ pub use log_span::{log_about, run_span};
 pub use revoked::Freeze;
 pub use run_end::outcome_of;
 pub use seal::{
-    admitted_caller::{AdmittedCaller, BoundParameter, claim_text},
-    caller::Caller,
     current_seal::{CurrentSeal, revocations},
     refusal::{Fault, Refusal, RefusalCase, Stopped, fault, not_filled},
     sealed::{
         BundleShare, SealContent, SealDraft, SealError, SealPredecessor, Sealed, lacks_boundary,
     },
     stored_documents::{receipt_of, stored_receipt},
-    surroundings::Surroundings,
 };
 pub use stage::{
     Accepted, Admitted, BundleParts, Consumed, CrossingRequest, Receipted, VerifiedRequest,
@@ -71,5 +66,5 @@ pub(crate) use carried::{
     patience::Patience,
     recorded_outputs::RecordedRows,
 };
-pub(crate) use seal::carried_variables::CarriedVariables;
+pub(crate) use seal::{carried_variables::CarriedVariables, lock::lock};
 pub(crate) use stage::{Closing, Ran, ReceiptBasis, RunEnd, RunInputs};

@@ -11,7 +11,7 @@ impl Crossing {
         if admitted.document().predicate().sandbox.network.mode != NetworkMode::Allow {
             return [].into();
         }
-        let witnesses = admitted.sealed().roster.tables().witness.iter();
+        let witnesses = admitted.sealed().roster.tables().witnesses.values();
         self.services
             .iter()
             .cloned()

@@ -1,7 +1,6 @@
 //! The documents that are hashed and signed.
 //!
 //! - `crypto`: digests, strict JSON, signatures and Merkle trees
-//! - [`yaml`]: YAML within the data model of JSON, with line numbers
 //! - `record`: the documents
 #![forbid(unsafe_code)]
 
@@ -10,7 +9,6 @@ mod words;
 
 mod crypto;
 mod record;
-pub mod yaml;
 
 pub use crypto::{
     canonical::{self, canonical_of, parse_canonical, to_canonical},
@@ -54,10 +52,7 @@ pub use record::{
     code::Code,
     configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox},
     consumption::{Consumption, MAX_ITEMS, Spent},
-    declared::{
-        self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit, ProgramsRule, SandboxRule,
-        check_program, network_of_rule,
-    },
+    declared::{self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit},
     denial::{Denial, denied},
     document::{
         PREDICATE_BASE, Predicate, Statement, Subject, check_no_null, check_sorted, predicate_type,
@@ -77,7 +72,7 @@ pub use record::{
     },
     grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee},
     hidden_character::{HiddenCharacter, push_escape, push_visible, visible},
-    host_names::{check_origin, check_pattern, check_user, split_patterns},
+    host_names::{check_origin, check_user, shortened},
     ident::{
         BoundaryName, Epoch, GenesisSalt, GroupName, IdentError, Name, Nonce, ProposalId,
         ProposalIdEnding, ReceiptId, StepRef,
@@ -85,7 +80,11 @@ pub use record::{
     joined::{first_of, joined},
     kinds::{self, Carrier, KINDS, LeafKind, StatementKind, schema_of},
     malformed::Malformed,
-    network_host::{AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, is_localhost},
+    network_host::{
+        AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, check_unresolved,
+        is_localhost,
+    },
+    parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
     program_list::{
         Execution, Executions, ListedProgram, MAX_PROGRAM_FACTS_BYTES, MAX_PROGRAMS,
@@ -94,19 +93,21 @@ pub use record::{
     },
     receipt::{
         ConsumptionRef, Decision, Files, MAX_REST_BYTES, Outcome, Output, Receipt, ReceiptBoundary,
-        RecordedDigest, Status, Stream, Usage,
+        Status, Stream, Usage,
     },
     refusal_statement::{self, RefusalStatement, RefusingBoundary},
     refused_parts::{RefusedPart, refused_parts, refused_words},
     review_statement::{ObservedEnd, ReviewStatement, ReviewVerdict, reviewed},
     revocation::{Revocation, RevokedSubject, revoked},
-    roster::{Approver, Group, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster, RosteredBoundary},
+    roster::{
+        Approver, Group, KeyList, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster,
+        RosteredApprover, Witness,
+    },
     run_extensions::{
         Artifact, Artifacts, Emergency, GrantUse, MAX_ARTIFACTS_BYTES, MAX_GRANT_S,
         MAX_MANIFEST_ENTRIES, MAX_USES, Manifest, ManifestEntry, OUTPUTS_PATH, PlanReference,
         SessionChange, SessionReference,
     },
-    sandbox_permission::{SandboxPermission, listed_host, rule_entry, with_needed_word},
     schema::{self, settings},
     seal::{
         ENGINE, FollowedLog, Genesis, MAX_BLOB_BYTES, Seal, SealedBoundary, is_own_engine,
@@ -114,8 +115,8 @@ pub use record::{
     },
     step_definition::{
         Approvals, Format, GroupSource, MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_SOURCE_BYTES,
-        OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition, StepOutput, StepPlan,
-        StepSecret, Template, named_secrets, parameter_variable, secret_name, secret_parameters,
+        OUTPUT_TYPES, OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition,
+        StepOutput, StepPlan, StepSecret, Template,
     },
     step_file::{
         MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, SCRIPT_NAMES, StepFile, check_files,
@@ -125,9 +126,7 @@ pub use record::{
     token::{Scope, SealedToken},
     user_configuration::UserConfiguration,
     validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError, judge},
-    written_time::{duration, time},
 };
-pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use crypto::{json::MAX_INTEGER, passkey::ASSERTION};
 pub(crate) use record::{

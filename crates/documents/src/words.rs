@@ -1,4 +1,4 @@
-//! The macro for enums whose values are words.
+//! The macros for enums whose values are words, and for types that documents contain as a text.
 
 /// Declares an enum with a word for each value: `ALL` has the values in the order of the declaration, and `word` returns the
 /// word of a value.
@@ -18,6 +18,35 @@ macro_rules! words {
             /// Returns the word for this value in documents, commands and messages.
             $visible const fn word(self) -> &'static str {
                 match self { $(Self::$value => $word),* }
+            }
+        }
+    };
+}
+
+/// Reads and writes a type in documents as its text, which it also has as `Display` and `FromStr`. `$write` writes the text, and
+/// the schema describes it.
+macro_rules! written_as_text {
+    ($name:ident, |$this:ident, $serializer:ident| $write:expr, $schema:tt) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, $serializer: S) -> Result<S::Ok, S::Error> {
+                let $this = self;
+                $write
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
             }
         }
     };

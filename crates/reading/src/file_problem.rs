@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::RegistryError;
-use documents::{StepRef, YamlFlaw, first_of};
+use serde::Serialize;
+
+use crate::{PolicyError, RegistryError, YamlFlaw};
+use documents::{StepRef, first_of};
 
 /// One error in a file, or in the access to a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FileProblem {
     /// Path of the file, or the name of another object.
     pub file: String,
@@ -18,6 +20,7 @@ pub struct FileProblem {
     /// Description of the error, then the correction.
     pub message: String,
     /// True if the reason is a database server that cannot be used now, so that a node waits.
+    #[serde(skip)]
     pub can_pass: bool,
 }
 
@@ -52,6 +55,16 @@ impl FileProblem {
             column: place.column,
             ..Self::whole(file, message.clone())
         }
+    }
+
+    /// Creates the problems of a policy file.
+    pub fn of_policy(file: &Path, errors: Vec<PolicyError>) -> Vec<Self> {
+        let problem = |error: PolicyError| Self {
+            line: error.line,
+            column: error.column,
+            ..Self::whole(file, error.message)
+        };
+        errors.into_iter().map(problem).collect()
     }
 
     /// Returns the message without the step at its beginning.
@@ -140,6 +153,12 @@ impl Problems {
     /// Returns all problems.
     pub fn list(&self) -> &[FileProblem] {
         &self.0
+    }
+}
+
+impl<E: Into<FileProblem>> From<Vec<E>> for Problems {
+    fn from(problems: Vec<E>) -> Self {
+        Self::new(problems.into_iter().map(Into::into).collect())
     }
 }
 

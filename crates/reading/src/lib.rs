@@ -1,5 +1,7 @@
 //! From files to sealed steps: what a script would run, what a step is, and what policy asks.
 //!
+//! - [`yaml`]: YAML within the data model of JSON, with line numbers
+//! - `written`: what people write: the sandbox of a step, approval rules, paths, durations
 //! - `shell`: a parser for shell syntax that finds the commands of a script
 //! - `template`: scripts with placeholders for parameters
 //! - `registry`: the steps of the runbooks
@@ -10,6 +12,8 @@ mod policy;
 mod registry;
 mod shell;
 mod template;
+mod written;
+pub mod yaml;
 
 mod file_problem;
 
@@ -36,7 +40,9 @@ pub use policy::{
         DEFAULT_TOOLS, ProgramNames, ProgramOrigin, SharedNames, denial_of, is_listed,
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
     },
-    required_permissions::{self, MAX_SHOWN, PolicyDenied, decide_file, decide_step, is_read},
+    required_permissions::{
+        self, MAX_SHOWN, PolicyDenied, decide_at_boundary, decide_file, decide_step, is_read,
+    },
     ruling::{self, Ruling, resolve, resolve_path},
     session::{AnswerChoice, AnswerGiven, DefaultAnswers, Session, plural},
     signed_programs::{check_list, check_programs, moved, without_denied, without_list},
@@ -51,7 +57,7 @@ pub use registry::{
     on_all_cores::on_all_cores,
     output_schema::output_schema,
     page::{Page, ReadPage, RunbookFiles},
-    parameter_error::ParameterError,
+    parameter_error::{ParameterError, escape},
     parameter_schema::{self, ParameterSchema, Params},
     prose_tree::{kind_of_element, original, prose_tree, text_attribute},
     registered_step::{RegisteredStep, StoredStep},
@@ -65,7 +71,6 @@ pub use registry::{
         },
     },
     runnable,
-    schema_keywords::{SchemaFlaw, escape, pointer},
     script_remarks::script_remarks,
     session_names::session_names,
     step_differences::{changed_fields, differences},
@@ -81,6 +86,16 @@ pub use template::{
     script_template::ScriptTemplate,
     step_template::{self, of_step},
 };
+pub use written::{
+    allowed_sandbox::{ProgramsRule, SandboxRule},
+    declared_sandbox::check_written_program,
+    host_paths::split_patterns,
+    sandbox_permission::{
+        SandboxPermission, check_declared, listed_host, rule_entry, with_needed_word,
+    },
+    written_time::{duration, time},
+};
+pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use policy::{
     file::CompiledPattern,
@@ -141,4 +156,9 @@ pub(crate) use template::{
     shell_roles::{MARK_BYTES, MAX_SLOTS},
     syntax::TemplateNode,
     variant::Variant,
+};
+pub(crate) use written::{
+    approval_rule::{approvals_among, read_approvals},
+    declared_sandbox::network_of_rule,
+    host_paths::check_pattern,
 };

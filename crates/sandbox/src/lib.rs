@@ -39,6 +39,7 @@ pub use sessions::{
     run_results::{
         CapturedFile, FileRule, MAX_RESULT_FILES, ResultLimits, ResultsError, RunResults,
     },
+    secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
     session_state::{GivenToRun, ShellState, StateTooLarge, is_carried},
     session_wrapper::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper, wrapper_for},
 };

@@ -10,16 +10,11 @@ mod decision;
 mod trust;
 
 pub use audit::{
-    bundle_check::{self, RosterTrust, Untrusted, VerifyOptions, verify},
+    bundle_check::{self, MAY_BE_OPEN, RosterTrust, Untrusted, VerifyOptions, verify},
     entry::{self, LogEntry},
     evidence_files::{EvidenceFiles, Unreadable},
     finding::{
         AuditCounts, AuditEvent, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Summary,
-    },
-    gate::{self, GateReport, RequirementResult, may_be_unchecked},
-    gate_requirements::{
-        AgeLimit, DigestRequirement, GateRequirements, GivenParameter, OutcomeRequirement,
-        ParamsRequirement, SandboxRequirement,
     },
     history::{Auditor, Expected, rosters_in},
     newer_roster::leave_to,
@@ -67,10 +62,6 @@ pub use decision::{
 pub use trust::{
     chain::{Chain, Pinned, payload_of},
     chain_error::ChainError,
-    open_signer::open_signer,
-    signer::{FileSigner, Signer, write_public_key, write_secret_key},
-    ssh::SshKeygenSigner,
-    ssh_agent,
     succession::{SuccessionTallies, ThresholdTally},
     trusted_roster::{KeyHolder, RosterError, TrustedRoster},
     version_file::{self, FileWritten, MAX_FILE_BYTES},
@@ -108,4 +99,3 @@ pub(crate) use decision::{
     signature_count::UncountedSignature,
     step::check_recorded_step,
 };
-pub(crate) use trust::signer::SignerError;

@@ -37,7 +37,7 @@ pub use notebook::{
     page_rules::PageRules,
     propose_routes::{self, ProposingNotebook},
     routes::{Notebook, routes},
-    saved_files::keep_looking,
+    saved_files::{keep_looking, states_below},
     worker::Workshop,
 };
 

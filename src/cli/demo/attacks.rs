@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use crate::{
     DemoReport, DemoResult, DemoSetup,
     cli::demo::{
-        story::{payload, verify, watch},
-        world::{broken, text, until},
+        story::{self, BUNDLE, payload, signature, succeeded, verify, watch},
+        world::{OrBroken as _, broken, text, until},
     },
 };
-use client::{Client, CommandFailure, SignaturePurpose, sign};
-use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, canonical};
-use wire::{ProposalStatus, ProposalView, RegistryView, Signatures};
+use client::{Client, CommandFailure};
+use documents::{Base64, Envelope, EnvelopeSignature, canonical};
+use wire::{ProposalStatus, ProposalView, RegistryView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
 pub(super) fn try_all(
@@ -23,19 +23,11 @@ pub(super) fn try_all(
     let _ = world.serve()?;
     let agent = world.agent()?;
     let replayed = hand_in(&agent, ran);
-    let told = format!(
-        "{}{}",
-        replayed.code,
-        replayed
-            .receipt
-            .as_ref()
-            .map(|id| format!(", answered with {id}"))
-            .unwrap_or_default()
-    );
+    let receipt = replayed.receipt.as_deref().unwrap_or("no receipt");
     tale.check(
         replayed.code == "nonce-replayed" && replayed.receipt.is_some(),
         "the same approval again",
-        &told,
+        &format!("{}, answered with {receipt}", replayed.code),
     )?;
     let fresh = propose(&agent, "service:restart", json!({"name": "shop"}))?;
     with_one_statement(world, tale, &agent, &fresh)?;
@@ -53,8 +45,7 @@ fn with_one_statement(
 ) -> Result<(), CommandFailure> {
     let bytes = payload(fresh)?;
     let by = |name: &str| signature(world, name, &bytes);
-    let mut changed: Value =
-        serde_json::from_slice(&bytes).map_err(|error| broken(&error.to_string()))?;
+    let mut changed: Value = serde_json::from_slice(&bytes).or_broken("the proposal")?;
     changed["predicate"]["params"]["name"] = Value::from("billing");
     let changed = canonical::to_canonical(&changed);
     let attacks = [
@@ -105,8 +96,7 @@ fn edited_runbook(
     fresh: &ProposalView,
 ) -> Result<(), CommandFailure> {
     let path = world.home().join("runbooks/service.md");
-    let odd = |error: std::io::Error| broken(&format!("the runbook: {error}"));
-    let before = std::fs::read_to_string(&path).map_err(odd)?;
+    let before = std::fs::read_to_string(&path).or_broken("the runbook")?;
     let edited = before.replace(
         "set -euo pipefail\n",
         "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n",
@@ -114,7 +104,7 @@ fn edited_runbook(
     if edited == before {
         return Err(broken("the runbook could not be edited"));
     }
-    std::fs::write(&path, edited).map_err(odd)?;
+    std::fs::write(&path, edited).or_broken("the runbook")?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
     let sealed_ran =
         succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
@@ -146,23 +136,26 @@ fn edited_runbook(
 }
 
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
-    let odd = |error: &dyn std::fmt::Display| broken(&format!("the bundle: {error}"));
-    let bytes = std::fs::read(world.root.join("run.bundle.json")).map_err(|error| odd(&error))?;
-    let mut bundle: Value = serde_json::from_slice(&bytes).map_err(|error| odd(&error))?;
+    const WHAT: &str = "the bundle";
+    let bytes = std::fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
+    let mut bundle: Value = serde_json::from_slice(&bytes).or_broken(WHAT)?;
     let mut receipt: Envelope =
-        serde_json::from_value(bundle["receipt"].clone()).map_err(|error| odd(&error))?;
+        serde_json::from_value(bundle["receipt"].clone()).or_broken(WHAT)?;
     let mut payload = Base64::Strict
         .decode("/receipt/payload", &receipt.payload)
-        .map_err(|error| odd(&error))?;
+        .or_broken(WHAT)?;
     // The flipped bit is in the digit of an exit code. The changed document is still canonical JSON, but it is not
     // the signed document.
-    let place =
-        find(&payload, b"\"exit_code\":0").ok_or_else(|| odd(&"the receipt has no exit code"))?;
-    payload[place + b"\"exit_code\":".len()] ^= 1;
+    let flipped = b"\"exit_code\":0";
+    let place = payload
+        .windows(flipped.len())
+        .position(|window| window == flipped)
+        .ok_or("the receipt has no exit code")
+        .or_broken(WHAT)?;
+    payload[place + flipped.len() - 1] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
-    bundle["receipt"] = serde_json::to_value(&receipt).map_err(|error| odd(&error))?;
-    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string())
-        .map_err(|error| odd(&error))?;
+    bundle["receipt"] = serde_json::to_value(&receipt).or_broken(WHAT)?;
+    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).or_broken(WHAT)?;
     let (code, report) = verify(world, "flipped.bundle.json")?;
     let failed: Vec<&str> = report["report"]["checks"]
         .as_array()
@@ -186,7 +179,7 @@ fn prying_step(
 ) -> Result<(), CommandFailure> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
-    let secret = std::fs::read_to_string(&path).map_err(|error| broken(&error.to_string()))?;
+    let secret = std::fs::read_to_string(&path).or_broken("the key of alice")?;
     let canary = secret
         .lines()
         .find(|line| !line.starts_with('-'))
@@ -225,36 +218,9 @@ fn approve_and_run(
 ) -> Result<(ProposalView, String), CommandFailure> {
     let bytes = payload(view)?;
     for name in ["alice", "bob"] {
-        let body = Signatures {
-            signatures: vec![signature(world, name, &bytes)?],
-        };
-        let _: ProposalView =
-            agent.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+        let _ = story::hand_in(agent, view, signature(world, name, &bytes)?)?;
     }
-    let ended = watch(world, tale, view)?;
-    let mut output = String::new();
-    if let Some(receipt) = &ended.receipt {
-        let receipt: wire::ReceiptView = agent.get(&format!("/v1/receipts/{receipt}"))?;
-        let statement = Base64::Strict
-            .decode("/payload", &receipt.envelope.payload)
-            .map_err(|error| broken(&error.to_string()))?;
-        let statement: Value =
-            serde_json::from_slice(&statement).map_err(|error| broken(&error.to_string()))?;
-        for stream in ["stdout", "stderr"] {
-            let recorded = &statement["predicate"]["output"][stream];
-            if recorded["recorded"].as_u64().unwrap_or(0) > 0 {
-                let bytes = agent.bytes(&format!("/v1/outputs/{}", text(&recorded["blake3"])))?;
-                output.push_str(&String::from_utf8_lossy(&bytes));
-            }
-        }
-    }
-    Ok((ended, output))
-}
-
-fn succeeded(view: &ProposalView) -> bool {
-    view.outcome
-        .as_ref()
-        .is_some_and(|outcome| outcome.status == documents::Status::Succeeded)
+    watch(world, tale, view)
 }
 
 fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {
@@ -264,27 +230,9 @@ fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, Co
     )
 }
 
-fn signature(
-    world: &DemoSetup,
-    name: &str,
-    payload: &[u8],
-) -> Result<EnvelopeSignature, CommandFailure> {
-    let keys = world.keys(name)?;
-    sign(
-        keys.preferred(|_| true)?,
-        SignaturePurpose::Approve,
-        PAYLOAD_TYPE,
-        payload,
-    )
-}
-
 fn sorted(mut signatures: Vec<EnvelopeSignature>) -> Vec<EnvelopeSignature> {
     signatures.sort();
     signatures
-}
-
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
 }
 
 struct Answered {

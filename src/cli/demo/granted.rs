@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     DemoReport, DemoSetup,
-    cli::demo::world::{broken, text, until},
+    cli::demo::world::{OrBroken as _, broken, text, until},
 };
 use client::CommandFailure;
 use wire::{ProposalStatus, ProposalView};
@@ -14,22 +14,17 @@ pub(super) const GRANTEE: &str = "deploy-bot";
 
 /// Permits grants in the policy, and adds the grantee to the roster, before the boundary first starts.
 pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
-    let change = |file: &str, edit: &dyn Fn(String) -> String| {
-        let path = world.home().join("boundary").join(file);
-        let odd = |error: std::io::Error| broken(&format!("{file}: {error}"));
-        std::fs::write(&path, edit(std::fs::read_to_string(&path).map_err(odd)?)).map_err(odd)
-    };
-    let key = world.key(GRANTEE).with_extension("pub");
-    let key = std::fs::read_to_string(key)
-        .map_err(|error| broken(&format!("the key of {GRANTEE}: {error}")))?;
-    let entry = format!(
-        "\n[[proposer]]\nname = \"{GRANTEE}\"\nowners = [\"carol\"]\nkeys = [\"{}\"]\n",
-        key.trim()
-    );
-    change("roster.toml", &|text| text + &entry)?;
-    change("policy.yaml", &|text| {
-        text.replace("  # standing:", "  standing:")
-    })
+    let (home, key) = (world.home(), world.key(GRANTEE).with_extension("pub"));
+    let (home, key) = (home.to_string_lossy(), key.to_string_lossy());
+    let config = ["--json", "roster", "--config", &*home];
+    let add = [
+        "add", "proposer", GRANTEE, "--owner", "carol", "--key", &*key,
+    ];
+    let _draft = world.ask(&[&config[..], &add].concat())?;
+    let policy = world.home().join("boundary/policy.yaml");
+    let text = std::fs::read_to_string(&policy).or_broken("the policy")?;
+    let text = text.replace("  # standing:", "  standing:");
+    std::fs::write(&policy, text).or_broken("the policy")
 }
 
 /// Shows a grant from its draft to its end.

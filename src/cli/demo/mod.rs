@@ -37,7 +37,6 @@ pub struct Args {
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
-    world.end_on_signals()?;
     let told = story::tell(&mut world, &mut tale)
         .and_then(|signed| attacks::try_all(&mut world, &mut tale, &signed));
     if let Err(failure) = told {

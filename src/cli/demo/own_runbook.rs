@@ -1,6 +1,7 @@
 //! The `try` command plays the whole story with a runbook of the user: a boundary, an agent, two approvals, one run and its
 //! receipt. The keys, the boundary and its log exist only while the command runs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,14 +13,15 @@ use crate::{
     DemoReport, DemoSetup,
     cli::demo::{
         story::{self, BUNDLE, DoctorFindings},
-        world::broken,
+        world::OrBroken as _,
     },
+    node::rosters,
+    steps_of,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
-use documents::Outcome;
-use reading::{FileProblem, Problems, RegisteredStep, Registry};
-use wire::ProposalView;
-use workbench::{WalkStep, how_to_write_a_step, problems};
+use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
+use reading::RegisteredStep;
+use workbench::WalkStep;
 
 /// Play the whole story with a step of your own runbook: propose, review, two approvals, run, and verify the receipt
 #[derive(Debug, clap::Args)]
@@ -65,7 +67,6 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         })?;
     }
     let mut world = DemoSetup::make(None)?;
-    world.end_on_signals()?;
     let mut tale = DemoReport::new(terminal);
     let played = play(&file, &mut world, &mut tale, &step, &params);
     let kept = match (&args.keep, &played) {
@@ -140,54 +141,35 @@ fn chosen(
 ) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
     let shown = file.display().to_string();
     let printable = PrintableText::text(&shown);
-    let name = file
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    if !(name.ends_with(".md") || name.ends_with(".mdx")) || !file.is_file() {
+    let is_runbook = file
+        .extension()
+        .is_some_and(|end| end == "md" || end == "mdx");
+    if !is_runbook || !file.is_file() {
         let message = format!(
             "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx",
             printable.as_str()
         );
         return Err(CommandFailure::usage(message));
     }
-    let found = Registry::of_file(file, name, &shown).map_err(|errors| {
-        problems(Problems::new(
-            errors.into_iter().map(FileProblem::from).collect(),
-        ))
-    })?;
-    let all: Vec<&str> = found
-        .steps
-        .iter()
-        .map(|step| step.definition.reference.step())
-        .collect();
-    let Some(step) = found
-        .steps
+    let all = steps_of(file)?;
+    let Some(step) = all
         .iter()
         .find(|step| wanted.is_none_or(|id| step.definition.reference.step() == id))
     else {
-        return Err(match wanted {
-            Some(wanted) if !all.is_empty() => CommandFailure::new(
-                Exit::UnknownStep,
-                format!(
-                    "{} has no step {}; it has {}",
-                    printable.as_str(),
-                    PrintableText::quoted(wanted).as_str(),
-                    all.join(", ")
-                ),
-            ),
-            _ => CommandFailure::usage(format!(
-                "{} contains no step: {}",
-                printable.as_str(),
-                how_to_write_a_step(name)
-            )),
-        });
+        let known = all.iter().map(|step| step.definition.reference.step());
+        let message = format!(
+            "{} has no step {}; it has {}",
+            printable.as_str(),
+            PrintableText::quoted(wanted.unwrap_or_default()).as_str(),
+            joined(known, ", ")
+        );
+        return Err(CommandFailure::new(Exit::UnknownStep, message));
     };
     let known = |given: &&String| {
         let name = given
             .split_once('=')
             .map_or(given.as_str(), |(name, _)| name);
-        step.definition.params["properties"].get(name).is_some()
+        step.definition.params.key(name).is_some()
     };
     if let Some(unknown) = given.iter().find(|given| !known(given)) {
         let unknown = PrintableText::text(unknown);
@@ -223,7 +205,7 @@ fn play(
     let wish = json!({"step": step.definition.reference, "params": params, "reason": reason});
     let view = story::propose(world, tale, &wish)?;
     story::approve(world, tale, &view)?;
-    let ended: ProposalView = story::watch(world, tale, &view)?;
+    let (ended, _) = story::watch(world, tale, &view)?;
     let Some(outcome) = ended.outcome.clone() else {
         let why = ended.refusal.as_ref().or(ended.held_up.as_ref());
         let why = why.map_or_else(
@@ -252,9 +234,9 @@ fn play(
 /// Copies the runbook and the files beside it, without other runbooks, into the empty directory of the boundary. Returns the
 /// number of files in words.
 fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure> {
-    let failed = |error: std::io::Error| broken(&format!("the runbook can't be copied: {error}"));
-    for sample in fs::read_dir(directory).map_err(failed)? {
-        fs::remove_file(sample.map_err(failed)?.path()).map_err(failed)?;
+    const WHAT: &str = "the runbook can't be copied";
+    for sample in fs::read_dir(directory).or_broken(WHAT)? {
+        fs::remove_file(sample.or_broken(WHAT)?.path()).or_broken(WHAT)?;
     }
     let above = file
         .parent()
@@ -263,20 +245,20 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
     let (mut open, mut files, mut bytes) =
         (vec![(above.to_owned(), directory.to_owned(), 0)], 0, 0);
     while let Some((from, to, depth)) = open.pop() {
-        for entry in fs::read_dir(&from).map_err(failed)?.flatten() {
+        for entry in fs::read_dir(&from).or_broken(WHAT)?.flatten() {
             let (path, name) = (entry.path(), entry.file_name());
             let text = name.to_string_lossy();
-            let kind = entry.file_type().map_err(failed)?;
+            let kind = entry.file_type().or_broken(WHAT)?;
             let is_runbook = text.ends_with(".md") || text.ends_with(".mdx");
             let is_own = path.file_name() == file.file_name() && depth == 0;
             if text.starts_with('.') || SKIPPED.contains(&&*text) || (is_runbook && !is_own) {
                 continue;
             }
             if kind.is_dir() && depth < MAX_DEPTH {
-                fs::create_dir(to.join(&name)).map_err(failed)?;
+                fs::create_dir(to.join(&name)).or_broken(WHAT)?;
                 open.push((path, to.join(&name), depth + 1));
             } else if is_own || kind.is_file() {
-                bytes += entry.metadata().map_err(failed)?.len();
+                bytes += entry.metadata().or_broken(WHAT)?.len();
                 files += 1;
                 if files > MAX_FILES || bytes > MAX_BYTES {
                     let message = format!(
@@ -286,17 +268,17 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
                     );
                     return Err(CommandFailure::usage(message));
                 }
-                fs::copy(&path, to.join(&name)).map_err(failed)?;
+                fs::copy(&path, to.join(&name)).or_broken(WHAT)?;
                 // A boundary seals no file that other users can write.
                 let mode = fs::metadata(to.join(&name))
-                    .map_err(failed)?
+                    .or_broken(WHAT)?
                     .permissions()
                     .mode();
                 fs::set_permissions(
                     to.join(&name),
                     fs::Permissions::from_mode(mode & 0o755 | 0o600),
                 )
-                .map_err(failed)?;
+                .or_broken(WHAT)?;
             }
         }
     }
@@ -309,27 +291,19 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
 
 /// Puts the approvers into the groups that the step names.
 fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
-    let named = step
-        .definition
-        .approvals
-        .from
-        .iter()
-        .map(|group| group.as_str());
-    let mut groups: Vec<&str> = named.chain(["ops"]).collect();
-    groups.sort_unstable();
-    groups.dedup();
-    let file = "boundary/roster.toml";
-    let text = fs::read_to_string(world.home().join(file))
-        .map_err(|error| broken(&format!("{file}: {error}")))?;
-    let list: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
-    story::write(
-        world,
-        file,
-        &text.replace(
-            "groups = [\"ops\"]",
-            &format!("groups = [{}]", list.join(", ")),
-        ),
-    )
+    let file = "boundary/roster.d/next.json";
+    let bytes = fs::read(world.home().join(file)).or_broken(file)?;
+    let mut draft: Roster = strict::parse_as(&bytes, bytes.len()).or_broken(file)?;
+    let ops = draft.groups.keys().cloned();
+    let groups: BTreeSet<GroupName> = ops.chain(step.definition.approvals.from.clone()).collect();
+    for approver in draft.approvers.values_mut() {
+        approver.groups = groups.iter().cloned().collect();
+    }
+    draft.groups = groups
+        .into_iter()
+        .map(|name| (name, Group { presence: None }))
+        .collect();
+    story::write(world, file, &rosters::pretty(&draft))
 }
 
 fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {

@@ -9,14 +9,14 @@ use crate::{
     DemoReport, DemoResult, DemoSetup,
     cli::demo::{
         granted,
-        world::{broken, text, until},
+        world::{OrBroken as _, broken, text, until},
     },
 };
 use client::{
-    CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now, render::block,
-    sign,
+    Client, CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now,
+    render::block, sign,
 };
-use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE};
+use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, Status};
 use wire::{ProposalView, Signatures};
 
 /// A step that tries to read a file that no run may read.
@@ -55,17 +55,13 @@ pub(super) fn tell(
     let wish = json!({"step": "service:restart", "params": {"name": "shop"}, "reason": "p99 is up since 10:05"});
     let view = propose(world, tale, &wish)?;
     let signatures = approve(world, tale, &view)?;
-    let ended = watch(world, tale, &view)?;
-    let succeeded = ended
-        .outcome
-        .as_ref()
-        .is_some_and(|outcome| outcome.status == documents::Status::Succeeded);
+    let (ended, _) = watch(world, tale, &view)?;
     let receipt = ended
         .receipt
         .clone()
         .ok_or_else(|| broken("the run has no receipt"))?;
     tale.check(
-        succeeded,
+        succeeded(&ended),
         "the step ran once, its receipt is in the log",
         receipt.as_str(),
     )?;
@@ -134,7 +130,7 @@ pub(super) fn audit(
     let bundle = world
         .agent()?
         .bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
-    std::fs::write(world.root.join(BUNDLE), bundle).map_err(|error| broken(&error.to_string()))?;
+    std::fs::write(world.root.join(BUNDLE), bundle).or_broken(BUNDLE)?;
     tale.part("The boundary is stopped; an auditor verifies offline")?;
     let well = world.stop()?;
     tale.check(well, "the boundary is stopped", "SIGTERM, ended well")?;
@@ -156,8 +152,7 @@ pub(super) const BUNDLE: &str = "run.bundle.json";
 
 /// Writes a file of the boundary.
 pub(super) fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
-    std::fs::write(world.home().join(name), text)
-        .map_err(|error| broken(&format!("{name}: {error}")))
+    std::fs::write(world.home().join(name), text).or_broken(name)
 }
 
 /// Creates the directory and the configuration of the boundary.
@@ -205,12 +200,11 @@ pub(super) fn choose_sandbox(
     let home = world.home();
     let home = home.to_string_lossy();
     let doctor = world.program(&["--json", "doctor", &home])?;
-    let report: Value = serde_json::from_slice(&doctor.stdout)
-        .map_err(|error| broken(&format!("doctor: {error}")))?;
+    let report: Value = serde_json::from_slice(&doctor.stdout).or_broken("doctor")?;
     let lines = report["lines"].as_array().cloned().unwrap_or_default();
     let missing: Vec<&Value> = lines
         .iter()
-        .filter(|line| line["holds"] == "mend" && text(&line["what"]).starts_with("layer "))
+        .filter(|line| line["result"] == "fix" && text(&line["what"]).starts_with("layer "))
         .collect();
     if missing.is_empty() {
         let well = counts == DoctorFindings::Layers || doctor.status.success();
@@ -233,13 +227,7 @@ pub(super) fn choose_sandbox(
     )?;
     let replace = |file: &str, from: &str, to: &str| {
         let text = std::fs::read_to_string(world.home().join(file));
-        write(
-            world,
-            file,
-            &text
-                .map_err(|error| broken(&format!("{file}: {error}")))?
-                .replace(from, to),
-        )
+        write(world, file, &text.or_broken(file)?.replace(from, to))
     };
     replace(
         "countersign.toml",
@@ -288,12 +276,10 @@ fn hand_out(
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
-    std::fs::write(world.roster(), roster.to_string())
-        .map_err(|error| broken(&error.to_string()))?;
-    let envelope: Envelope =
-        serde_json::from_value(roster).map_err(|error| broken(&error.to_string()))?;
+    std::fs::write(world.roster(), roster.to_string()).or_broken("the roster")?;
+    let envelope: Envelope = serde_json::from_value(roster).or_broken("the roster")?;
     let pinned = verdict::Pinned::from_envelope(&envelope)
-        .map_err(|error| broken(&error.to_string()))?
+        .or_broken("the roster")?
         .digest();
     tale.check(
         started["roster"] == pinned.to_string(),
@@ -334,18 +320,8 @@ fn review_and_sign(
     };
     tale.check(sound.is_ok(), &format!("{name} reviews"), &found)?;
     let _sound = sound?;
-    let signer = keys.preferred(|_| true)?;
-    let signature = sign(
-        signer,
-        SignaturePurpose::Approve,
-        PAYLOAD_TYPE,
-        &review.sources.payload,
-    )?;
-    let body = Signatures {
-        signatures: vec![signature.clone()],
-    };
-    let after: ProposalView =
-        client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)?;
+    let signature = signature(world, name, &review.sources.payload)?;
+    let after = hand_in(&client, &view, signature.clone())?;
     let counted = after
         .approvals
         .approvers
@@ -362,25 +338,49 @@ fn review_and_sign(
     Ok(signature)
 }
 
-/// Prints the output of the run live, and returns the last state of the proposal.
+/// Signs a statement with the key of a person.
+pub(super) fn signature(
+    world: &DemoSetup,
+    name: &str,
+    payload: &[u8],
+) -> Result<EnvelopeSignature, CommandFailure> {
+    let keys = world.keys(name)?;
+    let signer = keys.preferred(|_| true)?;
+    sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, payload)
+}
+
+/// Hands in a signature over a proposal. Returns the new state of the proposal.
+pub(super) fn hand_in(
+    client: &Client,
+    view: &ProposalView,
+    signature: EnvelopeSignature,
+) -> Result<ProposalView, CommandFailure> {
+    let body = Signatures {
+        signatures: vec![signature],
+    };
+    client.post(&format!("/v1/proposals/{}/signatures", view.id), &body)
+}
+
+/// Prints the output of the run live. Returns the last state of the proposal, and the output.
 pub(super) fn watch(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
     view: &ProposalView,
-) -> Result<ProposalView, CommandFailure> {
+) -> Result<(ProposalView, String), CommandFailure> {
     let agent = world.agent()?;
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
+    let mut output = String::new();
     for line in agent
         .lines(&format!("/v1/proposals/{}/events", view.id), None)?
         .lines()
     {
-        let line = line.map_err(|error| broken(&format!("the events broke off: {error}")))?;
-        let event: Value =
-            serde_json::from_str(&line).map_err(|error| broken(&format!("an event: {error}")))?;
+        let line = line.or_broken("the events broke off")?;
+        let event: Value = serde_json::from_str(&line).or_broken("an event")?;
         if event["type"] == "output" {
             let (stream, piece) = (text(&event["stream"]).to_owned(), text(&event["text"]));
             let begun = lines.entry(stream.clone()).or_default();
             begun.push_str(piece);
+            output.push_str(piece);
             // A line may arrive in several pieces.
             while let Some(end) = begun.find('\n') {
                 let line: String = begun.drain(..=end).collect();
@@ -391,11 +391,12 @@ pub(super) fn watch(
     for (stream, rest) in lines {
         tale.quote(&stream, &rest)?;
     }
-    until("the end of the run", || {
+    let ended = until("the end of the run", || {
         let view: ProposalView = agent.get(&format!("/v1/proposals/{}", view.id))?;
         let over = view.receipt.is_some() || !view.next.iter().any(|next| next == "wait");
         Ok(over.then_some(view))
-    })
+    })?;
+    Ok((ended, output))
 }
 
 /// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
@@ -411,8 +412,7 @@ pub(super) fn verify(
         "--roster",
         &roster.to_string_lossy(),
     ])?;
-    let report = serde_json::from_slice(&output.stdout)
-        .map_err(|error| broken(&format!("verify: {error}")))?;
+    let report = serde_json::from_slice(&output.stdout).or_broken("verify")?;
     Ok((output.status.code(), report))
 }
 
@@ -426,8 +426,14 @@ fn count(report: &Value, finding: &str) -> usize {
     })
 }
 
+pub(super) fn succeeded(view: &ProposalView) -> bool {
+    view.outcome
+        .as_ref()
+        .is_some_and(|outcome| outcome.status == Status::Succeeded)
+}
+
 pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict
         .decode("/payload", &view.payload)
-        .map_err(|error| broken(&error.to_string()))
+        .or_broken("the proposal")
 }

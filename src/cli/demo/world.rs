@@ -18,13 +18,13 @@ const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deplo
 
 pub(crate) struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
-    temporary: Option<tempfile::TempDir>,
+    _temporary: Option<tempfile::TempDir>,
     pub(super) root: PathBuf,
     program: PathBuf,
     service: Option<Service>,
     token: Option<Secret>,
-    /// Handler of signals, which ends the boundary with the program.
-    signals: Option<Signals>,
+    /// Handler of signals. A signal ends the boundary, and deletes the directory unless `--keep` was given.
+    signals: Signals,
 }
 
 struct Service {
@@ -60,13 +60,16 @@ impl DemoSetup {
         // to enter this directory.
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
+        // The empty path names no directory, so nothing is deleted.
+        let deleted = temporary.as_ref().map_or(Path::new(""), |_| &*root);
+        let signals = Signals::listen(deleted)?;
         let world = Self {
-            temporary,
+            _temporary: temporary,
             root,
             program,
             service: None,
             token: None,
-            signals: None,
+            signals,
         };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
@@ -74,24 +77,6 @@ impl DemoSetup {
             key::generate(&home.join("key.pem"), name)?;
         }
         Ok(world)
-    }
-
-    /// Installs the handlers of signals: a signal ends the boundary and deletes the directory, unless `--keep` was given.
-    pub(super) fn end_on_signals(&mut self) -> Result<(), CommandFailure> {
-        // The empty path names no directory, so nothing is deleted.
-        let deleted = if self.temporary.is_some() {
-            self.root.as_path()
-        } else {
-            Path::new("")
-        };
-        self.signals = Some(Signals::listen(deleted)?);
-        Ok(())
-    }
-
-    fn ends_with_program(&self, boundary: Option<u32>) {
-        if let Some(signals) = &self.signals {
-            signals.ends_too(boundary);
-        }
     }
 
     pub(super) fn home(&self) -> PathBuf {
@@ -109,12 +94,9 @@ impl DemoSetup {
 
     /// Runs this program without environment variables that could name another boundary.
     pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
-        self.command(args).output().map_err(|error| {
-            broken(&format!(
-                "countersign {} can't be started: {error}",
-                args.join(" ")
-            ))
-        })
+        self.command(args)
+            .output()
+            .or_broken(&format!("countersign {} can't be started", args.join(" ")))
     }
 
     /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
@@ -131,8 +113,7 @@ impl DemoSetup {
                 output.status
             )));
         }
-        serde_json::from_slice(&output.stdout)
-            .map_err(|error| broken(&format!("countersign {}: {error}", args.join(" "))))
+        serde_json::from_slice(&output.stdout).or_broken(&format!("countersign {}", args.join(" ")))
     }
 
     /// Runs a command of a person who trusts the roster of the demo, with the person's key.
@@ -167,13 +148,12 @@ impl DemoSetup {
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
     pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
-        let odd =
-            |error: std::io::Error| broken(&format!("the boundary can't be started: {error}"));
+        const WHAT: &str = "the boundary can't be started";
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.root.join("serve.log"))
-            .map_err(odd)?;
+            .or_broken(WHAT)?;
         let home = self.home();
         let mut command = self.command(&[
             "--json",
@@ -186,17 +166,17 @@ impl DemoSetup {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .map_err(odd)?;
-        self.ends_with_program(Some(child.id()));
+            .or_broken(WHAT)?;
+        self.signals.ends_too(Some(child.id()));
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out.take(64 << 10))
                 .read_line(&mut line)
-                .map_err(odd)?;
+                .or_broken(WHAT)?;
         }
         let said: Value = serde_json::from_str(&line).unwrap_or_default();
         let Some(url) = said["started"]["url"].as_str() else {
-            self.ends_with_program(None);
+            self.signals.ends_too(None);
             let _ = child.wait();
             let why = said["error"]["message"]
                 .as_str()
@@ -220,14 +200,13 @@ impl DemoSetup {
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
-        rustix::process::kill_process(pid, signal)
-            .map_err(|error| broken(&format!("the boundary can't be signalled: {error}")))
+        rustix::process::kill_process(pid, signal).or_broken("the boundary can't be signalled")
     }
 
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
     pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
         self.signal(rustix::process::Signal::TERM)?;
-        self.ends_with_program(None);
+        self.signals.ends_too(None);
         let Some(mut service) = self.service.take() else {
             return Ok(false);
         };
@@ -327,6 +306,18 @@ pub(super) fn until<T>(
 
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// An error that ends the demo.
+pub(super) trait OrBroken<T> {
+    /// Names what failed.
+    fn or_broken(self, what: &str) -> Result<T, CommandFailure>;
+}
+
+impl<T, E: std::fmt::Display> OrBroken<T> for Result<T, E> {
+    fn or_broken(self, what: &str) -> Result<T, CommandFailure> {
+        self.map_err(|error| broken(&format!("{what}: {error}")))
+    }
 }
 
 pub(super) fn broken(what: &str) -> CommandFailure {

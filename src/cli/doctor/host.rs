@@ -1,80 +1,38 @@
 //! What doctor says of this host: its sandbox, tried with real runs.
 
 use crate::{
-    Line,
-    cli::doctor::line::{fix, noted, ok},
+    Finding,
+    cli::{
+        doctor::finding::{fix, noted, ok},
+        sandbox::HostTrial,
+    },
 };
 use documents::{Layer, Level, UNBOUNDED_WORDS};
-use sandbox::{Attempt, LocalSandbox, Missing, Setup, attempts};
-
-/// A sandbox of this host, with the directory of its runs.
-pub(super) struct HostTrial {
-    pub(super) sandbox: LocalSandbox,
-    _scratch: tempfile::TempDir,
-}
+use sandbox::{Attempt, LocalSandbox, Missing, attempts};
 
 /// Finds the layers that this host supports, by setting up one sandbox.
-pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
-    let trial = || {
-        let scratch = tempfile::Builder::new()
-            .prefix("countersign-doctor-")
-            .tempdir();
-        let scratch = scratch.map_err(|error| {
-            format!(
-                "can't create a temporary directory ({error}): make /tmp \
-             writable, or set TMPDIR to a writable directory"
-            )
-        })?;
-        let failed = |error: std::io::Error| error.to_string();
-        // A run may have its own user id, so other users must be able to enter the directory.
-        std::fs::set_permissions(
-            scratch.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o711),
-        )
-        .map_err(failed)?;
-        let setup = Setup {
-            helper: None,
-            scratch: scratch.path().to_owned(),
-            spool: scratch.path().to_owned(),
-            private: Vec::new(),
-            unwritable: Vec::new(),
-        };
-        let sandbox = LocalSandbox::open(&setup).map_err(failed)?;
-        let (probe, overlay) = (sandbox.probe().clone(), overlay(&sandbox));
-        let tried = attempts::make(&sandbox, &attempts::strongest(&sandbox), scratch.path());
-        Result::<_, String>::Ok((
-            probe,
-            overlay,
-            tried,
-            HostTrial {
-                sandbox,
-                _scratch: scratch,
-            },
-        ))
-    };
-    let (probe, overlay, tried, trial) = match trial() {
-        Ok(tried) => tried,
+pub(super) fn host(wanted: Level) -> (Vec<Finding>, Option<HostTrial>) {
+    let trial = match HostTrial::open("countersign-doctor-") {
+        Ok(trial) => trial,
         Err(error) => {
-            return (
-                vec![fix(
-                    "sandbox",
-                    format!("the sandbox can't be tried: {error}"),
-                )],
-                None,
-            );
+            let says = format!("the sandbox can't be tried: {error}");
+            return (vec![fix("sandbox", says)], None);
         }
     };
+    let HostTrial { sandbox, scratch } = &trial;
+    let tried = attempts::make(sandbox, &attempts::strongest(sandbox), scratch.path());
+    let probe = sandbox.probe();
     let mut lines = Vec::new();
     for state in &probe.layers {
         let what = format!("layer {}", state.layer.word());
         lines.push(match &state.missing {
-            None => ok(&what, "held".to_owned()),
+            None => ok(what, "held"),
             Some(missing) => {
                 let says = format!("missing: {}; fix it with: {}", missing.why, missing.knob);
                 if wanted == Level::Strict {
-                    fix(&what, says)
+                    fix(what, says)
                 } else {
-                    noted(&what, says)
+                    noted(what, says)
                 }
             }
         });
@@ -118,21 +76,20 @@ pub(super) fn host(wanted: Level) -> (Vec<Line>, Option<HostTrial>) {
             ),
         ));
     }
-    lines.extend(overlay);
+    lines.extend(overlay(sandbox));
     if let Some(abi) = probe.landlock_abi {
         lines.push(ok("Landlock", format!("ABI {abi}")));
     }
     let what = "user id";
     lines.push(if probe.own_id {
-        ok(what, "each run gets one".to_owned())
+        ok(what, "each run gets one")
     } else if probe.held().contains(&Layer::Namespaces) {
         ok(
             what,
-            "runs have the user id of the service, and another id inside their user namespace"
-                .to_owned(),
+            "runs have the user id of the service, and another id inside their user namespace",
         )
     } else {
-        noted(what, SHARED_ID.to_owned())
+        noted(what, SHARED_ID)
     });
     (lines, Some(trial))
 }
@@ -144,7 +101,7 @@ pub(super) const SHARED_ID: &str = "runs have the user id of the service: the ot
 
 /// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
 /// reports the cause.
-pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Line> {
+pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Finding> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(noted(
@@ -154,7 +111,7 @@ pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Line> {
 }
 
 /// Reports each attempt to leave the sandbox that succeeded in a real step.
-pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Line {
+pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Finding {
     let what = "attempts to get out";
     let attempts = match tried {
         Err(error) => return fix(what, format!("the attempts failed to start: {error}")),

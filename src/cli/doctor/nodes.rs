@@ -1,8 +1,8 @@
 //! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
 
 use crate::{
-    InspectedBoundary, Line,
-    cli::doctor::line::{fix, noted, ok},
+    Finding, InspectedBoundary,
+    cli::doctor::finding::{fix, noted, ok},
     node::start,
 };
 use boundary::silence;
@@ -10,10 +10,10 @@ use crossing::LateReceipts;
 use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 
 /// Reports the nodes, their clock, hanging server processes, and late receipts.
-pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Line> {
+pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
-    let mut lines: Vec<Line> = late
+    let mut lines: Vec<Finding> = late
         .into_iter()
         .map(|note| fix("late receipts", note))
         .collect();

@@ -1,16 +1,16 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
 use crate::{
-    InspectedBoundary, PointFinding, StoredState,
-    cli::hardening::point_finding::{fail, pass, unread, yours},
+    Finding, InspectedBoundary, StoredState,
+    cli::doctor::finding::{fail, pass, unread, yours},
     node::start,
 };
-use documents::{Roster, Scope, SshKey, Timestamp};
+use documents::{GroupName, Roster, Scope, SshKey, Timestamp};
 use reading::Pattern;
 use store::Token;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
-pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let ledger = match &boundary.stored {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(StoredState { ledger: None, .. }) => {
@@ -34,7 +34,7 @@ pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     let is_valid =
         |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();
-    let mut findings: Vec<PointFinding> = valid
+    let mut findings: Vec<Finding> = valid
         .iter()
         .filter_map(|token| flaws_of(token, boundary))
         .collect();
@@ -50,7 +50,7 @@ pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     findings
 }
 
-fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
+fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<Finding> {
     let proposes = token.scopes.contains(&Scope::Propose);
     let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
     let flaws = [
@@ -111,20 +111,20 @@ const UNUSUAL_STEPS: [&str; 2] = [
 ];
 
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
-pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let roster = match boundary.roster() {
         Ok(roster) => roster,
         Err(problems) => return unread(boundary, problems),
     };
-    let (threshold, people) = (roster.threshold, roster.approver.len());
+    let (threshold, people) = (roster.threshold, roster.approvers.len());
     let guarded = match threshold {
         0 => fail(
             "the roster is not guarded: anyone who can write the file decides who may approve",
-            boundary.roster_fix("set `threshold = 2`"),
+            boundary.roster_fix("set `threshold` to 2"),
         ),
         1 => fail(
             "one approver alone can change the roster",
-            boundary.roster_fix("set `threshold = 2`"),
+            boundary.roster_fix("set `threshold` to 2"),
         ),
         _ => pass(format!(
             "the next version needs {threshold} of {people} approvers"
@@ -149,20 +149,21 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
 
 /// Looks for a group whose signatures need the touch of a security key, so that a program with stolen key files can't
 /// sign.
-fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
+fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> Finding {
     let with_touch: Vec<&str> = roster
-        .group
+        .groups
         .iter()
-        .filter(|group| group.presence.is_some())
-        .filter(|group| {
+        .filter(|(_, group)| group.presence.is_some())
+        .map(|(name, _)| name)
+        .filter(|name| {
             let members = roster
-                .approver
-                .iter()
-                .filter(|approver| approver.groups.contains(&group.name));
+                .approvers
+                .values()
+                .filter(|approver| approver.groups.contains(name));
             let mut keys = members.flat_map(|approver| &approver.keys);
             keys.any(|line| SshKey::parse(line).is_ok_and(|key| key.is_security_key()))
         })
-        .map(|group| group.name.as_str())
+        .map(GroupName::as_str)
         .collect();
     if with_touch.is_empty() {
         return fail(
@@ -170,7 +171,7 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> PointFinding {
             boundary.roster_fix(
                 "add security keys (`ssh-keygen -t ed25519-sk`) to at least as many approvers of a group as its runs \
                  need approvals, because signatures of other keys of this group then no longer count; and add \
-                 `presence = \"required\"` to the [[group]]",
+                 `\"presence\": \"required\"` to the group",
             ),
         );
     }

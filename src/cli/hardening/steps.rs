@@ -1,13 +1,14 @@
 //! The point about steps that reach beyond the sandbox.
 
 use crate::{
-    InspectedBoundary, PointFinding,
-    cli::hardening::point_finding::{pass, unread, yours},
+    Finding, InspectedBoundary,
+    cli::doctor::finding::{pass, unread, yours},
 };
-use documents::{SandboxPermission, StepDefinition};
+use documents::StepDefinition;
+use reading::SandboxPermission;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
-pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let files = match &boundary.files {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(files) => files,
@@ -20,7 +21,7 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
     vec![of_host(&steps), interpreters(&steps)]
 }
 
-fn of_host(steps: &[&StepDefinition]) -> PointFinding {
+fn of_host(steps: &[&StepDefinition]) -> Finding {
     let open: Vec<String> = steps
         .iter()
         .filter_map(|step| {
@@ -42,7 +43,7 @@ fn of_host(steps: &[&StepDefinition]) -> PointFinding {
     ))
 }
 
-fn interpreters(steps: &[&StepDefinition]) -> PointFinding {
+fn interpreters(steps: &[&StepDefinition]) -> Finding {
     let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
     names.sort_unstable();
     names.dedup();

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::{
-    InspectedBoundary, PointFinding,
-    cli::hardening::point_finding::{fail, pass, yours},
+    Finding, InspectedBoundary,
+    cli::doctor::finding::{fail, pass, yours},
     node::start,
 };
 use store::{Database, Replicas};
 
 /// Checks the store.
-pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
+pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let mut findings = match &boundary.config.database {
         Database::File(path) => {
             vec![file_system(
@@ -57,7 +57,7 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<PointFinding> {
 }
 
 /// Tells whether another node can take over. `doctor` reports nodes that give no sign.
-fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
+fn second_node(boundary: &InspectedBoundary<'_>) -> Option<Finding> {
     let nodes = boundary
         .nodes
         .as_ref()?
@@ -76,7 +76,7 @@ fn second_node(boundary: &InspectedBoundary<'_>) -> Option<PointFinding> {
 }
 
 /// Tells what keeps a committed run after the loss of the database server.
-fn replicas(replicas: Option<Replicas>) -> PointFinding {
+fn replicas(replicas: Option<Replicas>) -> Finding {
     match replicas {
         Some(Replicas::Synchronous) => pass("each commit waits for a synchronous replica"),
         Some(Replicas::Storage) => yours(
@@ -90,7 +90,7 @@ fn replicas(replicas: Option<Replicas>) -> PointFinding {
 }
 
 /// Checks that the file system keeps synchronized data and its locks work.
-fn file_system(path: &Path) -> PointFinding {
+fn file_system(path: &Path) -> Finding {
     let place = path.display();
     let kind = match rustix::fs::statfs(path) {
         Ok(found) => found.f_type as u32,

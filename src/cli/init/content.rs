@@ -1,8 +1,11 @@
 //! Content of the files that `init` writes besides the configuration.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use documents::{BoundaryName, Name, SshKey, joined};
+use documents::{
+    Approver, BoundaryName, Group, GroupName, KeyList, Name, PolicyDigest, Roster, SshKey,
+};
 use reading::DEFAULT_TOOLS;
 
 /// The sample runbooks.
@@ -14,60 +17,50 @@ pub const RUNBOOKS: [(&str, &str); 5] = [
     ("service.md", include_str!("../../../runbooks/service.md")),
 ];
 
-/// Returns the roster. All approvers are in the group `ops`.
+/// Returns the draft of the first roster. All approvers are in the group `ops`.
 pub fn roster(
     name: &BoundaryName,
+    policy: PolicyDigest,
     keys: &[SshKey],
-    approvers: &[(Name, SshKey)],
+    people: &[(Name, SshKey)],
     required: usize,
-) -> String {
-    let threshold = if approvers.is_empty() { 0 } else { required };
-    let mut text = format!(
-        "# The roster: people, groups and keys. The first start seals it; a later version needs signatures: \
-         `countersign roster --help`.\n\
-         # People who verify receipts pin the digest of the roster (`countersign roster show`).\n\
-         name = \"{name}\"\nversion = 1\n\
-         # How many approvers must sign the next version. With 0, verifiers report the roster as unguarded.\n\
-         threshold = {threshold}\n\n\
-         # A group needs a table only for a further requirement, for example a touch of a security key:\n\
-         # presence = \"required\"\n[[group]]\nname = \"ops\"\n\n\
-         # Who may sign approvals. Keys are OpenSSH lines, as `countersign key show FILE` prints them.\n"
-    );
-    let mut people: Vec<(&Name, Vec<&SshKey>)> = Vec::new();
-    for (person, key) in approvers {
-        match people.iter_mut().find(|(name, _)| *name == person) {
-            Some((_, keys)) => keys.push(key),
-            None => people.push((person, vec![key])),
-        }
+) -> Roster {
+    let line = |key: &SshKey| key.line().to_owned();
+    let ops = GROUP.parse::<GroupName>().into_iter();
+    let mut approvers: BTreeMap<Name, Approver> = BTreeMap::new();
+    for (person, key) in people {
+        let entry = approvers.entry(person.clone()).or_insert_with(|| Approver {
+            groups: ops.clone().collect(),
+            keys: Vec::new(),
+            valid_after: None,
+            valid_before: None,
+        });
+        entry.keys.push(line(key));
     }
-    for (person, keys) in people {
-        text.push_str(&format!(
-            "[[approver]]\nname = \"{person}\"\ngroups = [\"ops\"]\nkeys = [{}]\n\n",
-            joined(keys.into_iter().map(quoted), ", ")
-        ));
+    let own = KeyList {
+        keys: keys.iter().map(line).collect(),
+    };
+    Roster {
+        name: name.to_string(),
+        version: 1,
+        threshold: if people.is_empty() {
+            0
+        } else {
+            required as u64
+        },
+        previous: None,
+        policy,
+        approvers,
+        groups: ops.map(|name| (name, Group { presence: None })).collect(),
+        proposers: BTreeMap::new(),
+        operators: BTreeMap::new(),
+        boundaries: BTreeMap::from([(name.clone(), own)]),
+        witnesses: BTreeMap::new(),
     }
-    if approvers.is_empty() {
-        text.push_str("# [[approver]]\n# name = \"alice\"\n# groups = [\"ops\"]\n# keys = [\"ssh-ed25519 …\"]\n\n");
-    }
-    text.push_str(
-        "# Operators run the boundary. They may stop a run, but the table gives no right to approve.\n\
-         # [[operator]]\n# name = \"olga\"\n# keys = [\"ssh-ed25519 …\"]\n\n\
-         # Witnesses confirm that the log has one history (C2SP tlog-witness). The vkey of a witness has the key \
-         type 0x04.\n\
-         # [[witness]]\n# name = \"witness.example/w1\"\n# vkey = \"witness.example/w1+…\"\n# url = \"http://127.0.0.1:8080\"\n\n\
-         # The keys of this boundary, one for each node. A document of the boundary counts only with a signature of such a \
-         key.\n",
-    );
-    text.push_str(&format!(
-        "[[boundary]]\nname = \"{name}\"\nkeys = [{}]\n",
-        joined(keys.iter().map(quoted), ", ")
-    ));
-    text
 }
 
-fn quoted(key: &SshKey) -> String {
-    format!("\"{}\"", key.line())
-}
+/// The group of the approvers in the first roster and in the policy.
+const GROUP: &str = "ops";
 
 /// Returns the policy: `required` approvers of the group `ops` must approve each run.
 pub fn policy(required: usize) -> String {

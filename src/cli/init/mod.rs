@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{FILE, node::config::template, roster_file};
-use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded};
-use documents::{BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, public_key_line};
-use reading::Problems;
-use verdict::write_secret_key;
-use workbench::problems;
+use crate::{
+    FILE,
+    node::{config::template, rosters},
+};
+use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded, write_secret_key};
+use documents::{
+    BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, joined, public_key_line,
+};
+use reading::Policy;
+use verdict::TrustedRoster;
 
 /// Make the directory of a boundary: configuration, key, roster, policy, sample runbooks and a systemd unit.
 #[derive(Debug, clap::Args)]
@@ -156,18 +160,21 @@ pub fn make(
     people.sort();
     people.dedup();
     let required = people.len().clamp(1, MOST_REQUIRED);
+    let policy = content::policy(required);
+    let digest = Policy::load(&policy)
+        .map(|policy| policy.digest())
+        .map_err(|errors| wrong(&joined(&errors, "; ")))?;
+    let roster = content::roster(name, digest, &keys, approvers, required);
+    // A key that is given twice makes no valid roster.
+    let roster = TrustedRoster::from_tables(roster).map_err(|error| wrong(&error))?;
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template(name.as_str())),
         (
-            "boundary/roster.toml".to_owned(),
-            0o600,
-            content::roster(name, &keys, approvers, required),
+            "boundary/roster.d/next.json".to_owned(),
+            0o644,
+            rosters::pretty(roster.tables()),
         ),
-        (
-            "boundary/policy.yaml".to_owned(),
-            0o600,
-            content::policy(required),
-        ),
+        ("boundary/policy.yaml".to_owned(), 0o600, policy),
         (
             "countersign.service".to_owned(),
             0o644,
@@ -188,9 +195,6 @@ pub fn make(
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));
     }
     let key_file = "boundary/key.pem".to_owned();
-    // A key that is given twice makes no valid roster.
-    let (roster, _, text) = &files[1];
-    roster_file::read(&dir.join(roster), text).map_err(|found| problems(Problems::new(found)))?;
     let there: Vec<&str> = files
         .iter()
         .map(|(name, _, _)| name)
@@ -207,6 +211,7 @@ pub fn make(
     }
     directory(dir, 0o755)?;
     directory(&dir.join("boundary"), 0o700)?;
+    directory(&dir.join("boundary/roster.d"), 0o755)?;
     directory(&dir.join("runbooks"), 0o755)?;
     write_secret_key(&dir.join(&key_file), &secret).map_err(|error| wrong(&error))?;
     for (name, mode, text) in &files {
@@ -264,13 +269,13 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     };
     if approvers.is_empty() {
         step(&format!(
-            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Put it into {here}/boundary/roster.toml, in an [[approver]] table, and raise `threshold` there from 0. The \
-             first start\n     seals the roster. After the first start, other approvers must sign for each new \
-             approver (`countersign roster add`)."
+            "Each approver makes a key on their own machine and sends you the line that it prints:\n       countersign key generate --comment NAME\n     Add each line to the roster, and raise its threshold from 0. The first start seals the roster. After the first \
+             start, other\n     approvers must sign for each new approver:\n       countersign roster add approver NAME --group ops --config {home} --key 'ssh-ed25519 …'\n       \
+             countersign roster set threshold 1 --config {home}"
         ));
     } else {
         step(&format!(
-            "Check {here}/boundary/roster.toml and policy.yaml: the first start seals both files. After the first \
+            "Check {here}/boundary/roster.d/next.json and policy.yaml: the first start seals both files. After the first \
              start, changes need signatures (`countersign roster`)."
         ));
     }
@@ -376,12 +381,12 @@ mod tests {
             let files = read.unwrap_or_else(|problems| panic!("{problems}"));
             assert_eq!(files.registry.steps().len(), content::RUNBOOKS.len());
             assert!(files.policy.is_ok());
-            let roster = files.roster.expect("a roster");
-            assert_eq!(roster.tables().approver.len(), usize::from(count));
-            assert_eq!(roster.tables().threshold > 0, count > 0);
-            let [boundary] = &*roster.tables().boundary else {
-                panic!("one boundary");
-            };
+            let first = rosters::first(&config, files.policy.as_ref().ok()).expect("a roster");
+            let roster = first.last();
+            assert_eq!(roster.tables().approvers.len(), usize::from(count));
+            assert_eq!(roster.is_guarded(), count > 0);
+            let mut boundaries = roster.tables().boundaries.values();
+            let boundary = boundaries.next().expect("one boundary");
             assert!(
                 boundary.keys.len() == 2 && boundary.keys[1].ends_with(" db-2"),
                 "the roster has the key of the further node, too"

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use client::{CommandFailure, PrintableText, read_bounded};
 use reading::{
-    Builtins, DecisionPlace, FileProblem, Flags, Problems, ReadLimit, RegisteredStep, Registry,
-    Ruling, RunbookPath, decide_file, is_listed_by_policy, resolve_path,
+    Builtins, DecisionPlace, Flags, ReadLimit, RegisteredStep, Registry, Ruling, RunbookPath,
+    decide_file, is_listed_by_policy, resolve_path,
 };
 use workbench::{
     FoundPolicy, JudgedScript, Project, ScriptAnswer, how_to_write_a_step, problems, real_program,
@@ -140,7 +140,7 @@ impl PolicyAtHand {
             )));
         }
         if matches!(ending, Some("md" | "mdx")) {
-            return Ok(steps(file)?
+            return Ok(steps_of(file)?
                 .iter()
                 .map(|step| ScriptAnswer::of_step(&self.ruling, step, at, &flags))
                 .collect());
@@ -178,18 +178,14 @@ impl PolicyAtHand {
     }
 }
 
-/// Reads the steps of a runbook of any format.
-fn steps(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
+/// Reads the steps of a runbook of any format. There is at least one.
+pub(crate) fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
     let shown = file.display().to_string();
     let name = file
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let found = Registry::of_file(file, name, &shown).map_err(|errors| {
-        problems(Problems::new(
-            errors.into_iter().map(FileProblem::from).collect(),
-        ))
-    })?;
+    let found = Registry::of_file(file, name, &shown).map_err(problems)?;
     if found.steps.is_empty() {
         return Err(CommandFailure::usage(format!(
             "{} contains no step: {}",

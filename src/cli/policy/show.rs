@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{PolicyOptions, is_interpreter};
-use client::{CommandFailure, Exit, LineTone, PrintableText, Screen, Terminal, aligned};
+use client::{CommandFailure, Exit, LineTone, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
 use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};
 use sandbox::always_readable;
@@ -85,25 +85,12 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     for warning in warnings(ruling) {
         terminal.say(&format!("warning: {warning}"));
     }
-    let mut screen = Screen::default();
-    screen.heading("Policy");
-    for (name, value) in held.heading() {
-        screen.field(name, &PrintableText::text(&value));
-    }
+    let mut fields = held.heading();
     if held.found.file.is_some() {
-        screen.field(
-            "digest",
-            &PrintableText::text(&held.found.policy.digest().to_string()),
-        );
+        fields.push(("digest", held.found.policy.digest().to_string()));
     }
-    screen.field(
-        "mode",
-        &PrintableText::text(&format!(
-            "{}, {}",
-            ruling.mode.value.word(),
-            ruling.mode.origin
-        )),
-    );
+    let (mode, origin) = (ruling.mode.value.word(), &ruling.mode.origin);
+    fields.push(("mode", format!("{mode}, {origin}")));
     if let Some(rule) = &ruling.approvals {
         let each = if rule.value.each == Some(true) {
             "each of"
@@ -116,42 +103,32 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             joined(&rule.value.from, ","),
             rule.origin
         );
-        screen.field("approvals", &PrintableText::text(&text));
+        fields.push(("approvals", text));
     }
     for (name, rule) in [("standing", standing), ("emergency", emergency)] {
         if let Some(rule) = rule {
-            let text = format!(
-                "{}, {}",
-                rule["value"],
-                rule["origin"].as_str().unwrap_or_default()
-            );
-            screen.field(name, &PrintableText::text(&text));
+            let origin = rule["origin"].as_str().unwrap_or_default();
+            fields.push((name, format!("{}, {origin}", rule["value"])));
         }
     }
     for (limit, rule) in &ruling.limits {
-        screen.field(
-            "limit",
-            &PrintableText::text(&format!(
-                "{} {}, {}",
-                limit.field(),
-                rule.value,
-                rule.origin
-            )),
-        );
+        let text = format!("{} {}, {}", limit.field(), rule.value, rule.origin);
+        fields.push(("limit", text));
     }
     if let Some(rule) = &ruling.proc {
         let value = json!(rule.value);
-        screen.field(
-            "proc",
-            &PrintableText::text(&format!(
-                "{}, {}",
-                value.as_str().unwrap_or_default(),
-                rule.origin
-            )),
-        );
+        let word = value.as_str().unwrap_or_default();
+        fields.push(("proc", format!("{word}, {}", rule.origin)));
     }
-    for line in programs_lines(ruling) {
-        screen.field("programs", &PrintableText::text(&line));
+    fields.extend(
+        programs_lines(ruling)
+            .into_iter()
+            .map(|line| ("programs", line)),
+    );
+    let mut screen = Screen::default();
+    screen.heading("Policy");
+    for (name, value) in fields {
+        screen.field(name, &value);
     }
     screen.heading("Rules");
     terminal.show(&screen)?;

@@ -1,342 +1,298 @@
-//! The `roster add`, `roster remove` and `roster draft` commands write the next version of the roster for signing.
+//! The `roster add`, `roster remove` and `roster set` commands write the draft of the next version of the roster.
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    Config, ConfigArgs,
-    node::{
-        open_store,
-        roster_edit::{self, EditError, RosterEntry, Table},
-        roster_file::DraftRoster,
-        rosters,
-    },
-    read_owned, read_policy, roster_file,
+    ConfigArgs,
+    node::{open_store, rosters},
+    read_policy,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
-use documents::{Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, SshKey, public_key_line, time};
-use reading::{FileProblem, Problems};
-use verdict::{SuccessionTallies, version_file};
+use documents::{
+    Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, Roster, SshKey, json as strict,
+    public_key_line,
+};
+use reading::{FileProblem, time};
+use verdict::{Chain, SuccessionTallies, TrustedRoster};
 use workbench::problems;
 
-/// Commands that write the next version of the roster.
+/// Commands that write the draft of the next version of the roster.
 #[derive(Debug, clap::Subcommand)]
 pub enum DraftCommand {
-    /// Add an entry, or add keys and groups to an entry, and draft the next version
+    /// Add an entry to the draft, or add keys and groups to an entry
     Add(AddArgs),
-    /// Remove an entry, or remove one of its keys for ever, and draft the next version
+    /// Remove an entry from the draft, or remove one of its keys for ever
     Remove(RemoveArgs),
-    /// Draft the next version from the present roster.toml and policy
-    Draft(DraftArgs),
+    /// Set a value of the draft; without a value, only check the draft and take the present policy
+    Set(SetArgs),
 }
 
-/// Writes the next version of the roster.
+/// Writes the draft of the next version.
 ///
 /// # Errors
-/// Returns an error if the roster is invalid or would become invalid, or if nothing changed.
+/// Returns an error if the draft is invalid or would become invalid, or if a change has no effect.
 pub fn run(
     config: &ConfigArgs,
     command: &DraftCommand,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
-    match command {
-        DraftCommand::Add(args) => add(config, args, terminal),
-        DraftCommand::Remove(args) => remove(config, args, terminal),
-        // The draft is made from the present files.
-        DraftCommand::Draft(args) => draft(
-            &config.load()?,
-            args,
-            None,
-            |text| Ok(text.to_owned()),
-            terminal,
-        ),
-    }
-}
-
-/// Returns the form in UTC of a time with an offset, and every other text as it is.
-fn utc(text: &str) -> String {
-    time(text).map_or_else(|_| text.to_owned(), |at| at.to_string())
-}
-
-/// Adds an entry and writes the draft.
-///
-/// # Errors
-/// Returns an error if the entry exists already, or if the roster would become invalid.
-fn add(config: &ConfigArgs, args: &AddArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let entry = RosterEntry {
-        table: args.table.into(),
-        name: args.name.clone(),
-        keys: args
-            .keys
-            .iter()
-            .map(|key| key_line(key))
-            .collect::<Result<_, _>>()?,
-        groups: args.groups.clone(),
-        owners: args.owners.clone(),
-        valid: [&args.valid_after, &args.valid_before].map(|at| at.as_deref().map(utc)),
-    };
-    let of = |table, what: &str, given: bool| {
-        if given && entry.table != table {
-            return Err(CommandFailure::usage(format!(
-                "the option {what} is for {}s, not for {}s",
-                table.word(),
-                entry.table.word()
-            )));
-        }
-        Ok(())
-    };
-    of(Table::Approver, "--group", !entry.groups.is_empty())?;
-    of(Table::Proposer, "--owner", !entry.owners.is_empty())?;
-    of(
-        Table::Approver,
-        "--valid-after or --valid-before",
-        entry.valid.iter().any(Option::is_some),
-    )?;
-    let about = Some((entry.table, entry.name.as_str()));
-    let exit = draft(
-        &config.load()?,
-        &args.draft,
-        about,
-        |text| roster_edit::add(text, &entry),
-        terminal,
-    )?;
-    for key in entry
-        .keys
-        .iter()
-        .filter_map(|line| ForeignKey::parse(line).ok())
-    {
-        let holder = format!("{} {}", entry.table.word(), entry.name);
-        terminal.say(&format!("warning: {}", key.warning(&holder)));
-    }
-    Ok(exit)
-}
-
-/// Removes an entry or a key and writes the draft.
-///
-/// # Errors
-/// Returns an error if the entry or the key does not exist, or if the roster would become invalid.
-fn remove(
-    config: &ConfigArgs,
-    args: &RemoveArgs,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
-    let table = args.table.into();
-    let about = Some((table, args.name.as_str()));
-    draft(
-        &config.load()?,
-        &args.draft,
-        about,
-        |text| roster_edit::remove(text, table, &args.name, args.key.as_ref()),
-        terminal,
-    )
-}
-
-/// Returns the OpenSSH line of a key. `key` is the path of a key file or the OpenSSH line itself.
-fn key_line(key: &str) -> Result<String, CommandFailure> {
-    let line = if SshKey::parse(key).is_ok() || ForeignKey::parse(key).is_ok() {
-        key.to_owned()
-    } else {
-        let path = Path::new(key);
-        let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
-        let line = public_key_line(&bytes).map_err(|why| {
-            CommandFailure::usage(format!("{}: {why}", PrintableText::text(key).as_str()))
-        });
-        line?.to_owned()
-    };
-    // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
-    match SshKey::parse(&line)
-        .map(|_| ())
-        .or_else(|error| ForeignKey::parse(&line).map(|_| ()).map_err(|_| error))
-    {
-        Ok(()) => Ok(line),
-        Err(error) => Err(CommandFailure::usage(format!(
-            "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
-            PrintableText::text(key).as_str()
-        ))),
-    }
-}
-
-fn draft(
-    config: &Config,
-    args: &DraftArgs,
-    about: Option<(Table, &str)>,
-    edit: impl Fn(&str) -> Result<String, EditError>,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
-    let one = |problem: FileProblem| problems(problem.into());
-    let all = |found| problems(Problems::new(found));
-    let at_source =
-        |error: &dyn std::fmt::Display| one(FileProblem::whole(&config.roster, error.to_string()));
-    let text = read_owned(&config.roster).map_err(one)?;
-    let written = roster_file::read(&config.roster, &text).map_err(all)?;
-    let policy = read_policy(config).map_err(all)?;
-    let edited = edit(&text).map_err(|error| at_source(&error))?;
-    let Some(chain) = rosters::chain(config).map_err(one)? else {
-        if open_store::has_log(config).map_err(one)? {
-            return Err(CommandFailure::usage(format!(
-                "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
-                 once, because the start writes the sealed versions to that directory",
-                rosters::directory(config).display()
-            )));
-        }
-        let _same = meant(config, &written, &edited, about)?;
-        put(config, &text, &edited)?;
-        terminal.say("the log has not begun: this is still version 1, which the first start seals without signatures");
-        if terminal.json {
-            terminal.object(&json!({"version": 1, "file": config.roster.to_string_lossy()}))?;
-        }
-        return Ok(Exit::Done);
-    };
-    let before = chain.last();
-    let version = before.version() + 1;
-    let numbered = roster_edit::set_version(&edited, version).map_err(|error| at_source(&error))?;
-    let next = meant(config, &written, &numbered, about)?;
-    let next = next
-        .state(Some(before.digest()), policy.digest())
-        .map_err(|error| at_source(&error))?;
-    let found = changes(before.tables(), next.tables());
-    let path = rosters::path(config, version);
-    if found.is_empty() && before.policy() == next.policy() {
+    let config = config.load()?;
+    let one = |problem: FileProblem| problems(problem);
+    let policy = read_policy(&config).map_err(problems)?;
+    let chain = rosters::chain(&config).map_err(one)?;
+    if chain.is_none() && open_store::has_log(&config).map_err(one)? {
         return Err(CommandFailure::usage(format!(
-            "the files do not differ from version {} of the roster: edit {} or the policy first",
-            before.version(),
-            config.roster.display()
+            "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
+             once, because the start writes the sealed versions to that directory",
+            config.rosters.display()
         )));
     }
-    let mut envelope = Envelope::new(next.payload(), Vec::new());
-    chain
-        .check_follows(&envelope)
-        .map_err(|error| at_source(&error))?;
-    if let Some(there) = rosters::read(config, version).map_err(one)? {
-        if there.payload == envelope.payload && !args.drop_signatures {
-            // The signatures in the existing draft remain valid, because the statement has not changed.
-            envelope = there;
-        } else if !there.signatures.is_empty() && !args.drop_signatures {
-            let who = rosters::stated(&path, &there)
-                .ok()
-                .and_then(|stated| SuccessionTallies::of(before, &stated, &there.signatures).ok())
-                .map_or_else(|| "somebody".to_owned(), |standing| names(&standing));
-            return Err(CommandFailure::usage(format!(
-                "{} is signed already by {who}, so nothing was changed: give --drop-signatures to discard those \
-                 signatures",
-                path.display()
+    let before = chain.as_ref().map(Chain::last);
+    let version = before.map_or(1, |before| before.version() + 1);
+    let path = rosters::draft_path(&config);
+    let at_draft =
+        |error: &dyn std::fmt::Display| one(FileProblem::whole(&path, error.to_string()));
+    let draft = rosters::read_draft(&config).map_err(one)?;
+    let mut draft = match (draft, before) {
+        (Some(draft), _) if draft.version == version => draft,
+        (Some(draft), _) if draft.version > version => {
+            return Err(at_draft(&format!(
+                "the draft is version {}, but the next version is {version}: correct `version`, or move the file away",
+                draft.version
             )));
         }
+        (_, Some(before)) => before.tables().clone(),
+        (_, None) => {
+            return Err(at_draft(
+                &"the draft is missing: write the first version with `countersign init`",
+            ));
+        }
+    };
+    draft.version = version;
+    draft.previous = before.map(TrustedRoster::digest);
+    draft.policy = policy.digest();
+    let written = serde_json::to_value(&draft).unwrap_or_default();
+    let mut edited = written.clone();
+    match command {
+        DraftCommand::Add(args) => add(&mut edited, args)?,
+        DraftCommand::Remove(args) => remove(&mut edited, args)?,
+        DraftCommand::Set(args) => set(&mut edited, args)?,
     }
-    put(config, &text, &numbered)?;
-    rosters::write(&path, &envelope).map_err(one)?;
-    // `roster sign` refuses a file with signatures that cannot be counted, and reports the reason.
-    let standing = SuccessionTallies::of(before, &next, &envelope.signatures);
+    if edited == written && !matches!(command, DraftCommand::Set(_)) {
+        return Err(CommandFailure::usage(
+            "the draft has all of this already: nothing was changed",
+        ));
+    }
+    let draft: Roster = strict::typed(&edited).map_err(|error| at_draft(&error))?;
+    let next = TrustedRoster::from_tables(draft).map_err(|error| at_draft(&error))?;
+    let envelope = Envelope::new(next.payload(), Vec::new());
+    if let Some(chain) = &chain {
+        let _follows = chain
+            .check_follows(&envelope)
+            .map_err(|error| at_draft(&error))?;
+    }
+    rosters::write_draft(&config, next.tables()).map_err(one)?;
+    let found = before.map(|before| changes(before.tables(), next.tables()));
+    let found = found.unwrap_or_default();
+    let is_new_policy = before.is_some_and(|before| before.policy() != next.policy());
     if terminal.json {
         terminal.object(&json!({
             "version": version,
             "digest": next.digest(),
             "file": path.to_string_lossy(),
-            "policy": {"digest": next.policy(), "changed": before.policy() != next.policy()},
+            "policy": {"digest": next.policy(), "changed": is_new_policy},
             "guarded": next.is_guarded(),
             "changes": found,
         }))?;
     }
     terminal.say(&format!(
-        "version {version} of the roster, {}",
+        "draft of version {version} of the roster, {}",
         next.digest()
     ));
     for change in &found {
         terminal.say(&format!("  {} {}", change.what, change.says));
     }
-    if before.policy() != next.policy() {
-        terminal.say(&format!(
-            "  changed the policy: {} to {}",
-            before.policy(),
-            next.policy()
-        ));
+    if let (Some(before), true) = (before, is_new_policy) {
+        let (old, new) = (before.policy(), next.policy());
+        terminal.say(&format!("  changed the policy: {old} to {new}"));
+    }
+    for (holder, key) in next.foreign_keys() {
+        let is_known = before.is_some_and(|before| {
+            let mut known = before.foreign_keys().iter();
+            known.any(|(_, known)| known.keyid() == key.keyid())
+        });
+        if !is_known {
+            terminal.say(&format!("warning: {}", key.warning(holder)));
+        }
     }
     if !next.is_guarded() {
         terminal.say("  UNGUARDED: the following version needs no signature");
     }
-    terminal.say(&format!(
-        "to sign: countersign roster sign {}",
-        path.display()
-    ));
-    if let Ok(standing) = &standing {
-        say_standing(standing, terminal);
+    let Some(before) = before else {
+        terminal
+            .say("the log has not begun: the first start seals this version without signatures");
+        return Ok(Exit::Done);
+    };
+    let standing = SuccessionTallies::of(before, &next, &[]).map_err(|error| at_draft(&error))?;
+    let signed = rosters::path(&config, version);
+    if standing.is_complete() {
+        // Nobody must sign, so the version needs no `roster sign`.
+        rosters::write(&signed, &envelope).map_err(one)?;
+    } else {
+        terminal.say(&format!(
+            "to sign: countersign roster sign {}",
+            path.display()
+        ));
+        if let Some(there) = rosters::read(&config, version).map_err(one)?
+            && there.payload != envelope.payload
+        {
+            terminal.say(&format!(
+                "{} has another content and {} signatures: to sign this draft, delete that file first",
+                signed.display(),
+                there.signatures.len()
+            ));
+        }
     }
+    say_standing(&standing, terminal);
     Ok(Exit::Done)
 }
 
-fn names(standing: &SuccessionTallies) -> String {
-    let mut names: Vec<_> = standing
-        .of_before
-        .signed
-        .iter()
-        .chain(&standing.of_next.signed)
-        .map(|name| name.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.join(", ")
-}
-
-/// Parses the edited text again, and refuses the edit if it changed an entry that the command does not name.
-fn meant(
-    config: &Config,
-    written: &DraftRoster,
-    edited: &str,
-    about: Option<(Table, &str)>,
-) -> Result<DraftRoster, CommandFailure> {
-    let now = roster_file::read(&config.roster, edited)
-        .map_err(|found| problems(Problems::new(found)))?;
-    let own = about
-        .map(|(table, name)| format!("{} {name}", table.word()))
-        .unwrap_or_default();
-    let is_meant = |says: &str| {
-        // The statement contains a group only if at least one approver is in the group.
-        says.starts_with("group ")
-            || says
-                .strip_prefix(&own)
-                .is_some_and(|rest| rest.starts_with([';', ':']))
-    };
-    let odd = changes(written.tables(), now.tables())
+/// Adds an entry, or adds keys, groups and owners to an entry.
+fn add(draft: &mut Value, args: &AddArgs) -> Result<(), CommandFailure> {
+    for (option, table, is_given) in [
+        ("--group", TableArg::Approver, !args.groups.is_empty()),
+        ("--owner", TableArg::Proposer, !args.owners.is_empty()),
+        (
+            "--valid-after or --valid-before",
+            TableArg::Approver,
+            args.valid_after.is_some() || args.valid_before.is_some(),
+        ),
+    ] {
+        if is_given && args.table != table {
+            return Err(CommandFailure::usage(format!(
+                "the option {option} is for {}",
+                table.word()
+            )));
+        }
+    }
+    let keys = args.keys.iter().map(|key| key_line(key));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    for group in &args.groups {
+        draft["groups"]
+            .as_object_mut()
+            .map(|groups| groups.entry(group).or_insert_with(|| json!({})));
+    }
+    let entry = &mut draft[args.table.word()][&args.name];
+    let lists = [
+        ("keys", &keys, None),
+        ("groups", &args.groups, Some(TableArg::Approver)),
+        ("owners", &args.owners, Some(TableArg::Proposer)),
+    ];
+    for (field, items, _) in lists
         .into_iter()
-        .find(|change| !is_meant(&change.says));
-    match odd {
-        None => Ok(now),
-        Some(change) => Err(CommandFailure::usage(format!(
-            "this command can't edit {} ({} would be {}): edit the file by hand, then run `countersign roster draft`",
-            config.roster.display(),
-            change.says,
-            change.what
-        ))),
+        .filter(|(_, _, table)| table.is_none_or(|table| table == args.table))
+    {
+        let list = &mut entry[field];
+        let mut all = list.as_array().cloned().unwrap_or_default();
+        let new = items.iter().filter(|item| !all.contains(&json!(item)));
+        let new: Vec<Value> = new.map(|item| json!(item)).collect();
+        all.extend(new);
+        *list = Value::Array(all);
     }
+    for (field, at) in [
+        ("valid_after", &args.valid_after),
+        ("valid_before", &args.valid_before),
+    ] {
+        if let Some(at) = at {
+            // A time with an offset becomes one in UTC.
+            entry[field] = json!(time(at).map_or_else(|_| at.clone(), |at| at.to_string()));
+        }
+    }
+    Ok(())
 }
 
-fn put(config: &Config, before: &str, text: &str) -> Result<(), CommandFailure> {
-    if before == text {
+/// Removes an entry or one of its keys.
+fn remove(draft: &mut Value, args: &RemoveArgs) -> Result<(), CommandFailure> {
+    let (table, name) = (args.table.word(), &args.name);
+    let missing = || {
+        CommandFailure::usage(format!(
+            "{name} is not in `{table}` of the roster: nothing was changed"
+        ))
+    };
+    let entries = draft[table].as_object_mut().ok_or_else(missing)?;
+    let Some(key) = &args.key else {
+        return entries.remove(name).map(drop).ok_or_else(missing);
+    };
+    let keys = entries.get_mut(name).ok_or_else(missing)?["keys"].as_array_mut();
+    let keys = keys.ok_or_else(missing)?;
+    let before = keys.len();
+    keys.retain(|line| keyid(line.as_str().unwrap_or_default()).as_ref() != Some(key));
+    if keys.len() == before {
+        return Err(CommandFailure::usage(format!(
+            "{name} has no key {key}: nothing was changed"
+        )));
+    }
+    if keys.is_empty() {
+        return Err(CommandFailure::usage(format!(
+            "{key} is the only key of {name}: add another key first, or remove {name} completely"
+        )));
+    }
+    Ok(())
+}
+
+fn keyid(line: &str) -> Option<KeyId> {
+    let key = SshKey::parse(line).map(|key| key.keyid()).ok();
+    key.or_else(|| ForeignKey::parse(line).map(|key| key.keyid()).ok())
+}
+
+/// Sets a value. `null` removes the value.
+fn set(draft: &mut Value, args: &SetArgs) -> Result<(), CommandFailure> {
+    let (Some(field), Some(value)) = (&args.field, &args.value) else {
         return Ok(());
+    };
+    let value = strict::parse(value.as_bytes(), value.len()).unwrap_or_else(|_| json!(value));
+    let pointer = format!("/{field}");
+    let (parent, last) = pointer.rsplit_once('/').unwrap_or_default();
+    let parent = draft.pointer_mut(parent).and_then(Value::as_object_mut);
+    let parent = parent.ok_or_else(|| {
+        CommandFailure::usage(format!(
+            "the roster has no place {field}: name a field such as threshold or groups/ops/presence"
+        ))
+    })?;
+    let last = last.replace("~1", "/").replace("~0", "~");
+    if value.is_null() {
+        parent.remove(&last);
+    } else {
+        parent.insert(last, value);
     }
-    version_file::replace(&config.roster, text.as_bytes(), 0o600)
-        .map(drop)
-        .map_err(|error| {
-            CommandFailure::usage(format!(
-                "{} can't be written ({error}): nothing was changed",
-                config.roster.display()
-            ))
-        })
+    Ok(())
 }
 
-/// Options for an existing draft.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DraftArgs {
-    /// Replace a draft that people have signed already. Their signatures are lost
-    #[arg(long)]
-    drop_signatures: bool,
+/// Returns the OpenSSH line of a key. `key` is the path of a key file or the OpenSSH line itself.
+fn key_line(key: &str) -> Result<String, CommandFailure> {
+    if keyid(key).is_some() {
+        return Ok(key.to_owned());
+    }
+    let shown = PrintableText::text(key);
+    let bytes = read_bounded(Path::new(key), MAX_KEY_FILE_BYTES)?;
+    let line = public_key_line(&bytes)
+        .map_err(|why| CommandFailure::usage(format!("{}: {why}", shown.as_str())))?;
+    // A roster may contain a key that this version cannot verify. `roster show` reports that such a key does not count.
+    match SshKey::parse(line) {
+        Err(error) if keyid(line).is_none() => Err(CommandFailure::usage(format!(
+            "{} contains no public key for a roster: {error}; `countersign key show FILE` prints the line of a key",
+            shown.as_str()
+        ))),
+        _ => Ok(line.to_owned()),
+    }
 }
 
 /// The entry to add.
 #[derive(Debug, clap::Args)]
 pub struct AddArgs {
-    /// The roster table to which the entry is added
+    /// The kind of the entry
     #[arg(value_enum)]
     table: TableArg,
     /// The name of the new or existing entry
@@ -344,7 +300,7 @@ pub struct AddArgs {
     /// A public key: an OpenSSH line, or a file with such a line
     #[arg(long = "key", value_name = "FILE|LINE", required = true)]
     keys: Vec<String>,
-    /// For an approver: the name of a group that the approver joins; may be repeated
+    /// For an approver: the name of a group that the approver joins; may be repeated. A new group is added to the roster
     #[arg(long = "group", value_name = "NAME")]
     groups: Vec<String>,
     /// For a proposer: the name of an owner, who cannot approve what the proposer proposes; may be repeated
@@ -356,14 +312,12 @@ pub struct AddArgs {
     /// For an approver: the time from which signatures no longer count
     #[arg(long, value_name = "TIME")]
     valid_before: Option<String>,
-    #[command(flatten)]
-    draft: DraftArgs,
 }
 
 /// The entry to remove.
 #[derive(Debug, clap::Args)]
 pub struct RemoveArgs {
-    /// The roster table that contains the entry
+    /// The kind of the entry
     #[arg(value_enum)]
     table: TableArg,
     /// The name of the entry to remove
@@ -371,11 +325,19 @@ pub struct RemoveArgs {
     /// Remove only this key, and keep the entry
     #[arg(long, value_name = "SHA256:…")]
     key: Option<KeyId>,
-    #[command(flatten)]
-    draft: DraftArgs,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+/// The value to set.
+#[derive(Debug, clap::Args)]
+pub struct SetArgs {
+    /// The place of the value, such as threshold or groups/ops/presence. Write ~1 for a slash in a name
+    #[arg(requires = "value")]
+    field: Option<String>,
+    /// The value: JSON or a text. null removes the value
+    value: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum TableArg {
     /// A person who may sign approvals and the next version of the roster
     Approver,
@@ -387,13 +349,14 @@ enum TableArg {
     Boundary,
 }
 
-impl From<TableArg> for Table {
-    fn from(table: TableArg) -> Self {
-        match table {
-            TableArg::Approver => Self::Approver,
-            TableArg::Operator => Self::Operator,
-            TableArg::Proposer => Self::Proposer,
-            TableArg::Boundary => Self::Boundary,
+impl TableArg {
+    /// Returns the name of the table in the roster.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Approver => "approvers",
+            Self::Operator => "operators",
+            Self::Proposer => "proposers",
+            Self::Boundary => "boundaries",
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use crate::{
     ConfigArgs, ControlReply, ControlRequest,
-    node::{control, files::read_roster, roster_succession, rosters},
+    node::{control, roster_succession, rosters},
     read_policy,
 };
-use client::{CommandFailure, PrintableText, Terminal};
+use client::{CommandFailure, Terminal};
 use documents::{Envelope, RosterDigest};
-use reading::{FileProblem, Problems};
+use reading::FileProblem;
 use verdict::TrustedRoster;
 use workbench::problems;
 
-/// Returns the roster in force from the running service or the files. Before the first start, this is the roster in
-/// `roster.toml`.
+/// Returns the roster in force from the running service or the files. Before the first start, this is the
+/// draft of version 1.
 ///
 /// # Errors
 /// Returns all errors of the roster.
@@ -21,8 +21,7 @@ pub fn of_configuration(
     terminal: &Terminal,
 ) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem.into());
-    let all = |found| problems(Problems::new(found));
+    let one = |problem: FileProblem| problems(problem);
     let mut in_force = None;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
@@ -66,28 +65,16 @@ pub fn of_configuration(
         }
     }
     if let Some(digest) = in_force {
-        let place = rosters::directory(&config);
         return Err(CommandFailure::usage(format!(
             "the roster in force is {digest}, and no file in {} contains it: start the boundary again, because the \
              start writes the sealed versions there",
-            place.display()
+            config.rosters.display()
         )));
     }
-    let written = read_roster(&config.roster).map_err(all)?;
-    let policy = read_policy(&config).map_err(all)?;
-    if written.version() != 1 {
-        return Err(CommandFailure::usage(format!(
-            "version {} of the roster has no statement in {}: write the statement with `countersign roster draft`",
-            written.version(),
-            rosters::directory(&config).display()
-        )));
-    }
-    let roster = written.state(None, policy.digest()).map_err(|error| {
-        CommandFailure::usage(format!(
-            "{}: {error}",
-            PrintableText::text(&config.roster.to_string_lossy()).as_str()
-        ))
-    })?;
-    let envelope = Envelope::new(roster.payload(), Vec::new());
-    Ok((roster, envelope))
+    let policy = read_policy(&config).map_err(problems)?;
+    let first = rosters::newest(&config, Some(&policy)).map_err(one)?;
+    Ok((
+        first.last().clone(),
+        Envelope::new(first.last().payload(), Vec::new()),
+    ))
 }

@@ -4,7 +4,9 @@ pub mod draft;
 pub mod in_force;
 
 use crate::ConfigArgs;
-use client::{CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, show};
+use client::{
+    CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
+};
 
 /// Show the roster, or draft, sign and merge its next version.
 #[derive(Debug, clap::Args)]
@@ -15,12 +17,15 @@ use client::{CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Term
   countersign roster add approver dave --key dave.pub --group ops
   countersign roster remove approver bob
   countersign roster add boundary prod --key boundary/key-2.pub
-  countersign roster draft                           # after an edit of roster.toml or the policy
-  countersign roster sign 2.json                     # each approver, on a separate machine
+  countersign roster set threshold 3
+  countersign roster set                             # after a change of the policy or an edit of the draft
+  countersign roster sign next.json                  # the first approver, on a separate machine; writes 2.json
+  countersign roster sign 2.json                     # each other approver
   countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
 
 A later version needs as many signatures as the thresholds of the version before and of the later version require. \
-The file of the later version is in roster.d next to roster.toml. `countersign seal`, or with SQLite the next start, seals the version \
+`add`, `remove` and `set` write the draft roster.d/next.json, which people may edit too. `sign` shows its differences to the version \
+in force, and writes the signed version beside it. `countersign seal`, or with SQLite the next start, seals the version \
 if its signatures are complete; until then the sealed roster stays in force. A new policy needs the same steps, \
 because each version of the roster names its policy. An approver who changes keys signs with both keys: the old key \
 counts for the version before, and the new key counts for the later version.")]
@@ -50,20 +55,19 @@ pub fn run(
     global: &GlobalOptions,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
-    match &args.command {
-        Command::Show(ShowArgs {
-            file: Some(file),
-            allowed_signers,
-        }) => show::print(show::of_file(file)?, *allowed_signers, terminal),
-        Command::Show(ShowArgs {
-            file: None,
-            allowed_signers,
-        }) => show::print(
-            in_force::of_configuration(&args.config, terminal)?,
-            *allowed_signers,
-            terminal,
-        ),
-        Command::Draft(command) => draft::run(&args.config, command, terminal),
+    let Args { config, command } = args;
+    match command {
+        Command::Show(args) => {
+            let (roster, envelope) = match &args.file {
+                Some(file) => {
+                    let (envelope, roster, _) = read_version(file)?;
+                    (roster, envelope)
+                }
+                None => in_force::of_configuration(config, terminal)?,
+            };
+            show::print(&roster, &envelope, args.allowed_signers, terminal)
+        }
+        Command::Draft(command) => draft::run(config, command, terminal),
         Command::Signing(command) => command.run(global, terminal),
     }
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::node::toml_tree;
-use crossing::SecretSource;
+use boundary::SecretSource;
 use documents::ConfiguredLimits;
 
 fn read(text: &str) -> Result<Config, Vec<String>> {

@@ -403,7 +403,7 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
         )
     };
     assert!(
-        doctor().contains("pass   the certificate is valid until 2099"),
+        doctor().contains("ok     the certificate is valid until 2099"),
         "{}",
         doctor()
     );
@@ -416,7 +416,7 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
         ("box.lan:7433", false),
         ("[::1]:7433", false),
     ] {
-        let says = format!("FAIL   the certificate is not for {host}, so");
+        let says = format!("FIX    the certificate is not for {host}, so");
         assert_eq!(doctor().contains(&says), !is_named, "{host}: {}", doctor());
     }
     world.write("b/countersign.toml", &config);
@@ -430,7 +430,7 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
         ),
     );
     assert!(
-        doctor().contains("FAIL   the certificate is valid until"),
+        doctor().contains("FIX    the certificate is valid until"),
         "{}",
         doctor()
     );
@@ -445,7 +445,7 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
         ),
     );
     assert!(
-        doctor().contains("pass   the certificate is valid until"),
+        doctor().contains("ok     the certificate is valid until"),
         "{}",
         doctor()
     );
@@ -471,7 +471,7 @@ fn doctor_production_reports_a_certificate_that_ends_soon() {
         &format!("listen = \"0.0.0.0:1\"\ninsecure_behind_proxy = true\n{without}"),
     );
     assert!(
-        doctor().contains("FAIL   other machines can reach 0.0.0.0:1 without TLS"),
+        doctor().contains("FIX    other machines can reach 0.0.0.0:1 without TLS"),
         "{}",
         doctor()
     );

@@ -629,7 +629,6 @@ impl Scene {
         let _ = fs::remove_dir_all(world.path("other"));
         for name in [
             "countersign.toml",
-            "boundary/roster.toml",
             "boundary/policy.yaml",
             "boundary/key.pem",
         ] {

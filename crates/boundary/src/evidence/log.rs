@@ -1,7 +1,7 @@
 //! The log, for callers who may read it.
 
-use crate::{Evidence, evidence::demand_read};
-use crossing::{Caller, Refusal, Stopped};
+use crate::{Caller, Evidence, evidence::demand_read};
+use crossing::{Refusal, Stopped};
 use documents::{BlobDigest, Code, TilePath, TlogProof, merkle};
 
 impl Evidence {

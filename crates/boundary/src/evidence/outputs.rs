@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{Evidence, evidence::RUNS_OF_OUTPUT, manifest_of, proposals::span};
-use crossing::{Caller, Refusal, Stopped, fault, receipt_of};
+use crate::{Caller, Evidence, evidence::RUNS_OF_OUTPUT, manifest_of, proposals::span};
+use crossing::{Refusal, Stopped, fault, receipt_of};
 use documents::{Blake3Digest, Code};
 use store::{Ledger, Proposal};
 

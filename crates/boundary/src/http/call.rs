@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    App, Boundary, Field, HandlerResult, JSON, RouteAccess,
+    App, Boundary, Caller, Field, HandlerResult, JSON, RouteAccess,
     http::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
@@ -26,7 +26,7 @@ use crate::{
         problem::{refuse, unreadable},
     },
 };
-use crossing::{Caller, Refusal, RefusalCase, Stopped, fault};
+use crossing::{Refusal, RefusalCase, Stopped, fault};
 use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 use wire::Signatures;
 

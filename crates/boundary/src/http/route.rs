@@ -9,10 +9,10 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
 use crate::{
-    App, BodyShape, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
+    App, BodyShape, Caller, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
     http::problem::refused,
 };
-use crossing::{Caller, Stopped};
+use crossing::Stopped;
 use documents::{Code, ReceiptId};
 
 pub(crate) type HandlerResult = Result<Response, Stopped>;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    IssuerKeys,
+    AdmittedCaller, BoundParameter, IssuerKeys, claim_text,
     oidc::id_token::{SignedClaims, refused},
     some_of,
 };
-use crossing::{AdmittedCaller, BoundParameter, Refusal, Sealed, Stopped, claim_text, fault};
+use crossing::{Refusal, Sealed, Stopped, fault};
 use serde_json::Value;
 
 use documents::{SealedToken, StepDefinition, StepRef};
@@ -148,7 +148,7 @@ pub fn steps_without_parameter(
             let reference = definition.reference.as_str();
             let allowed =
                 patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(reference));
-            allowed && definition.params["properties"].get(name).is_none()
+            allowed && definition.params.key(name).is_none()
         };
         let steps = sealed
             .registry

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use crate::{
-    Proposals,
+    Caller, Proposals,
     proposals::{not_found, span, stored_refusal},
     wrong_state,
 };
-use crossing::{Caller, Refusal, Sealed, Stopped, log_about, refusal_of};
+use crossing::{Refusal, Sealed, Stopped, log_about, refusal_of};
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp};
 use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
 use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};

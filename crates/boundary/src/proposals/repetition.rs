@@ -1,7 +1,7 @@
 //! Decides whether a call repeats an earlier proposal, so that one wish is one run.
 
-use crate::{Proposals, view_status};
-use crossing::{Caller, Refusal, Stopped, fault};
+use crate::{Caller, Proposals, view_status};
+use crossing::{Refusal, Stopped, fault};
 use documents::{Authorization, Code, Nonce, ProposalId, Timestamp, canonical, sha256};
 use store::{
     MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposeResult, RunOutcome, RunQuery,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Proposals, proposals::advance_refused, verified_of};
-use crossing::{Caller, CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
+use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,

@@ -66,7 +66,7 @@ fn each_command_that_the_client_lacks_is_refused_with_what_to_do() {
         "registry check runbooks",
         "registry --dir runbooks lock",
         "registry diff",
-        "roster draft",
+        "roster set",
         "roster add approver dave",
         "roster remove approver dave",
         "roster show",

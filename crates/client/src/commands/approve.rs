@@ -1,14 +1,15 @@
 //! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
 
+use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS, PagerChoice,
-    PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Terminal, TrustArgs,
-    boundary_with, check_open,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS,
+    PagerChoice, PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal,
+    TrustArgs, boundary_with, check_open,
     commands::{inbox::waiting_proposals, review::check_statement},
     deny, find_subject, held_up_words,
     home::keys,
@@ -17,13 +18,12 @@ use crate::{
     review::proposal_review::SoundReview,
     search_names, signing, tell_failure,
     terminal::streams::wrapped,
-    write_new,
+    write_document,
 };
 use documents::{
     AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
 };
-use verdict::Signer;
-use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
+use wire::{ApprovalsView, ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -73,11 +73,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the review of the only proposal fails, the person declines, or the boundary refuses the signature.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let names = &args.proposals;
     let for_one =
         args.expect.is_some() || args.output.is_some() || names.iter().any(|name| is_file(name));
@@ -106,12 +102,7 @@ pub fn run(
     for (at, name) in names.iter().enumerate() {
         let name = PrintableText::text(name);
         if !terminal.json {
-            terminal.line(&format!(
-                "== {} ({} of {}) ==",
-                name.as_str(),
-                at + 1,
-                names.len()
-            ))?;
+            terminal.line(&format!("== {name} ({} of {}) ==", at + 1, names.len()))?;
         }
         if let Err(failure) = approve(at) {
             tell_failure(("proposal", name.as_str()), failure, &mut exit, terminal)?;
@@ -127,7 +118,7 @@ fn approve_one(
     (global, client): (&GlobalOptions, &Client),
     keys: &Keys,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let trust = global.trust(&args.trust);
     if let Some(name) = name.filter(|name| is_grant(name)) {
         return signing::approve(
@@ -178,13 +169,10 @@ fn approve_one(
     if let Some(expected) = args.expect
         && expected != review.found.digest
     {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was signed: --expect names {expected}, but the digest of this statement is {}",
-                review.found.digest
-            ),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "nothing was signed: --expect names {expected}, but the digest of this statement is {}",
+            review.found.digest
+        )));
     }
     let (signer, approver) = signer_of(&review, keys)?;
     let keyid = signer.key().keyid();
@@ -210,11 +198,8 @@ fn approve_one(
             signatures.push(signature);
             signatures.sort();
             let signed = Envelope::new(&review.sources.payload, signatures);
-            let mut bytes = serde_json::to_vec(&signed)
-                .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-            bytes.push(b'\n');
             if let Some(path) = &args.output {
-                write_new(path, &bytes, terminal)?;
+                write_document(path, &signed, terminal)?;
                 if path != std::path::Path::new("-") {
                     if terminal.json {
                         terminal.object(
@@ -230,23 +215,28 @@ fn approve_one(
         }
         ReviewSubject::Proposal(view) => {
             let answer = hand_in(client, &view.id, signature)?;
-            if terminal.json {
-                terminal.object(&answer)?;
-            } else {
-                terminal.line(&format!(
-                    "signed by {approver}: {} is {}",
-                    answer.id,
-                    answer.status.word()
-                ))?;
-                let missing = joined(&answer.approvals.missing, ", somebody of ");
-                if !missing.is_empty() {
-                    terminal.say(&format!("still needed: somebody of {missing}"));
-                }
-                if let Some(why) = &answer.held_up {
-                    terminal.say(&held_up_words(why));
-                }
+            let state = (answer.id.as_str(), answer.status.word());
+            told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
+            if let Some(why) = answer.held_up.as_ref().filter(|_| !terminal.json) {
+                terminal.say(&held_up_words(why));
             }
         }
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells the answer of a boundary to a signature: the state of what was signed, and which groups must still sign.
+pub fn told_signature(
+    answer: &impl Serialize,
+    approver: &Name,
+    (id, status): (&str, &str),
+    approvals: &ApprovalsView,
+    terminal: &Terminal,
+) -> CommandResult {
+    let missing = joined(&approvals.missing, ", somebody of ");
+    terminal.answer(answer, format!("signed by {approver}: {id} is {status}"))?;
+    if !terminal.json && !missing.is_empty() {
+        terminal.say(&format!("still needed: somebody of {missing}"));
     }
     Ok(Exit::Done)
 }
@@ -258,7 +248,7 @@ fn approve_one(
 pub fn signer_of<'k>(
     review: &ProposalReview,
     keys: &'k Keys,
-) -> Result<(&'k dyn Signer, Name), CommandFailure> {
+) -> CommandResult<(&'k dyn Signer, Name)> {
     keys.of_approver(review.sources.roster.trusted())
 }
 
@@ -270,7 +260,7 @@ pub fn hand_in(
     client: &Client,
     id: &ProposalId,
     signature: EnvelopeSignature,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     let signatures = Signatures {
         signatures: vec![signature],
     };
@@ -347,7 +337,7 @@ impl AskedText {
     ///
     /// # Errors
     /// Returns an error if the typed text is not the text that the review asks for.
-    pub fn check(&self, typed: &str, sound: SoundReview) -> Result<Consent, CommandFailure> {
+    pub fn check(&self, typed: &str, sound: SoundReview) -> CommandResult<Consent> {
         if agrees(typed, &self.tail, self.more) {
             return Ok(Consent(sound));
         }
@@ -355,13 +345,10 @@ impl AskedText {
             0 => "the end of the digest",
             _ => "the number of the further remarks, a space, and the end of the digest",
         };
-        Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was signed: the typed text must be {what}: {}",
-                self.words()
-            ),
-        ))
+        Err(CommandFailure::refused(format!(
+            "nothing was signed: the typed text must be {what}: {}",
+            self.words()
+        )))
     }
 }
 
@@ -376,7 +363,7 @@ fn ask(
     sound: SoundReview,
     approver: &Name,
     terminal: &Terminal,
-) -> Result<Answer, CommandFailure> {
+) -> CommandResult<Answer> {
     let asked = AskedText::of(review);
     let signed = deny::statement(review)?;
     let question = format!(
@@ -421,7 +408,7 @@ pub fn sign(
     review: &ProposalReview,
     consent: Consent,
     signer: &dyn Signer,
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let Consent(_sound) = consent;
     keys::sign(
         signer,
@@ -435,15 +422,15 @@ pub fn sign(
 mod tests {
     use super::*;
     use crate::{
-        SIGNED,
+        FileSigner, SIGNED,
         review::{
             render::full,
             review_case::{case, judged, key, section, signature},
         },
         terminal::screen_decoder,
+        write_secret_key,
     };
     use documents::to_canonical;
-    use verdict::{FileSigner, write_secret_key};
 
     #[test]
     fn an_approval_requires_the_last_digest_digits_and_the_number_of_further_remarks() {

@@ -22,12 +22,12 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, CommandFailure, DecisionFilter, Exit, GlobalOptions, KeyArgs, LogSource, NotBegun,
-    OverdueReviews, PrintableText, Terminal, TrustArgs,
+    ChosenTrust, CommandFailure, CommandResult, DecisionFilter, Exit, GlobalOptions, KeyArgs,
+    LogSource, NotBegun, OverdueReviews, PrintableText, Terminal, TrustArgs,
     commands::{
         audit::{
             audit_output::AuditOutput,
-            beginning::{UntrustedLog, begin, choose, left_to_newer},
+            beginning::{begin, choose, left_to_newer, size_of},
             log_entries::root_at,
             other_copy::{another_history, by_its_own_seals, compare},
             state::{StateChange, StateFile},
@@ -41,7 +41,7 @@ use crate::{
     said_no, tell_failure,
 };
 use documents::{Envelope, Frontier, SealDigest, lines_of_others};
-use verdict::{AuditEvent, Auditor, Expected, Finding, LogEntry, SavedAudit, SeenHead, rosters_in};
+use verdict::{AuditEvent, Auditor, Expected, LogEntry, SavedAudit, SeenHead, rosters_in};
 
 /// Read a whole log from its first entry and repeat every decision of the boundary.
 #[derive(Debug, clap::Args)]
@@ -104,11 +104,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the log or the state cannot be read.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let places = logs_in(&args.places);
     if let [place] = &places[..] {
         return audit_log(place, args, global, terminal);
@@ -120,7 +116,7 @@ pub fn run(
     }
     let mut worst = Exit::Done;
     for place in &places {
-        let shown = PrintableText::text(place).as_str().to_owned();
+        let shown = PrintableText::text(place).to_string();
         match terminal.json {
             true => terminal.object(&json!({"type": "log", "place": place}))?,
             false => terminal.line(&format!("== {shown} =="))?,
@@ -152,7 +148,7 @@ fn audit_log(
     args: &Args,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let trust = find_with_list(&args.trust)?;
     let file = args.state.as_deref().map(StateFile::open).transpose()?;
     let kept = file.as_ref().map(StateFile::read).transpose()?.flatten();
@@ -163,9 +159,7 @@ fn audit_log(
         .map(|other| open_log(other, global, &args.key, terminal))
         .transpose()?;
     let head = head_of(named, args, &place)?;
-    let size = SeenHead::parse(&head, "the log")
-        .map_err(|why| said_no(format!("the log's head: {why}")))?
-        .size;
+    let size = size_of(&head)?;
     let mut expected = Expected {
         boundary: args.boundary,
         heads: Vec::new(),
@@ -216,8 +210,7 @@ fn audit_log(
         Some(auditor) => auditor,
         None => match begin(&place, &trust, &expected, size)? {
             Ok(auditor) => auditor,
-            Err(NotBegun::Untrusted(untrusted)) => return no_trust(&untrusted, terminal),
-            Err(NotBegun::Broken(finding)) => return broken(finding, terminal),
+            Err(not_begun) => return tell_not_begun(not_begun, terminal),
         },
     };
     read_on(&mut auditor, &place, size, &mut out)?;
@@ -293,7 +286,7 @@ fn expect_what_was_seen(
     kept: &SavedAudit,
     expected: &mut Expected,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     if expected
         .boundary
         .is_some_and(|boundary| boundary != kept.boundary)
@@ -311,17 +304,14 @@ fn expect_what_was_seen(
     seen.at = kept.seen;
     expected.heads.push(seen);
     if !kept.is_ours() {
-        terminal.say(&format!(
-            "The audit reads the log from the first entry, because another version of the program saved the state ({}).",
-            PrintableText::text(&kept.program).as_str()
-        ));
+        terminal.say(&format!("The audit reads the log from the first entry, because another version of the program saved the state ({}).", PrintableText::text(&kept.program)));
     }
     Ok(())
 }
 
 /// Returns the head of the log. Cosignatures arrive a short time after the log has grown, so the function requests the
 /// head again until enough witnesses have cosigned.
-fn head_of(named: &str, args: &Args, place: &LogSource) -> Result<String, CommandFailure> {
+fn head_of(named: &str, args: &Args, place: &LogSource) -> CommandResult<String> {
     let grows = named.starts_with("http://");
     let deadline = Instant::now() + COSIGNED;
     loop {
@@ -342,7 +332,7 @@ fn resume(
     head: &str,
     size: u64,
     terminal: &Terminal,
-) -> Result<Option<Auditor>, CommandFailure> {
+) -> CommandResult<Option<Auditor>> {
     let Some(mut tree) = kept.frontier() else {
         return Ok(None);
     };
@@ -413,7 +403,7 @@ fn read_on(
     place: &LogSource,
     size: u64,
     out: &mut AuditOutput<'_>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     each_entry(place, auditor.size(), size, |entry| {
         let said = auditor
             .entry(entry, place)
@@ -424,26 +414,20 @@ fn read_on(
     })
 }
 
-fn no_trust(untrusted: &UntrustedLog, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let (message, advice) = untrusted.words();
-    if terminal.json {
-        terminal.object(
-            &json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
-        )?;
-    } else {
-        terminal.say(&format!("nothing was audited: {message}; {advice}"));
+fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
+    let exit = not_begun.exit();
+    if !terminal.json {
+        terminal.say(&not_begun.words());
+        return Ok(exit);
     }
-    Ok(Exit::NoTrust)
-}
-
-fn broken(finding: Finding, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    if terminal.json {
-        terminal.object(&AuditEvent::Finding(Box::new(finding)))?;
-    } else {
-        terminal.say(&format!(
-            "nothing was audited: entry 0, {}: {}",
-            finding.what, finding.detail
-        ));
+    match not_begun {
+        NotBegun::Untrusted(untrusted) => {
+            let (message, advice) = untrusted.words();
+            terminal.object(
+                &json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
+            )?;
+        }
+        NotBegun::Broken(finding) => terminal.object(&AuditEvent::Finding(Box::new(finding)))?,
     }
-    Ok(Exit::CheckSaidNo)
+    Ok(exit)
 }

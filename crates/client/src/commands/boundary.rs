@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    BoundaryList, ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, Home, KeyArgs,
-    ListedBoundary, Terminal, TrustArgs, fitted, roster_in_force, trust_advice,
+    BoundaryList, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, Home,
+    KeyArgs, ListedBoundary, Terminal, TrustArgs, absolute_path, absolute_roster, fitted,
+    roster_in_force, trust_advice,
 };
 use documents::{Code, SealDigest, SshKey};
 
@@ -56,26 +57,14 @@ reads only the id, and needs the file of a roster whose people the boundary know
 ///
 /// # Errors
 /// Returns an error if the list can't be read or written, or if the added boundary does not answer or is not trusted.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let mut list = BoundaryList::of_process()?;
     match &args.command {
         BoundaryCommand::Add { name, trust, key } => {
             let one = trusted(name, global, trust, key, terminal)?;
             list.add(one.clone())?;
-            if terminal.json {
-                terminal.object(&one)?;
-            } else {
-                terminal.line(&format!(
-                    "added {}: {}, id {}",
-                    one.name,
-                    one.url,
-                    one.id.map_or(String::new(), |id| id.to_string())
-                ))?;
-            }
+            let id = one.id.map_or(String::new(), |id| id.to_string());
+            terminal.answer(&one, format!("added {}: {}, id {id}", one.name, one.url))?;
         }
         BoundaryCommand::List if terminal.json => {
             terminal.object(&json!({ "boundaries": list.boundaries }))?
@@ -110,7 +99,7 @@ fn trusted(
     trust: &TrustArgs,
     key: &KeyArgs,
     terminal: &Terminal,
-) -> Result<ListedBoundary, CommandFailure> {
+) -> CommandResult<ListedBoundary> {
     if global.token.is_some() && global.given.on_line.contains("token") {
         return Err(CommandFailure::usage(
             "the list has no secrets: write the token to a file of mode 0600, and give the file with --token-file",
@@ -135,12 +124,9 @@ fn trusted(
                     Some(registry.seal.roster),
                     &Home::of_process().config_words(),
                 );
-                return Err(CommandFailure::new(
-                    Exit::NoTrust,
-                    format!(
-                        "{name} was not added: you trust no roster for this boundary; {advice}"
-                    ),
-                ));
+                return Err(CommandFailure::no_trust(format!(
+                    "{name} was not added: you trust no roster for this boundary; {advice}"
+                )));
             }
             registry.boundary.id
         }
@@ -171,11 +157,7 @@ fn trusted(
 fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<SealDigest> {
     let rosters = pinned.iter().filter_map(|chosen| chosen.pinned.newest());
     let mut keys = rosters.flat_map(|roster| {
-        let lines = roster
-            .tables()
-            .approver
-            .iter()
-            .flat_map(|approver| &approver.keys);
+        let lines = roster.approvers().flat_map(|approver| &approver.keys);
         let own = lines
             .filter_map(|line| line.parse::<SshKey>().ok())
             .map(|key| key.keyid());
@@ -185,18 +167,6 @@ fn id_without_credentials(client: &Client, pinned: &[ChosenTrust]) -> Option<Sea
         .map(|(_, id)| id)
 }
 
-fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, CommandFailure> {
-    path.map(std::path::absolute).transpose().map_err(|error| {
-        CommandFailure::usage(format!("the current directory is unknown: {error}"))
-    })
-}
-
-fn absolute_roster(roster: &str) -> Result<String, CommandFailure> {
-    if roster.starts_with("sha256:") {
-        return Ok(roster.to_owned());
-    }
-    let path = absolute(Some(Path::new(roster)))?.unwrap_or_default();
-    path.into_os_string()
-        .into_string()
-        .map_err(|_| CommandFailure::usage("the path of the roster is not UTF-8: use another path"))
+fn absolute(path: Option<&Path>) -> CommandResult<Option<PathBuf>> {
+    path.map(absolute_path).transpose()
 }

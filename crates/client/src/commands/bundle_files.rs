@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::{
-    CommandFailure, Exit, PrintableText, commands::log_source_options::DATABASE, read_beginning,
+    CommandFailure, CommandResult, PrintableText, commands::log_source_options::DATABASE,
+    read_beginning,
 };
 use documents::{
     Base64, KINDS, MAX_BUNDLE_BYTES, Predicate as _, Receipt, Roster, json, predicate_type,
@@ -21,7 +22,7 @@ const MOST_DEEP: usize = 16;
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if it is no bundle.
-pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
+pub fn read_bundle(path: &Path) -> CommandResult<Vec<u8>> {
     // One byte more than the maximum lets the check `bundle` report a file that is too large.
     let bytes = bundle_of(path, read_beginning(path, MAX_BUNDLE_BYTES + 1)?)?;
     // The checks say where the text of a bundle ends too early.
@@ -29,30 +30,26 @@ pub fn read_bundle(path: &Path) -> Result<Vec<u8>, CommandFailure> {
     if is_cut || !fields_in(&bytes).is_empty() {
         return Ok(bytes);
     }
-    let place = PrintableText::text(&path.to_string_lossy());
+    let place = PrintableText::file(path);
     let why = format!(
-        "{} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`",
-        place.as_str()
+        "{place} is no bundle: get the bundle of a run with `countersign wait ID --bundle FILE`"
     );
-    Err(CommandFailure::new(Exit::CheckSaidNo, why))
+    Err(CommandFailure::check_said_no(why))
 }
 
 /// Returns the bytes of a bundle that was read from `path`. The function refuses another document that the program knows.
 ///
 /// # Errors
 /// Returns an error that says what the document is and what to do with it.
-pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, CommandFailure> {
+pub fn bundle_of(path: &Path, bytes: Vec<u8>) -> CommandResult<Vec<u8>> {
     if has_fields(&bytes) {
         return Ok(bytes);
     }
     let Some(what) = other_kind(&bytes) else {
         return Ok(bytes);
     };
-    let place = PrintableText::text(&path.to_string_lossy());
-    Err(CommandFailure::new(
-        Exit::CheckSaidNo,
-        format!("{} is {what}", place.as_str()),
-    ))
+    let place = PrintableText::file(path);
+    Err(CommandFailure::check_said_no(format!("{place} is {what}")))
 }
 
 /// Compressed files: the first bytes, the name of the form, and the program that unpacks it.
@@ -83,8 +80,7 @@ fn other_kind(bytes: &[u8]) -> Option<String> {
             });
         let id = PrintableText::text(proposal.as_deref().unwrap_or("ID"));
         return Some(format!(
-            "a receipt without its bundle: get the bundle with `countersign wait {} --bundle FILE`",
-            id.as_str()
+            "a receipt without its bundle: get the bundle with `countersign wait {id} --bundle FILE`"
         ));
     }
     if is(Roster::KIND) {
@@ -167,16 +163,14 @@ type NamedBundles = (Vec<PathBuf>, Vec<(String, String)>);
 ///
 /// # Errors
 /// Returns an error if a directory has no bundle, or is a copy of a log.
-pub fn bundles_of(named: &[PathBuf]) -> Result<NamedBundles, CommandFailure> {
+pub fn bundles_of(named: &[PathBuf]) -> CommandResult<NamedBundles> {
     let (mut paths, mut skipped) = (Vec::new(), Vec::new());
     for path in named {
         if !path.is_dir() {
             paths.push(path.clone());
             continue;
         }
-        let shown = PrintableText::text(&path.to_string_lossy())
-            .as_str()
-            .to_owned();
+        let shown = PrintableText::file(path).to_string();
         if is_log(path) {
             let words = format!(
                 "{shown} is a copy of a log and no directory with bundles: run `countersign audit {shown}`"

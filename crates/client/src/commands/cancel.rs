@@ -1,7 +1,7 @@
 //! The `cancel` command withdraws a proposal or a draft, or ends a run.
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange, Terminal, find_grant, find_proposal,
+    CommandResult, GlobalOptions, KeyArgs, LookupRange, Terminal, find_grant, find_proposal,
     is_grant,
 };
 use wire::{GrantView, ProposalStatus, ProposalView};
@@ -25,22 +25,13 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the proposal does not exist, or if the caller is not permitted to cancel it.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
         let draft = find_grant(name, &client)?;
         let view: GrantView =
             client.post_nothing(&format!("/v1/grants/{}/cancellation", draft.id))?;
-        if terminal.json {
-            terminal.object(&view)?;
-        } else {
-            terminal.line(&format!("the draft {} is taken back", view.id))?;
-        }
-        return Ok(Exit::Done);
+        return terminal.answer(&view, format!("the draft {} is taken back", view.id));
     }
     let id = find_proposal(
         &client,
@@ -48,13 +39,8 @@ pub fn run(
         LookupRange::Visible(ProposalStatus::Pending),
     )?;
     let view: ProposalView = client.post_nothing(&format!("/v1/proposals/{id}/cancellation"))?;
-    if terminal.json {
-        terminal.object(&view)?;
-    } else {
-        terminal.line(&format!("{} is {}", view.id, view.status.word()))?;
-        if view.status == ProposalStatus::Running {
-            terminal.say("the boundary is ending the run; `countersign wait` shows the outcome");
-        }
+    if !terminal.json && view.status == ProposalStatus::Running {
+        terminal.say("the boundary is ending the run; `countersign wait` shows the outcome");
     }
-    Ok(Exit::Done)
+    terminal.answer(&view, format!("{} is {}", view.id, view.status.word()))
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::{CommandFailure, LogSource, PrintableText};
+use crate::{CommandFailure, CommandResult, LogSource, PrintableText};
 
 /// Returns the message for a command that the client does not have.
 pub(super) fn lacks(command: &str) -> String {
@@ -28,12 +28,11 @@ pub(crate) fn needs_boundary(command: &str) -> CommandFailure {
 ///
 /// # Errors
 /// Always returns an error, which names the way to a copy of the log.
-pub(super) fn refused_store(directory: &Path) -> Result<LogSource, CommandFailure> {
-    let shown = PrintableText::text(&directory.to_string_lossy());
+pub(super) fn refused_store(directory: &Path) -> CommandResult<LogSource> {
+    let shown = PrintableText::file(directory);
     Err(CommandFailure::usage(format!(
-        "{} is a store, which the client can't read: copy its log with the whole program (`countersign log export copy/ \
-         --from {}`), and name the copy",
-        shown.as_str(),
-        shown.as_str()
+        "{shown} is a store, which the client can't read: copy its log with the whole program (`countersign log \
+        export copy/ \
+         --from {shown}`), and name the copy"
     )))
 }

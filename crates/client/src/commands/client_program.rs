@@ -3,8 +3,8 @@
 use clap::Subcommand;
 
 use crate::{
-    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
-    command, man, registry, roster,
+    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal, command, man,
+    registry, roster,
 };
 
 /// The commands of the client.
@@ -28,7 +28,7 @@ impl CommandSet for ClientProgram {
     const FEATURES: &'static [&'static str] = &["client"];
     const OPEN_STORE: Option<OpenStoredLog> = None;
 
-    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, global, terminal),

@@ -13,10 +13,10 @@ use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 
 use crate::{
-    BoundaryList, CommandFailure, Exit, GlobalOptions, Home, KeyArgs, Terminal, ask_each, newest,
+    BoundaryList, CommandResult, Exit, FileSigner, GlobalOptions, Home, KeyArgs, Terminal,
+    ask_each, newest,
 };
 use reading::Registry;
-use verdict::FileSigner;
 use wire::RegistryView;
 
 /// Print a completion script for a shell.
@@ -70,7 +70,7 @@ complete -o bashdefault -o default -F _NAME NAME
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn run(args: &Args, name: &str, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, name: &str, terminal: &Terminal) -> CommandResult {
     let mut script = Vec::new();
     match Shells::builtins().completer(&args.shell.to_string()) {
         Some(shell) if args.shell != Shell::Bash => {

@@ -7,12 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, ProposalReview, ReviewSubject,
-    SignaturePurpose, Terminal, TrustArgs, boundary_with, check_open, find_subject, home::keys,
-    now, review::render::brief, search_names, write_new,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, ProposalReview,
+    ReviewSubject, SignaturePurpose, Signer, Terminal, TrustArgs, boundary_with, check_open,
+    find_subject, home::keys, now, review::render::brief, search_names, write_document,
 };
 use documents::{Authorization, Denial, Envelope, PAYLOAD_TYPE};
-use verdict::Signer;
 use wire::{DenialView, ProposalStatus, ProposalView, StatementDenial};
 
 /// Sign a denial: this statement never runs any more, and a run that has started is ended.
@@ -47,11 +46,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the statement cannot be read, the person declines, or the boundary refuses the denial.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
     let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     let keys = args.key.find()?;
@@ -89,10 +84,7 @@ pub fn run(
     let Some(path) = &args.output else {
         return hand_in(&subject, &review, envelope, client, terminal);
     };
-    let mut bytes = serde_json::to_vec(&envelope)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-    bytes.push(b'\n');
-    write_new(path, &bytes, terminal)?;
+    write_document(path, &envelope, terminal)?;
     if terminal.json && path != std::path::Path::new("-") {
         terminal.object(
             &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
@@ -105,7 +97,7 @@ pub fn run(
 ///
 /// # Errors
 /// Returns an error if the statement is no authorization, or if there is no terminal.
-pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> Result<String, CommandFailure> {
+pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> CommandResult<String> {
     let signed = statement(review)?;
     let question = format!(
         "deny {} at {}. Reason, for {} and colleagues:",
@@ -118,13 +110,13 @@ pub fn ask_reason(review: &ProposalReview, terminal: &Terminal) -> Result<String
 ///
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.
-pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn ask_consent(terminal: &Terminal) -> CommandResult<()> {
     match &*terminal.ask(
         "Sign this denial, which cannot be undone? Type yes:",
         "say --yes",
     )? {
         "yes" => Ok(()),
-        _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
+        _ => Err(CommandFailure::refused("nothing was signed")),
     }
 }
 
@@ -132,11 +124,7 @@ pub fn ask_consent(terminal: &Terminal) -> Result<(), CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, the reason is too long, or the key did not sign.
-pub fn sign(
-    review: &ProposalReview,
-    reason: &str,
-    signer: &dyn Signer,
-) -> Result<Envelope, CommandFailure> {
+pub fn sign(review: &ProposalReview, reason: &str, signer: &dyn Signer) -> CommandResult<Envelope> {
     let payload = payload(review, reason)?;
     Ok(Envelope::new(
         &payload,
@@ -153,7 +141,7 @@ pub fn sign(
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization, or if the reason is too long.
-pub fn payload(review: &ProposalReview, reason: &str) -> Result<Vec<u8>, CommandFailure> {
+pub fn payload(review: &ProposalReview, reason: &str) -> CommandResult<Vec<u8>> {
     let signed = statement(review)?;
     let denial = Denial {
         boundary: signed.boundary.clone(),
@@ -179,19 +167,12 @@ pub fn hand_in(
     denial: Envelope,
     client: &Client,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     match subject {
         ReviewSubject::Proposal(_) => {
             let answer = send(review, &denial, client)?;
-            if terminal.json {
-                terminal.object(&answer)?;
-            } else {
-                terminal.line(&format!(
-                    "denied: {} is {}",
-                    answer.id,
-                    answer.status.word()
-                ))?;
-            }
+            let words = format!("denied: {} is {}", answer.id, answer.status.word());
+            terminal.answer(&answer, words)
         }
         ReviewSubject::File(_) => {
             let denial = StatementDenial {
@@ -199,14 +180,9 @@ pub fn hand_in(
                 payload: STANDARD.encode(&review.sources.payload),
             };
             let answer: DenialView = client.post("/v1/denials", &denial)?;
-            if terminal.json {
-                terminal.object(&answer)?;
-            } else {
-                terminal.line(&denied_words(&answer))?;
-            }
+            terminal.answer(&answer, denied_words(&answer))
         }
     }
-    Ok(Exit::Done)
 }
 
 /// Sends the denial of a proposal to the boundary, and returns the new state of the proposal.
@@ -217,7 +193,7 @@ pub fn send(
     review: &ProposalReview,
     denial: &Envelope,
     client: &Client,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     client.post(
         &format!("/v1/proposals/{}/denial", statement(review)?.proposal),
         denial,
@@ -239,13 +215,12 @@ fn denied_words(answer: &DenialView) -> String {
 ///
 /// # Errors
 /// Returns an error if the payload is no authorization.
-pub fn statement(review: &ProposalReview) -> Result<&Authorization, CommandFailure> {
+pub fn statement(review: &ProposalReview) -> CommandResult<&Authorization> {
     let statement = review.found.statement.as_ref();
     statement
         .map(|statement| &statement.predicate)
         .ok_or_else(|| {
-            CommandFailure::new(
-                Exit::Refused,
+            CommandFailure::refused(
                 "nothing was signed: the statement is no authorization, so it can never run",
             )
         })

@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal};
+use crate::{BoundaryChoice, CommandFailure, CommandResult, Exit, GlobalOptions, Terminal};
 
 /// Longest time for an answer of one of several boundaries to a request that only reads, unless the options have one. It
 /// leaves time for the start of the program, so that a command with a silent boundary ends within ten seconds.
 pub const PATIENCE: Duration = Duration::from_millis(9700);
 
 /// Takes a result of a boundary. An error means that the result can't be shown.
-pub type Tell<'t, T> = dyn FnMut(T) -> Result<(), CommandFailure> + 't;
+pub type Tell<'t, T> = dyn FnMut(T) -> CommandResult<()> + 't;
 
 /// Asks each of these boundaries in a thread of its own. `take` gets each result when it arrives, so a boundary that does not
 /// answer delays no other.
@@ -22,9 +22,9 @@ pub type Tell<'t, T> = dyn FnMut(T) -> Result<(), CommandFailure> + 't;
 /// Returns the error of `take`.
 pub fn ask_each<T: Send>(
     all: &[GlobalOptions],
-    ask: impl Fn(&GlobalOptions, &mut Tell<'_, T>) -> Result<(), CommandFailure> + Sync,
-    mut take: impl FnMut(&GlobalOptions, Result<T, CommandFailure>) -> Result<(), CommandFailure>,
-) -> Result<(), CommandFailure> {
+    ask: impl Fn(&GlobalOptions, &mut Tell<'_, T>) -> CommandResult<()> + Sync,
+    mut take: impl FnMut(&GlobalOptions, CommandResult<T>) -> CommandResult<()>,
+) -> CommandResult<()> {
     let (send, results) = channel();
     std::thread::scope(|scope| {
         for one in all {
@@ -59,9 +59,9 @@ pub fn ask_each<T: Send>(
 pub fn for_chosen<T: Send>(
     global: &GlobalOptions,
     terminal: &Terminal,
-    ask: impl Fn(&GlobalOptions, &mut Tell<'_, T>) -> Result<(), CommandFailure> + Sync,
-    mut show: impl FnMut(&GlobalOptions, T) -> Result<(), CommandFailure>,
-) -> Result<Exit, CommandFailure> {
+    ask: impl Fn(&GlobalOptions, &mut Tell<'_, T>) -> CommandResult<()> + Sync,
+    mut show: impl FnMut(&GlobalOptions, T) -> CommandResult<()>,
+) -> CommandResult {
     if !matches!(global.choice, BoundaryChoice::All) {
         return ask(global, &mut |found| show(global, found)).map(|()| Exit::Done);
     }
@@ -87,9 +87,9 @@ pub fn for_chosen<T: Send>(
 pub fn show_chosen<T: Send + Serialize>(
     global: &GlobalOptions,
     terminal: &Terminal,
-    read: impl Fn(&GlobalOptions) -> Result<T, CommandFailure> + Sync,
-    text: impl Fn(&GlobalOptions, T) -> Result<(), CommandFailure>,
-) -> Result<Exit, CommandFailure> {
+    read: impl Fn(&GlobalOptions) -> CommandResult<T> + Sync,
+    text: impl Fn(&GlobalOptions, T) -> CommandResult<()>,
+) -> CommandResult {
     let show = |one: &GlobalOptions, found| {
         if terminal.json {
             object(one, &found, terminal)
@@ -108,7 +108,7 @@ pub fn object(
     one: &GlobalOptions,
     value: &impl Serialize,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let mut value = json!(value);
     if let Some(listed) = one.listed() {
         value["boundary"] = json!(listed.name);
@@ -125,7 +125,7 @@ pub fn tell_failure(
     failure: CommandFailure,
     exit: &mut Exit,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     if failure.quiet {
         return Err(failure);
     }

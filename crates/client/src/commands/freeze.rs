@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::{
-    BoundaryChoice, CommandFailure, Exit, GlobalOptions, KeyArgs, RevokingBoundary, Terminal,
+    BoundaryChoice, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, RevokingBoundary,
+    Terminal,
     commands::{revocation::done_words, revoke::told},
-    revocation, show_chosen,
+    revocation, show_chosen, write_document,
 };
-use documents::RevokedSubject;
+use documents::{RevokedSubject, joined};
 
 /// Stop everything: all proposals and runs end, and nothing runs until an operator of the host thaws the boundary.
 #[derive(Debug, clap::Args)]
@@ -39,11 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the freeze.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match (&global.choice, args.all) {
         (BoundaryChoice::All, _) if args.output.is_some() => {
             return Err(CommandFailure::usage(
@@ -62,52 +59,41 @@ pub fn run(
     }
     let client = global.reviewer(&args.key, terminal)?;
     let boundary = RevokingBoundary::read(&client)?;
-    if !args.yes {
-        let question = format!(
-            "Freeze {}? All proposals and runs end.",
-            boundary.boundary.name
-        );
-        revocation::ask_consent(&question, terminal)?;
-    }
+    ask_consent(args, boundary.boundary.name.as_str(), terminal)?;
     let keys = args.key.find()?;
     if let Some(path) = &args.output {
         let subject = RevokedSubject::epoch(&boundary.boundary.epoch);
-        return revocation::write(
-            &boundary.sign(subject, &args.reason, &keys)?,
+        write_document(
             path,
+            &boundary.sign(subject, &args.reason, &keys)?,
             terminal,
-        )
-        .map(|()| Exit::Done);
+        )?;
+        return Ok(Exit::Done);
     }
     told(&boundary.freeze(&args.reason, &keys)?, None, terminal)
 }
 
+fn ask_consent(args: &Args, names: &str, terminal: &Terminal) -> CommandResult<()> {
+    let question = format!("Freeze {names}? All proposals and runs end.");
+    revocation::ask_consent(&question, args.yes, terminal)
+}
+
 /// Freezes all boundaries of the list at the same time. A boundary that does not answer does not delay the others, and is
 /// named.
-fn every_boundary(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let all = GlobalOptions {
         choice: BoundaryChoice::All,
         ..global.clone()
     };
-    if !args.yes {
-        let listed = all.for_all_listed()?;
-        let names: Vec<&str> = listed.iter().map(GlobalOptions::shown_name).collect();
-        revocation::ask_consent(
-            &format!("Freeze {}? All proposals and runs end.", names.join(", ")),
-            terminal,
-        )?;
-    }
-    let freeze = |one: &GlobalOptions| -> Result<_, CommandFailure> {
+    let listed = all.for_all_listed()?;
+    let names = joined(listed.iter().map(GlobalOptions::shown_name), ", ");
+    ask_consent(args, &names, terminal)?;
+    let freeze = |one: &GlobalOptions| -> CommandResult<_> {
         let client = one.reviewer(&args.key, terminal)?;
         RevokingBoundary::read(&client)?.freeze(&args.reason, &args.key.find()?)
     };
-    let failed = |failure: CommandFailure| {
-        CommandFailure::new(Exit::CheckSaidNo, format!("NOT frozen: {failure}"))
-    };
+    let failed =
+        |failure: CommandFailure| CommandFailure::check_said_no(format!("NOT frozen: {failure}"));
     let text = |_: &_, answer| terminal.line(&done_words(&answer, None));
     show_chosen(&all, terminal, |one| freeze(one).map_err(failed), text)
 }

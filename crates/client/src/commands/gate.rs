@@ -1,24 +1,24 @@
 //! The `gate` command lets a CI job continue only with the receipt of the expected run.
 
+pub mod gate_decision;
+pub mod gate_requirements;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, JudgedBundle, LineTone, PrintableText, Screen, Terminal,
-    TrustArgs, VerdictInputs, check_own,
+    AgeLimit, ChosenTrust, CommandFailure, CommandResult, DigestRequirement, Exit, GateReport,
+    GateRequirements, GivenParameter, JudgedBundle, LineTone, OutcomeRequirement,
+    ParamsRequirement, PrintableText, RequirementResult, SandboxRequirement, Screen, Terminal,
+    TrustArgs, VerdictInputs, check_own, decide_gate,
     home::{checkout::CheckoutDirectories, roster_versions::join, trusted_rosters::PrivateFile},
-    now, read_bundle, read_params, with_any,
+    named, now, read_bundle, read_params, with_any,
 };
-use documents::{
-    BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, duration,
-};
-use verdict::{
-    AgeLimit, CheckName, DigestRequirement, GateReport, GateRequirements, GivenParameter,
-    OutcomeRequirement, ParamsRequirement, RequirementResult, SandboxRequirement, VerifyOptions,
-    gate::decide, may_be_unchecked,
-};
+use documents::{BlobDigest, Layer, RosterDigest, STRICT, SealDigest, StepDigest, StepRef, joined};
+use reading::duration;
+use verdict::{CheckName, MAY_BE_OPEN, VerifyOptions};
 
 /// Let a job continue only with a receipt of exactly this step, with these parameters, from this boundary.
 ///
@@ -116,7 +116,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error for wrong usage, an unreadable file or a missing trusted roster. The exit code is 2.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let demands = demands(args)?;
     if args.params.as_deref() == Some(Path::new("-")) && args.file == Path::new("-") {
         return Err(CommandFailure::usage(
@@ -140,17 +140,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         unconnected,
     } = with_any(&bytes, &trust, options).map_err(|_| no_trust())?;
     if let Some(other) = unconnected.first() {
-        return Err(CommandFailure::new(
-            Exit::NoTrust,
-            format!(
-                "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
+        return Err(CommandFailure::no_trust(format!(
+            "you trust several rosters by their digests, and {} ({}) may be a later version than the versions in \
                  the bundle: select the roster that decides with --roster-digest sha256:...",
-                other.pinned.digest(),
-                PrintableText::text(&other.from).as_str()
-            ),
-        ));
+            other.pinned.digest(),
+            PrintableText::text(&other.from)
+        )));
     }
-    let gate = decide(&report, &demands, now);
+    let gate = decide_gate(&report, &demands, now);
     if terminal.json {
         terminal.object(&json!({
             "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
@@ -178,7 +175,7 @@ fn exit(gate: &GateReport) -> Exit {
     }
 }
 
-fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
+fn demands(args: &Args) -> CommandResult<GateRequirements> {
     let params = if args.any_params {
         ParamsRequirement::Any
     } else {
@@ -198,14 +195,11 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
         }
         let mut as_text = std::collections::BTreeSet::new();
         for given in &args.param {
-            let shown = PrintableText::text(given);
-            let (name, text) = given.split_once('=').ok_or_else(|| {
-                CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str()))
-            })?;
+            let (name, text) = named("-p", given, "value")?;
             if !as_text.insert(name) {
                 return Err(CommandFailure::usage(format!(
                     "-p {}: this parameter is named twice",
-                    shown.as_str()
+                    PrintableText::text(given)
                 )));
             }
             demanded.insert(name.to_owned(), GivenParameter::Text(text.to_owned()));
@@ -237,7 +231,7 @@ fn demands(args: &Args) -> Result<GateRequirements, CommandFailure> {
 /// Returns the trusted rosters for the decision. A roster file in a checkout is refused unless its digest is pinned,
 /// because the author of a change could have written the file. The same check applies to the configuration directory,
 /// because the home directory of a job may be in the checkout.
-fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
+fn trusted(args: &Args) -> CommandResult<Vec<ChosenTrust>> {
     let mut trust = args.trust.find_unchecked()?;
     let Some(pinned) = args.roster_digest else {
         for file in trust.iter().filter_map(|trust| trust.file.as_deref()) {
@@ -256,41 +250,32 @@ fn trusted(args: &Args) -> Result<Vec<ChosenTrust>, CommandFailure> {
         }
         .find()?;
     }
-    let others: Vec<_> = trust.iter().map(|trust| trust.from.clone()).collect();
+    let others = joined(trust.iter().map(|trust| trust.from.clone()), ", ");
     trust.retain(|trust| trust.pinned.digest() == pinned);
     if trust.is_empty() {
-        return Err(CommandFailure::new(
-            Exit::NoTrust,
-            format!(
-                "{} is not the roster that --roster-digest pins: get the pinned roster from the person who \
+        return Err(CommandFailure::no_trust(format!(
+            "{} is not the roster that --roster-digest pins: get the pinned roster from the person who \
                  maintains it",
-                PrintableText::text(&others.join(", ")).as_str()
-            ),
-        ));
+            PrintableText::text(&others)
+        )));
     }
     Ok(trust)
 }
 
 /// Checks that the file is outside every checkout, and that no user other than root and this user can write it.
-fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy());
+fn check_place(path: &Path) -> CommandResult<PrivateFile> {
+    let place = PrintableText::file(path);
     let refuse = |why: &str| {
-        CommandFailure::new(
-            Exit::NoTrust,
-            format!(
-                "the roster {} is refused: {why}, so the author of the change under review could have written the \
+        CommandFailure::no_trust(format!(
+            "the roster {place} is refused: {why}, so the author of the change under review could have written the \
                  file. Give the digest of the roster (--roster-digest sha256:..., or --roster sha256:...) from the \
-                 person who maintains it, or move the file to another place",
-                place.as_str()
-            ),
-        )
+                 person who maintains it, or move the file to another place"
+        ))
     };
     if path == Path::new("-") {
         return Err(refuse("the standard input may come from a checkout"));
     }
-    let unreadable = |error: std::io::Error| {
-        CommandFailure::new(Exit::NoTrust, format!("{}: {error}", place.as_str()))
-    };
+    let unreadable = |error: std::io::Error| CommandFailure::no_trust(format!("{place}: {error}"));
     let checkouts = CheckoutDirectories::of_process().map_err(unreadable)?;
     if let Some(why) = checkouts.holding(path).map_err(unreadable)? {
         return Err(refuse(PrintableText::text(&why).as_str()));
@@ -299,8 +284,7 @@ fn check_place(path: &Path) -> Result<PrivateFile, CommandFailure> {
 }
 
 fn no_trust() -> CommandFailure {
-    CommandFailure::new(
-        Exit::NoTrust,
+    CommandFailure::no_trust(
         "there is no trusted roster, so nothing was checked: give the digest of the roster from the person who \
          maintains the roster (--roster sha256:... or COUNTERSIGN_TRUST), or put the roster into your configuration \
          directory; never take the roster from the bundle or from a checkout",
@@ -321,12 +305,12 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
             requirement.finding.words(),
             requirement.name
         );
-        screen.push(tone, prefix, PrintableText::text(&requirement.detail));
+        screen.push(tone, prefix, &requirement.detail);
     }
     screen.heading("Verdict");
     basis.state(&mut screen);
     if gate.passed {
-        screen.field_in(LineTone::Good, "gate", &PrintableText::text("open"));
+        screen.field_in(LineTone::Good, "gate", "open");
     } else {
         let unmet: Vec<_> = gate
             .unmet()
@@ -335,19 +319,19 @@ fn screen(gate: &GateReport, basis: &VerdictInputs<'_>) -> Screen {
         screen.field_in(
             LineTone::Bad,
             "gate",
-            &PrintableText::text(&format!("SHUT, not met: {}", unmet.join(", "))),
+            format!("SHUT, not met: {}", unmet.join(", ")),
         );
     }
     screen
 }
 
 fn parse_check(text: &str) -> Result<CheckName, String> {
-    let names: Vec<_> = may_be_unchecked().iter().map(|name| name.word()).collect();
-    may_be_unchecked()
+    let names = joined(MAY_BE_OPEN.iter().map(|name| name.word()), ", ");
+    MAY_BE_OPEN
         .iter()
         .find(|name| name.word() == text)
         .copied()
-        .ok_or_else(|| format!("only these checks can be left out: {}", names.join(", ")))
+        .ok_or_else(|| format!("only these checks can be left out: {names}"))
 }
 
 fn parse_age(text: &str) -> Result<AgeLimit, String> {
@@ -378,7 +362,7 @@ fn unknown_layer(word: &str) -> String {
     format!(
         "{} is no level and no layer: give strict, best-effort, off, or some of capabilities, filesystem, landlock, \
          namespaces, network, programs, seccomp",
-        PrintableText::quoted(word).as_str()
+        PrintableText::quoted(word)
     )
 }
 

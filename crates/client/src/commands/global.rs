@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::{
-    ALL, Address, BoundaryList, Client, CommandFailure, Home, KeyArgs, ListedBoundary, LogSource,
-    OpenStoredLog, Secret, Terminal, TlsFiles, TrustArgs,
+    ALL, Address, BoundaryList, Client, CommandFailure, CommandResult, Home, KeyArgs,
+    ListedBoundary, LogSource, OpenStoredLog, Secret, Terminal, TlsFiles, TrustArgs,
     commands::client_build::refused_store,
     eprintln_quietly, read_private,
     remote::{address::DEFAULT_URL, job_identity::JobIdentity},
@@ -108,7 +108,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the program is the client, which has no database, or if the log cannot be read.
-    pub fn stored_log(&self, directory: &Path) -> Result<LogSource, CommandFailure> {
+    pub fn stored_log(&self, directory: &Path) -> CommandResult<LogSource> {
         self.open_store.unwrap_or(refused_store)(directory)
     }
 
@@ -117,19 +117,23 @@ impl GlobalOptions {
     /// # Errors
     /// Returns an error if the address or the token file cannot be used, or if the boundary has another id than the list
     /// of boundaries states.
-    pub fn client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
+    pub fn client(&self, key: &KeyArgs) -> CommandResult<Client> {
         self.with_listed_id(self.unchecked_client(key)?)
     }
 
-    fn unchecked_client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
+    fn unchecked_client(&self, key: &KeyArgs) -> CommandResult<Client> {
         let (address, token) = self.address_and_token()?;
         let client = Client::new(address, &self.tls, token, Some(key.clone()))?;
         client.limit_reads(self.patience);
         Ok(client)
     }
 
+    fn listed_client(&self, token: Option<Secret>, keys: Option<KeyArgs>) -> CommandResult<Client> {
+        self.with_listed_id(Client::new(self.address()?, &self.tls, token, keys)?)
+    }
+
     /// Returns the client if the boundary has the id that the list of boundaries states.
-    fn with_listed_id(&self, client: Client) -> Result<Client, CommandFailure> {
+    fn with_listed_id(&self, client: Client) -> CommandResult<Client> {
         if let Some(listed) = self.listed()
             && listed.id.is_some()
         {
@@ -156,7 +160,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the list of boundaries can't be read, or has no boundary of this name.
-    pub fn choose(mut self) -> Result<Self, CommandFailure> {
+    pub fn choose(mut self) -> CommandResult<Self> {
         match self.given.listed.clone().as_deref() {
             None => {}
             Some(_) if self.given.address => {
@@ -212,7 +216,7 @@ impl GlobalOptions {
     /// # Errors
     /// Returns an error if the list can't be read or is empty, or if the command line has a token or a file for one
     /// boundary.
-    pub fn for_all_listed(&self) -> Result<Vec<Self>, CommandFailure> {
+    pub fn for_all_listed(&self) -> CommandResult<Vec<Self>> {
         if let Some(id) = REPLACED_BY_LIST
             .iter()
             .find(|id| self.given.on_line.contains(**id))
@@ -240,7 +244,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the list of boundaries can't be read.
-    pub fn chosen(&self) -> Result<Vec<Self>, CommandFailure> {
+    pub fn chosen(&self) -> CommandResult<Vec<Self>> {
         let one = match &self.choice {
             BoundaryChoice::One(_) | BoundaryChoice::Address => true,
             BoundaryChoice::All => false,
@@ -267,12 +271,11 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the address or the token file cannot be used.
-    pub fn token_client(&self) -> Result<Option<Client>, CommandFailure> {
-        let (address, token) = self.address_and_token()?;
-        let client = token
-            .map(|token| Client::new(address, &self.tls, Some(token), None))
-            .transpose()?;
-        client.map(|client| self.with_listed_id(client)).transpose()
+    pub fn token_client(&self) -> CommandResult<Option<Client>> {
+        let (_, token) = self.address_and_token()?;
+        token
+            .map(|token| self.listed_client(Some(token), None))
+            .transpose()
     }
 
     /// Creates a client with the ID token of the CI job in which the program runs, or else the usual client.
@@ -280,7 +283,7 @@ impl GlobalOptions {
     /// # Errors
     /// Returns an error if the address can't be used, if the program runs in no CI job with an ID token, or if the id of
     /// the boundary is unknown.
-    pub fn client_of_job(&self, job: &JobArgs, key: &KeyArgs) -> Result<Client, CommandFailure> {
+    pub fn client_of_job(&self, job: &JobArgs, key: &KeyArgs) -> CommandResult<Client> {
         if !job.oidc {
             return self.client(key);
         }
@@ -302,21 +305,20 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the address cannot be used, or is on another machine without TLS.
-    pub fn key_client(&self, key: &KeyArgs) -> Result<Client, CommandFailure> {
-        let address = self.address()?;
-        address.check_private("the signature of your key")?;
-        self.with_listed_id(Client::new(address, &self.tls, None, Some(key.clone()))?)
+    pub fn key_client(&self, key: &KeyArgs) -> CommandResult<Client> {
+        self.address()?.check_private("the signature of your key")?;
+        self.listed_client(None, Some(key.clone()))
     }
 
     /// Creates a client that has only this bearer, or no credentials. The client never uses a token or a key of the user.
     ///
     /// # Errors
     /// Returns an error if the address cannot be used, or is on another machine without TLS.
-    pub fn client_with(&self, bearer: Option<&str>) -> Result<Client, CommandFailure> {
+    pub fn client_with(&self, bearer: Option<&str>) -> CommandResult<Client> {
         Client::new(self.address()?, &self.tls, bearer.map(Secret::new), None)
     }
 
-    fn address(&self) -> Result<Address, CommandFailure> {
+    fn address(&self) -> CommandResult<Address> {
         if matches!(self.choice, BoundaryChoice::All) {
             return Err(CommandFailure::usage(
                 "this command does not use all boundaries of your list: choose one with --boundary NAME",
@@ -325,7 +327,7 @@ impl GlobalOptions {
         Address::parse(&self.url)
     }
 
-    fn address_and_token(&self) -> Result<(Address, Option<Secret>), CommandFailure> {
+    fn address_and_token(&self) -> CommandResult<(Address, Option<Secret>)> {
         let address = self.address()?;
         let token = self.token(&address)?;
         if token.as_ref().is_some_and(|token| !token.is_plain()) {
@@ -344,7 +346,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// Returns an error if the address, the token file or the key cannot be used.
-    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> Result<Client, CommandFailure> {
+    pub fn reviewer(&self, key: &KeyArgs, terminal: &Terminal) -> CommandResult<Client> {
         let client = self.unchecked_client(key)?;
         if client.token_reads_all() {
             return self.with_listed_id(client);
@@ -370,7 +372,7 @@ impl GlobalOptions {
         url: &str,
         key: &KeyArgs,
         terminal: &Terminal,
-    ) -> Result<Client, CommandFailure> {
+    ) -> CommandResult<Client> {
         let address = Address::parse(url)?;
         if Address::parse(&self.url).is_ok_and(|own| own == address) {
             return self.reviewer(key, terminal);
@@ -378,7 +380,7 @@ impl GlobalOptions {
         Client::stranger(address, &self.tls)
     }
 
-    fn token(&self, address: &Address) -> Result<Option<Secret>, CommandFailure> {
+    fn token(&self, address: &Address) -> CommandResult<Option<Secret>> {
         if let Some(token) = &self.token {
             return Ok(Some(token.clone()));
         }
@@ -398,7 +400,7 @@ impl GlobalOptions {
 }
 
 /// Reads a token file.
-fn read_token(path: &Path) -> Result<Secret, CommandFailure> {
+fn read_token(path: &Path) -> CommandResult<Secret> {
     let bytes = read_private(path, 4096, "token")?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| CommandFailure::usage(format!("{path:?} holds no token")))?;

@@ -9,16 +9,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, PrintableText,
-    ProposalFilterArgs, Tell, Terminal, TrustArgs,
+    ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys,
+    PrintableText, ProposalFilterArgs, RevokingBoundary, Tell, Terminal, TrustArgs,
     commands::{
         every_boundary::{for_chosen, object},
         inbox_table::{ending, inbox_table},
     },
-    eprintln_quietly, held_up_words, now, person_words,
+    denial_words, eprintln_quietly, held_up_words, now, person_words,
     remote::{follow_run::next_line, proposals::list},
 };
-use documents::{Approver, Code};
+use documents::{Code, RosteredApprover, joined};
 use verdict::{Pinned, TrustedRoster};
 use wire::{
     FreezeView, GrantList, GrantStatus, GrantView, ProposalList, ProposalStatus, ProposalView,
@@ -74,11 +74,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if this person is no approver.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let mut headed = None;
     let show = |one: &GlobalOptions, found| print(args, one, found, &mut headed, terminal);
     for_chosen(
@@ -95,7 +91,7 @@ fn look(
     global: &GlobalOptions,
     terminal: &Terminal,
     tell: &mut Tell<'_, InboxReading>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let mut reader = None;
     let mut unreachable = false;
     let mut news = None;
@@ -184,17 +180,13 @@ struct InboxReader<'a> {
     terminal: &'a Terminal,
     client: Client,
     /// The approver whose proposals are wanted. `None` means all proposals.
-    mine: Option<Approver>,
+    mine: Option<RosteredApprover>,
     /// What was told, each with a word for its kind.
     told: BTreeSet<String>,
 }
 
 impl<'a> InboxReader<'a> {
-    fn open(
-        args: &'a Args,
-        global: &GlobalOptions,
-        terminal: &'a Terminal,
-    ) -> Result<Self, CommandFailure> {
+    fn open(args: &'a Args, global: &GlobalOptions, terminal: &'a Terminal) -> CommandResult<Self> {
         let client = global.reviewer(&args.key, terminal)?;
         let mine = if args.all {
             None
@@ -214,7 +206,7 @@ impl<'a> InboxReader<'a> {
         })
     }
 
-    fn read(&mut self) -> Result<InboxReading, CommandFailure> {
+    fn read(&mut self) -> CommandResult<InboxReading> {
         let (client, filter, before) = (&self.client, &self.args.filter, self.told.len());
         let takes = |view: &ProposalView| filter.takes(view.step.as_str(), &view.proposer);
         let mut waiting = waiting_proposals(client, self.mine.as_ref())?;
@@ -262,7 +254,7 @@ fn print(
     found: InboxReading,
     headed: &mut Option<String>,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let InboxReading {
         heading,
         waiting,
@@ -282,7 +274,7 @@ fn print(
     }
     if !terminal.json {
         if let Some(freeze) = &frozen {
-            eprintln_quietly(freeze_words(freeze).as_str());
+            eprintln_quietly(&freeze_words(freeze));
         }
         // Otherwise the approvers may believe that the run has happened.
         for view in &approved {
@@ -297,7 +289,7 @@ fn print(
         }
         // The newest is last, as in the list.
         for view in ended.iter().rev() {
-            eprintln_quietly(ended_words(view).as_str());
+            eprintln_quietly(&ended_words(view));
         }
         if waiting.is_empty() && grants.is_empty() && !args.watch {
             terminal.say("nothing waits for your signature");
@@ -381,15 +373,15 @@ pub fn freeze_words(freeze: &FreezeView) -> PrintableText {
 /// Returns an error if the boundary cannot be reached.
 pub fn waiting_proposals(
     client: &Client,
-    mine: Option<&Approver>,
-) -> Result<Vec<ProposalView>, CommandFailure> {
+    mine: Option<&RosteredApprover>,
+) -> CommandResult<Vec<ProposalView>> {
     let mut waiting = list(client, &[("status", ProposalStatus::Pending.word())])?;
     waiting.retain(|view| mine.is_none_or(|mine| view.approvals.need(mine)));
     Ok(waiting)
 }
 
 /// Returns the drafts of grants that the signature of this person can advance, or all drafts.
-pub fn waiting_grants(client: &Client, mine: Option<&Approver>) -> Vec<GrantView> {
+pub fn waiting_grants(client: &Client, mine: Option<&RosteredApprover>) -> Vec<GrantView> {
     // A failed request must not prevent the list of pending proposals.
     let mut grants = client
         .get::<GrantList>("/v1/grants")
@@ -424,12 +416,8 @@ fn ended_words(view: &ProposalView) -> PrintableText {
         Some(why) => why.detail.clone(),
         None => view.status.word().to_owned(),
     };
-    let said = view
-        .denials
-        .iter()
-        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     PrintableText::text(&format!("{}  {} was {why}", ending(view), view.step))
-        .then(&person_words(said))
+        .then(denial_words(&view.denials))
 }
 
 /// Maximum number of ended proposals that the command reports.
@@ -444,7 +432,7 @@ pub fn myself(
     keys: &Keys,
     trust: &[ChosenTrust],
     client: &Client,
-) -> Result<Approver, CommandFailure> {
+) -> CommandResult<RosteredApprover> {
     let find = |roster: &TrustedRoster| {
         keys.all()
             .find_map(|signer| roster.approver_of(&signer.key().keyid()))
@@ -457,20 +445,16 @@ pub fn myself(
             return Ok(mine);
         }
     }
-    let registry: RegistryView = client.get("/v1/registry")?;
-    let payload = client.blob(registry.seal.roster.as_bytes())?;
-    let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary's roster can't be read: {error}"),
-        )
-    })?;
+    let roster = RevokingBoundary::read(client)?.roster;
     find(&roster).ok_or_else(|| {
-        let ids: Vec<String> = keys.all().map(|signer| signer.key().keyid().to_string()).collect();
+        let ids = joined(
+            keys.all().map(|signer| signer.key().keyid().to_string()),
+            ", ",
+        );
         CommandFailure::usage(format!(
-            "none of your keys ({}) is the key of an approver in roster version {}: name your key with --key FILE, ask to \
+            "none of your keys ({ids}) is the key of an approver in roster version {}: name \
+        your key with --key FILE, ask to \
              be added, or list --all",
-            ids.join(", "),
             roster.version()
         ))
     })
@@ -498,9 +482,11 @@ mod tests {
 
     #[test]
     fn the_inbox_lists_only_proposals_that_need_the_signature_of_the_person() {
-        let mine: Approver =
-            serde_json::from_value(json!({"name": "alice", "groups": ["ops"], "keys": []}))
-                .expect("approver");
+        let mine = RosteredApprover {
+            name: "alice".parse().expect("a name"),
+            entry: serde_json::from_value(json!({"groups": ["ops"], "keys": []}))
+                .expect("approver"),
+        };
         assert!(
             view(&["ops", "sec"], &["bob"], &["carol"])
                 .approvals

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::{
-    LineWeight, PrintableText, RemarkSeverity, leaves, now, plain_or_quoted,
+    LineWeight, PrintableText, RemarkSeverity, leaves, now, plain_or_quoted, read_predicate,
     review::{remarks, script_places::ScriptPlaces},
 };
-use documents::{Authorization, Base64, Statement, Timestamp};
+use documents::{Authorization, Timestamp};
 use wire::{AdmittedJob, ProposalView};
 
 /// Returns the last digits of an id, which name a proposal at the command line.
@@ -110,7 +110,7 @@ pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<
                 }
                 _ => cell.cut(width).padded(width),
             };
-            line.push_str(&format!("{cell}  "));
+            line += &format!("{cell}  ");
         }
         line.trim_end().to_owned()
     });
@@ -119,8 +119,7 @@ pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<
 
 /// Returns the parameters of a proposal in one line.
 pub fn parameter_words(view: &ProposalView) -> PrintableText {
-    let mut found = Vec::new();
-    leaves(&view.params, String::new(), &mut found);
+    let found = leaves(&view.params);
     let found = found.iter().filter(|(path, _)| !path.is_empty());
     let params = found.map(|(path, value)| {
         PrintableText::text(path.trim_start_matches('.'))
@@ -136,7 +135,7 @@ fn fit_parameters(rows: &mut [[PrintableText; COLUMNS]], width: usize) {
     let mut steps = BTreeMap::<_, Vec<_>>::new();
     for row in rows {
         steps
-            .entry(row[STEP].as_str().to_owned())
+            .entry(row[STEP].to_string())
             .or_default()
             .push(&mut row[WITH]);
     }
@@ -166,7 +165,7 @@ fn table_cells(view: &ProposalView, ending: usize) -> [PrintableText; COLUMNS] {
         " (passkey)"
     };
     [
-        PrintableText::text(end_of(view, ending)),
+        PrintableText::text(&end_of(view, ending)),
         step_words(view),
         parameter_words(view),
         PrintableText::text(view.proposer.as_str()),
@@ -188,7 +187,7 @@ fn job_words(job: &AdmittedJob) -> PrintableText {
         .job
         .as_deref()
         .and_then(|page| page.strip_prefix("https://")?.split_once('/'));
-    PrintableText::text(page.map_or(&job.issuer, |(_, path)| path))
+    PrintableText::text(page.map_or(&*job.issuer, |(_, path)| path))
 }
 
 fn value_of(value: &Value) -> PrintableText {
@@ -203,16 +202,12 @@ fn value_of(value: &Value) -> PrintableText {
 pub fn step_words(view: &ProposalView) -> PrintableText {
     let is_emergency =
         view.emergency || signed_of(view).is_some_and(|signed| signed.emergency.is_some());
-    PrintableText::words(if is_emergency { EMERGENCY } else { "" })
-        .then(&PrintableText::text(view.step.as_str()))
+    PrintableText::words(if is_emergency { EMERGENCY } else { "" }).then(view.step.as_str())
 }
 
 /// Reads the statement to sign, or returns `None` if the boundary returns something else.
 fn signed_of(view: &ProposalView) -> Option<Authorization> {
-    let payload = Base64::Strict.decode("/payload", &view.payload).ok()?;
-    Statement::<Authorization>::from_payload(&payload)
-        .ok()
-        .map(|statement| statement.predicate)
+    read_predicate(&view.payload)
 }
 
 /// Returns the most important remark that the signed bytes and the boundary's words about other runs justify. A full review

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{CommandFailure, Exit, Home, PrintableText, Terminal};
+use crate::{
+    CommandFailure, CommandResult, Exit, Home, PrintableText, Terminal, open_signer,
+    write_public_key, write_secret_key,
+};
 use documents::{SecretKey, SshKey};
-use verdict::{open_signer, write_public_key, write_secret_key};
 
 /// Make keys and show keys.
 #[derive(Debug, clap::Args)]
@@ -61,7 +63,7 @@ security key; name such a key with --key:
 ///
 /// # Errors
 /// Returns an error if a file that the command must create exists already, or if a file cannot be read or written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Generate { out, comment } => {
             let path = match out {
@@ -84,8 +86,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 .as_ref()
                 .or(key.as_ref())
                 .ok_or_else(|| CommandFailure::usage("name the key's file"))?;
-            let signer =
-                open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
+            let signer = open_signer(file).map_err(CommandFailure::usage)?;
             print(signer.key(), file, terminal)
         }
     }
@@ -95,8 +96,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if one of the files exists already, or if the directory cannot be written.
-pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
-    let failed = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
+pub fn generate(path: &Path, comment: &str) -> CommandResult<SshKey> {
     let public = public_path(path);
     if public.symlink_metadata().is_ok() {
         return Err(CommandFailure::usage(format!(
@@ -105,11 +105,11 @@ pub fn generate(path: &Path, comment: &str) -> Result<SshKey, CommandFailure> {
         )));
     }
     let mut seed = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| failed(&error))?;
+    getrandom::fill(&mut *seed).map_err(CommandFailure::usage)?;
     let secret = SecretKey::from_seed(*seed);
-    let key = SshKey::from_public(secret.public(), comment).map_err(|error| failed(&error))?;
-    write_secret_key(path, &secret).map_err(|error| failed(&error))?;
-    write_public_key(&public, &key).map_err(|error| failed(&error))?;
+    let key = SshKey::from_public(secret.public(), comment).map_err(CommandFailure::usage)?;
+    write_secret_key(path, &secret).map_err(CommandFailure::usage)?;
+    write_public_key(&public, &key).map_err(CommandFailure::usage)?;
     Ok(key)
 }
 
@@ -118,7 +118,7 @@ fn public_path(path: &Path) -> PathBuf {
     path.with_extension("pub")
 }
 
-fn own_place() -> Result<PathBuf, CommandFailure> {
+fn own_place() -> CommandResult<PathBuf> {
     let config = Home::of_process().config;
     let config = config
         .ok_or_else(|| CommandFailure::usage("HOME is not set: name the file with --out FILE"))?;
@@ -135,13 +135,13 @@ fn own_place() -> Result<PathBuf, CommandFailure> {
     Ok(config.join("key.pem"))
 }
 
-fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> CommandResult {
     if terminal.json {
         terminal.object(
             &json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}),
         )?;
     } else {
-        terminal.line(PrintableText::text(key.line()).as_str())?;
+        terminal.line(&PrintableText::text(key.line()))?;
         terminal.line(key.keyid().as_str())?;
     }
     Ok(Exit::Done)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, LogSource, Terminal, TrustArgs, export,
-    remote::export::Export,
+    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LogSource, Terminal, TrustArgs,
+    export, remote::export::Export,
 };
 use verdict::SeenHead;
 
@@ -64,21 +64,16 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses, or if the directory contains another log.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Checkpoint { key } => {
             let place = LogSource::Served(Box::new(global.client(key)?));
             let head = place.head()?;
-            let head = head.ok_or_else(|| {
-                CommandFailure::new(Exit::Refused, "the log is empty: there is no head yet")
-            })?;
+            let head = head
+                .ok_or_else(|| CommandFailure::refused("the log is empty: there is no head yet"))?;
             if terminal.json {
                 let seen = SeenHead::parse(&head, "the boundary").map_err(|why| {
-                    CommandFailure::new(Exit::Unreachable, format!("the boundary's head: {why}"))
+                    CommandFailure::unreachable(format!("the boundary's head: {why}"))
                 })?;
                 terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
             } else {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    Address, Client, CommandFailure, GlobalOptions, KeyArgs, LogSource, PrintableText, Terminal,
+    Address, Client, CommandFailure, CommandResult, GlobalOptions, KeyArgs, LogSource,
+    PrintableText, Terminal,
 };
 
 /// Name of the database file in the directory of a store.
@@ -20,7 +21,7 @@ pub fn open_log(
     global: &GlobalOptions,
     key: &KeyArgs,
     terminal: &Terminal,
-) -> Result<LogSource, CommandFailure> {
+) -> CommandResult<LogSource> {
     if is_address(named) {
         return Ok(LogSource::Served(Box::new(
             global.client_at(named, key, terminal)?,
@@ -33,10 +34,7 @@ pub fn open_log(
 ///
 /// # Errors
 /// Returns an error if the address cannot be used, or if the directory does not exist.
-pub fn open_log_without_key(
-    named: &str,
-    global: &GlobalOptions,
-) -> Result<LogSource, CommandFailure> {
+pub fn open_log_without_key(named: &str, global: &GlobalOptions) -> CommandResult<LogSource> {
     if !is_address(named) {
         return local_log(named, global);
     }
@@ -54,7 +52,7 @@ pub fn is_address(named: &str) -> bool {
     named.starts_with("http://") || named.starts_with("https://")
 }
 
-fn local_log(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFailure> {
+fn local_log(named: &str, global: &GlobalOptions) -> CommandResult<LogSource> {
     let path = PathBuf::from(named);
     if path.join(DATABASE).is_file() {
         return global.stored_log(&path);
@@ -64,8 +62,8 @@ fn local_log(named: &str, global: &GlobalOptions) -> Result<LogSource, CommandFa
     }
     let shown = PrintableText::text(named);
     Err(CommandFailure::usage(format!(
-        "{} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed log, or \
-         the address of a boundary (http://... or https://...)",
-        shown.as_str()
+        "{shown} is no directory: name a directory that `countersign log export` or `store backup` wrote, a closed \
+        log, or \
+         the address of a boundary (http://... or https://...)"
     )))
 }

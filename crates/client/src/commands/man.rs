@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::{CommandFailure, Exit, Terminal};
+use crate::{CommandFailure, CommandResult, Exit, Terminal};
 
 /// Write a man page for each command.
 #[derive(Debug, clap::Args)]
@@ -20,11 +20,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
-pub fn run(
-    args: &Args,
-    command: clap::Command,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, command: clap::Command, terminal: &Terminal) -> CommandResult {
     let mut command = without_help(command);
     command.build();
     std::fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, &error))?;
@@ -100,7 +96,7 @@ fn ascii(page: &str) -> Vec<u8> {
         if character.is_ascii() {
             text.push(character);
         } else {
-            text.push_str(&format!("\\[u{:04X}]", u32::from(character)));
+            text += &format!("\\[u{:04X}]", u32::from(character));
         }
     }
     text.into_bytes()

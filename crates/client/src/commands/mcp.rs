@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{
-    BoundaryChoice, ChosenTrust, Client, CommandFailure, Exit, GlobalOptions, Home, PrintableText,
-    Terminal, TrustArgs,
+    BoundaryChoice, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, Home,
+    PrintableText, Terminal, TrustArgs,
+    commands::propose::new_nonce,
     commands::{
         mcp_configuration::{McpClient, configuration},
         mcp_grantee::{McpGrantee, key_args},
@@ -17,10 +18,9 @@ use crate::{
         trusted_rosters::configured,
         usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
     },
-    now,
     remote::mcp_client::Remote,
 };
-use documents::{KeyId, Name, Nonce, visible};
+use documents::{KeyId, Name, visible};
 use verdict::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
 use wire::{
     GranteeKey, LineTransport, McpServer, ReceiptCheck, ReceiptVerification, ToolCalls,
@@ -64,11 +64,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if there is neither a token nor a usable key, or if a program of this user can use the key of an
 /// approver.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let is_all = matches!(global.choice, BoundaryChoice::All);
     let options = if is_all {
         global.for_all_listed()?
@@ -100,7 +96,7 @@ pub fn run(
     let served = opened(args, options.clone(), is_all, terminal)?;
     let (risk, trust) = check_keys(&options, args)?;
     match (&risk, args.same_user_approves) {
-        (Some(risk), false) => return Err(CommandFailure::new(Exit::Refused, risk.clone())),
+        (Some(risk), false) => return Err(CommandFailure::refused(risk.clone())),
         (Some(_), true) => terminal.say(
             "warning: --same-user-approves: a program of this user can use the key of an approver, so an approval does \
              not prove that a person agreed",
@@ -113,6 +109,7 @@ pub fn run(
     if let Some(note) = unchecked(&trust) {
         terminal.say(&note);
     }
+    let nonce = || new_nonce().map_err(|failure| failure.message);
     let calls = served.into_iter().map(|(one, remote, grantee)| {
         let trust = one.trust(&args.trust);
         let verify = Arc::new(move |bundle: &[u8]| verification(bundle, &trust));
@@ -121,27 +118,25 @@ pub fn run(
             .listed()
             .filter(|_| is_all)
             .map_or_else(String::new, |listed| listed.name.clone());
-        (
-            name,
-            ToolCalls::of_machine(remote, new_nonce, verify, grantee),
-        )
+        (name, ToolCalls::of_machine(remote, nonce, verify, grantee))
     });
     let server = McpServer::new(calls.collect());
-    let broken = |error: &dyn std::fmt::Display| {
-        CommandFailure::new(Exit::Unreachable, format!("MCP ended: {error}"))
-    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| broken(&error))?;
+        .map_err(broken)?;
     let ended = runtime.block_on(async {
         let transport = LineTransport::new(tokio::io::stdin(), tokio::io::stdout());
         server.serve(transport).await
     });
     // A request that still waits for the boundary must not keep the process alive.
     runtime.shutdown_background();
-    ended.map_err(|error| broken(&error))?;
+    ended.map_err(broken)?;
     Ok(Exit::Done)
+}
+
+fn broken(error: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::unreachable(format!("MCP ended: {error}"))
 }
 
 /// The client of a boundary, and the key of a grantee.
@@ -153,7 +148,7 @@ fn opened(
     options: Vec<GlobalOptions>,
     is_all: bool,
     terminal: &Terminal,
-) -> Result<Vec<Served>, CommandFailure> {
+) -> CommandResult<Vec<Served>> {
     let mut served = Vec::new();
     for mut one in options {
         let mut later = None;
@@ -185,7 +180,7 @@ fn opened(
 fn check_keys(
     options: &[GlobalOptions],
     args: &Args,
-) -> Result<(Option<String>, Vec<ChosenTrust>), CommandFailure> {
+) -> CommandResult<(Option<String>, Vec<ChosenTrust>)> {
     let variable = |name: &str| std::env::var_os(name).or_else(|| variable_of_ancestors(name));
     let homes = [
         Home::of_process(),
@@ -209,10 +204,7 @@ fn check_keys(
 }
 
 /// Returns the client with the token of the agent, or with the key of a grantee.
-fn credentials(
-    args: &Args,
-    global: &GlobalOptions,
-) -> Result<(Client, Option<McpGrantee>), CommandFailure> {
+fn credentials(args: &Args, global: &GlobalOptions) -> CommandResult<(Client, Option<McpGrantee>)> {
     let Some(file) = &args.key else {
         let client = global.token_client()?.ok_or_else(|| {
             CommandFailure::usage(
@@ -238,31 +230,18 @@ fn credentials(
 }
 
 /// Checks that no trusted roster gives the key to somebody who is no proposer.
-fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> Result<(), CommandFailure> {
+fn check_grantee(keyid: &KeyId, trust: &[ChosenTrust]) -> CommandResult<()> {
     let mut holders = trust
         .iter()
         .filter_map(roster_of)
         .filter_map(|roster| roster.signer(keyid));
     match holders.find(|(holder, _)| !matches!(holder, KeyHolder::Proposer(_))) {
         None => Ok(()),
-        Some((holder, _)) => Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "the MCP server does not start, because {keyid} is the key of the {holder}: give the key of a proposer of \
+        Some((holder, _)) => Err(CommandFailure::refused(format!(
+            "the MCP server does not start, because {keyid} is the key of the {holder}: give the key of a proposer of \
                  the roster"
-            ),
-        )),
+        ))),
     }
-}
-
-pub(crate) fn new_nonce() -> Result<Nonce, String> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|error| format!("this machine gives no random bytes: {error}"))?;
-    Ok(Nonce::new(
-        u64::try_from(now().unix()).unwrap_or_default() * 1000,
-        random,
-    ))
 }
 
 fn roster_of(trust: &ChosenTrust) -> Option<&TrustedRoster> {
@@ -316,7 +295,7 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
                  approver {name} of the trusted roster {}. {ways}",
                 key.keyid,
                 key.place,
-                PrintableText::text(&trust.from).as_str(),
+                PrintableText::text(&trust.from)
             ));
         }
     }
@@ -324,7 +303,7 @@ fn approver_risk(found: &UsableKeys, trust: &[ChosenTrust]) -> Option<String> {
     Some(format!(
         "the MCP server does not start, because it cannot check whether this user has the key of an approver: \
          {}; or start with --same-user-approves",
-        PrintableText::text(unknown).as_str()
+        PrintableText::text(unknown)
     ))
 }
 

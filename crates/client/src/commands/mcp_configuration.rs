@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::{ALL, BoundaryChoice, CommandFailure, GlobalOptions, TrustArgs, own_program};
+use crate::{
+    ALL, BoundaryChoice, CommandFailure, CommandResult, GlobalOptions, TrustArgs, absolute_roster,
+    absolute_text, own_program,
+};
 
 /// A client of MCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,7 +35,7 @@ pub fn configuration(
     trust: &TrustArgs,
     key: Option<&Path>,
     same_user_approves: bool,
-) -> Result<String, CommandFailure> {
+) -> CommandResult<String> {
     if global.token.is_some() && key.is_none() {
         return Err(CommandFailure::usage(
             "a configuration must not contain a token: write the token to a file of mode 0600, and give the file with \
@@ -61,7 +64,7 @@ pub fn configuration(
         ("--cert-key", tls.cert_key.as_deref()),
     ] {
         if let Some(file) = file {
-            arguments.extend([option.to_owned(), absolute(file)?]);
+            arguments.extend([option.to_owned(), absolute_text(file)?]);
         }
     }
     if let Some(proxy) = &tls.proxy {
@@ -76,12 +79,7 @@ pub fn configuration(
         trust.roster.clone()
     };
     for roster in given {
-        let roster = if roster.starts_with("sha256:") {
-            roster
-        } else {
-            absolute(Path::new(&roster))?
-        };
-        arguments.extend(["--roster".to_owned(), roster]);
+        arguments.extend(["--roster".to_owned(), absolute_roster(&roster)?]);
     }
     if same_user_approves {
         arguments.push("--same-user-approves".to_owned());
@@ -104,7 +102,7 @@ pub fn configuration(
     let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))]
         .into_iter()
         .collect();
-    serde_json::to_string_pretty(&file).map_err(|error| CommandFailure::usage(error.to_string()))
+    serde_json::to_string_pretty(&file).map_err(CommandFailure::usage)
 }
 
 fn codex(program: &str, arguments: &[String]) -> String {
@@ -115,14 +113,4 @@ fn codex(program: &str, arguments: &[String]) -> String {
         text(program),
         arguments.join(", ")
     )
-}
-
-/// Returns the path with the current directory, because the client starts the program in another directory.
-fn absolute(path: &Path) -> Result<String, CommandFailure> {
-    let path = std::path::absolute(path).map_err(|error| {
-        CommandFailure::usage(format!("the current directory is unknown: {error}"))
-    })?;
-    path.into_os_string()
-        .into_string()
-        .map_err(|_| CommandFailure::usage("the path is not UTF-8: use another path"))
 }

@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{CommandFailure, Home, KeyArgs, SignaturePurpose, home::keys};
-use documents::{EnvelopeSignature, KeyId, PAYLOAD_TYPE, canonical, hex, joined, sha256};
+use crate::{
+    CommandFailure, CommandResult, Home, KeyArgs, SignaturePurpose, Signer, home::keys, open_signer,
+};
+use documents::{
+    EnvelopeSignature, KeyId, PAYLOAD_TYPE, Parameter, canonical, hex, joined, sha256,
+};
 use reading::ParameterSchema;
-use verdict::{Signer, open_signer};
 use wire::{GranteeKey, PlannedUse, ProposeArgs, REPEATS_FOR};
 
 /// The key of a grantee.
@@ -27,8 +30,8 @@ impl McpGrantee {
     ///
     /// # Errors
     /// Returns an error if the key can't be used, or needs a person for each signature, or if the directory can't be used.
-    pub fn open(file: &Path, url: &str) -> Result<Self, CommandFailure> {
-        let signer = open_signer(file).map_err(|error| CommandFailure::usage(error.to_string()))?;
+    pub fn open(file: &Path, url: &str) -> CommandResult<Self> {
+        let signer = open_signer(file).map_err(CommandFailure::usage)?;
         let refused = |why: &str| {
             CommandFailure::usage(format!(
                 "the MCP server does not start, because {file:?} {why}"
@@ -122,11 +125,11 @@ impl GranteeKey for McpGrantee {
     fn check_params(
         &self,
         of_step: &Value,
-        granted: &Value,
+        granted: &Parameter,
         given: &Map<String, Value>,
     ) -> Result<(), String> {
         let flaws = |_| "this version of the program can't read the schema".to_owned();
-        let complete = ParameterSchema::compile(of_step)
+        let complete = ParameterSchema::parse(of_step)
             .map_err(flaws)?
             .complete(Value::Object(given.clone()));
         let granted = ParameterSchema::compile(granted).map_err(flaws)?;

@@ -9,8 +9,8 @@ use serde_json::json;
 use tempfile::SpooledTempFile;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange, OutputForm, PrintableText,
-    RunPrinter, Terminal, find_proposal, print_hints,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LookupRange, OutputForm,
+    PrintableText, RunPrinter, Terminal, find_proposal, print_hints,
     remote::{follow_run::follow, read_receipt::signed_receipt, refused_programs},
     truncated_words,
 };
@@ -62,11 +62,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if there is no output, or if the output differs from the digests in the receipt.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let mut client = global.client(&args.key)?;
     let only = if args.follow {
         ProposalStatus::Running
@@ -105,10 +101,10 @@ pub fn run(
         } else {
             "there is no output"
         };
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("{id} is {}: {advice}", view.status.word()),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "{id} is {}: {advice}",
+            view.status.word()
+        )));
     };
     if let Some(directory) = &args.files {
         return write_files(&client, receipt, directory, terminal);
@@ -171,7 +167,7 @@ fn write_files(
     id: &ReceiptId,
     directory: &Path,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let signed = receipt_of(&client.get(&format!("/v1/receipts/{id}"))?)?;
     let ReceiptFiles { files, outputs, .. } = client.get(&format!("/v1/receipts/{id}/files"))?;
     check_manifest(&signed, &files)?;
@@ -206,14 +202,14 @@ fn write_files(
         terminal.object(&json!({"receipt": id, "files": files, "outputs": outputs}))?;
     } else {
         for entry in &files {
-            terminal.line(PrintableText::text(entry.path.as_str()).as_str())?;
+            terminal.line(&PrintableText::text(entry.path.as_str()))?;
         }
     }
     Ok(Exit::Done)
 }
 
 /// Checks that the files are the files of the receipt.
-fn check_manifest(signed: &Receipt, files: &[ManifestEntry]) -> Result<(), CommandFailure> {
+fn check_manifest(signed: &Receipt, files: &[ManifestEntry]) -> CommandResult<()> {
     let same = match files {
         [] => signed.files == Files::none(),
         files => Files::of(&Manifest(files.to_vec())).is_ok_and(|found| found == signed.files),
@@ -222,14 +218,13 @@ fn check_manifest(signed: &Receipt, files: &[ManifestEntry]) -> Result<(), Comma
 }
 
 fn other_bytes() -> CommandFailure {
-    CommandFailure::new(
-        Exit::CheckSaidNo,
+    CommandFailure::check_said_no(
         "the files from the boundary do not match the digests in the receipt: don't use the files",
     )
 }
 
 /// Reads the statement of a receipt, without a check of its signature.
-fn receipt_of(view: &ReceiptView) -> Result<Receipt, CommandFailure> {
+fn receipt_of(view: &ReceiptView) -> CommandResult<Receipt> {
     signed_receipt(&view.envelope).map(|(receipt, _)| receipt)
 }
 
@@ -268,8 +263,7 @@ impl<W: io::Write> io::Write for Hashed<W> {
 }
 
 fn other_output() -> CommandFailure {
-    CommandFailure::new(
-        Exit::CheckSaidNo,
+    CommandFailure::check_said_no(
         "the output from the boundary does not match the digests in the receipt: don't use the output",
     )
 }

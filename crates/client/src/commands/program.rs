@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, OpenStoredLog, Terminal, approve,
+    CommandResult, Exit, GlobalOptions, OpenStoredLog, Terminal, approve,
     commands::{
         audit, boundary, cancel,
         client_build::lacks,
@@ -37,7 +37,7 @@ pub trait CommandSet: Subcommand + fmt::Debug {
     ///
     /// # Errors
     /// Returns the error of the command.
-    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure>;
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult;
 }
 
 /// Parses the arguments and runs the command. `commit` is the commit of the source, if the build names it.
@@ -46,33 +46,8 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     let cli = match Cli::<P>::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(advice) = replaced(&error, std::env::args_os().skip(1))
-                .or_else(|| lacking::<P>(&error, std::env::args_os().skip(1)))
-            {
-                eprintln_quietly(&advice);
-                return ExitCode::from(Exit::Usage.code());
-            }
-            if let Some(terminal) = asks_for_long_version(&error, std::env::args_os().skip(1)) {
-                return ended(
-                    BuildFacts::new(commit, P::FEATURES).print(&terminal),
-                    &terminal,
-                );
-            }
-            // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
-            // pipe must not cause a panic, so an error of printing is ignored.
-            let _ = error.print();
-            if !error.use_stderr() && is_decided_by_exit_code(std::env::args_os().skip(1)) {
-                eprintln_quietly(
-                    "nothing was checked: --help among other arguments is wrong usage of this command, because a \
-                     job could treat the help text as a success",
-                );
-                return ExitCode::from(Exit::Usage.code());
-            }
-            return ExitCode::from(if error.use_stderr() {
-                Exit::Usage.code()
-            } else {
-                0
-            });
+            let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+            return not_read::<P>(&error, &words, commit);
         }
     };
     let terminal = Terminal::new(cli.global.json);
@@ -88,7 +63,36 @@ pub fn main<P: CommandSet>(commit: Option<&str>) -> ExitCode {
     ended(result, &terminal)
 }
 
-fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode {
+/// Prints the help, the version, or why the arguments name no command to run. Returns the exit code.
+fn not_read<P: CommandSet>(
+    error: &clap::Error,
+    words: &[OsString],
+    commit: Option<&str>,
+) -> ExitCode {
+    if let Some(advice) = replaced(error, words).or_else(|| lacking::<P>(error, words)) {
+        eprintln_quietly(&advice);
+        return ExitCode::from(Exit::Usage.code());
+    }
+    if let Some(terminal) = asks_for_long_version(error, words) {
+        let facts = BuildFacts::new(commit, P::FEATURES);
+        return ended(facts.print(&terminal), &terminal);
+    }
+    // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
+    // pipe must not cause a panic, so an error of printing is ignored.
+    let _ = error.print();
+    let is_help = !error.use_stderr();
+    if is_help && is_decided_by_exit_code(words) {
+        eprintln_quietly(
+            "nothing was checked: --help among other arguments is wrong usage of this command, because a \
+             job could treat the help text as a success",
+        );
+    } else if is_help {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(Exit::Usage.code())
+}
+
+fn ended(result: CommandResult, terminal: &Terminal) -> ExitCode {
     match result {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
@@ -99,11 +103,7 @@ fn ended(result: Result<Exit, CommandFailure>, terminal: &Terminal) -> ExitCode 
 }
 
 /// Returns the terminal for the long version if the arguments are `--version --long`, also with `--json`.
-fn asks_for_long_version(
-    error: &clap::Error,
-    arguments: impl Iterator<Item = OsString>,
-) -> Option<Terminal> {
-    let arguments: Vec<OsString> = arguments.collect();
+fn asks_for_long_version(error: &clap::Error, arguments: &[OsString]) -> Option<Terminal> {
     let has = |name: &str| arguments.iter().any(|word| word == name);
     let only = ["--version", "-V", "--long", "--json"];
     (error.kind() == clap::error::ErrorKind::DisplayVersion
@@ -117,8 +117,7 @@ fn asks_for_long_version(
 /// Returns true if a CI job uses the exit code of this command as a decision. In such a command, `--help` among other
 /// arguments must not end with 0, because `gate -p "$X"` with `--help` in X would let a job continue. `--help` without
 /// other arguments ends with 0.
-fn is_decided_by_exit_code(arguments: impl Iterator<Item = OsString>) -> bool {
-    let arguments: Vec<OsString> = arguments.collect();
+fn is_decided_by_exit_code(arguments: &[OsString]) -> bool {
     let has = |names: &[&str]| {
         arguments
             .iter()
@@ -143,15 +142,19 @@ const REPLACED: [(&str, &str, &str); 2] = [
     ),
 ];
 
-/// Returns the advice for a command that another one replaced.
-fn replaced(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> Option<String> {
+fn unknown_command(error: &clap::Error) -> Option<&str> {
     use clap::error::{ContextKind, ContextValue};
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
-    let arguments: Vec<OsString> = arguments.collect();
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// Returns the advice for a command that another one replaced.
+fn replaced(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let name = unknown_command(error)?;
     let is_replaced = |(above, below, _): &&(&str, &str, &str)| {
-        below == name && arguments.iter().any(|word| word == above)
+        *below == name && arguments.iter().any(|word| word == above)
     };
     let (above, below, now) = REPLACED.iter().find(is_replaced)?;
     Some(format!(
@@ -160,29 +163,18 @@ fn replaced(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> O
 }
 
 /// Returns the message for a command that only the whole program has.
-fn lacking<P: CommandSet>(
-    error: &clap::Error,
-    arguments: impl Iterator<Item = OsString>,
-) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue};
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
-        return None;
-    };
+fn lacking<P: CommandSet>(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let name = unknown_command(error)?;
     let missing = lacking_commands::<P>();
-    if missing.is_empty() {
-        return None;
-    }
-    if missing.contains(&name.as_str()) {
-        return Some(format!("countersign: {}", lacks(&format!("`{name}`"))));
-    }
-    let arguments: Vec<OsString> = arguments.collect();
-    let (above, _) = LACKING_BELOW.iter().find(|(above, below)| {
-        below.contains(&name.as_str()) && arguments.iter().any(|word| word == above)
-    })?;
-    Some(format!(
-        "countersign: {}",
-        lacks(&format!("`{above} {name}`"))
-    ))
+    let above = LACKING_BELOW
+        .iter()
+        .find(|(above, below)| below.contains(&name) && arguments.iter().any(|word| word == above));
+    let command = match above {
+        _ if missing.is_empty() => return None,
+        _ if missing.contains(&name) => format!("`{name}`"),
+        above => format!("`{} {name}`", above?.0),
+    };
+    Some(format!("countersign: {}", lacks(&command)))
 }
 
 /// Returns the commands of the whole program that this build does not have.
@@ -383,7 +375,7 @@ pub fn command<P: CommandSet>() -> clap::Command {
     let lacking = lacking_commands::<P>();
     let mut list = String::new();
     for (role, names) in ROLES {
-        list.push_str(&format!("{role}:\n"));
+        list += &format!("{role}:\n");
         for name in names.iter().filter(|name| !lacking.contains(name)) {
             let about = command
                 .find_subcommand(name)
@@ -392,21 +384,19 @@ pub fn command<P: CommandSet>() -> clap::Command {
                 || "Print the help of a command".to_owned(),
                 ToString::to_string,
             );
-            list.push_str(&format!("  {name:<12} {about}\n"));
+            list += &format!("  {name:<12} {about}\n");
         }
         list.push('\n');
     }
     if !lacking.is_empty() {
         let is_whole = |name: &&str| !HIDDEN.contains(name) && *name != PAGES;
         let named: Vec<&str> = lacking.iter().copied().filter(is_whole).collect();
-        list.push_str(&format!(
+        list += &format!(
             "This program is the client. Only the whole program has: {}\n",
             named.join(", ")
-        ));
+        );
         if lacking.contains(&PAGES) {
-            list.push_str(&format!(
-                "The whole program and countersign-console have: {PAGES}\n"
-            ));
+            list += &format!("The whole program and countersign-console have: {PAGES}\n");
         }
         list.push('\n');
     }
@@ -569,11 +559,7 @@ impl SharedCommand {
     ///
     /// # Errors
     /// Returns the error of the command.
-    pub fn run<P: CommandSet>(
-        &self,
-        global: &GlobalOptions,
-        terminal: &Terminal,
-    ) -> Result<Exit, CommandFailure> {
+    pub fn run<P: CommandSet>(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::Propose(args) => propose::run(args, global, terminal),
             Self::Audit(args) => audit::run(args, global, terminal),
@@ -626,10 +612,9 @@ mod tests {
     #[test]
     fn a_replaced_command_is_refused_with_the_new_one() {
         let advice = |line: &str| {
-            let words = || line.split(' ').map(OsString::from);
-            Cli::read(words())
-                .err()
-                .and_then(|error| replaced(&error, words()))
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let error = Cli::read(words.iter().cloned()).err()?;
+            replaced(&error, &words)
         };
         assert!(
             advice("countersign registry import x")
@@ -646,7 +631,10 @@ mod tests {
 
     #[test]
     fn a_help_option_among_other_arguments_of_gate_or_verify_is_no_success() {
-        let decides = |line: &str| is_decided_by_exit_code(line.split(' ').map(OsString::from));
+        let decides = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            is_decided_by_exit_code(&words)
+        };
         for line in [
             "gate x --help",
             "gate -p --help",

@@ -1,8 +1,8 @@
 //! The `proposals` command lists proposals with their status and result.
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, ProposalFilterArgs, Terminal,
-    commands::inbox_table::ending, fitted, newest, outcome_words, person_words, show_chosen,
+    CommandResult, GlobalOptions, KeyArgs, PrintableText, ProposalFilterArgs, Terminal,
+    commands::inbox_table::ending, denial_words, fitted, newest, outcome_words, show_chosen,
 };
 use documents::{StepRef, refused_words};
 use reading::Pattern;
@@ -36,11 +36,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let ProposalFilterArgs { step, by } = &args.filter;
     // The boundary applies no pattern.
     let only = step
@@ -94,12 +90,8 @@ fn row(view: &ProposalView) -> [PrintableText; 6] {
             format!("refused ({})", reason.code).into()
         }
         (None, Some(reason)) => {
-            let said = view
-                .denials
-                .iter()
-                .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
             PrintableText::text(&format!("{}: {}", view.status.word(), reason.detail))
-                .then(&person_words(said))
+                .then(denial_words(&view.denials))
         }
         (None, None) if view.status == ProposalStatus::Pending => format!(
             "pending, {} of {} signatures",
@@ -109,7 +101,7 @@ fn row(view: &ProposalView) -> [PrintableText; 6] {
         (None, None) => PrintableText::words(view.status.word()),
     };
     [
-        PrintableText::text(ending(view)),
+        PrintableText::text(&ending(view)),
         view.created_at.to_string().into(),
         view.proposer.to_string().into(),
         view.step.to_string().into(),

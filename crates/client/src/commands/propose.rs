@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, JobArgs, KeyArgs, OutputForm, PrintableText,
-    RunPrinter, Terminal, WantedBundle,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, JobArgs, KeyArgs, OutputForm,
+    PrintableText, RunPrinter, Terminal, WantedBundle,
     commands::grant::signing::{WantedUse, sign_use},
     find_grant, now, read_params,
     remote::follow_run::{conclude, follow},
-    stop_waiting_on_interrupt, typed, write_new,
+    revocation, step_parameters, stop_waiting_on_interrupt, typed, write_document,
 };
 use documents::{
-    Authorization, BoundaryRef, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError,
-    MAX_REASON_BYTES, MAX_WINDOW_S, Name, Nonce, ProposalId, ReceiptId, RenderedDigest, SessionId,
-    Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, duration, joined,
+    Authorization, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
+    MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
+    Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, joined,
     json as strict,
 };
-use reading::{ParameterSchema, step_template};
+use reading::{ParameterSchema, duration, step_template};
 use wire::{
     ProposalStatus, ProposalView, Propose, ProposedArtifact, ReceiptFiles, RegistryView, StepView,
     StoredArtifact,
@@ -147,11 +147,7 @@ fn cut(reason: &str) -> String {
 ///
 /// # Errors
 /// Returns an error if the step is unknown, the parameters are invalid, or the boundary refuses.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client_of_job(&args.job, &args.key)?;
     let (reference, digest) = parse_step(&args.step)?;
     let mut params = match &args.params {
@@ -163,11 +159,12 @@ pub fn run(
         let step: StepView = client
             .get(&format!("/v1/steps/{reference}"))
             .map_err(unknown_step)?;
+        let known = step_parameters(&step)?;
         if let Some(receipt) = &args.outputs_of {
-            add_outputs(&client, receipt, &step.definition["params"], &mut params)?;
+            add_outputs(&client, receipt, &known, &mut params)?;
         }
         for given in &args.param {
-            let (name, value) = typed(given, &step.definition["params"])?;
+            let (name, value) = typed(given, &known)?;
             params.insert(name, value);
         }
         if args.offline {
@@ -219,7 +216,7 @@ pub fn run(
         let reason = match &*view.reason {
             "" => PrintableText::words("without a reason"),
             reason => {
-                PrintableText::words("with the reason ").then(&PrintableText::quoted_prose(reason))
+                PrintableText::words("with the reason ").then(PrintableText::quoted_prose(reason))
             }
         };
         let taken = if view.reason_not_taken {
@@ -282,9 +279,9 @@ pub fn run(
 fn add_outputs(
     client: &Client,
     receipt: &ReceiptId,
-    schema: &Value,
+    known: &Parameter,
     params: &mut Map<String, Value>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let results: ReceiptFiles = client.get(&format!("/v1/receipts/{receipt}/files"))?;
     let block = results.step.step().replace('-', "_");
     // A Gruntwork template reads the output `key` of the block `block` as the parameter `outputs_block_key`.
@@ -293,9 +290,7 @@ fn add_outputs(
             name.clone(),
             format!("outputs_{block}_{}", name.replace('-', "_")),
         ];
-        names
-            .into_iter()
-            .find(|name| schema["properties"].get(name).is_some())
+        names.into_iter().find(|name| known.key(name).is_some())
     };
     let taken: Vec<_> = results
         .outputs
@@ -311,12 +306,9 @@ fn add_outputs(
 }
 
 /// Uploads one file, given as `NAME=FILE`.
-fn upload(client: &Client, given: &str) -> Result<ProposedArtifact, CommandFailure> {
+fn upload(client: &Client, given: &str) -> CommandResult<ProposedArtifact> {
     let bad = |why: String| {
-        CommandFailure::usage(format!(
-            "--artifact {}: {why}",
-            PrintableText::text(given).as_str()
-        ))
+        CommandFailure::usage(format!("--artifact {}: {why}", PrintableText::text(given)))
     };
     let (name, path) = given
         .split_once('=')
@@ -362,17 +354,14 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
 ///
 /// # Errors
 /// Returns an error with the reason of the refusal.
-fn check_not_refused(view: &ProposalView) -> Result<(), CommandFailure> {
+fn check_not_refused(view: &ProposalView) -> CommandResult<()> {
     let Some(refusal) = &view.refusal else {
         return Ok(());
     };
-    Err(CommandFailure::new(
-        Exit::Refused,
-        format!(
-            "{} is refused ({}): {}",
-            view.id, refusal.code, refusal.detail
-        ),
-    ))
+    Err(CommandFailure::refused(format!(
+        "{} is refused ({}): {}",
+        view.id, refusal.code, refusal.detail
+    )))
 }
 
 fn needs(view: &ProposalView, granted: bool) -> String {
@@ -408,12 +397,12 @@ fn unknown_step(failure: CommandFailure) -> CommandFailure {
     }
 }
 
-fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), CommandFailure> {
+fn parse_step(text: &str) -> CommandResult<(StepRef, Option<StepDigest>)> {
     let (reference, digest) = match text.split_once('@') {
         Some((reference, digest)) => (
             reference,
             Some(digest.parse().map_err(|error| {
-                CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
+                CommandFailure::usage(format!("{}: {error}", PrintableText::text(text)))
             })?),
         ),
         None => (text, None),
@@ -437,7 +426,7 @@ fn parse_window(text: &str) -> Result<i64, String> {
     window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
 
-fn new_nonce() -> Result<Nonce, CommandFailure> {
+pub(crate) fn new_nonce() -> CommandResult<Nonce> {
     let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
     Ok(Nonce::new(millis, random()?))
 }
@@ -450,33 +439,28 @@ fn offline(
     digest: Option<StepDigest>,
     params: Map<String, Value>,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     if let Some(wanted) = digest.filter(|wanted| *wanted != step.digest) {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("the step now has the digest {}, not {wanted}", step.digest),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "the step now has the digest {}, not {wanted}",
+            step.digest
+        )));
     }
     if let Some(denied) = &step.denied {
-        return Err(CommandFailure::new(Exit::Refused, denied.clone()));
+        return Err(CommandFailure::refused(denied.clone()));
     }
     let registry: RegistryView = client.get("/v1/registry")?;
     let definition: StepDefinition = strict::typed(&step.definition).map_err(|error| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary's step can't be read: {error}"),
-        )
+        CommandFailure::unreachable(format!("the boundary's step can't be read: {error}"))
     })?;
-    definition
-        .check()
-        .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+    definition.check().map_err(CommandFailure::refused)?;
     let schema = ParameterSchema::compile(&definition.params)
-        .map_err(|flaws| CommandFailure::new(Exit::Unreachable, join(&flaws)))?;
+        .map_err(|flaws| CommandFailure::unreachable(join(&flaws)))?;
     let params = schema
         .complete(Value::Object(params))
         .map_err(|errors| CommandFailure::usage(join(&errors)))?;
-    let script = step_template::rendered(&definition, params.value())
-        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let script =
+        step_template::rendered(&definition, params.value()).map_err(CommandFailure::usage)?;
     let proposer = args
         .proposer
         .clone()
@@ -489,11 +473,7 @@ fn offline(
     let now = now();
     let millis = u64::try_from(now.unix()).unwrap_or_default() * 1000;
     let signed = Authorization {
-        boundary: BoundaryRef {
-            name: registry.boundary.name,
-            id: registry.boundary.id,
-            epoch: registry.boundary.epoch,
-        },
+        boundary: revocation::boundary_ref(registry.boundary),
         proposal: ProposalId::new(millis, random()?),
         nonce: match &args.nonce {
             Some(nonce) => nonce.clone(),
@@ -524,16 +504,13 @@ fn offline(
         .and_then(|statement| statement.to_payload())
         .map_err(|error| CommandFailure::usage(format!("the statement can't be made: {error}")))?;
     let digest = documents::AuthorizationDigest::of(&payload);
-    let mut bytes = serde_json::to_vec(&Envelope::new(&payload, Vec::new()))
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-    bytes.push(b'\n');
     let Some(path) = &args.output else {
         return Err(CommandFailure::usage(
             "a file for the statement is missing: give -o \
      FILE",
         ));
     };
-    write_new(path, &bytes, terminal)?;
+    write_document(path, &Envelope::new(&payload, Vec::new()), terminal)?;
     if path != Path::new("-") {
         if terminal.json {
             terminal.object(
@@ -549,18 +526,13 @@ fn offline(
 }
 
 fn join<T: std::fmt::Display>(errors: &[T]) -> String {
-    PrintableText::text(&joined(errors, "; "))
-        .as_str()
-        .to_owned()
+    PrintableText::text(&joined(errors, "; ")).to_string()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], CommandFailure> {
+fn random<const N: usize>() -> CommandResult<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("this machine gives no random bytes: {error}"),
-        )
+        CommandFailure::unreachable(format!("this machine gives no random bytes: {error}"))
     })?;
     Ok(bytes)
 }

@@ -1,11 +1,12 @@
 //! The `review` command shows what a signature would cover, and never signs.
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PagerChoice, PrintableText,
-    ProposalReview, ReviewSubject, StatementVerdict, Terminal, TrustArgs, boundary_with,
-    check_open, commands::grant, find_subject, is_grant, now, person_words, search_names,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PagerChoice,
+    PrintableText, ProposalReview, ReviewSubject, StatementVerdict, Terminal, TrustArgs,
+    boundary_with, check_open, commands::grant, denial_words, find_subject, is_grant, now,
+    read_statement, search_names,
 };
-use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, Statement};
+use documents::{Authorization, AuthorizationDigest, Base64, Code, Envelope, joined};
 use wire::{DenialsView, ProposalStatus, ProposalView};
 
 /// Show what a signature would cover; never signs.
@@ -39,11 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if no review can be made.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let searched = search_names(args.proposal.as_slice(), &args.key, global, terminal)?;
     let (global, client) = boundary_with(&searched, 0, args.proposal.as_deref())?;
     if let Some(name) = args.proposal.as_deref().filter(|name| is_grant(name)) {
@@ -96,12 +93,11 @@ pub fn check_statement(
     envelope: &Envelope,
     client: &Client,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     // The review reports an unreadable statement later.
-    let Ok(payload) = Base64::Lenient.decode("/payload", &envelope.payload) else {
-        return Ok(());
-    };
-    let Ok(statement) = Statement::<Authorization>::from_payload(&payload) else {
+    let Ok((payload, statement)) =
+        read_statement::<Authorization>(Base64::Lenient, &envelope.payload)
+    else {
         return Ok(());
     };
     let (id, digest) = (
@@ -111,28 +107,22 @@ pub fn check_statement(
     let unknown = |failure: &CommandFailure| {
         terminal.say(&format!(
             "note: the boundary did not answer whether this statement was denied or has run: {}",
-            PrintableText::text(&failure.message).as_str()
+            PrintableText::text(&failure.message)
         ));
     };
     match client.get::<DenialsView>(&format!("/v1/denials/{digest}")) {
         Ok(view) => {
             if let Some(first) = view.denials.first() {
-                let names: Vec<&str> = view
-                    .denials
-                    .iter()
-                    .map(|denial| denial.approver.as_str())
-                    .collect();
-                let line = PrintableText::text(&format!(
-                    "{id} was denied by {} at {}",
-                    names.join(", "),
-                    first.at
-                ));
-                let said = view
-                    .denials
-                    .iter()
-                    .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-                let line = line.then(&person_words(said)).and(": nothing to sign");
-                return Err(CommandFailure::new(Exit::Refused, line.as_str()));
+                let names = joined(
+                    view.denials.iter().map(|denial| denial.approver.as_str()),
+                    ", ",
+                );
+                let line =
+                    PrintableText::text(&format!("{id} was denied by {names} at {}", first.at));
+                let line = line
+                    .then(denial_words(&view.denials))
+                    .and(": nothing to sign");
+                return Err(CommandFailure::refused(line));
             }
         }
         Err(failure) => {

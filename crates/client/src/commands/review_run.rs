@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, LineTone, PrintableText,
-    ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,
+    PrintableText, ReadReceipt, RevokingBoundary, Screen, SignaturePurpose, Terminal,
     commands::review_subject::read_envelope, home::keys, is_file, leaves, observed_word,
-    outcome_words, revocation, verdict_word,
+    outcome_words, read_statement, revocation, verdict_word, write_document,
 };
 use documents::{
     Base64, BoundaryName, Envelope, KeyId, Name, ObservedEnd, PAYLOAD_TYPE, ReceiptId,
@@ -20,14 +20,14 @@ use wire::{ReviewedView, UnsettledList};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   countersign review-run rcp_… --accept --reason 'the disk was full'
-  countersign review-run rcp_… --accept --observed succeeded --evidence rcp_… --reason 'the check found it'
-  countersign review-run rcp_… rcp_… --accept --observed failed --reason 'the host was off'   one review for each
+  countersign review-run rcp_… --observed succeeded --evidence rcp_… --reason 'the check found it'
+  countersign review-run rcp_… rcp_… --observed failed --reason 'the host was off'   one review for each
   countersign review-run rcp_… --reject --reason 'nobody asked' -o review.json   only write a file
   countersign review-run review.json                                             send the file
 
 `countersign unsettled` lists the runs that need a review. Your newest review of a run replaces your earlier ones. If people
 have settled how a run ended, a person who may settle can still say that it ended in another way: the run is then disputed,
-and its standing grant pauses, until all agree.")]
+and its standing grant can't be used, until all agree.")]
 pub struct Args {
     /// The ids of the receipts (rcp_…), or a file with a signed review (./NAME or *.json)
     #[arg(value_name = "RECEIPT|FILE", required = true)]
@@ -82,11 +82,7 @@ impl FromStr for ReviewRunArgument {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the review.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     if let [ReviewRunArgument::File(path)] = &args.subjects[..] {
         return send_file(args, path, global, terminal);
     }
@@ -111,9 +107,10 @@ pub fn run(
     let verdict = match (args.accept, args.reject) {
         (true, _) => ReviewVerdict::Accepted,
         (_, true) => ReviewVerdict::Rejected,
+        (false, false) if args.observed.is_some() => ReviewVerdict::Accepted,
         (false, false) => {
             return Err(CommandFailure::usage(
-                "the verdict is missing: give --accept or --reject",
+                "the verdict is missing: give --accept or --reject, or --observed for a run whose end nobody saw",
             ));
         }
     };
@@ -141,7 +138,7 @@ pub fn run(
     for review in reviews.iter().filter(|_| !terminal.json) {
         terminal.show_aside(&review.screen());
     }
-    if let Some(first) = reviews.first().filter(|_| !args.yes) {
+    if let Some(first) = reviews.first() {
         let verb = if verdict == ReviewVerdict::Accepted {
             "Accept"
         } else {
@@ -152,13 +149,14 @@ pub fn run(
         } else {
             format!("these {} runs", reviews.len())
         };
-        revocation::ask_consent(&format!("{verb} {runs} at {}?", first.boundary()), terminal)?;
+        let question = format!("{verb} {runs} at {}?", first.boundary());
+        revocation::ask_consent(&question, args.yes, terminal)?;
     }
     for (id, review) in ids.iter().zip(reviews) {
         let envelope = review.sign(&keys)?;
         match &args.output {
-            Some(path) => revocation::write(&envelope, path, terminal)?,
-            None => tell(&send(&client, id, &envelope)?, terminal)?,
+            Some(path) => write_document(path, &envelope, terminal)?,
+            None => drop(tell(&send(&client, id, &envelope)?, terminal)?),
         }
     }
     Ok(Exit::Done)
@@ -199,7 +197,7 @@ impl RunReview {
         said: &SaidOfRun,
         client: &Client,
         keys: &Keys,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         check_observed(run.receipt.outcome.status, said.observed)?;
         let evidence = said
             .evidence
@@ -215,7 +213,7 @@ impl RunReview {
         if in_force.boundary.id != run.signed.boundary.id {
             let detail =
                 "nothing was signed: the boundary returned the receipt of another boundary";
-            return Err(CommandFailure::new(Exit::Refused, detail));
+            return Err(CommandFailure::refused(detail));
         }
         let approver = |keyid: &KeyId| {
             in_force
@@ -234,10 +232,7 @@ impl RunReview {
             ))
         })?;
         if run.receipt.decision.excluded.contains(&reviewer) {
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                excluded_words(&reviewer),
-            ));
+            return Err(CommandFailure::refused(excluded_words(&reviewer)));
         }
         let review = ReviewStatement {
             boundary: run.signed.boundary.clone(),
@@ -284,7 +279,7 @@ impl RunReview {
     ///
     /// # Errors
     /// Returns an error if the key did not sign.
-    pub fn sign(&self, keys: &Keys) -> Result<Envelope, CommandFailure> {
+    pub fn sign(&self, keys: &Keys) -> CommandResult<Envelope> {
         let signer = keys
             .first(|key| key.keyid() == self.signer)
             .ok_or_else(|| {
@@ -310,7 +305,7 @@ fn send_file(
     path: &Path,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let has_more = args.observed.is_some()
         || !args.evidence.is_empty()
         || args.reason.is_some()
@@ -322,10 +317,8 @@ fn send_file(
     }
     let envelope = read_envelope(path)?;
     let no_review = |error| CommandFailure::usage(format!("the file is no review: {error}"));
-    let payload = Base64::Lenient
-        .decode("/payload", &envelope.payload)
-        .map_err(no_review)?;
-    let statement = Statement::<ReviewStatement>::from_payload(&payload).map_err(no_review)?;
+    let (_, statement) =
+        read_statement::<ReviewStatement>(Base64::Lenient, &envelope.payload).map_err(no_review)?;
     let digest = reviewed(&statement).map_err(no_review)?;
     if let Some(listed) = global.listed() {
         listed.check_id(statement.predicate.boundary.id)?;
@@ -334,35 +327,24 @@ fn send_file(
     let list: UnsettledList = client.get("/v1/unsettled")?;
     for id in list.runs.into_iter().filter_map(|run| run.receipt) {
         if ReadReceipt::fetch(&client, &id)?.digest == digest {
-            return tell(&send(&client, &id, &envelope)?, terminal).map(|()| Exit::Done);
+            return tell(&send(&client, &id, &envelope)?, terminal);
         }
     }
-    Err(CommandFailure::new(
-        Exit::Refused,
-        format!(
-            "the list of runs that need a review has no run with the receipt {digest} of this file: see `countersign unsettled`"
-        ),
-    ))
+    Err(CommandFailure::refused(format!(
+        "the list of runs that need a review has no run with the receipt {digest} of this file: see `countersign unsettled`"
+    )))
 }
 
 /// Sends a signed review to the boundary.
 ///
 /// # Errors
 /// Returns an error if the boundary refuses the review or cannot be reached.
-pub fn send(
-    client: &Client,
-    id: &ReceiptId,
-    envelope: &Envelope,
-) -> Result<ReviewedView, CommandFailure> {
+pub fn send(client: &Client, id: &ReceiptId, envelope: &Envelope) -> CommandResult<ReviewedView> {
     client.post(&format!("/v1/receipts/{id}/reviews"), envelope)
 }
 
-fn tell(answer: &ReviewedView, terminal: &Terminal) -> Result<(), CommandFailure> {
-    if terminal.json {
-        terminal.object(answer)
-    } else {
-        terminal.line(&done_words(answer))
-    }
+fn tell(answer: &ReviewedView, terminal: &Terminal) -> CommandResult {
+    terminal.answer(answer, done_words(answer))
 }
 
 /// Describes the state of the run after the review.
@@ -388,7 +370,7 @@ pub fn done_words(answer: &ReviewedView) -> String {
 }
 
 /// Checks that the review says how the run ended if, and only if, nobody saw the end.
-fn check_observed(outcome: Status, observed: Option<ObservedEnd>) -> Result<(), CommandFailure> {
+fn check_observed(outcome: Status, observed: Option<ObservedEnd>) -> CommandResult<()> {
     match (outcome == Status::Unknown, observed) {
         (true, None) => Err(CommandFailure::usage(
             "nobody saw how this run ended, and the review does not say it: find out what the run left, and give \
@@ -433,17 +415,12 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     }
     screen.field(
         "step",
-        &PrintableText::text(&format!(
-            "{} at {}",
-            signed.step.reference, signed.boundary.name
-        )),
+        format!("{} at {}", signed.step.reference, signed.boundary.name),
     );
-    let mut parameters = Vec::new();
-    leaves(&signed.params, String::new(), &mut parameters);
     let mut name = "parameters";
-    for (path, value) in parameters {
+    for (path, value) in leaves(&signed.params) {
         let text = match path.strip_prefix('.') {
-            Some(path) => PrintableText::path(path).then(&PrintableText::value(value)),
+            Some(path) => PrintableText::path(path).then(PrintableText::value(value)),
             None => PrintableText::words("none"),
         };
         screen.field(std::mem::take(&mut name), &text);
@@ -451,12 +428,12 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     let whose = PrintableText::text(signed.proposer.as_str()).and("'s words: ");
     screen.field(
         "reason",
-        &whose.then(&PrintableText::quoted_prose(&signed.reason)),
+        whose.then(PrintableText::quoted_prose(&signed.reason)),
     );
     if let Some(grant) = &signed.grant {
         screen.field(
             "under grant",
-            &PrintableText::text(&format!("{grant}: nobody approved this run itself")),
+            format!("{grant}: nobody approved this run itself"),
         );
     }
     let by = if signed.grant.is_some() {
@@ -469,7 +446,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
         .as_ref()
         .map_or_else(PrintableText::default, |why| {
             PrintableText::words(" (the boundary says: ")
-                .then(&PrintableText::text(why))
+                .then(why)
                 .and(")")
         });
     let tone = if receipt.outcome.status == Status::Unknown {
@@ -480,25 +457,19 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     screen.field_in(
         tone,
         "outcome",
-        &PrintableText::text(&outcome_words(&receipt.outcome)).then(&why),
+        PrintableText::text(&outcome_words(&receipt.outcome)).then(&why),
     );
     if receipt.outcome.status == Status::Unknown {
         let words = format!(
             "some time between {} (the authorization was made) and {} (the boundary started again)",
             signed.issued_at, receipt.finished_at
         );
-        screen.field("ran", &PrintableText::text(&words));
+        screen.field("ran", &words);
     } else {
-        screen.field(
-            "started",
-            &PrintableText::text(&receipt.started_at.to_string()),
-        );
-        screen.field(
-            "ended",
-            &PrintableText::text(&receipt.finished_at.to_string()),
-        );
+        screen.field("started", receipt.started_at.to_string());
+        screen.field("ended", receipt.finished_at.to_string());
     }
-    screen.field("receipt", &PrintableText::text(&format!("{id} {digest}")));
+    screen.field("receipt", format!("{id} {digest}"));
     screen
 }
 
@@ -518,7 +489,7 @@ fn run_screen(
             outcome_words(&check.receipt.outcome),
             check.receipt.finished_at
         );
-        screen.field("evidence", &PrintableText::text(&words));
+        screen.field("evidence", &words);
     }
     screen.heading("Your review");
     screen.field(
@@ -528,7 +499,7 @@ fn run_screen(
     if let Some(end) = review.observed {
         screen.field("observed", &PrintableText::words(observed_word(end)));
     }
-    screen.field("reason", &PrintableText::quoted_prose(&review.reason));
+    screen.field("reason", PrintableText::quoted_prose(&review.reason));
     if approved && run.signed.emergency.is_some() {
         let words = "you approved this run, so your review does not count towards the reviews that the emergency needs";
         screen.field_in(LineTone::Bad, "note", &PrintableText::words(words));

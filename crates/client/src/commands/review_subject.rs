@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-
 use crate::{
-    BoundaryReader, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, LookupRange,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LookupRange,
     PrintableText, ReviewSubject, Tell, Terminal, ask_each, find_grant, find_proposal, is_grant,
     read_bounded,
 };
@@ -17,7 +15,7 @@ use wire::ProposalView;
 ///
 /// # Errors
 /// Returns an error if no subject or more than one subject matches, or if the boundary returns another proposal.
-pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubject, CommandFailure> {
+pub fn find_subject(named: Option<&str>, client: &Client) -> CommandResult<ReviewSubject> {
     if let Some(name) = named.filter(|name| is_file(name)) {
         return read_envelope(Path::new(name)).map(ReviewSubject::File);
     }
@@ -29,7 +27,7 @@ pub fn find_subject(named: Option<&str>, client: &Client) -> Result<ReviewSubjec
             "nothing was signed: this command requested {id}, but the boundary returned {}",
             view.id
         );
-        return Err(CommandFailure::new(Exit::Refused, detail));
+        return Err(CommandFailure::refused(detail));
     }
     Ok(ReviewSubject::Proposal(Box::new(view)))
 }
@@ -47,7 +45,7 @@ pub fn search_names(
     key: &KeyArgs,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Vec<SearchedBoundary>, CommandFailure> {
+) -> CommandResult<Vec<SearchedBoundary>> {
     // A file names no boundary of the list.
     let is_one = names.first().is_none_or(|name| is_file(name));
     let all = if is_one {
@@ -101,7 +99,7 @@ pub fn boundary_with<'s>(
     searched: &'s [SearchedBoundary],
     at: usize,
     name: Option<&str>,
-) -> Result<(&'s GlobalOptions, &'s Client), CommandFailure> {
+) -> CommandResult<(&'s GlobalOptions, &'s Client)> {
     let found: Vec<_> = searched
         .iter()
         .filter(|(.., has)| has.get(at).is_none_or(|has| *has))
@@ -113,7 +111,7 @@ pub fn boundary_with<'s>(
         "{} boundaries of your list have the proposal or grant {}: give its whole id, or the boundary with \
          --boundary NAME",
         found.len(),
-        PrintableText::text(name.unwrap_or_default()).as_str(),
+        PrintableText::text(name.unwrap_or_default())
     )))
 }
 
@@ -130,33 +128,14 @@ pub fn is_file(name: &str) -> bool {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is no envelope.
-pub fn read_envelope(path: &Path) -> Result<Envelope, CommandFailure> {
+pub fn read_envelope(path: &Path) -> CommandResult<Envelope> {
     let bytes = read_bounded(path, MAX_ENVELOPE_BYTES)?;
     json::parse_as(&bytes, MAX_ENVELOPE_BYTES).map_err(|error| {
-        let place = PrintableText::text(&path.to_string_lossy());
+        let place = PrintableText::file(path);
         let advice = "make one with `countersign propose ... --offline -o FILE`";
         CommandFailure::usage(format!(
-            "{} is no envelope: {}; {advice}",
-            place.as_str(),
-            PrintableText::text(&error.to_string()).as_str()
+            "{place} is no envelope: {}; {advice}",
+            PrintableText::text(&error.to_string())
         ))
     })
-}
-
-impl BoundaryReader for Client {
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
-        Self::get(self, path)
-    }
-
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
-        Self::bytes(self, path)
-    }
-
-    fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure> {
-        Self::announced(self, path, size)
-    }
-
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
-        Self::blob(self, digest)
-    }
 }

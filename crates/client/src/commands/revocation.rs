@@ -1,13 +1,20 @@
 //! What `revoke` and `freeze` share: signing a revocation and sending it. `review-run` shares the question and the file.
 
-use std::path::Path;
-
 use crate::{
-    Client, CommandFailure, Exit, Keys, SignaturePurpose, Terminal, home::keys, write_new,
+    Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
 };
 use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
-use verdict::{KeyHolder, Signer, TrustedRoster};
-use wire::{RegistryView, RevocationView};
+use verdict::{KeyHolder, TrustedRoster};
+use wire::{BoundaryView, RegistryView, RevocationView};
+
+/// Returns how a statement names this boundary.
+pub fn boundary_ref(boundary: BoundaryView) -> BoundaryRef {
+    BoundaryRef {
+        name: boundary.name,
+        id: boundary.id,
+        epoch: boundary.epoch,
+    }
+}
 
 /// The boundary for which a revocation is signed, as the boundary itself reports it. No trusted roster is needed, because
 /// a revocation can only prevent or end runs.
@@ -24,20 +31,13 @@ impl<'c> RevokingBoundary<'c> {
     ///
     /// # Errors
     /// Returns an error if the boundary cannot be reached.
-    pub fn read(client: &'c Client) -> Result<Self, CommandFailure> {
+    pub fn read(client: &'c Client) -> CommandResult<Self> {
         let RegistryView { boundary, seal, .. } = client.get("/v1/registry")?;
         let payload = client.blob(seal.roster.as_bytes())?;
         let roster = TrustedRoster::from_payload(&payload).map_err(|error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("the boundary's roster can't be read: {error}"),
-            )
+            CommandFailure::unreachable(format!("the boundary's roster can't be read: {error}"))
         })?;
-        let boundary = BoundaryRef {
-            name: boundary.name,
-            id: boundary.id,
-            epoch: boundary.epoch,
-        };
+        let boundary = boundary_ref(boundary);
         Ok(Self {
             client,
             boundary,
@@ -53,14 +53,10 @@ impl<'c> RevokingBoundary<'c> {
         client: &Client,
         reason: &str,
         signer: &dyn Signer,
-        agree: impl FnOnce(&BoundaryRef) -> Result<(), CommandFailure>,
-    ) -> Result<Envelope, CommandFailure> {
+        agree: impl FnOnce(&BoundaryRef) -> CommandResult<()>,
+    ) -> CommandResult<Envelope> {
         let RegistryView { boundary, .. } = client.get("/v1/registry")?;
-        let boundary = BoundaryRef {
-            name: boundary.name,
-            id: boundary.id,
-            epoch: boundary.epoch,
-        };
+        let boundary = boundary_ref(boundary);
         agree(&boundary)?;
         sign(
             boundary,
@@ -80,7 +76,7 @@ impl<'c> RevokingBoundary<'c> {
         subject: RevokedSubject,
         reason: &str,
         keys: &Keys,
-    ) -> Result<Envelope, CommandFailure> {
+    ) -> CommandResult<Envelope> {
         let holds = |keyid: &KeyId| self.roster.signer(keyid).map(|(holder, _)| holder);
         let rank = |keyid: &KeyId| match holds(keyid)? {
             _ if subject == RevokedSubject::Key(*keyid) => Some(0),
@@ -110,7 +106,7 @@ impl<'c> RevokingBoundary<'c> {
     ///
     /// # Errors
     /// Returns the errors of [`Self::sign`], or the refusal of the boundary.
-    pub fn freeze(&self, reason: &str, keys: &Keys) -> Result<RevocationView, CommandFailure> {
+    pub fn freeze(&self, reason: &str, keys: &Keys) -> CommandResult<RevocationView> {
         self.send(&self.sign(RevokedSubject::epoch(&self.boundary.epoch), reason, keys)?)
     }
 
@@ -118,7 +114,7 @@ impl<'c> RevokingBoundary<'c> {
     ///
     /// # Errors
     /// Returns the refusal of the boundary.
-    pub fn send(&self, revocation: &Envelope) -> Result<RevocationView, CommandFailure> {
+    pub fn send(&self, revocation: &Envelope) -> CommandResult<RevocationView> {
         send(self.client, revocation)
     }
 }
@@ -132,7 +128,7 @@ pub fn sign(
     subject: RevokedSubject,
     reason: &str,
     signer: &dyn Signer,
-) -> Result<Envelope, CommandFailure> {
+) -> CommandResult<Envelope> {
     let payload = payload(boundary, subject, reason)?;
     let signature = keys::sign(signer, SignaturePurpose::Revoke, PAYLOAD_TYPE, &payload)?;
     Ok(Envelope::new(&payload, vec![signature]))
@@ -146,7 +142,7 @@ pub fn payload(
     boundary: BoundaryRef,
     subject: RevokedSubject,
     reason: &str,
-) -> Result<Vec<u8>, CommandFailure> {
+) -> CommandResult<Vec<u8>> {
     let revocation = Revocation {
         boundary,
         reason: reason.to_owned(),
@@ -163,32 +159,20 @@ pub fn payload(
 ///
 /// # Errors
 /// Returns the refusal of the boundary.
-pub fn send(client: &Client, revocation: &Envelope) -> Result<RevocationView, CommandFailure> {
+pub fn send(client: &Client, revocation: &Envelope) -> CommandResult<RevocationView> {
     client.post("/v1/revocations", revocation)
-}
-
-/// Writes a signed envelope to a file, which `countersign revoke FILE` or `countersign review-run FILE` sends later.
-///
-/// # Errors
-/// Returns an error if the file exists or can't be written.
-pub fn write(envelope: &Envelope, path: &Path, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let mut bytes = serde_json::to_vec(envelope)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-    bytes.push(b'\n');
-    write_new(path, &bytes, terminal)
 }
 
 /// Asks whether a statement shall be signed that stays in the log.
 ///
 /// # Errors
 /// Returns an error if the person does not agree, or if there is no terminal.
-pub fn ask_consent(question: &str, terminal: &Terminal) -> Result<(), CommandFailure> {
-    match &*terminal.ask(
-        &format!("{question} The signed statement can't be taken back. Type yes:"),
-        "say --yes",
-    )? {
-        "yes" => Ok(()),
-        _ => Err(CommandFailure::new(Exit::Refused, "nothing was signed")),
+pub fn ask_consent(question: &str, yes: bool, terminal: &Terminal) -> CommandResult<()> {
+    let question = format!("{question} The signed statement can't be taken back. Type yes:");
+    if yes || terminal.ask(&question, "say --yes")? == "yes" {
+        Ok(())
+    } else {
+        Err(CommandFailure::refused("nothing was signed"))
     }
 }
 

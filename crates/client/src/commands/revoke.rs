@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    Address, Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Keys, RevokingBoundary,
-    Terminal, commands::review_subject::read_envelope, find_grant, is_grant, revocation,
+    Address, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys,
+    RevokingBoundary, Terminal, commands::review_subject::read_envelope, find_grant, is_grant,
+    read_statement, revocation, write_document,
 };
-use documents::{
-    Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedSubject, Statement,
-};
+use documents::{Base64, BoundaryRef, Envelope, KeyId, Name, Revocation, RevokedSubject};
 use wire::{GrantView, RevocationView};
 
 /// Revoke a key, a token or a grant with a signed revocation, which everybody can verify in the log.
@@ -80,38 +79,23 @@ impl FromStr for RevokeArgument {
 ///
 /// # Errors
 /// Returns an error if the person declines, or if the boundary refuses the revocation.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = || global.reviewer(&args.key, terminal);
     let (subject, words) = match &args.subject {
         RevokeArgument::Grant(name) => {
             let client = client()?;
             let view = find_grant(name, &client)?;
-            let envelope = sign_end(
-                &view,
-                &args.reason,
-                &args.key.find()?,
-                &client,
-                |boundary| {
-                    let question = format!("Revoke {} at {}?", grant_words(&view), boundary.name);
-                    if args.yes {
-                        Ok(())
-                    } else {
-                        revocation::ask_consent(&question, terminal)
-                    }
-                },
-            )?;
+            let keys = args.key.find()?;
+            let envelope = sign_end(&view, &args.reason, &keys, &client, |boundary| {
+                let question = format!("Revoke {} at {}?", grant_words(&view), boundary.name);
+                revocation::ask_consent(&question, args.yes, terminal)
+            })?;
             return finish(args, &client, &envelope, &grant_words(&view), terminal);
         }
         RevokeArgument::File(path) => {
             let envelope: Envelope = read_envelope(path)?;
-            let statement = Base64::Lenient.decode("/payload", &envelope.payload);
-            let statement =
-                statement.and_then(|payload| Statement::<Revocation>::from_payload(&payload));
-            let statement = statement.map_err(|error| {
+            let (_, statement) = read_statement::<Revocation>(Base64::Lenient, &envelope.payload)
+                .map_err(|error| {
                 CommandFailure::usage(format!("the file is no revocation: {error}"))
             })?;
             if let Some(listed) = global.listed() {
@@ -132,30 +116,24 @@ pub fn run(
     {
         let envelope = RevokingBoundary::sign_own(&client, &args.reason, own, |boundary| {
             let question = format!("Revoke {words}, your own key, at {}?", boundary.name);
-            if args.yes {
-                Ok(())
-            } else {
-                revocation::ask_consent(&question, terminal)
-            }
+            revocation::ask_consent(&question, args.yes, terminal)
         })?;
         return finish(args, &client, &envelope, &words, terminal);
     }
     let boundary = RevokingBoundary::read(&client)?;
-    if !args.yes {
-        let whose = match subject {
-            RevokedSubject::Key(keyid) => boundary
-                .roster
-                .statement_signer(&keyid)
-                .map(|(holder, _)| format!(" of {holder}")),
-            _ => None,
-        };
-        let question = format!(
-            "Revoke {words}{} at {}?",
-            whose.unwrap_or_default(),
-            boundary.boundary.name
-        );
-        revocation::ask_consent(&question, terminal)?;
-    }
+    let whose = match subject {
+        RevokedSubject::Key(keyid) => boundary
+            .roster
+            .statement_signer(&keyid)
+            .map(|(holder, _)| format!(" of {holder}")),
+        _ => None,
+    };
+    let question = format!(
+        "Revoke {words}{} at {}?",
+        whose.unwrap_or_default(),
+        boundary.boundary.name
+    );
+    revocation::ask_consent(&question, args.yes, terminal)?;
     let envelope = boundary.sign(subject, &args.reason, &keys)?;
     finish(args, &client, &envelope, &words, terminal)
 }
@@ -174,8 +152,8 @@ pub fn sign_end(
     reason: &str,
     keys: &Keys,
     client: &Client,
-    agree: impl FnOnce(&BoundaryRef) -> Result<(), CommandFailure>,
-) -> Result<Envelope, CommandFailure> {
+    agree: impl FnOnce(&BoundaryRef) -> CommandResult<()>,
+) -> CommandResult<Envelope> {
     let subject = RevokedSubject::Grant(view.digest);
     // The grantee may end the grant, but may have no right to read the roster of the boundary.
     if let Some(signer) = keys
@@ -197,9 +175,9 @@ fn finish(
     envelope: &Envelope,
     words: &str,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     match &args.output {
-        Some(path) => revocation::write(envelope, path, terminal).map(|()| Exit::Done),
+        Some(path) => write_document(path, envelope, terminal).map(|()| Exit::Done),
         None => told(&revocation::send(client, envelope)?, Some(words), terminal),
     }
 }
@@ -208,15 +186,6 @@ fn finish(
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn told(
-    answer: &RevocationView,
-    what: Option<&str>,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
-    if terminal.json {
-        terminal.object(answer)?;
-    } else {
-        terminal.line(&revocation::done_words(answer, what))?;
-    }
-    Ok(Exit::Done)
+pub fn told(answer: &RevocationView, what: Option<&str>, terminal: &Terminal) -> CommandResult {
+    terminal.answer(answer, revocation::done_words(answer, what))
 }

@@ -1,9 +1,10 @@
 //! The `session` command creates, shows, resets and ends sessions.
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
+    aligned,
 };
-use documents::SessionId;
+use documents::{SessionId, joined};
 use wire::{NewSession, SessionList, SessionView};
 
 /// Create, show, reset and end sessions. A session carries variables, the directory and files from run to run.
@@ -52,11 +53,7 @@ enum SessionCommand {
 ///
 /// # Errors
 /// Returns an error if the boundary refuses or cannot be reached.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     match &args.command {
         SessionCommand::Create { runbook } => {
@@ -91,7 +88,7 @@ pub fn run(
 }
 
 /// Returns the given id, or the id of the only session.
-fn chosen(client: &Client, given: Option<&SessionId>) -> Result<SessionId, CommandFailure> {
+fn chosen(client: &Client, given: Option<&SessionId>) -> CommandResult<SessionId> {
     if let Some(id) = given {
         return Ok(id.clone());
     }
@@ -102,34 +99,35 @@ fn chosen(client: &Client, given: Option<&SessionId>) -> Result<SessionId, Comma
             "there is no session: create one with `countersign session create RUNBOOK`",
         )),
         several => {
-            let names: Vec<String> = several
-                .iter()
-                .map(|one| format!("  {} {}", one.id, one.runbook))
-                .collect();
+            let names = joined(
+                several
+                    .iter()
+                    .map(|one| format!("  {} {}", one.id, one.runbook)),
+                "\n",
+            );
             Err(CommandFailure::usage(format!(
-                "there are {} sessions, so name one:\n{}",
-                several.len(),
-                names.join("\n")
+                "there are {} sessions, so name one:\n{names}",
+                several.len()
             )))
         }
     }
 }
 
-fn created(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn created(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(session);
     }
     terminal.line(session.id.as_str())?;
     terminal.say(&format!(
         "to run a step of {} in it: countersign propose {}:STEP --session {}",
-        PrintableText::text(&session.runbook).as_str(),
-        PrintableText::text(&session.runbook).as_str(),
+        PrintableText::text(&session.runbook),
+        PrintableText::text(&session.runbook),
         session.id
     ));
     Ok(())
 }
 
-fn list(list: &SessionList, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn list(list: &SessionList, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(list);
     }
@@ -153,7 +151,7 @@ fn list(list: &SessionList, terminal: &Terminal) -> Result<(), CommandFailure> {
     terminal.put(aligned(&rows).as_bytes())
 }
 
-fn show(session: &SessionView, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn show(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(session);
     }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, OutputForm, RunPrinter, Terminal,
-    commands::review_subject::read_envelope, outcome_words, remote::follow_run::follow, write_new,
+    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, OutputForm, RunPrinter, Terminal,
+    commands::review_subject::read_envelope, outcome_words, read_statement,
+    remote::follow_run::follow, write_document,
 };
-use documents::{Authorization, Base64, Envelope, Predicate, Receipt, Statement};
+use documents::{Authorization, Base64, Envelope, Predicate, Receipt};
 use wire::{ProposalStatus, ProposalView};
 
 /// Pause between two questions whether the run has begun.
@@ -38,11 +39,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns the refusal of the boundary, or an error if the connection ended before the end of the run.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     let envelope = read_envelope(&args.file)?;
     let id = payload_of::<Authorization>(&envelope)?.proposal;
@@ -65,7 +62,7 @@ pub fn run(
     }
     let bundle = posting
         .join()
-        .map_err(|_| CommandFailure::new(Exit::Unreachable, "the request ended too early"))??;
+        .map_err(|_| CommandFailure::unreachable("the request ended too early"))??;
     // A token may be allowed to submit, and not to read. Then there is no output.
     if !followed && view().is_ok() {
         follow(&client, &id, &mut sink)?;
@@ -73,10 +70,7 @@ pub fn run(
     let envelope = serde_json::from_value::<Envelope>(bundle["receipt"].clone()).map_err(unread)?;
     let (receipt, outcome) = (id.receipt(), payload_of::<Receipt>(&envelope)?.outcome);
     if let Some(path) = &args.bundle {
-        let mut bytes = serde_json::to_vec(&bundle)
-            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-        bytes.push(b'\n');
-        write_new(path, &bytes, terminal)?;
+        write_document(path, &bundle, terminal)?;
     }
     let exit = Exit::of_outcome(&outcome);
     if terminal.json {
@@ -89,13 +83,9 @@ pub fn run(
 }
 
 /// Returns the content of an unverified envelope.
-fn payload_of<P: Predicate>(envelope: &Envelope) -> Result<P, CommandFailure> {
-    let payload = Base64::Lenient
-        .decode("/payload", &envelope.payload)
-        .map_err(unread)?;
-    Ok(Statement::<P>::from_payload(&payload)
-        .map_err(unread)?
-        .predicate)
+fn payload_of<P: Predicate>(envelope: &Envelope) -> CommandResult<P> {
+    let (_, statement) = read_statement(Base64::Lenient, &envelope.payload).map_err(unread)?;
+    Ok(statement.predicate)
 }
 
 fn unread(error: impl std::fmt::Display) -> CommandFailure {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, observed_word,
+    CommandResult, GlobalOptions, KeyArgs, PrintableText, Terminal, aligned, observed_word,
     outcome_words, short_id, show_chosen, verdict_word,
 };
 use documents::joined;
@@ -27,11 +27,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached, or if the caller is unknown.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let read = |one: &GlobalOptions| {
         one.reviewer(&args.key, terminal)?
             .get::<UnsettledList>("/v1/unsettled")
@@ -87,10 +83,10 @@ fn table(runs: &[UnsettledRun], at: &str) -> String {
     let mut lines = format!("{}\n", rows.next().unwrap_or_default());
     for group in groups {
         for row in rows.by_ref().take(group.len()) {
-            lines.push_str(&format!("{row}\n"));
+            lines += &format!("{row}\n");
         }
         for below in details(&group, at) {
-            lines.push_str(&format!("  {}\n", below.as_str()));
+            lines += &format!("  {}\n", below.as_str());
         }
     }
     lines
@@ -105,7 +101,7 @@ fn row(run: &UnsettledRun) -> [String; 6] {
         ),
     };
     [
-        receipt.as_str().to_owned(),
+        receipt.to_string(),
         run.step.to_string(),
         run.proposer.to_string(),
         ended,
@@ -132,11 +128,7 @@ pub fn needs(run: &UnsettledRun) -> String {
         let disputed = if run.disputed { ", DISPUTED" } else { "" };
         format!("{}{disputed}", of("settlement", need))
     });
-    review
-        .into_iter()
-        .chain(settle)
-        .collect::<Vec<_>>()
-        .join("; ")
+    joined(review.into_iter().chain(settle), "; ")
 }
 
 /// Returns the lines below a group: why the end is unknown, the reviews, and what a person can do. `at` is the option of the
@@ -147,25 +139,20 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
     };
     let mut lines = Vec::new();
     if let Some(why) = &first.end_unknown_because {
-        lines.push(PrintableText::words("the boundary says: ").then(&PrintableText::text(why)));
+        lines.push(PrintableText::words("the boundary says: ").then(why));
     }
     for run in group.iter().filter(|run| !run.reviews.is_empty()) {
-        let said = run
-            .reviews
-            .iter()
-            .map(review_words)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let said = joined(run.reviews.iter().map(review_words), ", ");
         let id = run.receipt.as_ref().filter(|_| group.len() > 1);
         let about = id.map_or_else(PrintableText::default, |id| short_id(id.as_str()).and(": "));
-        lines.push(about.then(&PrintableText::text(&said)));
+        lines.push(about.then(&said));
     }
     let mut grants: Vec<_> = group.iter().filter_map(|run| run.grant.as_ref()).collect();
     grants.sort();
     grants.dedup();
     for grant in grants {
         lines.push(PrintableText::text(&format!(
-            "the standing grant {grant} pauses until the runs are settled"
+            "the standing grant {grant} can't be used until the runs are settled"
         )));
     }
     if first.settle.is_some() && !first.steps.is_empty() {
@@ -181,18 +168,17 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
         .map(|receipt| receipt.as_str())
         .collect();
     if !receipts.is_empty() {
-        let observed = if first.settle.is_some() {
-            " --observed END --evidence RECEIPT"
-        } else {
-            ""
+        let (aim, options) = match (&first.review, &first.settle) {
+            (Some(_), None) => ("accept (--reject rejects)", "--accept"),
+            (Some(_), Some(_)) => (
+                "accept (--reject rejects)",
+                "--accept --observed END --evidence RECEIPT",
+            ),
+            (None, _) => ("settle", "--observed END --evidence RECEIPT"),
         };
-        let (runs, them) = if receipts.len() == 1 {
-            ("the run", "it")
-        } else {
-            ("the runs", "them")
-        };
+        let runs = if receipts.len() == 1 { "run" } else { "runs" };
         let words = format!(
-            "to accept {runs} (--reject rejects {them}): countersign review-run {} --accept{observed} --reason TEXT{at}",
+            "to {aim} the {runs}: countersign review-run {} {options} --reason TEXT{at}",
             receipts.join(" ")
         );
         lines.push(PrintableText::text(&words));
@@ -241,9 +227,9 @@ prp_...000002  a:b              carol       runs since 2026-11-20T09:30:00Z     
 rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unknown  settlement: 1 of 2 of ops or security, DISPUTED
   the boundary says: the boundary was killed\x1b
   alice accepted the run (observed: not started), bob rejected the run
-  the standing grant grt_019aa0b0-5c00-7000-8000-00000000000a pauses until the runs are settled
+  the standing grant grt_019aa0b0-5c00-7000-8000-00000000000a can't be used until the runs are settled
   checks of what the run left: service:status
-  to accept the run (--reject rejects it): countersign review-run rcp_019aa0b0-5c00-7000-8000-000000000001 --accept --observed END --evidence RECEIPT --reason TEXT
+  to settle the run: countersign review-run rcp_019aa0b0-5c00-7000-8000-000000000001 --observed END --evidence RECEIPT --reason TEXT
 ";
         assert_eq!(table(&list(), ""), expected);
         assert!(table(&list(), " --boundary prod").ends_with(" --reason TEXT --boundary prod\n"));
@@ -276,7 +262,7 @@ rcp_...000001  service:restart  deploy-bot  2026-11-20T09:00:00Z             unk
             (2, 2),
             "{text}"
         );
-        let both = "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --accept";
+        let both = "review-run rcp_019aa0b0-5c00-7000-8000-000000000001 rcp_019aa0b0-5c00-7000-8000-000000000003 --observed";
         assert!(
             text.contains(both) && text.contains("  rcp_...000001: alice accepted the run"),
             "{text}"

@@ -27,25 +27,16 @@ pub struct VerdictInputs<'a> {
 impl VerdictInputs<'_> {
     /// Adds the inputs to the screen.
     pub fn state(&self, screen: &mut Screen) {
-        screen.field("file", &PrintableText::text(&self.place.to_string_lossy()));
-        screen.field(
-            "file digest",
-            &PrintableText::text(&self.digest.to_string()),
-        );
-        screen.field(
-            "trusted",
-            &PrintableText::text(&format!("roster {}", self.report.trust.roster)),
-        );
-        screen.field("trust from", &PrintableText::text(&self.trusted.from));
+        screen.field("file", self.place.to_string_lossy());
+        screen.field("file digest", self.digest.to_string());
+        screen.field("trusted", format!("roster {}", self.report.trust.roster));
+        screen.field("trust from", &self.trusted.from);
         let at = self.at.map_or_else(
             || "no time: times were only compared with each other".to_owned(),
             |at| format!("what is dated up to {at}"),
         );
-        screen.field("judged", &PrintableText::text(&at));
-        screen.field(
-            "by",
-            &PrintableText::text(concat!("countersign ", env!("CARGO_PKG_VERSION"))),
-        );
+        screen.field("judged", &at);
+        screen.field("by", concat!("countersign ", env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -67,7 +58,7 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
             screen.push(
                 LineTone::Faint,
                 format!("  {prefix}{:<24} ", format!("{lacking} checks")),
-                PrintableText::text(why),
+                why,
             );
         }
     };
@@ -78,7 +69,7 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
             CheckFinding::NotChecked => LineTone::Faint,
         };
         let prefix = format!("  {:<12} {:<24} ", check.finding.words(), check.name.word());
-        screen.push(tone, prefix, PrintableText::text(&check.detail));
+        screen.push(tone, prefix, &check.detail);
     }
     others(&mut screen, "not checked  ");
     if let Some(facts) = &report.facts {
@@ -87,18 +78,18 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
     }
     screen.heading("Whose word it is");
     for word in report::TrustBasis::ALL {
-        let names: Vec<_> = report
-            .checks
-            .iter()
-            .filter(|check| check.finding == CheckFinding::Established && check.rests_on == word)
-            .map(|check| check.name.word())
-            .collect();
+        let names = joined(
+            report
+                .checks
+                .iter()
+                .filter(|check| {
+                    check.finding == CheckFinding::Established && check.rests_on == word
+                })
+                .map(|check| check.name.word()),
+            ", ",
+        );
         if !names.is_empty() {
-            screen.push(
-                LineTone::Plain,
-                format!("  {:<26} ", word.words()),
-                PrintableText::text(&names.join(", ")),
-            );
+            screen.push(LineTone::Plain, format!("  {:<26} ", word.words()), names);
         }
     }
     screen.heading("Only the boundary's word");
@@ -115,7 +106,7 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
         screen.push(
             LineTone::Plain,
             format!("  {:<24} ", check.name.word()),
-            PrintableText::text(&check.detail),
+            &check.detail,
         );
     }
     others(&mut screen, "");
@@ -146,7 +137,7 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
     screen.heading("Verdict");
     basis.state(&mut screen);
     if report.verified {
-        screen.field_in(LineTone::Good, "verdict", &PrintableText::text("verified"));
+        screen.field_in(LineTone::Good, "verdict", "verified");
     } else {
         let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
         let (tone, words) = match report.undecided() {
@@ -160,9 +151,9 @@ pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> S
                 format!("NOT VERIFIED, failed: {}", failed.join(", ")),
             ),
         };
-        screen.field_in(tone, "verdict", &PrintableText::text(&words));
+        screen.field_in(tone, "verdict", &words);
         if let Some(words) = other_roster {
-            screen.field_in(tone, "because", &PrintableText::text(words));
+            screen.field_in(tone, "because", words);
         }
     }
     screen
@@ -174,14 +165,11 @@ fn state(screen: &mut Screen, facts: &Facts) {
             let words = "other people approved this run than normally; only the whole log shows whether people reviewed it";
             screen.field_in(LineTone::Bad, "EMERGENCY", &PrintableText::words(words));
         }
-        screen.field("receipt", &PrintableText::text(approved.receipt.as_str()));
-        screen.field(
-            "step",
-            &PrintableText::text(&format!("{} {}", approved.step, approved.digest)),
-        );
-        screen.field("parameters", &PrintableText::json(&approved.params));
-        screen.field("proposer", &PrintableText::text(approved.proposer.as_str()));
-        screen.field("reason", &PrintableText::quoted_prose(&approved.reason));
+        screen.field("receipt", approved.receipt.as_str());
+        screen.field("step", format!("{} {}", approved.step, approved.digest));
+        screen.field("parameters", PrintableText::json(&approved.params));
+        screen.field("proposer", approved.proposer.as_str());
+        screen.field("reason", PrintableText::quoted_prose(&approved.reason));
     }
     let grant = facts
         .approved
@@ -192,7 +180,7 @@ fn state(screen: &mut Screen, facts: &Facts) {
             "{} {}: nobody approved this run itself",
             grant.grant, grant.digest
         );
-        screen.field("under grant", &PrintableText::text(&words));
+        screen.field("under grant", &words);
     }
     let signed = if grant.is_some() {
         "grant signed"
@@ -210,16 +198,10 @@ fn state(screen: &mut Screen, facts: &Facts) {
             .keyid
             .map(|keyid| format!(" with {keyid}{passkey}"))
             .unwrap_or_default();
-        screen.field(
-            signed,
-            &PrintableText::text(&format!("{} of {groups}{key}", approver.name)),
-        );
+        screen.field(signed, format!("{} of {groups}{key}", approver.name));
     }
     let refused = refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()));
-    screen.field(
-        "outcome",
-        &PrintableText::text(&(outcome_words(&facts.outcome) + &refused)),
-    );
+    screen.field("outcome", outcome_words(&facts.outcome) + &refused);
     let ran = match facts.outcome.status {
         Status::Unknown => format!(
             "nobody saw the end; the boundary noted this at {}",
@@ -227,7 +209,7 @@ fn state(screen: &mut Screen, facts: &Facts) {
         ),
         _ => format!("{} to {}", facts.started_at, facts.finished_at),
     };
-    screen.field("ran", &PrintableText::text(&ran));
+    screen.field("ran", &ran);
     for (name, stream) in [
         ("stdout", &facts.output.stdout),
         ("stderr", &facts.output.stderr),
@@ -239,10 +221,10 @@ fn state(screen: &mut Screen, facts: &Facts) {
         };
         screen.field(
             name,
-            &PrintableText::text(&format!(
+            format!(
                 "{} of {} bytes{cut}, {}",
                 stream.recorded, stream.bytes, stream.sha256
-            )),
+            ),
         );
     }
     let layers: Vec<_> = facts
@@ -253,28 +235,28 @@ fn state(screen: &mut Screen, facts: &Facts) {
         .collect();
     screen.field(
         "sandbox held",
-        &PrintableText::text(&if layers.is_empty() {
+        &if layers.is_empty() {
             "NOTHING".to_owned()
         } else {
             layers.join(", ")
-        }),
+        },
     );
     if let Some(warning) = facts.sandbox.warning() {
-        screen.field_in(LineTone::Bad, "WARNING", &PrintableText::text(&warning));
+        screen.field_in(LineTone::Bad, "WARNING", &warning);
     }
     if let Some(programs) = &facts.programs {
-        screen.field("programs", &PrintableText::text(&program_words(programs)));
+        screen.field("programs", program_words(programs));
     }
     for line in &facts.refused_hosts {
-        screen.field("network", &PrintableText::text(line));
+        screen.field("network", line);
     }
     screen.field(
         "boundary",
-        &PrintableText::text(&format!("{} {}", facts.boundary.name, facts.boundary.id)),
+        format!("{} {}", facts.boundary.name, facts.boundary.id),
     );
     screen.field(
         "roster",
-        &PrintableText::text(&format!(
+        format!(
             "{} version {} {}{}",
             facts.roster.name,
             facts.roster.version,
@@ -284,7 +266,7 @@ fn state(screen: &mut Screen, facts: &Facts) {
             } else {
                 " UNGUARDED"
             }
-        )),
+        ),
     );
 }
 
@@ -310,11 +292,11 @@ fn execution_words(executions: &Option<Executions>) -> String {
         .iter()
         .map(|one| format!("{} ({})", one.path, one.count));
     let others = (*more > 0).then(|| format!("others ({more})"));
-    let words: Vec<_> = named.chain(others).collect();
+    let words = joined(named.chain(others), ", ");
     if words.is_empty() {
         "none".to_owned()
     } else {
-        words.join(", ")
+        words
     }
 }
 

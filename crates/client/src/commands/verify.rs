@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    ChosenTrust, CommandFailure, DecidingRoster, Exit, Home, NewestRoster, PrintableText, Screen,
-    Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, Home, NewestRoster,
+    PrintableText, Screen, Terminal, TrustArgs, VerdictInputs, bundle_of, bundles_of,
     commands::{
         verdict_screen::screen,
         verify_tally::{Tally, UNDECIDED, VERIFIED},
@@ -15,7 +15,8 @@ use crate::{
     join_bundles, newest_of, newest_unconnected, read_beginning, read_bundle, seem_same,
     trust_advice,
 };
-use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp, time};
+use documents::{BlobDigest, MAX_BUNDLE_BYTES, Timestamp};
+use reading::time;
 use verdict::{
     BundleReport, CheckFinding, CheckName, Pinned, TrustedRoster, Untrusted, VerifyOptions,
     bundle_check, leave_to,
@@ -60,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the roster cannot be used, or if the output cannot be written. The result for a bundle reports
 /// if the bundle is unreadable.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let from_input = args
         .files
         .iter()
@@ -143,7 +144,7 @@ fn verify(
     options: VerifyOptions,
     tally: &mut Tally,
     (quiet, terminal): (bool, &Terminal),
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let digest = BlobDigest::of(bytes);
     match with_any(bytes, trust, options) {
         Ok(judged) => {
@@ -212,10 +213,9 @@ pub fn judged_screen(
 
 /// Returns the words of the command about a bundle for which there is no trusted roster, with the advice.
 pub fn unverified_words(path: &Path, untrusted: &Untrusted) -> String {
-    let place = PrintableText::text(&path.to_string_lossy());
+    let place = PrintableText::file(path);
     format!(
-        "{}: nothing was verified: {}; {}",
-        place.as_str(),
+        "{place}: nothing was verified: {}; {}",
         untrusted.message,
         advice(untrusted)
     )
@@ -629,10 +629,9 @@ mod tests {
                 tables.name = name.to_owned();
                 tables.threshold = 1;
                 if name == "b2" {
-                    tables
-                        .boundary
-                        .iter_mut()
-                        .for_each(|entry| entry.name = "b2".parse().expect("a name"));
+                    let (_, keys) = tables.boundaries.pop_first().expect("a boundary");
+                    let other = "b2".parse().expect("a name");
+                    tables.boundaries.insert(other, keys);
                 }
             });
             let judged = with_any(

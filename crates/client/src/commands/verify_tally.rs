@@ -58,7 +58,7 @@ impl Tally {
             }
             *self
                 .receipts
-                .entry(approved.receipt.as_str().to_owned())
+                .entry(approved.receipt.to_string())
                 .or_default() += 1;
         }
         if !why.is_empty() {
@@ -80,7 +80,7 @@ impl Tally {
         screen.push(
             LineTone::Faint,
             format!("  RESULT       {:<width$}  ", "BOUNDARY"),
-            PrintableText::words("FILE"),
+            "FILE",
         );
         for (verdict, boundary, words) in &self.lines {
             let tone = match *verdict {
@@ -95,11 +95,7 @@ impl Tally {
             );
         }
         for (name, why) in skipped {
-            screen.push(
-                LineTone::Faint,
-                "  other file   ".to_owned(),
-                PrintableText::text(&format!("{name}: {why}")),
-            );
+            screen.push(LineTone::Faint, "  other file   ", format!("{name}: {why}"));
         }
         for (receipt, times) in self.receipts.iter().filter(|(_, times)| **times > 1) {
             screen.say(

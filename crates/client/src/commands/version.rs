@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{CommandFailure, Exit, Terminal};
+use crate::{CommandResult, Exit, Terminal};
 use documents::{hex, sha256};
 
 /// Facts about the build of this program.
@@ -35,7 +35,7 @@ impl BuildFacts {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn print(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    pub fn print(&self, terminal: &Terminal) -> CommandResult {
         if terminal.json {
             terminal.line(&json!(self).to_string())?;
             return Ok(Exit::Done);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, JobArgs, KeyArgs, LookupRange, OutputForm, RunPrinter,
-    Terminal, WantedBundle, find_proposal,
+    CommandResult, GlobalOptions, JobArgs, KeyArgs, LookupRange, OutputForm, RunPrinter, Terminal,
+    WantedBundle, find_proposal,
     remote::follow_run::{conclude, follow},
     stop_waiting_on_interrupt,
 };
@@ -40,11 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses the request.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client_of_job(&args.job, &args.key)?;
     let id = find_proposal(
         &client,

@@ -4,17 +4,18 @@
 //! to which address a token is sent, and which roster is trusted there.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Write as _;
+
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, Home, PrintableText, TrustArgs, check_own, read_bounded,
+    ChosenTrust, CommandFailure, CommandResult, Home, PrintableText, TrustArgs, check_own,
+    read_bounded, replace_file,
 };
-use documents::SealDigest;
+use documents::{SealDigest, joined};
 use wire::ProxyAddress;
 
 /// A boundary of the list.
@@ -77,19 +78,16 @@ impl ListedBoundary {
     ///
     /// # Errors
     /// Returns an error if the boundary has another id.
-    pub fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
+    pub fn check_id(&self, found: SealDigest) -> CommandResult<()> {
         match self.id {
-            Some(id) if id != found => Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "the boundary at {} has the id {found}, but your list states the id {id} for {}: nothing was done. Ask \
+            Some(id) if id != found => Err(CommandFailure::refused(format!(
+                "the boundary at {} has the id {found}, but your list states the id {id} for {}: nothing was done. Ask \
                      the operator why the boundary was made again; if the reason is right, run `countersign boundary \
                      remove {}` and add the boundary again",
-                    PrintableText::text(&self.url).as_str(),
-                    self.name,
-                    self.name
-                ),
-            )),
+                PrintableText::text(&self.url),
+                self.name,
+                self.name
+            ))),
             _ => Ok(()),
         }
     }
@@ -100,7 +98,7 @@ impl ListedBoundary {
 ///
 /// # Errors
 /// Returns the errors of [`TrustArgs::find`], or an error if the list can't be read.
-pub fn find_with_list(trust: &TrustArgs) -> Result<Vec<ChosenTrust>, CommandFailure> {
+pub fn find_with_list(trust: &TrustArgs) -> CommandResult<Vec<ChosenTrust>> {
     let mut found = trust.find()?;
     let is_unset = std::env::var_os("COUNTERSIGN_TRUST").is_none_or(|value| value.is_empty());
     if trust.roster.is_empty() && trust.listed.is_none() && is_unset {
@@ -126,7 +124,7 @@ impl BoundaryList {
     ///
     /// # Errors
     /// Returns an error if the file can't be read or understood, or if other users can read or write it.
-    pub fn of_process() -> Result<Self, CommandFailure> {
+    pub fn of_process() -> CommandResult<Self> {
         Self::read(&Home::of_process())
     }
 
@@ -134,7 +132,7 @@ impl BoundaryList {
     ///
     /// # Errors
     /// Returns the errors of [`Self::of_process`].
-    pub fn read(home: &Home) -> Result<Self, CommandFailure> {
+    pub fn read(home: &Home) -> CommandResult<Self> {
         let config = home.config.as_ref().ok_or_else(|| {
             CommandFailure::usage(
                 "the home directory of this user is unknown: set HOME to its absolute path",
@@ -147,24 +145,19 @@ impl BoundaryList {
                 boundaries: Vec::new(),
             });
         }
-        let shown = PrintableText::text(&path.to_string_lossy())
-            .as_str()
-            .to_owned();
+        let shown = PrintableText::file(&path).to_string();
         let _own = check_own(&path)?;
         let mode = path.metadata().map_or(0, |about| about.mode() & 0o7777);
         if mode & 0o077 != 0 {
-            return Err(CommandFailure::new(
-                Exit::NoTrust,
-                format!(
-                    "{shown} has mode {mode:04o}, so other users can read where your tokens are: run `chmod 600 {shown}`"
-                ),
-            ));
+            return Err(CommandFailure::no_trust(format!(
+                "{shown} has mode {mode:04o}, so other users can read where your tokens are: run `chmod 600 {shown}`"
+            )));
         }
         let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?).map_err(|_| {
             CommandFailure::usage(format!("{shown} is not UTF-8: correct the file"))
         })?;
         let wrong = |why: &str| {
-            let why = PrintableText::text(why).as_str().to_owned();
+            let why = PrintableText::text(why).to_string();
             CommandFailure::usage(format!(
                 "{shown} is no list of boundaries: {why}; correct the file, or remove it"
             ))
@@ -215,18 +208,15 @@ impl BoundaryList {
     ///
     /// # Errors
     /// Returns an error if the list has no such boundary.
-    pub fn find(&self, name: &str) -> Result<&ListedBoundary, CommandFailure> {
+    pub fn find(&self, name: &str) -> CommandResult<&ListedBoundary> {
         self.boundaries.iter().find(|one| one.name == name).ok_or_else(|| {
-            let names: Vec<&str> = self.boundaries.iter().map(|one| one.name.as_str()).collect();
+            let names = joined(self.boundaries.iter().map(|one| one.name.as_str()), ", ");
             let known = if names.is_empty() {
                 "your list is empty".to_owned()
             } else {
-                format!("your list has {}", names.join(", "))
+                format!("your list has {names}")
             };
-            CommandFailure::usage(format!(
-                "no boundary has the name {}: {known}; add a boundary with `countersign boundary add NAME --url URL`",
-                PrintableText::text(name).as_str()
-            ))
+            CommandFailure::usage(format!("no boundary has the name {}: {known}; add a boundary with `countersign boundary add NAME --url URL`", PrintableText::text(name)))
         })
     }
 
@@ -234,14 +224,14 @@ impl BoundaryList {
     ///
     /// # Errors
     /// Returns an error if the name or the boundary is in the list, or if the file can't be written.
-    pub fn add(&mut self, one: ListedBoundary) -> Result<(), CommandFailure> {
+    pub fn add(&mut self, one: ListedBoundary) -> CommandResult<()> {
         check_name(&one.name)?;
         if let Some(same) = self.boundaries.iter().find(|other| other.name == one.name) {
             return Err(CommandFailure::usage(format!(
                 "the name {} is taken: it is the boundary at {}; choose another name, or remove this boundary with \
                  `countersign boundary remove {}`",
                 same.name,
-                PrintableText::text(&same.url).as_str(),
+                PrintableText::text(&same.url),
                 same.name
             )));
         }
@@ -254,54 +244,37 @@ impl BoundaryList {
     ///
     /// # Errors
     /// Returns an error if the list has no such boundary, or if the file can't be written.
-    pub fn remove(&mut self, name: &str) -> Result<(), CommandFailure> {
+    pub fn remove(&mut self, name: &str) -> CommandResult<()> {
         self.find(name)?;
         self.boundaries.retain(|one| one.name != name);
         self.write()
     }
 
-    fn write(&self) -> Result<(), CommandFailure> {
-        let shown = PrintableText::text(&self.path.to_string_lossy())
-            .as_str()
-            .to_owned();
-        let failed = |error: &dyn std::fmt::Display| {
+    fn write(&self) -> CommandResult<()> {
+        let failed = |error: io::Error| {
+            let shown = PrintableText::file(&self.path);
             CommandFailure::usage(format!("can't write {shown}: {error}"))
         };
-        let text = toml::to_string(&BoundariesFile {
-            boundary: self.boundaries.clone(),
-        })
-        .map_err(|error| failed(&error))?;
-        let directory = self
-            .path
-            .parent()
-            .ok_or_else(|| failed(&"the path has no directory"))?;
+        let boundary = self.boundaries.clone();
+        let text = toml::to_string(&BoundariesFile { boundary })
+            .map_err(|error| failed(io::Error::other(error)))?;
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(directory)
-            .map_err(|error| failed(&error))?;
-        // The new file replaces the old file at once, so a crash leaves one of the two whole. A temporary file has mode
-        // 0600.
-        let mut file =
-            tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(|error| failed(&error))?;
-        file.persist(&self.path).map_err(|error| failed(&error))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| failed(&error))
+            .create(self.path.parent().unwrap_or(Path::new(".")))
+            .and_then(|()| replace_file(&self.path, text.as_bytes()))
+            .map_err(failed)
     }
 }
 
 /// Checks the name of a boundary in the list.
-fn check_name(name: &str) -> Result<(), CommandFailure> {
+fn check_name(name: &str) -> CommandResult<()> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) || name == ALL {
         return Err(CommandFailure::usage(format!(
             "{} is no name for a boundary: a name has 1 to {LONGEST_NAME} lower-case letters, digits, `.`, `_` and `-`, \
              and `{ALL}` means every boundary",
-            PrintableText::quoted(name).as_str()
+            PrintableText::quoted(name)
         )));
     }
     Ok(())

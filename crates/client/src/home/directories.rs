@@ -44,9 +44,7 @@ impl Home {
         self.config
             .as_ref()
             .map_or("~/.config/countersign".to_owned(), |path| {
-                PrintableText::text(&path.to_string_lossy())
-                    .as_str()
-                    .to_owned()
+                PrintableText::file(path).to_string()
             })
     }
 }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::{CommandFailure, Exit, Home, PrintableText};
+use crate::{CommandFailure, CommandResult, Home, PrintableText, Signer, open_signer};
 use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
-use verdict::{Signer, TrustedRoster, open_signer};
+use verdict::TrustedRoster;
 
 /// Option that names the signing key.
 #[derive(Debug, Clone, Default, Args)]
@@ -34,7 +34,7 @@ impl KeyArgs {
     ///
     /// # Errors
     /// Returns an error if the named key, or an existing `key.pem` of the user, cannot be used.
-    pub fn find(&self) -> Result<Keys, CommandFailure> {
+    pub fn find(&self) -> CommandResult<Keys> {
         let mut keys = find(self.key.as_deref(), &Home::of_process())?;
         for path in &self.more {
             keys.signers.push(open(path)?);
@@ -43,11 +43,11 @@ impl KeyArgs {
     }
 }
 
-fn open(path: &Path) -> Result<Box<dyn Signer>, CommandFailure> {
-    open_signer(path).map_err(|error| CommandFailure::usage(error.to_string()))
+fn open(path: &Path) -> CommandResult<Box<dyn Signer>> {
+    open_signer(path).map_err(CommandFailure::usage)
 }
 
-fn find(named: Option<&Path>, home: &Home) -> Result<Keys, CommandFailure> {
+fn find(named: Option<&Path>, home: &Home) -> CommandResult<Keys> {
     if let Some(path) = named {
         return Ok(Keys {
             signers: vec![open(path)?],
@@ -91,7 +91,7 @@ impl Keys {
     ///
     /// # Errors
     /// Returns an error if there is no key.
-    pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> Result<&dyn Signer, CommandFailure> {
+    pub fn preferred(&self, fits: impl Fn(&SshKey) -> bool) -> CommandResult<&dyn Signer> {
         self.first(fits)
             .or_else(|| self.all().next())
             .ok_or_else(no_key)
@@ -104,7 +104,7 @@ impl Keys {
     pub fn of_approver(
         &self,
         roster: Option<&TrustedRoster>,
-    ) -> Result<(&dyn Signer, Name), CommandFailure> {
+    ) -> CommandResult<(&dyn Signer, Name)> {
         let approver = |keyid: &KeyId| {
             roster
                 .and_then(|roster| roster.approver_of(keyid))
@@ -113,9 +113,7 @@ impl Keys {
         let signer = self.preferred(|key| approver(&key.keyid()).is_some())?;
         let keyid = signer.key().keyid();
         let name = approver(&keyid).map(|approver| approver.name.clone()).ok_or_else(|| {
-            CommandFailure::new(
-                Exit::Refused,
-                format!(
+            CommandFailure::refused(format!(
                     "nothing was signed: {keyid} is no approver's key in roster version {}; name your key with --key FILE",
                     roster.map_or(0, TrustedRoster::version)
                 ),
@@ -126,8 +124,7 @@ impl Keys {
 }
 
 fn no_key() -> CommandFailure {
-    CommandFailure::new(
-        Exit::Usage,
+    CommandFailure::usage(
         "there is no key to sign with; make a key with `countersign key generate`, or name any ssh-ed25519 key with \
          --key FILE",
     )
@@ -189,7 +186,7 @@ pub fn sign(
     purpose: SignaturePurpose,
     payload_type: &str,
     body: &[u8],
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let mut _turn = None;
     if let Some(file) = signer.asks() {
         _turn = Some(ONE_QUESTION.lock().unwrap_or_else(PoisonError::into_inner));
@@ -197,22 +194,21 @@ pub fn sign(
         let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
         let _ = writeln!(
             std::io::stderr(),
-            "ssh-keygen asks for the key {}, {}:",
-            about.as_str(),
+            "ssh-keygen asks for the key {about}, {}:",
             purpose.words()
         );
     }
-    let signature = signer.sign(&pae(payload_type, body)).map_err(|error| {
-        CommandFailure::new(Exit::Usage, format!("{}: {error}", purpose.failure()))
-    })?;
+    let signature = signer
+        .sign(&pae(payload_type, body))
+        .map_err(|error| CommandFailure::usage(format!("{}: {error}", purpose.failure())))?;
     Ok(EnvelopeSignature::new(signer.key().keyid(), &signature))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{write_public_key, write_secret_key};
     use documents::SecretKey;
-    use verdict::{write_public_key, write_secret_key};
 
     #[test]
     fn a_key_that_the_user_names_is_the_only_key_and_key_pem_has_priority_over_ssh_keys() {

@@ -1,23 +1,22 @@
 //! Reads the files that are given as arguments of a command.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{CommandFailure, PrintableText};
+use crate::{CommandFailure, CommandResult, PrintableText};
 
 /// Reads a file that the user named. The path `-` means the standard input.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is larger than `most` bytes.
-pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure> {
+pub fn read_bounded(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
     let bytes = read_beginning(path, most + 1)?;
     if bytes.len() > most {
-        let place = PrintableText::text(&path.to_string_lossy());
+        let place = PrintableText::file(path);
         return Err(CommandFailure::usage(format!(
-            "{} is larger than {most} bytes: check that it is the right file",
-            place.as_str()
+            "{place} is larger than {most} bytes: check that it is the right file"
         )));
     }
     Ok(bytes)
@@ -28,7 +27,7 @@ pub fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure>
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, is larger than `most` bytes, or permits access by other users.
-pub fn read_private(path: &Path, most: usize, what: &str) -> Result<Vec<u8>, CommandFailure> {
+pub fn read_private(path: &Path, most: usize, what: &str) -> CommandResult<Vec<u8>> {
     let bytes = read_bounded(path, most)?;
     let shown = format!("{path:?}");
     // The mode of a pipe or of the standard input says nothing about other users, because they cannot open it.
@@ -49,11 +48,10 @@ pub fn read_private(path: &Path, most: usize, what: &str) -> Result<Vec<u8>, Com
 ///
 /// # Errors
 /// Returns an error if the file cannot be read.
-pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy());
-    let failed = |error: std::io::Error| {
-        CommandFailure::usage(format!("can't read {}: {error}", place.as_str()))
-    };
+pub fn read_beginning(path: &Path, most: usize) -> CommandResult<Vec<u8>> {
+    let place = PrintableText::file(path);
+    let failed =
+        |error: std::io::Error| CommandFailure::usage(format!("can't read {place}: {error}"));
     let mut bytes = Vec::new();
     let limit = most as u64;
     if path == Path::new("-") {
@@ -76,4 +74,54 @@ pub fn read_beginning(path: &Path, most: usize) -> Result<Vec<u8>, CommandFailur
             .map_err(failed)?;
     }
     Ok(bytes)
+}
+
+/// Replaces a file at once and durably. Only its owner can read the new file. After a crash, the file has the old content or the
+/// new content, and a temporary file may remain.
+///
+/// # Errors
+/// Returns an error if the file or its directory can't be written.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Returns the absolute path of a file that the user named.
+///
+/// # Errors
+/// Returns an error if the current directory is unknown.
+pub fn absolute_path(path: &Path) -> CommandResult<PathBuf> {
+    std::path::absolute(path).map_err(|error| {
+        CommandFailure::usage(format!("the current directory is unknown: {error}"))
+    })
+}
+
+/// Returns the absolute path of a file as text.
+///
+/// # Errors
+/// Returns an error if the current directory is unknown, or if the path is not UTF-8.
+pub fn absolute_text(path: &Path) -> CommandResult<String> {
+    let path = absolute_path(path)?.into_os_string();
+    path.into_string().map_err(|path| {
+        let place = PrintableText::file(Path::new(&path));
+        CommandFailure::usage(format!("the path {place} is not UTF-8: use another path"))
+    })
+}
+
+/// Returns a named roster with its absolute path. A digest stays unchanged.
+///
+/// # Errors
+/// Returns an error if the current directory is unknown, or if the path is not UTF-8.
+pub fn absolute_roster(roster: &str) -> CommandResult<String> {
+    if roster.starts_with("sha256:") {
+        return Ok(roster.to_owned());
+    }
+    absolute_text(Path::new(roster))
 }

@@ -4,45 +4,64 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{CommandFailure, PrintableText, read_bounded};
-use documents::{MAX_PARAMS_BYTES, json as strict};
+use crate::{CommandFailure, CommandResult, Exit, PrintableText, read_bounded};
+use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, json as strict};
+use wire::StepView;
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read, or if its content is not a strict JSON object.
-pub fn read_params(path: &Path) -> Result<Map<String, Value>, CommandFailure> {
+pub fn read_params(path: &Path) -> CommandResult<Map<String, Value>> {
     let bytes = read_bounded(path, MAX_PARAMS_BYTES * 4)?;
-    let place = PrintableText::text(&path.to_string_lossy());
+    let place = PrintableText::file(path);
     match strict::parse_written(&bytes, MAX_PARAMS_BYTES * 4) {
         Ok(Value::Object(params)) => Ok(params),
         Ok(_) => Err(CommandFailure::usage(format!(
-            "{}: expected an object of parameters",
-            place.as_str()
+            "{place}: expected an object of parameters"
         ))),
         Err(error) => Err(CommandFailure::usage(format!(
-            "{}: {}",
-            place.as_str(),
-            PrintableText::text(&error.to_string()).as_str()
+            "{place}: {}",
+            PrintableText::text(&error.to_string())
         ))),
     }
 }
 
-/// Parses `name=value` with the type that the schema gives to the parameter.
+/// Returns the declared parameters of a step.
+///
+/// # Errors
+/// Returns an error if this program can't read the declaration.
+pub fn step_parameters(step: &StepView) -> CommandResult<Parameter> {
+    strict::typed(&step.definition["params"]).map_err(|error| {
+        CommandFailure::new(
+            Exit::Unreachable,
+            format!("the boundary's step can't be read: {error}"),
+        )
+    })
+}
+
+/// Splits `name=value`, which was given to this option.
+///
+/// # Errors
+/// Returns an error if the text has no `=`.
+pub fn named<'g>(option: &str, given: &'g str, what: &str) -> CommandResult<(&'g str, &'g str)> {
+    given.split_once('=').ok_or_else(|| {
+        let shown = PrintableText::text(given);
+        CommandFailure::usage(format!("{option} {shown}: expected name={what}"))
+    })
+}
+
+/// Parses `name=value` with the declared type of the parameter.
 ///
 /// # Errors
 /// Returns an error if the step has no such parameter, or if the value has another type.
-pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFailure> {
+pub fn typed(given: &str, all: &Parameter) -> CommandResult<(String, Value)> {
     let shown = PrintableText::text(given);
-    let (name, text) = given.split_once('=').ok_or_else(|| {
-        CommandFailure::usage(format!("-p {}: expected name=value", shown.as_str()))
-    })?;
-    let properties = schema["properties"].as_object();
-    let Some(property) = properties.and_then(|properties| properties.get(name)) else {
-        let known: Vec<_> = properties
-            .into_iter()
-            .flat_map(|properties| properties.keys())
-            .map(|key| PrintableText::text(key).as_str().to_owned())
+    let (name, text) = named("-p", given, "value")?;
+    let Some(declared) = all.key(name) else {
+        let known: Vec<_> = all
+            .keys()
+            .map(|(key, _)| PrintableText::text(key).to_string())
             .collect();
         let known = if known.is_empty() {
             "it takes none".to_owned()
@@ -50,31 +69,25 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
             format!("it takes {}", known.join(", "))
         };
         return Err(CommandFailure::usage(format!(
-            "-p {}: the step has no such parameter; {known}",
-            shown.as_str()
+            "-p {shown}: the step has no such parameter; {known}"
         )));
     };
     let wrong = |expected: &str| {
-        CommandFailure::usage(format!(
-            "-p {}: the schema asks for {expected}",
-            shown.as_str()
-        ))
+        CommandFailure::usage(format!("-p {shown}: the schema asks for {expected}"))
     };
-    let value = match property["type"].as_str() {
+    let value = match declared.kind {
         // The text may be the secret itself, so no message repeats it.
-        Some("string") if property.get("x-secret").is_some() => serde_json::from_str(text)
-            .map_err(|_| {
+        ParameterType::String if declared.secret.is_some() => {
+            serde_json::from_str(text).map_err(|_| {
                 let name = PrintableText::text(name);
                 let example = "{\"secret\": \"db-password\"}";
-                CommandFailure::usage(format!(
-                    "-p {}: give the name of a secret: {example}",
-                    name.as_str()
-                ))
-            })?,
-        Some("string") => Value::from(text),
+                CommandFailure::usage(format!("-p {name}: give the name of a secret: {example}"))
+            })?
+        }
+        ParameterType::String => Value::from(text),
         // Only the canonical spelling of a JSON integer is accepted, so two different texts are never the same
         // number.
-        Some("integer") => {
+        ParameterType::Integer => {
             let is_exact = |number: &i64| {
                 number.to_string() == text && number.unsigned_abs() <= strict::MAX_INTEGER
             };
@@ -93,32 +106,23 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
                 })
             })?
         }
-        Some("boolean") => match text {
+        ParameterType::Boolean => match text {
             "true" => Value::from(true),
             "false" => Value::from(false),
             _ => return Err(wrong("true or false")),
         },
-        Some(kind @ ("array" | "object")) => {
+        kind @ (ParameterType::Array | ParameterType::Object) => {
+            let is_list = kind == ParameterType::Array;
             match strict::parse_written(text.as_bytes(), MAX_PARAMS_BYTES * 4) {
-                Ok(value)
-                    if (kind == "array") == value.is_array()
-                        && (kind == "object") == value.is_object() =>
-                {
-                    value
-                }
+                Ok(value) if is_list == value.is_array() && is_list != value.is_object() => value,
                 _ => {
-                    return Err(wrong(if kind == "array" {
+                    return Err(wrong(if is_list {
                         "an array in JSON, like [\"a\",\"b\"]"
                     } else {
                         "an object in JSON, like {\"a\":1}"
                     }));
                 }
             }
-        }
-        _ => {
-            return Err(wrong(
-                "a type that this version does not support; use --params FILE",
-            ));
         }
     };
     Ok((name.to_owned(), value))
@@ -128,15 +132,15 @@ pub fn typed(given: &str, schema: &Value) -> Result<(String, Value), CommandFail
 mod tests {
 
     use super::*;
-    use crate::Exit;
     use serde_json::json;
 
-    fn schema() -> Value {
-        json!({"type": "object", "required": [], "properties": {
+    fn schema() -> Parameter {
+        let declared = json!({"type": "object", "required": [], "properties": {
             "host": {"type": "string"}, "n": {"type": "integer"}, "drain": {"type": "boolean"},
             "zones": {"type": "array", "items": {"type": "string"}}, "o": {"type": "object", "properties": {}},
             "pw": {"type": "string", "x-secret": true},
-        }})
+        }});
+        serde_json::from_value(declared).expect("declared")
     }
 
     #[test]

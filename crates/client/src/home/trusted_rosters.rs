@@ -136,12 +136,7 @@ pub fn seem_same(one: &TrustedRoster, other: &TrustedRoster) -> bool {
         keys.map(SshKey::keyid)
             .any(|keyid| other.boundary_key(name, &keyid).is_some())
     };
-    one.tables().name == other.tables().name
-        || one
-            .tables()
-            .boundary
-            .iter()
-            .any(|entry| shared(&entry.name))
+    one.tables().name == other.tables().name || one.tables().boundaries.keys().any(shared)
 }
 
 /// Maximum size of a file with one envelope, in bytes. The payload in the envelope has at most `MAX_ROSTER_BYTES`.

@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::{Home, PrintableText, read_bounded};
+use crate::{Home, PrintableText, Signer as _, SshKeygenSigner, read_bounded, ssh_agent};
 use documents::{KeyId, SecretKey, SshKey};
-use verdict::{Signer as _, SshKeygenSigner, ssh_agent};
 
 /// Maximum size of a key file in bytes.
 const MAX_KEY_BYTES: usize = 64 << 10;
@@ -75,18 +74,15 @@ pub fn usable_keys(
     files.dedup();
     for path in files {
         if let Some(keyid) = key_of_file(&path) {
-            let shown = PrintableText::text(&path.to_string_lossy());
+            let shown = PrintableText::file(&path);
             found.keys.push(UsableKey {
                 keyid,
-                place: format!("the file {}", shown.as_str()),
+                place: format!("the file {shown}"),
             });
         }
     }
     if let Some(socket) = agent.filter(|socket| !socket.is_empty()) {
-        let place = format!(
-            "the ssh-agent {}",
-            PrintableText::text(&socket.to_string_lossy()).as_str()
-        );
+        let place = format!("the ssh-agent {}", PrintableText::file(Path::new(&socket)));
         match ssh_agent::keys(Path::new(&socket)) {
             Ok(keys) => {
                 found.keys.extend(keys.iter().map(|key| UsableKey {

@@ -3,7 +3,7 @@
 
 use documents::UserConfiguration;
 
-use crate::{CommandFailure, DisplayScripts, Home, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, DisplayScripts, Home, PrintableText, read_bounded};
 
 /// Maximum size of the file in bytes.
 const MAX_FILE_BYTES: usize = 1 << 16;
@@ -12,7 +12,7 @@ const MAX_FILE_BYTES: usize = 1 << 16;
 ///
 /// # Errors
 /// Returns an error if the configuration can't be read or understood.
-pub fn show_own_letters(is_desk: bool) -> Result<(), CommandFailure> {
+pub fn show_own_letters(is_desk: bool) -> CommandResult<()> {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok());
@@ -28,11 +28,7 @@ pub fn show_own_letters(is_desk: bool) -> Result<(), CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if the file can't be read or understood.
-fn display_scripts(
-    home: &Home,
-    locale: &str,
-    is_desk: bool,
-) -> Result<DisplayScripts, CommandFailure> {
+fn display_scripts(home: &Home, locale: &str, is_desk: bool) -> CommandResult<DisplayScripts> {
     let of_locale = DisplayScripts::of_locale(locale);
     let path = home
         .config

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ureq::http::Uri;
 
-use crate::{CommandFailure, PrintableText};
+use crate::{CommandFailure, CommandResult, PrintableText};
 
 /// Default address of the boundary.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
@@ -22,7 +22,7 @@ impl Address {
     ///
     /// # Errors
     /// Returns an error if the URL does not have the form `http://host[:port][/path]` or `https://host[:port][/path]`.
-    pub fn parse(url: &str) -> Result<Self, CommandFailure> {
+    pub fn parse(url: &str) -> CommandResult<Self> {
         // The text before `@` may be a password.
         let hidden = url
             .rsplit_once('@')
@@ -100,14 +100,14 @@ impl Address {
     ///
     /// # Errors
     /// Returns an error if the address is plain HTTP to another machine. `what` names what would be sent.
-    pub fn check_private(&self, what: &str) -> Result<(), CommandFailure> {
+    pub fn check_private(&self, what: &str) -> CommandResult<()> {
         if self.uses_tls || self.is_loopback {
             return Ok(());
         }
         Err(CommandFailure::usage(format!(
             "{what} was not sent to {}: plain HTTP to another machine has no encryption. Use the https:// address of \
              the boundary, or a tunnel: ssh -N -L 7433:127.0.0.1:7433 HOST, and --url {DEFAULT_URL}",
-            PrintableText::text(&self.base).as_str()
+            PrintableText::text(&self.base)
         )))
     }
 }

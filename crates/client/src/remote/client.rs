@@ -11,19 +11,20 @@ mod job_admission;
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read as _};
 use std::time::Duration;
+use ureq::http::request::Builder;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
 use ureq::http::{Method, Request, Response};
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body};
 
 use crate::{
-    Address, CommandFailure, Exit, KeyArgs, PrintableText, Secret, SignaturePurpose, TlsFiles,
-    home::keys, remote::job_identity::JobIdentity,
+    Address, CommandFailure, CommandResult, Exit, KeyArgs, PrintableText, Secret, SignaturePurpose,
+    TlsFiles, home::keys, remote::job_identity::JobIdentity,
 };
-use documents::{BlobDigest, Code, Envelope, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
+use documents::{BlobDigest, Code, Envelope, KeyId, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
 use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};
 
 /// Payload type of the DSSE message that a key signs for read access.
@@ -52,14 +53,13 @@ pub struct Client {
     keys: Option<KeyArgs>,
     /// The CI job in which the client runs, if its ID token is used.
     job: Option<JobIdentity>,
-    proxy: Option<ProxyAddress>,
+    tls: TlsFiles,
     /// True for a mirror, to which the client sends no credentials.
     stranger: bool,
-    has_certificate: bool,
-    /// True if the user named the trusted authorities.
-    has_authorities: bool,
     bearer: RefCell<Option<Secret>>,
     name: RefCell<Option<Name>>,
+    /// The key that the boundary accepted for read access.
+    admitted_key: Cell<Option<KeyId>>,
     /// What the boundary says about each key of the user, if it accepted none of them.
     refused_keys: RefCell<Vec<String>>,
 }
@@ -76,7 +76,7 @@ impl Client {
         tls: &TlsFiles,
         token: Option<Secret>,
         keys: Option<KeyArgs>,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         Self::with(address, tls, token, keys, WHOLE)
     }
 
@@ -85,7 +85,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns an error if the file of the trusted authorities cannot be used.
-    pub fn stranger(address: Address, tls: &TlsFiles) -> Result<Self, CommandFailure> {
+    pub fn stranger(address: Address, tls: &TlsFiles) -> CommandResult<Self> {
         Ok(Self {
             stranger: true,
             ..Self::new(address, &tls.without_certificate(), None, None)?
@@ -98,7 +98,7 @@ impl Client {
         token: Option<Secret>,
         keys: Option<KeyArgs>,
         whole: Duration,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         if token.is_some() {
             address.check_private("the token")?;
         }
@@ -127,13 +127,12 @@ impl Client {
             agent: config.build().new_agent(),
             patience: Cell::default(),
             keys,
-            proxy: tls.proxy.clone(),
+            tls: tls.clone(),
             job: None,
             stranger: false,
-            has_certificate: tls.have_certificate(),
-            has_authorities: tls.have_authorities(),
             bearer: RefCell::new(token),
             name: RefCell::new(None),
+            admitted_key: Cell::default(),
             refused_keys: RefCell::default(),
         })
     }
@@ -148,11 +147,16 @@ impl Client {
         self.name.borrow().clone()
     }
 
+    /// Returns the key with which the person got read access, or `None` if no key was used.
+    pub fn admitted_key(&self) -> Option<KeyId> {
+        self.admitted_key.get()
+    }
+
     /// Fetches a JSON document.
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> CommandResult<T> {
         self.typed(self.request(Method::GET, path, None::<&()>, "application/json")?)
     }
 
@@ -160,7 +164,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure> {
+    pub fn bytes(&self, path: &str) -> CommandResult<Vec<u8>> {
         self.whole(self.request(Method::GET, path, None::<&()>, "*/*")?)
     }
 
@@ -169,7 +173,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the refusal, or an error if the server cannot be reached.
-    pub fn find(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+    pub fn find(&self, path: &str, most: usize) -> CommandResult<Option<Vec<u8>>> {
         let response = self.answered(true, || self.send(&Method::GET, path, None, "*/*"))?;
         if response.status().as_u16() == 404 {
             return Ok(None);
@@ -182,18 +186,15 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the digest is wrong.
-    pub fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure> {
+    pub fn blob(&self, digest: &[u8; 32]) -> CommandResult<Vec<u8>> {
         let digest = BlobDigest::from_bytes(*digest);
         let bytes = self.bytes(&format!("/log/blob/sha256/{}", digest.hex()))?;
         if BlobDigest::of(&bytes) == digest {
             Ok(bytes)
         } else {
-            Err(CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "the boundary returned other bytes for the blob {digest}: don't trust this boundary"
-                ),
-            ))
+            Err(CommandFailure::unreachable(format!(
+                "the boundary returned other bytes for the blob {digest}: don't trust this boundary"
+            )))
         }
     }
 
@@ -201,11 +202,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<T, CommandFailure> {
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> CommandResult<T> {
         self.typed(self.request(Method::POST, path, Some(body), "application/json")?)
     }
 
@@ -219,22 +216,16 @@ impl Client {
         path: &str,
         body: Option<&[u8]>,
         range: Option<&str>,
-    ) -> Result<(u16, Vec<u8>), CommandFailure> {
+    ) -> CommandResult<(u16, Vec<u8>)> {
         let response = self.answered(method.is_safe() || carries_nonce(body), || {
-            let mut request = Request::builder()
-                .method(method.clone())
-                .uri(format!("{}{path}", self.address.base()));
+            let mut request = self.begin(method, path);
             if let Some(range) = range {
                 request = request.header("range", range);
             }
             if body.is_some() {
                 request = request.header("content-type", "application/json");
             }
-            let request = self.authorize(request).body(body.unwrap_or_default());
-            let request = request.map_err(|error| self.odd(&error.to_string()))?;
-            self.agent
-                .run(request)
-                .map_err(|error| self.unreachable(&error))
+            self.run(self.complete(request, body.unwrap_or_default())?)
         })?;
         Ok((response.status().as_u16(), self.whole(response)?))
     }
@@ -243,7 +234,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
+    pub fn post_nothing<T: DeserializeOwned>(&self, path: &str) -> CommandResult<T> {
         self.typed(self.request(Method::POST, path, None::<&()>, "application/json")?)
     }
 
@@ -251,26 +242,18 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn lines(
-        &self,
-        path: &str,
-        after: Option<u64>,
-    ) -> Result<impl BufRead + use<>, CommandFailure> {
+    pub fn lines(&self, path: &str, after: Option<u64>) -> CommandResult<impl BufRead + use<>> {
         let response = self.again_when_admission_ended(true, || {
-            let mut request = Request::builder()
-                .method(Method::GET)
-                .uri(format!("{}{path}", self.address.base()));
-            request = request.header("accept", "application/x-ndjson");
+            let mut request = self
+                .begin(&Method::GET, path)
+                .header("accept", "application/x-ndjson");
             if let Some(after) = after {
                 request = request.header("last-event-id", after.to_string());
             }
-            let request = self
-                .authorize(request)
-                .body(())
-                .map_err(|error| self.odd(&error.to_string()))?;
-            self.agent
-                .run(self.endless(request))
-                .map_err(|error| self.unreachable(&error))
+            let request = self.complete(request, ())?;
+            // A stream lasts as long as the run.
+            let endless = self.agent.configure_request(request);
+            self.run(endless.timeout_recv_body(None).build())
         })?;
         Ok(BufReader::new(
             response
@@ -285,7 +268,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
-    pub fn submit(&self, envelope: &Envelope) -> Result<Value, CommandFailure> {
+    pub fn submit(&self, envelope: &Envelope) -> CommandResult<Value> {
         self.typed(self.request(
             Method::POST,
             "/v1/authorizations",
@@ -300,7 +283,7 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
         accept: &str,
-    ) -> Result<Response<Body>, CommandFailure> {
+    ) -> CommandResult<Response<Body>> {
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
             CommandFailure::usage(format!("the request can't be written: {error}"))
         })?;
@@ -316,60 +299,49 @@ impl Client {
         path: &str,
         body: Option<&[u8]>,
         accept: &str,
-    ) -> Result<Response<Body>, CommandFailure> {
+    ) -> CommandResult<Response<Body>> {
         if !method.is_safe() {
             self.address.check_private("the request")?;
         }
+        let request = self.begin(method, path).header("accept", accept);
+        let Some(body) = body else {
+            let request = self.complete(request, ())?;
+            let limit = self.patience.get().filter(|_| method.is_safe());
+            return self.run(match limit {
+                Some(limit) => self
+                    .agent
+                    .configure_request(request)
+                    .timeout_global(Some(limit))
+                    .build(),
+                None => request,
+            });
+        };
+        let request = self.complete(request.header("content-type", "application/json"), body)?;
+        // A run has its own limit of time.
+        let answer = (accept != MEDIA_TYPE).then_some(ANSWER);
+        let limited = self.agent.configure_request(request);
+        self.run(limited.timeout_recv_response(answer).build())
+    }
+
+    /// Begins a request, with the bearer of the client.
+    fn begin(&self, method: &Method, path: &str) -> Builder {
         let request = Request::builder()
             .method(method.clone())
-            .uri(format!("{}{path}", self.address.base()))
-            .header("accept", accept);
-        let request = self.authorize(request);
-        let odd = |error: ureq::http::Error| self.odd(&error.to_string());
-        let answer = match body {
-            Some(body) => {
-                let request = request
-                    .header("content-type", "application/json")
-                    .body(body)
-                    .map_err(odd)?;
-                // A run has its own limit of time.
-                let answer = (accept != MEDIA_TYPE).then_some(ANSWER);
-                self.agent.run(
-                    self.agent
-                        .configure_request(request)
-                        .timeout_recv_response(answer)
-                        .build(),
-                )
-            }
-            None => {
-                let request = request.body(()).map_err(odd)?;
-                let limit = self.patience.get().filter(|_| method.is_safe());
-                self.agent.run(match limit {
-                    Some(limit) => self
-                        .agent
-                        .configure_request(request)
-                        .timeout_global(Some(limit))
-                        .build(),
-                    None => request,
-                })
-            }
-        };
-        answer.map_err(|error| self.unreachable(&error))
-    }
-
-    /// Removes the time limit of the body, because a stream lasts as long as the run.
-    fn endless<B: ureq::AsSendBody>(&self, request: Request<B>) -> Request<B> {
-        self.agent
-            .configure_request(request)
-            .timeout_recv_body(None)
-            .build()
-    }
-
-    fn authorize(&self, request: ureq::http::request::Builder) -> ureq::http::request::Builder {
+            .uri(format!("{}{path}", self.address.base()));
         match &*self.bearer.borrow() {
             Some(bearer) => request.header("authorization", format!("Bearer {}", *bearer.0)),
             None => request,
         }
+    }
+
+    fn complete<B>(&self, request: Builder, body: B) -> CommandResult<Request<B>> {
+        request.body(body).map_err(|error| self.odd(error))
+    }
+
+    fn run(&self, request: Request<impl AsSendBody>) -> CommandResult<Response<Body>> {
+        self.agent
+            .run(request)
+            .map_err(|error| self.unreachable(&error))
     }
 
     /// Sends a request. If the server requires credentials, the client gets read access with a key and repeats the
@@ -377,8 +349,8 @@ impl Client {
     fn again_when_admission_ended(
         &self,
         can_repeat: bool,
-        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
-    ) -> Result<Response<Body>, CommandFailure> {
+        send: impl Fn() -> CommandResult<Response<Body>>,
+    ) -> CommandResult<Response<Body>> {
         self.refuse_problem(self.answered(can_repeat, send)?)
     }
 
@@ -387,8 +359,8 @@ impl Client {
     fn answered(
         &self,
         can_repeat: bool,
-        send: impl Fn() -> Result<Response<Body>, CommandFailure>,
-    ) -> Result<Response<Body>, CommandFailure> {
+        send: impl Fn() -> CommandResult<Response<Body>>,
+    ) -> CommandResult<Response<Body>> {
         let response = send()?;
         // Without a token, status 429 means that all callers without a token at this address have reached their common
         // limit. A key has a limit of its own.
@@ -436,7 +408,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns an error if a key cannot be used, or if the boundary refuses the signature.
-    pub fn admit(&self, keys: &KeyArgs) -> Result<bool, CommandFailure> {
+    pub fn admit(&self, keys: &KeyArgs) -> CommandResult<bool> {
         self.address.check_private("the signature of your key")?;
         *self.bearer.borrow_mut() = None;
         self.refused_keys.borrow_mut().clear();
@@ -447,11 +419,9 @@ impl Client {
                         .problem
                         .as_ref()
                         .and_then(|problem| problem["detail"].as_str());
-                    self.refused_keys.borrow_mut().push(
-                        PrintableText::text(detail.unwrap_or_default())
-                            .as_str()
-                            .to_owned(),
-                    );
+                    self.refused_keys
+                        .borrow_mut()
+                        .push(PrintableText::text(detail.unwrap_or_default()).to_string());
                     continue;
                 }
                 challenge => challenge?,
@@ -465,31 +435,32 @@ impl Client {
             let admission = self.answer_challenge(challenge, signature)?;
             *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
             *self.name.borrow_mut() = Some(admission.name);
+            self.admitted_key.set(Some(signer.key().keyid()));
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn whole(&self, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
+    fn whole(&self, response: Response<Body>) -> CommandResult<Vec<u8>> {
         self.up_to(MAX_ANSWER_BYTES.max(MAX_BUNDLE_BYTES as u64), response)
     }
 
-    fn up_to(&self, most: u64, response: Response<Body>) -> Result<Vec<u8>, CommandFailure> {
+    fn up_to(&self, most: u64, response: Response<Body>) -> CommandResult<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut reader = response.into_body().into_with_config().limit(most).reader();
         reader
             .read_to_end(&mut bytes)
-            .map_err(|error| self.odd(&format!("the answer ended too early: {error}")))?;
+            .map_err(|error| self.odd(format!("the answer ended too early: {error}")))?;
         Ok(bytes)
     }
 
-    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, CommandFailure> {
+    fn typed<T: DeserializeOwned>(&self, response: Response<Body>) -> CommandResult<T> {
         let bytes = self.whole(response)?;
         serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-            Category::Data => self.odd(&format!(
+            Category::Data => self.odd(format!(
                 "this version of the program does not understand the answer: {error}"
             )),
-            _ => self.odd(&foreign_answer(200, &bytes)),
+            _ => self.odd(foreign_answer(200, &bytes)),
         })
     }
 }
@@ -562,7 +533,7 @@ fn refusal(problem: &Problem, whole: Option<Value>) -> CommandFailure {
     }
     CommandFailure {
         problem: whole,
-        ..CommandFailure::new(exit, PrintableText::message(&message).as_str().to_owned())
+        ..CommandFailure::new(exit, PrintableText::message(&message).to_string())
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    Client, CommandFailure, Exit, PrintableText, RunPrinter, Terminal, eprintln_quietly,
-    outcome_words, person_words, remote::refused_programs, write_new,
+    Client, CommandFailure, CommandResult, Exit, PrintableText, RunPrinter, Terminal, denial_words,
+    eprintln_quietly, outcome_words, remote::refused_programs, write_new,
 };
 use documents::{
     Bundle, Code, MAX_BUNDLE_BYTES, Outcome, ProposalId, ReceiptId, Status, TlogProof,
@@ -37,7 +37,7 @@ pub fn follow(
     client: &Client,
     id: &ProposalId,
     sink: &mut RunPrinter<'_>,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     let path = format!("/v1/proposals/{id}/events");
     let mut after = None;
     let (mut tries, mut told) = (0, false);
@@ -119,7 +119,7 @@ impl Outage {
     ///
     /// # Errors
     /// Returns `failure` if another attempt is useless, or if the outage has lasted too long.
-    fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> Result<(), CommandFailure> {
+    fn wait(&mut self, failure: CommandFailure, terminal: &Terminal) -> CommandResult<()> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || began.elapsed() >= self.most {
             return Err(failure);
@@ -142,7 +142,7 @@ fn read_events(
     mut lines: impl std::io::BufRead,
     after: &mut Option<u64>,
     sink: &mut RunPrinter<'_>,
-) -> Result<Option<CommandFailure>, CommandFailure> {
+) -> CommandResult<Option<CommandFailure>> {
     loop {
         match next_line(&mut lines) {
             Ok(None) => return Ok(None),
@@ -174,7 +174,7 @@ pub enum StreamLine {
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
-pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, CommandFailure> {
+pub fn next_line(lines: &mut impl std::io::BufRead) -> CommandResult<Option<Value>> {
     loop {
         match read_line(lines)? {
             StreamLine::Document(value) => return Ok(Some(value)),
@@ -188,19 +188,13 @@ pub fn next_line(lines: &mut impl std::io::BufRead) -> Result<Option<Value>, Com
 ///
 /// # Errors
 /// Returns an error if the stream was interrupted.
-pub fn read_line(lines: &mut impl std::io::BufRead) -> Result<StreamLine, CommandFailure> {
-    let broke = |what: String| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the stream of events was interrupted: {what}"),
-        )
-    };
+pub fn read_line(lines: &mut impl std::io::BufRead) -> CommandResult<StreamLine> {
     let mut line = Vec::new();
     let read = lines
         .by_ref()
         .take(MAX_LINE_BYTES)
         .read_until(b'\n', &mut line)
-        .map_err(|error| broke(error.to_string()))?;
+        .map_err(broke)?;
     if read == 0 {
         return Ok(StreamLine::End);
     }
@@ -209,7 +203,11 @@ pub fn read_line(lines: &mut impl std::io::BufRead) -> Result<StreamLine, Comman
     }
     serde_json::from_slice(&line)
         .map(StreamLine::Document)
-        .map_err(|error| broke(error.to_string()))
+        .map_err(broke)
+}
+
+fn broke(what: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::unreachable(format!("the stream of events was interrupted: {what}"))
 }
 
 /// Returns the exit code for a proposal that is over, or on which the command no longer waits.
@@ -251,7 +249,7 @@ pub fn conclude(
     view: &ProposalView,
     wanted: WantedBundle<'_>,
     printer: &RunPrinter<'_>,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let terminal = printer.terminal();
     let exit = exit_of(view);
     let bundle = wanted.bundle;
@@ -283,14 +281,13 @@ pub fn conclude(
             "bundle": path.map(Path::to_string_lossy),
         }))?;
     } else {
-        eprintln_quietly(ending(view).as_str());
+        eprintln_quietly(&ending(view));
     }
     // The exit code of a failed run has priority over a failure to write the bundle.
     match bundle_failure {
-        Some(failure) if exit.code() == 0 => Err(CommandFailure::new(
-            Exit::Unreachable,
-            format!("the run succeeded, but its bundle {failure}"),
-        )),
+        Some(failure) if exit.code() == 0 => Err(CommandFailure::unreachable(format!(
+            "the run succeeded, but its bundle {failure}"
+        ))),
         Some(failure) => {
             terminal.say(&format!("the bundle {failure}"));
             Ok(exit)
@@ -306,7 +303,7 @@ fn fetch(
     receipt: &ReceiptId,
     wanted: Option<u64>,
     terminal: &Terminal,
-) -> Result<Vec<u8>, CommandFailure> {
+) -> CommandResult<Vec<u8>> {
     let deadline = Instant::now() + COSIGNED;
     let mut outage = Outage::new(RESTART);
     loop {
@@ -346,7 +343,7 @@ fn cosignatures(bundle: &[u8]) -> (u64, bool) {
         .last()
         .and_then(|envelope| Pinned::from_envelope(envelope).ok());
     let named =
-        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witness.is_empty());
+        matches!(roster, Some(Pinned::Roster(roster)) if !roster.tables().witnesses.is_empty());
     (
         proof.map_or(0, |proof| lines_of_others(&proof.checkpoint)),
         named,
@@ -371,16 +368,12 @@ fn ending(view: &ProposalView) -> PrintableText {
         (None, None) => view.status.word().to_owned(),
     };
     if let Some(why) = &view.end_unknown_because {
-        words.push_str(&format!(": {why}"));
+        words += &format!(": {why}");
     }
     if let Some(receipt) = &view.receipt {
         words.push_str(&format!("; receipt {receipt}"));
     }
-    let said = view
-        .denials
-        .iter()
-        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
-    PrintableText::text(&words).then(&person_words(said))
+    PrintableText::text(&words).then(denial_words(&view.denials))
 }
 
 /// Installs a handler for Ctrl-C, which prints that the proposal continues and ends the program.

@@ -1,5 +1,6 @@
 //! The ID token of the CI job in which the client runs. It opens a token of the boundary without a stored secret.
 
+use documents::joined;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -7,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::{Address, CommandFailure, Exit, PrintableText, Secret, TlsFiles};
+use crate::{Address, CommandFailure, CommandResult, PrintableText, Secret, TlsFiles};
 use wire::ProxyAddress;
 
 /// The variable with an ID token, which GitLab sets for `id_tokens`.
@@ -40,7 +41,7 @@ impl JobIdentity {
     /// # Errors
     /// Returns an error if the process runs in no job that can get an ID token, if the audience is missing, or if the given
     /// ID token is for another audience.
-    pub fn of_process(audience: Option<String>) -> Result<Self, CommandFailure> {
+    pub fn of_process(audience: Option<String>) -> CommandResult<Self> {
         Self::of_variables(audience, |name| {
             std::env::var(name).ok().filter(|value| !value.is_empty())
         })
@@ -49,7 +50,7 @@ impl JobIdentity {
     fn of_variables(
         audience: Option<String>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let source = match (variable(GIVEN), GITHUB.map(&variable)) {
             (Some(id_token), _) => {
                 // The job of GitLab names the audience itself.
@@ -92,7 +93,7 @@ impl JobIdentity {
     ///
     /// # Errors
     /// Returns an error if GitHub gives no ID token.
-    pub(super) fn id_token(&self, proxy: Option<&ProxyAddress>) -> Result<Secret, CommandFailure> {
+    pub(super) fn id_token(&self, proxy: Option<&ProxyAddress>) -> CommandResult<Secret> {
         match &self.0 {
             IdTokenSource::Given(id_token) => Ok(id_token.clone()),
             IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
@@ -119,15 +120,8 @@ fn of_github(
     token: &Secret,
     audience: &str,
     proxy: Option<&ProxyAddress>,
-) -> Result<Secret, CommandFailure> {
-    let failed = |why: &str| {
-        let why = PrintableText::text(why);
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("GitHub gave no ID token for this job: {}", why.as_str()),
-        )
-    };
-    let server = url.split('/').take(3).collect::<Vec<_>>().join("/");
+) -> CommandResult<Secret> {
+    let server = joined(url.split('/').take(3), "/");
     let address = Address::parse(&server)?;
     address.check_private("the request for an ID token")?;
     let mut config = Agent::config_builder()
@@ -151,15 +145,15 @@ fn of_github(
     let answer = request
         .header("authorization", format!("Bearer {}", *token.0))
         .call();
-    let mut answer = answer.map_err(|error| failed(&error.to_string()))?;
+    let mut answer = answer.map_err(failed)?;
     let body = answer
         .body_mut()
         .with_config()
         .limit(MAX_ANSWER_BYTES)
         .read_to_vec();
-    let body = body.map_err(|error| failed(&error.to_string()))?;
+    let body = body.map_err(failed)?;
     if answer.status().as_u16() != 200 {
-        return Err(failed(&format!(
+        return Err(failed(format!(
             "its answer has the status {}",
             answer.status().as_u16()
         )));
@@ -169,6 +163,11 @@ fn of_github(
         .as_str()
         .map(Secret::new)
         .ok_or_else(|| failed("its answer has no `value`"))
+}
+
+fn failed(why: impl std::fmt::Display) -> CommandFailure {
+    let why = PrintableText::text(&why.to_string());
+    CommandFailure::unreachable(format!("GitHub gave no ID token for this job: {why}"))
 }
 
 #[cfg(test)]

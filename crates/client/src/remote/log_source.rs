@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{Client, CommandFailure, Exit, PrintableText};
+use crate::{Client, CommandFailure, CommandResult, PrintableText};
 use documents::{
     BlobDigest, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, TILE_WIDTH, TileKind, TilePath, split_entries,
 };
@@ -36,7 +36,7 @@ pub trait LogAtRest: std::fmt::Debug + Send + Sync {
 }
 
 /// Function that opens the log in a store that no service uses.
-pub type OpenStoredLog = fn(&Path) -> Result<LogSource, CommandFailure>;
+pub type OpenStoredLog = fn(&Path) -> CommandResult<LogSource>;
 
 /// Maximum size of a file in bytes: a tile with entries of the maximum size. Blobs are smaller.
 pub const MAX_RESOURCE_BYTES: usize = TILE_WIDTH as usize * (MAX_ENTRY_BYTES + 2);
@@ -52,13 +52,13 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the checkpoint cannot be read.
-    pub fn head(&self) -> Result<Option<String>, CommandFailure> {
+    pub fn head(&self) -> CommandResult<Option<String>> {
         let Some(bytes) = self.resource("checkpoint", MAX_NOTE_BYTES)? else {
             return Ok(None);
         };
-        String::from_utf8(bytes).map(Some).map_err(|_| {
-            CommandFailure::new(Exit::CheckSaidNo, "the log's checkpoint is not UTF-8")
-        })
+        String::from_utf8(bytes)
+            .map(Some)
+            .map_err(|_| CommandFailure::check_said_no("the log's checkpoint is not UTF-8"))
     }
 
     /// Returns all signed checkpoints that `log export` stored in the copy, with their file names, sorted by name. Only
@@ -66,7 +66,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the checkpoints cannot be read.
-    pub fn kept_heads(&self) -> Result<Vec<(String, String)>, CommandFailure> {
+    pub fn kept_heads(&self) -> CommandResult<Vec<(String, String)>> {
         let Self::Directory(directory) = self else {
             return Ok(Vec::new());
         };
@@ -74,7 +74,7 @@ impl LogSource {
         let failed = |error: io::Error| {
             CommandFailure::usage(format!(
                 "can't read {}: {error}",
-                PrintableText::text(&kept.to_string_lossy()).as_str()
+                PrintableText::file(&kept)
             ))
         };
         let entries = match std::fs::read_dir(&kept) {
@@ -106,7 +106,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the tile cannot be read.
-    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, CommandFailure> {
+    pub fn tile(&self, path: &TilePath) -> CommandResult<Option<Vec<u8>>> {
         self.resource(&path.to_string(), MAX_RESOURCE_BYTES)
     }
 
@@ -114,7 +114,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the blob cannot be read.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, CommandFailure> {
+    pub fn blob(&self, digest: &BlobDigest) -> CommandResult<Option<Vec<u8>>> {
         self.resource(&format!("blob/sha256/{}", digest.hex()), MAX_RESOURCE_BYTES)
     }
 
@@ -122,7 +122,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the entries are missing or cannot be read.
-    pub fn entries(&self, index: u64, size: u64) -> Result<Vec<Vec<u8>>, CommandFailure> {
+    pub fn entries(&self, index: u64, size: u64) -> CommandResult<Vec<Vec<u8>>> {
         let tile = Self::tile_of(TileKind::Entries, index, size)?;
         let mut bytes = self.tile(&tile)?;
         if bytes.is_none() && tile.width() < TILE_WIDTH {
@@ -139,18 +139,16 @@ impl LogSource {
                 }
                 None => "the log is incomplete",
             };
-            return Err(CommandFailure::new(
-                Exit::CheckSaidNo,
-                format!("{tile} is missing: {why}"),
-            ));
+            return Err(CommandFailure::check_said_no(format!(
+                "{tile} is missing: {why}"
+            )));
         };
         let mut entries = split_entries(&bytes)
             .filter(|entries| entries.len() >= usize::from(tile.width()))
             .ok_or_else(|| {
-                CommandFailure::new(
-                    Exit::CheckSaidNo,
-                    format!("{tile} is incomplete, or is no tile of entries"),
-                )
+                CommandFailure::check_said_no(format!(
+                    "{tile} is incomplete, or is no tile of entries"
+                ))
             })?;
         entries.truncate(usize::from(tile.width()));
         Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
@@ -160,7 +158,7 @@ impl LogSource {
     ///
     /// # Errors
     /// Returns an error if the log has no such tile.
-    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> Result<TilePath, CommandFailure> {
+    pub fn tile_of(kind: TileKind, index: u64, size: u64) -> CommandResult<TilePath> {
         let level = if let TileKind::Hashes(level) = kind {
             u32::from(level)
         } else {
@@ -174,10 +172,9 @@ impl LogSource {
             .ok()
             .and_then(|width| TilePath::new(kind, index, width))
             .ok_or_else(|| {
-                CommandFailure::new(
-                    Exit::CheckSaidNo,
-                    format!("a log of {size} entries has no tile {index} of this level"),
-                )
+                CommandFailure::check_said_no(format!(
+                    "a log of {size} entries has no tile {index} of this level"
+                ))
             })
     }
 
@@ -185,17 +182,17 @@ impl LogSource {
     pub fn unreadable(&self, error: Unreadable) -> CommandFailure {
         match self {
             Self::Directory(_) | Self::Stored(_) => CommandFailure::usage(error.0),
-            Self::Served(_) => CommandFailure::new(Exit::Unreachable, error.0),
+            Self::Served(_) => CommandFailure::unreachable(error.0),
         }
     }
 
-    fn resource(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
+    fn resource(&self, path: &str, most: usize) -> CommandResult<Option<Vec<u8>>> {
         match self {
             Self::Served(client) => client.find(&format!("/log/{path}"), most),
             Self::Directory(directory) => read_file(&directory.join(path), most),
-            Self::Stored(log) => log.resource(path).map_err(|fault| {
-                CommandFailure::new(Exit::CheckSaidNo, format!("the store: {fault}"))
-            }),
+            Self::Stored(log) => log
+                .resource(path)
+                .map_err(|fault| CommandFailure::check_said_no(format!("the store: {fault}"))),
         }
     }
 }
@@ -204,10 +201,9 @@ impl LogSource {
 ///
 /// # Errors
 /// Returns an error if the file is unreadable or too large, or if the path is not a regular file.
-pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFailure> {
-    let shown = PrintableText::text(&path.to_string_lossy());
-    let failed =
-        |error: io::Error| CommandFailure::usage(format!("can't read {}: {error}", shown.as_str()));
+pub fn read_file(path: &Path, most: usize) -> CommandResult<Option<Vec<u8>>> {
+    let shown = PrintableText::file(path);
+    let failed = |error: io::Error| CommandFailure::usage(format!("can't read {shown}: {error}"));
     // Without this flag, opening a pipe would block until a process writes to it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = match OpenOptions::new()
@@ -228,10 +224,7 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFai
     };
     let facts = file.metadata().map_err(failed)?;
     if !facts.is_file() {
-        return Err(CommandFailure::usage(format!(
-            "{} is no file",
-            shown.as_str()
-        )));
+        return Err(CommandFailure::usage(format!("{shown} is no file")));
     }
     let mut bytes = Vec::new();
     if facts.len() <= most as u64 {
@@ -240,10 +233,9 @@ pub fn read_file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, CommandFai
             .map_err(failed)?;
     }
     if facts.len().max(bytes.len() as u64) > most as u64 {
-        return Err(CommandFailure::new(
-            Exit::CheckSaidNo,
-            format!("{} is too large", shown.as_str()),
-        ));
+        return Err(CommandFailure::check_said_no(format!(
+            "{shown} is too large"
+        )));
     }
     Ok(Some(bytes))
 }

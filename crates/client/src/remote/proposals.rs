@@ -1,7 +1,7 @@
 //! Finds proposals by id, by the last digits of an id, or by status.
 
-use crate::{Client, CommandFailure, Exit, PrintableText};
-use documents::{ProposalId, ProposalIdEnding, ReceiptId};
+use crate::{Client, CommandFailure, CommandResult, PrintableText};
+use documents::{ProposalId, ProposalIdEnding, ReceiptId, joined};
 use wire::{ProposalList, ProposalStatus, ProposalView};
 
 /// Maximum number of pages that a search requests. A page ends after a hundred matches, or after ten thousand examined
@@ -29,8 +29,8 @@ pub fn find_proposal(
     client: &Client,
     named: Option<&str>,
     among: LookupRange,
-) -> Result<ProposalId, CommandFailure> {
-    let none = |words: String| CommandFailure::new(Exit::Usage, words);
+) -> CommandResult<ProposalId> {
+    let none = |words: String| CommandFailure::usage(words);
     let Some(name) = named else {
         let only = match among {
             LookupRange::Open => ProposalStatus::Pending,
@@ -48,7 +48,7 @@ pub fn find_proposal(
         return Err(none(format!(
             "{} is neither the id of a proposal nor the last digits of an id (at least 6); name a file with its \
              directory, as ./NAME",
-            PrintableText::text(name).as_str()
+            PrintableText::text(name)
         )));
     };
     let mut query = vec![("id_ends", ending.as_str())];
@@ -63,13 +63,10 @@ pub fn find_proposal(
     match (found.as_slice(), among) {
         // The boundary made the search and is not trusted, so check the id again.
         ([one], _) if ending.is_of(&one.id) => Ok(one.id.clone()),
-        ([one], _) => Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "the command asked for {ending}, but the boundary returned {}: nothing was done",
-                one.id
-            ),
-        )),
+        ([one], _) => Err(CommandFailure::refused(format!(
+            "the command asked for {ending}, but the boundary returned {}: nothing was done",
+            one.id
+        ))),
         ([], _) => Err(none(format!(
             "no proposal that you may see ends with {ending}"
         ))),
@@ -84,7 +81,7 @@ pub fn find_proposal(
 ///
 /// # Errors
 /// Returns an error if there is no proposal or more than one, and names them.
-pub fn only_one(found: &[ProposalView]) -> Result<ProposalId, CommandFailure> {
+pub fn only_one(found: &[ProposalView]) -> CommandResult<ProposalId> {
     match found {
         [one] => Ok(one.id.clone()),
         [] => Err(CommandFailure::usage(
@@ -98,11 +95,13 @@ pub fn only_one(found: &[ProposalView]) -> Result<ProposalId, CommandFailure> {
 }
 
 fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
-    let lines: Vec<_> = several
-        .iter()
-        .take(MOST_NAMED)
-        .map(|view| format!("  {} {}", view.id, view.step))
-        .collect();
+    let lines = joined(
+        several
+            .iter()
+            .take(MOST_NAMED)
+            .map(|view| format!("  {} {}", view.id, view.step)),
+        "\n",
+    );
     let more = several.len().saturating_sub(MOST_NAMED);
     let more = if more > 0 {
         format!("\n  and {more} more")
@@ -113,7 +112,7 @@ fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
         "{} proposals match, so no proposal was chosen; {advice}",
         several.len()
     );
-    CommandFailure::new(Exit::Usage, format!("{words}:\n{}{more}", lines.join("\n")))
+    CommandFailure::usage(format!("{words}:\n{lines}{more}"))
 }
 
 /// Returns all proposals that the caller may see and that match the query, newest first.
@@ -121,7 +120,7 @@ fn ambiguous(several: &[ProposalView], advice: &str) -> CommandFailure {
 /// # Errors
 /// Returns the boundary's refusal, or an error if the list has too many pages, because an incomplete list could mislead
 /// the caller.
-pub fn list(client: &Client, query: &[(&str, &str)]) -> Result<Vec<ProposalView>, CommandFailure> {
+pub fn list(client: &Client, query: &[(&str, &str)]) -> CommandResult<Vec<ProposalView>> {
     newest(client, query, usize::MAX, None)
 }
 
@@ -134,7 +133,7 @@ pub fn newest(
     query: &[(&str, &str)],
     most: usize,
     keep: Option<&dyn Fn(&ProposalView) -> bool>,
-) -> Result<Vec<ProposalView>, CommandFailure> {
+) -> CommandResult<Vec<ProposalView>> {
     // With `keep`, the program may need many pages, so each page is as long as possible.
     let limit = keep.map_or(most, |_| 100).min(100);
     let mut found = Vec::new();
@@ -163,8 +162,7 @@ pub fn newest(
             return Ok(found);
         };
         let odd = |_| {
-            CommandFailure::new(
-                Exit::Unreachable,
+            CommandFailure::unreachable(
                 "the boundary's list has an invalid cursor for the next page",
             )
         };
@@ -173,5 +171,5 @@ pub fn newest(
     let detail = format!(
         "the boundary's list has more than {MAX_PAGES} pages; name one proposal by its whole id"
     );
-    Err(CommandFailure::new(Exit::Unreachable, detail))
+    Err(CommandFailure::unreachable(detail))
 }

@@ -1,7 +1,10 @@
 //! Reads a receipt of the boundary, without a check of its signature.
 
-use crate::{Client, CommandFailure, Exit};
-use documents::{Authorization, Base64, ContentDigest, Envelope, Receipt, ReceiptId, Statement};
+use crate::{Client, CommandFailure, CommandResult};
+use documents::{
+    Authorization, Base64, ContentDigest, Envelope, Malformed, Predicate, Receipt, ReceiptId,
+    Statement,
+};
 use wire::ReceiptView;
 
 /// A receipt with the digest of its payload, which a review names.
@@ -24,7 +27,7 @@ impl ReadReceipt {
     ///
     /// # Errors
     /// Returns an error if there is no such receipt, or if the boundary returns another document.
-    pub fn fetch(client: &Client, id: &ReceiptId) -> Result<Self, CommandFailure> {
+    pub fn fetch(client: &Client, id: &ReceiptId) -> CommandResult<Self> {
         Self::of(client.get(&format!("/v1/receipts/{id}"))?, id)
     }
 
@@ -32,18 +35,18 @@ impl ReadReceipt {
     ///
     /// # Errors
     /// Returns an error if the answer is about another receipt, or can't be read.
-    pub fn of(view: ReceiptView, id: &ReceiptId) -> Result<Self, CommandFailure> {
+    pub fn of(view: ReceiptView, id: &ReceiptId) -> CommandResult<Self> {
         let (receipt, digest) = signed_receipt(&view.envelope)?;
-        let payload = payload_of(&receipt.authorization)?;
-        let signed = Statement::<Authorization>::from_payload(&payload)
-            .map_err(|error| odd(&error))?
-            .predicate;
+        let (_, signed) =
+            read_statement::<Authorization>(Base64::Strict, &receipt.authorization.payload)
+                .map_err(odd)?;
+        let signed = signed.predicate;
         if signed.proposal != id.proposal() {
             let detail = format!(
                 "this command asked for {id}, but the boundary returned the receipt of {}",
                 signed.proposal
             );
-            return Err(CommandFailure::new(Exit::Refused, detail));
+            return Err(CommandFailure::refused(detail));
         }
         Ok(Self {
             id: id.clone(),
@@ -59,21 +62,31 @@ impl ReadReceipt {
 ///
 /// # Errors
 /// Returns an error if the envelope contains no receipt.
-pub fn signed_receipt(envelope: &Envelope) -> Result<(Receipt, ContentDigest), CommandFailure> {
-    let payload = payload_of(envelope)?;
-    let statement = Statement::<Receipt>::from_payload(&payload).map_err(|error| odd(&error))?;
+pub fn signed_receipt(envelope: &Envelope) -> CommandResult<(Receipt, ContentDigest)> {
+    let (payload, statement) =
+        read_statement::<Receipt>(Base64::Strict, &envelope.payload).map_err(odd)?;
     Ok((statement.predicate, ContentDigest::of(&payload)))
 }
 
-fn payload_of(envelope: &Envelope) -> Result<Vec<u8>, CommandFailure> {
-    Base64::Strict
-        .decode("/payload", &envelope.payload)
-        .map_err(|error| odd(&error))
+/// Returns the decoded payload of an envelope, and the statement in it. No signature is checked.
+///
+/// # Errors
+/// Returns an error if the payload is no base64, or contains no such statement.
+pub fn read_statement<P: Predicate>(
+    base64: Base64,
+    payload: &str,
+) -> Result<(Vec<u8>, Statement<P>), Malformed> {
+    let payload = base64.decode("/payload", payload)?;
+    let statement = Statement::from_payload(&payload)?;
+    Ok((payload, statement))
 }
 
-fn odd(error: &impl std::fmt::Display) -> CommandFailure {
-    CommandFailure::new(
-        Exit::Unreachable,
-        format!("the boundary's receipt can't be read: {error}"),
-    )
+/// Returns the predicate of the statement in a strictly encoded payload. No signature is checked.
+pub fn read_predicate<P: Predicate>(payload: &str) -> Option<P> {
+    let (_, statement) = read_statement(Base64::Strict, payload).ok()?;
+    Some(statement.predicate)
+}
+
+fn odd(error: Malformed) -> CommandFailure {
+    CommandFailure::unreachable(format!("the boundary's receipt can't be read: {error}"))
 }

@@ -1,9 +1,10 @@
 //! Explains the programs and hosts that the lists of a boundary's run refused.
 
 use crate::{
-    Client, CommandFailure, ListPlace, OutputComplaints, Terminal, print_hints, refusal_lines,
+    Client, CommandResult, ListPlace, OutputComplaints, Terminal, print_hints, read_predicate,
+    refusal_lines,
 };
-use documents::{Authorization, Base64, Predicate, Receipt, Statement};
+use documents::{Authorization, Receipt};
 use wire::{ProposalView, ReceiptView};
 
 /// Returns a line for each program and each host that the lists of a run refused, from the receipt of the run.
@@ -12,7 +13,7 @@ pub fn of_receipt(
     receipt: &Receipt,
     complaints: &OutputComplaints,
 ) -> Vec<String> {
-    let Some(signed) = decode::<Authorization>(&view.payload) else {
+    let Some(signed) = read_predicate::<Authorization>(&view.payload) else {
         return Vec::new();
     };
     let place = ListPlace::Boundary(view.id.as_str());
@@ -39,29 +40,22 @@ pub fn explain(
     view: &ProposalView,
     complaints: &OutputComplaints,
     terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let Some(id) = &view.receipt else {
         return Ok(());
     };
     let has_list = |signed: Authorization| {
         signed.sandbox.programs.is_some() || !signed.sandbox.network.hosts.is_empty()
     };
-    if !decode::<Authorization>(&view.payload).is_some_and(has_list) {
+    if !read_predicate::<Authorization>(&view.payload).is_some_and(has_list) {
         return Ok(());
     }
     let Ok(found) = client.get::<ReceiptView>(&format!("/v1/receipts/{id}")) else {
         return Ok(());
     };
-    let receipt = decode::<Receipt>(&found.envelope.payload);
+    let receipt = read_predicate::<Receipt>(&found.envelope.payload);
     let lines = receipt
         .map(|receipt| of_receipt(view, &receipt, complaints))
         .unwrap_or_default();
     print_hints(&lines, terminal)
-}
-
-fn decode<P: Predicate>(payload: &str) -> Option<P> {
-    let payload = Base64::Strict.decode("/payload", payload).ok()?;
-    Statement::<P>::from_payload(&payload)
-        .ok()
-        .map(|statement| statement.predicate)
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use crate::{
-    CommandFailure, Exit, OutputComplaints, OutputPainter, Terminal,
+    CommandFailure, CommandResult, OutputComplaints, OutputPainter, Terminal,
     terminal::{output_painter::plain, run_output::CommandGuard},
 };
 use documents::{ContentDigest, Output, Sha256Stream, StreamName};
@@ -76,7 +76,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written, or if a piece of output is not valid base64.
-    pub fn event(&mut self, event: &Event, line: &Value) -> Result<(), CommandFailure> {
+    pub fn event(&mut self, event: &Event, line: &Value) -> CommandResult<()> {
         let piece = piece_of(event)?;
         if let Some((stream, piece)) = &piece {
             let seen = if *stream == StreamName::Stdout {
@@ -140,7 +140,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard stream cannot be written.
-    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> Result<(), CommandFailure> {
+    pub fn output(&mut self, stream: StreamName, piece: &[u8]) -> CommandResult<()> {
         self.complaints.read(piece);
         let (tamed, is_terminal) = match stream {
             StreamName::Stdout => (&mut self.out, self.terminal.out_is_terminal()),
@@ -163,7 +163,7 @@ impl<'t> RunPrinter<'t> {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn end(&mut self) -> Result<(), CommandFailure> {
+    pub fn end(&mut self) -> CommandResult<()> {
         let (out, err) = (plain(self.out.end()), plain(self.err.end()));
         if !out.is_empty() {
             self.terminal.put(out.as_bytes())?;
@@ -179,7 +179,7 @@ impl<'t> RunPrinter<'t> {
 ///
 /// # Errors
 /// Returns an error if the piece is not valid base64.
-pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandFailure> {
+pub fn piece_of(event: &Event) -> CommandResult<Option<(StreamName, Vec<u8>)>> {
     let Event::Output {
         stream,
         text,
@@ -194,8 +194,7 @@ pub fn piece_of(event: &Event) -> Result<Option<(StreamName, Vec<u8>)>, CommandF
         (None, Some(coded)) => base64::engine::general_purpose::STANDARD
             .decode(coded)
             .map_err(|_| {
-                CommandFailure::new(
-                    Exit::Unreachable,
+                CommandFailure::unreachable(
                     "the boundary sent a piece of output that is not valid base64",
                 )
             })?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ureq::tls::TlsConfig;
 
-use crate::{CommandFailure, PrintableText, read_bounded, read_private};
+use crate::{CommandFailure, CommandResult, PrintableText, read_bounded, read_private};
 use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, client_config};
 
 /// Maximum size of a file with certificates in bytes. The list of a whole system has a quarter of this size.
@@ -39,21 +39,11 @@ impl TlsFiles {
         }
     }
 
-    /// Returns true if the files name the trusted authorities.
-    pub const fn have_authorities(&self) -> bool {
-        self.cacert.is_some()
-    }
-
-    /// Returns true if the files contain a client certificate.
-    pub const fn have_certificate(&self) -> bool {
-        self.cert.is_some()
-    }
-
     /// Reads the files.
     ///
     /// # Errors
     /// Returns an error if a file cannot be used, or if the system has no list of authorities.
-    pub fn config(&self) -> Result<TlsConfig, CommandFailure> {
+    pub fn config(&self) -> CommandResult<TlsConfig> {
         let authorities = self
             .cacert
             .as_ref()
@@ -87,10 +77,9 @@ impl TlsFiles {
     fn unusable(&self, error: &ClientConfigError) -> CommandFailure {
         let shown = |path: &Option<PathBuf>| {
             PrintableText::text(&path.as_deref().unwrap_or(Path::new("")).to_string_lossy())
-                .as_str()
-                .to_owned()
+                .to_string()
         };
-        let why = PrintableText::text(&error.to_string()).as_str().to_owned();
+        let why = PrintableText::text(&error.to_string()).to_string();
         CommandFailure::usage(match error {
             ClientConfigError::NoSystemAuthorities(_) => format!(
                 "{why}: install one (on Debian the package ca-certificates), or name the authority of the server \

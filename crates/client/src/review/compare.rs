@@ -260,10 +260,10 @@ fn entries_diff(
         let mut texts: Vec<_> = only
             .iter()
             .take(MOST_ENTRIES)
-            .map(|entry| start.clone().then(entry))
+            .map(|entry| start.clone().then(*entry))
             .collect();
         if more > 0 {
-            texts.push(start.then(&PrintableText::text(&format!("{more} more"))));
+            texts.push(start.then(format!("{more} more")));
         }
         texts.into_iter().map(move |text| LineDifference {
             was,
@@ -314,12 +314,11 @@ fn fields_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
 
 fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
     let list = |document: &Value| -> Vec<PrintableText> {
-        let mut found = Vec::new();
-        leaves(document, String::new(), &mut found);
+        let found = leaves(document);
         let found = found.into_iter();
         found
             .map(|(path, value)| {
-                PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(value))
+                PrintableText::path(path.trim_start_matches('.')).then(PrintableText::value(value))
             })
             .collect()
     };

@@ -59,12 +59,11 @@ impl RunComparison {
             } if changed.is_empty() => Some(
                 PrintableText::words(compared)
                     .and(" unchanged since the last successful run ")
-                    .then(&PrintableText::text(&format!("({last})"))),
+                    .then(format!("({last})")),
             ),
             Self::Since { last, changed, .. } => Some(
-                PrintableText::words("CHANGED since the last successful run ").then(
-                    &PrintableText::text(&format!("({last}): {}", changed.join(", "))),
-                ),
+                PrintableText::words("CHANGED since the last successful run ")
+                    .then(format!("({last}): {}", changed.join(", "))),
             ),
         }
     }

@@ -35,34 +35,24 @@ pub fn fields(found: &Derived, lines: &Lines) -> Vec<SignedField> {
         places.extend(line.shows.iter().map(|path| (path.as_str(), name)));
     }
     let shown = |path: &str| places.get(path).copied().map(FieldReason::Shown);
+    let definition = found.definition.as_ref().map(|(_, definition)| definition);
     let mut all = Vec::new();
-    if let Some(payload) = &found.payload {
-        let mut signed = Vec::new();
-        leaves(payload, String::new(), &mut signed);
-        for (path, value) in signed {
-            let name = format!("signed{path}");
-            let why = shown(&name)
-                .or_else(|| ground.of_payload(&path, value))
-                .unwrap_or(FieldReason::Nowhere);
+    for (part, document) in [
+        ("signed", found.payload.as_ref()),
+        ("definition", definition),
+    ] {
+        for (path, value) in document.into_iter().flat_map(leaves) {
+            let name = format!("{part}{path}");
+            let derived = || match part {
+                "signed" => ground.of_payload(&path, value),
+                _ => ground.of_definition(&path, value),
+            };
             all.push(SignedField {
+                why: shown(&name)
+                    .or_else(derived)
+                    .unwrap_or(FieldReason::Nowhere),
                 path: name,
                 value: value.clone(),
-                why,
-            });
-        }
-    }
-    if let Some((_, definition)) = &found.definition {
-        let mut brought = Vec::new();
-        leaves(definition, String::new(), &mut brought);
-        for (path, value) in brought {
-            let name = format!("definition{path}");
-            let why = shown(&name)
-                .or_else(|| ground.of_definition(&path, value))
-                .unwrap_or(FieldReason::Nowhere);
-            all.push(SignedField {
-                path: name,
-                value: value.clone(),
-                why,
             });
         }
     }
@@ -84,11 +74,9 @@ impl<'f> EqualValues<'f> {
     pub fn of(found: &'f Derived) -> Option<Self> {
         let signed = &found.statement.as_ref()?.predicate;
         let expected = serde_json::to_value(signed.clone().into_statement().ok()?).ok()?;
-        let mut follows = Vec::new();
-        leaves(&expected, String::new(), &mut follows);
         Some(Self {
             found,
-            expected: follows
+            expected: leaves(&expected)
                 .into_iter()
                 .map(|(path, value)| (path, value.clone()))
                 .collect(),

@@ -9,6 +9,8 @@ pub mod granted;
 
 use std::borrow::Cow;
 
+use serde_json::Value;
+
 use crate::{
     COVERED, Derived, FieldReason, Lines, ReviewFinding, ReviewSources, SANDBOX, SCRIPT_DIGEST,
     SEALED, SignedField, StatementVerdict, TRUSTED,
@@ -22,12 +24,13 @@ use crate::{
     },
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, BlobDigest, KeyId, MAX_DEFINITION_BYTES,
-    MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed, Statement,
-    StepDefinition, StepDigest, Timestamp, VerifiedSignature, canonical, joined, json,
+    Authorization, AuthorizationDigest, Base64, BlobDigest, BoundaryName, KeyId,
+    MAX_DEFINITION_BYTES, MAX_WINDOW_S, Permission, PolicyDigest, SKEW_S, Seal, SealDigest, Signed,
+    Statement, StepDefinition, StepDigest, Timestamp, Verified, VerifiedSignature, canonical,
+    joined, json,
 };
 use reading::{
-    Builtins, Policy, PolicyDenied, check_list, check_programs, profile_of_step,
+    Builtins, Policy, PolicyDenied, PolicyProfile, check_list, check_programs, profile_of_step,
     required_permissions, ruling, step_template, without_list, words_of,
 };
 use verdict::signing_program;
@@ -138,17 +141,29 @@ impl Derived {
             || fields
                 .iter()
                 .any(|field| matches!(field.why, FieldReason::Open(_)));
-        let finding = if !nowhere.is_empty() {
-            ReviewFinding::Fails(format!(
+        let covered = if !nowhere.is_empty() {
+            Err(ReviewFinding::fails(format!(
                 "no line shows the field {}, and no rule derives the field",
                 nowhere.join(", ")
-            ))
+            )))
         } else if open {
-            ReviewFinding::NotChecked("the result depends on the other checks".to_owned())
+            Err(ReviewFinding::unknown(
+                "the result depends on the other checks",
+            ))
         } else {
-            ReviewFinding::Holds
+            Ok(())
         };
-        self.note(COVERED, finding);
+        let _ = self.keep(COVERED, covered);
+    }
+
+    /// Notes the finding of a check, and returns what it proved.
+    fn keep<T>(&mut self, what: &'static str, checked: Result<T, ReviewFinding>) -> Option<T> {
+        let (proved, finding) = match checked {
+            Ok(proved) => (Some(proved), ReviewFinding::Holds),
+            Err(finding) => (None, finding),
+        };
+        self.note(what, finding);
+        proved
     }
 
     fn note(&mut self, what: &'static str, finding: ReviewFinding) {
@@ -158,49 +173,10 @@ impl Derived {
     /// Checks that the definition and its files have the signed digests.
     fn definition(&mut self, sources: &ReviewSources, signed: &Authorization) {
         const IS_SIGNED: &str = "the definition shown has the signed digest";
-        let Some(bytes) = &sources.definition else {
-            self.note(
-                IS_SIGNED,
-                ReviewFinding::NotChecked("the definition could not be fetched".to_owned()),
-            );
+        let Some((definition, value)) = self.keep(IS_SIGNED, signed_definition(sources, signed))
+        else {
             return;
         };
-        let read = match canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES) {
-            Ok(value) => json::typed::<StepDefinition>(&value)
-                .map_err(|error| error.to_string())
-                .and_then(|definition| {
-                    definition
-                        .check()
-                        .map(|()| definition)
-                        .map_err(|error| error.to_string())
-                })
-                .map(|definition| (definition, value)),
-            Err(error) => Err(error.to_string()),
-        };
-        let (definition, value) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                self.note(
-                    IS_SIGNED,
-                    ReviewFinding::Fails(format!(
-                        "the boundary gave no valid step definition: {error}"
-                    )),
-                );
-                return;
-            }
-        };
-        let digest = StepDigest::of(bytes);
-        if digest != signed.step.digest || definition.reference != signed.step.reference {
-            self.note(
-                IS_SIGNED,
-                ReviewFinding::Fails(format!(
-                    "the boundary gave another definition: {} {digest}",
-                    definition.reference
-                )),
-            );
-            return;
-        }
-        self.note(IS_SIGNED, ReviewFinding::Holds);
         let (files, finding) = step_files::check(&definition, &sources.contents);
         self.files = files;
         if let Some(finding) = finding {
@@ -219,15 +195,14 @@ impl Derived {
         if let Some(finding) = finding {
             self.note(INPUTS, finding);
         }
-        self.note(
+        let _ = self.keep(
             "the parameters are complete and fit the schema of the step",
             parameters(&definition, signed),
         );
         let filled = step_template::rendered(&definition, &signed.params)
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
-        self.note(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
-        // Without its script, the definition would show another script than the run executes.
+        let _ = self.keep(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
         self.definition = filled.ok().map(|source| {
             (
                 StepDefinition {
@@ -242,22 +217,22 @@ impl Derived {
     fn window(&mut self, signed: &Authorization, now: Timestamp) {
         let contradiction =
             if signed.issued_at > signed.not_before || signed.not_before >= signed.expires_at {
-                Some("the times must be in the order issued_at, not_before, expires_at".to_owned())
+                Err("the times must be in the order issued_at, not_before, expires_at".to_owned())
             } else if signed.expires_at.unix() - signed.issued_at.unix() > MAX_WINDOW_S {
-                Some(format!(
+                Err(format!(
                     "the authorization would be valid for more than {} h",
                     MAX_WINDOW_S / 3600
                 ))
             } else if signed.issued_at > now.plus(SKEW_S) {
-                Some("the authorization was issued in the future: compare the clocks".to_owned())
+                Err("the authorization was issued in the future: compare the clocks".to_owned())
             } else if now >= signed.expires_at {
-                Some("the authorization has expired: propose the run again".to_owned())
+                Err("the authorization has expired: propose the run again".to_owned())
             } else {
-                None
+                Ok(())
             };
-        self.note(
+        let _ = self.keep(
             "the window of validity still allows the run",
-            contradiction.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
+            contradiction.map_err(ReviewFinding::Fails),
         );
     }
 
@@ -269,116 +244,51 @@ impl Derived {
             "the boundary can still run this statement",
             gone.map_or(ReviewFinding::Holds, ReviewFinding::Fails),
         );
-        let name = &signed.boundary.name;
-        let Some(roster) = sources.roster.roster() else {
-            self.note(
-                SIGNED,
-                ReviewFinding::NotChecked("there is no roster".to_owned()),
-            );
-            return None;
-        };
-        let Some(envelope) = &sources.seal else {
-            self.note(
-                SIGNED,
-                ReviewFinding::NotChecked("the seal could not be fetched".to_owned()),
-            );
-            return None;
-        };
-        let verified = Signed::<Seal>::from_envelope(envelope, Base64::Lenient)
-            .map_err(|error| error.to_string())
-            .and_then(|seal| {
-                if seal.signature_count() == 0 {
-                    return Err("the seal has no signature".to_owned());
-                }
-                seal.verify_raw(|keyid| roster.boundary_key(name, keyid))
-                    .map_err(|error| error.to_string())
-            });
-        let verified = match verified {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.note(SIGNED, ReviewFinding::Fails(error));
-                return None;
-            }
-        };
-        self.note(SIGNED, ReviewFinding::Holds);
+        let verified = self.keep(SIGNED, signed_seal(sources, &signed.boundary.name))?;
         let seal = verified.predicate().clone();
         let id = seal
             .boundary
             .id
             .unwrap_or_else(|| SealDigest::from_bytes(verified.digest()));
-        let finding = if seal.boundary.name != *name || id != signed.boundary.id {
-            ReviewFinding::Fails(format!(
+        let same = if seal.boundary.name != signed.boundary.name || id != signed.boundary.id {
+            Err(ReviewFinding::fails(format!(
                 "the seal belongs to boundary {} {id}",
                 seal.boundary.name
-            ))
+            )))
         } else if seal.epoch != signed.boundary.epoch {
-            ReviewFinding::Fails(
-                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void"
-                    .to_owned(),
-            )
+            Err(ReviewFinding::fails(
+                "the epoch of the seal in force is not the epoch of this authorization, so this authorization is void",
+            ))
         } else {
-            ReviewFinding::Holds
+            Ok(())
         };
-        self.note(SEALED, finding);
+        let _ = self.keep(SEALED, same);
         Some(seal)
     }
 
     /// Checks the roster, the policy, the permissions and the sandbox against the seal.
     fn context(&mut self, sources: &ReviewSources, signed: &Authorization, seal: Option<&Seal>) {
         const POLICY: &str = "the policy in force is the policy that this roster names";
-        let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
         self.trust(sources, seal);
-        let policy = match policy_in_force(sources, seal) {
-            Ok(policy) => policy,
+        let Some(policy) = self.keep(POLICY, policy_in_force(sources, seal)) else {
+            for (check, what) in [(PERMISSIONS, "permissions"), (SANDBOX, "sandbox")] {
+                let why = format!("there is no policy, so the {what} can't be derived");
+                self.note(check, ReviewFinding::NotChecked(why));
+            }
+            return;
+        };
+        let definition = self.definition.as_ref().map(|(definition, _)| definition);
+        let known = lists_in_force(sources, seal).and_then(|lists| {
+            let why = "there is no definition, so the permissions can't be derived";
+            let definition = definition.ok_or_else(|| ReviewFinding::unknown(why))?;
+            Ok((lists, definition.clone()))
+        });
+        let (lists, definition) = match known {
+            Ok(known) => known,
             Err(finding) => {
-                self.note(POLICY, finding);
-                self.note(
-                    PERMISSIONS,
-                    unknown("there is no policy, so the permissions can't be derived"),
-                );
-                self.note(
-                    SANDBOX,
-                    unknown("there is no policy, so the sandbox can't be derived"),
-                );
-                return;
-            }
-        };
-        self.note(POLICY, ReviewFinding::Holds);
-        let lists = match (&sources.builtins, seal) {
-            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.builtins => json::parse(bytes, bytes.len())
-                .map_err(|error| error.to_string())
-                .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| joined(&errors, "; ")))
-                .map_err(|error| {
-                    unknown(&format!(
-                        "the built-in lists can't be used: {error}; review with the program version of the boundary"
-                    ))
-                }),
-            (Some(bytes), Some(seal)) => {
-                let digest = BlobDigest::of(bytes);
-                Err(ReviewFinding::Fails(format!(
-                    "the boundary gave the built-in lists {digest}, but the seal names {}",
-                    seal.builtins
-                )))
-            }
-            _ => Err(unknown("the built-in lists could not be fetched")),
-        };
-        let definition = self
-            .definition
-            .as_ref()
-            .map(|(definition, _)| definition.clone());
-        let (lists, definition) = match (lists, definition) {
-            (Ok(lists), Some(definition)) => (lists, definition),
-            (lists, _) => {
-                self.note(
-                    PERMISSIONS,
-                    lists.err().unwrap_or_else(|| {
-                        unknown("there is no definition, so the permissions can't be derived")
-                    }),
-                );
-                self.note(
-                    SANDBOX,
-                    unknown("the definition or the built-in lists are missing, so the sandbox can't be derived"),
-                );
+                let why = "the definition or the built-in lists are missing, so the sandbox can't be derived";
+                self.note(PERMISSIONS, finding);
+                self.note(SANDBOX, ReviewFinding::unknown(why));
                 return;
             }
         };
@@ -387,7 +297,6 @@ impl Derived {
         if !signed.permissions.is_empty() {
             self.places = ScriptPlaces::of(&ruling, &definition);
         }
-        let asked = needs.permissions.clone();
         // The boundary seals its lists without the signature of an approver, so approvers must also sign the
         // permissions that this program's own lists require.
         let own = if lists == *Builtins::current() {
@@ -396,146 +305,59 @@ impl Derived {
             let ruling = ruling::resolve(&policy, Builtins::current(), &signed.step.reference);
             required_permissions::needs(&ruling, &definition)
         };
-        self.permissions(signed, asked, own.permissions);
-        let definition = &definition;
+        let asked = needs.permissions.clone().map_err(ReviewFinding::fails);
+        if let Some(asked) = self.keep(RUNS, asked) {
+            let _ = self.keep(
+                PERMISSIONS,
+                same_permissions(signed, &asked, own.permissions),
+            );
+        }
         self.approval_rules(signed, &ruling, &definition.approvals);
-        let given = match (&sources.configuration, seal) {
-            (Some(bytes), Some(seal)) if BlobDigest::of(bytes) == seal.configuration => {
-                configured(bytes)
-            }
-            (Some(bytes), Some(seal)) => Err(format!(
-                "the boundary gave the configuration {}, but the seal names {}",
-                BlobDigest::of(bytes),
-                seal.configuration
-            )),
-            _ => Err("the configuration could not be fetched".to_owned()),
-        };
-        let derived = given.and_then(|given| {
-            profile_of_step(&ruling, definition, &given)
+        let derived = configuration_in_force(sources, seal).and_then(|given| {
+            profile_of_step(&ruling, &definition, &given)
                 .map_err(|errors| words_of(&errors, definition.reference.path()))
         });
-        let finding = match derived {
-            Ok(profile) => {
-                let compared = without_list(&signed.sandbox, &profile);
-                let finding = if profile == compared {
-                    let listed = signed.sandbox.programs.as_ref();
-                    let by_rules = check_list(
-                        &ruling,
-                        definition,
-                        needs.programs.as_ref(),
-                        &signed.sandbox,
-                    );
-                    match (
-                        by_rules.and_then(|()| check_programs(needs.programs.as_ref(), listed)),
-                        check_programs(own.programs.as_ref(), listed),
-                    ) {
-                        (Ok(()), Ok(())) => ReviewFinding::Holds,
-                        (Err(error), _) => ReviewFinding::Fails(error.to_string()),
-                        (Ok(()), Err(error)) => ReviewFinding::Fails(format!(
-                            "with the built-in lists of this program instead of the lists of the boundary, {error}: use the \
-                             same version of countersign on both sides"
-                        )),
-                    }
-                } else {
-                    ReviewFinding::Fails(format!(
-                        "the signed sandbox differs from the derived sandbox: {}",
-                        differences(&profile, &compared)
-                    ))
-                };
-                self.profile = Some(profile);
-                finding
+        let same = derived.map_err(ReviewFinding::Fails).and_then(|profile| {
+            let compared = without_list(&signed.sandbox, &profile);
+            let difference = (profile != compared).then(|| differences(&profile, &compared));
+            self.profile = Some(profile);
+            if let Some(words) = difference {
+                return Err(ReviewFinding::fails(format!(
+                    "the signed sandbox differs from the derived sandbox: {words}"
+                )));
             }
-            Err(error) => ReviewFinding::Fails(error),
-        };
-        self.note(SANDBOX, finding);
+            let (asked, listed) = (needs.programs.as_ref(), signed.sandbox.programs.as_ref());
+            check_list(&ruling, &definition, asked, &signed.sandbox)
+                .and_then(|()| check_programs(asked, listed))
+                .map_err(ReviewFinding::fails)?;
+            check_programs(own.programs.as_ref(), listed).map_err(|error| {
+                ReviewFinding::fails(format!(
+                    "with the built-in lists of this program instead of the lists of the boundary, {error}: use the \
+                     same version of countersign on both sides"
+                ))
+            })
+        });
+        let _ = self.keep(SANDBOX, same);
     }
 
     /// Compares the roster that the person trusts with the roster that the seal names.
     fn trust(&mut self, sources: &ReviewSources, seal: Option<&Seal>) {
-        let unknown = |why: &str| ReviewFinding::NotChecked(why.to_owned());
-        self.note(
-            TRUSTED,
-            match (sources.roster.trusted(), seal) {
-                (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => ReviewFinding::Holds,
-                (Some(trusted), Some(seal)) => ReviewFinding::Fails(format!(
-                    "the seal names the roster {}, but you trust the roster {} (version {})",
-                    seal.roster,
-                    trusted.digest(),
-                    trusted.version()
-                )),
-                (Some(_), None) => unknown("there is no seal to compare with the roster"),
-                (None, _) => unknown(
-                    "you trust no roster for this boundary, so all results below depend on statements of the boundary",
-                ),
-            },
-        );
-    }
-
-    /// Checks that policy lets the step run, and that the signed permissions are exactly the permissions that policy
-    /// requires.
-    fn permissions(
-        &mut self,
-        signed: &Authorization,
-        asked: Result<Vec<Permission>, PolicyDenied>,
-        own: Result<Vec<Permission>, PolicyDenied>,
-    ) {
-        let named = |permissions: &[&Permission]| {
-            permissions
-                .iter()
-                .map(|permission| format!("{:?}", permission.what))
-                .collect::<Vec<_>>()
-                .join(", ")
+        let same = match (sources.roster.trusted(), seal) {
+            (Some(trusted), Some(seal)) if trusted.digest() == seal.roster => Ok(()),
+            (Some(trusted), Some(seal)) => Err(ReviewFinding::fails(format!(
+                "the seal names the roster {}, but you trust the roster {} (version {})",
+                seal.roster,
+                trusted.digest(),
+                trusted.version()
+            ))),
+            (Some(_), None) => Err(ReviewFinding::unknown(
+                "there is no seal to compare with the roster",
+            )),
+            (None, _) => Err(ReviewFinding::unknown(
+                "you trust no roster for this boundary, so all results below depend on statements of the boundary",
+            )),
         };
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(denied) => {
-                self.note(RUNS, ReviewFinding::Fails(denied.to_string()));
-                return;
-            }
-        };
-        self.note(RUNS, ReviewFinding::Holds);
-        let lacking: Vec<_> = asked
-            .iter()
-            .filter(|one| !signed.permissions.contains(one))
-            .collect();
-        let surplus: Vec<_> = signed
-            .permissions
-            .iter()
-            .filter(|one| !asked.contains(one))
-            .collect();
-        let finding = if !lacking.is_empty() {
-            ReviewFinding::Fails(format!(
-                "policy also asks for {}, but this authorization does not contain this permission",
-                named(&lacking)
-            ))
-        } else if !surplus.is_empty() {
-            ReviewFinding::Fails(format!(
-                "this authorization contains {}, but policy does not ask for this permission",
-                named(&surplus)
-            ))
-        } else {
-            match own {
-                Ok(own) => {
-                    let more: Vec<_> = own
-                        .iter()
-                        .filter(|one| !signed.permissions.contains(one))
-                        .collect();
-                    if more.is_empty() {
-                        ReviewFinding::Holds
-                    } else {
-                        ReviewFinding::Fails(format!(
-                            "the built-in lists of the boundary differ from the lists of this program, which would \
-                             also ask for {}: use the same version of countersign on both sides",
-                            named(&more)
-                        ))
-                    }
-                }
-                Err(denied) => ReviewFinding::Fails(format!(
-                    "the built-in lists of this program deny the step: {denied}"
-                )),
-            }
-        };
-        self.note(PERMISSIONS, finding);
+        let _ = self.keep(TRUSTED, same);
     }
 
     fn signatures(&mut self, sources: &ReviewSources) {
@@ -570,30 +392,154 @@ impl Derived {
     }
 }
 
-/// Reads the policy that both the seal and the roster name.
-fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Policy, ReviewFinding> {
-    match (&sources.policy, sources.roster.roster(), seal) {
-        (Some(bytes), Some(roster), Some(seal)) => {
-            let digest = PolicyDigest::of(bytes);
-            if digest != seal.policy || digest != roster.policy() {
-                Err(ReviewFinding::Fails(format!(
-                    "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
-                    seal.policy,
-                    roster.policy()
-                )))
-            } else {
-                json::parse(bytes, bytes.len())
-                    .map_err(|error| error.to_string())
-                    .and_then(|value| {
-                        Policy::from_sealed(&value).map_err(|errors| joined(&errors, "; "))
-                    })
-                    .map_err(ReviewFinding::Fails)
-            }
-        }
-        _ => Err(ReviewFinding::NotChecked(
-            "policy, roster or seal could not be fetched".to_owned(),
-        )),
+/// Checks that the signed permissions are exactly the permissions that policy requires.
+fn same_permissions(
+    signed: &Authorization,
+    asked: &[Permission],
+    own: Result<Vec<Permission>, PolicyDenied>,
+) -> Result<(), ReviewFinding> {
+    let only = |these: &[Permission], others: &[Permission]| {
+        let only = these.iter().filter(|one| !others.contains(one));
+        let names: Vec<_> = only.map(|one| format!("{:?}", one.what)).collect();
+        names.join(", ")
+    };
+    let (lacking, surplus) = (
+        only(asked, &signed.permissions),
+        only(&signed.permissions, asked),
+    );
+    if !lacking.is_empty() {
+        return Err(ReviewFinding::fails(format!(
+            "policy also asks for {lacking}, but this authorization does not contain this permission"
+        )));
     }
+    if !surplus.is_empty() {
+        return Err(ReviewFinding::fails(format!(
+            "this authorization contains {surplus}, but policy does not ask for this permission"
+        )));
+    }
+    let own = own.map_err(|denied| {
+        ReviewFinding::fails(format!(
+            "the built-in lists of this program deny the step: {denied}"
+        ))
+    })?;
+    let more = only(&own, &signed.permissions);
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(ReviewFinding::fails(format!(
+        "the built-in lists of the boundary differ from the lists of this program, which would also ask for {more}: \
+         use the same version of countersign on both sides"
+    )))
+}
+
+/// Reads the definition of the step, if it has the signed digest.
+fn signed_definition(
+    sources: &ReviewSources,
+    signed: &Authorization,
+) -> Result<(StepDefinition, Value), ReviewFinding> {
+    let Some(bytes) = &sources.definition else {
+        return Err(ReviewFinding::unknown(
+            "the definition could not be fetched",
+        ));
+    };
+    let value = canonical::parse_canonical(bytes, MAX_DEFINITION_BYTES).map_err(invalid)?;
+    let definition = json::typed::<StepDefinition>(&value).map_err(invalid)?;
+    definition.check().map_err(invalid)?;
+    let digest = StepDigest::of(bytes);
+    if digest != signed.step.digest || definition.reference != signed.step.reference {
+        return Err(ReviewFinding::fails(format!(
+            "the boundary gave another definition: {} {digest}",
+            definition.reference
+        )));
+    }
+    Ok((definition, value))
+}
+
+fn invalid(error: impl std::fmt::Display) -> ReviewFinding {
+    ReviewFinding::fails(format!(
+        "the boundary gave no valid step definition: {error}"
+    ))
+}
+
+/// Returns the seal, if a key of the boundary in the roster signed it.
+fn signed_seal(
+    sources: &ReviewSources,
+    name: &BoundaryName,
+) -> Result<Verified<Seal>, ReviewFinding> {
+    let roster = sources.roster.roster();
+    let roster = roster.ok_or_else(|| ReviewFinding::unknown("there is no roster"))?;
+    let envelope = sources.seal.as_ref();
+    let envelope =
+        envelope.ok_or_else(|| ReviewFinding::unknown("the seal could not be fetched"))?;
+    let seal =
+        Signed::<Seal>::from_envelope(envelope, Base64::Lenient).map_err(ReviewFinding::fails)?;
+    if seal.signature_count() == 0 {
+        return Err(ReviewFinding::fails("the seal has no signature"));
+    }
+    seal.verify_raw(|keyid| roster.boundary_key(name, keyid))
+        .map_err(ReviewFinding::fails)
+}
+
+/// Returns the built-in lists of the boundary, if they have the digest in the seal.
+fn lists_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Builtins, ReviewFinding> {
+    let (Some(bytes), Some(seal)) = (&sources.builtins, seal) else {
+        return Err(ReviewFinding::unknown(
+            "the built-in lists could not be fetched",
+        ));
+    };
+    let digest = BlobDigest::of(bytes);
+    if digest != seal.builtins {
+        return Err(ReviewFinding::fails(format!(
+            "the boundary gave the built-in lists {digest}, but the seal names {}",
+            seal.builtins
+        )));
+    }
+    json::parse(bytes, bytes.len())
+        .map_err(|error| error.to_string())
+        .and_then(|value| Builtins::from_sealed(&value).map_err(|errors| joined(&errors, "; ")))
+        .map_err(|error| {
+            ReviewFinding::unknown(format!(
+                "the built-in lists can't be used: {error}; review with the program version of the boundary"
+            ))
+        })
+}
+
+/// Reads the configuration of the boundary, if it has the digest in the seal.
+fn configuration_in_force(
+    sources: &ReviewSources,
+    seal: Option<&Seal>,
+) -> Result<PolicyProfile, String> {
+    let (Some(bytes), Some(seal)) = (&sources.configuration, seal) else {
+        return Err("the configuration could not be fetched".to_owned());
+    };
+    let digest = BlobDigest::of(bytes);
+    if digest != seal.configuration {
+        return Err(format!(
+            "the boundary gave the configuration {digest}, but the seal names {}",
+            seal.configuration
+        ));
+    }
+    configured(bytes)
+}
+
+/// Returns the policy, if the seal and the roster name its digest.
+fn policy_in_force(sources: &ReviewSources, seal: Option<&Seal>) -> Result<Policy, ReviewFinding> {
+    let (Some(bytes), Some(roster), Some(seal)) = (&sources.policy, sources.roster.roster(), seal)
+    else {
+        return Err(ReviewFinding::unknown(
+            "policy, roster or seal could not be fetched",
+        ));
+    };
+    let digest = PolicyDigest::of(bytes);
+    if digest != seal.policy || digest != roster.policy() {
+        return Err(ReviewFinding::fails(format!(
+            "the boundary gave the policy {digest}, but the seal names {} and the roster {}",
+            seal.policy,
+            roster.policy()
+        )));
+    }
+    let value = json::parse(bytes, bytes.len()).map_err(ReviewFinding::fails)?;
+    Policy::from_sealed(&value).map_err(|errors| ReviewFinding::fails(joined(&errors, "; ")))
 }
 
 #[cfg(test)]

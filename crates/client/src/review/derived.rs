@@ -1,8 +1,10 @@
 //! Results of the checks of an authorization.
 
+use std::fmt;
+
 use serde_json::Value;
 
-use crate::{Lines, ReviewedFile, ReviewedInput, review::script_places::ScriptPlaces};
+use crate::{Lines, ReviewedContent, review::script_places::ScriptPlaces};
 use documents::{
     Approvals, Authorization, AuthorizationDigest, KeyId, Name, Profile, Statement, StepDefinition,
 };
@@ -26,6 +28,18 @@ pub enum ReviewFinding {
     Fails(String),
     /// The check could not be made, for this reason.
     NotChecked(String),
+}
+
+impl ReviewFinding {
+    /// Returns the finding of a check that failed.
+    pub(super) fn fails(why: impl fmt::Display) -> Self {
+        Self::Fails(why.to_string())
+    }
+
+    /// Returns the finding of a check that could not be made.
+    pub(super) fn unknown(why: impl fmt::Display) -> Self {
+        Self::NotChecked(why.to_string())
+    }
 }
 
 /// Result of all checks, which decides whether the approver may sign.
@@ -60,9 +74,9 @@ pub struct Derived {
     /// Definition of the step, if the definition has the signed digest.
     pub definition: Option<(StepDefinition, Value)>,
     /// Files of the definition, with the contents that have the signed digests.
-    pub files: Vec<ReviewedFile>,
+    pub files: Vec<ReviewedContent>,
     /// Inputs of the run, with the contents that have the signed digests.
-    pub inputs: Vec<ReviewedInput>,
+    pub inputs: Vec<ReviewedContent>,
     /// Lines of the script at which policy asks for a permission.
     pub places: ScriptPlaces,
     /// Approval rules of policy and of the step. All rules must be met.
@@ -104,9 +118,24 @@ impl Derived {
         self.checks.iter().filter_map(flaw).collect()
     }
 
+    /// Returns the files of the step, then the inputs of the run.
+    pub fn contents(&self) -> impl Iterator<Item = &ReviewedContent> {
+        self.files.iter().chain(&self.inputs)
+    }
+
+    /// Returns the texts among the contents, each with its place for a remark.
+    pub fn texts(&self) -> impl Iterator<Item = (String, String)> {
+        self.contents().filter_map(|one| {
+            Some((
+                format!("the {} {}", one.kind, one.name),
+                one.text()?.to_owned(),
+            ))
+        })
+    }
+
     /// Returns true if the step has executable files.
     pub fn has_programs(&self) -> bool {
-        self.files.iter().any(|one| one.file.executable)
+        self.files.iter().any(|one| one.executable)
     }
 }
 

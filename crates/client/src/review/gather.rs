@@ -1,17 +1,16 @@
 //! Collects the sources of a review from a boundary, or from a file and a boundary.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, LastRun, ReportedState, ReviewSources, RosterSource,
-    review::run_inputs::signed_inputs,
+    ChosenTrust, Client, CommandFailure, CommandResult, LastRun, ReportedState, ReviewSources,
+    RosterSource, read_predicate, review::run_inputs::signed_inputs,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryName, Code, Envelope,
     MAX_AUTHORIZATION_BYTES, MAX_BUNDLE_BYTES, MAX_DEFINITION_BYTES, MAX_FILES, Receipt,
     RosterDigest, Signed, Statement, StepDefinition, StepFile, TILE_WIDTH, TileKind, TilePath,
-    canonical, json, split_entries,
+    canonical, joined, json, split_entries,
 };
 use verdict::{Chain, Pinned, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
@@ -25,52 +24,20 @@ pub enum ReviewSubject {
     File(Envelope),
 }
 
-/// Reads the documents of a review from the boundary.
-///
-/// Each method makes one request.
-pub trait BoundaryReader {
-    /// Reads a JSON document.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure>;
-
-    /// Reads bytes.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary can't be reached.
-    fn bytes(&self, path: &str) -> Result<Vec<u8>, CommandFailure>;
-
-    /// Reads bytes of an announced size.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary can't be reached or sends more bytes.
-    fn announced(&self, path: &str, size: u64) -> Result<Vec<u8>, CommandFailure>;
-
-    /// Reads a blob of the log and checks that the bytes have the digest.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary can't be reached or the bytes have another digest.
-    fn blob(&self, digest: &[u8; 32]) -> Result<Vec<u8>, CommandFailure>;
-}
-
 impl ReviewSubject {
     /// Returns the bytes that a signature covers.
     ///
     /// # Errors
     /// Returns an error if the payload is not base64 or does not have the digest that the boundary states.
-    pub fn payload(&self) -> Result<Vec<u8>, CommandFailure> {
-        let refuse = |error: String| {
-            CommandFailure::new(Exit::Refused, format!("the payload can't be read: {error}"))
-        };
+    pub fn payload(&self) -> CommandResult<Vec<u8>> {
         match self {
             Self::File(envelope) => {
                 let checked = Signed::<Authorization>::from_envelope(envelope, Base64::Lenient)
-                    .map_err(|error| refuse(error.to_string()))?;
+                    .map_err(refuse)?;
                 drop(checked);
                 Base64::Lenient
                     .decode("/payload", &envelope.payload)
-                    .map_err(|error| refuse(error.to_string()))
+                    .map_err(refuse)
             }
             Self::Proposal(view) => {
                 if view.payload.len() / 4 * 3 > MAX_AUTHORIZATION_BYTES + 3 {
@@ -80,7 +47,7 @@ impl ReviewSubject {
                 }
                 let payload = Base64::Strict
                     .decode("/payload", &view.payload)
-                    .map_err(|error| refuse(error.to_string()))?;
+                    .map_err(refuse)?;
                 if AuthorizationDigest::of(&payload) != view.digest {
                     return Err(refuse(format!(
                         "the boundary states the digest {}, but the payload has another digest",
@@ -91,6 +58,10 @@ impl ReviewSubject {
             }
         }
     }
+}
+
+fn refuse(error: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::refused(format!("the payload can't be read: {error}"))
 }
 
 /// Returns what the boundary reports of a proposal.
@@ -114,9 +85,9 @@ fn reported(view: &ProposalView) -> ReportedState {
 /// Returns an error if the payload can't be read or belongs to another proposal.
 pub fn gather(
     subject: &ReviewSubject,
-    client: &impl BoundaryReader,
+    client: &Client,
     trust: &[ChosenTrust],
-) -> Result<ReviewSources, CommandFailure> {
+) -> CommandResult<ReviewSources> {
     let mut sources = ReviewSources {
         payload: subject.payload()?,
         ..ReviewSources::default()
@@ -141,10 +112,9 @@ pub fn gather(
             "the review asked for {}, but the boundary returned the statement of {}",
             view.id, signed.proposal
         );
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("{detail}: nothing was signed"),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "{detail}: nothing was signed"
+        )));
     }
     // A proposal that can no longer run has ended at the boundary, but the boundary may not know a statement in a file.
     let may_be_gone = matches!(subject, ReviewSubject::File(_));
@@ -154,7 +124,7 @@ pub fn gather(
 /// Collects the documents about the runs of a step under a grant, like [`gather`].
 pub fn gather_granted(
     run: &Authorization,
-    client: &impl BoundaryReader,
+    client: &Client,
     trust: &[ChosenTrust],
 ) -> ReviewSources {
     documents(ReviewSources::default(), run, true, client, trust)
@@ -164,11 +134,11 @@ fn documents(
     mut sources: ReviewSources,
     signed: &Authorization,
     may_be_gone: bool,
-    client: &impl BoundaryReader,
+    client: &Client,
     trust: &[ChosenTrust],
 ) -> ReviewSources {
     let mut missing = Vec::new();
-    let mut have = |what: &str, result: Result<Vec<u8>, CommandFailure>| match result {
+    let mut have = |what: &str, result: CommandResult<Vec<u8>>| match result {
         Ok(bytes) => Some(bytes),
         Err(failure) => {
             missing.push(format!("{what}: {}", failure.message));
@@ -259,22 +229,10 @@ fn documents(
         let ran = client
             .get::<ReceiptView>(&format!("/v1/receipts/{}", last.receipt))
             .ok()
-            .and_then(|view| {
-                Base64::Strict
-                    .decode("/payload", &view.envelope.payload)
-                    .ok()
-            })
-            .and_then(|payload| Statement::<Receipt>::from_payload(&payload).ok())
-            .map(|statement| statement.predicate);
+            .and_then(|view| read_predicate::<Receipt>(&view.envelope.payload));
         let authorized = ran
             .as_ref()
-            .and_then(|receipt| {
-                Base64::Strict
-                    .decode("/payload", &receipt.authorization.payload)
-                    .ok()
-            })
-            .and_then(|payload| Statement::<Authorization>::from_payload(&payload).ok())
-            .map(|statement| statement.predicate);
+            .and_then(|receipt| read_predicate::<Authorization>(&receipt.authorization.payload));
         let files = ran.and_then(|receipt| receipt.sandbox.fs);
         let (profile, permissions) = authorized
             .map(|signed| (signed.sandbox, signed.permissions))
@@ -304,9 +262,9 @@ fn documents(
 /// # Errors
 /// Returns an error if the boundary can't be read.
 pub fn roster_in_force(
-    client: &impl BoundaryReader,
+    client: &Client,
     trust: &[ChosenTrust],
-) -> Result<(RegistryView, RosterSource), CommandFailure> {
+) -> CommandResult<(RegistryView, RosterSource)> {
     let registry = client.get::<RegistryView>("/v1/registry")?;
     let versions = versions_in_force(client, &registry.seal)?;
     let roster = believe(
@@ -331,9 +289,8 @@ fn files_of(definition: &[u8]) -> Vec<StepFile> {
 }
 
 /// Returns the log entry of a seal.
-fn seal_entry(client: &impl BoundaryReader, index: u64) -> Result<Vec<u8>, CommandFailure> {
-    let odd =
-        |what: &str| CommandFailure::new(Exit::Unreachable, format!("the boundary's log: {what}"));
+fn seal_entry(client: &Client, index: u64) -> CommandResult<Vec<u8>> {
+    let odd = |what: &str| CommandFailure::unreachable(format!("the boundary's log: {what}"));
     let checkpoint = client.bytes("/log/checkpoint")?;
     // The second line of a checkpoint is the size.
     let size: u64 = std::str::from_utf8(&checkpoint)
@@ -366,16 +323,12 @@ fn entries_path(path: &TilePath) -> String {
 }
 
 /// Returns all roster versions up to the version in force, as the JSON array of a bundle.
-fn versions_in_force(
-    client: &impl BoundaryReader,
-    seal: &SealView,
-) -> Result<Vec<u8>, CommandFailure> {
+fn versions_in_force(client: &Client, seal: &SealView) -> CommandResult<Vec<u8>> {
     if let Some(versions) = &seal.rosters {
         return client.blob(versions.as_bytes());
     }
     let first = Envelope::new(&client.blob(seal.roster.as_bytes())?, Vec::new());
-    canonical::canonical_of(&[first])
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))
+    canonical::canonical_of(&[first]).map_err(CommandFailure::unreachable)
 }
 
 /// Chooses the newest trusted roster for the review, or else the boundary's own roster, which is not trusted.
@@ -467,12 +420,12 @@ fn believe(
             }
             _ => "pinned by you".to_owned(),
         };
-        let open: Vec<_> = chain
-            .unguarded()
-            .map(|roster| roster.version().to_string())
-            .collect();
+        let open = joined(
+            chain.unguarded().map(|roster| roster.version().to_string()),
+            ", ",
+        );
         if !open.is_empty() && chain.last().is_guarded() {
-            from.push_str(&format!(" past UNGUARDED version {}", open.join(", ")));
+            from += &format!(" past UNGUARDED version {open}");
         }
         return RosterSource::Trusted(Box::new(chain.last().clone()), from);
     }

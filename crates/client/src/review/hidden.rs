@@ -7,7 +7,7 @@
 use unicode_script::{Script, UnicodeScript as _};
 
 use crate::{DisplayScripts, PrintableText, terminal::letters::is_of_word};
-use documents::HiddenCharacter;
+use documents::{HiddenCharacter, joined};
 
 /// Lists the characters and words that a reader could misread, each once. With the scripts of a person, the text is prose,
 /// and the list also has each other word whose letters this person sees as escapes.
@@ -37,15 +37,8 @@ pub fn hidden(text: &str, prose: Option<DisplayScripts>) -> Vec<PrintableText> {
         let shown = PrintableText::text(word).cut(MOST);
         let scripts = scripts_of(word);
         if scripts.len() > 1 {
-            let names = scripts
-                .iter()
-                .map(|script| script.full_name())
-                .collect::<Vec<_>>()
-                .join(" and ");
-            add(shown
-                .and(" (letters of ")
-                .then(&PrintableText::text(&names))
-                .and(")"));
+            let names = joined(scripts.iter().map(|script| script.full_name()), " and ");
+            add(shown.and(" (letters of ").then(&names).and(")"));
         } else if word.contains(looks_like_ascii) {
             add(shown.and(" (looks like ASCII but is not ASCII)"));
         } else if let Some(Some((why, what))) = flaw {

@@ -76,31 +76,39 @@ pub struct ReviewLine {
 
 impl ReviewLine {
     /// Creates a line that is on every decision screen.
-    pub fn always(name: &'static str, text: PrintableText, shows: &[&str]) -> Self {
-        let shows = shows.iter().map(|path| (*path).to_owned()).collect();
+    pub fn always(name: &'static str, text: impl Into<PrintableText>) -> Self {
         Self {
             weight: LineWeight::Always,
             name,
             tone: LineTone::Plain,
-            text,
-            shows,
+            text: text.into(),
+            shows: Vec::new(),
         }
     }
 
     /// Creates a remark.
-    pub fn remark(severity: RemarkSeverity, text: PrintableText, shows: Vec<String>) -> Self {
-        let tone = if severity.is_red() {
-            LineTone::Bad
-        } else {
-            LineTone::Plain
-        };
+    pub fn remark(severity: RemarkSeverity, text: impl Into<PrintableText>) -> Self {
         Self {
             weight: LineWeight::Remark(severity),
-            name: "remarks",
-            tone,
-            text,
-            shows,
+            tone: if severity.is_red() {
+                LineTone::Bad
+            } else {
+                LineTone::Plain
+            },
+            ..Self::always("remarks", text)
         }
+    }
+
+    /// Adds paths of fields that the line shows.
+    pub fn showing(mut self, paths: impl IntoIterator<Item = String>) -> Self {
+        self.shows.extend(paths);
+        self
+    }
+
+    /// Changes the color of the line.
+    pub const fn toned(mut self, tone: LineTone) -> Self {
+        self.tone = tone;
+        self
     }
 
     pub(super) fn to_json(&self) -> Value {

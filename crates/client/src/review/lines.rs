@@ -11,6 +11,7 @@ use crate::{
     Derived, FieldReason, LineTone, LineWeight, Lines, MOST_PARAMETERS, PrintableText, ROW,
     ReviewFinding, ReviewLine, ReviewSources, RosterSource, SignedField, StatementVerdict,
     duration_ms, leaves, lines_of, path_key, plain_or_quoted,
+    review::value_words::signed_paths,
     review::{
         compare::compare,
         coverage::EqualValues,
@@ -85,11 +86,7 @@ impl Lines {
         self.besides(found);
         self.signatures(sources, found, definition);
         let definition = found.definition.as_ref().map(|(_, value)| value);
-        let texts = [
-            step_files::texts(&found.files),
-            run_inputs::texts(&found.inputs),
-        ]
-        .concat();
+        let texts: Vec<_> = found.texts().collect();
         self.remarks = remarks::of_statement(signed, definition, &texts, &found.places);
         self.remarks.extend(remarks::emergency(found));
         self.remarks.extend(remarks::of_contents(signed, found));
@@ -119,28 +116,22 @@ impl Lines {
             let schema = count(|why| matches!(why, FieldReason::Schema));
             let mut words = format!("{same} more are defaults or follow from the fields shown");
             if schema > 0 {
-                words.push_str(&format!(", {schema} only limit the parameters"));
+                words += &format!(", {schema} only limit the parameters");
             }
             let open = count(|why| matches!(why, FieldReason::Open(_)));
             if open > 0 {
                 words.push_str(&format!("; FOR {open}, THIS COULD NOT BE PROVED"));
             }
-            self.above.push(ReviewLine::always(
-                "fields",
-                PrintableText::text(&words),
-                &[],
-            ));
+            self.above.push(ReviewLine::always("fields", &words));
         }
         self.fields = fields;
     }
 
     /// Returns all lines as JSON.
     pub fn to_json(&self) -> Value {
-        let heading = ReviewLine {
-            shows: self.heading_shows.clone(),
-            ..ReviewLine::always("heading", self.heading.clone(), &[])
-        };
-        let foot = ReviewLine::always("script", self.foot.clone(), &[]);
+        let heading =
+            ReviewLine::always("heading", self.heading.clone()).showing(self.heading_shows.clone());
+        let foot = ReviewLine::always("script", self.foot.clone());
         let lines = [&heading, &foot]
             .into_iter()
             .chain(&self.above)
@@ -150,8 +141,9 @@ impl Lines {
         Value::Array(lines.collect())
     }
 
-    fn push(&mut self, name: &'static str, text: PrintableText, shows: &[&str]) {
-        self.always.push(ReviewLine::always(name, text, shows));
+    fn push(&mut self, name: &'static str, text: impl Into<PrintableText>, shows: &[&str]) {
+        self.always
+            .push(ReviewLine::always(name, text).showing(signed_paths(shows)));
     }
 
     fn heading(&mut self, sources: &ReviewSources, signed: &Authorization) {
@@ -160,11 +152,11 @@ impl Lines {
         } else {
             ""
         })
-        .then(&PrintableText::text(signed.step.reference.as_str()))
+        .then(signed.step.reference.as_str())
         .and(" at ")
-        .then(&PrintableText::text(signed.boundary.name.as_str()))
+        .then(signed.boundary.name.as_str())
         .and(", asked by ")
-        .then(&PrintableText::text(signed.proposer.as_str()));
+        .then(signed.proposer.as_str());
         let owners: Vec<&Name> = sources
             .told
             .iter()
@@ -172,39 +164,22 @@ impl Lines {
             .filter(|name| **name != signed.proposer)
             .collect();
         if !owners.is_empty() {
-            heading = heading
-                .and(" (owner ")
-                .then(&PrintableText::text(&listed(&owners)))
-                .and(")");
+            heading = heading.and(" (owner ").then(listed(&owners)).and(")");
         }
-        self.heading = heading.and(", ").then(&short_id(signed.proposal.as_str()));
-        self.heading_shows = ["step.ref", "boundary.name", "proposer"]
-            .map(|path| format!("signed.predicate.{path}"))
-            .to_vec();
+        self.heading = heading.and(", ").then(short_id(signed.proposal.as_str()));
+        self.heading_shows = signed_paths(&["step.ref", "boundary.name", "proposer"]);
         let id = PrintableText::text(signed.proposal.as_str())
             .and(", nonce ")
-            .then(&PrintableText::text(&signed.nonce.to_string()));
+            .then(signed.nonce.to_string());
         let mut window = format!("{} to {}", signed.not_before, signed.expires_at);
         if signed.issued_at != signed.not_before {
-            window.push_str(&format!(", issued {}", signed.issued_at));
+            window += &format!(", issued {}", signed.issued_at);
         }
-        for (name, text, shows) in [
-            ("proposal", id, &["proposal", "nonce"][..]),
-            (
-                "window",
-                PrintableText::text(&window),
-                &["not_before", "expires_at", "issued_at"],
-            ),
-        ] {
-            let shows = shows
-                .iter()
-                .map(|path| format!("signed.predicate.{path}"))
-                .collect();
-            self.above.push(ReviewLine {
-                shows,
-                ..ReviewLine::always(name, text, &[])
-            });
-        }
+        let shows = signed_paths(&["not_before", "expires_at", "issued_at"]);
+        self.above.extend([
+            ReviewLine::always("proposal", id).showing(signed_paths(&["proposal", "nonce"])),
+            ReviewLine::always("window", window).showing(shows),
+        ]);
     }
 
     /// Builds the line below the script, which also shows the title of the step.
@@ -213,14 +188,13 @@ impl Lines {
             let (lines, ends) = lines_of(&definition.source);
             (lines.len(), ends)
         };
-        let mut foot =
-            plain_or_quoted(&definition.interpreter)
-                .and(", ")
-                .then(&PrintableText::text(&format!(
-                    "{}, {} bytes",
-                    counted(count, "line"),
-                    grouped(definition.source.len())
-                )));
+        let mut foot = plain_or_quoted(&definition.interpreter)
+            .and(", ")
+            .then(format!(
+                "{}, {} bytes",
+                counted(count, "line"),
+                grouped(definition.source.len())
+            ));
         if !ends {
             foot = foot.and(", no newline at the end");
         }
@@ -274,10 +248,8 @@ impl Lines {
 
     /// Adds a value to the long values above the script, with one line for each part of the value.
     fn put_above(&mut self, label: &PrintableText, value: &Value, leaf: LeafText) {
-        let mut parts = Vec::new();
-        leaves(value, String::new(), &mut parts);
         let name = label.as_str().strip_suffix(" = ").unwrap_or_default();
-        for (path, part) in parts {
+        for (path, part) in leaves(value) {
             let label = if path.is_empty() {
                 label.clone()
             } else {
@@ -293,11 +265,7 @@ impl Lines {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
         if params.is_empty() {
-            self.push(
-                "parameters",
-                PrintableText::words("none"),
-                &["signed.predicate.params"],
-            );
+            self.push("parameters", PrintableText::words("none"), &["params"]);
         }
         self.parameters = params
             .iter()
@@ -323,11 +291,10 @@ impl Lines {
             if at >= MOST_PARAMETERS || !is_whole {
                 self.put_above(&label, value, PROSE);
             }
-            let mut parts = Vec::new();
-            leaves(value, format!(".{}", path_key(key)), &mut parts);
-            let shows = parts
+            let name_of = path_key(key);
+            let shows = leaves(value)
                 .into_iter()
-                .map(|(path, _)| format!("signed.predicate.params{path}"));
+                .map(|(path, _)| format!("signed.predicate.params.{name_of}{path}"));
             if at >= MOST_PARAMETERS {
                 only_above.extend(shows);
                 continue;
@@ -336,20 +303,14 @@ impl Lines {
             if let Some(change) = before.and_then(|before| changed(before.get(key), value)) {
                 text = text.and("  (").then(&change).and(")");
             }
-            rows.push(ReviewLine {
-                shows: shows.collect(),
-                ..ReviewLine::always(name, text, &[])
-            });
+            rows.push(ReviewLine::always(name, text).showing(shows));
             name = "";
         }
         // Three blanks in a row are an escape in a value, so no value can imitate another parameter.
         let in_one_row = PrintableText::joined(rows.iter().map(|row| row.text.clone()), "   ");
         if in_one_row.width() <= ROW && rows.len() > 1 {
-            let shows = rows.drain(..).flat_map(|row| row.shows).collect();
-            rows.push(ReviewLine {
-                shows,
-                ..ReviewLine::always("parameters", in_one_row, &[])
-            });
+            let shows: Vec<_> = rows.drain(..).flat_map(|row| row.shows).collect();
+            rows.push(ReviewLine::always("parameters", in_one_row).showing(shows));
         }
         self.always.append(&mut rows);
         if !only_above.is_empty() {
@@ -357,10 +318,8 @@ impl Lines {
                 "and {} more, in full above the script",
                 params.len() - MOST_PARAMETERS
             );
-            self.always.push(ReviewLine {
-                shows: only_above,
-                ..ReviewLine::always("", PrintableText::text(&text), &[])
-            });
+            self.always
+                .push(ReviewLine::always("", &text).showing(only_above));
         }
         for (key, was) in before
             .into_iter()
@@ -369,7 +328,7 @@ impl Lines {
         {
             let text = label_of(key)
                 .and("nothing  (last success: ")
-                .then(&folded(was, PROSE).cut(END))
+                .then(folded(was, PROSE).cut(END))
                 .and(")");
             self.push("", text, &[]);
         }
@@ -382,10 +341,10 @@ impl Lines {
             let value = Value::from(signed.reason.as_str());
             self.value(&PrintableText::words("the reason = "), &value, PROSE)
                 .and("  (")
-                .then(&PrintableText::text(signed.proposer.as_str()))
+                .then(signed.proposer.as_str())
                 .and("'s words, not checked)")
         };
-        self.push("reason", text, &["signed.predicate.reason"]);
+        self.push("reason", text, &["reason"]);
     }
 
     fn sandbox(&mut self, profile: &Profile) {
@@ -437,17 +396,13 @@ impl Lines {
             parts.push(PrintableText::words("a user of the host"));
         }
         let text = PrintableText::joined(parts, ", ");
-        let shows = ["workdir", "network.mode"]
-            .map(|path| format!("signed.predicate.sandbox.{path}"))
-            .into_iter();
-        let shows = shows.chain(paths(
+        let mut shows = signed_paths(&["sandbox.workdir", "sandbox.network.mode"]);
+        shows.extend(paths(
             "signed.predicate.sandbox.require",
             profile.require.len(),
         ));
-        self.always.push(ReviewLine {
-            shows: shows.collect(),
-            ..ReviewLine::always("sandbox", text, &[])
-        });
+        self.always
+            .push(ReviewLine::always("sandbox", text).showing(shows));
         if !profile.deny.is_empty() {
             let text = PrintableText::joined(
                 profile
@@ -457,10 +412,8 @@ impl Lines {
                 ", ",
             );
             let shows = paths("signed.predicate.sandbox.deny", profile.deny.len());
-            self.always.push(ReviewLine {
-                shows,
-                ..ReviewLine::always("no access", text, &[])
-            });
+            self.always
+                .push(ReviewLine::always("no access", text).showing(shows));
         }
     }
 
@@ -479,9 +432,12 @@ impl Lines {
             ),
             cpu,
         ];
-        let mut shows: Vec<String> = ["wall_ms", "memory_bytes", "processes", "cpu_milli"]
-            .map(|path| format!("signed.predicate.sandbox.limits.{path}"))
-            .to_vec();
+        let mut shows = signed_paths(&[
+            "sandbox.limits.wall_ms",
+            "sandbox.limits.memory_bytes",
+            "sandbox.limits.processes",
+            "sandbox.limits.cpu_milli",
+        ]);
         for (path, value, usual, words) in [
             (
                 "file_bytes",
@@ -511,13 +467,11 @@ impl Lines {
         if let Some(name) = definition.and_then(|definition| definition.exclusive.as_ref()) {
             text = text
                 .and(", one run at a time of ")
-                .then(&plain_or_quoted(name));
+                .then(plain_or_quoted(name));
             shows.push("definition.exclusive".to_owned());
         }
-        self.always.push(ReviewLine {
-            shows,
-            ..ReviewLine::always("limits", text, &[])
-        });
+        self.always
+            .push(ReviewLine::always("limits", text).showing(shows));
     }
 
     /// Adds a line for each field of the definition that has no other line and differs from its default.
@@ -526,10 +480,8 @@ impl Lines {
         else {
             return;
         };
-        let mut all = Vec::new();
-        leaves(definition, String::new(), &mut all);
         let mut name = "step";
-        for (path, value) in all {
+        for (path, value) in leaves(definition) {
             let shows = format!("definition{path}");
             let elsewhere = self.heading_shows.contains(&shows)
                 || path.starts_with(".approvals.")
@@ -539,10 +491,11 @@ impl Lines {
             }
             let label = PrintableText::path(&path[1..]);
             let text = self.value(&label, value, PrintableText::value);
-            self.always.push(ReviewLine {
-                tone: LineTone::Bad,
-                ..ReviewLine::always(name, label.then(&text), &[&shows])
-            });
+            self.always.push(
+                ReviewLine::always(name, label.then(&text))
+                    .showing([shows])
+                    .toned(LineTone::Bad),
+            );
             name = "";
         }
     }
@@ -582,20 +535,12 @@ impl Lines {
                 .map(|(asks, rule)| format!("{asks} {}", rule_words(rule))),
         );
         let roster = sources.roster.roster();
-        for group in roster.iter().flat_map(|roster| &roster.tables().group) {
+        for (name, group) in roster.iter().flat_map(|roster| &roster.tables().groups) {
             let Some(presence) = group.presence else {
                 continue;
             };
-            if found
-                .rules
-                .iter()
-                .any(|(_, rule)| rule.from.contains(&group.name))
-            {
-                parts.push(format!(
-                    "of {}: only {} count",
-                    group.name,
-                    presence.words()
-                ));
+            if found.rules.iter().any(|(_, rule)| rule.from.contains(name)) {
+                parts.push(format!("of {name}: only {} count", presence.words()));
             }
         }
         parts.extend(found.passkey_words(sources));
@@ -628,10 +573,7 @@ impl Lines {
                 listed(&told.excluded.iter().collect::<Vec<_>>())
             ));
         }
-        let mut line = ReviewLine {
-            tone,
-            ..ReviewLine::always("signatures", PrintableText::text(&parts.join("; ")), &[])
-        };
+        let mut line = ReviewLine::always("signatures", parts.join("; ")).toned(tone);
         if let Some(definition) = definition.filter(|definition| !is_default(&definition.approvals))
         {
             line.shows = vec![
@@ -669,17 +611,15 @@ impl Lines {
         };
         let mut text = format!("{} ({words})", clock(signed.expires_at, now));
         if signed.not_before > now {
-            text.push_str(&format!(", not before {}", clock(signed.not_before, now)));
+            text += &format!(", not before {}", clock(signed.not_before, now));
         }
         let tone = if left <= 0 {
             LineTone::Bad
         } else {
             LineTone::Plain
         };
-        self.always.push(ReviewLine {
-            tone,
-            ..ReviewLine::always("until", PrintableText::text(&text), &[])
-        });
+        self.always
+            .push(ReviewLine::always("until", &text).toned(tone));
     }
 
     fn trust(&mut self, sources: &ReviewSources, found: &Derived) {
@@ -721,10 +661,8 @@ impl Lines {
             StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
         };
         let text = PrintableText::text(&format!("{roster}; {checks}"));
-        self.always.push(ReviewLine {
-            tone,
-            ..ReviewLine::always("trust", text, &[])
-        });
+        self.always
+            .push(ReviewLine::always("trust", text).toned(tone));
     }
 }
 

@@ -15,12 +15,12 @@ pub mod render;
 pub mod comparison;
 pub mod derived;
 pub mod line;
+mod permission_line;
 mod program_lines;
 pub mod proposal_review;
 #[cfg(test)]
 pub(crate) mod review_case;
-pub mod reviewed_file;
-pub mod reviewed_input;
+pub mod reviewed_content;
 pub mod run_inputs;
 pub mod script_places;
 pub mod secrets_line;

@@ -51,10 +51,7 @@ pub(super) fn asked(
             "unknown: this is not a shell script, so the script may start any program",
         )
     };
-    Some(ReviewLine {
-        shows,
-        ..ReviewLine::always("asks", text, &[])
-    })
+    Some(ReviewLine::always("asks", text).showing(shows))
 }
 
 /// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, a remark says so.
@@ -66,7 +63,7 @@ pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLi
         Some(programs) => short_list_words(programs, step_programs),
         None => PrintableText::words("every program of the host: the kernel holds no list"),
     };
-    Some(ReviewLine::always("may run", text, &[]))
+    Some(ReviewLine::always("may run", text))
 }
 
 /// Returns the line above the script with each program of the list.
@@ -78,8 +75,5 @@ pub(super) fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLin
     };
     let mut shows: Vec<String> = (0..programs.list.len()).flat_map(each).collect();
     shows.push("signed.predicate.sandbox.programs.mode".to_owned());
-    Some(ReviewLine {
-        shows,
-        ..ReviewLine::always("programs", list_words(programs, step_programs), &[])
-    })
+    Some(ReviewLine::always("programs", list_words(programs, step_programs)).showing(shows))
 }

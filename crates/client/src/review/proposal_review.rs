@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::{
-    BoundaryReader, CommandFailure, Derived, Exit, Home, Keys, MOST_LINES, PrintableText,
+    Client, CommandFailure, CommandResult, Derived, Home, Keys, MOST_LINES, PrintableText,
     ReviewFinding, ReviewSources, ReviewSubject, Screen, StatementVerdict, Terminal, TrustArgs,
-    derive, person_words,
+    denial_words, derive,
     review::{
         gather::gather,
         render::{block, decision, full, texts},
@@ -46,11 +46,11 @@ impl ProposalReview {
     /// Returns an error if the payload or the trusted roster can't be read.
     pub fn make(
         subject: &ReviewSubject,
-        client: &impl BoundaryReader,
+        client: &Client,
         trust: &TrustArgs,
         keys: &Keys,
         now: Timestamp,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let sources = gather(subject, client, &trust.find()?)?;
         let roster = sources.roster.roster();
         let mine = keys
@@ -67,11 +67,11 @@ impl ProposalReview {
     /// Returns an error if the payload or the trusted roster can't be read.
     pub fn make_for(
         subject: &ReviewSubject,
-        client: &impl BoundaryReader,
+        client: &Client,
         trust: &TrustArgs,
         mine: KeyId,
         now: Timestamp,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let sources = gather(subject, client, &trust.find()?)?;
         Ok(Self::of(
             ReviewSources {
@@ -103,7 +103,7 @@ impl ProposalReview {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show(&self, terminal: &Terminal, pager: PagerChoice) -> Result<(), CommandFailure> {
+    pub fn show(&self, terminal: &Terminal, pager: PagerChoice) -> CommandResult<()> {
         if pager.no_pager || text_lines(&self.found) <= MOST_LINES {
             return terminal.show(&self.screen());
         }
@@ -128,26 +128,19 @@ impl ProposalReview {
     ///
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
-    pub fn check_sound(&self) -> Result<SoundReview, CommandFailure> {
+    pub fn check_sound(&self) -> CommandResult<SoundReview> {
         match self.found.standing {
             StatementVerdict::Sound => Ok(SoundReview(())),
-            StatementVerdict::NoTrust => Err(CommandFailure::new(
-                Exit::NoTrust,
-                format!(
-                    "nothing was signed: you trust no roster for this boundary; {}",
-                    self.advice()
-                ),
-            )),
+            StatementVerdict::NoTrust => Err(CommandFailure::no_trust(format!(
+                "nothing was signed: you trust no roster for this boundary; {}",
+                self.advice()
+            ))),
             StatementVerdict::Unsound => {
                 let why = self.found.flaws();
                 let why = PrintableText::text(&why.join("; "));
-                Err(CommandFailure::new(
-                    Exit::Refused,
-                    format!(
-                        "nothing was signed, because these checks failed: {}",
-                        why.as_str()
-                    ),
-                ))
+                Err(CommandFailure::refused(format!(
+                    "nothing was signed, because these checks failed: {why}"
+                )))
             }
         }
     }
@@ -200,7 +193,7 @@ pub struct SoundReview(());
 ///
 /// # Errors
 /// Returns one line about how the proposal ended.
-pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, CommandFailure> {
+pub fn check_open(view: &ProposalView, takes: bool) -> CommandResult<OpenProposal> {
     if view.status == ProposalStatus::Pending || takes {
         return Ok(OpenProposal(()));
     }
@@ -232,14 +225,10 @@ pub fn check_open(view: &ProposalView, takes: bool) -> Result<OpenProposal, Comm
             format!("was refused{at}{why}")
         }
     };
-    let said = view
-        .denials
-        .iter()
-        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     let line = PrintableText::text(&format!("{} {how}", view.id))
-        .then(&person_words(said))
+        .then(denial_words(&view.denials))
         .and(": nothing to sign");
-    Err(CommandFailure::new(Exit::Refused, line.as_str()))
+    Err(CommandFailure::refused(line))
 }
 
 /// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.

@@ -6,19 +6,20 @@ use crate::{
     COVERED, Derived, DisplayScripts, EmergencyApproval, MOST_LINES, MOST_PARAMETERS,
     PrintableText, RemarkSeverity, ReviewFinding, ReviewLine, ReviewSources, RosterSource,
     RunComparison, TRUSTED, leaves, lines_of, path_key, plain_or_quoted,
+    review::permission_line::permission_line,
     review::{
         hidden::hidden,
         run_inputs,
         script_places::ScriptPlaces,
-        step_files,
         value_words::{clock, counted, day, grouped},
     },
     rule_words, short_id, told_rules,
 };
 use documents::{
     Approvals, Authorization, OWN_PROGRAMS, PermissionKind, PermissionReason, Profile, STRICT,
-    SandboxPermission, Timestamp, Workdir, to_canonical,
+    Timestamp, Workdir, joined, to_canonical,
 };
+use reading::SandboxPermission;
 use wire::{ProposalStatus, pairs};
 
 /// Maximum size of a value, in bytes, without a remark about its length. The decision screen shows such a value in full.
@@ -59,14 +60,10 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             "the step runs even if the sandbox lacks these layers: {}",
             missing.join(", ")
         );
-        remarks.push(ReviewLine::remark(
-            RemarkSeverity::HostNeed,
-            PrintableText::text(&text),
-            Vec::new(),
-        ));
+        remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, &text));
     }
     for permission in SandboxPermission::ALL {
-        let line = permission.line(profile);
+        let line = permission_line(permission, profile);
         let severity = match permission {
             SandboxPermission::Off => RemarkSeverity::SandboxOff,
             SandboxPermission::RunAs => RemarkSeverity::HostIdentity,
@@ -90,13 +87,11 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
             let shows = line
                 .shows
                 .iter()
-                .map(|field| format!("signed.predicate.sandbox.{field}"))
-                .collect();
-            remarks.push(ReviewLine::remark(
-                severity,
-                PrintableText::words(line.words).then(&values),
-                shows,
-            ));
+                .map(|field| format!("signed.predicate.sandbox.{field}"));
+            remarks.push(
+                ReviewLine::remark(severity, PrintableText::words(line.words).then(&values))
+                    .showing(shows),
+            );
         }
     }
     remarks
@@ -130,11 +125,8 @@ fn of_permissions(signed: &Authorization, places: &ScriptPlaces) -> Vec<ReviewLi
                     text.and(": denied by a built-in list")
                 }
             };
-            let shows = asked
-                .iter()
-                .flat_map(|(at, _)| permission_paths(*at))
-                .collect();
-            remarks.push(ReviewLine::remark(severity, text, shows));
+            let shows = asked.iter().flat_map(|(at, _)| permission_paths(*at));
+            remarks.push(ReviewLine::remark(severity, text).showing(shows));
         }
     }
     remarks
@@ -169,11 +161,7 @@ fn not_listed(signed: &Authorization) -> Option<ReviewLine> {
         ": not in the list of programs, so such a file can't start on the boundary's host, unless it is a link to a listed \
          program or an executable file of the step",
     );
-    Some(ReviewLine::remark(
-        RemarkSeverity::HostNeed,
-        text,
-        Vec::new(),
-    ))
+    Some(ReviewLine::remark(RemarkSeverity::HostNeed, text))
 }
 
 /// Returns the permissions of this kind for which policy gives this reason, with their positions.
@@ -216,10 +204,8 @@ pub const fn verb(kind: PermissionKind) -> &'static str {
 
 /// Returns all texts and field names of a document, each with its place.
 fn texts_of(document: &Value, prefix: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    leaves(document, String::new(), &mut found);
     let mut texts = Vec::new();
-    for (path, value) in found {
+    for (path, value) in leaves(document) {
         let place = if prefix.is_empty() {
             path.trim_start_matches('.').to_owned()
         } else {
@@ -259,12 +245,12 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
             continue;
         }
         let more = what.len().saturating_sub(MOST_KINDS);
-        let mut words = place_name(place).and(" has ").then(&PrintableText::joined(
+        let mut words = place_name(place).and(" has ").then(PrintableText::joined(
             what.into_iter().take(MOST_KINDS),
             ", ",
         ));
         if more > 0 {
-            words = words.then(&PrintableText::text(&format!(" and {more} more")));
+            words = words.then(format!(" and {more} more"));
         }
         told.push(words);
     }
@@ -272,7 +258,7 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
         return None;
     }
     let more = told.len().saturating_sub(MOST_PLACES);
-    let mut text = PrintableText::words("hidden text: ").then(&PrintableText::joined(
+    let mut text = PrintableText::words("hidden text: ").then(PrintableText::joined(
         told.into_iter().take(MOST_PLACES),
         "; ",
     ));
@@ -282,13 +268,9 @@ fn hidden_texts(texts: &[(String, String)]) -> Option<ReviewLine> {
         } else {
             &*format!("{more} other fields have")
         };
-        text = text.then(&PrintableText::text(&format!("; {fields} some too")));
+        text = text.then(format!("; {fields} some too"));
     }
-    Some(ReviewLine::remark(
-        RemarkSeverity::HiddenText,
-        text,
-        Vec::new(),
-    ))
+    Some(ReviewLine::remark(RemarkSeverity::HiddenText, text))
 }
 
 /// Maximum number of findings for one field. `MOST_PLACES` is the maximum number of fields.
@@ -331,15 +313,10 @@ fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine>
         .filter(|(_, size)| *size > LONG)
         .collect();
     let named = long.iter().take(MOST_PLACES);
-    let named = named.map(|(place, size)| {
-        place_name(place).then(&PrintableText::text(&format!(" has {size} bytes")))
-    });
+    let named = named.map(|(place, size)| place_name(place).then(format!(" has {size} bytes")));
     let mut told = PrintableText::joined(named, ", ");
     if long.len() > MOST_PLACES {
-        told = told.then(&PrintableText::text(&format!(
-            " and {} more are long",
-            long.len() - MOST_PLACES
-        )));
+        told = told.then(format!(" and {} more are long", long.len() - MOST_PLACES));
     }
     let words = match long.len() {
         0 => return None,
@@ -349,7 +326,6 @@ fn long_values(texts: &[(String, String)], params: &Value) -> Option<ReviewLine>
     Some(ReviewLine::remark(
         RemarkSeverity::LongValue,
         told.and(words),
-        Vec::new(),
     ))
 }
 
@@ -370,11 +346,7 @@ fn only_above(params: &Value) -> Option<ReviewLine> {
     let text = format!(
         "{more} {are} shown only above the script, under \"Values in full\": read {them} there"
     );
-    Some(ReviewLine::remark(
-        RemarkSeverity::LongValue,
-        PrintableText::text(&text),
-        Vec::new(),
-    ))
+    Some(ReviewLine::remark(RemarkSeverity::LongValue, &text))
 }
 
 /// Returns the remarks about the comparison with the last successful run.
@@ -389,11 +361,7 @@ pub fn of_comparison(
         RunComparison::Unknown => {}
         RunComparison::First => {
             let text = PrintableText::words("no success of this step is known");
-            remarks.push(ReviewLine::remark(
-                RemarkSeverity::FirstRun,
-                text,
-                Vec::new(),
-            ));
+            remarks.push(ReviewLine::remark(RemarkSeverity::FirstRun, text));
         }
         RunComparison::Since { changed, .. } if changed.is_empty() => {}
         RunComparison::Since {
@@ -409,11 +377,7 @@ pub fn of_comparison(
                 "{} changed since the last success ({day}){lines}",
                 changed.join(", ")
             );
-            remarks.push(ReviewLine::remark(
-                RemarkSeverity::Changed,
-                PrintableText::text(&text),
-                Vec::new(),
-            ));
+            remarks.push(ReviewLine::remark(RemarkSeverity::Changed, &text));
         }
     }
     remarks.extend(masked(sources, signed));
@@ -429,13 +393,9 @@ pub fn unknown_end(sources: &ReviewSources, now: Timestamp) -> Option<ReviewLine
         clock(run.finished_at, now)
     );
     let text = PrintableText::text(&words)
-        .then(&short_id(run.receipt.as_str()))
+        .then(short_id(run.receipt.as_str()))
         .and(")");
-    Some(ReviewLine::remark(
-        RemarkSeverity::UnknownEnd,
-        text,
-        Vec::new(),
-    ))
+    Some(ReviewLine::remark(RemarkSeverity::UnknownEnd, text))
 }
 
 /// Returns a remark for each other proposal of the same run, as the boundary reports them. The proposer may have asked twice
@@ -458,8 +418,8 @@ pub fn same_runs(sources: &ReviewSources, now: Timestamp) -> impl Iterator<Item 
             (status, _) => format!("is also {}", status.word()),
         };
         let text = PrintableText::text(&format!("the same run {words} ("));
-        let text = text.then(&short_id(other.proposal.as_str())).and(")");
-        ReviewLine::remark(RemarkSeverity::SameRun, text, Vec::new())
+        let text = text.then(short_id(other.proposal.as_str())).and(")");
+        ReviewLine::remark(RemarkSeverity::SameRun, text)
     })
 }
 
@@ -477,11 +437,11 @@ pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
         .iter()
         .map(|(parameter, claim)| format!("; {parameter} is its claim {claim}"));
     let text = PrintableText::words("the boundary says: admitted by OIDC of ")
-        .then(&PrintableText::text(&job.issuer))
+        .then(&job.issuer)
         .and(" as ")
         .then(&claims)
-        .then(&PrintableText::text(&page.chain(bound).collect::<String>()));
-    Some(ReviewLine::always("job", text, &[]))
+        .then(&page.chain(bound).collect::<String>());
+    Some(ReviewLine::always("job", text))
 }
 
 /// Returns the remark about an emergency: who approves the run, who does normally, and who must review it afterwards.
@@ -491,11 +451,12 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
     }
     let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let words = |rules: &[(&'static str, Approvals)]| {
-        told_rules(rules, definition)
-            .into_iter()
-            .map(|(_, rule)| rule_words(rule))
-            .collect::<Vec<_>>()
-            .join(" and ")
+        joined(
+            told_rules(rules, definition)
+                .into_iter()
+                .map(|(_, rule)| rule_words(rule)),
+            " and ",
+        )
     };
     let text = match &found.emergency {
         Some(EmergencyApproval { rule, normally }) => format!(
@@ -510,49 +471,43 @@ pub fn emergency(found: &Derived) -> Option<ReviewLine> {
                 .to_owned()
         }
     };
-    let shows = vec!["signed.predicate.emergency".to_owned()];
-    Some(ReviewLine::remark(
-        RemarkSeverity::Emergency,
-        PrintableText::text(&text),
-        shows,
-    ))
+    let shows = ["signed.predicate.emergency".to_owned()];
+    Some(ReviewLine::remark(RemarkSeverity::Emergency, &text).showing(shows))
 }
 
 /// Returns a remark about files whose content can't be shown, and a remark about long texts.
 pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
-    let of_step = found.files.iter().filter(|one| one.text().is_none());
-    let of_step = of_step.map(|one| (&*one.file.path, one.file.bytes, "of the runbook".to_owned()));
-    let inputs = found.inputs.iter().filter(|one| one.text().is_none());
-    let inputs = inputs.map(|one| (&*one.name, one.size(), format!("from {}", signed.proposer)));
-    let opaque: Vec<_> = of_step.chain(inputs).collect();
+    let opaque: Vec<_> = found
+        .contents()
+        .filter(|one| one.text().is_none())
+        .collect();
     let mut remarks = Vec::new();
     if !opaque.is_empty() {
-        let named = opaque.iter().take(MOST_PLACES).map(|(name, size, from)| {
+        let named = opaque.iter().take(MOST_PLACES).map(|one| {
+            let from = match one.kind {
+                "file" => "of the runbook".to_owned(),
+                _ => format!("from {}", signed.proposer),
+            };
             let words = format!(
                 ": content that can't be shown, {} bytes {from}",
-                grouped(*size)
+                grouped(one.size())
             );
-            plain_or_quoted(name)
+            plain_or_quoted(&one.name)
                 .cut(run_inputs::MOST_OF_NAME)
-                .then(&PrintableText::text(&words))
+                .then(&words)
         });
         let mut text = PrintableText::joined(named, "; ");
         if opaque.len() > MOST_PLACES {
-            text = text.then(&PrintableText::text(&format!(
-                "; and {} more files",
-                opaque.len() - MOST_PLACES
-            )));
+            text = text.then(format!("; and {} more files", opaque.len() - MOST_PLACES));
         }
-        remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text, Vec::new()));
+        remarks.push(ReviewLine::remark(RemarkSeverity::Opaque, text));
     }
     let script = found
         .definition
         .iter()
         .map(|(definition, _)| (String::new(), definition.source.clone()));
-    let texts = script
-        .chain(step_files::texts(&found.files))
-        .chain(run_inputs::texts(&found.inputs));
-    let long = texts
+    let long = script
+        .chain(found.texts())
         .map(|(place, text)| (place, lines_of(&text).0.len()))
         .filter(|(_, lines)| *lines > MOST_LINES);
     let named: Vec<_> = long
@@ -563,11 +518,7 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
         .collect();
     if !named.is_empty() {
         let text = PrintableText::joined(named, ", ").and(": read all of them; f shows them again");
-        remarks.push(ReviewLine::remark(
-            RemarkSeverity::LongValue,
-            text,
-            Vec::new(),
-        ));
+        remarks.push(ReviewLine::remark(RemarkSeverity::LongValue, text));
     }
     remarks
 }
@@ -607,23 +558,13 @@ fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine>
             (RemarkSeverity::HostNeed, text)
         }
     };
-    Some(ReviewLine::remark(
-        severity,
-        PrintableText::text(&text),
-        Vec::new(),
-    ))
+    Some(ReviewLine::remark(severity, &text))
 }
 
 /// Returns remarks about failed checks, missing documents and signatures that do not count.
 pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
     let mut remarks = Vec::new();
-    let mut add = |text: &str| {
-        remarks.push(ReviewLine::remark(
-            RemarkSeverity::Fails,
-            PrintableText::text(text),
-            Vec::new(),
-        ))
-    };
+    let mut add = |text: &str| remarks.push(ReviewLine::remark(RemarkSeverity::Fails, text));
     let no_trust = !matches!(sources.roster, RosterSource::Trusted(..));
     for check in &found.checks {
         if let ReviewFinding::Fails(why) = &check.finding {

@@ -7,10 +7,11 @@ use crate::{
     Derived, FieldReason, LineDifference, LineTone, LineWeight, MOST_REMARKS, PrintableText, ROW,
     ReviewFinding, ReviewLine, ReviewSources, RunComparison, Screen, StatementVerdict, duration_ms,
     lines_of, list_words,
+    review::{permission_line::permission_line, reviewed_content},
     review::{run_inputs, step_files, value_words::bytes},
 };
-use documents::{Layer, Profile, SandboxPermission, UNBOUNDED_WORDS, Workdir};
-use reading::comments;
+use documents::{Layer, Profile, UNBOUNDED_WORDS, Workdir, joined};
+use reading::{SandboxPermission, comments};
 
 /// Heading of the script, if other values are above the script.
 pub const SCRIPT: &str = "Script";
@@ -36,11 +37,7 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     let lines = &found.lines;
     screen.push(heading_tone(found), String::new(), lines.heading.clone());
     // The digest line fits 80 columns, so no usual terminal breaks it.
-    screen.push(
-        LineTone::Plain,
-        "  digest ".to_owned(),
-        PrintableText::text(&found.digest.to_string()),
-    );
+    screen.push(LineTone::Plain, "  digest ", found.digest.to_string());
     for line in &lines.above {
         draw(&mut screen, line);
     }
@@ -49,7 +46,7 @@ pub fn texts(sources: &ReviewSources, found: &Derived) -> Screen {
     if screen.has_escapes() || block(found).has_escapes() {
         escapes(&mut screen);
     }
-    screen.push(LineTone::Plain, String::new(), PrintableText::default());
+    screen.blank();
     screen
 }
 
@@ -73,7 +70,7 @@ pub fn further(screen: &mut Screen, remarks: &[ReviewLine]) -> bool {
 pub fn escapes(screen: &mut Screen) {
     draw(
         screen,
-        &ReviewLine::always("escapes", PrintableText::words(ESCAPES), &[]),
+        &ReviewLine::always("escapes", PrintableText::words(ESCAPES)),
     );
 }
 
@@ -83,15 +80,15 @@ pub fn contents(screen: &mut Screen, sources: &ReviewSources, found: &Derived, i
     if !lines.whole.is_empty() {
         screen.heading("Values in full");
         for value in &lines.whole {
-            screen.push(LineTone::Plain, "    ".to_owned(), value.clone());
+            screen.push(LineTone::Plain, "    ", value.clone());
         }
     }
-    step_files::draw(screen, &found.files);
-    run_inputs::draw(screen, &found.inputs);
+    reviewed_content::draw(screen, step_files::HEADING, &found.files);
+    reviewed_content::draw(screen, run_inputs::HEADING, &found.inputs);
     let definition = found.definition.as_ref().map(|(definition, _)| definition);
     let raw = || String::from_utf8_lossy(&sources.payload).into_owned();
     if !is_named && lines.whole.is_empty() && found.files.is_empty() && found.inputs.is_empty() {
-        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+        screen.blank();
     } else {
         screen.heading(SCRIPT);
     }
@@ -133,10 +130,7 @@ pub fn not_to_be_signed(screen: &mut Screen, standing: StatementVerdict) {
         let text = PrintableText::words("NOT TO BE SIGNED: ").and(why);
         draw(
             screen,
-            &ReviewLine {
-                tone: LineTone::Bad,
-                ..ReviewLine::always("verdict", text, &[])
-            },
+            &ReviewLine::always("verdict", text).toned(LineTone::Bad),
         );
     }
 }
@@ -147,11 +141,8 @@ pub fn text_lines(found: &Derived) -> usize {
         .definition
         .iter()
         .map(|(definition, _)| lines_of(&definition.source).0.len());
-    let texts = step_files::texts(&found.files)
-        .into_iter()
-        .chain(run_inputs::texts(&found.inputs));
     script
-        .chain(texts.map(|(_, text)| lines_of(&text).0.len()))
+        .chain(found.texts().map(|(_, text)| lines_of(&text).0.len()))
         .sum()
 }
 
@@ -181,15 +172,14 @@ pub fn full(sources: &ReviewSources, found: &Derived) -> Screen {
         for why in reasons {
             if !told.contains(&why) {
                 told.push(why);
-                let paths: Vec<_> = fields
-                    .iter()
-                    .filter(|field| field.why == why)
-                    .map(|field| field.path.as_str())
-                    .collect();
-                screen.say(
-                    LineTone::Plain,
-                    &format!("{}: {}", why.words(), paths.join(" ")),
+                let paths = joined(
+                    fields
+                        .iter()
+                        .filter(|field| field.why == why)
+                        .map(|field| field.path.as_str()),
+                    " ",
                 );
+                screen.say(LineTone::Plain, &format!("{}: {paths}", why.words()));
             }
         }
     }
@@ -214,11 +204,7 @@ pub fn checks(screen: &mut Screen, found: &Derived) {
             ReviewFinding::Fails(_) => (LineTone::Bad, "NOT TRUE"),
             ReviewFinding::NotChecked(_) => (LineTone::Bad, "not checked"),
         };
-        screen.push(
-            tone,
-            format!("  {word:<12}"),
-            PrintableText::text(check.what),
-        );
+        screen.push(tone, format!("  {word:<12}"), check.what);
     }
 }
 
@@ -305,13 +291,10 @@ pub fn remarks(screen: &mut Screen, remarks: &[ReviewLine]) {
     }
     if remarks.len() > MOST_REMARKS {
         let more = format!("and {} more above", remarks.len() - MOST_REMARKS);
-        screen.push(LineTone::Bad, " ".repeat(14), PrintableText::text(&more));
+        screen.push(LineTone::Bad, " ".repeat(14), &more);
     }
     if remarks.is_empty() {
-        draw(
-            screen,
-            &ReviewLine::always("remarks", PrintableText::words("none"), &[]),
-        );
+        draw(screen, &ReviewLine::always("remarks", "none"));
     }
     debug_assert!(remarks.iter().all(|line| line.weight != LineWeight::Always));
 }
@@ -364,7 +347,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     };
     let permissions = SandboxPermission::ALL
         .into_iter()
-        .map(|permission| permission.line(profile))
+        .map(|permission| permission_line(permission, profile))
         .map(|line| {
             let values: Vec<_> = line
                 .values

@@ -161,20 +161,19 @@ impl ReviewCase {
             threshold: 1,
             previous: None,
             policy: PolicyDigest::of(&policy),
-            approver: serde_json::from_value(json!([
-                {"name": "alice", "groups": ["ops"], "keys": [ssh(1, "alice").line()]},
-                {"name": "bob", "groups": ["security"], "keys": [ssh(2, "bob").line()]},
-            ]))
+            approvers: serde_json::from_value(json!({
+                "alice": {"groups": ["ops"], "keys": [ssh(1, "alice").line()]},
+                "bob": {"groups": ["security"], "keys": [ssh(2, "bob").line()]},
+            }))
             .expect("approvers"),
-            group: serde_json::from_value(json!([{"name": "ops"}, {"name": "security"}]))
-                .expect("groups"),
-            proposer: Vec::new(),
-            operator: Vec::new(),
-            boundary: serde_json::from_value(
-                json!([{"name": "prod-eu", "keys": [ssh(3, "boundary").line()]}]),
+            groups: serde_json::from_value(json!({"ops": {}, "security": {}})).expect("groups"),
+            proposers: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            boundaries: serde_json::from_value(
+                json!({"prod-eu": {"keys": [ssh(3, "boundary").line()]}}),
             )
             .expect("boundary"),
-            witness: Vec::new(),
+            witnesses: BTreeMap::new(),
         };
         let roster = roster
             .into_statement()

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    LineTone, PrintableText, ReviewFinding, ReviewLine, ReviewSources, ReviewedInput, Screen,
-    plain_or_quoted,
+    PrintableText, ReviewFinding, ReviewLine, ReviewSources, ReviewedContent, plain_or_quoted,
     review::{
-        step_files::content_finding,
-        value_words::{counted, grouped, span},
+        reviewed_content,
+        value_words::{counted, grouped, signed_paths, span},
     },
 };
 use documents::{Authorization, ContentDigest, SessionUse, StepDefinition};
@@ -15,7 +14,7 @@ use documents::{Authorization, ContentDigest, SessionUse, StepDefinition};
 /// Name of the check that the inputs have the signed digests.
 pub const INPUTS: &str = "the files that the run gets have the signed digests";
 /// Heading of the inputs above the script.
-const HEADING: &str = "Files that the run gets";
+pub(super) const HEADING: &str = "Files that the run gets";
 /// Name of the output of a plan among the inputs.
 const PLAN: &str = "plan";
 /// Number of earlier runs of a session that the line names.
@@ -43,31 +42,20 @@ pub fn signed_inputs(signed: &Authorization) -> Vec<(String, ContentDigest, Opti
 pub fn check(
     signed: &Authorization,
     contents: &BTreeMap<String, Vec<u8>>,
-) -> (Vec<ReviewedInput>, Option<ReviewFinding>) {
-    let (mut lacking, mut other) = (Vec::new(), Vec::new());
-    let inputs: Vec<_> = signed_inputs(signed)
-        .into_iter()
-        .map(|(name, digest, bytes)| {
-            let content = contents.get(&name);
-            let is_signed = |content: &&Vec<u8>| {
-                ContentDigest::of(content) == digest
-                    && bytes.is_none_or(|bytes| content.len() as u64 == bytes)
-            };
-            match content {
-                None => lacking.push(name.clone()),
-                Some(content) if !is_signed(&content) => other.push(name.clone()),
-                Some(_) => {}
-            }
-            ReviewedInput {
-                name,
-                digest,
-                bytes,
-                content: content.filter(is_signed).cloned(),
-            }
-        })
-        .collect();
-    let finding = (!inputs.is_empty()).then(|| content_finding(&lacking, &other));
-    (inputs, finding)
+) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
+    let signed = signed_inputs(signed).into_iter();
+    reviewed_content::check(signed.map(|(name, digest, bytes)| {
+        let content = contents.get(&name);
+        let signed = ReviewedContent {
+            kind: "input",
+            name,
+            digest,
+            bytes,
+            executable: false,
+            content: None,
+        };
+        (signed, content)
+    }))
 }
 
 /// Returns the lines below the script about the session, the inputs, the plan and the outputs.
@@ -75,20 +63,11 @@ pub fn lines(
     sources: &ReviewSources,
     signed: &Authorization,
     definition: Option<&StepDefinition>,
-    inputs: &[ReviewedInput],
+    inputs: &[ReviewedContent],
 ) -> Vec<ReviewLine> {
     let mut lines = Vec::new();
     let mut push = |name: &'static str, text: PrintableText, shows: Vec<String>| {
-        lines.push(ReviewLine {
-            shows,
-            ..ReviewLine::always(name, text, &[])
-        });
-    };
-    let predicate = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| format!("signed.predicate.{name}"))
-            .collect::<Vec<_>>()
+        lines.push(ReviewLine::always(name, text).showing(shows));
     };
     if let Some(session) = &signed.session {
         let changes = match definition.map(|definition| definition.session) {
@@ -96,12 +75,12 @@ pub fn lines(
             _ => "reads",
         };
         let text = format!("{changes} {}, at the state {}", session.id, session.state);
-        let mut shows = predicate(&["session.id", "session.state"]);
+        let mut shows = signed_paths(&["session.id", "session.state"]);
         shows.push("definition.session".to_owned());
         push("session", PrintableText::text(&text), shows);
         push("", session_runs(sources), Vec::new());
     }
-    let mut artifacts: Vec<&ReviewedInput> = inputs
+    let mut artifacts: Vec<&ReviewedContent> = inputs
         .iter()
         .filter(|input| input.bytes.is_some())
         .collect();
@@ -117,7 +96,7 @@ pub fn lines(
             };
             plain_or_quoted(&input.name)
                 .cut(MOST_OF_NAME)
-                .then(&PrintableText::text(&size))
+                .then(&size)
                 .and(shown)
         });
         let fields = |at| {
@@ -130,7 +109,7 @@ pub fn lines(
                 "; and {} more above the script",
                 artifacts.len() - NAMED_UPLOADS
             );
-            text = text.then(&PrintableText::text(&more));
+            text = text.then(&more);
         }
         push(
             "uploads",
@@ -152,7 +131,7 @@ pub fn lines(
              that run",
             plan.receipt
         );
-        let mut shows = predicate(&["plan.receipt", "plan.output"]);
+        let mut shows = signed_paths(&["plan.receipt", "plan.output"]);
         shows.extend(["definition.plan.step", "definition.plan.max_age_s"].map(str::to_owned));
         push("plan", PrintableText::text(&text), shows);
     }
@@ -160,12 +139,12 @@ pub fn lines(
         let word = |output: &documents::StepOutput| {
             plain_or_quoted(output.name.as_str())
                 .and(" (")
-                .then(&plain_or_quoted(&kind_of(&output.schema)))
+                .and(output.schema.kind.word())
                 .and(")")
         };
         let text = PrintableText::words("values for later steps:")
             .and(" ")
-            .then(&PrintableText::joined(
+            .then(PrintableText::joined(
                 definition.outputs.iter().map(word),
                 ", ",
             ));
@@ -178,10 +157,6 @@ pub fn lines(
         );
     }
     lines
-}
-
-fn kind_of(schema: &serde_json::Value) -> String {
-    schema["type"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Returns words about the earlier runs of the session, as the boundary reports them.
@@ -204,45 +179,6 @@ fn session_runs(sources: &ReviewSources) -> PrintableText {
         counted(runs.len(), "run")
     );
     PrintableText::text(&words).and(" ").then(&last)
-}
-
-/// Draws all inputs. The content of a binary file is not shown.
-pub fn draw(screen: &mut Screen, inputs: &[ReviewedInput]) {
-    if inputs.is_empty() {
-        return;
-    }
-    screen.heading(HEADING);
-    for one in inputs {
-        let what = match (&one.content, one.text()) {
-            (None, _) => ": NOT SHOWN, because this program has no content with this digest",
-            (Some(_), None) => ": no text, so the content is not shown",
-            (Some(_), Some(_)) => "",
-        };
-        let tone = if one.content.is_some() {
-            LineTone::Strong
-        } else {
-            LineTone::Bad
-        };
-        let text = PrintableText::quoted(&one.name)
-            .then(&PrintableText::text(&format!(
-                ", {} bytes, {}",
-                one.size(),
-                one.digest
-            )))
-            .and(what);
-        screen.push(tone, "  input ".to_owned(), text);
-        if let Some(text) = one.text() {
-            screen.numbered(text, &[]);
-        }
-    }
-}
-
-/// Returns the texts of the inputs, each with its place for a remark.
-pub fn texts(inputs: &[ReviewedInput]) -> Vec<(String, String)> {
-    inputs
-        .iter()
-        .filter_map(|one| Some((format!("the input {}", one.name), one.text()?.to_owned())))
-        .collect()
 }
 
 #[cfg(test)]

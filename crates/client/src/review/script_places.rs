@@ -36,7 +36,7 @@ impl ScriptPlaces {
             let mut lines: Vec<usize> = at.map(|(.., line)| *line).collect();
             lines.sort_unstable();
             lines.dedup();
-            plain_or_quoted(what).then(&PrintableText::text(&lines_words(&lines)))
+            plain_or_quoted(what).then(lines_words(&lines))
         });
         // Without lines, a comma is sufficient between two names.
         let between = if self.0.is_empty() { ", " } else { "; " };

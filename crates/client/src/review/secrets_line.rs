@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{PrintableText, ReviewLine};
-use documents::{SecretAs, StepDefinition, named_secrets};
+use documents::{SecretAs, StepDefinition};
 
 /// Returns the line, or `None` if the run gets no secret.
 pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
@@ -26,16 +26,13 @@ pub fn line(definition: &StepDefinition, params: &Value) -> Option<ReviewLine> {
         let fields = fields.filter(|field| *field != "variable" || secret.variable.is_some());
         shows.extend(fields.map(|field| format!("definition.secrets[{at}].{field}")));
     }
-    for name in named_secrets(&definition.params, params) {
+    for name in definition.params.named_secrets(params) {
         parts.push(PrintableText::text(name.as_str()).and(" as a file, named by a parameter"));
     }
     if parts.is_empty() {
         return None;
     }
-    Some(ReviewLine {
-        shows,
-        ..ReviewLine::always("secrets", PrintableText::joined(parts, "; "), &[])
-    })
+    Some(ReviewLine::always("secrets", PrintableText::joined(parts, "; ")).showing(shows))
 }
 
 #[cfg(test)]

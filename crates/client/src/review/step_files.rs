@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    LineTone, PrintableText, ReviewFinding, ReviewLine, ReviewedFile, Screen, plain_or_quoted,
-    review::value_words::{bytes, counted},
+    PrintableText, ReviewFinding, ReviewLine, ReviewedContent, plain_or_quoted,
+    review::{
+        reviewed_content,
+        value_words::{bytes, counted},
+    },
 };
-use documents::{ContentDigest, StepDefinition, StepFile};
+use documents::{ContentDigest, StepDefinition};
 
 /// Name of the check that the files have the signed digests.
 pub const FILES: &str = "the files shown have the digests in the definition";
 /// Heading of the files above the script.
-const HEADING: &str = "Files beside the script";
+pub(super) const HEADING: &str = "Files beside the script";
 /// Maximum number of files that the line below the script names.
 const MOST_NAMED: usize = 12;
 
@@ -19,54 +22,30 @@ const MOST_NAMED: usize = 12;
 pub fn check(
     definition: &StepDefinition,
     contents: &BTreeMap<ContentDigest, Vec<u8>>,
-) -> (Vec<ReviewedFile>, Option<ReviewFinding>) {
-    let is_signed = |file: &StepFile, bytes: &[u8]| {
-        ContentDigest::of(bytes) == file.digest && bytes.len() as u64 == file.bytes
-    };
-    let (mut lacking, mut other) = (Vec::new(), Vec::new());
-    let mut reviewed = |file: &StepFile| {
-        let content = contents.get(&file.digest);
-        match content {
-            None => lacking.push(file.path.clone()),
-            Some(bytes) if !is_signed(file, bytes) => other.push(file.path.clone()),
-            Some(_) => {}
-        }
-        ReviewedFile {
-            file: file.clone(),
-            content: content.filter(|bytes| is_signed(file, bytes)).cloned(),
-        }
-    };
-    let files: Vec<_> = definition.files.iter().map(&mut reviewed).collect();
-    let finding = (!files.is_empty()).then(|| content_finding(&lacking, &other));
-    (files, finding)
-}
-
-/// Returns the finding about contents from the boundary: those that are missing, and those that have another digest.
-pub(super) fn content_finding(lacking: &[String], other: &[String]) -> ReviewFinding {
-    if !other.is_empty() {
-        ReviewFinding::Fails(format!(
-            "the boundary gave another content of {}",
-            other.join(", ")
-        ))
-    } else if !lacking.is_empty() {
-        ReviewFinding::NotChecked(format!(
-            "the boundary gave no content of {}",
-            lacking.join(", ")
-        ))
-    } else {
-        ReviewFinding::Holds
-    }
+) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
+    let signed = definition.files.iter().map(|file| {
+        let signed = ReviewedContent {
+            kind: "file",
+            name: file.path.clone(),
+            digest: file.digest,
+            bytes: Some(file.bytes),
+            executable: file.executable,
+            content: None,
+        };
+        (signed, contents.get(&file.digest))
+    });
+    reviewed_content::check(signed)
 }
 
 /// Returns the line below the script that names the files.
-pub fn line(files: &[ReviewedFile]) -> Option<ReviewLine> {
+pub fn line(files: &[ReviewedContent]) -> Option<ReviewLine> {
     if files.is_empty() {
         return None;
     }
-    let all: u64 = files.iter().map(|one| one.file.bytes).sum();
-    let name = |one: &ReviewedFile| {
-        let name = plain_or_quoted(&one.file.path);
-        let name = if one.file.executable {
+    let all: u64 = files.iter().map(ReviewedContent::size).sum();
+    let name = |one: &ReviewedContent| {
+        let name = plain_or_quoted(&one.name);
+        let name = if one.executable {
             name.and(" (executable)")
         } else {
             name
@@ -86,69 +65,16 @@ pub fn line(files: &[ReviewedFile]) -> Option<ReviewLine> {
     .and(" ")
     .then(&named);
     if files.len() > MOST_NAMED {
-        text = text.and(" and ").then(&PrintableText::text(&format!(
-            "{} more",
-            files.len() - MOST_NAMED
-        )));
+        text = text
+            .and(" and ")
+            .then(format!("{} more", files.len() - MOST_NAMED));
     }
     let fields = |at| {
         ["path", "bytes", "digest", "executable"]
             .map(|field| format!("definition.files[{at}].{field}"))
     };
-    let shows = (0..files.len()).flat_map(fields).collect();
-    Some(ReviewLine {
-        shows,
-        ..ReviewLine::always("files", text, &[])
-    })
-}
-
-/// Draws all files. The content of a binary file is not shown.
-pub fn draw(screen: &mut Screen, files: &[ReviewedFile]) {
-    if files.is_empty() {
-        return;
-    }
-    screen.heading(HEADING);
-    for one in files {
-        let StepFile {
-            path,
-            bytes,
-            digest,
-            executable,
-        } = &one.file;
-        let mode = if *executable { "executable, " } else { "" };
-        let what = match (&one.content, one.text()) {
-            (None, _) => ": NOT SHOWN, because this program has no content with this digest",
-            (Some(_), None) => ": no text, so the content is not shown",
-            (Some(_), Some(_)) => "",
-        };
-        let tone = if one.content.is_some() {
-            LineTone::Strong
-        } else {
-            LineTone::Bad
-        };
-        let text = PrintableText::quoted(path)
-            .then(&PrintableText::text(&format!(
-                ", {mode}{bytes} bytes, {digest}"
-            )))
-            .and(what);
-        screen.push(tone, "  file ".to_owned(), text);
-        if let Some(text) = one.text() {
-            screen.numbered(text, &[]);
-        }
-    }
-}
-
-/// Returns the texts of the files, each with its place for a remark.
-pub fn texts(files: &[ReviewedFile]) -> Vec<(String, String)> {
-    files
-        .iter()
-        .filter_map(|one| {
-            Some((
-                format!("the file {}", one.file.path),
-                one.text()?.to_owned(),
-            ))
-        })
-        .collect()
+    let shows = (0..files.len()).flat_map(fields);
+    Some(ReviewLine::always("files", text).showing(shows))
 }
 
 #[cfg(test)]

@@ -75,6 +75,14 @@ pub fn span(seconds: i64) -> String {
     }
 }
 
+/// Returns the paths of these fields of the signed predicate.
+pub(super) fn signed_paths(fields: &[&str]) -> Vec<String> {
+    fields
+        .iter()
+        .map(|field| format!("signed.predicate.{field}"))
+        .collect()
+}
+
 /// Returns the path of each element of an array, or the path of the array if the array is empty.
 pub fn paths(array: &str, count: usize) -> Vec<String> {
     if count == 0 {

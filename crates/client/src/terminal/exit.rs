@@ -99,6 +99,9 @@ impl Exit {
     }
 }
 
+/// Result of a command, or of a part of it.
+pub type CommandResult<T = Exit> = Result<T, CommandFailure>;
+
 /// An error that ends a command.
 #[derive(Debug)]
 pub struct CommandFailure {
@@ -113,19 +116,39 @@ pub struct CommandFailure {
 }
 
 impl CommandFailure {
-    /// Creates a failure for a wrong call of the command.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message)
-    }
-
     /// Creates a failure with this result and this message.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self {
             exit,
-            message: message.into(),
+            message: message.to_string(),
             problem: None,
             quiet: false,
         }
+    }
+
+    /// Creates a failure for a wrong call of the command.
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Creates a failure for a refusal of the boundary or of this program.
+    pub fn refused(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
+    /// Creates a failure for a boundary that can't be reached, or does something wrong.
+    pub fn unreachable(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Unreachable, message)
+    }
+
+    /// Creates a failure for a check that failed.
+    pub fn check_said_no(message: impl fmt::Display) -> Self {
+        Self::new(Exit::CheckSaidNo, message)
+    }
+
+    /// Creates a failure for a missing trusted roster.
+    pub fn no_trust(message: impl fmt::Display) -> Self {
+        Self::new(Exit::NoTrust, message)
     }
 
     /// Returns true if the failure is a refusal of the boundary with this code.

@@ -4,18 +4,24 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Collects the leaves of a document with their paths. A step of a path is `.key` for a field and `[n]` for an array
+/// Returns the leaves of a document with their paths. A step of a path is `.key` for a field and `[n]` for an array
 /// element. All characters of a key except letters, digits, `_` and `-` are escaped. An empty key is `\e`.
-pub fn leaves<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
+pub fn leaves(document: &Value) -> Vec<(String, &Value)> {
+    let mut found = Vec::new();
+    collect(document, String::new(), &mut found);
+    found
+}
+
+fn collect<'v>(value: &'v Value, path: String, found: &mut Vec<(String, &'v Value)>) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
-                leaves(value, format!("{path}.{}", path_key(key)), found);
+                collect(value, format!("{path}.{}", path_key(key)), found);
             }
         }
         Value::Array(items) if !items.is_empty() => {
             for (at, value) in items.iter().enumerate() {
-                leaves(value, format!("{path}[{at}]"), found);
+                collect(value, format!("{path}[{at}]"), found);
             }
         }
         _ => found.push((path, value)),

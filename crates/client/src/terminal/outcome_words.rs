@@ -6,13 +6,13 @@ use documents::{ObservedEnd, Outcome, ReviewVerdict};
 pub fn outcome_words(outcome: &Outcome) -> String {
     let mut words = outcome.status.word().replace('_', " ");
     if let Some(code) = outcome.exit_code {
-        words.push_str(&format!(", exit code {code}"));
+        words += &format!(", exit code {code}");
     }
     if let Some(signal) = outcome.signal {
-        words.push_str(&format!(", signal {signal}"));
+        words += &format!(", signal {signal}");
     }
     if let Some(limit) = &outcome.limit {
-        words.push_str(&format!(", limit {limit}"));
+        words += &format!(", limit {limit}");
     }
     words
 }

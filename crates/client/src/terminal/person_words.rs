@@ -1,6 +1,7 @@
 //! Words of people, marked as such.
 
 use crate::PrintableText;
+use wire::DeniedView;
 
 /// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are
 /// left out. Without any words, the result is empty.
@@ -9,7 +10,7 @@ pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> P
     let each = said.map(|(name, words)| {
         PrintableText::text(name)
             .and("'s words: ")
-            .then(&PrintableText::quoted_prose(words))
+            .then(PrintableText::quoted_prose(words))
     });
     let all = PrintableText::joined(each, "; ");
     if all.as_str().is_empty() {
@@ -17,6 +18,14 @@ pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> P
     } else {
         PrintableText::words(" (").then(&all).and(")")
     }
+}
+
+/// Formats the words of denials like [`person_words`].
+pub fn denial_words(denials: &[DeniedView]) -> PrintableText {
+    let said = denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    person_words(said)
 }
 
 #[cfg(test)]

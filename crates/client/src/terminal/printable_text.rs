@@ -11,7 +11,10 @@
 //! In a line of a script ([`PrintableText::source`]), every escape has braces: `\u{hex}`, `\s{n}` for blanks and
 //! `\s{ntabs}` for tabs. A backslash in such a line is escaped only before `u{` or `s{`.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    path::Path,
+};
 
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -25,8 +28,18 @@ pub struct PrintableText(String);
 
 impl PrintableText {
     /// Escapes external text.
-    pub fn text(text: &str) -> Self {
-        Self(escape(text, EscapeForm::Text, DisplayScripts::default(), 0))
+    pub fn text(text: &(impl AsRef<str> + ?Sized)) -> Self {
+        Self(escape(
+            text.as_ref(),
+            EscapeForm::Text,
+            DisplayScripts::default(),
+            0,
+        ))
+    }
+
+    /// Escapes the path of a file.
+    pub fn file(path: &Path) -> Self {
+        Self::text(&path.to_string_lossy())
     }
 
     /// Escapes external text and encloses it in double quotes.
@@ -99,7 +112,7 @@ impl PrintableText {
 
     /// Appends a string of the program.
     pub fn and(self, words: &'static str) -> Self {
-        self.then(&Self::words(words))
+        self.then(Self::words(words))
     }
 
     /// Joins the parts with `between` between them.
@@ -109,7 +122,7 @@ impl PrintableText {
             all = if at == 0 {
                 part
             } else {
-                all.and(between).then(&part)
+                all.and(between).then(part)
             };
         }
         all
@@ -240,8 +253,8 @@ impl PrintableText {
     }
 
     /// Appends `more` to this text.
-    pub fn then(mut self, more: &Self) -> Self {
-        self.0.push_str(&more.0);
+    pub fn then(mut self, more: impl Into<Self>) -> Self {
+        self.0.push_str(&more.into().0);
         self
     }
 
@@ -251,9 +264,22 @@ impl PrintableText {
     }
 }
 
-impl From<String> for PrintableText {
-    fn from(text: String) -> Self {
+impl fmt::Display for PrintableText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Escapes external text.
+impl<T: AsRef<str>> From<T> for PrintableText {
+    fn from(text: T) -> Self {
         Self::text(&text)
+    }
+}
+
+impl From<&PrintableText> for PrintableText {
+    fn from(text: &PrintableText) -> Self {
+        text.clone()
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::{CommandFailure, PrintableText, Terminal};
+use crate::{CommandResult, PrintableText, Terminal};
 use documents::{
     Enforcement, Execution, Executions, Layer, OWN_PROGRAMS, Profile, ProgramFacts, ProgramMode,
-    SEARCHED, check_program,
+    SEARCHED, joined,
 };
+use reading::check_written_program;
 
 /// Directories whose programs a list can contain.
 const SYSTEM: [&str; 7] = [
@@ -294,7 +295,7 @@ fn entry_for<'a>(
     {
         name = path;
     }
-    if check_program(name).is_err() || name.contains([',', '\'']) {
+    if check_written_program(name).is_err() || name.contains([',', '\'']) {
         return Err("no list can contain this name, so give the program another name".to_owned());
     }
     match place {
@@ -310,11 +311,10 @@ fn entry_for<'a>(
 /// Returns the words that add programs to a list.
 fn add(names: &[&str], place: &ListPlace<'_>) -> String {
     let all = names.join(",");
-    let entries: Vec<String> = names.iter().map(|name| quoted(name, '"')).collect();
+    let entries = joined(names.iter().map(|name| quoted(name, '"')), ", ");
     let lasting = format!(
-        "programs={} to the block, or sandbox.programs.allow: [{}] to the policy",
-        quoted(&all, '"'),
-        entries.join(", ")
+        "programs={} to the block, or sandbox.programs.allow: [{entries}] to the policy",
+        quoted(&all, '"')
     );
     match place {
         // The policy of a boundary is not at hand.
@@ -370,7 +370,7 @@ fn quoted(text: &str, quote: char) -> String {
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn print_hints(lines: &[String], terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
     for line in lines {
         if terminal.json {
             terminal.object(&json!({"type": "hint", "text": line}))?;

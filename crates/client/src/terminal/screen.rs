@@ -66,43 +66,51 @@ impl Screen {
     /// Adds an empty line and a heading.
     pub fn heading(&mut self, title: &'static str) {
         if !self.lines.is_empty() {
-            self.push(LineTone::Plain, String::new(), PrintableText::default());
+            self.blank();
         }
-        self.push(
-            LineTone::Strong,
-            format!("== {title} =="),
-            PrintableText::default(),
-        );
+        self.push(LineTone::Strong, format!("== {title} =="), "");
+    }
+
+    /// Adds an empty line.
+    pub fn blank(&mut self) {
+        self.push(LineTone::Plain, "", "");
     }
 
     /// Adds a sentence of the program, in which external text may be quoted.
-    pub fn say(&mut self, tone: LineTone, sentence: &str) {
-        self.push(tone, "  ".to_owned(), PrintableText::text(sentence));
+    pub fn say(&mut self, tone: LineTone, sentence: &(impl AsRef<str> + ?Sized)) {
+        self.push(tone, "  ", PrintableText::text(sentence));
     }
 
     /// Adds a named value.
-    pub fn field(&mut self, name: &'static str, value: &PrintableText) {
-        self.push(LineTone::Plain, format!("  {name:<13} "), value.clone());
+    pub fn field(&mut self, name: &'static str, value: impl Into<PrintableText>) {
+        self.field_in(LineTone::Plain, name, value);
     }
 
     /// Adds a named value with emphasis.
-    pub fn field_in(&mut self, tone: LineTone, name: &'static str, value: &PrintableText) {
-        self.push(tone, format!("  {name:<13} "), value.clone());
+    pub fn field_in(
+        &mut self,
+        tone: LineTone,
+        name: &'static str,
+        value: impl Into<PrintableText>,
+    ) {
+        self.push(tone, format!("  {name:<13} "), value);
     }
 
     /// Adds a line after a prefix that the program chose. The prefix is printable ASCII and must not look like a
     /// continuation line (blanks and a plus sign).
-    pub fn push(&mut self, tone: LineTone, prefix: String, content: PrintableText) {
-        let prefix = if prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) {
-            prefix
-        } else {
-            PrintableText::text(&prefix).as_str().to_owned()
-        };
-        let content = if prefix.trim().is_empty() {
-            content.without_leading_plus()
-        } else {
-            content
-        };
+    pub fn push(
+        &mut self,
+        tone: LineTone,
+        prefix: impl Into<String>,
+        content: impl Into<PrintableText>,
+    ) {
+        let (mut prefix, mut content) = (prefix.into(), content.into());
+        if !prefix.bytes().all(|c| (0x20..0x7f).contains(&c)) {
+            prefix = PrintableText::text(&prefix).to_string();
+        }
+        if prefix.trim().is_empty() {
+            content = content.without_leading_plus();
+        }
         self.lines.push(Line {
             tone,
             prefix,
@@ -117,7 +125,7 @@ impl Screen {
         self.push(
             LineTone::Faint,
             format!("  {:>5} = ", "end"),
-            PrintableText::text(&size_words(text)),
+            size_words(text),
         );
     }
 
@@ -134,16 +142,14 @@ impl Screen {
     /// Adds one line for each field of a document, as `path = value`. `elsewhere` lists the fields whose full value is
     /// in another section. Their lines only name this section.
     pub fn exact(&mut self, document: &Value, elsewhere: &[(&str, &'static str)]) {
-        let mut found = Vec::new();
-        leaves(document, String::new(), &mut found);
-        for (path, value) in found {
+        for (path, value) in leaves(document) {
             let content = match elsewhere.iter().find(|(hidden, _)| *hidden == path) {
                 Some((_, place)) => PrintableText::bare_path(&path)
                     .and(" is in full under: ")
                     .and(place),
-                None => PrintableText::path(&path).then(&PrintableText::value(value)),
+                None => PrintableText::path(&path).then(PrintableText::value(value)),
             };
-            self.push(LineTone::Plain, "    ".to_owned(), content);
+            self.push(LineTone::Plain, "    ", content);
         }
     }
 

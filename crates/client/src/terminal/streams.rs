@@ -1,6 +1,7 @@
 //! The standard streams of a command: data goes to the standard output, messages to the standard error. Colours are
 //! used only at a terminal.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::{CommandFailure, Exit, PrintableText, Screen};
+use crate::{CommandFailure, CommandResult, Exit, PrintableText, Screen};
 
 /// A person who reads the output of a command and answers its questions elsewhere than at a terminal, for example in a
 /// browser.
@@ -113,7 +114,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show(&self, screen: &Screen) -> Result<(), CommandFailure> {
+    pub fn show(&self, screen: &Screen) -> CommandResult<()> {
         self.put(screen.paint(self.width, self.colour).as_bytes())
     }
 
@@ -121,7 +122,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn page(&self, screen: &Screen) -> Result<(), CommandFailure> {
+    pub fn page(&self, screen: &Screen) -> CommandResult<()> {
         let pager =
             std::env::var_os("PAGER").filter(|pager| !pager.is_empty() && self.out_is_terminal);
         let Some(pager) = pager else {
@@ -156,13 +157,8 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show_lines(&self, screen: &Screen) -> Result<(), CommandFailure> {
-        let width = if self.out_is_terminal {
-            self.width
-        } else {
-            usize::MAX
-        };
-        self.put(screen.paint(width, self.colour).as_bytes())
+    pub fn show_lines(&self, screen: &Screen) -> CommandResult<()> {
+        self.put(screen.paint(self.table_width(), self.colour).as_bytes())
     }
 
     /// Prints a screen on the standard error, because the standard output carries data.
@@ -178,7 +174,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn put(&self, bytes: &[u8]) -> Result<(), CommandFailure> {
+    pub fn put(&self, bytes: &[u8]) -> CommandResult<()> {
         if let Some(audience) = &self.audience {
             audience.say(&String::from_utf8_lossy(bytes));
             return Ok(());
@@ -193,7 +189,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn line(&self, line: &str) -> Result<(), CommandFailure> {
+    pub fn line(&self, line: &(impl fmt::Display + ?Sized)) -> CommandResult<()> {
         self.put(format!("{line}\n").as_bytes())
     }
 
@@ -201,9 +197,8 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn object(&self, value: &impl Serialize) -> Result<(), CommandFailure> {
-        let failed =
-            |error: serde_json::Error| CommandFailure::new(Exit::Unreachable, error.to_string());
+    pub fn object(&self, value: &impl Serialize) -> CommandResult<()> {
+        let failed = |error: serde_json::Error| CommandFailure::unreachable(error);
         if let Some(audience) = &self.audience {
             audience.object(serde_json::to_value(value).map_err(failed)?);
             return Ok(());
@@ -211,9 +206,22 @@ impl Terminal {
         self.line(&serde_json::to_string(value).map_err(failed)?)
     }
 
+    /// Prints the answer of a command: as JSON with `--json`, or else the words.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn answer(&self, value: &impl Serialize, words: impl fmt::Display) -> CommandResult {
+        if self.json {
+            self.object(value)?;
+        } else {
+            self.line(&words)?;
+        }
+        Ok(Exit::Done)
+    }
+
     /// Prints a message for a person. A write error on the standard error is ignored.
-    pub fn say(&self, words: &str) {
-        self.tell(&PrintableText::message(words));
+    pub fn say(&self, words: &(impl fmt::Display + ?Sized)) {
+        self.tell(&PrintableText::message(&words.to_string()));
     }
 
     /// Prints a message that contains prose.
@@ -233,7 +241,7 @@ impl Terminal {
         question: &str,
         choices: &[AnswerButton],
         instead: &str,
-    ) -> Result<String, CommandFailure> {
+    ) -> CommandResult<String> {
         let Some(audience) = &self.audience else {
             return self.ask(question, instead);
         };
@@ -260,7 +268,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if there is no terminal.
-    pub fn ask(&self, question: &str, instead: &str) -> Result<String, CommandFailure> {
+    pub fn ask(&self, question: &str, instead: &str) -> CommandResult<String> {
         let no_terminal = |error: io::Error| {
             CommandFailure::usage(format!(
                 "there is no terminal for the question ({error}); {instead}"
@@ -304,18 +312,18 @@ pub fn wrapped(question: &str, width: usize) -> String {
 ///
 /// # Errors
 /// Returns an error if the file exists or cannot be written.
-pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), CommandFailure> {
+pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> CommandResult<()> {
     if path == Path::new("-") {
         return terminal.put(bytes);
     }
-    let place = PrintableText::text(&path.to_string_lossy());
+    let place = PrintableText::file(path);
     let failed = |error: io::Error| {
         let advice = if error.kind() == io::ErrorKind::AlreadyExists {
             "; choose another name"
         } else {
             ""
         };
-        CommandFailure::usage(format!("can't write {}: {error}{advice}", place.as_str()))
+        CommandFailure::usage(format!("can't write {place}: {error}{advice}"))
     };
     let mut file = File::options()
         .write(true)
@@ -327,13 +335,27 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> Result<(), C
         .map_err(failed)
 }
 
+/// Writes a document as one line of JSON to a new file, or to the standard output if the path is `-`.
+///
+/// # Errors
+/// Returns an error if the file exists or cannot be written.
+pub fn write_document(
+    path: &Path,
+    document: &impl Serialize,
+    terminal: &Terminal,
+) -> CommandResult<()> {
+    let mut bytes = serde_json::to_vec(document).map_err(CommandFailure::unreachable)?;
+    bytes.push(b'\n');
+    write_new(path, &bytes, terminal)
+}
+
 /// Returns the value of a JSON object's field as text for a table.
 pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Prints a line to the standard error. A write error is ignored.
-pub fn eprintln_quietly(line: &str) {
+pub fn eprintln_quietly(line: &(impl fmt::Display + ?Sized)) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");
 }

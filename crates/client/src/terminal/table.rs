@@ -1,5 +1,6 @@
 //! Tables with aligned columns.
 
+use documents::joined;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::PrintableText;
@@ -19,12 +20,13 @@ pub fn aligned<const N: usize, C: Clone + Into<PrintableText>>(rows: &[[C; N]]) 
     }
     let mut text = String::new();
     for row in &rows {
-        let line: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| cell.padded(width))
-            .collect();
-        text.push_str(line.join("  ").trim_end());
+        let line = joined(
+            row.iter()
+                .zip(widths)
+                .map(|(cell, width)| cell.padded(width)),
+            "  ",
+        );
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text
@@ -53,10 +55,7 @@ pub fn fitted<const N: usize, C: Clone + Into<PrintableText>>(
         .collect();
     let mut text = String::new();
     for (line, row) in aligned(&short).lines().zip(rows) {
-        text.push_str(&format!(
-            "{line}\n  {}\n",
-            row[long].clone().into().as_str()
-        ));
+        text += &format!("{line}\n  {}\n", row[long].clone().into().as_str());
     }
     text
 }

@@ -59,7 +59,7 @@ pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
         screen.push(
             LineTone::Plain,
             format!("  {}{word} ", finding.what),
-            PrintableText::text(&words),
+            &words,
         );
     }
     if found.is_empty() {
@@ -69,7 +69,7 @@ pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
 }
 
 fn field(screen: &mut Screen, name: &'static str, text: &str) {
-    screen.field(name, &PrintableText::text(text));
+    screen.field(name, text);
 }
 
 fn decision(screen: &mut Screen, line: &DecisionLine) {
@@ -81,7 +81,7 @@ fn decision(screen: &mut Screen, line: &DecisionLine) {
     );
     field(screen, "parameters", &line.params_digest.to_string());
     field(screen, "proposer", line.proposer.as_str());
-    screen.field("reason", &PrintableText::quoted_prose(&line.reason));
+    screen.field("reason", PrintableText::quoted_prose(&line.reason));
     field(
         screen,
         "approved by",
@@ -133,7 +133,7 @@ fn denial(screen: &mut Screen, line: &DenialLine) {
     let whose = PrintableText::text(line.approver.as_str()).and("'s words: ");
     screen.field(
         "reason",
-        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+        whose.then(PrintableText::quoted_prose(&line.reason)),
     );
     field(screen, "log entry", &line.entry.to_string());
 }
@@ -151,7 +151,7 @@ fn review(screen: &mut Screen, line: &ReviewedLine) {
     let whose = PrintableText::text(reviewer).and("'s words: ");
     screen.field(
         "reason",
-        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+        whose.then(PrintableText::quoted_prose(&line.reason)),
     );
     field(screen, "log entry", &line.entry.to_string());
 }
@@ -165,7 +165,7 @@ fn revocation(screen: &mut Screen, line: &RevocationLine) {
     let whose = PrintableText::text(&line.signer).and("'s words: ");
     screen.field(
         "reason",
-        &whose.then(&PrintableText::quoted_prose(&line.reason)),
+        whose.then(PrintableText::quoted_prose(&line.reason)),
     );
     field(screen, "log entry", &line.entry.to_string());
 }

@@ -36,8 +36,7 @@ pub(super) fn fields_of(view: &ProposalView) -> Result<SignedFields, CommandFail
             view.id
         ))
     })?;
-    let mut found = Vec::new();
-    leaves(&document, String::new(), &mut found);
+    let found = leaves(&document);
     let value = |value: &Value| {
         PrintableText::value(value)
             .cut(MOST_OF_VALUE)

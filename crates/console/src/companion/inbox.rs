@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use client::{Client, CommandFailure, myself, newest, proposals::list, waiting_grants};
-use documents::{Approver, Name, StepDigest, Timestamp};
+use documents::{Name, RosteredApprover, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 
 use crate::{BoundaryState, ReachedBoundary, Signing};
@@ -35,7 +35,7 @@ impl BoundaryInbox {
     /// Reads the proposals. `approver` is the person, or why nobody is.
     pub(crate) fn read(
         (place, client): (&ReachedBoundary, &Client),
-        approver: Result<Approver, CommandFailure>,
+        approver: Result<RosteredApprover, CommandFailure>,
         now: Timestamp,
     ) -> Result<Self, CommandFailure> {
         let state = place.state(client)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use client::{Client, CommandFailure, Exit};
-use documents::{Approver, BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage};
+use documents::{BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage, RosteredApprover};
 use verdict::TrustedRoster;
 
 use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
@@ -57,7 +57,7 @@ impl DeskPerson {
     pub(super) fn approver_of<'r>(
         &self,
         roster: Option<&'r TrustedRoster>,
-    ) -> Result<&'r Approver, CommandFailure> {
+    ) -> Result<&'r RosteredApprover, CommandFailure> {
         let found = roster.and_then(|roster| roster.statement_approver(&self.key.keyid()));
         found.map(|(approver, _)| approver).ok_or_else(|| {
             let version = roster.map_or(0, TrustedRoster::version);
@@ -74,7 +74,7 @@ impl DeskPerson {
         &self,
         place: &ReachedBoundary,
         client: &Client,
-    ) -> Result<Approver, CommandFailure> {
+    ) -> Result<RosteredApprover, CommandFailure> {
         let (_, roster) = place.roster(client)?;
         self.approver_of(roster.trusted()).cloned()
     }

@@ -18,6 +18,7 @@ use wire::{PairFile, PairText, RenewedServer, ServerPair};
 use crate::{
     Desk, DeskBoundary,
     desk::{desk_routes::desk_routes, listening::serve},
+    web::opened::{failed, run_server},
 };
 
 /// Maximum size of a file for TLS in bytes.
@@ -89,16 +90,7 @@ pub fn run(
         .into_iter()
         .map(|one| DeskBoundary::new(one, trust, name));
     let boundaries = boundaries.collect::<Result<Vec<_>, _>>()?;
-    let failed = |what: &str, error: io::Error| {
-        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime =
-        runtime.map_err(|error| failed("the server of the desk can't be started", error))?;
-    runtime.block_on(async {
+    run_server("desk", async {
         let taken = |error: io::Error| {
             CommandFailure::usage(format!(
                 "{} can't be opened: {error}; choose another --listen",

@@ -47,8 +47,14 @@ pub(super) fn routes() -> Router<Arc<StopPages>> {
     Router::new()
         .route("/b/{at}/freeze", get(ask_freeze).post(freeze))
         .route("/b/{at}/my-key", get(ask_key).post(end_key))
-        .route("/b/{at}/send-freeze", post(send_freeze))
-        .route("/b/{at}/send-my-key", post(send_key))
+        .route(
+            "/b/{at}/send-freeze",
+            post(|own: Own, at: Path<usize>, sent: Sent| send(own, at, "send-freeze", sent)),
+        )
+        .route(
+            "/b/{at}/send-my-key",
+            post(|own: Own, at: Path<usize>, sent: Sent| send(own, at, "send-my-key", sent)),
+        )
 }
 
 async fn ask_freeze(State(own): Own, Path(at): Path<usize>) -> PageAnswer<Markup> {
@@ -148,17 +154,9 @@ async fn show(
     Ok(page.into_response())
 }
 
-async fn send_freeze(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Markup> {
-    send(&own, at, "send-freeze", sent).await
-}
-
-async fn send_key(State(own): Own, Path(at): Path<usize>, sent: Sent) -> PageAnswer<Markup> {
-    send(&own, at, "send-my-key", sent).await
-}
-
 async fn send(
-    own: &StopPages,
-    at: usize,
+    State(own): Own,
+    Path(at): Path<usize>,
     path: &'static str,
     Form(sent): Sent,
 ) -> PageAnswer<Markup> {

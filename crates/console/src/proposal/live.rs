@@ -26,7 +26,7 @@ const MOST_WATCHERS: usize = 128;
 const MOST_SENT: usize = 1 << 20;
 
 /// A piece of the answer to the browser.
-type Piece = Result<String, Infallible>;
+pub type Piece = Result<String, Infallible>;
 
 /// The pages that follow runs.
 #[derive(Debug, Clone)]
@@ -53,16 +53,12 @@ impl RunWatchers {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             return RefusedRequest::new(status, "Too many pages", what).into_response();
         };
-        let number = |text: &str| text.parse::<u64>().ok();
-        let last = headers
-            .get("last-event-id")
-            .and_then(|value| value.to_str().ok())
-            .and_then(number);
-        let after = last.or_else(|| query.get("after").and_then(|text| number(text)));
+        let number = |text: &String| text.parse::<u64>().ok();
+        let after = last_event(headers, query);
         // The page has seen each signature before the event `after`.
         let shown = query
             .get("have")
-            .and_then(|text| number(text))
+            .and_then(number)
             .map(|have| if after.is_some() { 0 } else { have });
         stream(
             place,
@@ -77,7 +73,7 @@ impl RunWatchers {
     }
 }
 
-/// Streams the events as server-sent events (HTML Living Standard, section 9.2), after the event with this number.
+/// Streams the events after the event with this number.
 fn stream(
     place: Arc<ReachedBoundary>,
     id: ProposalId,
@@ -94,9 +90,24 @@ fn stream(
             let _ended = forward(&mut lines, run, &send);
         }
     });
+    event_stream(receive)
+}
+
+/// Returns the number of the last event that the browser has.
+pub fn last_event(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Option<u64> {
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    last.or_else(|| query.get("after").map(String::as_str))?
+        .parse()
+        .ok()
+}
+
+/// Answers with server-sent events (HTML Living Standard, section 9.2).
+pub fn event_stream(events: Receiver<Piece>) -> Response {
     (
         [(CONTENT_TYPE, "text/event-stream")],
-        Body::from_stream(ReceiverStream::new(receive)),
+        Body::from_stream(ReceiverStream::new(events)),
     )
         .into_response()
 }

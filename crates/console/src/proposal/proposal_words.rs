@@ -7,12 +7,12 @@ use wire::ProposalView;
 
 /// Returns external text with escapes in place of characters that a reader can't see.
 pub fn plain(text: &str) -> String {
-    PrintableText::text(text).as_str().to_owned()
+    PrintableText::text(text).to_string()
 }
 
 /// Returns prose for a page. See [`PrintableText::prose`].
 pub fn prose(text: &str) -> String {
-    PrintableText::prose(text).as_str().to_owned()
+    PrintableText::prose(text).to_string()
 }
 
 /// Returns how a proposal stands, in words, with the words of the people who denied it.
@@ -31,9 +31,8 @@ pub fn standing_words(view: &ProposalView) -> String {
         .iter()
         .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     PrintableText::text(&words)
-        .then(&person_words(said))
-        .as_str()
-        .to_owned()
+        .then(person_words(said))
+        .to_string()
 }
 
 /// Reads a proposal, and checks that the boundary returned this proposal.

@@ -23,6 +23,25 @@ pub struct OpenOptions {
     pub port: u16,
 }
 
+/// Returns the failure of a server.
+pub(crate) fn failed(what: &str, error: io::Error) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+}
+
+/// Runs the server of the pages or of the desk to its end.
+pub(crate) fn run_server<T>(
+    of: &str,
+    server: impl Future<Output = Result<T, CommandFailure>>,
+) -> Result<T, CommandFailure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|error| failed(&format!("the server of the {of} can't be started"), error))?;
+    runtime.block_on(server)
+}
+
 /// Serves the pages that `pages` makes for a door. The function runs in the runtime of the server.
 ///
 /// # Errors
@@ -32,23 +51,18 @@ pub fn serve_pages(
     terminal: &Terminal,
     pages: impl FnOnce(Arc<Door>) -> Router,
 ) -> Result<Exit, CommandFailure> {
-    let failed = |what: &str, error: io::Error| {
-        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let runtime =
-        runtime.map_err(|error| failed("the server of the pages can't be started", error))?;
-    runtime.block_on(async {
+    run_server("pages", async {
         let port = options.port;
         let (door, listener) = Door::open(port).await.map_err(|error| {
-            CommandFailure::usage(format!("port {port} of 127.0.0.1 can't be opened: {error}; choose another --port"))
+            CommandFailure::usage(format!(
+                "port {port} of 127.0.0.1 can't be opened: {error}; choose another --port"
+            ))
         })?;
         let door = Arc::new(door);
-        terminal
-            .line(&format!("open this address in a browser of this machine: {}", door.link().unwrap_or_default()))?;
+        terminal.line(&format!(
+            "open this address in a browser of this machine: {}",
+            door.link().unwrap_or_default()
+        ))?;
         terminal.say(&format!(
             "the address works once; Ctrl-C ends the command; if the browser can't find the server, add this line to /etc/hosts: \
              127.0.0.1 {}",
@@ -56,7 +70,9 @@ pub fn serve_pages(
         ));
         let file = options.browser.then(|| start(&door)).transpose();
         if let Err(error) = &file {
-            terminal.say(&format!("note: the browser can't be started ({error}): open the address yourself"));
+            terminal.say(&format!(
+                "note: the browser can't be started ({error}): open the address yourself"
+            ));
         }
         let uses = door.clone();
         tokio::spawn(async move {

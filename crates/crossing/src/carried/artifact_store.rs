@@ -8,14 +8,14 @@ use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault};
+use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault, lock};
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
 };
@@ -96,7 +96,7 @@ impl ArtifactStore {
     }
 
     fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
-        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uploads = lock(&self.uploads);
         uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
         let counter = uploads.entry(proposer.clone()).or_default();
         // One of the copies is the counter in the map.
@@ -284,7 +284,7 @@ impl ArtifactStore {
 
     /// Removes the empty directories of proposers without an upload in progress.
     fn remove_empty_directories(&self) -> io::Result<()> {
-        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let uploads = lock(&self.uploads);
         let in_progress = |entry: &DirEntry| {
             let known = uploads
                 .iter()
@@ -363,7 +363,7 @@ impl Upload {
             None => self.file.as_file().sync_all(),
         }
         .map_err(|error| unusable(&error))?;
-        let _naming = store.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        let _naming = lock(&store.naming);
         store.check_room(&self.proposer, digest, self.bytes)?;
         // A second upload of the same file replaces the first, so that its retention begins again.
         match &store.objects {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::CarriedVariables;
 use documents::{
     Blake3Stream, ContentDigest, MAX_MANIFEST_ENTRIES, Manifest, ManifestEntry, OUTPUTS_PATH,
-    RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,
+    ParameterType, RelativePath, SessionUse, Sha256Stream, StepDefinition, StepOutput, canonical,
 };
 use reading::{ParameterSchema, output_schema};
 use sandbox::{CapturedFile, PlannedFile, ResultLimits, RunResults, StreamSearch};
@@ -316,12 +316,12 @@ fn output_value(
     schema: &ParameterSchema,
 ) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "its value is not UTF-8".to_owned())?;
-    let value: Value = match output.schema["type"].as_str() {
-        Some("integer") => text
+    let value: Value = match output.schema.kind {
+        ParameterType::Integer => text
             .parse::<i64>()
             .map_err(|_| "its value is not an integer".to_owned())?
             .into(),
-        Some("boolean") => text
+        ParameterType::Boolean => text
             .parse::<bool>()
             .map_err(|_| "its value is not true or false".to_owned())?
             .into(),
@@ -342,7 +342,7 @@ mod tests {
         let read = |bytes: &[u8], schema: Value| {
             let output = StepOutput {
                 name: "out".parse().expect("a name"),
-                schema,
+                schema: serde_json::from_value(schema).expect("declared"),
             };
             let compiled = output_schema(std::slice::from_ref(&output)).expect("a schema");
             output_value(bytes, &output, &compiled)

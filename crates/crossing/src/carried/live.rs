@@ -11,17 +11,18 @@ use std::io;
 use std::ops::Deref;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::{
-    OrderPosition, SecretMasks, StreamMasker,
+    OrderPosition,
     carried::output_order::{OrderedPiece, OutputOrder},
+    lock,
 };
 use documents::{Blake3Stream, ContentDigest, ProposalId, Sha256Stream, Stream, StreamName};
-use sandbox::CancelFlag;
+use sandbox::{CancelFlag, SecretMasks, StreamMasker};
 
 /// Maximum number of output bytes of a run that stay in memory.
 const IN_MEMORY: usize = 64 << 10;
@@ -548,11 +549,6 @@ impl Source {
         bytes.extend(self.tail);
         Ok(bytes)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The guarded data is consistent even after a panic, so a poisoned lock is used like any other lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

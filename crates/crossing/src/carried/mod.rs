@@ -11,7 +11,5 @@ pub mod output_order;
 pub mod patience;
 pub mod plans;
 pub mod recorded_outputs;
-pub mod secret_masks;
 pub mod secret_permits;
-pub mod secret_sources;
 pub mod sessions;

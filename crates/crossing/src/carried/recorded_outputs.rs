@@ -5,9 +5,9 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::{KeptResults, RecordedOutput, Recording};
+use crate::{KeptResults, RecordedOutput, Recording, lock};
 use documents::{Blake3Digest, StreamName};
 use store::{MAX_INLINE_BYTES, Objects, OutputRow};
 
@@ -34,19 +34,14 @@ pub struct RecordedRows {
 
 impl RecordedRows {
     fn claim(&mut self, name: Blake3Digest) {
-        *self
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(name)
-            .or_default() += 1;
+        *lock(&self.kept).entry(name).or_default() += 1;
         self.names.push(name);
     }
 }
 
 impl Drop for RecordedRows {
     fn drop(&mut self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         for name in &self.names {
             match kept.get_mut(name) {
                 Some(runs) if *runs > 1 => *runs -= 1,
@@ -174,7 +169,7 @@ impl Outputs {
         named: impl FnOnce() -> Result<bool, E>,
     ) -> Result<bool, E> {
         // Hold the lock until the file is removed. A later run then finds no file and writes the file again.
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.kept);
         if kept.contains_key(name) || named()? {
             return Ok(false);
         }

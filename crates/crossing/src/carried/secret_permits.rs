@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::Refusal;
 use documents::{
-    Code, Format, OWN_VARIABLES, SecretAs, SecretName, SecretValue, StepDefinition, StepRef,
-    StepSecret, named_secrets, secret_name,
+    Code, Format, OWN_VARIABLES, Parameter, SecretAs, SecretName, SecretValue, StepDefinition,
+    StepRef, StepSecret, secret_name,
 };
 use reading::Pattern;
 use sandbox::{PlannedSecret, planned_secret, secret_path};
@@ -193,7 +193,7 @@ pub fn sign_in_block(secret: &StepSecret) -> Option<&str> {
 /// Returns the secrets that a run of the step needs with these parameters. Each file is listed once.
 pub fn uses_of<'a>(
     secrets: impl Iterator<Item = &'a StepSecret>,
-    schema: &Value,
+    declared: &Parameter,
     params: &Value,
 ) -> Vec<SecretUse> {
     let of_step = secrets.map(|secret| SecretUse {
@@ -206,7 +206,7 @@ pub fn uses_of<'a>(
         pointer: "/step".to_owned(),
     });
     let mut uses: Vec<SecretUse> = of_step.collect();
-    for name in named_secrets(schema, params) {
+    for name in declared.named_secrets(params) {
         // The variable of the parameter contains the path of the file, so the same file is enough.
         if !uses.iter().any(|other| other.as_file && other.name == name) {
             uses.push(SecretUse {
@@ -221,27 +221,14 @@ pub fn uses_of<'a>(
 }
 
 /// Returns the parameters as a run gets them: the value of a secret parameter is the path of its file.
-pub fn with_paths(schema: &Value, params: &Value) -> Value {
+pub fn with_paths(declared: &Parameter, params: &Value) -> Value {
     let mut given = params.clone();
-    replace(schema, &mut given);
-    given
-}
-
-fn replace(schema: &Value, value: &mut Value) {
-    if schema.get("x-secret").is_some() {
+    declared.for_each_secret(&mut given, &mut |value| {
         if let Some(name) = secret_name(value) {
             *value = Value::String(secret_path(&name));
         }
-        return;
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(inner) = value.get_mut(name) {
-            replace(property, inner);
-        }
-    }
-    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array_mut()) {
-        values.iter_mut().for_each(|value| replace(items, value));
-    }
+    });
+    given
 }
 
 #[cfg(test)]
@@ -253,15 +240,16 @@ mod tests {
     #[test]
     fn the_value_of_a_secret_parameter_is_the_path_of_its_file_at_every_depth() {
         let secret = json!({"type": "string", "x-secret": true});
-        let schema = json!({"type": "object", "properties": {
+        let schema: Parameter = serde_json::from_value(json!({"type": "object", "properties": {
             "pw": secret, "host": {"type": "string"},
             "more": {"type": "array", "items": {"type": "object", "properties": {"key": secret}}},
-        }});
+        }}))
+        .expect("declared");
         let params = json!({"pw": {"secret": "db"}, "host": "a", "more": [{"key": {"secret": "b"}}, {}, {"key": {"secret": "db"}}]});
         let expected = json!({"pw": "/run/step/secrets/db", "host": "a",
             "more": [{"key": "/run/step/secrets/b"}, {}, {"key": "/run/step/secrets/db"}]});
         assert_eq!(with_paths(&schema, &params), expected);
-        let names = named_secrets(&schema, &params);
+        let names = schema.named_secrets(&params);
         let mut names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         names.sort();
         assert_eq!(names, ["b", "db", "db"]);

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::{Refusal, Sealed};
+use crate::{Refusal, Sealed, lock};
 use documents::{
     Code, ContentDigest, Name, ProposalId, SessionId, SessionReference, SessionUse, StepDefinition,
     StepRef, Timestamp,
@@ -423,7 +423,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::Sealed;
+use crate::{Sealed, lock};
 use store::StoredRevocation;
 use verdict::Revocations;
 
@@ -43,7 +43,7 @@ impl CurrentSeal {
 
     /// Returns the revocations of these log entries, which are built again only after a new revocation.
     pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
-        let mut known = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.revoked);
         if !Arc::ptr_eq(&known.0, stored) {
             *known = (stored.clone(), Arc::new(revocations(&self.earlier, stored)));
         }

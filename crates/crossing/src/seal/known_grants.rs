@@ -1,7 +1,8 @@
 //! Grants that a run used under the seal in force. Their signatures are verified once.
 
+use crate::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use documents::ContentDigest;
 use verdict::PreparedGrant;
@@ -17,16 +18,12 @@ pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
 impl KnownGrants {
     /// Returns a grant that was kept before.
     pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(digest)
-            .cloned()
+        lock(&self.0).get(digest).cloned()
     }
 
     /// Keeps a grant of the log.
     pub fn keep(&self, digest: ContentDigest, grant: &Arc<PreparedGrant>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         if known.len() >= MOST_KNOWN {
             known.clear();
         }

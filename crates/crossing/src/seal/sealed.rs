@@ -299,7 +299,7 @@ fn too_large(bytes: usize, what: impl FnOnce() -> String) -> Option<String> {
 pub fn lacks_boundary(roster: &TrustedRoster, name: &BoundaryName) -> Option<String> {
     roster.boundary_keys(name).is_empty().then(|| {
         format!(
-            "the roster has no [[boundary]] named {name}: add it with this boundary's public key"
+            "the roster has no boundary {name}: add it to `boundaries` with this boundary's public key"
         )
     })
 }

@@ -150,31 +150,11 @@ impl FromStr for SshKey {
     }
 }
 
-impl serde::Serialize for SshKey {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.line)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for SshKey {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let line = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        line.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl schemars::JsonSchema for SshKey {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "SshKey".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "type": "string",
-            "maxLength": MAX_LINE_BYTES,
-            "pattern": "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com) [A-Za-z0-9+/]+=*( [^\\u0000-\\u001f\\u007f-\\u009f]*)?$"
-        })
-    }
-}
+written_as_text!(SshKey, |this, serializer| serializer.serialize_str(&this.0.line), {
+    "type": "string",
+    "maxLength": MAX_LINE_BYTES,
+    "pattern": "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com) [A-Za-z0-9+/]+=*( [^\\u0000-\\u001f\\u007f-\\u009f]*)?$"
+});
 
 /// Splits a key line after the type.
 fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {

@@ -1,7 +1,7 @@
 //! Signatures that standard tools make with OpenSSH keys.
 //!
 //! A signature is either raw Ed25519 (64 bytes) or an SSHSIG blob (OpenSSH's PROTOCOL.sshsig). This module starts no
-//! program: `trust::ssh` starts `ssh-keygen`.
+//! program: `signers::ssh` of the client starts `ssh-keygen`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

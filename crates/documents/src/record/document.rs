@@ -199,8 +199,7 @@ impl<P: Predicate> Statement<P> {
     /// Returns an error if the statement contradicts itself or is too large for its kind.
     pub fn to_payload(&self) -> Result<Vec<u8>, Malformed> {
         self.predicate.check(&self.subject)?;
-        let bytes =
-            canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))?;
+        let bytes = canonical::canonical_of(self)?;
         if bytes.len() > P::MAX_BYTES {
             return Err(Malformed::too_large(
                 "",
@@ -249,8 +248,7 @@ impl<P: Predicate> Statement<P> {
         }
         let statement: Self = json::typed(&value)?;
         // The parsed document, written again, must equal the signed bytes.
-        let again = canonical::canonical_of(&statement)
-            .map_err(|error| Malformed::at("", error.to_string()))?;
+        let again = canonical::canonical_of(&statement)?;
         if again != payload {
             canonical::parse_canonical(payload, P::MAX_BYTES)?;
             check_no_null(&value, &statement)?;

@@ -129,7 +129,7 @@ impl Envelope {
     /// # Errors
     /// Never returns an error in practice, because an envelope consists of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
+        Ok(canonical::canonical_of(self)?)
     }
 }
 

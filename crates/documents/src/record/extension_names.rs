@@ -4,7 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{IdentError, record::ident::is_uuid7};
+use crate::{
+    IdentError,
+    record::ident::{is_uuid7, uuid7},
+};
 
 const fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'
@@ -120,16 +123,14 @@ text_type!(
 impl GrantId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        Self(format!("grt_{uuid}").into())
+        Self(uuid7("grt_", millis, &random))
     }
 }
 
 impl SessionId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        Self(format!("ses_{uuid}").into())
+        Self(uuid7("ses_", millis, &random))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     Artifact, BoundaryRef, GrantId, KeyId, MAX_GRANT_S, MAX_REASON_BYTES, MAX_USES, Malformed,
-    Name, Permission, Predicate, Profile, Statement, StepDigest, StepRef, Subject, Timestamp,
-    check_by, check_count, check_range, check_subjects,
+    Name, Parameter, ParameterType, Permission, Predicate, Profile, Statement, StepDigest, StepRef,
+    Subject, Timestamp, check_by, check_count, check_range, check_subjects,
     record::{
         authorization::{check_permissions, check_reason},
         run_extensions::{MAX_ARTIFACTS, check_artifact_bytes},
@@ -76,10 +75,9 @@ pub struct GrantedStep {
     pub reference: StepRef,
     /// Digest of the step's definition.
     pub digest: StepDigest,
-    /// Schema that the parameters of each run must satisfy, in addition to the schema of the step. The schema names every
-    /// parameter of the step. A parameter with any value has a schema with its `type` and no further keyword.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub params: Value,
+    /// Declaration that the parameters of each run must satisfy, in addition to the declaration of the step: an object with
+    /// every parameter of the step. A parameter with any value has only its `type`.
+    pub params: Parameter,
     /// The permissions that policy requires and that the signatures grant.
     #[schemars(extend("uniqueItems" = true))]
     pub permissions: Vec<Permission>,
@@ -139,10 +137,10 @@ impl Predicate for Grant {
         })?;
         for (at, step) in self.steps.iter().enumerate() {
             let pointer = format!("/predicate/steps/{at}");
-            if step.params["type"] != "object" {
+            if step.params.kind != ParameterType::Object {
                 return Err(Malformed::at(
                     format!("{pointer}/params"),
-                    "expected a schema of type object",
+                    "expected a declaration of type object",
                 ));
             }
             check_permissions(&format!("{pointer}/permissions"), &step.permissions)?;

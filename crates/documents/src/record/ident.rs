@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,33 +58,12 @@ macro_rules! text_type {
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl schemars::JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let lengths: std::ops::RangeInclusive<usize> = $lengths;
-                schemars::json_schema!({
+        written_as_text!($name, |this, serializer| serializer.serialize_str(&this.0), {
                     "type": "string",
                     "pattern": $pattern,
-                    "minLength": lengths.start(),
-                    "maxLength": lengths.end(),
-                })
-            }
-        }
+                    "minLength": ($lengths).start(),
+                    "maxLength": ($lengths).end(),
+                });
     };
 }
 
@@ -148,6 +131,12 @@ pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
     })
 }
 
+/// Makes an id from its prefix, `millis` since 1970 and ten random bytes.
+pub(super) fn uuid7(prefix: &str, millis: u64, random: &[u8; 10]) -> Arc<str> {
+    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid();
+    format!("{prefix}{uuid}").into()
+}
+
 fn is_id_ending(text: &str) -> bool {
     let digits = text.bytes().filter(|c| *c != b'-');
     text.len() <= 36
@@ -160,9 +149,8 @@ fn is_id_ending(text: &str) -> bool {
 
 /// Returns true if the text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
 fn is_nonce(text: &str) -> bool {
-    use base64::Engine as _;
     text.len() <= 86
-        && base64::engine::general_purpose::URL_SAFE_NO_PAD
+        && URL_SAFE_NO_PAD
             .decode(text)
             .is_ok_and(|bytes| (16..=64).contains(&bytes.len()))
 }
@@ -272,8 +260,7 @@ impl StepRef {
 impl ProposalId {
     /// Makes an id from `millis` since 1970 and ten random bytes (UUIDv7, RFC 9562 section 5.7).
     pub fn new(millis: u64, random: [u8; 10]) -> Self {
-        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-        Self(format!("prp_{uuid}").into())
+        Self(uuid7("prp_", millis, &random))
     }
 
     /// Returns the time in the id, in milliseconds since 1970, which the creator of the id chose.
@@ -311,20 +298,12 @@ impl Nonce {
         let mut bytes = [0_u8; 22];
         bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
         bytes[6..].copy_from_slice(&random);
-        Self(Self::encode(&bytes).into())
+        Self(URL_SAFE_NO_PAD.encode(bytes).into())
     }
 
     /// Returns the raw bytes of the nonce, which are its key in the store.
     pub fn to_bytes(&self) -> Vec<u8> {
-        use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD
-            .decode(self.as_str())
-            .unwrap_or_default()
-    }
-
-    fn encode(bytes: &[u8]) -> String {
-        use base64::Engine as _;
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+        URL_SAFE_NO_PAD.decode(self.as_str()).unwrap_or_default()
     }
 }
 

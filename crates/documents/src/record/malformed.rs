@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Code, JsonError, ReadError, Reason};
+use crate::{Code, JsonError, ReadError, Reason, canonical::CanonicalError};
 
 /// The error of a document: the place and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,12 @@ impl From<JsonError> for Malformed {
             too_large: error.reason == Reason::TooLarge,
             message: error.to_string(),
         }
+    }
+}
+
+impl From<CanonicalError> for Malformed {
+    fn from(error: CanonicalError) -> Self {
+        Self::at("", error.to_string())
     }
 }
 

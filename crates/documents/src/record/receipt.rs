@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AuthorizationDigest, Base64, Blake3Digest, BoundaryName, ContentDigest, Enforcement, Envelope,
     GroupName, KeyId, LeafHash, Limit, Malformed, Manifest, Name, PolicyDigest, Predicate,
-    ProgramFacts, SealDigest, SessionChange, Sha256Stream, Statement, Subject, Timestamp,
-    canonical, check_sorted, check_subjects,
+    ProgramFacts, SealDigest, SessionChange, Statement, Subject, Timestamp, canonical,
+    check_sorted, check_subjects,
 };
 
 /// Maximum size of a receipt's payload, in bytes, without the embedded authorization.
@@ -96,9 +96,7 @@ impl Decision {
     /// # Errors
     /// Returns `too-large` if the decision names so many groups or people that no receipt could be written.
     pub fn check_room(&self) -> Result<RoomInReceipt, Malformed> {
-        let bytes = canonical::canonical_of(self)
-            .map_err(|error| Malformed::at("", error.to_string()))?
-            .len();
+        let bytes = canonical::canonical_of(self)?.len();
         if bytes <= MAX_DECISION_BYTES {
             return Ok(RoomInReceipt(()));
         }
@@ -276,22 +274,6 @@ impl Stream {
             blake3: Blake3Digest::of(b""),
             redactions: 0,
         }
-    }
-}
-
-/// Digest of recorded bytes that arrive in pieces, for a comparison with [`Stream::sha256`].
-#[derive(Debug, Default)]
-pub struct RecordedDigest(Sha256Stream);
-
-impl RecordedDigest {
-    /// Adds the next piece.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    /// Returns the digest of all pieces.
-    pub fn finish(self) -> ContentDigest {
-        ContentDigest::from_bytes(self.0.finish())
     }
 }
 

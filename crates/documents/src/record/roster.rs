@@ -3,6 +3,9 @@
 //! This module defines the tables of a roster. `trust::trusted_roster` parses the keys and checks the rules.
 //! `trust::chain` connects the versions of a roster.
 
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,27 +35,27 @@ pub struct Roster {
     pub previous: Option<RosterDigest>,
     /// Digest of the policy that belongs to this version.
     pub policy: PolicyDigest,
-    /// The people who may approve runs.
-    pub approver: Vec<Approver>,
-    /// The groups of approvers.
-    pub group: Vec<Group>,
-    /// Proposers that have their own keys.
-    pub proposer: Vec<Proposer>,
-    /// The people who may read everything and cancel runs.
-    pub operator: Vec<Operator>,
-    /// The boundaries and their keys.
-    pub boundary: Vec<RosteredBoundary>,
-    /// The witnesses that sign checkpoints of the log.
-    pub witness: Vec<Witness>,
+    /// The people who may approve runs, by name. No other approver, proposer, operator or token has such a name.
+    pub approvers: BTreeMap<Name, Approver>,
+    /// The groups of approvers, by name.
+    pub groups: BTreeMap<GroupName, Group>,
+    /// Proposers that have their own keys, by name. No other approver, proposer, operator or token has such a name.
+    pub proposers: BTreeMap<Name, Proposer>,
+    /// The people who may read everything and cancel runs, by name. No other approver, proposer, operator or token has such a
+    /// name.
+    pub operators: BTreeMap<Name, KeyList>,
+    /// The boundaries and their keys, by the name that the seals of the boundary contain.
+    pub boundaries: BTreeMap<BoundaryName, KeyList>,
+    /// The witnesses that sign checkpoints of the log, by the name in their signatures: not empty, without whitespace, control
+    /// characters and `+`.
+    pub witnesses: BTreeMap<String, Witness>,
 }
 
 /// A person who may approve runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approver {
-    /// Name of the approver. No other approver, proposer, operator or token has this name.
-    pub name: Name,
-    /// Groups of the approver. Each group is in `group`.
+    /// Groups of the approver. Each group is in `groups` of the roster.
     pub groups: Vec<GroupName>,
     /// Public keys of the approver, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
@@ -64,12 +67,27 @@ pub struct Approver {
     pub valid_before: Option<Timestamp>,
 }
 
+/// An approver of a roster, with the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosteredApprover {
+    /// Name of the approver.
+    pub name: Name,
+    /// Entry of the roster.
+    pub entry: Approver,
+}
+
+impl Deref for RosteredApprover {
+    type Target = Approver;
+
+    fn deref(&self) -> &Approver {
+        &self.entry
+    }
+}
+
 /// A group of approvers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Name of the group. No other group has this name.
-    pub name: GroupName,
     /// Which signatures count for this group. If absent, every valid signature counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceRule>,
@@ -100,31 +118,17 @@ impl PresenceRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Proposer {
-    /// Name of the proposer. No other approver, proposer, operator or token has this name.
-    pub name: Name,
     /// Names of the people who control the proposer. Their signatures do not count for its proposals.
     pub owners: Vec<Name>,
     /// Public keys of the proposer, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
 }
 
-/// A person who may read everything and cancel runs.
+/// The keys of an operator or of a boundary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Operator {
-    /// Name of the operator. No other approver, proposer, operator or token has this name.
-    pub name: Name,
-    /// Public keys of the operator, as lines in the format of OpenSSH.
-    pub keys: Vec<String>,
-}
-
-/// A boundary and its keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RosteredBoundary {
-    /// Name of the boundary, which its seals contain. No other boundary of the roster has this name.
-    pub name: BoundaryName,
-    /// Public keys of the boundary, as lines in the format of OpenSSH.
+pub struct KeyList {
+    /// Public keys, as lines in the format of OpenSSH.
     pub keys: Vec<String>,
 }
 
@@ -132,8 +136,6 @@ pub struct RosteredBoundary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Witness {
-    /// Name of the witness, as in its signatures: not empty, without whitespace, control characters and `+`.
-    pub name: String,
     /// Public key of the witness as `NAME+HEX+BASE64` (C2SP signed-note). HEX is 8 lower-case hexadecimal digits.
     pub vkey: String,
     /// Address to which the boundary sends checkpoints. Begins with `https://` or `http://`.

@@ -266,7 +266,7 @@ impl Manifest {
     /// Returns an error if the manifest breaks a rule, with a pointer into the manifest.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
         self.check()?;
-        canonical::canonical_of(self).map_err(|error| Malformed::at("", error.to_string()))
+        Ok(canonical::canonical_of(self)?)
     }
 }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     DeclaredSandbox, GroupName, MAX_FILES, MAX_GRANT_S, MAX_PROGRAMS, MAX_PROGRAMS_BYTES,
-    MAX_SIGNATURES, Malformed, OutputName, Program, SecretName, StepDigest, StepFile, StepRef,
-    Variable, YamlFlaw, YamlKind, YamlNode, check_by, check_bytes, check_count, check_files,
+    MAX_SIGNATURES, Malformed, OutputName, Parameter, ParameterType, Program, SecretName,
+    StepDigest, StepFile, StepRef, Variable, check_by, check_bytes, check_count, check_files,
     check_range, check_sorted,
 };
 
@@ -33,10 +32,9 @@ pub struct StepDefinition {
     /// Files that each run of the step receives, sorted by path, each path once.
     #[schemars(length(max = MAX_FILES))]
     pub files: Vec<StepFile>,
-    /// Schema of the parameters, in a fixed subset of JSON Schema 2020-12. Other keywords are invalid.
-    // Shared, because many steps of a registry have the same schema.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub params: Arc<Value>,
+    /// Declaration of the parameters: an object with a key for each parameter.
+    // Shared, because many steps of a registry have the same parameters.
+    pub params: Arc<Parameter>,
     /// Whether the script is a template that contains parameters.
     pub template: Template,
     /// The part of the sandbox that the step declares.
@@ -88,21 +86,6 @@ const MAX_SECRETS: usize = 32;
 const MAX_OUTPUTS: usize = 64;
 
 impl StepDefinition {
-    /// Returns true if a definition with an invalid parameter schema is malformed. In any other definition, the check of
-    /// the parameters finds the invalid schema.
-    pub fn binds_schema(&self) -> bool {
-        self.session != SessionUse::None
-            || !self.outputs.is_empty()
-            || self.plan.is_some()
-            || !self.secret_parameters().is_empty()
-    }
-
-    /// Returns the secret parameters, as pointers into the parameters without the first `/`. The schema of such a
-    /// parameter has `x-secret`. A `*` stands for any item of a list.
-    pub fn secret_parameters(&self) -> Vec<String> {
-        secret_parameters(&self.params)
-    }
-
     /// Returns the secrets and the secret parameters of the step, in words for a message.
     pub fn needed_secrets(&self) -> Vec<String> {
         let mut needed: Vec<String> = self
@@ -111,7 +94,8 @@ impl StepDefinition {
             .map(|secret| format!("the secret {}", secret.name))
             .collect();
         needed.extend(
-            self.secret_parameters()
+            self.params
+                .secrets()
                 .iter()
                 .map(|name| format!("the secret parameter {name}")),
         );
@@ -123,12 +107,6 @@ impl StepDefinition {
     /// # Errors
     /// Returns the first part that is invalid.
     pub fn check(&self) -> Result<(), Malformed> {
-        if !self.params.is_object() {
-            return Err(Malformed::at(
-                "/step/params",
-                "expected an object: the schema of the parameters",
-            ));
-        }
         check_files(&self.files)?;
         check_count("/step/secrets", self.secrets.len(), 0, MAX_SECRETS)?;
         check_by("/step/secrets", &self.secrets, |secret| {
@@ -155,14 +133,9 @@ impl StepDefinition {
             output.name.as_str()
         })?;
         for (at, output) in self.outputs.iter().enumerate() {
-            let known = output.schema["type"]
-                .as_str()
-                .is_some_and(|kind| OUTPUT_TYPES.contains(&kind));
-            if !known {
-                let message = format!(
-                    "expected a schema with one of the types {}",
-                    OUTPUT_TYPES.join(", ")
-                );
+            if !OUTPUT_TYPES.contains(&output.schema.kind) {
+                let types = OUTPUT_TYPES.map(ParameterType::word).join(", ");
+                let message = format!("expected a schema with one of the types {types}");
                 return Err(Malformed::at(format!("/step/outputs/{at}/schema"), message));
             }
         }
@@ -190,8 +163,12 @@ impl StepDefinition {
     }
 }
 
-/// The types of outputs.
-const OUTPUT_TYPES: [&str; 3] = ["boolean", "integer", "string"];
+/// Types of an output. The value of an output is one line of text, so an output is no array and no object.
+pub const OUTPUT_TYPES: [ParameterType; 3] = [
+    ParameterType::String,
+    ParameterType::Integer,
+    ParameterType::Boolean,
+];
 
 /// Variables of every run, which no step can replace. The last one belongs to the ssh agent of the service, which no run
 /// gets.
@@ -204,68 +181,6 @@ pub const OWN_VARIABLES: [&str; 7] = [
     "COUNTERSIGN_PARAMS",
     "SSH_AUTH_SOCK",
 ];
-
-/// Returns the secret parameters of a schema, as [`StepDefinition::secret_parameters`].
-pub fn secret_parameters(schema: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    secrets_in(schema, "", &mut found);
-    found
-}
-
-/// Returns the names of secrets in the values of secret parameters, in the order of the schema.
-pub fn named_secrets(schema: &Value, params: &Value) -> Vec<SecretName> {
-    let mut found = Vec::new();
-    names_in(schema, params, &mut found);
-    found
-}
-
-fn names_in(schema: &Value, value: &Value, found: &mut Vec<SecretName>) {
-    if schema.get("x-secret").is_some() {
-        found.extend(secret_name(value));
-        return;
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(inner) = value.get(name) {
-            names_in(property, inner, found);
-        }
-    }
-    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-        values
-            .iter()
-            .for_each(|value| names_in(items, value, found));
-    }
-}
-
-/// Returns the name in the value of a secret parameter, `{"secret": NAME}`.
-pub fn secret_name(value: &Value) -> Option<SecretName> {
-    value.get("secret")?.as_str()?.parse().ok()
-}
-
-/// Returns the name of the environment variable that contains a parameter.
-pub fn parameter_variable(name: &str) -> String {
-    format!("PARAM_{}", name.to_ascii_uppercase().replace('-', "_"))
-}
-
-fn below(pointer: &str, name: &str) -> String {
-    if pointer.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{pointer}/{name}")
-    }
-}
-
-fn secrets_in(schema: &Value, pointer: &str, found: &mut Vec<String>) {
-    if schema.get("x-secret").is_some() {
-        found.push(pointer.to_owned());
-    }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let name = name.replace('~', "~0").replace('/', "~1");
-        secrets_in(property, &below(pointer, &name), found);
-    }
-    if let Some(items) = schema.get("items") {
-        secrets_in(items, &below(pointer, "*"), found);
-    }
-}
 
 /// A secret that a step may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -298,9 +213,8 @@ pub enum SecretAs {
 pub struct StepOutput {
     /// Name of the value.
     pub name: OutputName,
-    /// Schema of the value, in the same language as `params`. The type is `string`, `integer` or `boolean`.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub schema: Value,
+    /// Declaration of the value. The type is `string`, `integer` or `boolean`.
+    pub schema: Parameter,
 }
 
 /// The step whose output is the plan of this step.
@@ -371,96 +285,6 @@ impl Approvals {
             required: 1,
             from: Vec::new(),
             each: None,
-        }
-    }
-
-    /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
-    /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
-    pub fn read(node: &YamlNode, groups: GroupSource, flaws: &mut Vec<YamlFlaw>) -> Option<Self> {
-        Self::read_map(
-            "approvals",
-            &["required", "from", "each"],
-            groups,
-            node,
-            flaws,
-        )
-    }
-
-    /// Reads `required` and `from` of a map of a policy that has the keys `known`.
-    pub fn read_among(
-        what: &str,
-        known: &[&str],
-        node: &YamlNode,
-        flaws: &mut Vec<YamlFlaw>,
-    ) -> Option<Self> {
-        Self::read_map(what, known, GroupSource::Named, node, flaws)
-    }
-
-    fn read_map(
-        what: &str,
-        known: &[&str],
-        groups: GroupSource,
-        node: &YamlNode,
-        flaws: &mut Vec<YamlFlaw>,
-    ) -> Option<Self> {
-        let before = flaws.len();
-        let mut rule = Self::unspecified();
-        let mut from_place = node.place;
-        for (key, value) in node.closed_map(what, known, flaws) {
-            match (key.name.as_str(), &value.kind) {
-                ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
-                    Ok(0) => flaws.push(YamlFlaw::new(
-                        value.place,
-                        "`required: 0` would let a step run without a signature: write 1 or more",
-                    )),
-                    Ok(count) => rule.required = count,
-                    Err(_) => {
-                        flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more"))
-                    }
-                },
-                ("required", _) => flaws.push(YamlFlaw::new(
-                    value.place,
-                    format!("`required` must be a whole number, not {}", value.word()),
-                )),
-                ("from", _) => {
-                    from_place = value.place;
-                    for item in value.list("`from`", flaws).unwrap_or_default() {
-                        let Some(text) = item.text("a group", flaws) else {
-                            continue;
-                        };
-                        match text.parse::<GroupName>() {
-                            Ok(name) if rule.from.contains(&name) => {
-                                flaws.push(YamlFlaw::new(
-                                    item.place,
-                                    format!("{name} is listed twice: list each group once"),
-                                ));
-                            }
-                            Ok(name) => rule.from.push(name),
-                            Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
-                        }
-                    }
-                }
-                ("each", YamlKind::Boolean(each)) if known.contains(&"each") => {
-                    rule.each = each.then_some(true)
-                }
-                ("each", _) if known.contains(&"each") => {
-                    flaws.push(YamlFlaw::new(
-                        value.place,
-                        format!("`each` must be true or false, not {}", value.word()),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        if flaws.len() > before {
-            return None;
-        }
-        match rule.fault(groups) {
-            None => Some(rule),
-            Some(fault) => {
-                flaws.push(YamlFlaw::new(from_place, fault));
-                None
-            }
         }
     }
 

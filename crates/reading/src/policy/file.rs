@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     EmergencyRule, FreezeRule, ListSide, ListedPattern, PasskeysRule, Pattern, PeopleRule,
-    StandingRule,
+    SandboxRule, StandingRule,
 };
-use documents::{Approvals, PermissionKind, PolicyDigest, SandboxRule};
+use documents::{Approvals, PermissionKind, PolicyDigest};
 
 /// A parsed policy, with its rules and the canonical JSON of the file.
 #[derive(Debug, Clone)]

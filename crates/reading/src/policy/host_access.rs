@@ -4,8 +4,8 @@
 //! it with the same keys, in an override that matches the runbook. The deny patterns of the step and of policy both
 //! apply.
 
-use crate::{Pattern, ProfileError};
-use documents::{DeclaredSandbox, Profile, SandboxPermission, SandboxRule, listed_host};
+use crate::{Pattern, ProfileError, SandboxPermission, SandboxRule, check_declared, listed_host};
+use documents::{DeclaredSandbox, Profile};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
 /// policy does not allow.
@@ -14,7 +14,7 @@ pub(super) fn give(
     declared: &DeclaredSandbox,
     profile: &mut Profile,
 ) -> Vec<ProfileError> {
-    if let Err(why) = declared.check() {
+    if let Err(why) = check_declared(declared) {
         return vec![ProfileError::Declared { why }];
     }
     let mut errors = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileEr
 /// # Errors
 /// Returns an error with the problem in the pattern and its correction.
 pub fn check_deny(text: &str) -> Result<(), String> {
-    documents::check_pattern(text)?;
+    crate::check_pattern(text)?;
     // The pattern is compared with paths without their leading slash.
     let pattern =
         Pattern::parse(text.trim_start_matches('/')).map_err(|error| error.to_string())?;

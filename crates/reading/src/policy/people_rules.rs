@@ -3,10 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use documents::{
-    Approvals, GrantedSession, GroupName, MAX_SIGNATURES, MAX_USES, YamlFlaw, YamlKind, YamlNode,
-    yaml::unknown,
-};
+use crate::{YamlFlaw, YamlKind, YamlNode, approvals_among, yaml::unknown};
+use documents::{Approvals, GrantedSession, GroupName, GroupSource, MAX_SIGNATURES, MAX_USES};
 
 /// Maximum validity of a grant in days.
 const MAX_DAYS: u64 = 30;
@@ -152,9 +150,10 @@ impl PeopleRule {
         node: &YamlNode,
         flaws: &mut Vec<YamlFlaw>,
     ) -> Option<Self> {
-        let rule = Approvals::read_among(
+        let rule = approvals_among(
             what,
             &[&["required", "from"][..], more].concat(),
+            GroupSource::Named,
             node,
             flaws,
         )?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use documents::YamlFlaw;
+use crate::YamlFlaw;
 
 /// A problem in a policy, with a proposed correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
     ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyError,
-    PolicyFile, StandingRule,
+    PolicyFile, StandingRule, YamlFlaw, YamlKind, YamlNode,
     policy::{
         file::{
             AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
@@ -15,11 +15,9 @@ use crate::{
         lists::word,
         possible_names, sandbox_rule,
     },
+    read_approvals, yaml,
 };
-use documents::{
-    Approvals, GroupSource, PermissionKind, PolicyDigest, Timestamp, YamlFlaw, YamlKind, YamlNode,
-    canonical_of, yaml,
-};
+use documents::{GroupSource, PermissionKind, PolicyDigest, Timestamp, canonical_of};
 
 impl Policy {
     /// Parses a policy file in YAML or JSON.
@@ -542,7 +540,7 @@ impl Reader {
             };
         }
         if let Some(approvals) = node.value("approvals") {
-            rule.approvals = Approvals::read(approvals, GroupSource::Named, &mut self.flaws);
+            rule.approvals = read_approvals(approvals, GroupSource::Named, &mut self.flaws);
         }
         rule.standing = node
             .value("standing")

@@ -61,7 +61,7 @@ pub(super) fn check_runbook(text: &str) -> Result<(), PatternError> {
 /// # Errors
 /// Returns an error with what to write instead.
 pub fn check_program(text: &str) -> Result<(), String> {
-    documents::check_program(text)?;
+    crate::check_written_program(text)?;
     if text == OWN_PROGRAMS {
         return Ok(());
     }

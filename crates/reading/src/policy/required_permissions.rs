@@ -136,7 +136,7 @@ pub struct StepNeeds {
 
 /// Derives the needs of a step. The script is parsed once.
 pub fn needs(ruling: &Ruling, step: &StepDefinition) -> StepNeeds {
-    let decision = decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default());
+    let decision = decide_at_boundary(ruling, step);
     let programs = program_names(ruling, step, &decision);
     let names_programs = is_listed(ruling, step) && !ruling.programs.is_empty();
     StepNeeds {
@@ -226,6 +226,11 @@ fn permissions_of(
         .into_iter()
         .map(|(_, permission)| permission)
         .collect())
+}
+
+/// Decides the commands of a step as a boundary does.
+pub fn decide_at_boundary(ruling: &Ruling, step: &StepDefinition) -> PolicyDecision {
+    decide_step(ruling, step, DecisionPlace::Boundary, &Flags::default())
 }
 
 /// Decides the commands of a step as described at [`permissions_of`]. A program that the step declares is decided like a
@@ -420,7 +425,7 @@ mod tests {
             interpreter: interpreter.to_owned(),
             source: source.to_owned(),
             files: Vec::new(),
-            params: serde_json::json!({}).into(),
+            params: Default::default(),
             template: Template::None,
             sandbox: DeclaredSandbox::default(),
             approvals: Approvals::unspecified(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, Mode, PasskeysRule, PeopleRule, Policy,
-    RuleOrigin, RunbookPath, StandingRule, WithOrigin,
+    RuleOrigin, RunbookPath, SandboxRule, StandingRule, WithOrigin,
     policy::{file::RuleValues, lists::AllPermissionLists},
 };
-use documents::{Approvals, Limit, Proc, Program, ProgramMode, SandboxRule, StepRef};
+use documents::{Approvals, Limit, Proc, Program, ProgramMode, StepRef};
 
 /// The policy for one step, in which each value has its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,13 @@ pub struct Ruling {
     pub written: AllPermissionLists,
     /// Built-in lists, without patterns if the policy contains `extends: none`.
     pub built_in: Arc<AllPermissionLists>,
+}
+
+impl Policy {
+    /// Returns the ruling for `step` with the built-in lists of this program.
+    pub fn ruling(&self, step: &StepRef) -> Ruling {
+        resolve(self, Builtins::current(), step)
+    }
 }
 
 /// Returns the ruling for `step`, computed as [`resolve_path`] describes.

@@ -1,11 +1,11 @@
 //! The `sandbox` map of a policy rule, as written in the file.
 
-use crate::{check_deny, policy::possible_names};
-use documents::{
-    DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode, ProgramsRule,
-    SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_program, declared::list,
-    network_of_rule, yaml::unknown,
+use crate::{
+    ProgramsRule, SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_deny,
+    check_written_program, network_of_rule, policy::possible_names,
+    written::declared_sandbox::list, yaml::unknown,
 };
+use documents::{DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode};
 
 /// Reads the rule. `of_all` is true for the rule `default`.
 pub(super) fn read(
@@ -67,7 +67,7 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
     let mut rule = ProgramsRule::default();
     // A sealed policy may contain names of no program, and a verifier must still read it.
     let check = if is_sealed {
-        check_program
+        check_written_program
     } else {
         possible_names::check_program
     };

@@ -3,7 +3,8 @@
 //! Example: `bash {#restart title="Restart nginx" timeout=60s}`. The language comes first. The braces contain `#id`,
 //! `key=value` and `key="quoted"`. A fence without `#id` is prose.
 
-use documents::{Limit, SandboxPermission, TextPlace, YamlFlaw, duration, yaml::unknown};
+use crate::{SandboxPermission, TextPlace, YamlFlaw, duration, yaml::unknown};
+use documents::Limit;
 
 /// Parsed info string of a fence that is a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

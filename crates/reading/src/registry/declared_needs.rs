@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use crate::{
-    LIMITS, LINKS, RunLinks, RunbookFiles, declared_secrets, named_files, put_files,
+    LIMITS, LINKS, RunLinks, RunbookFiles, SandboxPermission, declared_secrets, named_files,
+    put_files,
     registry::{front_matter::declare, markdown::program_names},
 };
-use documents::{DeclaredSandbox, Program, SandboxPermission, StepDefinition, StepSecret};
+use documents::{DeclaredSandbox, Program, StepDefinition, StepSecret};
 
 /// Needs that a block declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,11 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Page, ReadPage, RegistryError, RunbookFiles, gruntwork, markdown,
+    Page, ReadPage, RegistryError, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
     registry::{fence_remarks, registry_error::whole},
     rundown, runnable,
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Runbook files and errors found in one runbook directory.
 pub(super) struct RunbookDirectoryWalk {

@@ -1,9 +1,9 @@
 //! Remarks about blocks that look like steps and are none, and about front matter that nobody reads.
 
 use crate::{
-    FencedBlock, TextLines, attributes, fenced_blocks, registry::front_matter::INTERPRETERS,
+    FencedBlock, TextLines, TextPlace, YamlFlaw, attributes, fenced_blocks,
+    registry::front_matter::INTERPRETERS,
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Returns a remark if the block has a name in the form of another program: Pandoc, Runme, kramdown or R Markdown.
 pub(super) fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlFlaw> {

@@ -8,10 +8,9 @@
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::{
-    PlacedText, REFUSED_CHARACTERS, TextLines, check_size, interpreter_of_shebang,
-    registry::front_matter,
+    PlacedText, REFUSED_CHARACTERS, TextLines, TextPlace, YamlFlaw, check_size,
+    interpreter_of_shebang, registry::front_matter,
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Fenced block of a document.
 pub(crate) struct FencedBlock {

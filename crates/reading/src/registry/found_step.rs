@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{ScriptOrigin, StepPlace};
-use documents::{StepDefinition, TextPlace, YamlFlaw};
+use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw};
+use documents::StepDefinition;
 
 /// Step with the place of its id.
 #[derive(Debug, Clone, PartialEq, Eq)]

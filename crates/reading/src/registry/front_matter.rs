@@ -14,16 +14,16 @@
 //! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
 //! step.
 
-use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use crate::{LIMITS, ParameterSchema, attributes, registry::attributes::limit};
-use documents::{
-    Approvals, DeclaredSandbox, GroupSource, SandboxPermission, YamlFlaw, YamlKind, YamlNode,
-    nearest, yaml::unknown,
+use crate::{
+    LIMITS, ParameterSchema, SandboxPermission, YamlFlaw, YamlKind, YamlNode, attributes, nearest,
+    read_approvals, registry::attributes::limit, yaml::unknown,
 };
+use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
 /// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
@@ -37,47 +37,40 @@ pub(crate) struct FrontMatter {
     pub(crate) interpreter: Option<String>,
 }
 
-/// Parameters that the front matter declares, in normal form.
-#[derive(Debug, Clone, Default)]
+/// Parameters that the front matter declares.
+#[derive(Debug, Clone)]
 pub(crate) struct DeclaredParams {
-    description: Option<Value>,
-    properties: Map<String, Value>,
-    required: Vec<String>,
-    /// Normal form of all parameters, which most steps of the file share.
-    all: OnceCell<Arc<Value>>,
+    /// Declaration of all parameters, which most steps of the file share.
+    all: Arc<Parameter>,
     /// True if the parameters have a flaw, so that they are unknown.
     pub(crate) unread: bool,
 }
 
 impl DeclaredParams {
+    fn none(unread: bool) -> Self {
+        Self {
+            all: Parameter::object(BTreeMap::new(), Vec::new()).into(),
+            unread,
+        }
+    }
+
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.properties.keys().map(String::as_str).collect()
+        self.all.keys().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Returns the normal form of the parameters, with `required` sorted. If `only` is given, the result contains
-    /// only these parameters.
-    pub(crate) fn schema(&self, only: Option<&[String]>) -> Arc<Value> {
-        match only {
-            None => Arc::clone(self.all.get_or_init(|| self.schema_of(None).into())),
-            only => self.schema_of(only).into(),
+    /// Returns the declaration of the parameters. If `only` is given, the result contains only these parameters.
+    pub(crate) fn declared(&self, only: Option<&[String]>) -> Arc<Parameter> {
+        let Some(only) = only else {
+            return Arc::clone(&self.all);
+        };
+        let mut declared = Parameter::clone(&self.all);
+        if let Some(properties) = &mut declared.properties {
+            properties.retain(|name, _| only.contains(name));
         }
-    }
-
-    fn schema_of(&self, only: Option<&[String]>) -> Value {
-        let taken = |name: &String| only.is_none_or(|names| names.contains(name));
-        let properties: Map<String, Value> = self
-            .properties
-            .iter()
-            .filter(|(name, _)| taken(name))
-            .map(|(name, s)| (name.clone(), s.clone()))
-            .collect();
-        let mut required: Vec<&String> = self.required.iter().filter(|name| taken(name)).collect();
-        required.sort();
-        let mut schema = json!({"type": "object", "properties": properties, "required": required});
-        if let (Some(description), Value::Object(map)) = (&self.description, &mut schema) {
-            map.insert("description".to_owned(), description.clone());
+        if let Some(required) = &mut declared.required {
+            required.retain(|name| only.contains(name));
         }
-        schema
+        declared.into()
     }
 }
 
@@ -86,7 +79,7 @@ impl FrontMatter {
     pub(crate) fn absent() -> Self {
         Self {
             title: None,
-            params: DeclaredParams::default(),
+            params: DeclaredParams::none(false),
             approvals: Approvals::unspecified(),
             sandbox: DeclaredSandbox::default(),
             interpreter: None,
@@ -163,7 +156,7 @@ pub(crate) fn read(
             "params" => found.params = params(value, flaws),
             "approvals" => {
                 if let Some(approvals) =
-                    Approvals::read(value, GroupSource::OrWhomPolicyNames, flaws)
+                    read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
                 {
                     found.approvals = approvals;
                 }
@@ -258,10 +251,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
                 node.word()
             ),
         ));
-        return DeclaredParams {
-            unread: true,
-            ..DeclaredParams::default()
-        };
+        return DeclaredParams::none(true);
     }
     // If the value of `type` is a text, `params` is a complete schema. If the value of `type` is a map, `type` is the
     // name of a parameter.
@@ -272,62 +262,33 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
             ..
         })
     );
-    let given = node.to_json();
-    let schema = if whole {
-        given
+    let written = if whole {
+        node.to_json()
     } else {
-        json!({"type": "object", "properties": given})
+        let has_default = |value: &YamlNode| value.value("default").is_some();
+        let required = node
+            .entries()
+            .iter()
+            .filter(|(_, value)| !has_default(value));
+        let required: Vec<&str> = required.map(|(key, _)| key.name.as_str()).collect();
+        json!({"type": "object", "properties": node.to_json(), "required": required})
     };
-    match ParameterSchema::compile(&schema) {
-        Ok(_) => {
-            let Value::Object(mut schema) = schema else {
-                return DeclaredParams::default();
-            };
-            let properties = match schema.remove("properties") {
-                Some(Value::Object(properties)) => properties,
-                _ => Map::new(),
-            };
-            let required = if whole {
-                let names = schema
-                    .remove("required")
-                    .and_then(|names| names.as_array().cloned())
-                    .unwrap_or_default();
-                names
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect()
-            } else {
-                properties
-                    .iter()
-                    .filter(|(_, schema)| schema.get("default").is_none())
-                    .map(|(name, _)| name.clone())
-                    .collect()
-            };
+    match ParameterSchema::parse(&written) {
+        Ok(schema) => {
+            let mut all = Parameter::clone(schema.declared());
+            all.required.get_or_insert_default().sort();
             DeclaredParams {
-                description: schema.remove("description"),
-                properties,
-                required,
-                ..DeclaredParams::default()
+                all: all.into(),
+                unread: false,
             }
         }
         Err(found) => {
             for flaw in found {
-                let tokens: Vec<&str> = flaw.path.iter().map(String::as_str).collect();
-                let tokens = if whole {
-                    &tokens[..]
-                } else {
-                    tokens.get(1..).unwrap_or_default()
-                };
-                flaws.push(YamlFlaw::new(
-                    node.place_of(tokens, flaw.of_key),
-                    flaw.message,
-                ));
+                let inner = flaw.pointer.strip_prefix("/properties").filter(|_| !whole);
+                let place = node.place_of(inner.unwrap_or(&flaw.pointer));
+                flaws.push(YamlFlaw::new(place, flaw.message));
             }
-            DeclaredParams {
-                unread: true,
-                ..DeclaredParams::default()
-            }
+            DeclaredParams::none(true)
         }
     }
 }

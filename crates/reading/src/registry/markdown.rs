@@ -6,16 +6,14 @@
 
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, LINKS, Page, PlacedText,
-    ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, add_step, attributes,
-    check_characters, check_path, declared_secrets, fenced_blocks, named_files, put_files,
+    ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
+    add_step, attributes, check_characters, check_declared, check_path, check_written_program,
+    declared_secrets, fenced_blocks, named_files, put_files,
     registry::{fence_remarks, front_matter, shared_remarks::SharedRemarks},
     step_ref,
-};
-use documents::{
-    Format, IdentError, Program, SessionUse, StepDefinition, Template, TextPlace, YamlFlaw,
-    canonical_of, check_program,
     yaml::{self, unknown},
 };
+use documents::{Format, IdentError, Program, SessionUse, StepDefinition, Template, canonical_of};
 
 /// Reads a `*.md` file, and returns the steps without flaws together with the flaws of the file. Returns `None` if the
 /// file is prose.
@@ -162,7 +160,7 @@ pub(super) fn step(
         }
     }
     if flaws.len() == before
-        && let Err(message) = sandbox.check()
+        && let Err(message) = check_declared(&sandbox)
     {
         let named = ["workdir", "write", "sandbox", "network"]
             .into_iter()
@@ -192,7 +190,7 @@ pub(super) fn step(
             interpreter: interpreter?,
             source: block.source.clone(),
             files: Vec::new(),
-            params: front.params.schema(params.as_deref()),
+            params: front.params.declared(params.as_deref()),
             template: Template::None,
             sandbox,
             approvals: front.approvals.clone(),
@@ -248,7 +246,7 @@ pub(super) fn program_names(text: &str) -> Result<Vec<Program>, String> {
                 "a name is empty: remove one comma, or write the name of a program".to_owned(),
             );
         }
-        check_program(name)?;
+        check_written_program(name)?;
         let name: Program = name
             .parse()
             .map_err(|error: IdentError| error.to_string())?;

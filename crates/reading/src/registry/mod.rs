@@ -5,6 +5,7 @@
 //! was hashed.
 pub mod attributes;
 mod call_habits;
+mod declarations;
 pub mod declared_needs;
 pub(crate) mod declared_secrets;
 pub(crate) mod directory_walk;
@@ -30,7 +31,6 @@ pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
-pub mod schema_keywords;
 mod script_flaws;
 pub mod script_remarks;
 pub(crate) mod script_rules;
@@ -49,13 +49,13 @@ use std::sync::Arc;
 
 use crate::{
     RegisteredStep, RegistryError, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
-    Workflow, on_all_cores, read_page, read_text,
+    TextPlace, Workflow, YamlFlaw, on_all_cores, read_page, read_text,
     registry::{registered_step::register, registry_error::whole},
     script_remarks,
 };
 use documents::{
-    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, TextPlace,
-    YamlFlaw, canonical_of, merkle,
+    BlobDigest, ContentDigest, RegistryLeaf, RegistryRoot, StepDefinition, StepRef, canonical_of,
+    merkle,
 };
 
 /// Sealed set of steps.

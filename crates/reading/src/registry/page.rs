@@ -5,8 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use crate::FoundStep;
-use documents::YamlFlaw;
+use crate::{FoundStep, YamlFlaw};
 
 /// Maximum size of a file that a runbook names, in bytes.
 const MAX_NAMED_BYTES: u64 = 1 << 20;

@@ -24,6 +24,11 @@ impl fmt::Display for ParameterError {
 
 impl std::error::Error for ParameterError {}
 
+/// Returns a name as a token of a JSON pointer (RFC 6901).
+pub fn escape(token: &str) -> String {
+    token.replace('~', "~0").replace('/', "~1")
+}
+
 /// Cuts a text to 200 characters, because a hostile value could make a message very long.
 pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(200) {

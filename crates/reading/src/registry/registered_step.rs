@@ -248,7 +248,7 @@ fn checked(
             .first()
             .map_or_else(String::new, |flaw| format!("params: {flaw}"))
     })?;
-    definition.params = Arc::clone(schema.schema());
+    definition.params = Arc::clone(schema.declared());
     let _outputs = output_schema(&definition.outputs).map_err(|error| error.to_string())?;
     let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
     if canonical.len() > MAX_DEFINITION_BYTES {

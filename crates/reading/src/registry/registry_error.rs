@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::{ScriptOrigin, StepPlace, TemplateFlaw, registry::step_place::in_other_file};
-use documents::YamlFlaw;
+use serde::Serialize;
+
+use crate::{ScriptOrigin, StepPlace, TemplateFlaw, YamlFlaw, registry::step_place::in_other_file};
 
 /// Error in a runbook, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct RegistryError {
     /// File, relative to its runbook directory. If there are several runbook directories, the name of the directory
     /// comes first.

@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::json;
-
-use crate::{RegisteredStep, RegistryError, registry::attributes::limit};
-use documents::{Limit, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef, yaml::unknown};
+use crate::{RegisteredStep, RegistryError, registry::attributes::limit, yaml::unknown};
+use documents::{
+    Limit, OUTPUT_TYPES, Parameter, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef,
+};
 
 /// Age that a plan may have if the step declares none, in seconds.
 const PLAN_AGE_S: u64 = 3600;
-/// Types of an output. The value of an output is one line of text, so an output is no array and no object.
-const OUTPUT_TYPES: [&str; 3] = ["string", "integer", "boolean"];
 
 /// Links of a step to other runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,11 +91,8 @@ impl RunLinks {
 /// of the step that applies it are equal, so both have the same names.
 pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<RegistryError> {
     let names = |step: &RegisteredStep| -> BTreeSet<String> {
-        step.definition.params["properties"]
-            .as_object()
-            .into_iter()
-            .flat_map(|map| map.keys().cloned())
-            .collect()
+        let keys = step.definition.params.keys();
+        keys.map(|(name, _)| name.clone()).collect()
     };
     let objection = |step: &RegisteredStep| {
         let plan = step.definition.plan.as_ref()?;
@@ -126,9 +121,16 @@ fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
     let mut found: Vec<StepOutput> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (name, kind) = part.split_once(':').unwrap_or((part, "string"));
-        if !OUTPUT_TYPES.contains(&kind) {
-            return Err(unknown("type of an output", kind, &OUTPUT_TYPES));
-        }
+        let kind = OUTPUT_TYPES
+            .into_iter()
+            .find(|one| one.word() == kind)
+            .ok_or_else(|| {
+                unknown(
+                    "type of an output",
+                    kind,
+                    &OUTPUT_TYPES.map(|one| one.word()),
+                )
+            })?;
         let name = name.parse().map_err(|_| {
             format!(
                 "{name:?} can't be the name of an output: use letters, digits, _ and -, and begin with a letter or _"
@@ -142,7 +144,7 @@ fn outputs(text: &str) -> Result<Vec<StepOutput>, String> {
         }
         found.push(StepOutput {
             name,
-            schema: json!({ "type": kind }),
+            schema: Parameter::new(kind),
         });
     }
     found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
@@ -158,15 +160,11 @@ mod tests {
         let found = outputs("url, count:integer,Done:boolean").expect("outputs");
         let facts: Vec<_> = found
             .iter()
-            .map(|one| (one.name.as_str(), one.schema["type"].as_str()))
+            .map(|one| (one.name.as_str(), one.schema.kind.word()))
             .collect();
         assert_eq!(
             facts,
-            [
-                ("Done", Some("boolean")),
-                ("count", Some("integer")),
-                ("url", Some("string"))
-            ]
+            [("Done", "boolean"), ("count", "integer"), ("url", "string")]
         );
         for (text, words) in [
             ("", "\"\" can't be the name"),

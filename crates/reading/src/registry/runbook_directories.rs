@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::{
     FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, RegistryError, ScriptCheck,
-    SharedSchemas, StepPlace, StoredStep, on_all_cores, read_page, read_text,
+    SharedSchemas, StepPlace, StoredStep, YamlFlaw, on_all_cores, read_page, read_text,
     registry::{
         directory_walk::RunbookDirectoryWalk, registry_error::whole, run_links::plan_errors,
     },
 };
-use documents::{StepDigest, StepRef, YamlFlaw};
+use documents::{StepDigest, StepRef};
 
 /// Runbook directories, and how their files are read.
 #[derive(Debug, Clone)]

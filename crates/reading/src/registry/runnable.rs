@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
-    TextLines, add_step, attributes, check_characters, check_file_name, fenced_blocks, put_files,
+    TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_file_name,
+    fenced_blocks, put_files,
     registry::{
         fence_remarks::hidden_fences,
         markdown::step,
         step_contents::{FileContent, check_file_path, check_files},
     },
+    yaml::unknown,
 };
-use documents::{Format, MAX_FILES, TextPlace, YamlFlaw, inside_a_file, yaml::unknown};
+use documents::{Format, MAX_FILES, inside_a_file};
 
 /// Languages of runnable blocks, each with the interpreter of the step.
 const LANGUAGES: [(&str, &str); 4] = [

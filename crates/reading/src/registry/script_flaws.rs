@@ -3,8 +3,10 @@
 //! A policy denies a script that the parser can't read. So a registry of files refuses the script, and its author learns it
 //! before a proposer does. Steps from a store are not checked, because a step that was sealed stays in force.
 
-use crate::{ReadLimit, ReadScript, Shell, TemplateFlaw, registry::placeholders::advice_about};
-use documents::{StepDefinition, nearest, parameter_variable};
+use crate::{
+    ReadLimit, ReadScript, Shell, TemplateFlaw, nearest, registry::placeholders::advice_about,
+};
+use documents::{StepDefinition, parameter_variable};
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.
@@ -46,10 +48,8 @@ pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<T
 /// `$` may be set there, and `${PARAM_NAME-}` says that the variable may be missing.
 fn unknown_variables(step: &StepDefinition) -> Vec<TemplateFlaw> {
     let source = step.source.as_str();
-    let properties = step.params["properties"].as_object().into_iter().flatten();
-    let known: Vec<String> = properties
-        .map(|(name, _)| parameter_variable(name))
-        .collect();
+    let keys = step.params.keys();
+    let known: Vec<String> = keys.map(|(name, _)| parameter_variable(name)).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let (mut flaws, mut set) = (Vec::new(), Vec::new());
     for (at, _) in source.match_indices("PARAM_") {

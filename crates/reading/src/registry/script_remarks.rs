@@ -61,7 +61,8 @@ fn remarks_of(step: &StepDefinition) -> BTreeMap<String, usize> {
     let calls = calls_in(shell, source).unwrap_or_default();
     let sees_proc = step.sandbox.proc == Some(Proc::Full) || step.sandbox.off_reason.is_some();
     let secrets: Vec<String> = step
-        .secret_parameters()
+        .params
+        .secrets()
         .iter()
         .map(|name| parameter_variable(name))
         .collect();

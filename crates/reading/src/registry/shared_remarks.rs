@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use documents::{TextPlace, YamlFlaw};
+use crate::{TextPlace, YamlFlaw};
 
 /// Kind of remark: the text before the names, and the text after the names.
 pub(crate) type RemarkKind = (&'static str, &'static str);

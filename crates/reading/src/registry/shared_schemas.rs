@@ -1,18 +1,16 @@
-//! Parameter schemas that several steps of a registry share.
+//! Declarations of parameters that several steps of a registry share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
-
-use crate::{ParameterSchema, SchemaFlaw, registry::parameter_pattern::ParameterPatterns};
-use documents::StepDefinition;
+use crate::{ParameterError, ParameterSchema, registry::parameter_pattern::ParameterPatterns};
+use documents::{Parameter, StepDefinition};
 
 /// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]
 pub(crate) struct SharedSchemas {
     patterns: Arc<ParameterPatterns>,
-    known: Mutex<HashMap<Arc<Value>, ParameterSchema>>,
+    known: Mutex<HashMap<Arc<Parameter>, ParameterSchema>>,
 }
 
 impl SharedSchemas {
@@ -20,11 +18,14 @@ impl SharedSchemas {
     /// schema.
     pub(super) fn share(&self, step: &mut StepDefinition) {
         if let Ok(schema) = self.get(&step.params) {
-            step.params = Arc::clone(schema.schema());
+            step.params = Arc::clone(schema.declared());
         }
     }
 
-    pub(super) fn get(&self, schema: &Arc<Value>) -> Result<ParameterSchema, Vec<SchemaFlaw>> {
+    pub(super) fn get(
+        &self,
+        schema: &Arc<Parameter>,
+    ) -> Result<ParameterSchema, Vec<ParameterError>> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known().get(schema) {
             return Ok(known.clone());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use documents::{OtherFile, TextPlace};
+use crate::{OtherFile, TextPlace};
 
 /// Place of a step and of its script.
 #[derive(Debug, Clone, PartialEq, Eq)]

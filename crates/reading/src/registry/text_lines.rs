@@ -1,6 +1,6 @@
 //! Converts byte offsets of a text to lines and columns.
 
-use documents::TextPlace;
+use crate::TextPlace;
 
 /// Text with the byte offsets of its lines.
 pub(crate) struct TextLines<'a> {

@@ -17,7 +17,7 @@ use crate::{
         },
     },
 };
-use documents::{StepDefinition, parameter_variable, secret_parameters};
+use documents::{Parameter, ParameterType, StepDefinition, parameter_variable};
 
 /// Template of a script, in which every placeholder has a place that can hold any value.
 ///
@@ -239,7 +239,7 @@ impl ScriptTemplate {
     /// # Errors
     /// Returns a flaw for each parameter that the schema does not have, and for each parameter that the script
     /// evaluates as arithmetic although its schema allows other values than whole numbers.
-    pub fn check(self, source: &str, schema: &Value) -> Result<Self, Vec<TemplateFlaw>> {
+    pub fn check(self, source: &str, schema: &Parameter) -> Result<Self, Vec<TemplateFlaw>> {
         let flaws = self.name_flaws(source, schema);
         let mut template = self.check_values(source, schema);
         template.flaws.splice(..0, flaws);
@@ -248,7 +248,7 @@ impl ScriptTemplate {
 
     /// Returns a flaw for each parameter that the schema does not have, and for each secret parameter. These flaws belong
     /// to the form.
-    pub(super) fn name_flaws(&self, source: &str, schema: &Value) -> Vec<TemplateFlaw> {
+    pub(super) fn name_flaws(&self, source: &str, schema: &Parameter) -> Vec<TemplateFlaw> {
         let mut flaws = Vec::new();
         for name in &self.names {
             let at = self
@@ -256,13 +256,13 @@ impl ScriptTemplate {
                 .iter()
                 .find(|one| one.parameter == *name)
                 .map_or(0, |one| one.offset);
-            let message = match schema.get("properties").and_then(|all| all.get(name)) {
+            let message = match schema.key(name) {
                 None => format!(
                     "the step has no variable `{name}`: declare it in the <Inputs> that the step names with `inputsId`; if \
                      another program reads this text, write {}",
                     as_text(source, at, name)
                 ),
-                Some(schema) if !secret_parameters(schema).is_empty() => format!(
+                Some(declared) if declared.has_secret() => format!(
                     "`{name}` is secret, but the log stores the filled-in script: write \"$(cat \"${}\")\" in the script, \
                      because this variable has the path of a file with the value",
                     parameter_variable(name)
@@ -275,11 +275,13 @@ impl ScriptTemplate {
     }
 
     /// Adds a flaw for each parameter whose schema allows values that its place does not take.
-    pub(super) fn check_values(mut self, source: &str, schema: &Value) -> Self {
-        let property = |name: &str| schema.get("properties").and_then(|all| all.get(name));
+    pub(super) fn check_values(mut self, source: &str, schema: &Parameter) -> Self {
         let mut flaws = Vec::new();
         for one in self.uses.iter().filter(|one| one.number) {
-            if property(&one.parameter).is_some_and(|schema| !is_number_schema(schema)) {
+            if schema
+                .key(&one.parameter)
+                .is_some_and(|declared| !is_number_schema(declared))
+            {
                 let message = format!(
                     "the script evaluates `{}` as arithmetic: write `type: integer` in the schema, or an enum of whole \
                      numbers, or a pattern of digits such as `^[0-9]+$`",
@@ -293,17 +295,14 @@ impl ScriptTemplate {
             .iter()
             .filter(|one| one.whole && one.place != TemplatePlace::Literal)
         {
-            let kind = property(&one.parameter)
-                .and_then(|schema| schema.get("type"))
-                .and_then(Value::as_str);
-            let message = match kind {
-                Some("array") => format!(
+            let message = match schema.key(&one.parameter).map(|declared| declared.kind) {
+                Some(ParameterType::Array) => format!(
                     "`{0}` is a list, which this place can't hold: write {{{{ range .inputs.{0} }}}} {{{{ . }}}}{{{{ end }}}}, \
                      or read the JSON in the variable `{1}`",
                     one.parameter,
                     parameter_variable(&one.parameter)
                 ),
-                Some("object") => format!(
+                Some(ParameterType::Object) => format!(
                     "`{}` is a map, which this place can't hold: read the JSON in the variable `{}`, for example with jq",
                     one.parameter,
                     parameter_variable(&one.parameter)
@@ -312,12 +311,11 @@ impl ScriptTemplate {
             };
             flaws.push(TemplateFlaw::new(source, one.offset, message));
         }
-        let allows = |schema: &Value| schema.get("x-leading-dash") == Some(&Value::Bool(true));
+        let allows = |one: &Parameter| {
+            one.allows_dash() || one.items.as_ref().is_some_and(|items| items.allows_dash())
+        };
         self.dashes = (self.names.iter())
-            .filter(|name| {
-                property(name)
-                    .is_some_and(|one| allows(one) || one.get("items").is_some_and(allows))
-            })
+            .filter(|name| schema.key(name).is_some_and(allows))
             .cloned()
             .collect();
         self.flaws.append(&mut flaws);
@@ -573,36 +571,33 @@ pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
     names
 }
 
-/// Returns true if a schema allows only whole numbers.
-fn is_number_schema(schema: &Value) -> bool {
+/// Returns true if a declaration allows only whole numbers.
+fn is_number_schema(one: &Parameter) -> bool {
     let number = |value: &Value| {
         value.is_i64()
             || value
                 .as_str()
                 .is_some_and(|text| text.parse::<u64>().is_ok())
     };
-    let listed = schema
-        .get("enum")
-        .and_then(Value::as_array)
-        .is_some_and(|values| values.iter().all(number));
-    let pattern = schema
-        .get("pattern")
-        .and_then(Value::as_str)
-        .is_some_and(|pattern| {
-            let digits = pattern
-                .replace("[0-9]", "")
-                .replace("[1-9]", "")
-                .replace("\\d", "");
-            digits
-                .chars()
-                .all(|c| c.is_ascii_digit() || "^$(?:)|{,}+*".contains(c))
-        });
-    let items = schema.get("items").is_some_and(is_number_schema);
-    schema["type"] == "integer"
-        || listed
-        || pattern
-        || schema.get("const").is_some_and(number)
-        || items
+    let is_digits = |pattern: &String| {
+        let digits = pattern
+            .replace("[0-9]", "")
+            .replace("[1-9]", "")
+            .replace("\\d", "");
+        digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || "^$(?:)|{,}+*".contains(c))
+    };
+    one.kind == ParameterType::Integer
+        || one
+            .choices
+            .as_ref()
+            .is_some_and(|values| values.iter().all(number))
+        || one.pattern.as_ref().is_some_and(is_digits)
+        || one
+            .items
+            .as_ref()
+            .is_some_and(|items| is_number_schema(items))
 }
 
 /// Returns true if a text in the value could run a command where bash uses the text as a number: an array index with a

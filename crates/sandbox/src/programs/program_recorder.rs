@@ -334,7 +334,7 @@ impl Answerer<'_> {
             looked.unwrap_or(ExecAttempt::Unknown)
         });
         // The report reads the counts after the end of the run. The lock makes sure that this call is counted then.
-        let mut counts = locked(&self.counts);
+        let mut counts = locked(self.counts);
         // A call that a signal interrupted is not counted, because the thread may make the call again.
         if notifications::let_continue(&self.listener, call.id).is_ok() {
             self.first = None;

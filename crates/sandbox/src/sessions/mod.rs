@@ -1,7 +1,8 @@
-//! What a run takes from a session and leaves to it: variables, work directory and results.
+//! What a run takes and leaves: variables, work directory and results, and the masks of its secrets.
 
 pub mod code_variables;
 mod exported_variables;
 pub mod run_results;
+pub mod secret_masks;
 pub mod session_state;
 pub mod session_wrapper;

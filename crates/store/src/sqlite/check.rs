@@ -347,16 +347,9 @@ impl Look<'_> {
             return Ok(());
         };
         // Approvers sign proposals, and a proposer signs its runs under a grant.
-        let approvers = roster
-            .predicate
-            .approver
-            .iter()
-            .map(|approver| (&approver.name, &approver.keys));
-        let proposers = roster
-            .predicate
-            .proposer
-            .iter()
-            .map(|proposer| (&proposer.name, &proposer.keys));
+        let roster = roster.predicate;
+        let approvers = roster.approvers.iter().map(|(name, one)| (name, &one.keys));
+        let proposers = roster.proposers.iter().map(|(name, one)| (name, &one.keys));
         for (name, keys) in approvers.chain(proposers) {
             for key in keys.iter().filter_map(|line| SshKey::parse(line).ok()) {
                 self.people
@@ -365,12 +358,8 @@ impl Look<'_> {
                     .insert(name.clone());
             }
         }
-        let own = roster
-            .predicate
-            .boundary
-            .iter()
-            .filter(|entry| entry.name == self.scope.name);
-        for line in own.flat_map(|entry| &entry.keys) {
+        let own = roster.boundaries.get(&self.scope.name);
+        for line in own.into_iter().flat_map(|own| &own.keys) {
             if let Ok(key) = SshKey::parse(line)
                 && !self.keys.contains(key.public())
             {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
-    ExcludedSigners, HashedStep, KeyHolder, ParametersError, Pinned, TrustBasis, VersionFacts,
+    ExcludedSigners, HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
     audit::{
         bundled_grant::{
             BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
@@ -36,7 +36,6 @@ use documents::{
     Authorization, Base64, Bundle, Consumption, Envelope, ForeignKey, MAX_ROSTER_BYTES, Receipt,
     RosterDigest, SKEW_S, Seal, Timestamp, joined, json,
 };
-use reading::ParameterSchema;
 
 /// Roster that the verifier trusts beforehand. This trust never comes from a bundle.
 #[derive(Debug, Clone)]
@@ -138,7 +137,7 @@ pub fn verify(
 }
 
 /// Checks that may be *not checked* in a verified bundle.
-pub(crate) const MAY_BE_OPEN: [CheckName; 6] = [
+pub const MAY_BE_OPEN: [CheckName; 6] = [
     CheckName::Permissions,
     CheckName::Sandbox,
     CheckName::KeysStillRostered,
@@ -329,9 +328,7 @@ fn verify_parsed(
         check_registered(bundle?, sealed?.seal.predicate())
     });
     let _fit = ledger.check(C::Parameters, || {
-        let schema = ParameterSchema::compile(&step?.definition().params)
-            .map_err(|flaws| failed(ParametersError::Schema(flaws)))?;
-        let fit = check_parameters(authorization?.predicate(), &schema).map_err(failed)?;
+        let fit = check_parameters(authorization?.predicate(), step?.schema()).map_err(failed)?;
         Ok(((), format!("complete and valid, {}", fit.params().digest())))
     });
     let rules = ledger.check(C::Quorum, || {
@@ -511,7 +508,7 @@ fn verify_parsed(
         // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
         // counts.
         let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
-        if chain.newest().tables().witness.is_empty() && options.witnesses == 0 {
+        if chain.newest().tables().witnesses.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names no witness".to_owned()));
         }
         check_witnesses(&log?.note, chain, boundary, options.witnesses, options.at)

@@ -304,11 +304,10 @@ pub(crate) fn check_quorum(
     ensure(decision.groups == met.groups(), || {
         "the groups in the receipt differ from the groups of the approvers who count".to_owned()
     })?;
-    let list = |names: Vec<String>| names.join(", ");
     let detail = format!(
         "{} for {}",
-        list(met.approvers().iter().map(ToString::to_string).collect()),
-        list(met.groups().iter().map(ToString::to_string).collect())
+        joined(met.approvers(), ", "),
+        joined(met.groups(), ", ")
     );
     Ok((met, detail))
 }
@@ -381,13 +380,7 @@ pub(crate) fn check_sandbox(
             receipt.outcome.status
         )));
     }
-    let words = |layers: Vec<&Layer>| {
-        layers
-            .iter()
-            .map(|layer| layer.word())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let words = |layers: Vec<&Layer>| joined(layers.iter().map(|layer| layer.word()), ", ");
     let lacking: Vec<_> = signed
         .sandbox
         .require

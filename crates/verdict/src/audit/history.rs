@@ -245,7 +245,7 @@ impl Auditor {
         differing.into_iter().for_each(|finding| self.say(finding));
         let used = self.runs.used.count();
         match entry.parts() {
-            Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
+            Err(why) => self.find(FindingKind::Entry, index, why),
             Ok(parts) => self.document(index, entry, parts, beside)?,
         }
         if used == self.runs.used.count()
@@ -328,7 +328,7 @@ impl Auditor {
             return match signed::<Seal>(payload, signatures) {
                 Ok(signed) => self.seal(index, entry.data(), payload, signed, beside),
                 Err(why) => {
-                    self.say(Finding::at(FindingKind::Entry, index, why));
+                    self.find(FindingKind::Entry, index, why);
                     Ok(())
                 }
             };
@@ -337,7 +337,7 @@ impl Auditor {
             if !self.lost {
                 let message =
                     "the log does not begin with a valid seal, so no entry can be checked";
-                self.say(Finding::at(FindingKind::SealChain, index, message));
+                self.find(FindingKind::SealChain, index, message);
                 self.lost = true;
             }
             return Ok(());
@@ -347,7 +347,7 @@ impl Auditor {
             let message = format!(
                 "the entry has the kind {kind:?}, which this version does not know: use a newer version"
             );
-            self.say(Finding::at(FindingKind::UnknownKind, index, message));
+            self.find(FindingKind::UnknownKind, index, message);
             return Ok(());
         };
         match leaf {
@@ -394,7 +394,7 @@ impl Auditor {
             LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
             LeafKind::Review => self.review(index, payload, signatures, &in_force),
             LeafKind::Grant => match signed::<Grant>(payload, signatures) {
-                Err(why) => self.say(Finding::at(FindingKind::Entry, index, why)),
+                Err(why) => self.find(FindingKind::Grant, index, why),
                 Ok(signed) => {
                     self.counts.signatures += signed.signature_count() as u64;
                     match self
@@ -403,7 +403,7 @@ impl Auditor {
                         .add(index, (entry.data(), payload, signed), &in_force)
                     {
                         Ok(()) => self.counts.grants += 1,
-                        Err(why) => self.say(Finding::at(FindingKind::Grant, index, why)),
+                        Err(why) => self.find(FindingKind::Grant, index, why),
                     }
                 }
             },
@@ -427,11 +427,11 @@ impl Auditor {
                         .as_ref()
                         .is_some_and(|there| there.id != here.id || there.name != here.name)
                     {
-                        self.say(Finding::at(
+                        self.find(
                             FindingKind::Boundary,
                             index,
                             "the refusal belongs to another boundary",
-                        ));
+                        );
                     }
                 }
             }
@@ -487,7 +487,7 @@ impl Auditor {
                     "this is the log of boundary {}, but the expected boundary is {expected}",
                     in_force.boundary.id
                 );
-                self.say(Finding::at(FindingKind::Boundary, index, message));
+                self.find(FindingKind::Boundary, index, message);
             }
         }
         Ok(())
@@ -512,20 +512,20 @@ impl Auditor {
                  with the program version that the seal names, {:?}",
                 in_force.number, in_force.engine
             );
-            self.say(Finding::at(FindingKind::SealedState, index, message));
+            self.find(FindingKind::SealedState, index, message);
         }
     }
 
     fn time(&mut self, index: u64, at: Timestamp) {
         if at < self.at {
-            self.say(Finding::at(
+            self.find(
                 FindingKind::Time,
                 index,
                 format!(
                     "the entry is dated {at}, but an earlier entry is dated {}",
                     self.at
                 ),
-            ));
+            );
         }
         self.at = self.at.max(at);
         while self
@@ -537,6 +537,14 @@ impl Auditor {
             self.after[self.followed] = Some((index, at));
             self.followed += 1;
         }
+    }
+
+    fn find(&mut self, what: FindingKind, entry: u64, why: impl Into<String>) {
+        self.say(Finding::at(what, entry, why));
+    }
+
+    fn find_whole(&mut self, what: FindingKind, why: impl Into<String>) {
+        self.say(Finding::whole(what, why));
     }
 
     fn say(&mut self, finding: Finding) {

@@ -24,7 +24,7 @@ pub fn leave_to(newer: &TrustedRoster, report: &mut BundleReport, options: Verif
         .map(|facts| std::mem::take(&mut facts.witnesses))
         .unwrap_or_default();
     report.boundary_says = receipt_facts::boundary_says(&[], report.facts.as_deref());
-    let has_witnesses = !seen.is_empty() || !newer.tables().witness.is_empty();
+    let has_witnesses = !seen.is_empty() || !newer.tables().witnesses.is_empty();
     for check in report
         .checks
         .iter_mut()

@@ -193,7 +193,8 @@ impl Seals {
         // Compare the tokens with the last readable state, because the seals in between may be unreadable.
         let earlier = self.last.clone();
         let ours = self.no_differences || is_own_engine(&seal.engine);
-        let state = match read(&seal, &roster, earlier.as_deref(), beside)? {
+        let state = match read(&seal, &roster, earlier.as_deref(), beside) {
+            Err(Unread::Source(error)) => return Err(error),
             Ok(state) => {
                 let state = Arc::new(state);
                 self.check_tokens(earlier.as_deref(), &state.tokens, &roster, &mut flaw);
@@ -292,7 +293,8 @@ impl Seals {
         };
         let seal = verified.predicate();
         let digest = SealDigest::from_bytes(verified.digest());
-        let state = match read(seal, &roster, None, beside)? {
+        let state = match read(seal, &roster, None, beside) {
+            Err(Unread::Source(error)) => return Err(error),
             Ok(state) => state,
             Err(Unread::Gone(message)) => return Ok(Err(message)),
             Err(Unread::Refused(messages)) => return Ok(Err(messages.join("; "))),

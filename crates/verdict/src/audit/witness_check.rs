@@ -21,7 +21,7 @@ pub(crate) fn check_witnesses(
     demanded: u64,
     at: Option<Timestamp>,
 ) -> Result<(Vec<WitnessFacts>, String), CheckStop> {
-    let named = &chain.newest().tables().witness;
+    let named = &chain.newest().tables().witnesses;
     let versions = chain.versions().iter().chain([chain.newest()]);
     let own: BTreeSet<[u8; 32]> = versions
         .flat_map(|roster| roster.boundary_keys(boundary))
@@ -30,11 +30,10 @@ pub(crate) fn check_witnesses(
     let mut keys = BTreeSet::new();
     let mut seen = Vec::new();
     let mut left_out = Vec::new();
-    for witness in named {
+    for (name, witness) in named {
         let Ok(key) = WitnessKey::parse(&witness.vkey) else {
             left_out.push(format!(
-                "the key of {} has a type that this version can't read",
-                witness.name
+                "the key of {name} has a type that this version can't read"
             ));
             continue;
         };
@@ -42,7 +41,7 @@ pub(crate) fn check_witnesses(
         // count.
         let Some(cosigned) = key
             .verify(note)
-            .map_err(|error| failed(format!("{}: {error}", witness.name)))?
+            .map_err(|error| failed(format!("{name}: {error}")))?
         else {
             continue;
         };
@@ -50,21 +49,17 @@ pub(crate) fn check_witnesses(
             .map_or(Timestamp::from_unix(i64::MAX), Timestamp::from_unix);
         if own.contains(key.key().as_bytes()) {
             left_out.push(format!(
-                "{} has a key that is or was a key of the boundary",
-                witness.name
+                "{name} has a key that is or was a key of the boundary"
             ));
         } else if at.is_some_and(|at| time > at.plus(SKEW_S)) {
-            left_out.push(format!(
-                "{} cosigned at {time}, which is in the future",
-                witness.name
-            ));
+            left_out.push(format!("{name} cosigned at {time}, which is in the future"));
         } else if keys.insert(*key.key().as_bytes()) {
             seen.push(WitnessFacts {
-                name: witness.name.clone(),
+                name: name.clone(),
                 at: time,
             });
         } else {
-            left_out.push(format!("{} has the key of another witness", witness.name));
+            left_out.push(format!("{name} has the key of another witness"));
         }
     }
     let left_out = if left_out.is_empty() {

@@ -3,11 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::GrantError;
-use documents::{Grant, Malformed, StepDefinition};
-use reading::{ParameterSchema, escape, pointer};
-
-/// Keywords of a parameter schema that no schema of a grant has: nothing is computed, and no secret can be narrowed.
-const FORBIDDEN: [&str; 2] = ["default", "x-secret"];
+use documents::{Grant, Malformed, Parameter, StepDefinition};
+use reading::{ParameterSchema, escape};
 
 /// The schemas of a grant, each in the subset of section 10 of the formats. Only [`GrantedSchemas::of`] constructs this
 /// value.
@@ -15,24 +12,28 @@ const FORBIDDEN: [&str; 2] = ["default", "x-secret"];
 pub struct GrantedSchemas(pub(super) Vec<ParameterSchema>);
 
 impl GrantedSchemas {
-    /// Compiles the schema of each step.
+    /// Checks the declaration of each step.
     ///
     /// # Errors
     /// Returns the first error, with a pointer into the payload of the grant.
     pub fn of(grant: &Grant) -> Result<Self, Malformed> {
         let schemas = grant.steps.iter().enumerate().map(|(at, granted)| {
             let at = place(at);
-            if let Some((below, keyword)) = forbidden(&granted.params, String::new()) {
+            // Nothing is computed under a grant, and no secret can be narrowed.
+            if granted
+                .params
+                .any(|one| one.default.is_some() || one.secret.is_some())
+            {
                 return Err(Malformed::at(
-                    format!("{at}{below}"),
-                    format!("a grant has no `{keyword}`: remove it"),
+                    at,
+                    "a grant has no `default` and no `x-secret`: remove them",
                 ));
             }
             ParameterSchema::compile(&granted.params).map_err(|flaws| {
                 let flaw = flaws.into_iter().next();
                 flaw.map_or_else(
                     || Malformed::at(at.clone(), "the schema is invalid"),
-                    |flaw| Malformed::at(format!("{at}{}", pointer(&flaw.path)), flaw.message),
+                    |flaw| Malformed::at(format!("{at}{}", flaw.pointer), flaw.message),
                 )
             })
         });
@@ -55,16 +56,13 @@ pub fn check_usable(
     definition: &StepDefinition,
 ) -> Result<(), GrantError> {
     let (granted, step) = (&grant.steps[index].params, &grant.steps[index].reference);
-    let unusable = |name: &&String| {
-        let (own, of_step) = (
-            &granted["properties"][name.as_str()],
-            &definition.params["properties"][name.as_str()],
-        );
-        !may_agree(own, of_step)
+    let unusable = |(name, own): &(&String, &Parameter)| {
+        let of_step = definition.params.key(name);
+        !of_step.is_some_and(|of_step| may_agree(own, of_step))
     };
-    match names(granted).find(unusable) {
+    match granted.keys().find(unusable) {
         None => Ok(()),
-        Some(name) => Err(GrantError::not_covered(
+        Some((name, _)) => Err(GrantError::not_covered(
             format!("{}/properties/{}", place(index), escape(name)),
             format!(
                 "no run can use the grant, because the step {step} permits none of these values of {name}"
@@ -73,41 +71,25 @@ pub fn check_usable(
     }
 }
 
-/// Returns false if no value can satisfy both schemas. Patterns are not compared with each other.
-fn may_agree(one: &Value, other: &Value) -> bool {
-    let whole = |schema: &Value| {
-        ParameterSchema::compile(
-            &json!({"type": "object", "properties": {"value": schema}, "required": ["value"]}),
-        )
-        .ok()
+/// Returns false if no value can satisfy both declarations. Patterns are not compared with each other.
+fn may_agree(one: &Parameter, other: &Parameter) -> bool {
+    let permits = |declared: &Parameter, value: &Value| {
+        let name = "value".to_owned();
+        let whole = Parameter::object([(name, declared.clone())].into(), Vec::new());
+        ParameterSchema::compile(&whole)
+            .is_ok_and(|whole| whole.complete(json!({"value": value})).is_ok())
     };
-    let listed = |schema: &Value| match schema.get("const") {
-        Some(only) => Some(vec![only.clone()]),
-        None => schema["enum"].as_array().cloned(),
-    };
-    let permits = |schema: &Value, value: &Value| {
-        whole(schema).is_some_and(|whole| whole.complete(json!({"value": value})).is_ok())
-    };
-    if let Some(values) = listed(one).or_else(|| listed(other)) {
+    if let Some(values) = one.choices.as_ref().or(other.choices.as_ref()) {
         return values
             .iter()
             .any(|value| permits(one, value) && permits(other, value));
     }
-    // A schema whose smallest bound is above its largest one is invalid.
-    let mut both = one.clone();
-    for (name, bound) in other
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| *name != "default")
-    {
-        both[name] = match (both[name].as_i64(), bound.as_i64()) {
-            (Some(known), Some(bound)) if name.contains("ax") => known.min(bound).into(),
-            (Some(known), Some(bound)) => known.max(bound).into(),
-            _ => bound.clone(),
-        };
-    }
-    one["type"] == other["type"] && whole(&both).is_some()
+    let ((low, high), (other_low, other_high)) = (one.limits(), other.limits());
+    let high = high.into_iter().chain(other_high).min();
+    one.kind == other.kind
+        && low
+            .max(other_low)
+            .is_none_or(|low| high.is_none_or(|high| low <= high))
 }
 
 /// Returns the pointer of the schema of a step.
@@ -115,47 +97,20 @@ pub(super) fn place(at: usize) -> String {
     format!("/predicate/steps/{at}/params")
 }
 
-/// Returns the place of the first forbidden keyword.
-fn forbidden(schema: &Value, at: String) -> Option<(String, &'static str)> {
-    let map = schema.as_object()?;
-    if let Some(keyword) = FORBIDDEN
-        .into_iter()
-        .find(|keyword| map.contains_key(*keyword))
-    {
-        return Some((format!("{at}/{keyword}"), keyword));
-    }
-    let properties = map
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten();
-    let mut below =
-        properties.map(|(name, schema)| (format!("{at}/properties/{}", escape(name)), schema));
-    below
-        .find_map(|(at, schema)| forbidden(schema, at))
-        .or_else(|| forbidden(map.get("items")?, format!("{at}/items")))
-}
-
-/// Returns the names of the outermost parameters of a schema.
-fn names(schema: &Value) -> impl Iterator<Item = &String> {
-    schema["properties"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name)
-}
-
-/// Returns the first parameter that only one of the two schemas names.
-pub(super) fn differing_name<'a>(granted: &'a Value, of_step: &'a Value) -> Option<&'a String> {
-    let lacks = |schema: &Value, name: &str| schema["properties"].get(name).is_none();
-    names(of_step)
-        .find(|name| lacks(granted, name))
-        .or_else(|| names(granted).find(|name| lacks(of_step, name)))
+/// Returns the first parameter that only one of the two declarations names.
+pub(super) fn differing_name<'a>(
+    granted: &'a Parameter,
+    of_step: &'a Parameter,
+) -> Option<&'a String> {
+    let lacks = |all: &Parameter, name: &str| all.key(name).is_none();
+    let mut of_both = of_step.keys().chain(granted.keys()).map(|(name, _)| name);
+    of_both.find(|name| lacks(granted, name) || lacks(of_step, name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use documents::json::typed;
 
     #[test]
     fn a_parameter_without_a_common_value_is_found() {
@@ -165,8 +120,8 @@ mod tests {
         for (one, other, agree) in [
             (json!({"type": "string"}), &text, true),
             (json!({"type": "integer"}), &text, false),
-            (json!({"type": "string", "const": "shop"}), &text, true),
-            (json!({"type": "string", "const": "Shop"}), &text, false),
+            (json!({"type": "string", "enum": ["shop"]}), &text, true),
+            (json!({"type": "string", "enum": ["Shop"]}), &text, false),
             (json!({"type": "string", "enum": ["A", "b"]}), &text, true),
             (json!({"type": "string", "enum": ["A", "B"]}), &text, false),
             (
@@ -203,7 +158,12 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(may_agree(&one, other), agree, "{one} {other}");
+            let declared = |value: &Value| -> Parameter { typed(value).expect("declared") };
+            assert_eq!(
+                may_agree(&declared(&one), &declared(other)),
+                agree,
+                "{one} {other}"
+            );
         }
     }
 }

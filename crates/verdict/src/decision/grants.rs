@@ -410,7 +410,7 @@ pub fn check_granted_step(
             why: "a plan",
         });
     }
-    if !definition.secret_parameters().is_empty() {
+    if definition.params.has_secret() {
         return Err(GrantError::NotGrantable {
             step,
             why: "a secret parameter",

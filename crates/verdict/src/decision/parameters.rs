@@ -1,7 +1,7 @@
 //! Question: do the signed parameters fit the step's schema, and are the parameters complete?
 
 use documents::{Authorization, Code, joined};
-use reading::{ParameterError, ParameterSchema, Params, SchemaFlaw};
+use reading::{ParameterError, ParameterSchema, Params};
 
 /// Proof that the signed parameters fit the schema, with the parameters for the run. Only [`check_parameters`]
 /// constructs this proof.
@@ -43,9 +43,6 @@ pub enum ParametersError {
     /// The parameters do not fit the schema.
     #[error("{}", joined(.0, "; "))]
     Invalid(Vec<ParameterError>),
-    /// The schema of the step uses keywords that this program does not support.
-    #[error("the step's parameter schema: {}", joined(.0, "; "))]
-    Schema(Vec<SchemaFlaw>),
     /// The signed digest is the digest of other parameters.
     #[error("the signed digest belongs to other parameters; propose again")]
     OtherDigest,
@@ -55,7 +52,7 @@ impl ParametersError {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) | Self::Schema(_) => Code::InvalidParams,
+            Self::Invalid(_) => Code::InvalidParams,
             Self::OtherDigest => Code::ParamsMismatch,
         }
     }

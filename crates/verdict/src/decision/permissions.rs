@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use documents::{Code, Permission, Profile, SandboxPermission, joined};
-use reading::PolicyDenied;
+use documents::{Code, Permission, Profile, joined};
+use reading::{PolicyDenied, SandboxPermission};
 
 /// Proof that the approvers signed every permission that policy requires now. Only [`check_permissions`] constructs
 /// this proof.

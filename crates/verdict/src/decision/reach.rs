@@ -35,7 +35,7 @@ pub struct OutOfReach {
 impl EligibleApprovers {
     /// Returns the people who could approve under this roster with the keys for which `is_revoked` returns false.
     pub fn of(roster: &TrustedRoster, is_revoked: impl Fn(&KeyId) -> bool) -> Self {
-        let people = roster.tables().approver.iter().map(|approver| {
+        let people = roster.approvers().map(|approver| {
             let keys = approver
                 .keys
                 .iter()
@@ -203,9 +203,7 @@ mod tests {
         let roster = roster();
         let eligible = EligibleApprovers::of(&roster, |_| false);
         let of_ops: Vec<Name> = roster
-            .tables()
-            .approver
-            .iter()
+            .approvers()
             .filter(|person| {
                 person
                     .groups

@@ -292,7 +292,7 @@ pub(crate) mod tests {
         exclusion,
     };
     use base64::Engine as _;
-    use documents::{Approvals, ForeignKey, PASSKEY};
+    use documents::{Approvals, Approver, ForeignKey, Group, PASSKEY, Roster};
     use reading::PasskeysRule;
 
     pub(crate) const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
@@ -300,6 +300,15 @@ pub(crate) mod tests {
     pub(crate) const CAROL: &str = "SHA256:vxu9sT7+WkqIPG3kOwohja2DmYBjKw903FLEcS+Xb6o";
     pub(crate) const CAROL_2: &str = "SHA256:0u/o6v5dG9kGuyEnxv7IH6j0Ao57dIDrUruSyZqTrXo";
     pub(crate) const OSCAR: &str = "SHA256:z/fSv0Z0RZS+Lccbc6ZoOWwt/fbj1VFJGSBKQbo4icE";
+
+    fn alice(tables: &mut Roster) -> &mut Approver {
+        tables.approvers.values_mut().next().expect("alice")
+    }
+
+    fn of_group<'a>(tables: &'a mut Roster, group: &str) -> &'a mut Group {
+        let name = group.parse().expect("a name");
+        tables.groups.get_mut(&name).expect("a group")
+    }
 
     pub(crate) fn signed(keys: &[&str]) -> Vec<VerifiedSignature> {
         keys.iter()
@@ -353,19 +362,16 @@ pub(crate) mod tests {
                 .expect("payload");
             TrustedRoster::from_payload(&payload).expect("roster")
         };
-        let over =
-            edit(|tables| tables.approver[0].valid_before = "2026-11-20T09:40:00Z".parse().ok());
+        let over = edit(|tables| alice(tables).valid_before = "2026-11-20T09:40:00Z".parse().ok());
         assert_eq!(why(&[ALICE], &over), [NotCounted::NoLongerValid(at())]);
-        let early =
-            edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:01Z".parse().ok());
+        let early = edit(|tables| alice(tables).valid_after = "2026-11-20T09:40:01Z".parse().ok());
         assert_eq!(
             why(&[ALICE], &early),
             [NotCounted::NotYetValid(at().plus(1))]
         );
-        let just =
-            edit(|tables| tables.approver[0].valid_after = "2026-11-20T09:40:00Z".parse().ok());
+        let just = edit(|tables| alice(tables).valid_after = "2026-11-20T09:40:00Z".parse().ok());
         assert!(why(&[ALICE], &just).is_empty());
-        let touch = edit(|tables| tables.group[0].presence = Some(PresenceRule::Required));
+        let touch = edit(|tables| of_group(tables, "ops").presence = Some(PresenceRule::Required));
         assert_eq!(why(&[ALICE], &touch), [NotCounted::NotTouched]);
     }
 
@@ -373,7 +379,7 @@ pub(crate) mod tests {
     pub(crate) fn with_passkeys() -> (TrustedRoster, Vec<String>) {
         let mut tables = roster().tables().clone();
         let mut keyids = Vec::new();
-        for (at, approver) in tables.approver.iter_mut().enumerate() {
+        for (at, approver) in tables.approvers.values_mut().enumerate() {
             let mut blob = Vec::new();
             let point = [&[4][..], &[u8::try_from(at).expect("small"); 64]].concat();
             for part in [PASSKEY.as_bytes(), b"nistp256", &point, b"desk.example"] {
@@ -582,7 +588,7 @@ pub(crate) mod tests {
     #[test]
     fn a_signature_with_a_touch_is_preferred_to_a_signature_without_a_touch() {
         let mut tables = roster().tables().clone();
-        tables.group[1].presence = Some(PresenceRule::Required);
+        of_group(&mut tables, "security").presence = Some(PresenceRule::Required);
         let payload = tables
             .into_statement()
             .and_then(|statement| statement.to_payload())

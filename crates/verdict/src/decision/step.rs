@@ -12,7 +12,7 @@ use documents::{
 };
 use reading::{
     ParameterSchema, RegisteredStep, RenderError, ScriptTemplate, TemplateFlaw, output_schema,
-    pointer, step_template,
+    step_template,
 };
 
 /// The definition of a step, with its digests. The digests are computed once for a seal, so a crossing does not hash
@@ -20,6 +20,7 @@ use reading::{
 #[derive(Debug, Clone)]
 pub struct HashedStep {
     definition: Arc<StepDefinition>,
+    schema: ParameterSchema,
     digest: StepDigest,
     rendered: RenderedDigest,
     /// Template of the script, until it is filled in.
@@ -35,11 +36,13 @@ impl HashedStep {
         let bytes = canonical::canonical_of(&definition)
             .map_err(|error| StepError::Malformed(Malformed::at("/step", error.to_string())))?;
         definition.check().map_err(StepError::Malformed)?;
-        if definition.binds_schema()
-            && let Some(broken) = broken_schema(&definition)
-        {
-            return Err(StepError::Malformed(broken));
-        }
+        let schema = ParameterSchema::compile(&definition.params).map_err(|flaws| {
+            let flaw = flaws.into_iter().next();
+            let (pointer, message) = flaw
+                .map(|one| (one.pointer, one.message))
+                .unwrap_or_default();
+            StepError::Malformed(Malformed::at(format!("/step/params{pointer}"), message))
+        })?;
         let _outputs = output_schema(&definition.outputs).map_err(StepError::Malformed)?;
         let template = step_template::of_sealed_step(&definition)
             .map_err(StepError::Template)?
@@ -47,6 +50,7 @@ impl HashedStep {
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self {
             digest: StepDigest::of(&bytes),
+            schema,
             rendered,
             definition,
             template,
@@ -86,6 +90,7 @@ impl HashedStep {
         let rendered = RenderedDigest::of(definition.source.as_bytes());
         Ok(Self {
             definition: definition.into(),
+            schema: self.schema.clone(),
             digest: self.digest,
             rendered,
             template: None,
@@ -110,6 +115,7 @@ impl HashedStep {
     pub fn registered(step: &RegisteredStep) -> Self {
         Self {
             digest: step.digest,
+            schema: step.schema.clone(),
             rendered: RenderedDigest::of(step.definition.source.as_bytes()),
             definition: step.definition.clone(),
             template: step.template.clone(),
@@ -133,6 +139,11 @@ impl HashedStep {
         &self.definition
     }
 
+    /// Returns the checked declaration of the parameters.
+    pub const fn schema(&self) -> &ParameterSchema {
+        &self.schema
+    }
+
     /// Returns the SHA-256 digest of the definition's canonical JSON.
     pub const fn digest(&self) -> StepDigest {
         self.digest
@@ -142,18 +153,6 @@ impl HashedStep {
     pub const fn rendered(&self) -> RenderedDigest {
         self.rendered
     }
-}
-
-/// Returns the first error in the parameter schema of a step.
-fn broken_schema(definition: &StepDefinition) -> Option<Malformed> {
-    let flaw = ParameterSchema::compile(&definition.params)
-        .err()?
-        .into_iter()
-        .next()?;
-    Some(Malformed::at(
-        format!("/step/params{}", pointer(&flaw.path)),
-        flaw.message,
-    ))
 }
 
 /// Proof that the signed step has the sealed definition. Only [`check_step`] constructs this proof.

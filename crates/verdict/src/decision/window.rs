@@ -216,7 +216,7 @@ mod tests {
 
         // The approvers of the roster are alice, bob and carol.
         let starts = edited(|tables| {
-            for (approver, start) in tables.approver.iter_mut().zip([-20, -1, -10]) {
+            for (approver, start) in tables.approvers.values_mut().zip([-20, -1, -10]) {
                 approver.valid_after = Some(at().plus(start));
             }
         });
@@ -231,7 +231,7 @@ mod tests {
         );
 
         let ends = edited(|tables| {
-            for (approver, end) in tables.approver.iter_mut().zip([50, 1, 40]) {
+            for (approver, end) in tables.approvers.values_mut().zip([50, 1, 40]) {
                 approver.valid_before = Some(at().plus(end));
             }
         });

@@ -280,8 +280,7 @@ impl Chain {
     /// # Errors
     /// Never returns an error in practice, because envelopes consist of texts.
     pub fn to_canonical(&self) -> Result<Vec<u8>, Malformed> {
-        canonical::canonical_of(&self.envelopes)
-            .map_err(|error| Malformed::at("", error.to_string()))
+        Ok(canonical::canonical_of(&self.envelopes)?)
     }
 
     /// Returns each version from the pinned version to the last version whose next version needs no signature. The
@@ -625,10 +624,17 @@ mod tests {
     #[test]
     fn a_removed_key_of_an_unverified_type_cannot_be_used_again() {
         let line = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAAK3dlYmF1dGhuLXNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAB";
-        let add = |roster: &mut Roster| roster.approver[0].keys.push(line.to_owned());
-        let remove = |roster: &mut Roster| drop(roster.approver[0].keys.pop());
-        let return_as_operator =
-            |roster: &mut Roster| roster.operator[0].keys.push(format!("{line} other"));
+        fn alice(roster: &mut Roster) -> &mut Vec<String> {
+            &mut roster.approvers.values_mut().next().expect("alice").keys
+        }
+        let add = |roster: &mut Roster| alice(roster).push(line.to_owned());
+        let remove = |roster: &mut Roster| drop(alice(roster).pop());
+        let return_as_operator = |roster: &mut Roster| {
+            roster
+                .operators
+                .values_mut()
+                .for_each(|one| one.keys.push(format!("{line} other")))
+        };
         let chain = versions(&[
             (&add, &[ALICE, BOB]),
             (&remove, &[ALICE, BOB]),

@@ -1,10 +1,6 @@
-//! Rosters, signers and keys.
+//! Rosters and the public keys in them.
 pub mod chain;
 pub mod chain_error;
-pub mod open_signer;
-pub mod signer;
-pub mod ssh;
-pub mod ssh_agent;
 pub mod succession;
 pub mod trusted_roster;
 pub mod version_file;

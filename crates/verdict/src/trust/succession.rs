@@ -185,9 +185,7 @@ fn needless(counted: &[Counted<'_>]) -> Option<usize> {
 impl ThresholdTally {
     fn new(roster: &TrustedRoster, signed: &BTreeSet<&Name>) -> Self {
         let could = roster
-            .tables()
-            .approver
-            .iter()
+            .approvers()
             .filter(|person| !signed.contains(&person.name));
         Self {
             version: roster.version(),
@@ -280,7 +278,7 @@ mod tests {
         let next = roster(|tables| {
             tables.version = 2;
             tables.previous = Some(first.digest());
-            tables.approver.remove(0);
+            tables.approvers.pop_first();
         });
         let nobody = SuccessionTallies::of(&first, &next, &[]).expect("counted");
         assert!(!nobody.is_complete());
@@ -335,6 +333,11 @@ mod tests {
                 .map(|seed| line(seed).line().to_owned())
                 .collect()
         };
+        let set_keys = |tables: &mut Roster, seeds: &[&[u8]]| {
+            for (approver, seeds) in tables.approvers.values_mut().zip(seeds) {
+                approver.keys = keys(seeds);
+            }
+        };
         let (one, other) = (21, 22);
         // Each case has the keys of alice in the previous version, her keys in the next version, and the keys of
         // another person in the next version.
@@ -348,15 +351,14 @@ mod tests {
         ] {
             let first = roster(|tables| {
                 tables.threshold = 1;
-                tables.approver.truncate(1);
-                tables.approver[0].keys = keys(old);
+                tables.approvers.retain(|name, _| name.as_str() == "alice");
+                set_keys(tables, &[old]);
             });
             let next = roster(|tables| {
                 tables.version = 2;
                 tables.previous = Some(first.digest());
-                tables.approver.truncate(2);
-                tables.approver[0].keys = keys(new);
-                tables.approver[1].keys = keys(of_more);
+                tables.approvers.retain(|name, _| name.as_str() != "carol");
+                set_keys(tables, &[new, of_more]);
                 tables.threshold = 1 + u64::from(!of_more.is_empty());
             });
             for order in [[one, other], [other, one]] {

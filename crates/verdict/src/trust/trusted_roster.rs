@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use documents::{
-    Approver, BoundaryName, ForeignKey, GroupName, KeyId, MAX_SIGNATURES, Malformed, Name,
-    PolicyDigest, PresenceRule, Proposer, Roster, RosterDigest, SshKey, SshKeyError, Statement,
+    BoundaryName, ForeignKey, GroupName, KeyId, MAX_SIGNATURES, Malformed, Name, PolicyDigest,
+    PresenceRule, Proposer, Roster, RosterDigest, RosteredApprover, SshKey, SshKeyError, Statement,
     StatementKey, joined,
 };
 
@@ -30,8 +30,8 @@ struct Index {
     keys: HashMap<KeyId, (KeyHolder, SshKey)>,
     /// Keys of other types than Ed25519. Only the passkeys among them can sign, and never a roster, a grant or a review.
     foreign: Vec<(KeyHolder, ForeignKey)>,
+    approvers: BTreeMap<Name, RosteredApprover>,
     boundaries: BTreeMap<BoundaryName, Vec<SshKey>>,
-    groups: BTreeMap<GroupName, Option<PresenceRule>>,
 }
 
 /// The role and the name of a key's holder.
@@ -70,14 +70,17 @@ impl TrustedRoster {
         Self::from_statement(statement, payload)
     }
 
-    /// Checks a parsed statement together with its payload.
+    /// Returns the version that these tables state, for example those of a draft.
     ///
     /// # Errors
-    /// Returns an error that lists all broken rules.
-    pub fn from_statement(
-        statement: Statement<Roster>,
-        payload: &[u8],
-    ) -> Result<Self, RosterError> {
+    /// Returns an error if the statement is too large, or breaks rules. The error lists all broken rules.
+    pub fn from_tables(tables: Roster) -> Result<Self, RosterError> {
+        let statement = tables.into_statement().map_err(RosterError::Malformed)?;
+        let payload = statement.to_payload().map_err(RosterError::Malformed)?;
+        Self::from_statement(statement, &payload)
+    }
+
+    fn from_statement(statement: Statement<Roster>, payload: &[u8]) -> Result<Self, RosterError> {
         let roster = statement.predicate;
         let index = check(&roster).map_err(RosterError::Faults)?;
         Ok(Self {
@@ -132,7 +135,7 @@ impl TrustedRoster {
     }
 
     /// Returns the approver who holds the key with this id, and the key.
-    pub fn approver_of(&self, keyid: &KeyId) -> Option<(&Approver, &SshKey)> {
+    pub fn approver_of(&self, keyid: &KeyId) -> Option<(&RosteredApprover, &SshKey)> {
         match self.signer(keyid)? {
             (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
             _ => None,
@@ -154,27 +157,29 @@ impl TrustedRoster {
     }
 
     /// Does the same as [`Self::approver_of`], and also finds a passkey.
-    pub fn statement_approver(&self, keyid: &KeyId) -> Option<(&Approver, StatementKey<'_>)> {
+    pub fn statement_approver(
+        &self,
+        keyid: &KeyId,
+    ) -> Option<(&RosteredApprover, StatementKey<'_>)> {
         match self.statement_signer(keyid)? {
             (KeyHolder::Approver(name), key) => self.approver(name).map(|approver| (approver, key)),
             _ => None,
         }
     }
 
+    /// Returns the approvers, in the order of their names.
+    pub fn approvers(&self) -> impl Iterator<Item = &RosteredApprover> {
+        self.index.approvers.values()
+    }
+
     /// Returns the approver with this name.
-    pub fn approver(&self, name: &Name) -> Option<&Approver> {
-        self.roster
-            .approver
-            .iter()
-            .find(|approver| approver.name == *name)
+    pub fn approver(&self, name: &Name) -> Option<&RosteredApprover> {
+        self.index.approvers.get(name)
     }
 
     /// Returns the proposer with this name, including the owners.
     pub fn proposer(&self, name: &Name) -> Option<&Proposer> {
-        self.roster
-            .proposer
-            .iter()
-            .find(|proposer| proposer.name == *name)
+        self.roster.proposers.get(name)
     }
 
     /// Returns the keys with which this boundary may sign documents, or none if the roster does not name the boundary.
@@ -191,12 +196,12 @@ impl TrustedRoster {
 
     /// Returns true if the roster has this group.
     pub fn has_group(&self, group: &GroupName) -> bool {
-        self.index.groups.contains_key(group)
+        self.roster.groups.contains_key(group)
     }
 
     /// Returns the presence rule of this group, which states which signatures count for the group.
     pub fn presence_rule(&self, group: &GroupName) -> Option<PresenceRule> {
-        self.index.groups.get(group).copied().flatten()
+        self.roster.groups.get(group)?.presence
     }
 
     /// Returns the keys of other types than Ed25519, with their holders. They never sign a roster.
@@ -205,8 +210,8 @@ impl TrustedRoster {
     }
 
     /// Returns true if this approver has a key that can sign a roster.
-    pub fn can_sign(&self, approver: &Approver) -> bool {
-        approver.keys.iter().any(|line| SshKey::parse(line).is_ok())
+    pub fn can_sign(&self, approver: &RosteredApprover) -> bool {
+        has_signing_key(&approver.keys)
     }
 
     /// Checks whether a new token may have this name. The names of people and tokens must all be different.
@@ -215,15 +220,9 @@ impl TrustedRoster {
     /// Returns an error with the table that already has the name.
     pub fn check_token_name(&self, name: &Name) -> Result<FreeName, NameTaken> {
         let tables = [
-            (
-                self.roster.approver.iter().any(|entry| entry.name == *name),
-                "approver",
-            ),
-            (self.proposer(name).is_some(), "proposer"),
-            (
-                self.roster.operator.iter().any(|entry| entry.name == *name),
-                "operator",
-            ),
+            (self.roster.approvers.contains_key(name), "approver"),
+            (self.roster.proposers.contains_key(name), "proposer"),
+            (self.roster.operators.contains_key(name), "operator"),
         ];
         match tables.iter().find(|(taken, _)| *taken) {
             Some((_, by)) => Err(NameTaken {
@@ -237,12 +236,11 @@ impl TrustedRoster {
     /// Returns a person whose name a new name looks like: the names differ only by `1`, `l` and `i`, by `0` and `o`, or by signs at
     /// the end.
     pub fn looks_like(&self, name: &Name) -> Option<&Name> {
-        let people = self.roster.approver.iter().map(|entry| &entry.name);
-        let others = self.roster.proposer.iter().map(|entry| &entry.name);
-        let all = people
-            .chain(others)
-            .chain(self.roster.operator.iter().map(|entry| &entry.name));
-        all.into_iter().find(|known| shape(known) == shape(name))
+        let people = self.roster.approvers.keys();
+        let mut all = people
+            .chain(self.roster.proposers.keys())
+            .chain(self.roster.operators.keys());
+        all.find(|known| shape(known) == shape(name))
     }
 
     /// Returns the approvers in the format of OpenSSH's `allowed_signers` file (ssh-keygen(1)), one key in each line,
@@ -259,7 +257,7 @@ impl TrustedRoster {
         let is_passkey =
             |line: &str| ForeignKey::parse(line).is_ok_and(|key| key.passkey().is_some());
         let mut text = String::new();
-        for approver in &self.roster.approver {
+        for approver in self.approvers() {
             for key in approver
                 .keys
                 .iter()
@@ -331,37 +329,20 @@ pub struct RosterFault {
 
 fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     let mut reader = Reader::default();
-    for (at, group) in roster.group.iter().enumerate() {
-        if reader
-            .index
-            .groups
-            .insert(group.name.clone(), group.presence)
-            .is_some()
-        {
-            reader.fault(
-                format!("/group/{at}/name"),
-                format!("group {} is listed twice; list each group once", group.name),
-            );
-        }
-    }
-    for (at, approver) in roster.approver.iter().enumerate() {
-        reader.name(format!("/approver/{at}/name"), &approver.name);
-        reader.keys(
-            format!("/approver/{at}/keys"),
-            &approver.keys,
-            &KeyHolder::Approver(approver.name.clone()),
-        );
+    for (name, approver) in &roster.approvers {
+        let at = format!("/approvers/{name}");
+        reader.person(&at, name, &approver.keys, KeyHolder::Approver);
         let mut own = BTreeSet::new();
         for (place, group) in approver.groups.iter().enumerate() {
-            if !reader.index.groups.contains_key(group) {
+            if !roster.groups.contains_key(group) {
                 reader.fault(
-                    format!("/approver/{at}/groups/{place}"),
-                    format!("there is no group {group}; add [[group]] name = \"{group}\""),
+                    format!("{at}/groups/{place}"),
+                    format!("there is no group {group}; add \"{group}\": {{}} to `groups`"),
                 );
             }
             if !own.insert(group) {
                 reader.fault(
-                    format!("/approver/{at}/groups/{place}"),
+                    format!("{at}/groups/{place}"),
                     format!("group {group} is listed twice; list each group once"),
                 );
             }
@@ -370,68 +351,48 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             && after >= before
         {
             reader.fault(
-                format!("/approver/{at}/valid_before"),
+                format!("{at}/valid_before"),
                 "valid_before is not after valid_after, so the approver would never count; correct one of the two times"
                     .to_owned(),
             );
         }
+        let rostered = RosteredApprover {
+            name: name.clone(),
+            entry: approver.clone(),
+        };
+        reader.index.approvers.insert(name.clone(), rostered);
     }
-    for (at, proposer) in roster.proposer.iter().enumerate() {
-        reader.name(format!("/proposer/{at}/name"), &proposer.name);
-        reader.keys(
-            format!("/proposer/{at}/keys"),
-            &proposer.keys,
-            &KeyHolder::Proposer(proposer.name.clone()),
-        );
+    for (name, proposer) in &roster.proposers {
+        let at = format!("/proposers/{name}");
+        reader.person(&at, name, &proposer.keys, KeyHolder::Proposer);
     }
-    for (at, operator) in roster.operator.iter().enumerate() {
-        reader.name(format!("/operator/{at}/name"), &operator.name);
-        reader.keys(
-            format!("/operator/{at}/keys"),
-            &operator.keys,
-            &KeyHolder::Operator(operator.name.clone()),
-        );
+    for (name, operator) in &roster.operators {
+        let at = format!("/operators/{name}");
+        reader.person(&at, name, &operator.keys, KeyHolder::Operator);
     }
-    for (at, boundary) in roster.boundary.iter().enumerate() {
-        let keys = reader.keys(
-            format!("/boundary/{at}/keys"),
-            &boundary.keys,
-            &KeyHolder::Boundary(boundary.name.clone()),
-        );
-        if reader
-            .index
-            .boundaries
-            .insert(boundary.name.clone(), keys)
-            .is_some()
-        {
+    for (name, boundary) in &roster.boundaries {
+        let at = format!("/boundaries/{}", token(name.as_str()));
+        let holder = KeyHolder::Boundary(name.clone());
+        let keys = reader.keys(&at, &boundary.keys, &holder);
+        reader.index.boundaries.insert(name.clone(), keys);
+    }
+    for (name, witness) in &roster.witnesses {
+        let at = format!("/witnesses/{}", token(name));
+        if !is_vkey_of(&witness.vkey, name) {
             reader.fault(
-                format!("/boundary/{at}/name"),
-                format!(
-                    "boundary {} is listed twice; list all its keys in one entry",
-                    boundary.name
-                ),
-            );
-        }
-    }
-    for (at, witness) in roster.witness.iter().enumerate() {
-        if !is_vkey_of(&witness.vkey, &witness.name) {
-            reader.fault(
-                format!("/witness/{at}/vkey"),
-                format!(
-                    "expected the verifier key of {:?} in the form <name>+<8 hex digits>+<base64>",
-                    witness.name
-                ),
+                format!("{at}/vkey"),
+                format!("expected the verifier key of {name:?} in the form <name>+<8 hex digits>+<base64>"),
             );
         }
         if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {
             reader.fault(
-                format!("/witness/{at}/url"),
+                format!("{at}/url"),
                 "expected an http or https address".to_owned(),
             );
         }
     }
-    let known = |approver: &&Approver| approver.keys.iter().any(|line| SshKey::parse(line).is_ok());
-    let signers = roster.approver.iter().filter(known).count() as u64;
+    let people = roster.approvers.values();
+    let signers = people.filter(|one| has_signing_key(&one.keys)).count() as u64;
     let too_high = if roster.threshold > signers {
         Some(format!(
             "the next version would need {} approvers, but only {signers} have keys that can sign",
@@ -455,6 +416,16 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     } else {
         Err(reader.faults)
     }
+}
+
+/// Returns a name as a token of a pointer (RFC 6901).
+fn token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Returns true if one of these keys can sign a roster.
+fn has_signing_key(keys: &[String]) -> bool {
+    keys.iter().any(|line| SshKey::parse(line).is_ok())
 }
 
 /// Checks the form of a verifier key for notes (C2SP signed-note). The algorithm is not checked, because witnesses may
@@ -490,19 +461,20 @@ impl Reader {
         self.faults.push(RosterFault { pointer, message });
     }
 
-    fn name(&mut self, pointer: String, name: &Name) {
+    fn person(&mut self, at: &str, name: &Name, keys: &[String], holder: fn(Name) -> KeyHolder) {
         if !self.names.insert(name.clone()) {
             self.fault(
-                pointer,
+                at.to_owned(),
                 format!("the name {name} is used twice; names of people must be unique"),
             );
         }
+        self.keys(at, keys, &holder(name.clone()));
     }
 
-    fn keys(&mut self, pointer: String, lines: &[String], holder: &KeyHolder) -> Vec<SshKey> {
+    fn keys(&mut self, entry: &str, lines: &[String], holder: &KeyHolder) -> Vec<SshKey> {
         let mut keys = Vec::with_capacity(lines.len());
         for (at, line) in lines.iter().enumerate() {
-            let pointer = format!("{pointer}/{at}");
+            let pointer = format!("{entry}/keys/{at}");
             match SshKey::parse(line) {
                 Ok(key) if self.is_new(&pointer, *key.material(), holder) => {
                     self.index
@@ -551,6 +523,7 @@ fn shape(name: &Name) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use documents::Approver;
 
     fn golden() -> Roster {
         let payload =
@@ -578,6 +551,11 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    fn approver<'a>(tables: &'a mut Roster, name: &str) -> &'a mut Approver {
+        let name = name.parse().expect("name");
+        tables.approvers.get_mut(&name).expect("an approver")
     }
 
     const ALICE: &str = "SHA256:fe85JkIjo8VPe+XqXJGH5Mau1EMFdK1OdKvJUFicyA8";
@@ -656,7 +634,7 @@ mod tests {
     #[test]
     fn a_key_of_an_unverified_type_is_stored_and_never_counts() {
         let roster =
-            read(|tables| tables.approver[0].keys.push(P256.to_owned())).expect("a roster");
+            read(|tables| approver(tables, "alice").keys.push(P256.to_owned())).expect("a roster");
         let [(holder, key)] = roster.foreign_keys() else {
             panic!("{:?}", roster.foreign_keys())
         };
@@ -672,10 +650,16 @@ mod tests {
             !roster.allowed_signers().contains("ecdsa"),
             "ssh-keygen would verify what counts for nobody here"
         );
-        assert!(roster.can_sign(&roster.tables().approver[0]));
+        assert!(
+            roster.can_sign(
+                roster
+                    .approver(&"alice".parse().expect("name"))
+                    .expect("alice")
+            )
+        );
         let alone = |tables: &mut Roster| {
-            tables.approver.truncate(2);
-            tables.approver[1].keys = vec![P256.to_owned()];
+            tables.approvers.pop_last();
+            approver(tables, "bob").keys = vec![P256.to_owned()];
         };
         assert_eq!(
             faults(alone),
@@ -687,23 +671,23 @@ mod tests {
             tables.threshold = 1;
         });
         let one = one.expect("a roster");
-        assert!(!one.can_sign(&one.tables().approver[1]));
+        assert!(!one.can_sign(one.approver(&"bob".parse().expect("name")).expect("bob")));
     }
 
     #[test]
     fn all_errors_of_a_roster_are_reported_together() {
         let many = faults(|tables| {
             tables.threshold = 4;
-            tables.approver[0].valid_after = "2026-01-01T00:00:00Z".parse().ok();
-            tables.approver[0].valid_before = tables.approver[0].valid_after;
-            tables.approver[1].keys = vec!["ssh-rsa AAAA".into(), String::new()];
+            approver(tables, "alice").valid_after = "2026-01-01T00:00:00Z".parse().ok();
+            approver(tables, "alice").valid_before = "2026-01-01T00:00:00Z".parse().ok();
+            approver(tables, "bob").keys = vec!["ssh-rsa AAAA".into(), String::new()];
         });
         assert_eq!(
             many,
             [
-                "/approver/0/valid_before",
-                "/approver/1/keys/0",
-                "/approver/1/keys/1",
+                "/approvers/alice/valid_before",
+                "/approvers/bob/keys/0",
+                "/approvers/bob/keys/1",
                 "/threshold"
             ]
         );

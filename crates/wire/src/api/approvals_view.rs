@@ -1,6 +1,6 @@
 //! The approvals of a proposal.
 
-use documents::{Approvals, Approver, GroupName, Name, joined};
+use documents::{Approvals, GroupName, Name, RosteredApprover, joined};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct ApprovalsView {
 
 impl ApprovalsView {
     /// Returns true if the signature of this person would count towards the quorum.
-    pub fn need(&self, person: &Approver) -> bool {
+    pub fn need(&self, person: &RosteredApprover) -> bool {
         let counts =
             !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
         counts

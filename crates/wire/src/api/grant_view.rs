@@ -2,11 +2,10 @@
 
 use documents::{
     Artifact, Code, ContentDigest, Envelope, Grant, GrantId, GrantRate, GrantedSession, Grantee,
-    Timestamp,
+    Parameter, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{ApprovalsView, RefusalView};
 
@@ -55,9 +54,8 @@ pub struct DraftTerms {
 pub struct DraftStep {
     /// Ref of the step: `PATH:ID`.
     pub step: documents::StepRef,
-    /// Schema that the parameters of each run must satisfy. It names each parameter of the step.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    pub params: Value,
+    /// Declaration that the parameters of each run must satisfy. It names each parameter of the step.
+    pub params: Parameter,
 }
 
 documents::words! {

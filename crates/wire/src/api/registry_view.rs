@@ -1,8 +1,8 @@
 //! The registry, the seal and the steps, as the API shows them.
 
 use documents::{
-    Approvals, BlobDigest, BoundaryName, Epoch, Permission, PolicyDigest, Profile, ReceiptId,
-    RegistryRoot, RosterDigest, SealDigest, StepDigest, StepRef, Timestamp,
+    Approvals, BlobDigest, BoundaryName, Epoch, Parameter, Permission, PolicyDigest, Profile,
+    ReceiptId, RegistryRoot, RosterDigest, SealDigest, StepDigest, StepRef, Timestamp,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,23 +115,13 @@ pub struct StepSummary {
 }
 
 impl StepSummary {
-    /// Returns the names of the parameters in a schema, as in [`Self::parameters`].
-    pub fn parameter_names(schema: &Value) -> Vec<String> {
-        let required = schema["required"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let is_required = |name: &String| required.iter().any(|one| one == name);
-        let names = schema["properties"].as_object().into_iter().flatten();
-        let mut names: Vec<String> = names
-            .map(|(name, _)| {
-                if is_required(name) {
-                    name.clone()
-                } else {
-                    format!("{name}?")
-                }
-            })
-            .collect();
+    /// Returns the names of the parameters, as in [`Self::parameters`].
+    pub fn parameter_names(all: &Parameter) -> Vec<String> {
+        let shown = |name: &String| match all.requires(name) {
+            true => name.clone(),
+            false => format!("{name}?"),
+        };
+        let mut names: Vec<String> = all.keys().map(|(name, _)| shown(name)).collect();
         names.sort();
         names
     }

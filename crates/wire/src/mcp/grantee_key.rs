@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{GrantView, ProposalProgress, ProposeArgs, StatedReason, visible_detail};
-use documents::{EnvelopeSignature, KeyId, Nonce};
+use documents::{EnvelopeSignature, KeyId, Nonce, Parameter};
 
 /// One use of a grant by a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub trait GranteeKey: Send + Sync {
     fn check_params(
         &self,
         of_step: &Value,
-        granted: &Value,
+        granted: &Parameter,
         given: &Map<String, Value>,
     ) -> Result<(), String>;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use documents::{RecordedDigest, Stream};
+use documents::{ContentDigest, Sha256Stream, Stream};
 
 /// Maximum number of bytes that the server keeps of one stream.
 const MAX_KEPT_BYTES: u64 = 32 << 20;
@@ -21,7 +21,7 @@ pub(super) struct OutputReading {
     wanted: Range<u64>,
     kept: Vec<u8>,
     read: u64,
-    digest: RecordedDigest,
+    digest: Sha256Stream,
     is_checked: bool,
 }
 
@@ -64,7 +64,7 @@ impl OutputReading {
     /// the stream is not the one of the receipt.
     pub(super) fn checked(&mut self, part: &Range<u64>) -> Option<Vec<u8>> {
         if !self.is_checked {
-            let digest = std::mem::take(&mut self.digest).finish();
+            let digest = ContentDigest::from_bytes(std::mem::take(&mut self.digest).finish());
             self.is_checked = self
                 .stream
                 .as_ref()
@@ -88,13 +88,13 @@ mod tests {
     use super::*;
 
     fn stream(bytes: &[u8]) -> Stream {
-        let mut digest = RecordedDigest::default();
+        let mut digest = Sha256Stream::default();
         digest.update(bytes);
         let size = bytes.len() as u64;
         Stream {
             bytes: size,
             recorded: size,
-            sha256: digest.finish(),
+            sha256: ContentDigest::from_bytes(digest.finish()),
             ..Stream::empty()
         }
     }

@@ -4,24 +4,23 @@
 //! `countersign review` then derives the screen from them. The keys of these documents exist only while the screen is made,
 //! and no roster names them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::{ComparedStep, RunbookCheck, SealedSteps, WalkStep};
+use boundary::Surroundings;
 use client::{ReviewSources, RosterSource, Screen, derive, render::decision};
-use crossing::{SealContent, SealPredecessor, Surroundings, profile_on_host};
+use crossing::{SealContent, SealPredecessor, profile_on_host};
 use documents::{
     Approver, Authorization, BoundaryRef, Configuration, ConfiguredLimits, ConfiguredSandbox,
     DEFAULT_WINDOW_S, Envelope, EnvelopeSignature, Epoch, Genesis, GenesisSalt, Group, GroupName,
-    Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, RosteredBoundary, STRICT, SealDigest,
-    SecretKey, SshKey, StepReference, Timestamp, joined, pae,
+    KeyList, Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, STRICT, SealDigest, SecretKey, SshKey,
+    StepReference, Timestamp, joined, pae,
 };
-use reading::{
-    Builtins, Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins, resolve,
-};
+use reading::{Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins};
 use verdict::{Chain, StepInForce};
 
 /// Policy and configuration under which the approvers would decide.
@@ -57,11 +56,7 @@ impl PreviewRules {
 
     /// Returns true if the policy says who must approve. Otherwise no boundary could seal a step that does not say it.
     pub fn names_approvers(&self, step: &RegisteredStep) -> bool {
-        let ruling = resolve(
-            &self.policy,
-            Builtins::current(),
-            &step.definition.reference,
-        );
+        let ruling = self.policy.ruling(&step.definition.reference);
         ruling.approvals.is_some() || !step.definition.approvals.from.is_empty()
     }
 
@@ -199,11 +194,7 @@ impl PreviewRules {
         boundary: &Invented,
         around: &Surroundings,
     ) -> Result<Vec<u8>, String> {
-        let ruling = resolve(
-            &self.policy,
-            Builtins::current(),
-            &step.definition.reference,
-        );
+        let ruling = self.policy.ruling(&step.definition.reference);
         let of_policy = ruling
             .approvals
             .as_ref()
@@ -213,17 +204,17 @@ impl PreviewRules {
             .into_iter()
             .chain(step.definition.approvals.from.clone())
             .collect();
-        let mut people = Vec::new();
+        let mut people = BTreeMap::new();
         for at in 1..=PEOPLE {
             let person = format!("approver-{at}");
             let key = Invented::new(&person, around)?.key.line().to_owned();
-            people.push(Approver {
-                name: name(&person)?,
+            let approver = Approver {
                 groups: groups.iter().cloned().collect(),
                 keys: vec![key],
                 valid_after: None,
                 valid_before: None,
-            });
+            };
+            people.insert(name(&person)?, approver);
         }
         let roster = Roster {
             name: "example".to_owned(),
@@ -231,21 +222,20 @@ impl PreviewRules {
             threshold: 1,
             previous: None,
             policy: self.policy.digest(),
-            approver: people,
-            group: groups
+            approvers: people,
+            groups: groups
                 .into_iter()
-                .map(|name| Group {
-                    name,
-                    presence: None,
-                })
+                .map(|name| (name, Group { presence: None }))
                 .collect(),
-            proposer: Vec::new(),
-            operator: Vec::new(),
-            boundary: vec![RosteredBoundary {
-                name: name("example")?,
-                keys: vec![boundary.key.line().to_owned()],
-            }],
-            witness: Vec::new(),
+            proposers: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            boundaries: BTreeMap::from([(
+                name("example")?,
+                KeyList {
+                    keys: vec![boundary.key.line().to_owned()],
+                },
+            )]),
+            witnesses: BTreeMap::new(),
         };
         let statement = roster
             .into_statement()

@@ -27,7 +27,7 @@ pub struct RuleArgs {
     /// Policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
     /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
     #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    pub policy: Option<PathBuf>,
     /// Directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of a runbook
     /// below this directory. The default is the repository
     #[arg(long, value_name = "DIR")]
@@ -51,11 +51,6 @@ impl RuleArgs {
     /// Returns an error if a directory cannot be read.
     pub fn project(&self) -> Result<Project, CommandFailure> {
         Project::with_root(self.root.as_deref())
-    }
-
-    /// Returns the policy file that the options name.
-    pub fn policy_file(&self) -> Option<&std::path::Path> {
-        self.policy.as_deref()
     }
 }
 
@@ -314,7 +309,7 @@ impl LocalRules {
 
     /// Returns true if the command line names paths that the step may write.
     pub const fn keeps_writes(&self) -> bool {
-        self.args.grants.allows_writes()
+        !self.args.grants.allow_write.is_empty()
     }
 
     /// Returns true if the search in parent directories now finds another policy than when the command started. A step

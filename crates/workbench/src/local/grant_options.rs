@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::{Project, real_program};
 use client::{CommandFailure, PrintableText};
-use documents::{PermissionKind, split_patterns};
-use reading::{Flags, Granted};
+use documents::PermissionKind;
+use reading::{Flags, Granted, split_patterns};
 
 /// Permissions that the command line grants or denies.
 #[derive(Debug, Clone, Default, Args)]
@@ -21,7 +21,7 @@ pub struct GrantArgs {
     allow_read: Vec<String>,
     /// Paths that may be written, including everything below them
     #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    allow_write: Vec<String>,
+    pub allow_write: Vec<String>,
     /// Variables that a step may inherit, or set before a command
     #[arg(long, value_name = "NAMES")]
     allow_env: Vec<String>,
@@ -37,11 +37,6 @@ pub struct GrantArgs {
 }
 
 impl GrantArgs {
-    /// Returns true if the command line permits writes.
-    pub const fn allows_writes(&self) -> bool {
-        !self.allow_write.is_empty()
-    }
-
     /// Returns true if the options disable the policy.
     pub const fn allows_all(&self) -> bool {
         self.allow_all && !self.deny_all

@@ -10,15 +10,13 @@ use crate::{
 use client::{CommandFailure, Exit, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
 use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
-use sandbox::{
-    CancelFlag, Chunk, LocalSandbox, Missing, Plan, Prepared, Report, Setup, Unavailable,
-};
+use sandbox::{LocalSandbox, Missing, Prepared, Setup, Unavailable};
 
 /// Sandbox of this host for one command.
 #[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
-    sandbox: LocalSandbox,
+    pub(crate) sandbox: LocalSandbox,
     /// Scratch directory, which is deleted when this value is dropped.
     scratch: tempfile::TempDir,
 }
@@ -245,16 +243,5 @@ impl HostSandbox {
             };
             CommandFailure::new(Exit::Refused, format!("nothing was run: {unavailable}{advice}"))
         })
-    }
-
-    /// Runs a step to its end, until no process of the step exists.
-    pub fn run(
-        &self,
-        prepared: Prepared,
-        plan: Plan,
-        live: &mut dyn FnMut(Chunk<'_>),
-        cancel: &CancelFlag,
-    ) -> Report {
-        self.sandbox.run(prepared, plan, live, cancel)
     }
 }

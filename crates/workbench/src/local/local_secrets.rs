@@ -8,17 +8,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{ChosenStep, LocalRules, Question};
+use boundary::{SecretSource, json_note, secret_sources::read};
 use client::{CommandFailure, Exit, PrintableText};
-use crossing::{
-    MIN_MASKED, SecretMasks, SecretPermits, SecretSource, SecretUse, json_note,
-    secret_sources::read, sign_in_block, uses_of,
-};
+use crossing::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
-    StepSecret, joined, named_secrets,
+    StepSecret, joined,
 };
 use reading::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
-use sandbox::PlannedSecret;
+use sandbox::{MIN_MASKED, PlannedSecret, SecretMasks};
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
 #[derive(Debug, Default)]
@@ -140,7 +138,7 @@ impl LocalSecrets {
             .enumerate()
             .filter(|(at, _)| !has[*at] && !signed_in(*at));
         let mut lacking: Vec<SecretName> = of_step.map(|(_, secret)| secret.name.clone()).collect();
-        let named = named_secrets(&step.params, params).into_iter();
+        let named = step.params.named_secrets(params).into_iter();
         lacking.extend(named.filter(|name| !self.given.contains_key(name)));
         let Some(first) = lacking.first() else {
             return Ok(());

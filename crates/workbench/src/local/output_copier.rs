@@ -10,9 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use client::{CommandFailure, Exit, Terminal};
-use crossing::{SecretMasks, StreamMasker};
 use documents::StreamName;
-use sandbox::{CancelFlag, Capture, Chunk, OutputStream};
+use sandbox::{CancelFlag, Capture, Chunk, OutputStream, SecretMasks, StreamMasker};
 use wire::Event;
 
 /// Maximum number of pieces in the queue. A piece is one read from the pipe, at most 64 KiB.

@@ -4,14 +4,9 @@ use client::{CommandFailure, Exit};
 use reading::Problems;
 
 /// Returns a command failure that lists all errors in the files.
-pub fn problems(problems: Problems) -> CommandFailure {
-    let places: Vec<_> = problems
-        .list()
-        .iter()
-        .map(|problem| {
-            serde_json::json!({"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message})
-        })
-        .collect();
+pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
+    let problems = problems.into();
+    let places = problems.list();
     let count = places.len();
     let message = format!(
         "{count} {} to fix:\n{problems}",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::problems;
 use client::{CommandFailure, PrintableText, read_bounded};
-use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy, Problems};
+use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy};
 
 /// Directories for the rules of a policy.
 #[derive(Debug, Clone)]
@@ -261,18 +261,11 @@ fn text(file: &Path) -> Result<String, CommandFailure> {
 }
 
 fn wrong(file: &Path, errors: Vec<reading::PolicyError>) -> CommandFailure {
-    let list = errors.into_iter().map(|error| FileProblem {
-        file: file.display().to_string(),
-        line: error.line,
-        column: error.column,
-        message: error.message,
-        can_pass: false,
-    });
-    problems(Problems::new(list.collect()))
+    problems(FileProblem::of_policy(file, errors))
 }
 
 fn refuse(file: &Path, message: &str) -> CommandFailure {
-    problems(FileProblem::whole(file, message).into())
+    problems(FileProblem::whole(file, message))
 }
 
 /// Resolves the symbolic links in the existing part of a path. The rest of the path is normalized as text.

@@ -97,15 +97,15 @@ impl Question {
     pub fn screen(&self, step: &str) -> Screen {
         let mut screen = Screen::default();
         screen.heading("Policy asks");
-        screen.field("step", &PrintableText::text(step));
-        screen.field(self.noun(), &PrintableText::quoted(&self.asked.what));
+        screen.field("step", step);
+        screen.field(self.noun(), PrintableText::quoted(&self.asked.what));
         for place in self.places.iter().take(SHOWN_PLACES) {
             let via = if place.via.is_empty() {
                 String::new()
             } else {
                 format!(", run by {}", place.via.join(", which runs "))
             };
-            screen.field("at", &PrintableText::text(&format!("{}{via}", place.at)));
+            screen.field("at", format!("{}{via}", place.at));
         }
         if self.places.len() > SHOWN_PLACES {
             screen.say(
@@ -113,13 +113,9 @@ impl Question {
                 &format!("and at {} more places", self.places.len() - SHOWN_PLACES),
             );
         }
-        screen.field("because", &PrintableText::text(self.because()));
+        screen.field("because", self.because());
         for AnswerButton { letter, words } in self.buttons() {
-            screen.push(
-                LineTone::Plain,
-                format!("    {letter}  "),
-                PrintableText::text(&words),
-            );
+            screen.push(LineTone::Plain, format!("    {letter}  "), &words);
         }
         screen
     }

@@ -12,10 +12,9 @@ use crate::{
     problems,
 };
 use client::{CommandFailure, Exit, PrintableText, typed};
-use documents::{Format, first_of, joined};
+use documents::{Format, Parameter, first_of, joined};
 use reading::{
-    FileProblem, FileSteps, Params, Problems, RegisteredStep, Registry, RegistryError, Workflow,
-    script_remarks,
+    FileSteps, Params, RegisteredStep, Registry, RegistryError, Workflow, script_remarks,
 };
 
 /// Chosen steps of a runbook, in the order of the file.
@@ -155,11 +154,7 @@ impl Runbook {
             steps,
             workflow,
             remarks,
-        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(|errors| {
-            problems(Problems::new(
-                errors.into_iter().map(FileProblem::from).collect(),
-            ))
-        })?;
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(
@@ -327,8 +322,8 @@ fn unknown_parameters(
         if !steps.iter().any(|step| knows(step, name)) {
             let known: Vec<String> = steps
                 .iter()
-                .flat_map(|step| step.definition.params["properties"].as_object())
-                .flat_map(|properties| properties.keys().cloned())
+                .flat_map(|step| step.definition.params.keys())
+                .map(|(name, _)| name.clone())
                 .collect();
             let known = if known.is_empty() {
                 "it takes none".to_owned()
@@ -346,7 +341,7 @@ fn unknown_parameters(
 }
 
 fn knows(step: &RegisteredStep, name: &str) -> bool {
-    step.definition.params["properties"].get(name).is_some()
+    step.definition.params.key(name).is_some()
 }
 
 impl WalkStep {
@@ -408,16 +403,13 @@ impl WalkStep {
 
     /// Returns the required parameters that have no value.
     fn missing<'a>(&'a self, own: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
-        let required = self.step.definition.params["required"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        required.filter_map(Value::as_str).filter(|name| {
-            !own.contains_key(*name)
-                && self.step.definition.params["properties"][name]
-                    .get("default")
-                    .is_none()
-        })
+        let all = &self.step.definition.params;
+        let lacks_value = move |(name, one): &(&String, &Parameter)| {
+            all.requires(name) && one.default.is_none() && !own.contains_key(*name)
+        };
+        all.keys()
+            .filter(lacks_value)
+            .map(|(name, _)| name.as_str())
     }
 
     /// Returns the step with its parameters and its filled template. In a walk, the outputs of earlier steps are

@@ -8,8 +8,8 @@ use boundary::{refused_steps, some_of, without_maximum};
 use client::aligned;
 use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
-    Builtins, DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict,
-    Registry, RegistryError, RunbookDirectories, lines_of, resolve,
+    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
+    RegistryError, RunbookDirectories, lines_of,
 };
 use sandbox::program_path;
 
@@ -55,7 +55,7 @@ impl RunbookCheck {
     /// Asks this policy about each step, as a boundary does. `secrets` is true if the advice names the secrets of the steps.
     pub fn judge(&mut self, policy: &Policy, secrets: bool) {
         for step in self.sound_files.iter().flat_map(Registry::steps) {
-            let ruling = resolve(policy, Builtins::current(), &step.definition.reference);
+            let ruling = policy.ruling(&step.definition.reference);
             let answer =
                 ScriptAnswer::of_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
             self.advice.extend(advice(step, &answer, secrets));

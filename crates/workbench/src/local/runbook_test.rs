@@ -5,7 +5,8 @@
 use regex::Regex;
 use serde_json::Value;
 
-use documents::{RelativePath, YamlFlaw, YamlKind, YamlNode, yaml};
+use documents::RelativePath;
+use reading::{YamlFlaw, YamlKind, YamlNode, yaml};
 
 /// Tests of a runbook.
 #[derive(Debug)]

@@ -12,11 +12,11 @@ use crate::{LocalRules, Project, SandboxChoice};
 use client::{CommandFailure, Exit, OWN_DIRECTORIES, PrintableText};
 use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
-    ProgramMode, StepDefinition, check_program, first_of,
+    ProgramMode, StepDefinition, first_of,
 };
 use reading::{
-    AppliedRule, Decided, Mode, PolicyDecision, RuleOrigin, Ruling, denial_of, is_listed, named_in,
-    with_closures, without_denied,
+    AppliedRule, Decided, Mode, PolicyDecision, RuleOrigin, Ruling, check_written_program,
+    denial_of, is_listed, named_in, with_closures, without_denied,
 };
 use sandbox::{
     ListError, MAX_INTERPRETERS, Missing, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin,
@@ -73,7 +73,7 @@ impl StepPrograms {
             own: None,
             allowed: rules
                 .allowed_programs()
-                .filter(|name| check_program(name).is_ok())
+                .filter(|name| check_written_program(name).is_ok())
                 .filter_map(|name| name.parse().ok())
                 .collect(),
         };
@@ -94,7 +94,7 @@ impl StepPrograms {
                 pattern
                     .parse()
                     .ok()
-                    .filter(|_| check_program(&pattern).is_ok()),
+                    .filter(|_| check_written_program(&pattern).is_ok()),
             );
         }
         // `go run` builds a program in the step's own directory and starts it.

@@ -330,7 +330,7 @@ impl RunbookWalk<'_> {
         let mut live = OutputCopier::begin(self.terminal, &cancel, around.masks.as_ref())?;
         let (mut complaints, profile) = (OutputComplaints::default(), prepared.profile().clone());
         self.signals.run_begins(&cancel);
-        let mut report = self.hold.run(
+        let mut report = self.hold.sandbox.run(
             prepared,
             plan,
             &mut |chunk| {

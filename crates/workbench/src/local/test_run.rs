@@ -1,9 +1,10 @@
 //! Runs the tests of a Gruntwork runbook, each in a session and a directory of its own.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     ChosenStep, HostSandbox, LocalRules, Project, RunbookTests, RunbookWalk, Signals, WalkStep,
@@ -12,7 +13,7 @@ use crate::{
     },
 };
 use client::{CommandFailure, PrintableText, Terminal};
-use documents::{DeclaredSandbox, RelativePath, StepDefinition, Template, joined};
+use documents::{DeclaredSandbox, Parameter, RelativePath, StepDefinition, Template, joined};
 use reading::{OtherBlock, RegisteredStep, Registry};
 use sandbox::is_carried;
 
@@ -460,8 +461,7 @@ impl CaseRun<'_> {
             title: "Script of a test".to_owned(),
             interpreter: "bash".to_owned(),
             source: format!("{command}\n"),
-            params: json!({"type": "object", "properties": {}, "additionalProperties": false})
-                .into(),
+            params: Parameter::object(BTreeMap::new(), Vec::new()).into(),
             template: Template::None,
             secrets: Vec::new(),
             files: Vec::new(),

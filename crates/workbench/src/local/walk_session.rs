@@ -9,12 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::local::environment::InheritedEnvironment;
 use client::{CommandFailure, Exit, PrintableText, typed};
-use crossing::SecretMasks;
 use documents::{Format, Profile, Workdir};
 use reading::RegisteredStep;
 use sandbox::{
     CapturedFile, End, GivenToRun, MAX_RESULT_FILES, PlannedSession, Report, ResultLimits,
-    RunResults, SessionTree, ShellState, always_readable, wrapper_for,
+    RunResults, SecretMasks, SessionTree, ShellState, always_readable, wrapper_for,
 };
 
 /// Exit codes after which the outputs of a step count: success, and success with a warning.
@@ -386,7 +385,7 @@ pub fn add_outputs(
         .iter()
         .filter(|(name, _)| !is_template || name.starts_with(OF_TEMPLATES))
     {
-        if !own.contains_key(name) && schema["properties"].get(name).is_some() {
+        if !own.contains_key(name) && schema.key(name).is_some() {
             let (name, value) = typed(&format!("{name}={value}"), schema)?;
             own.insert(name, value);
         }

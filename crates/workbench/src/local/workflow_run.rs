@@ -7,7 +7,7 @@ use crate::{
     local::{runbook::WorkflowSteps, workflow_walk::CurrentUnit},
 };
 use client::{AnswerButton, CommandFailure, Exit, PrintableText, Terminal};
-use documents::joined;
+use documents::{ParameterType, joined};
 use reading::{Params, UnitScript, WorkflowStep};
 
 /// Maximum number of attempts to read a valid answer. After the last attempt the unit failed.
@@ -184,7 +184,8 @@ impl<'a> WorkflowRun<'a> {
             .as_ref()
             .and_then(|repeat| repeat.variable.as_ref());
         if let (Some(variable), Some(value)) = (variable, value) {
-            let integer = found.definition.params["properties"][variable]["type"] == "integer";
+            let declared = found.definition.params.key(variable);
+            let integer = declared.is_some_and(|one| one.kind == ParameterType::Integer);
             let number = value.parse::<u64>().ok().filter(|_| integer);
             params.insert(
                 variable.clone(),

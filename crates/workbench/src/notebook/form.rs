@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{PrintableText, typed};
 use console::{FieldError, FieldErrors};
+use documents::{Parameter, ParameterType};
 use reading::RegisteredStep;
 use serde_json::{Map, Value, json};
 
@@ -65,46 +66,36 @@ fn as_typed(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Returns the fields for a schema of parameters, in the order of the schema. `secrets` are the names of the secrets that the
-/// command can give.
-pub fn fields(schema: &Value, secrets: &[String]) -> Vec<FormField> {
-    let required: Vec<&str> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let properties = schema["properties"].as_object();
-    properties
-        .into_iter()
-        .flatten()
-        .map(|(name, schema)| field(name, schema, required.contains(&name.as_str()), secrets))
+/// Returns the fields for the parameters of a step, sorted by name. `secrets` are the names of the secrets that the command
+/// can give.
+pub fn fields(all: &Parameter, secrets: &[String]) -> Vec<FormField> {
+    all.keys()
+        .map(|(name, declared)| field(name, declared, all.requires(name), secrets))
         .collect()
 }
 
-fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> FormField {
-    let is_secret = schema.get("x-secret").is_some();
-    let kind = match (schema["enum"].as_array(), schema["type"].as_str()) {
+fn field(name: &str, declared: &Parameter, required: bool, secrets: &[String]) -> FormField {
+    let is_secret = declared.secret.is_some();
+    let kind = match (&declared.choices, declared.kind) {
         _ if is_secret => FieldKind::Secret(secrets.to_vec()),
         (Some(values), _) => FieldKind::Choice(values.iter().map(as_typed).collect()),
-        (None, Some("boolean")) => FieldKind::Choice(vec!["true".to_owned(), "false".to_owned()]),
-        (None, Some("integer" | "number")) => FieldKind::Number,
-        (None, Some("array" | "object")) => FieldKind::Json,
-        (None, _) => FieldKind::Line,
-    };
-    let mut rules = Vec::new();
-    for (key, words) in [
-        ("pattern", "matches"),
-        ("minLength", "characters at least"),
-        ("maxLength", "characters at most"),
-        ("minimum", "at least"),
-        ("maximum", "at most"),
-        ("format", "format"),
-    ] {
-        if let Some(value) = schema.get(key) {
-            rules.push(format!("{words} {}", as_typed(value)));
+        (None, ParameterType::Boolean) => {
+            FieldKind::Choice(vec!["true".to_owned(), "false".to_owned()])
         }
-    }
+        (None, ParameterType::Integer) => FieldKind::Number,
+        (None, ParameterType::Array | ParameterType::Object) => FieldKind::Json,
+        (None, ParameterType::String) => FieldKind::Line,
+    };
+    let pattern = declared.pattern.iter().map(|one| format!("matches {one}"));
+    let unit = match declared.kind {
+        ParameterType::String => "characters ",
+        ParameterType::Array => "items ",
+        _ => "",
+    };
+    let (low, high) = declared.limits();
+    let limits = [("at least", low), ("at most", high)].into_iter();
+    let limits = limits.filter_map(|(words, limit)| Some(format!("{unit}{words} {}", limit?)));
+    let mut rules: Vec<String> = pattern.chain(limits).collect();
     if is_secret {
         rules.push("the name of a secret, never its value".to_owned());
         if secrets.is_empty() {
@@ -113,16 +104,11 @@ fn field(name: &str, schema: &Value, required: bool, secrets: &[String]) -> Form
             );
         }
     }
-    let default = schema.get("default").map(as_typed);
-    let description = schema["description"]
-        .as_str()
-        .or(schema["title"].as_str())
-        .unwrap_or_default()
-        .to_owned();
+    let default = declared.default.as_ref().map(as_typed);
     FormField {
         name: name.to_owned(),
         kind,
-        description,
+        description: declared.description.clone().unwrap_or_default(),
         rules,
         required: required && default.is_none(),
         default,
@@ -171,16 +157,16 @@ pub fn field_id(of: &str, field: usize) -> String {
     format!("{of}-{field}")
 }
 
-/// Reads what a person typed as values of the types in the schema. Returns the values, and the errors of the other fields.
+/// Reads what a person typed as values of the declared types. Returns the values, and the errors of the other fields.
 pub fn typed_values(
     fields: &[FormField],
     sent: &BTreeMap<String, String>,
-    schema: &Value,
+    all: &Parameter,
 ) -> (Map<String, Value>, BTreeMap<String, String>) {
     let (mut values, mut wrong) = (Map::new(), BTreeMap::new());
     for one in given(fields, sent) {
         let name = one.split_once('=').map_or("", |(name, _)| name);
-        match typed(&one, schema) {
+        match typed(&one, all) {
             Ok((name, value)) => drop(values.insert(name, value)),
             Err(failure) => drop(wrong.insert(name.to_owned(), failure.message)),
         }
@@ -259,14 +245,17 @@ mod tests {
 
     #[test]
     fn a_schema_gives_its_fields_and_empty_fields_are_not_given() {
-        let schema = json!({"type": "object", "required": ["host", "n"], "properties": {
-            "host": {"type": "string", "pattern": "^web-[0-9]+$", "description": "The host"},
-            "n": {"type": "integer", "minimum": 1, "default": 2},
-            "how": {"enum": ["fast", "slow"]},
-            "sure": {"type": "boolean"},
-            "zone": {"type": "string", "default": "a"},
-            "password": {"type": "string", "x-secret": true},
-        }});
+        let schema = serde_json::from_value(
+            json!({"type": "object", "required": ["host", "n"], "properties": {
+                "host": {"type": "string", "pattern": "^web-[0-9]+$", "description": "The host"},
+                "n": {"type": "integer", "minimum": 1, "default": 2},
+                "how": {"type": "string", "enum": ["fast", "slow"]},
+                "sure": {"type": "boolean"},
+                "zone": {"type": "string", "default": "a"},
+                "password": {"type": "string", "x-secret": true},
+            }}),
+        )
+        .expect("declared");
         let fields = fields(&schema, &["db".to_owned()]);
         let by = |name: &str| {
             fields

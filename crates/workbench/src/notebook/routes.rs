@@ -11,7 +11,9 @@ use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use console::{Door, FieldError, OpenForms, PageAnswer, RefusedRequest};
+use console::{
+    Door, FieldError, OpenForms, PageAnswer, Piece, RefusedRequest, event_stream, last_event,
+};
 use documents::visible;
 use maud::Markup;
 use tokio_stream::wrappers::ReceiverStream;
@@ -410,22 +412,15 @@ async fn fresh(State(notebook): Shared, Query(query): Query<BTreeMap<String, Str
     ([(CONTENT_TYPE, "application/json")], fields).into_response()
 }
 
-/// Streams what happens, as server-sent events (HTML Living Standard, section 9.2).
+/// Streams what happens.
 async fn events(
     State(notebook): Shared,
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let last = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
-    let after = last
-        .or_else(|| query.get("after").cloned())
-        .and_then(|text| text.parse::<u64>().ok());
+    let after = last_event(&headers, &query);
     let mut after = after.unwrap_or_else(|| notebook.board.last_event());
-    let (send, receive) =
-        tokio::sync::mpsc::channel::<Result<String, std::convert::Infallible>>(16);
+    let (send, receive) = tokio::sync::mpsc::channel::<Piece>(16);
     tokio::spawn(async move {
         let mut changes = notebook.board.listen();
         loop {
@@ -452,11 +447,7 @@ async fn events(
             }
         }
     });
-    (
-        [(CONTENT_TYPE, "text/event-stream")],
-        Body::from_stream(ReceiverStream::new(receive)),
-    )
-        .into_response()
+    event_stream(receive)
 }
 
 async fn image(

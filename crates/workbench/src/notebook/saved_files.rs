@@ -17,8 +17,8 @@ const SKIPPED: [&str; 2] = ["node_modules", "target"];
 /// The pause after a look is at least this many times as long as the look, so that a large directory costs little.
 const PAUSE: u32 = 20;
 
-/// Path, inode, size and time of a file or directory.
-type SavedState = (PathBuf, u64, u64, i64, i64);
+/// Path, inode, size and times of a file or directory.
+pub type SavedState = (PathBuf, u64, u64, i64, i64);
 
 /// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
 /// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
@@ -36,7 +36,7 @@ pub fn keep_looking(
     let look = || {
         directories
             .iter()
-            .flat_map(|directory| states_below(directory))
+            .flat_map(|directory| states_below(directory, MAX_DEPTH, MOST, &SKIPPED))
             .collect::<Vec<_>>()
     };
     // The first look counts as a change, because a file may have changed since it was opened.
@@ -65,30 +65,36 @@ pub fn keep_looking(
     }
 }
 
-/// Returns the states of the files and directories below a directory, sorted by path.
-fn states_below(directory: &Path) -> Vec<SavedState> {
+/// Returns the states of at most `most` files and directories below a directory, sorted by path. Hidden files and
+/// directories, and those with a name in `skipped`, are left out.
+pub fn states_below(
+    directory: &Path,
+    max_depth: usize,
+    most: usize,
+    skipped: &[&str],
+) -> Vec<SavedState> {
     let mut found = Vec::new();
     let mut open = vec![(directory.to_owned(), 0)];
     while let Some((path, depth)) = open.pop() {
         let Ok(at) = fs::metadata(&path) else {
             continue;
         };
-        if found.len() >= MOST {
+        if found.len() >= most {
             break;
         }
         found.push((
             path.clone(),
             at.ino(),
             at.size(),
-            at.mtime(),
-            at.mtime_nsec(),
+            at.mtime() * 1_000_000_000 + at.mtime_nsec(),
+            at.ctime_nsec(),
         ));
-        if at.is_dir() && depth < MAX_DEPTH {
+        if at.is_dir() && depth < max_depth {
             let entries = fs::read_dir(&path).into_iter().flatten().flatten();
             let wanted = entries.filter(|entry| {
                 let name = entry.file_name();
                 let name = name.to_string_lossy();
-                !name.starts_with('.') && !SKIPPED.contains(&&*name)
+                !name.starts_with('.') && !skipped.contains(&&*name)
             });
             open.extend(wanted.map(|entry| (entry.path(), depth + 1)));
         }
@@ -106,14 +112,14 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(root.path().join("node_modules/a")).expect("a directory");
         fs::write(root.path().join("a.md"), "one").expect("a file");
-        let before = states_below(root.path());
+        let before = states_below(root.path(), MAX_DEPTH, MOST, &SKIPPED);
         fs::write(root.path().join("node_modules/a/b.js"), "two").expect("a file");
         assert_eq!(
-            states_below(root.path()),
+            states_below(root.path(), MAX_DEPTH, MOST, &SKIPPED),
             before,
             "programs of others are not looked at"
         );
         fs::write(root.path().join("a.md"), "longer").expect("a file");
-        assert_ne!(states_below(root.path()), before);
+        assert_ne!(states_below(root.path(), MAX_DEPTH, MOST, &SKIPPED), before);
     }
 }

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use crate::{
     Config, ConfigArgs,
     cli::registry::from_files::{
-        files_read::{missing_json, places_json},
+        files_read::missing_json,
         policy_draft::{self, LISTED},
     },
-    node::{file_refusals, files},
+    node::{file_refusals, rosters},
     surroundings,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, write_new};
+use client::{CommandFailure, Exit, PrintableText, Terminal, read_version, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Problems, Registry, RegistryError};
+use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
 use workbench::{Project, RunbookCheck, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
@@ -46,7 +46,7 @@ pub(in crate::cli::registry) struct Args {
     /// The boundary's countersign.toml, or its directory: compare its policy (or that of --policy), roster, limits and secrets
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The boundary's roster.toml, in place of the roster of --config
+    /// The boundary's roster (`countersign roster show --json`) or a draft, in place of the roster of --config
     #[arg(long, value_name = "FILE", requires = "policy")]
     roster: Option<PathBuf>,
     /// The directory of the runbooks, as under `runbooks` of a boundary: overrides are compared with the path of a runbook
@@ -98,10 +98,8 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         ..
     } = &checked;
     let steps = || sound_files.iter().flat_map(Registry::steps);
-    let locks: Vec<(&Path, LockState)> = args
-        .paths
-        .iter()
-        .filter(|_| has_locks)
+    let checked_dirs = args.paths.iter().filter(|_| has_locks);
+    let locks: Vec<(&Path, &str)> = checked_dirs
         .map(|dir| (dir.as_path(), lock_state(dir)))
         .collect();
     if let (Some(path), Some(files)) = (&args.write_policy, sound_files) {
@@ -116,15 +114,15 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if terminal.json {
         let locks: Vec<Value> = locks
             .iter()
-            .map(|(dir, state)| json!({"dir": dir, "lock": state.word()}))
+            .map(|(dir, state)| json!({"dir": dir, "lock": state}))
             .collect();
         let (remarks, missing) = sound_files.as_ref().map_or_else(Default::default, |files| {
-            (places_json(&files.remarks()), missing_json(files))
+            (files.remarks(), missing_json(files))
         });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
             "sound": is_sound, "steps": steps().count(),
-            "errors": places_json(errors), "remarks": remarks, "missing_programs": missing, "locks": locks,
+            "errors": errors, "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
             "scripts": scripts, "advice": checked.advice, "not_checked": checked.not_checked,
         }))?;
@@ -142,7 +140,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             .iter()
             .map(|advice| format!("advice: {advice}")),
     );
-    lines.extend(locks.iter().map(|(dir, state)| state.line(dir)));
+    lines.extend(locks.iter().map(|(dir, state)| lock_line(dir, state)));
     for line in lines {
         terminal.line(PrintableText::message(&line).as_str())?;
     }
@@ -172,25 +170,23 @@ fn compare(
         };
         return Ok(config.and_then(lacking).unwrap_or_default());
     };
-    let path = args
-        .roster
-        .as_deref()
-        .or(config.map(|config| &*config.roster));
-    let draft = match path {
-        Some(path) => {
-            Some(files::read_roster(path).map_err(|found| problems(Problems::new(found)))?)
+    let roster = match (&args.roster, config) {
+        (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
+        (None, Some(config)) => {
+            let newest = rosters::newest(config, Some(policy));
+            let newest = newest.map_err(problems)?;
+            Some((config.rosters.clone(), newest.last().clone()))
         }
-        None => None,
+        (None, None) => None,
     };
-    let roster = path.zip(draft.as_ref());
     let Some(files) = &checked.sound_files else {
         return Ok(Vec::new());
     };
     let now = (surroundings().now)();
-    let found = file_refusals::find(files, policy, roster.map(|(_, draft)| draft), config, now);
-    let file = roster
-        .map(|(path, _)| path.display().to_string())
-        .unwrap_or_default();
+    let tables = roster.as_ref().map(|(_, roster)| roster);
+    let found = file_refusals::find(files, policy, tables, config, now);
+    let file = roster.as_ref();
+    let file = file.map_or_else(String::new, |(path, _)| path.display().to_string());
     let whole = |message| RegistryError {
         file: file.clone(),
         line: 0,
@@ -235,62 +231,39 @@ fn policy_of(args: &Args, of_boundary: Option<&Path>) -> Result<Option<Policy>, 
     }
 }
 
-/// The lock of one directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LockState {
-    /// The directory has no lock, so a boundary seals every sound step.
-    None,
-    Agrees,
-    Differs,
-    /// The lock or a path of the directory can't be read. An error says why.
-    Unreadable,
-}
-
-impl LockState {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Agrees => "agrees",
-            Self::Differs => "differs",
-            Self::Unreadable => "unreadable",
-        }
-    }
-
-    fn line(self, dir: &Path) -> String {
-        let lock = dir.join(LOCK_FILE);
-        let lock = lock.display();
-        match self {
-            Self::None => format!(
-                "no lock: {} has no {LOCK_FILE}, so a boundary seals every sound step; `countersign registry lock` \
-                 writes a lock",
-                dir.display()
-            ),
-            Self::Agrees => format!("lock: {lock} agrees"),
-            Self::Differs => format!("lock: {lock} differs"),
-            Self::Unreadable => format!("lock: {lock} can't be compared"),
-        }
+/// Returns the state of the lock of a directory: `none`, `agrees`, `differs` or `unreadable`. An error says why a lock, or
+/// a path of the directory, can't be read.
+fn lock_state(dir: &Path) -> &'static str {
+    let lock = match LockFile::read(dir, None) {
+        // A boundary seals every sound step.
+        Ok(None) => return "none",
+        Err(_) => return "unreadable",
+        Ok(Some(lock)) => lock,
+    };
+    let Some(files) = of_sound_files(&[dir.to_owned()], None) else {
+        return "unreadable";
+    };
+    let steps = files
+        .steps()
+        .map(|step| (step.definition.reference.clone(), step.digest));
+    if lock
+        .objections(&steps.collect::<BTreeMap<_, _>>())
+        .is_empty()
+    {
+        "agrees"
+    } else {
+        "differs"
     }
 }
 
-fn lock_state(dir: &Path) -> LockState {
-    match LockFile::read(dir, None) {
-        Ok(None) => LockState::None,
-        Err(_) => LockState::Unreadable,
-        Ok(Some(lock)) => match of_sound_files(&[dir.to_owned()], None) {
-            None => LockState::Unreadable,
-            Some(files) => {
-                let steps = files
-                    .steps()
-                    .map(|step| (step.definition.reference.clone(), step.digest));
-                let agrees = lock
-                    .objections(&steps.collect::<BTreeMap<_, _>>())
-                    .is_empty();
-                if agrees {
-                    LockState::Agrees
-                } else {
-                    LockState::Differs
-                }
-            }
-        },
+fn lock_line(dir: &Path, state: &str) -> String {
+    let lock = dir.join(LOCK_FILE);
+    match state {
+        "none" => format!(
+            "no lock: {} has no {LOCK_FILE}, so a boundary seals every sound step; `countersign registry lock` writes a lock",
+            dir.display()
+        ),
+        "unreadable" => format!("lock: {} can't be compared", lock.display()),
+        state => format!("lock: {} {state}", lock.display()),
     }
 }

@@ -14,8 +14,8 @@ use crate::read_files;
 use client::{
     CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step, rules,
 };
-use documents::{SessionUse, StepRef, nearest};
-use reading::{Locks, Pattern, session_names};
+use documents::{SessionUse, StepRef};
+use reading::{Locks, Pattern, nearest, session_names};
 use sandbox::is_carried;
 
 /// Commands that read runbook files.

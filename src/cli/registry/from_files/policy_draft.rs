@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use client::{CommandFailure, Exit};
-use documents::{
-    AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined, rule_entry,
-    with_needed_word,
-};
+use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
-    Builtins, DecisionPlace, Flags, Policy, ProgramOrigin, RegisteredStep, Registry, check_program,
-    decide_step, is_read, named_origins, resolve,
+    Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
+    named_origins, rule_entry, with_needed_word,
 };
+use sandbox::is_builtin;
 use workbench::uses_network;
 
 /// What the blocks of one runbook seem to need.
@@ -222,8 +220,8 @@ fn needs(steps: &[&RegisteredStep], policy: &Policy) -> RunbookNeeds {
 
 /// Returns the programs that a script names, without its interpreter.
 fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
-    let ruling = resolve(policy, Builtins::current(), &step.reference);
-    let decision = decide_step(&ruling, step, DecisionPlace::Boundary, &Flags::default());
+    let ruling = policy.ruling(&step.reference);
+    let decision = decide_at_boundary(&ruling, step);
     let declared = step.programs.as_deref().unwrap_or_default();
     // The first line of a script starts its interpreter, which is in each list already.
     let source = match step.source.split_once('\n') {
@@ -237,7 +235,9 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
     let named = named.map(|(name, _)| name.as_str().to_owned());
     named
         .filter(|name| {
-            check_program(name).is_ok() && name.is_ascii() && !BUILTINS.contains(&name.as_str())
+            check_program(name).is_ok()
+                && name.is_ascii()
+                && (!is_builtin(name) || ALSO_PROGRAMS.contains(&name.as_str()))
         })
         .collect()
 }
@@ -330,50 +330,7 @@ const SECRET_WORDS: [&str; 8] = [
     "ACCESS_KEY",
     "PRIVATE_KEY",
 ];
-/// Builtins of bash that are no programs on an ordinary host.
-const BUILTINS: [&str; 44] = [
-    ".",
-    ":",
-    "alias",
-    "bg",
-    "bind",
-    "break",
-    "builtin",
-    "caller",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "continue",
-    "declare",
-    "dirs",
-    "disown",
-    "enable",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "fg",
-    "getopts",
-    "hash",
-    "history",
-    "jobs",
-    "let",
-    "local",
-    "mapfile",
-    "popd",
-    "pushd",
-    "read",
-    "readarray",
-    "readonly",
-    "return",
-    "set",
-    "shift",
-    "shopt",
-    "source",
-    "times",
-    "trap",
-    "ulimit",
-    "umask",
-    "unset",
+/// Builtins of bash that are also programs of an ordinary host.
+const ALSO_PROGRAMS: [&str; 8] = [
+    "[", "echo", "false", "kill", "printf", "pwd", "test", "true",
 ];

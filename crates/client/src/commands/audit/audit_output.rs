@@ -5,15 +5,14 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::{
-    CommandFailure, DecisionFilter, Exit, LineTone, OverdueReviews, PrintableText, Screen,
-    Terminal,
+    CommandFailure, CommandResult, DecisionFilter, LineTone, OverdueReviews, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
         grant_table::grant_words,
     },
     is_active, open_lines,
 };
-use documents::{ReceiptId, Timestamp};
+use documents::{ReceiptId, Timestamp, joined};
 use verdict::{AuditEvent, Finding, Summary};
 
 pub(super) struct AuditOutput<'a> {
@@ -41,7 +40,7 @@ impl<'a> AuditOutput<'a> {
         }
     }
 
-    pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> Result<(), CommandFailure> {
+    pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> CommandResult<()> {
         for one in said {
             if let AuditEvent::Decision(line) = &one {
                 *self
@@ -49,38 +48,25 @@ impl<'a> AuditOutput<'a> {
                     .entry(line.outcome.status.to_string())
                     .or_default() += 1;
             }
-            match one {
-                AuditEvent::Decision(line) if !self.filter.takes(&line) => {}
-                AuditEvent::Denial(line) if !self.filter.takes_denial(&line) => {}
-                AuditEvent::Revocation(line) if !self.filter.takes_revocation(&line) => {}
-                AuditEvent::Review(line) if !self.filter.takes_review(&line) => {}
-                one if self.terminal.json => self.line(&one)?,
-                AuditEvent::Decision(line) if self.filter.table() => self.rows.push(Row::of(&line)),
-                AuditEvent::Finding(finding) if self.findings.len() < MOST_SHOWN => {
-                    self.findings.push(*finding)
-                }
-                AuditEvent::Denial(line) if self.filter.table() => {
-                    self.rows.push(Row::of_denial(&line))
-                }
-                AuditEvent::Revocation(line) if self.filter.table() => {
-                    self.rows.push(Row::of_revocation(&line))
-                }
-                AuditEvent::Review(line) if self.filter.table() => {
-                    self.rows.push(Row::of_review(&line))
-                }
-                AuditEvent::Decision(_)
-                | AuditEvent::Denial(_)
-                | AuditEvent::Revocation(_)
-                | AuditEvent::Review(_)
-                | AuditEvent::Finding(_) => {}
+            if !self.filter.takes(&one) {
+                continue;
+            }
+            if self.terminal.json {
+                self.line(&one)?;
+            } else if self.filter.table() {
+                self.rows.extend(Row::of(&one));
+            }
+            if let AuditEvent::Finding(finding) = one
+                && self.findings.len() < MOST_SHOWN
+            {
+                self.findings.push(*finding);
             }
         }
         Ok(())
     }
 
-    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), CommandFailure> {
-        serde_json::to_writer(&mut self.buffer, value)
-            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    fn line(&mut self, value: &impl serde::Serialize) -> CommandResult<()> {
+        serde_json::to_writer(&mut self.buffer, value).map_err(CommandFailure::unreachable)?;
         self.buffer.push(b'\n');
         if self.buffer.len() > 1 << 16 {
             self.terminal.put(&std::mem::take(&mut self.buffer))?;
@@ -110,7 +96,7 @@ impl<'a> AuditOutput<'a> {
         summary: &Summary,
         held: Option<Timestamp>,
         overdue: &OverdueReviews,
-    ) -> Result<(), CommandFailure> {
+    ) -> CommandResult<()> {
         if self.bar.is_some() {
             let _ = write!(io::stderr(), "\r{:70}\r", "");
         }
@@ -130,7 +116,7 @@ impl<'a> AuditOutput<'a> {
         }
         let mut screen = log_screen(&self.findings, summary, &self.outcomes, held);
         if let Some(words) = overdue.words() {
-            screen.field_in(LineTone::Bad, "OVERDUE", &PrintableText::text(&words));
+            screen.field_in(LineTone::Bad, "OVERDUE", &words);
         }
         self.terminal.show(&screen)
     }
@@ -183,11 +169,11 @@ pub(super) fn log_screen(
         screen.push(
             tone,
             prefix,
-            PrintableText::text(&format!(
+            format!(
                 "{}{id} - shown by {}",
                 finding.detail,
                 finding.rests_on.words()
-            )),
+            ),
         );
     }
     let all = summary.failures + summary.differences;
@@ -202,7 +188,7 @@ pub(super) fn log_screen(
     }
     screen.heading("The log");
     if let (Some(name), Some(id)) = (&summary.name, &summary.boundary) {
-        screen.field("boundary", &PrintableText::text(&format!("{name} {id}")));
+        screen.field("boundary", format!("{name} {id}"));
     }
     let read = if summary.from > 0 {
         format!(", read from entry {} on", summary.from)
@@ -211,15 +197,11 @@ pub(super) fn log_screen(
     };
     screen.field(
         "entries",
-        &PrintableText::text(&format!(
-            "{}, until {}{read}",
-            summary.entries, summary.until
-        )),
+        format!("{}, until {}{read}", summary.entries, summary.until),
     );
     let counts = &summary.counts;
     screen.field(
-        "of these",
-        &PrintableText::text(&format!(
+        "of these", format!(
             "{} seals, {} consumptions of {} nonces, {} receipts, {} denials, {} refusals, {} revocations, {} reviews",
             counts.seals,
             counts.consumptions,
@@ -229,42 +211,42 @@ pub(super) fn log_screen(
             counts.refusals,
             counts.revocations,
             counts.reviews
-        )),
+        ),
     );
     screen.field(
         "decisions",
-        &PrintableText::text(&format!(
+        format!(
             "{} stand, {} fail, {} differ, {} undecided, {} open",
             counts.stand,
             counts.fail,
             counts.differ,
             counts.undecided,
             summary.open.len()
-        )),
+        ),
     );
     if !outcomes.is_empty() {
         let words: Vec<String> = outcomes
             .iter()
             .map(|(outcome, count)| format!("{count} {outcome}"))
             .collect();
-        screen.field("outcomes", &PrintableText::text(&words.join(", ")));
+        screen.field("outcomes", words.join(", "));
     }
     if let Some(version) = summary.roster {
         screen.field(
             "roster",
-            &PrintableText::text(&format!(
+            format!(
                 "version {version}, connected with the trusted {}",
                 summary.trusted
-            )),
+            ),
         );
     }
     for witness in &summary.witnesses {
         screen.field(
             "cosigned by",
-            &PrintableText::text(&format!(
+            format!(
                 "{} at {}, by the clock of the witness",
                 witness.name, witness.at
-            )),
+            ),
         );
     }
     for line in summary
@@ -272,24 +254,21 @@ pub(super) fn log_screen(
         .iter()
         .filter(|grant| !is_active(grant, summary.until))
     {
-        screen.field(
-            "grant",
-            &PrintableText::text(&grant_words(line, summary.until)),
-        );
+        screen.field("grant", grant_words(line, summary.until));
     }
     let open = open_lines(summary);
     if !open.is_empty() {
         screen.heading("Open");
     }
     for (tone, line) in open {
-        screen.push(tone, "  ".to_owned(), line);
+        screen.push(tone, "  ", line);
     }
     if !summary.not_checked.is_empty() {
         screen.heading("Not checked");
     }
     for one in &summary.not_checked {
         let words = format!("{} of {} decision(s): {}", one.what, one.decisions, one.why);
-        screen.push(LineTone::Bad, "  ".to_owned(), PrintableText::text(&words));
+        screen.push(LineTone::Bad, "  ", &words);
     }
     screen.heading("What this rests on");
     for line in &summary.rests_on {
@@ -306,31 +285,22 @@ pub(super) fn log_screen(
         }
     }
     screen.heading("Verdict");
-    if summary.clean {
-        let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
-        let tone = if whole {
-            LineTone::Good
-        } else {
-            LineTone::Plain
-        };
-        screen.field_in(
-            tone,
-            "verdict",
-            &PrintableText::text(&verdict(summary, held)),
-        );
-    } else {
-        screen.field_in(
-            LineTone::Bad,
-            "verdict",
-            &PrintableText::text(&format!("DOES NOT HOLD, {} findings", summary.failures)),
-        );
-    }
+    let whole = summary.engines.is_empty() && summary.not_checked.is_empty();
+    let tone = match (summary.clean, whole) {
+        (true, true) => LineTone::Good,
+        (true, false) => LineTone::Plain,
+        (false, _) => LineTone::Bad,
+    };
+    screen.field_in(tone, "verdict", verdict(summary, held));
     screen
 }
 
-/// Returns the sentence that states the result of an audit without failures. An earlier audit checked the entries
+/// Returns the sentence that states the result of an audit. An earlier audit checked the entries
 /// before `summary.from`.
 pub(super) fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
+    if !summary.clean {
+        return format!("DOES NOT HOLD, {} findings", summary.failures);
+    }
     let mut words = of_read(summary);
     if summary.from > 0 {
         let when = held.map_or_else(|| "at the last audit".to_owned(), |at| format!("at {at}"));
@@ -339,15 +309,10 @@ pub(super) fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
             summary.from
         ));
     }
-    let open: Vec<_> = summary
-        .not_checked
-        .iter()
-        .map(|one| one.what.word())
-        .collect();
+    let open = joined(summary.not_checked.iter().map(|one| one.what.word()), ", ");
     if !open.is_empty() {
         words.push_str(&format!(
-            "; these checks were not possible for some decisions: {}",
-            open.join(", ")
+            "; these checks were not possible for some decisions: {open}"
         ));
     }
     words

@@ -46,61 +46,30 @@ pub const BOUNDARY: usize = 10;
 const MOST_IN_CELL: usize = 600;
 /// Outcome in a filter of a run without a receipt.
 pub const NO_RECEIPT: &str = "no_receipt";
-/// Outcome in a filter of a denial.
-pub const DENIED: &str = "denied";
-/// Outcome in a filter of a review.
-pub const REVIEWED: &str = "reviewed";
-/// Outcome in a filter of a revocation.
-pub const REVOKED: &str = "revoked";
-
+documents::words! {
 /// Result of a row, the same for bundles and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowVerdict {
     /// The bundle is verified, or the decision stands.
-    Holds,
+    Holds = "holds",
     /// A check failed, or the decision does not stand.
-    Fails,
+    Fails = "fails",
     /// Another program version made the decision, and this version would decide differently.
-    Differs,
+    Differs = "differs",
     /// There is no trusted roster, versions of the roster are missing, or the state before the decision could not be read.
-    Undecided,
+    Undecided = "undecided",
     /// The nonce was spent, and no receipt follows in the log.
-    Open,
+    Open = "open",
     /// A person denied a statement, so nothing ran.
-    Denied,
+    Denied = "denied",
     /// A person reviewed a run.
-    Reviewed,
+    Reviewed = "reviewed",
     /// A person revoked a grant, a key, a token or the epoch.
-    Revoked,
+    Revoked = "revoked",
+}
 }
 
 impl RowVerdict {
-    /// Every verdict.
-    pub const ALL: [Self; 8] = [
-        Self::Holds,
-        Self::Fails,
-        Self::Differs,
-        Self::Undecided,
-        Self::Open,
-        Self::Denied,
-        Self::Reviewed,
-        Self::Revoked,
-    ];
-
-    /// Returns the name of the verdict in a filter.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Holds => "holds",
-            Self::Fails => "fails",
-            Self::Differs => "differs",
-            Self::Undecided => "undecided",
-            Self::Open => "open",
-            Self::Denied => "denied",
-            Self::Reviewed => REVIEWED,
-            Self::Revoked => REVOKED,
-        }
-    }
-
     /// Returns the meaning of the verdict in words.
     pub const fn words(self) -> &'static str {
         match self {
@@ -268,82 +237,76 @@ impl AuditRow {
         self.is_open = state.emergency || state.unsettled;
     }
 
-    /// Returns the row of a denial in a log. The log does not contain what was denied.
+    /// Creates the row of a denial. The log does not contain what was denied.
     pub fn of_denial(line: DenialLine) -> Self {
-        Self {
-            cells: [
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
-                NOT_IN_LOG.into(),
-                cell(&format!("{} denied", line.approver)),
-                NOT_IN_LOG.into(),
-                cell(&format!("after {}", line.after)),
-                "denied, so nothing ran".into(),
-                NOTHING.into(),
-                NOTHING.into(),
-                "denied".into(),
-                "".into(),
-                cell(&format!("log entry {}", line.entry)),
-            ],
-            verdict: RowVerdict::Denied,
-            outcome: DENIED,
-            at: Some(line.after),
-            ..Self::without_run(RowPlace::Denial(Box::new(line)))
-        }
+        let words = [
+            format!("{} denied", line.approver),
+            "denied, so nothing ran".to_owned(),
+            format!("log entry {}", line.entry),
+        ];
+        let after = line.after;
+        let place = RowPlace::Denial(Box::new(line));
+        Self::of_document(place, (RowVerdict::Denied, after), NOT_IN_LOG, words)
     }
 
-    /// Returns the row of a review in a log. It has no receipt: the receipt stands in the row of the run, with the step and
-    /// the parameters.
+    /// Creates the row of a review, which names only the receipt of the run.
     pub fn of_review(line: ReviewedLine) -> Self {
         let reviewer = line
             .reviewer
             .as_ref()
             .map_or("(unknown)", |name| name.as_str());
-        Self {
-            cells: [
-                IN_RECEIPT.into(),
-                IN_RECEIPT.into(),
-                IN_RECEIPT.into(),
-                cell(&format!("{reviewer} reviewed")),
-                IN_RECEIPT.into(),
-                cell(&format!("after {}", line.after)),
-                cell(&review_words(&line)),
-                IN_RECEIPT.into(),
-                NOTHING.into(),
-                REVIEWED.into(),
-                "".into(),
-                cell(&format!("{}, log entry {}", line.receipt, line.entry)),
-            ],
-            verdict: RowVerdict::Reviewed,
-            outcome: REVIEWED,
-            at: Some(line.after),
-            ..Self::without_run(RowPlace::Review(Box::new(line)))
-        }
+        let words = [
+            format!("{reviewer} reviewed"),
+            review_words(&line),
+            format!("{}, log entry {}", line.receipt, line.entry),
+        ];
+        let after = line.after;
+        let place = RowPlace::Review(Box::new(line));
+        let mut row = Self::of_document(place, (RowVerdict::Reviewed, after), IN_RECEIPT, words);
+        row.cells[OPEN] = IN_RECEIPT.into();
+        row
     }
 
-    /// Returns the row of a revocation in a log.
+    /// Creates the row of a revocation.
     pub fn of_revocation(line: RevocationLine) -> Self {
+        let words = [
+            format!("{} revoked", line.signer),
+            revocation_words(&line),
+            format!("log entry {}", line.entry),
+        ];
+        let (after, grant) = (line.after, line.grant.clone());
+        let place = RowPlace::Revocation(Box::new(line));
+        let mut row = Self::of_document(place, (RowVerdict::Revoked, after), NO_RUN, words);
+        row.cells[GRANT] = grant.map_or_else(|| NO_GRANT.into(), |grant| cell(grant.as_str()));
+        row
+    }
+
+    /// Creates the row of a document about which the log does not have what a run has. `missing` says so in the cells.
+    fn of_document(
+        place: RowPlace,
+        (verdict, after): (RowVerdict, Timestamp),
+        missing: &'static str,
+        [who, what, evidence]: [String; 3],
+    ) -> Self {
         Self {
             cells: [
-                NO_RUN.into(),
-                NO_RUN.into(),
-                NO_RUN.into(),
-                cell(&format!("{} revoked", line.signer)),
-                line.grant
-                    .as_ref()
-                    .map_or_else(|| NO_GRANT.into(), |grant| cell(grant.as_str())),
-                cell(&format!("after {}", line.after)),
-                cell(&revocation_words(&line)),
+                missing.into(),
+                missing.into(),
+                missing.into(),
+                cell(&who),
+                missing.into(),
+                cell(&format!("after {after}")),
+                cell(&what),
                 NOTHING.into(),
                 NOTHING.into(),
-                REVOKED.into(),
+                verdict.word().into(),
                 "".into(),
-                cell(&format!("log entry {}", line.entry)),
+                cell(&evidence),
             ],
-            verdict: RowVerdict::Revoked,
-            outcome: REVOKED,
-            at: Some(line.after),
-            ..Self::without_run(RowPlace::Revocation(Box::new(line)))
+            verdict,
+            outcome: verdict.word(),
+            at: Some(after),
+            ..Self::without_run(place)
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::{
-    AuditRow, BOUNDARY, ChosenTrust, CommandFailure, Exit, GlobalOptions, LogSource, PrintableText,
-    RowPlace, RowVerdict, VERDICT,
+    AuditRow, BOUNDARY, ChosenTrust, CommandFailure, CommandResult, GlobalOptions, LogSource,
+    PrintableText, RowPlace, RowVerdict, VERDICT,
     commands::{
         audit::{audit_row::pinned_words, grant_table::grant_words, whole_log::AuditedLog},
         bundle_files::{FoundFiles, MOST_FILES},
@@ -61,7 +61,7 @@ pub struct AuditTable {
 ///
 /// # Errors
 /// Returns an error if there is no such file, or if the log can't be opened.
-pub fn named_log(named: &str, global: &GlobalOptions) -> Result<Option<LogSource>, CommandFailure> {
+pub fn named_log(named: &str, global: &GlobalOptions) -> CommandResult<Option<LogSource>> {
     let path = Path::new(named);
     if is_address(named) || is_log(path) {
         return open_log_without_key(named, global).map(Some);
@@ -72,7 +72,7 @@ pub fn named_log(named: &str, global: &GlobalOptions) -> Result<Option<LogSource
     Err(CommandFailure::usage(format!(
         "{} is no file and no directory: name a bundle, a directory with bundles, a directory that `countersign log \
          export` wrote, or the address of a boundary (http://... or https://...)",
-        PrintableText::text(named).as_str()
+        PrintableText::text(named)
     )))
 }
 
@@ -96,9 +96,7 @@ impl AuditTable {
                 Some(log) => {
                     if let Err(failure) = table.add_log(log, named, trust) {
                         let named = PrintableText::text(named);
-                        table
-                            .unjudged
-                            .push(format!("{}: {}", named.as_str(), failure.message));
+                        table.unjudged.push(format!("{named}: {}", failure.message));
                     }
                 }
                 None if path.is_dir() => {
@@ -143,7 +141,7 @@ impl AuditTable {
         place: &LogSource,
         named: &str,
         trust: &[ChosenTrust],
-    ) -> Result<(), CommandFailure> {
+    ) -> CommandResult<()> {
         let number = self.logs.len();
         let mut push = |row| self.push(AuditRow { log: number, ..row });
         let log = AuditedLog::of(place, named, trust, |event| match event {
@@ -267,7 +265,7 @@ impl AuditTable {
 
     /// Returns what a page states about the whole table, as names and values in printable ASCII.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let shown = |text: &str| PrintableText::text(text).as_str().to_owned();
+        let shown = |text: &str| PrintableText::text(text).to_string();
         let mut facts = Vec::new();
         facts.push(("trusted roster", shown(&joined(&self.trusted))));
         for log in &self.logs {
@@ -343,13 +341,12 @@ fn of_file(name: &str, path: &Path, trust: &[ChosenTrust]) -> Result<AuditRow, S
 ///
 /// # Errors
 /// Returns an error if the file can't be read, or has other bytes now.
-pub fn read_again(path: &Path, digest: &BlobDigest) -> Result<Vec<u8>, CommandFailure> {
+pub fn read_again(path: &Path, digest: &BlobDigest) -> CommandResult<Vec<u8>> {
     let bytes = read_beginning(path, MAX_BUNDLE_BYTES + 1)?;
     if BlobDigest::of(&bytes) == *digest {
         return Ok(bytes);
     }
-    Err(CommandFailure::new(
-        Exit::CheckSaidNo,
+    Err(CommandFailure::check_said_no(
         "the file has changed since the table was made: stop the program with Ctrl-C and start it again",
     ))
 }

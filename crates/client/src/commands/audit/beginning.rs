@@ -1,9 +1,9 @@
 //! The beginning of an audit: the trusted roster that is connected with the log, and the heads that were seen before.
 
 use crate::{
-    ChosenTrust, CommandFailure, DecidingRoster, Exit, Home, LogSource, NewestRoster,
-    PrintableText, contradicts_log, each_entry, home::roster_versions::join, newest_of,
-    newest_unconnected, seem_same, trust_advice,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, Exit, Home, LogSource,
+    NewestRoster, PrintableText, contradicts_log, each_entry, home::roster_versions::join,
+    newest_of, newest_unconnected, seem_same, trust_advice,
 };
 use documents::{Base64, Envelope, RosterDigest};
 use verdict::{
@@ -17,7 +17,7 @@ pub(super) fn begin(
     trust: &[ChosenTrust],
     expected: &Expected,
     size: u64,
-) -> Result<Result<Auditor, NotBegun>, CommandFailure> {
+) -> CommandResult<Result<Auditor, NotBegun>> {
     let first = place.entries(0, size)?.into_iter().next();
     let Some(first) = first else {
         return Err(said_no("the log is empty: there is nothing to audit"));
@@ -144,7 +144,7 @@ fn later_rosters(
     place: &LogSource,
     size: u64,
     known: usize,
-) -> Result<Option<Vec<Envelope>>, CommandFailure> {
+) -> CommandResult<Option<Vec<Envelope>>> {
     let mut longest: Option<Vec<Envelope>> = None;
     each_entry(place, 0, size, |entry| {
         if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
@@ -175,7 +175,7 @@ pub(crate) struct UntrustedLog {
 pub(crate) fn expect_kept_heads(
     place: &LogSource,
     expected: &mut Expected,
-) -> Result<Vec<Finding>, CommandFailure> {
+) -> CommandResult<Vec<Finding>> {
     let mut damaged = Vec::new();
     for (name, note) in place.kept_heads()? {
         match SeenHead::parse(&note, format!("the stored head {name}")) {
@@ -189,14 +189,34 @@ pub(crate) fn expect_kept_heads(
             }
             Err(why) => damaged.push(Finding::whole(
                 FindingKind::Checkpoint,
-                format!(
-                    "the stored head {name} is \
-                 invalid: {why}"
-                ),
+                format!("the stored head {name} is invalid: {why}"),
             )),
         }
     }
     Ok(damaged)
+}
+
+impl NotBegun {
+    /// Returns the result of the command.
+    pub(super) const fn exit(&self) -> Exit {
+        match self {
+            Self::Untrusted(_) => Exit::NoTrust,
+            Self::Broken(_) => Exit::CheckSaidNo,
+        }
+    }
+
+    /// Returns the reason, as the command prints it.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Untrusted(untrusted) => {
+                let (message, advice) = untrusted.words();
+                format!("nothing was audited: {message}; {advice}")
+            }
+            Self::Broken(Finding { what, detail, .. }) => {
+                format!("nothing was audited: entry 0, {what}: {detail}")
+            }
+        }
+    }
 }
 
 impl UntrustedLog {
@@ -212,14 +232,20 @@ impl UntrustedLog {
     }
 }
 
+/// Returns the size of the log in the head.
+pub(super) fn size_of(head: &str) -> CommandResult<u64> {
+    let seen = SeenHead::parse(head, "the log");
+    seen.map(|seen| seen.size)
+        .map_err(|why| said_no(format!("the log's head: {why}")))
+}
+
 pub(crate) fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
     said_no(format!(
-        "{} has no checkpoint, so this directory is no log, or an incomplete export",
-        shown.as_str()
+        "{shown} has no checkpoint, so this directory is no log, or an incomplete export"
     ))
 }
 
-pub(crate) fn said_no(message: impl Into<String>) -> CommandFailure {
-    CommandFailure::new(Exit::CheckSaidNo, message)
+pub(crate) fn said_no(message: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::check_said_no(message)
 }

@@ -1,9 +1,9 @@
 //! The table of decisions: approvers, parameters, and how each run ended.
 
 use crate::{PrintableText, aligned, approval_words, now, review_words, revocation_words};
-use documents::{Name, Status, Timestamp, duration, time};
-use reading::Pattern;
-use verdict::{DecisionLine, DenialLine, EntryVerdict, ReviewedLine, RevocationLine};
+use documents::{Name, Status, Timestamp};
+use reading::{Pattern, duration, time};
+use verdict::{AuditEvent, DecisionLine, EntryVerdict};
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct DecisionFilter {
@@ -18,7 +18,7 @@ pub(crate) struct DecisionFilter {
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     until: Option<Timestamp>,
     /// Print only decisions about steps that match this pattern; may be repeated
-    #[arg(long = "step", value_name = "PATTERN", value_parser = parse_pattern)]
+    #[arg(long = "step", value_name = "PATTERN", value_parser = Pattern::parse)]
     steps: Vec<Pattern>,
     /// Print only runs with this outcome, for example failed or unknown; may be repeated
     #[arg(long = "outcome", value_name = "OUTCOME", value_parser = parse_outcome)]
@@ -37,49 +37,26 @@ impl DecisionFilter {
             || !(self.steps.is_empty() && self.outcomes.is_empty() && self.by.is_empty())
     }
 
-    pub(super) fn takes(&self, line: &DecisionLine) -> bool {
-        let names = |name: &Name| *name == line.proposer || line.approvers.contains(name);
-        self.since.is_none_or(|since| since <= line.at)
-            && self.until.is_none_or(|until| line.at < until)
-            && (self.steps.is_empty()
-                || self
-                    .steps
-                    .iter()
-                    .any(|pattern| pattern.matches(line.step.as_str())))
-            && (self.outcomes.is_empty() || self.outcomes.contains(&line.outcome.status))
-            && (self.by.is_empty() || self.by.iter().any(names))
-    }
-
-    /// Returns true if the filter takes a revocation, which has no step and no outcome.
-    pub(super) fn takes_revocation(&self, line: &RevocationLine) -> bool {
-        self.since.is_none_or(|since| since <= line.after)
-            && self.until.is_none_or(|until| line.after < until)
-            && self.steps.is_empty()
-            && self.outcomes.is_empty()
-            && self.by.is_empty()
-    }
-
-    /// Returns true if the filter takes a review. The log names the step of the run in another entry.
-    pub(super) fn takes_review(&self, line: &ReviewedLine) -> bool {
-        self.since.is_none_or(|since| since <= line.after)
-            && self.until.is_none_or(|until| line.after < until)
-            && self.steps.is_empty()
-            && self.outcomes.is_empty()
-            && (self.by.is_empty()
-                || line
-                    .reviewer
-                    .as_ref()
-                    .is_some_and(|name| self.by.contains(name)))
-    }
-
-    /// Returns true if the filter takes a denial. The log does not contain the step and the proposer of a denied
-    /// statement, and a statement that never ran has no outcome.
-    pub(super) fn takes_denial(&self, line: &DenialLine) -> bool {
-        self.since.is_none_or(|since| since <= line.after)
-            && self.until.is_none_or(|until| line.after < until)
-            && self.steps.is_empty()
-            && self.outcomes.is_empty()
-            && (self.by.is_empty() || self.by.contains(&line.approver))
+    /// Returns true if the filter takes this event. The log has the step, the proposer and the outcome only of runs.
+    pub(super) fn takes(&self, event: &AuditEvent) -> bool {
+        let (at, run, names): (_, _, Vec<&Name>) = match event {
+            AuditEvent::Finding(_) => return true,
+            AuditEvent::Decision(line) => {
+                let names = line.approvers.iter().chain([&line.proposer]);
+                (line.at, Some(line), names.collect())
+            }
+            AuditEvent::Denial(line) => (line.after, None, vec![&line.approver]),
+            AuditEvent::Revocation(line) => (line.after, None, Vec::new()),
+            AuditEvent::Review(line) => (line.after, None, line.reviewer.iter().collect()),
+        };
+        let step = || run.map(|run| run.step.as_str());
+        let has_step = |pattern: &Pattern| step().is_some_and(|step| pattern.matches(step));
+        self.since.is_none_or(|since| since <= at)
+            && self.until.is_none_or(|until| at < until)
+            && (self.steps.is_empty() || self.steps.iter().any(has_step))
+            && (self.outcomes.is_empty()
+                || run.is_some_and(|run| self.outcomes.contains(&run.outcome.status)))
+            && (self.by.is_empty() || names.into_iter().any(|name| self.by.contains(name)))
     }
 }
 
@@ -109,7 +86,39 @@ pub(super) fn table(rows: &[Row]) -> String {
 pub(super) struct Row([PrintableText; 8]);
 
 impl Row {
-    pub(super) fn of(line: &DecisionLine) -> Self {
+    /// Returns the row of an event. A finding has no row.
+    pub(super) fn of(event: &AuditEvent) -> Option<Self> {
+        let entry = |entry: u64| format!("log entry {entry}");
+        Some(match event {
+            AuditEvent::Finding(_) => return None,
+            AuditEvent::Decision(line) => Self::of_decision(line),
+            // The log does not contain what was denied.
+            AuditEvent::Denial(line) => Self::without_run(
+                line.after,
+                (format!("{}'s words", line.approver), &line.reason),
+                [format!("denied by {}", line.approver), entry(line.entry)],
+            ),
+            AuditEvent::Revocation(line) => Self::without_run(
+                line.after,
+                (format!("the words of {}", line.signer), &line.reason),
+                [revocation_words(line), entry(line.entry)],
+            ),
+            AuditEvent::Review(line) => {
+                let name = line.reviewer.as_ref();
+                let reviewer = name.map_or("the reviewer", |name| name.as_str());
+                Self::without_run(
+                    line.after,
+                    (format!("{reviewer}'s words"), &line.reason),
+                    [
+                        review_words(line),
+                        format!("{}, {}", line.receipt, entry(line.entry)),
+                    ],
+                )
+            }
+        })
+    }
+
+    fn of_decision(line: &DecisionLine) -> Self {
         let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
         let outcome = match line.verdict {
             EntryVerdict::Stands => line.outcome.status.to_string(),
@@ -134,60 +143,25 @@ impl Row {
         ])
     }
 
-    /// Returns the row of a denial. The log does not contain what was denied.
-    pub(super) fn of_denial(line: &DenialLine) -> Self {
+    fn without_run(
+        after: Timestamp,
+        (whose, words): (String, &str),
+        [what, evidence]: [String; 2],
+    ) -> Self {
         let mut cells: [PrintableText; 8] = Default::default();
-        cells[0] = line.after.to_string().into();
-        if !line.reason.is_empty() {
-            cells[3] = words_of(&format!("{}'s words", line.approver), &line.reason);
+        cells[0] = after.to_string().into();
+        if !words.is_empty() {
+            let words = PrintableText::prose(words).cut(MOST);
+            cells[3] = PrintableText::text(&whose).and(": ").then(words);
         }
-        cells[6] = format!("denied by {}", line.approver).into();
-        cells[7] = format!("log entry {}", line.entry).into();
+        cells[6] = what.into();
+        cells[7] = evidence.into();
         Self(cells)
     }
-
-    /// Returns the row of a revocation.
-    pub(super) fn of_revocation(line: &RevocationLine) -> Self {
-        let mut cells: [PrintableText; 8] = Default::default();
-        cells[0] = line.after.to_string().into();
-        if !line.reason.is_empty() {
-            cells[3] = words_of(&format!("the words of {}", line.signer), &line.reason);
-        }
-        cells[6] = revocation_words(line).into();
-        cells[7] = format!("log entry {}", line.entry).into();
-        Self(cells)
-    }
-
-    /// Returns the row of a review.
-    pub(super) fn of_review(line: &ReviewedLine) -> Self {
-        let mut cells: [PrintableText; 8] = Default::default();
-        cells[0] = line.after.to_string().into();
-        if !line.reason.is_empty() {
-            let reviewer = line
-                .reviewer
-                .as_ref()
-                .map_or("the reviewer", |name| name.as_str());
-            cells[3] = words_of(&format!("{reviewer}'s words"), &line.reason);
-        }
-        cells[6] = review_words(line).into();
-        cells[7] = format!("{}, log entry {}", line.receipt, line.entry).into();
-        Self(cells)
-    }
-}
-
-/// Formats the words of a person, with the name before them.
-fn words_of(whose: &str, words: &str) -> PrintableText {
-    PrintableText::text(whose)
-        .and(": ")
-        .then(&PrintableText::prose(words).cut(MOST))
 }
 
 /// Number of columns to which a long cell is cut. With `--json`, the value is not cut.
 const MOST: usize = 48;
-
-pub(super) fn parse_pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).map_err(|error| error.to_string())
-}
 
 pub(super) fn parse_outcome(text: &str) -> Result<Status, String> {
     serde_json::from_value(text.into()).map_err(|_| {
@@ -208,8 +182,9 @@ pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AuditRow, REVIEWED, RowVerdict};
+    use crate::{AuditRow, RowVerdict};
     use documents::{ObservedEnd, ReviewVerdict};
+    use verdict::{DenialLine, ReviewedLine};
 
     #[test]
     fn the_since_option_accepts_a_date_or_a_timestamp_or_an_age() {
@@ -249,10 +224,11 @@ mod tests {
             reason: String::new(),
             entry: 7,
         };
+        let denial = AuditEvent::Denial(Box::new(line));
         let takes = |change: &dyn Fn(&mut DecisionFilter)| {
             let mut filter = DecisionFilter::default();
             change(&mut filter);
-            filter.takes_denial(&line)
+            filter.takes(&denial)
         };
         let day = |text: &str| Some(parse_since(text).expect("a time"));
         assert!(takes(&|_| {}));
@@ -285,7 +261,8 @@ mod tests {
             reason: "the disk was full".to_owned(),
             entry: 7,
         };
-        let text = table(&[Row::of_review(&line)]);
+        let review = AuditEvent::Review(Box::new(line.clone()));
+        let text = table(&[Row::of(&review).expect("a row")]);
         for part in [
             "bob's words: the disk was full",
             "run accepted by bob, observed: not started",
@@ -293,16 +270,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let row = AuditRow::of_review(line.clone());
+        let row = AuditRow::of_review(line);
         assert_eq!(&*row.cells[6], "run accepted by bob, observed: not started");
         assert_eq!(
             (row.outcome, row.verdict, &*row.receipt),
-            (REVIEWED, RowVerdict::Reviewed, "")
+            ("reviewed", RowVerdict::Reviewed, "")
         );
         let takes = |change: &dyn Fn(&mut DecisionFilter)| {
             let mut filter = DecisionFilter::default();
             change(&mut filter);
-            filter.takes_review(&line)
+            filter.takes(&review)
         };
         assert!(
             takes(&|_| {}) && takes(&|filter| filter.by = vec!["bob".parse().expect("a name")])
@@ -326,13 +303,15 @@ mod tests {
 
     #[test]
     fn a_long_table_cell_is_cut_and_ends_with_dots() {
-        assert_eq!(
-            words_of("a", &"x".repeat(48)).as_str(),
-            format!("a: {}", "x".repeat(48))
-        );
-        assert_eq!(
-            words_of("a", &"x".repeat(49)).as_str(),
-            format!("a: {}...", "x".repeat(45))
-        );
+        let words = |count: usize| {
+            let row = Row::without_run(
+                now(),
+                ("a".to_owned(), &"x".repeat(count)),
+                Default::default(),
+            );
+            row.0[3].as_str().to_owned()
+        };
+        assert_eq!(words(48), format!("a: {}", "x".repeat(48)));
+        assert_eq!(words(49), format!("a: {}...", "x".repeat(45)));
     }
 }

@@ -29,7 +29,7 @@ pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.le
         end_words(line, at),
         format!("log entry {}, proposed by {}", line.entry, line.proposer),
     ]
-    .map(|cell| PrintableText::text(&cell).as_str().to_owned())
+    .map(|cell| PrintableText::text(&cell).to_string())
 }
 
 /// Describes a grant in one line, with the words of the table.

@@ -1,15 +1,11 @@
 //! Reads the entries of a log in order.
 
-use crate::{CommandFailure, LogSource};
+use crate::{CommandResult, LogSource};
 use documents::{Frontier, TILE_WIDTH, merkle};
 use verdict::{LogEntry, entry};
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
-pub(super) fn root_at(
-    place: &LogSource,
-    size: u64,
-    earlier: u64,
-) -> Result<merkle::Hash, CommandFailure> {
+pub(super) fn root_at(place: &LogSource, size: u64, earlier: u64) -> CommandResult<merkle::Hash> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
         let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
@@ -25,8 +21,8 @@ pub(crate) fn each_entry(
     place: &LogSource,
     from: u64,
     size: u64,
-    take: impl FnMut(&LogEntry) -> Result<(), CommandFailure>,
-) -> Result<(), CommandFailure> {
+    take: impl FnMut(&LogEntry) -> CommandResult<()>,
+) -> CommandResult<()> {
     let width = u64::from(TILE_WIDTH);
     let tiles = (from / width..size.div_ceil(width)).map(|tile| {
         let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);

@@ -1,6 +1,6 @@
 //! Compares the audited log with another copy of the log.
 
-use crate::{CommandFailure, Exit, LogSource, each_entry};
+use crate::{CommandFailure, CommandResult, LogSource, each_entry};
 use documents::{Checkpoint, Frontier, TILE_HEIGHT, TILE_WIDTH, TileKind, hex, merkle};
 use verdict::{Auditor, Finding, FindingKind, SeenHead};
 
@@ -10,7 +10,7 @@ pub(super) fn compare(
     head: &str,
     other: &LogSource,
     seen: &SeenHead,
-) -> Result<Option<Finding>, CommandFailure> {
+) -> CommandResult<Option<Finding>> {
     let there = match auditor.verify_head(&seen.note) {
         Ok(there) => Ok(there),
         Err(why) => later_head(auditor, other, seen)?
@@ -57,7 +57,7 @@ fn later_head(
     auditor: &Auditor,
     other: &LogSource,
     seen: &SeenHead,
-) -> Result<Result<Checkpoint, String>, CommandFailure> {
+) -> CommandResult<Result<Checkpoint, String>> {
     let Some(mut later) = auditor.later() else {
         return Ok(Err("the log has no seal".to_owned()));
     };
@@ -99,12 +99,7 @@ pub(super) fn another_history(seen: &SeenHead) -> Finding {
     Finding::whole(FindingKind::Fork, message)
 }
 
-fn subtree(
-    place: &LogSource,
-    level: u8,
-    index: u64,
-    size: u64,
-) -> Result<merkle::Hash, CommandFailure> {
+fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> CommandResult<merkle::Hash> {
     let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
     let first = index << within;
     let tile = LogSource::tile_of(
@@ -113,10 +108,9 @@ fn subtree(
         size,
     )?;
     let missing = || {
-        CommandFailure::new(
-            Exit::CheckSaidNo,
-            format!("{tile} is missing or cut: the other copy is incomplete"),
-        )
+        CommandFailure::check_said_no(format!(
+            "{tile} is missing or cut: the other copy is incomplete"
+        ))
     };
     let bytes = place.tile(&tile)?.ok_or_else(missing)?;
     let (hashes, rest) = bytes.as_chunks::<32>();

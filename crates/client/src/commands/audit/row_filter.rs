@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    AuditRow, REVIEWED, RowVerdict,
+    AuditRow, RowVerdict,
     commands::audit::{
-        audit_row::{DENIED, GRANT, NO_RECEIPT, REVOKED},
-        decisions::{parse_pattern, parse_since},
+        audit_row::{GRANT, NO_RECEIPT},
+        decisions::parse_since,
     },
 };
 use documents::{Status, Timestamp};
@@ -34,10 +34,12 @@ pub struct RowFilter {
 
 /// Returns each outcome for which a filter can ask.
 pub fn outcomes() -> impl Iterator<Item = &'static str> {
-    Status::ALL
-        .into_iter()
-        .map(Status::word)
-        .chain([NO_RECEIPT, DENIED, REVIEWED, REVOKED])
+    Status::ALL.into_iter().map(Status::word).chain([
+        NO_RECEIPT,
+        RowVerdict::Denied.word(),
+        RowVerdict::Reviewed.word(),
+        RowVerdict::Revoked.word(),
+    ])
 }
 
 impl RowFilter {
@@ -46,56 +48,32 @@ impl RowFilter {
     /// # Errors
     /// Returns the name of the field that can't be read, with the reason.
     pub fn parse(fields: &BTreeMap<String, String>) -> Result<Self, String> {
-        let field = |name: &str| {
-            fields
-                .get(name)
-                .map(|text| text.trim())
-                .filter(|text| !text.is_empty())
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
+        let open = |text: &str| {
+            choice(
+                OPEN_CHOICES.iter().position(|word| *word == text),
+                "yes or no",
+            )
         };
-        let named = |name: &'static str| {
-            move |why: String| format!("the filter {name} can't be used: {why}")
+        let outcome = |text: &str| {
+            choice(
+                outcomes().find(|word| *word == text),
+                "an outcome of the list",
+            )
         };
-        let outcome = field("outcome").map(|text| {
-            let why = || "choose an outcome of the list".to_owned();
-            outcomes()
-                .find(|word| *word == text)
-                .ok_or_else(why)
-                .map_err(named("outcome"))
-        });
-        let verdict = field("verdict").map(|text| {
-            let why = || "choose a verdict of the list".to_owned();
-            RowVerdict::ALL
-                .into_iter()
-                .find(|one| one.word() == text)
-                .ok_or_else(why)
-                .map_err(named("verdict"))
-        });
-        let open = field("open").map(|text| {
-            let why = || "choose yes or no".to_owned();
-            OPEN_CHOICES
-                .iter()
-                .position(|word| *word == text)
-                .ok_or_else(why)
-                .map_err(named("open"))
-        });
+        let verdict = |text: &str| {
+            let mut all = RowVerdict::ALL.into_iter();
+            choice(all.find(|one| one.word() == text), "a verdict of the list")
+        };
         Ok(Self {
-            step: field("step")
-                .map(parse_pattern)
-                .transpose()
-                .map_err(named("step"))?,
-            person: field("person").map(str::to_owned),
-            grant: field("grant").map(str::to_owned),
-            open: open.transpose()?.map(|at| at == 0),
-            outcome: outcome.transpose()?,
-            verdict: verdict.transpose()?,
-            since: field("since")
-                .map(parse_since)
-                .transpose()
-                .map_err(named("since"))?,
-            until: field("until")
-                .map(parse_since)
-                .transpose()
-                .map_err(named("until"))?,
+            step: field(fields, "step", Pattern::parse)?,
+            person: field(fields, "person", text)?,
+            grant: field(fields, "grant", text)?,
+            open: field(fields, "open", open)?.map(|at| at == 0),
+            outcome: field(fields, "outcome", outcome)?,
+            verdict: field(fields, "verdict", verdict)?,
+            since: field(fields, "since", parse_since)?,
+            until: field(fields, "until", parse_since)?,
         })
     }
 
@@ -125,4 +103,20 @@ impl RowFilter {
                 .until
                 .is_none_or(|until| row.at.is_some_and(|at| at < until))
     }
+}
+
+fn field<T, E: std::fmt::Display>(
+    fields: &BTreeMap<String, String>,
+    name: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, String> {
+    let text = fields.get(name).map(|text| text.trim());
+    text.filter(|text| !text.is_empty())
+        .map(parse)
+        .transpose()
+        .map_err(|why| format!("the filter {name} can't be used: {why}"))
+}
+
+fn choice<T>(found: Option<T>, which: &str) -> Result<T, String> {
+    found.ok_or_else(|| format!("choose {which}"))
 }

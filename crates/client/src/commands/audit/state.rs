@@ -1,16 +1,16 @@
 //! The file with the state of an audit.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
 use crate::{
-    CommandFailure, Exit, PrintableText,
+    CommandFailure, CommandResult, PrintableText,
     commands::audit::used_values_file::{EarlierValues, UsedValuesFile},
-    read_file,
+    read_file, replace_file,
 };
 use documents::{Hash, json};
 use verdict::SavedAudit;
@@ -47,10 +47,10 @@ pub(super) enum StateChange {
 impl StateFile {
     /// Opens a state file that may not exist yet. Before a long audit, the function tests that the directory can be
     /// written.
-    pub(super) fn open(named: &Path) -> Result<Self, CommandFailure> {
-        let shown = PrintableText::text(&named.to_string_lossy());
+    pub(super) fn open(named: &Path) -> CommandResult<Self> {
+        let shown = PrintableText::file(named);
         let failed = |error: io::Error| {
-            CommandFailure::usage(format!("can't save a state in {}: {error}", shown.as_str()))
+            CommandFailure::usage(format!("can't save a state in {shown}: {error}"))
         };
         let path = if named.is_symlink() {
             fs::canonicalize(named).map_err(failed)?
@@ -70,7 +70,7 @@ impl StateFile {
         })
     }
 
-    pub(super) fn read(&self) -> Result<Option<SavedAudit>, CommandFailure> {
+    pub(super) fn read(&self) -> CommandResult<Option<SavedAudit>> {
         let unusable = |failure| {
             CommandFailure::usage(format!(
                 "{failure}: name another file with --state, or move this file away"
@@ -101,8 +101,8 @@ impl StateFile {
         mut state: SavedAudit,
         begun: Option<&SavedAudit>,
         (earlier, hashes): (Option<&EarlierValues>, &[Vec<u64>]),
-        root_at: impl FnOnce(u64) -> Result<Hash, CommandFailure>,
-    ) -> Result<StateChange, CommandFailure> {
+        root_at: impl FnOnce(u64) -> CommandResult<Hash>,
+    ) -> CommandResult<StateChange> {
         let _turn = self.lock()?;
         if let Some(now) = self.read()?.filter(|now| begun != Some(now)) {
             if now.boundary != state.boundary {
@@ -139,18 +139,12 @@ impl StateFile {
         if bytes.len() > MAX_STATE_BYTES {
             return Err(io::Error::other("the state is larger than 256 MiB"));
         }
-        // Only the owner can read the new file. After a crash, the file still contains the old state, and a temporary
-        // file may remain.
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        file.write_all(&bytes)
-            .and_then(|()| file.as_file().sync_all())?;
-        file.persist(&self.path).map_err(|error| error.error)?;
-        File::open(&self.directory).and_then(|directory| directory.sync_all())
+        replace_file(&self.path, &bytes)
     }
 
     /// Waits for other audits with the same state file. The function locks the directory, because a lock on the file
     /// would have no effect after the file is replaced.
-    fn lock(&self) -> Result<File, CommandFailure> {
+    fn lock(&self) -> CommandResult<File> {
         let failed = |error: io::Error| {
             CommandFailure::usage(format!(
                 "can't lock the directory of {}: {error}",
@@ -171,7 +165,7 @@ impl StateFile {
                          again when that program has ended",
                         self.shown()
                     );
-                    return Err(CommandFailure::new(Exit::Unreachable, message));
+                    return Err(CommandFailure::unreachable(message));
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -179,8 +173,6 @@ impl StateFile {
     }
 
     fn shown(&self) -> String {
-        PrintableText::text(&self.path.to_string_lossy())
-            .as_str()
-            .to_owned()
+        PrintableText::file(&self.path).to_string()
     }
 }

@@ -44,9 +44,7 @@ impl UsedValuesFile {
 
     /// Opens the file and verifies the bytes that the state names. The error is the reason why they can't be used.
     pub(super) fn open(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
-        let shown = PrintableText::text(&self.path.to_string_lossy())
-            .as_str()
-            .to_owned();
+        let shown = PrintableText::file(&self.path).to_string();
         let failed = |error: io::Error| format!("can't read {shown}: {error}");
         // Without this flag, opening a pipe would block until a process writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, LogSource, NotBegun, Screen,
+    ChosenTrust, CommandFailure, CommandResult, LogSource, Screen,
     commands::audit::{
         audit_output::{MOST_SHOWN, log_screen, verdict},
-        beginning::begin,
+        beginning::{begin, size_of},
     },
-    each_entry, expect_kept_heads, no_log, now, said_no,
+    each_entry, expect_kept_heads, no_log, now,
 };
-use verdict::{AuditEvent, Expected, Finding, SeenHead, Summary};
+use verdict::{AuditEvent, Expected, Finding, Summary};
 
 /// Result of the audit of a whole log.
 #[derive(Debug)]
@@ -33,11 +33,9 @@ impl AuditedLog {
         named: &str,
         trust: &[ChosenTrust],
         mut take: impl FnMut(AuditEvent),
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let head = place.head()?.ok_or_else(|| no_log(named))?;
-        let size = SeenHead::parse(&head, "the log")
-            .map_err(|why| said_no(format!("the log's head: {why}")))?
-            .size;
+        let size = size_of(&head)?;
         let mut expected = Expected {
             now: Some(now()),
             ..Expected::default()
@@ -45,17 +43,8 @@ impl AuditedLog {
         let damaged = expect_kept_heads(place, &mut expected)?;
         let mut auditor = match begin(place, trust, &expected, size)? {
             Ok(auditor) => auditor,
-            Err(NotBegun::Untrusted(untrusted)) => {
-                let (message, advice) = untrusted.words();
-                let words = format!("nothing was audited: {message}; {advice}");
-                return Err(CommandFailure::new(Exit::NoTrust, words));
-            }
-            Err(NotBegun::Broken(finding)) => {
-                let words = format!(
-                    "nothing was audited: entry 0, {}: {}",
-                    finding.what, finding.detail
-                );
-                return Err(said_no(words));
+            Err(not_begun) => {
+                return Err(CommandFailure::new(not_begun.exit(), not_begun.words()));
             }
         };
         let (mut findings, mut outcomes) = (Vec::new(), BTreeMap::new());
@@ -106,10 +95,6 @@ impl AuditedLog {
 
     /// Returns the sentence that states the result.
     pub fn verdict(&self) -> String {
-        if self.summary.clean {
-            verdict(&self.summary, None)
-        } else {
-            format!("DOES NOT HOLD, {} findings", self.summary.failures)
-        }
+        verdict(&self.summary, None)
     }
 }

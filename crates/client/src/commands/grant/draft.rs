@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal, TrustArgs,
-    commands::grant::grant_review::all_of, now, remote::proposals::list, roster_in_force, typed,
-    with_any,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
+    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
+    remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Base64, GrantRate, GrantedSession, Grantee, KeyId, Name, PermissionReason,
-    Receipt, SshKey, Statement, Status, StepRef, canonical, duration, joined,
+    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
+    PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
 };
+use reading::duration;
 use verdict::{Pinned, VerifyOptions};
 use wire::{DraftStep, DraftTerms, GrantRequest, GrantView, StepView};
 
@@ -105,34 +106,30 @@ fn session(text: &str) -> Result<GrantedSession, String> {
 ///
 /// # Errors
 /// Returns an error if a parameter is not named, if the history gives no draft, or if the boundary refuses.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let client = global.client(&args.key)?;
     let step: StepView = client.get(&format!("/v1/steps/{}", args.step))?;
-    let schema = &step.definition["params"];
-    let none = Map::new();
-    let known = schema["properties"].as_object().unwrap_or(&none);
+    let known = step_parameters(&step)?;
     let properties = match args.from_history {
-        Some(seconds) => from_history(args, seconds, &client, global, known, terminal)?,
-        None => by_hand(args, schema)?,
+        Some(seconds) => from_history(args, seconds, &client, global, &known, terminal)?,
+        None => by_hand(args, &known)?,
     };
-    let unnamed: Vec<&str> = known
-        .keys()
-        .filter(|name| !properties.contains_key(*name))
-        .map(String::as_str)
-        .collect();
+    let unnamed = joined(
+        known
+            .keys()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| !properties.contains_key(*name)),
+        ", ",
+    );
     if !unnamed.is_empty() {
         let words = format!(
             "these parameters are not named: {}; give -p NAME=VALUES, --match NAME=PATTERN or --any NAME for each",
-            PrintableText::text(&unnamed.join(", ")).as_str()
+            PrintableText::text(&unnamed)
         );
         return Err(CommandFailure::usage(words));
     }
-    let required: Vec<&String> = properties.keys().collect();
-    let params = json!({"type": "object", "properties": properties, "required": required});
+    let required = properties.keys().cloned().collect();
+    let params = Parameter::object(properties, required);
     let terms = DraftTerms {
         grantee: Grantee {
             name: args.grantee.clone(),
@@ -178,12 +175,11 @@ pub fn run(
 }
 
 /// Returns the key of the grantee.
-fn grantee_key(
-    args: &Args,
-    client: &Client,
-    global: &GlobalOptions,
-) -> Result<KeyId, CommandFailure> {
-    if let Some(key) = args.grantee_key {
+fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandResult<KeyId> {
+    let own = client
+        .admitted_key()
+        .filter(|_| client.name().as_ref() == Some(&args.grantee));
+    if let Some(key) = args.grantee_key.or(own) {
         return Ok(key);
     }
     let trust = global.trust(&args.trust).find()?;
@@ -218,7 +214,7 @@ fn grantee_key(
     match &proposer.keys[..] {
         [only] => SshKey::parse(only)
             .map(|key| key.keyid())
-            .map_err(|error| CommandFailure::usage(error.to_string())),
+            .map_err(CommandFailure::usage),
         _ => Err(CommandFailure::usage(format!(
             "{} has several keys: choose one with --grantee-key",
             args.grantee
@@ -227,49 +223,33 @@ fn grantee_key(
 }
 
 /// Returns the schemas of the named parameters.
-fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFailure> {
-    let mut found = Map::new();
-    let kind = |name: &str| schema["properties"][name]["type"].clone();
+fn by_hand(args: &Args, known: &Parameter) -> CommandResult<BTreeMap<String, Parameter>> {
+    let mut found = BTreeMap::new();
+    let declared = |name: &str| {
+        let kind = known.key(name).map(|one| one.kind);
+        kind.map(Parameter::new).ok_or_else(|| {
+            let shown = PrintableText::text(name);
+            CommandFailure::usage(format!("the step has no parameter {shown}"))
+        })
+    };
     for given in &args.param {
-        let (name, values) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!(
-                "-p {}: expected name=value",
-                PrintableText::text(given).as_str()
-            ))
-        })?;
+        let (name, values) = named("-p", given, "value")?;
         let values = values
             .split(',')
-            .map(|value| typed(&format!("{name}={value}"), schema).map(|(_, value)| value));
+            .map(|value| typed(&format!("{name}={value}"), known).map(|(_, value)| value));
         let values: Vec<Value> = values.collect::<Result<_, _>>()?;
-        once(&mut found, name, one_of(kind(name), values))?;
+        once(&mut found, name, one_of(declared(name)?, values))?;
     }
-    let unknown = |name: &str| {
-        CommandFailure::usage(format!(
-            "the step has no parameter {}",
-            PrintableText::text(name).as_str()
-        ))
-    };
     for given in &args.patterns {
-        let (name, pattern) = given.split_once('=').ok_or_else(|| {
-            CommandFailure::usage(format!(
-                "--match {}: expected name=pattern",
-                PrintableText::text(given).as_str()
-            ))
-        })?;
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
-        once(
-            &mut found,
-            name,
-            json!({"type": kind(name), "pattern": pattern}),
-        )?;
+        let (name, pattern) = named("--match", given, "pattern")?;
+        let bound = Parameter {
+            pattern: Some(pattern.to_owned()),
+            ..declared(name)?
+        };
+        once(&mut found, name, bound)?;
     }
     for name in &args.any {
-        if kind(name).is_null() {
-            return Err(unknown(name));
-        }
-        once(&mut found, name, json!({"type": kind(name)}))?;
+        once(&mut found, name, declared(name)?)?;
     }
     Ok(found)
 }
@@ -278,24 +258,26 @@ fn by_hand(args: &Args, schema: &Value) -> Result<Map<String, Value>, CommandFai
 ///
 /// # Errors
 /// Returns an error if the parameter was named before, because one of the two would be dropped.
-fn once(found: &mut Map<String, Value>, name: &str, schema: Value) -> Result<(), CommandFailure> {
-    if found.insert(name.to_owned(), schema).is_none() {
+fn once(
+    found: &mut BTreeMap<String, Parameter>,
+    name: &str,
+    declared: Parameter,
+) -> CommandResult<()> {
+    let shown = PrintableText::text(name);
+    if found.insert(name.to_owned(), declared).is_none() {
         return Ok(());
     }
-    let name = PrintableText::text(name);
-    let words = format!(
-        "{0} is named twice: give one of -p {0}=VALUE,VALUE, --match and --any",
-        name.as_str()
-    );
-    Err(CommandFailure::usage(words))
+    Err(CommandFailure::usage(format!(
+        "{shown} is named twice: give one of -p {shown}=VALUE,VALUE, --match and --any"
+    )))
 }
 
-fn one_of(kind: Value, mut values: Vec<Value>) -> Value {
+fn one_of(declared: Parameter, mut values: Vec<Value>) -> Parameter {
     values.sort_by_key(canonical::to_canonical);
     values.dedup();
-    match &values[..] {
-        [only] => json!({"type": kind, "const": only}),
-        _ => json!({"type": kind, "enum": values}),
+    Parameter {
+        choices: Some(values),
+        ..declared
     }
 }
 
@@ -305,15 +287,10 @@ fn from_history(
     seconds: i64,
     client: &Client,
     global: &GlobalOptions,
-    known: &Map<String, Value>,
+    known: &Parameter,
     terminal: &Terminal,
-) -> Result<Map<String, Value>, CommandFailure> {
-    let refuse = |why: String| {
-        Err(CommandFailure::new(
-            Exit::Refused,
-            format!("there is no draft: {why}"),
-        ))
-    };
+) -> CommandResult<BTreeMap<String, Parameter>> {
+    let refuse = |why: String| Err(CommandFailure::refused(format!("there is no draft: {why}")));
     let since = now().plus(-seconds);
     let of = |status| {
         list(client, &all_of(&args.step, status)).map_err(|failure| {
@@ -335,7 +312,7 @@ fn from_history(
     let trust = global.trust(&args.trust).find()?;
     let mut values: BTreeMap<String, Vec<Value>> = known
         .keys()
-        .map(|name| (name.clone(), Vec::new()))
+        .map(|(name, _)| (name.clone(), Vec::new()))
         .collect();
     let mut counted = 0;
     for run in &runs {
@@ -389,38 +366,25 @@ fn from_history(
     Ok(values
         .into_iter()
         .map(|(name, seen)| {
-            let kind = known[&name]["type"].clone();
-            (name, one_of(kind, seen))
+            let kind = known.key(&name).map(|one| one.kind).unwrap_or_default();
+            (name, one_of(Parameter::new(kind), seen))
         })
         .collect())
 }
 
-fn read_run(bundle: &[u8]) -> Result<(Receipt, Authorization), CommandFailure> {
-    let odd = |error: String| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("a bundle can't be read: {error}"),
-        )
-    };
-    let bundle: Value = serde_json::from_slice(bundle).map_err(|error| odd(error.to_string()))?;
-    let payload = bundle["receipt"]["payload"].as_str().unwrap_or_default();
-    let payload = Base64::Strict
-        .decode("/payload", payload)
-        .map_err(|error| odd(error.to_string()))?;
-    let receipt = Statement::<Receipt>::from_payload(&payload)
-        .map_err(|error| odd(error.to_string()))?
-        .predicate;
-    let payload = Base64::Strict
-        .decode("/payload", &receipt.authorization.payload)
-        .map_err(|error| odd(error.to_string()))?;
-    let signed = Statement::<Authorization>::from_payload(&payload)
-        .map_err(|error| odd(error.to_string()))?
-        .predicate;
+fn read_run(bundle: &[u8]) -> CommandResult<(Receipt, Authorization)> {
+    let odd = || CommandFailure::unreachable("a bundle can't be read");
+    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|_| odd())?;
+    let receipt: Receipt = read_predicate(&bundle.receipt.payload).ok_or_else(odd)?;
+    let signed = read_predicate(&receipt.authorization.payload).ok_or_else(odd)?;
     Ok((receipt, signed))
 }
 
 #[cfg(test)]
 mod tests {
+    use documents::ParameterType;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -439,14 +403,13 @@ mod tests {
 
     #[test]
     fn values_of_a_parameter_become_the_narrowest_schema() {
-        let kind = || json!("string");
-        assert_eq!(
-            one_of(kind(), vec![json!("b"), json!("a"), json!("b")]),
-            json!({"type": "string", "enum": ["a", "b"]})
-        );
-        assert_eq!(
-            one_of(kind(), vec![json!("a"), json!("a")]),
-            json!({"type": "string", "const": "a"})
-        );
+        let text = || Parameter::new(ParameterType::String);
+        for (given, values) in [
+            (["b", "a", "b"], json!(["a", "b"])),
+            (["a"; 3], json!(["a"])),
+        ] {
+            let found = one_of(text(), given.map(Value::from).to_vec());
+            assert_eq!(json!(found), json!({"type": "string", "enum": values}));
+        }
     }
 }

@@ -5,11 +5,11 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    ChosenTrust, Client, CommandFailure, Derived, Exit, LineTone, LineWeight, MOST_LINES,
-    PagerChoice, PrintableText, RemarkSeverity, ReportedState, ReviewLine, ReviewSources, SIGNED,
-    Screen, StatementVerdict, Terminal,
+    ChosenTrust, Client, CommandFailure, CommandResult, Derived, Exit, LineTone, LineWeight,
+    MOST_LINES, PagerChoice, PrintableText, RemarkSeverity, ReportedState, ReviewLine,
+    ReviewSources, SIGNED, Screen, StatementVerdict, Terminal,
     commands::grant::varying_values::VaryingValues,
-    now,
+    now, read_statement,
     remote::proposals::list,
     review::{
         derive::granted::derive_granted,
@@ -21,7 +21,7 @@ use crate::{
 };
 use documents::{
     Authorization, Base64, ContentDigest, Grant, GrantedStep, NetworkMode, Nonce, ProposalId,
-    RenderedDigest, Statement, Status, StepRef, StepReference, Timestamp, json,
+    RenderedDigest, Status, StepRef, StepReference, Timestamp, joined, json,
 };
 use verdict::{TrustedRoster, check_grantee};
 use wire::{GrantList, GrantStatus, GrantView};
@@ -51,28 +51,17 @@ impl GrantReview {
     ///
     /// # Errors
     /// Returns an error if the statement can't be read.
-    pub fn make(
-        view: &GrantView,
-        client: &Client,
-        trust: &[ChosenTrust],
-    ) -> Result<Self, CommandFailure> {
-        let odd = |what: String| {
-            CommandFailure::new(Exit::Refused, format!("nothing was signed: {what}"))
-        };
-        let payload = Base64::Strict
-            .decode("/payload", &view.payload)
-            .map_err(|error| odd(error.to_string()))?;
-        let grant = Statement::<Grant>::from_payload(&payload)
-            .map_err(|error| odd(error.to_string()))?
-            .predicate;
+    pub fn make(view: &GrantView, client: &Client, trust: &[ChosenTrust]) -> CommandResult<Self> {
+        let (payload, statement) =
+            read_statement::<Grant>(Base64::Strict, &view.payload).map_err(odd)?;
+        let grant = statement.predicate;
         if grant.grant != view.id {
             return Err(odd(format!(
                 "the boundary returned the statement of {}",
                 grant.grant
             )));
         }
-        let document =
-            json::parse(&payload, payload.len()).map_err(|error| odd(error.to_string()))?;
+        let document = json::parse(&payload, payload.len()).map_err(odd)?;
         let digest = ContentDigest::of(&payload);
         let why = view.why.as_ref().map_or(String::new(), |why| {
             format!(" ({}: {})", why.code, why.detail)
@@ -159,22 +148,19 @@ impl GrantReview {
     ///
     /// # Errors
     /// Returns the first flaw, or that no roster is trusted.
-    pub fn check_sound(&self) -> Result<(), CommandFailure> {
+    pub fn check_sound(&self) -> CommandResult<()> {
         match self.standing() {
             StatementVerdict::Sound => Ok(()),
             StatementVerdict::NoTrust => {
                 let words = "nothing was signed: you trust no roster for this boundary; give --roster sha256:...";
-                Err(CommandFailure::new(Exit::NoTrust, words))
+                Err(CommandFailure::no_trust(words))
             }
             StatementVerdict::Unsound => {
                 let failed = self.steps.iter().flat_map(|(_, found)| found.flaws());
                 let why: Vec<_> = self.grantee_flaw().into_iter().chain(failed).collect();
                 let why = PrintableText::text(&why.join("; "));
-                let words = format!(
-                    "nothing was signed, because these checks failed: {}",
-                    why.as_str()
-                );
-                Err(CommandFailure::new(Exit::Refused, words))
+                let words = format!("nothing was signed, because these checks failed: {why}");
+                Err(CommandFailure::refused(words))
             }
         }
     }
@@ -189,12 +175,7 @@ impl GrantReview {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn show(
-        &self,
-        terminal: &Terminal,
-        pager: PagerChoice,
-        full: bool,
-    ) -> Result<(), CommandFailure> {
+    pub fn show(&self, terminal: &Terminal, pager: PagerChoice, full: bool) -> CommandResult<()> {
         if full {
             return terminal.page(&self.full(now()));
         }
@@ -213,7 +194,7 @@ impl GrantReview {
         if screen.has_escapes() || block.has_escapes() {
             escapes(&mut screen);
         }
-        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+        screen.blank();
         screen.extend(block);
         screen
     }
@@ -230,7 +211,7 @@ impl GrantReview {
         }
         screen.heading(SIGNED);
         screen.exact(&self.document, &[]);
-        screen.push(LineTone::Plain, String::new(), PrintableText::default());
+        screen.blank();
         screen.extend(self.screen(now));
         screen
     }
@@ -239,15 +220,11 @@ impl GrantReview {
     fn texts(&self) -> Screen {
         let mut screen = Screen::default();
         screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
-        screen.push(
-            LineTone::Plain,
-            "  digest ".to_owned(),
-            PrintableText::text(&self.digest.to_string()),
-        );
+        screen.push(LineTone::Plain, "  digest ", self.digest.to_string());
         let grant = &self.grant;
         let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
         if grant.issued_at != grant.not_before {
-            window.push_str(&format!(", issued {}", grant.issued_at));
+            window += &format!(", issued {}", grant.issued_at);
         }
         field(&mut screen, "grant", grant.grant.as_str());
         field(&mut screen, "window", &window);
@@ -316,7 +293,7 @@ impl GrantReview {
             bad(
                 &mut screen,
                 "uploads",
-                &format!("{}: NOT SHOWN", each.collect::<Vec<_>>().join("; ")),
+                &format!("{}: NOT SHOWN", joined(each, "; ")),
             );
         }
         field(&mut screen, "sessions", grant.session.word());
@@ -329,7 +306,7 @@ impl GrantReview {
                 .then(&proposer)
                 .and("'s words, not checked)"),
         };
-        draw(&mut screen, &ReviewLine::always("reason", reason, &[]));
+        draw(&mut screen, &ReviewLine::always("reason", reason));
         field(&mut screen, "worst case", &self.worst_case());
         for line in &self.so_far {
             draw(&mut screen, line);
@@ -359,15 +336,13 @@ impl GrantReview {
             .iter()
             .zip(&self.steps)
             .flat_map(|(step, (_, found))| {
-                let of_step = found
-                    .definition
-                    .as_ref()
-                    .map_or(&Value::Null, |(definition, _)| &*definition.params);
-                let properties = step.params["properties"].as_object().into_iter().flatten();
-                let mut values: Vec<_> = properties
-                    .map(|(name, schema)| {
-                        let values =
-                            VaryingValues::of(schema, &of_step["properties"][name.as_str()]);
+                let definition = found.definition.as_ref();
+                let mut values: Vec<_> = step
+                    .params
+                    .keys()
+                    .map(|(name, declared)| {
+                        let of_step = definition.and_then(|(one, _)| one.params.key(name));
+                        let values = VaryingValues::of(declared, of_step);
                         (format!("{} {name}", step.reference), values)
                     })
                     .collect();
@@ -427,9 +402,7 @@ impl GrantReview {
 
     /// Returns the remarks about the grant and those about each step, most important first.
     fn all_remarks(&self) -> Vec<ReviewLine> {
-        let remark = |severity, words: &str| {
-            ReviewLine::remark(severity, PrintableText::text(words), Vec::new())
-        };
+        let remark = |severity, words: &str| ReviewLine::remark(severity, words);
         let mut all: Vec<_> = self
             .grantee_flaw()
             .map(|why| remark(RemarkSeverity::Fails, &format!("NOT TRUE: {why}")))
@@ -467,20 +440,18 @@ impl GrantReview {
     }
 }
 
+fn odd(what: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::refused(format!("nothing was signed: {what}"))
+}
+
 fn field(screen: &mut Screen, name: &'static str, words: &str) {
-    draw(
-        screen,
-        &ReviewLine::always(name, PrintableText::text(words), &[]),
-    );
+    draw(screen, &ReviewLine::always(name, words));
 }
 
 fn bad(screen: &mut Screen, name: &'static str, words: &str) {
     draw(
         screen,
-        &ReviewLine {
-            tone: LineTone::Bad,
-            ..ReviewLine::always(name, PrintableText::text(words), &[])
-        },
+        &ReviewLine::always(name, words).toned(LineTone::Bad),
     );
 }
 
@@ -514,25 +485,27 @@ fn run_of(grant: &Grant, granted: &GrantedStep, digest: ContentDigest) -> Author
 /// Returns what the runs can reach outside of their sandbox.
 fn reach(step: &GrantedStep) -> Option<String> {
     let sandbox = &step.sandbox;
-    let found: Vec<&str> = [
-        (
-            sandbox.off_reason.is_some(),
-            "everything: the sandbox is off",
-        ),
-        (sandbox.network.mode != NetworkMode::None, "a network"),
-        (
-            sandbox
-                .read
-                .iter()
-                .chain(&sandbox.write)
-                .any(|path| path.starts_with('/')),
-            "files of the host",
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(reaches, what)| reaches.then_some(what))
-    .collect();
-    (!found.is_empty()).then(|| found.join(", "))
+    let found = joined(
+        [
+            (
+                sandbox.off_reason.is_some(),
+                "everything: the sandbox is off",
+            ),
+            (sandbox.network.mode != NetworkMode::None, "a network"),
+            (
+                sandbox
+                    .read
+                    .iter()
+                    .chain(&sandbox.write)
+                    .any(|path| path.starts_with('/')),
+                "files of the host",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(reaches, what)| reaches.then_some(what)),
+        ", ",
+    );
+    (!found.is_empty()).then(|| found)
 }
 
 /// Returns the query for the proposals of a step with this status, of all proposers.
@@ -544,10 +517,7 @@ pub(super) fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, 
 fn so_far(grant: &Grant, view: &GrantView, client: &Client) -> Vec<ReviewLine> {
     let mut found = Vec::new();
     let mut say = |tone, words: String| {
-        found.push(ReviewLine {
-            tone,
-            ..ReviewLine::always("so far", PrintableText::text(&words), &[])
-        });
+        found.push(ReviewLine::always("so far", &words).toned(tone));
     };
     for step in &grant.steps {
         let of = |status| list(client, &all_of(&step.reference, status));

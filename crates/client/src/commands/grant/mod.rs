@@ -6,8 +6,8 @@ pub mod signing;
 mod varying_values;
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice, PrintableText,
-    Terminal, TrustArgs, fitted, show_chosen,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice,
+    PrintableText, Terminal, TrustArgs, fitted, show_chosen,
 };
 use documents::GrantId;
 use wire::{GrantList, GrantView};
@@ -56,11 +56,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot be reached or refuses.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Draft(args) => draft::run(args, global, terminal),
         Command::List { key } => list(key, global, terminal),
@@ -87,7 +83,7 @@ pub fn show(
     trust: &TrustArgs,
     (pager, full): (PagerChoice, bool),
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let view = find_grant(id, client)?;
     if terminal.json {
         terminal.object(&view)?;
@@ -107,7 +103,7 @@ pub fn is_grant(name: &str) -> bool {
 ///
 /// # Errors
 /// Returns an error if no grant or more than one grant matches, or if the boundary returns another grant.
-pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailure> {
+pub fn find_grant(name: &str, client: &Client) -> CommandResult<GrantView> {
     if let Ok(id) = name.parse::<GrantId>() {
         let view: GrantView = client.get(&format!("/v1/grants/{id}"))?;
         if view.id != id {
@@ -115,7 +111,7 @@ pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailu
                 "this command requested {id}, but the boundary returned {}",
                 view.id
             );
-            return Err(CommandFailure::new(Exit::Refused, detail));
+            return Err(CommandFailure::refused(detail));
         }
         return Ok(view);
     }
@@ -132,7 +128,7 @@ pub fn find_grant(name: &str, client: &Client) -> Result<GrantView, CommandFailu
         )),
         (None, _) => Err(CommandFailure::usage(format!(
             "there is no grant {}: give its id, or grt_ and at least 6 of its last digits (`countersign grant list`)",
-            PrintableText::text(name).as_str()
+            PrintableText::text(name)
         ))),
     }
 }
@@ -158,15 +154,11 @@ pub fn cells(view: &GrantView) -> [String; 6] {
         view.grant.grantee.name.to_string(),
         format!("{} of {}", view.uses, view.grant.max_uses),
         view.grant.expires_at.to_string(),
-        PrintableText::text(&steps.join(" ")).as_str().to_owned(),
+        PrintableText::text(&steps.join(" ")).to_string(),
     ]
 }
 
-fn list(
-    key: &KeyArgs,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn list(key: &KeyArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let read = |one: &GlobalOptions| one.reviewer(key, terminal)?.get::<GrantList>("/v1/grants");
     show_chosen(global, terminal, read, |_, all| {
         if all.grants.is_empty() {
@@ -177,6 +169,6 @@ fn list(
         let rows: Vec<_> = std::iter::once(header)
             .chain(all.grants.iter().map(cells))
             .collect();
-        terminal.put(fitted(&rows, terminal.table_width(), 6).as_bytes())
+        terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())
     })
 }

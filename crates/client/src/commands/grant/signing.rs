@@ -3,14 +3,13 @@
 use serde_json::Value;
 
 use crate::{
-    Client, CommandFailure, Exit, GrantReview, Keys, PagerChoice, SignaturePurpose, Terminal,
-    TrustArgs, find_grant, home::keys, now, terminal::streams::wrapped,
+    Client, CommandFailure, CommandResult, GrantReview, Keys, PagerChoice, SignaturePurpose,
+    Signer, Terminal, TrustArgs, commands::approve::told_signature, find_grant, home::keys, now,
+    read_statement, terminal::streams::wrapped,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,
-    Statement, joined,
 };
-use verdict::Signer;
 use wire::{GrantStatus, GrantView, ProposalView, Signatures};
 
 /// Shows a grant, asks, and signs exactly the bytes that were shown. `expect` replaces the question.
@@ -24,7 +23,7 @@ pub fn approve(
     keys: &Keys,
     (expect, (pager, full)): (Option<AuthorizationDigest>, (PagerChoice, bool)),
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let view = find_grant(name, client)?;
     check_pending(&view)?;
     let review = GrantReview::make(&view, client, &trust.find()?)?;
@@ -43,10 +42,9 @@ pub fn approve(
         } else {
             "proposed it or owns its proposer (self-approval)"
         };
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("nothing was signed: {approver} {why}"),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "nothing was signed: {approver} {why}"
+        )));
     }
     let consent = match expect {
         Some(expected) if expected.as_bytes() == review.digest().as_bytes() => GrantConsent(()),
@@ -55,7 +53,7 @@ pub fn approve(
                 "nothing was signed: --expect names {expected}, but the grant is {}",
                 review.digest()
             );
-            return Err(CommandFailure::new(Exit::Refused, words));
+            return Err(CommandFailure::refused(words));
         }
         None => {
             let question = format!(
@@ -76,27 +74,20 @@ pub fn approve(
         }
     };
     let answer = hand_in(client, &view.id, sign(&review, consent, signer)?)?;
-    if terminal.json {
-        terminal.object(&answer)?;
-        return Ok(Exit::Done);
-    }
-    terminal.line(&format!(
-        "signed by {approver}: {} is {}",
-        answer.id,
-        answer.status.word()
-    ))?;
-    let missing = joined(&answer.approvals.missing, ", somebody of ");
-    if !missing.is_empty() {
-        terminal.say(&format!("still needed: somebody of {missing}"));
-    }
-    Ok(Exit::Done)
+    told_signature(
+        &answer,
+        &approver,
+        (answer.id.as_str(), answer.status.word()),
+        &answer.approvals,
+        terminal,
+    )
 }
 
 /// Checks that a grant still waits for signatures.
 ///
 /// # Errors
 /// Returns an error if the grant is active or has ended.
-pub fn check_pending(view: &GrantView) -> Result<(), CommandFailure> {
+pub fn check_pending(view: &GrantView) -> CommandResult<()> {
     if view.status == GrantStatus::Pending {
         return Ok(());
     }
@@ -109,7 +100,7 @@ pub fn check_pending(view: &GrantView) -> Result<(), CommandFailure> {
         view.id,
         view.status.word()
     );
-    Err(CommandFailure::new(Exit::Refused, words))
+    Err(CommandFailure::refused(words))
 }
 
 /// Proof that a person typed the answer for the grant that was shown, or that `--yes --expect` named its digest.
@@ -121,7 +112,7 @@ pub struct GrantConsent(());
 ///
 /// # Errors
 /// Returns an error if the typed text is not the text that the review asks for.
-pub fn check_typed(review: &GrantReview, typed: &str) -> Result<GrantConsent, CommandFailure> {
+pub fn check_typed(review: &GrantReview, typed: &str) -> CommandResult<GrantConsent> {
     let asked = review.asked_text();
     if typed
         .split_whitespace()
@@ -135,7 +126,7 @@ pub fn check_typed(review: &GrantReview, typed: &str) -> Result<GrantConsent, Co
     let words = format!(
         "nothing was signed: the typed text must be the number of uses and the digits: {asked}"
     );
-    Err(CommandFailure::new(Exit::Refused, words))
+    Err(CommandFailure::refused(words))
 }
 
 /// Signs the same bytes that the review was made from.
@@ -146,7 +137,7 @@ pub fn sign(
     review: &GrantReview,
     consent: GrantConsent,
     signer: &dyn Signer,
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let GrantConsent(()) = consent;
     keys::sign(
         signer,
@@ -164,7 +155,7 @@ pub fn hand_in(
     client: &Client,
     id: &GrantId,
     signature: EnvelopeSignature,
-) -> Result<GrantView, CommandFailure> {
+) -> CommandResult<GrantView> {
     client.post(
         &format!("/v1/grants/{id}/signatures"),
         &Signatures {
@@ -196,19 +187,15 @@ pub fn sign_use(
     wanted: WantedUse<'_>,
     client: &Client,
     keys: &Keys,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     let unreadable = |error: documents::Malformed| {
-        CommandFailure::new(
-            Exit::Refused,
-            format!("nothing was signed: the boundary's statement is malformed: {error}"),
-        )
+        CommandFailure::refused(format!(
+            "nothing was signed: the boundary's statement is malformed: {error}"
+        ))
     };
-    let payload = Base64::Strict
-        .decode("/payload", &view.payload)
-        .map_err(unreadable)?;
-    let signed = Statement::<Authorization>::from_payload(&payload)
-        .map_err(unreadable)?
-        .predicate;
+    let (payload, statement) =
+        read_statement::<Authorization>(Base64::Strict, &view.payload).map_err(unreadable)?;
+    let signed = statement.predicate;
     let given = wanted.params.as_object();
     let same_params = given.is_none_or(|given| {
         given
@@ -227,7 +214,7 @@ pub fn sign_use(
             let words = format!(
                 "nothing was signed: the statement of the boundary differs from the request in {what}"
             );
-            return Err(CommandFailure::new(Exit::Refused, words));
+            return Err(CommandFailure::refused(words));
         }
     }
     let signer = keys

@@ -1,8 +1,8 @@
 //! Describes which values a parameter may have in the runs of a grant, and whether something bounds them.
 
-use serde_json::Value;
+use serde::Serialize;
 
-use documents::canonical;
+use documents::{Parameter, ParameterType, canonical, joined};
 
 /// The values of a parameter, in words.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,51 +14,54 @@ pub(super) struct VaryingValues {
 }
 
 impl VaryingValues {
-    /// Describes the values that the schema of a grant and the schema of the step both permit.
-    pub(super) fn of(granted: &Value, of_step: &Value) -> Self {
-        let own = Self::of_schema(granted);
-        let step = Self::of_schema(of_step);
-        if own.unbounded && !step.unbounded {
-            return Self {
+    /// Describes the values that the grant and the step both permit. `of_step` is absent if the step is unknown.
+    pub(super) fn of(granted: &Parameter, of_step: Option<&Parameter>) -> Self {
+        let own = Self::of_declared(granted);
+        match of_step.map(Self::of_declared) {
+            Some(step) if own.unbounded && !step.unbounded => Self {
                 words: format!("ANY VALUE that the step permits: {}", step.words),
                 unbounded: false,
-            };
+            },
+            _ => own,
         }
-        own
     }
 
-    fn of_schema(schema: &Value) -> Self {
-        let text =
-            |value: &Value| String::from_utf8_lossy(&canonical::to_canonical(value)).into_owned();
-        let kind = schema["type"].as_str().unwrap_or("value");
-        let has = |word: &str| schema.get(word).is_some();
-        let words = if let Some(only) = schema.get("const") {
-            format!("always {}", text(only))
-        } else if let Some(values) = schema["enum"].as_array() {
-            let shown: Vec<String> = values.iter().map(text).collect();
-            format!("one of {} values: {}", values.len(), shown.join(", "))
-        } else if kind == "boolean" {
-            "true or false".to_owned()
-        } else if kind == "integer" && has("minimum") && has("maximum") {
-            format!(
-                "a number from {} to {}",
-                text(&schema["minimum"]),
-                text(&schema["maximum"])
-            )
-        } else if schema.as_object().is_some_and(|map| map.len() == 1) {
-            format!("ANY VALUE ({kind})")
-        } else {
-            format!("each value of {}", text(schema))
+    fn of_declared(declared: &Parameter) -> Self {
+        let kind = declared.kind;
+        let words = match (&declared.choices, kind, declared.limits()) {
+            (Some(values), ..) => match &values[..] {
+                [only] => format!("always {}", written(only)),
+                _ => {
+                    let shown = joined(values.iter().map(written), ", ");
+                    format!("one of {} values: {shown}", values.len())
+                }
+            },
+            (None, ParameterType::Boolean, _) => "true or false".to_owned(),
+            (None, ParameterType::Integer, (Some(low), Some(high))) => {
+                format!("a number from {low} to {high}")
+            }
+            _ if *declared == Parameter::new(kind) => format!("ANY VALUE ({})", kind.word()),
+            _ => format!("each value of {}", written(declared)),
         };
-        let unbounded = match kind {
-            _ if has("const") || has("enum") => false,
-            "integer" => !(has("minimum") && has("maximum")),
-            "string" => !schema["pattern"].as_str().is_some_and(is_bound),
-            "array" => !has("maxItems") || Self::of_schema(&schema["items"]).unbounded,
-            kind => kind != "boolean",
-        };
+        let (low, high) = declared.limits();
+        let unbounded = declared.choices.is_none()
+            && match kind {
+                ParameterType::Boolean => false,
+                ParameterType::Integer => low.is_none() || high.is_none(),
+                ParameterType::String => !declared.pattern.as_deref().is_some_and(is_bound),
+                ParameterType::Array => {
+                    let items = declared.items.as_deref();
+                    high.is_none() || items.is_none_or(|items| Self::of_declared(items).unbounded)
+                }
+                ParameterType::Object => true,
+            };
         Self { words, unbounded }
     }
+}
+
+fn written(value: &impl Serialize) -> String {
+    let bytes = canonical::canonical_of(value).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Returns true if a pattern bounds the values: no repetition beside a class of nearly all characters, as in `.*` and
@@ -95,16 +98,18 @@ fn is_bound(pattern: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn only_a_value_without_a_bound_is_called_unbounded() {
-        let text = json!({"type": "string", "maxLength": 4000});
+        let declared =
+            |value: Value| -> Parameter { serde_json::from_value(value).expect("declared") };
+        let text = declared(json!({"type": "string", "maxLength": 4000}));
         for (schema, words, unbounded) in [
             (
-                json!({"type": "string", "const": "web-1"}),
+                json!({"type": "string", "enum": ["web-1"]}),
                 "always \"web-1\"",
                 false,
             ),
@@ -131,7 +136,7 @@ mod tests {
                 false,
             ),
         ] {
-            let found = VaryingValues::of(&schema, &text);
+            let found = VaryingValues::of(&declared(schema), Some(&text));
             assert_eq!(
                 found,
                 VaryingValues {
@@ -140,8 +145,8 @@ mod tests {
                 }
             );
         }
-        let of_step = json!({"type": "string", "enum": ["a", "b"]});
-        let found = VaryingValues::of(&json!({"type": "string"}), &of_step);
+        let of_step = declared(json!({"type": "string", "enum": ["a", "b"]}));
+        let found = VaryingValues::of(&Parameter::new(ParameterType::String), Some(&of_step));
         assert!(
             !found.unbounded
                 && found

@@ -9,7 +9,7 @@ use serde_json::json;
 use wire::{RegistryView, StepView};
 
 use crate::{
-    Client, CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, needs_boundary, print_list,
+    Client, CommandResult, Exit, GlobalOptions, KeyArgs, Terminal, needs_boundary, print_list,
     print_step, rules,
 };
 
@@ -52,11 +52,7 @@ pub enum SealedStepsCommand {
 ///
 /// # Errors
 /// Returns the reason why the boundary did not answer.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     if !args.dirs.is_empty() {
         return Err(needs_boundary("`registry --dir`"));
     }
@@ -68,7 +64,7 @@ impl SealedStepsCommand {
     ///
     /// # Errors
     /// Returns the reason why the boundary did not answer.
-    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::List { pattern, key } => {
                 list_sealed(pattern.as_ref(), &global.client(key)?, terminal)
@@ -78,11 +74,7 @@ impl SealedStepsCommand {
     }
 }
 
-fn show_sealed(
-    step: &StepRef,
-    client: &Client,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn show_sealed(step: &StepRef, client: &Client, terminal: &Terminal) -> CommandResult {
     let view: StepView = client.get(&format!("/v1/steps/{step}"))?;
     let mut rest = json!({"approvals": view.approvals, "sandbox": view.sandbox});
     if let Some(variables) = view.session_variables {
@@ -91,11 +83,7 @@ fn show_sealed(
     print_step(&view.digest.to_string(), &view.definition, &rest, terminal)
 }
 
-fn list_sealed(
-    pattern: Option<&Pattern>,
-    client: &Client,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn list_sealed(pattern: Option<&Pattern>, client: &Client, terminal: &Terminal) -> CommandResult {
     let mut view: RegistryView = client.get("/v1/registry")?;
     view.steps
         .retain(|step| pattern.is_none_or(|pattern| pattern.matches(step.reference.as_str())));

@@ -2,29 +2,31 @@
 
 use serde_json::{Value, json};
 
-use crate::{CommandFailure, Exit, PrintableText, Screen, Terminal, fitted};
+use crate::{CommandResult, Exit, PrintableText, Screen, Terminal, fitted};
 use documents::{Approvals, joined};
 use reading::comments;
 
 /// Formats approval rules, for example `2 of ops + 1 of security`. A rule without groups is omitted, because policy
 /// then decides.
 pub fn rules(rules: &[Approvals]) -> String {
-    let words: Vec<String> = rules
-        .iter()
-        .filter(|rule| !rule.from.is_empty())
-        .map(|rule| {
-            let how = if rule.each == Some(true) {
-                "each of"
-            } else {
-                "of"
-            };
-            format!("{} {how} {}", rule.required, joined(&rule.from, ","))
-        })
-        .collect();
+    let words = joined(
+        rules
+            .iter()
+            .filter(|rule| !rule.from.is_empty())
+            .map(|rule| {
+                let how = if rule.each == Some(true) {
+                    "each of"
+                } else {
+                    "of"
+                };
+                format!("{} {how} {}", rule.required, joined(&rule.from, ","))
+            }),
+        " + ",
+    );
     if words.is_empty() {
         "as policy says".to_owned()
     } else {
-        words.join(" + ")
+        words
     }
 }
 
@@ -32,7 +34,7 @@ pub fn rules(rules: &[Approvals]) -> String {
 ///
 /// # Errors
 /// Returns an error if the standard output cannot be written.
-pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> CommandResult {
     let here = if steps.iter().any(|step| !step[4].is_empty()) {
         "THIS HOST"
     } else {
@@ -69,14 +71,14 @@ pub fn print_step(
     definition: &Value,
     rest: &Value,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     if terminal.json {
         terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);
     }
     let mut screen = Screen::default();
     screen.heading("Step");
-    screen.field("digest", &PrintableText::text(digest));
+    screen.field("digest", digest);
     screen.exact(definition, &[(".source", "Script")]);
     if rest.as_object().is_some_and(|fields| !fields.is_empty()) {
         screen.heading("In force");

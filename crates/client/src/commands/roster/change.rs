@@ -1,7 +1,9 @@
 //! The complete list of changes between two versions of a roster.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{LineDifference, LineTone, PrintableText, Screen, draw_differences};
 use documents::{ForeignKey, Roster, SshKey};
@@ -16,9 +18,14 @@ pub struct Change {
     pub says: String,
 }
 
-/// Names of the roster tables whose entries have names.
-const TABLES: [&str; 6] = [
-    "approver", "group", "proposer", "operator", "boundary", "witness",
+/// The tables of a roster, each with the noun for one entry.
+const TABLES: [(&str, &str); 6] = [
+    ("approvers", "approver"),
+    ("groups", "group"),
+    ("proposers", "proposer"),
+    ("operators", "operator"),
+    ("boundaries", "boundary"),
+    ("witnesses", "witness"),
 ];
 
 /// Returns all differences between two versions, except in the fields `version`, `previous` and `policy`.
@@ -42,62 +49,40 @@ pub fn changes(before: &Roster, next: &Roster) -> Vec<Change> {
     }
     let json = |roster: &Roster| serde_json::to_value(roster).unwrap_or_default();
     let (before, next) = (json(before), json(next));
-    for table in TABLES {
-        let entries = |roster: &Value| roster[table].as_array().cloned().unwrap_or_default();
-        let (old, new) = (entries(&before), entries(&next));
-        let same = |one: &Value, other: &Value| one["name"] == other["name"];
-        for entry in &old {
-            if !new.iter().any(|other| same(entry, other)) {
-                note("removed", format!("{table} {}", described(entry)));
-            }
+    let empty = Map::new();
+    for (table, noun) in TABLES {
+        let [old, new] = [&before, &next].map(|roster| roster[table].as_object().unwrap_or(&empty));
+        for (name, entry) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
+            note("removed", format!("{noun} {name}{}", described(entry)));
         }
-        for entry in &new {
-            match old.iter().find(|other| same(entry, other)) {
-                None => note("added", format!("{table} {}", described(entry))),
-                Some(other) => fields(table, other, entry, &mut note),
+        for (name, entry) in new {
+            match old.get(name) {
+                None => note("added", format!("{noun} {name}{}", described(entry))),
+                Some(other) => fields(&format!("{noun} {name}"), other, entry, &mut note),
             }
-        }
-        let order = |entries: &[Value]| {
-            entries
-                .iter()
-                .map(|entry| entry["name"].clone())
-                .collect::<Vec<_>>()
-        };
-        let kept = |of: &[Value], within: &[Value]| {
-            order(of)
-                .into_iter()
-                .filter(|name| within.iter().any(|entry| entry["name"] == *name))
-                .collect::<Vec<_>>()
-        };
-        if kept(&old, &new) != kept(&new, &old) {
-            note("changed", format!("the order of the {table} entries"));
         }
     }
     found
 }
 
-fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static str, String)) {
-    let name = new["name"].as_str().unwrap_or_default();
-    let empty = serde_json::Map::new();
-    let (before, after) = (
-        old.as_object().unwrap_or(&empty),
-        new.as_object().unwrap_or(&empty),
-    );
-    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+fn fields(holder: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static str, String)) {
+    let objects = [old, new].map(|entry| entry.as_object());
+    let keys: BTreeSet<&String> = objects
+        .iter()
+        .copied()
+        .flatten()
+        .flat_map(Map::keys)
+        .collect();
     for field in keys {
-        match (before.get(field), after.get(field)) {
+        match (old.get(field), new.get(field)) {
             (Some(Value::Array(old)), Some(Value::Array(new))) => {
                 for item in old.iter().filter(|item| !new.contains(item)) {
-                    note(
-                        "removed",
-                        format!("{table} {name}: {field}: {}", item_words(field, item)),
-                    );
+                    let words = item_words(field, item);
+                    note("removed", format!("{holder}: {field}: {words}"));
                 }
                 for item in new.iter().filter(|item| !old.contains(item)) {
-                    note(
-                        "added",
-                        format!("{table} {name}: {field}: {}", item_words(field, item)),
-                    );
+                    let words = item_words(field, item);
+                    note("added", format!("{holder}: {field}: {words}"));
                 }
                 let both = |of: &[Value], within: &[Value]| {
                     of.iter()
@@ -106,10 +91,7 @@ fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static 
                         .collect::<Vec<_>>()
                 };
                 if both(old, new) != both(new, old) {
-                    note(
-                        "changed",
-                        format!("{table} {name}: the order of its {field}"),
-                    );
+                    note("changed", format!("{holder}: the order of its {field}"));
                 }
             }
             (old, new) if old != new => {
@@ -118,7 +100,7 @@ fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static 
                 };
                 note(
                     "changed",
-                    format!("{table} {name}: {field}: {} to {}", words(old), words(new)),
+                    format!("{holder}: {field}: {} to {}", words(old), words(new)),
                 );
             }
             _ => {}
@@ -127,13 +109,8 @@ fn fields(table: &str, old: &Value, new: &Value, note: &mut impl FnMut(&'static 
 }
 
 fn described(entry: &Value) -> String {
-    let mut text = entry["name"].as_str().unwrap_or_default().to_owned();
-    for (field, value) in entry
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(field, _)| *field != "name")
-    {
+    let mut text = String::new();
+    for (field, value) in entry.as_object().into_iter().flatten() {
         let words = match value {
             Value::Array(items) if items.is_empty() => "none".to_owned(),
             Value::Array(items) => items
@@ -319,15 +296,16 @@ mod tests {
         assert!(
             fields
                 .clone()
-                .all(|field| TABLES.contains(&&**field) || apart.contains(&&**field)),
+                .all(|field| TABLES.iter().any(|(table, _)| table == field)
+                    || apart.contains(&&**field)),
             "{fields:?}"
         );
         let mut tried = 0;
-        for table in TABLES {
-            for (at, entry) in whole[table].as_array().expect("a list").iter().enumerate() {
+        for (table, _) in TABLES {
+            for (name, entry) in whole[table].as_object().expect("a table") {
                 for (field, value) in entry.as_object().expect("an entry") {
                     let mut edited = whole.clone();
-                    let place = &mut edited[table][at][field];
+                    let place = &mut edited[table][name][field];
                     match value {
                         Value::Array(items) if items.is_empty() => continue,
                         Value::Array(items) => *place = Value::Array(items[1..].to_vec()),
@@ -339,7 +317,7 @@ mod tests {
                     tried += 1;
                     assert!(
                         !changes(&golden(), &next).is_empty(),
-                        "{table} {at} {field}"
+                        "{table} {name} {field}"
                     );
                 }
             }
@@ -349,15 +327,19 @@ mod tests {
             told(|tables| tables.threshold = 0),
             ["changed the number of approvers who must sign the next version: 2 to 0"]
         );
-        let moved = told(|tables| tables.approver.swap(0, 1));
-        assert_eq!(moved, ["changed the order of the approver entries"]);
-        let gone = told(|tables| drop(tables.operator.remove(0)));
+        let gone = told(|tables| drop(tables.operators.pop_first()));
         assert!(
             gone[0].starts_with("removed operator oscar; keys: SHA256:"),
             "{gone:?}"
         );
-        let until =
-            told(|tables| tables.approver[0].valid_before = "2027-01-01T00:00:00Z".parse().ok());
+        let until = told(|tables| {
+            tables
+                .approvers
+                .values_mut()
+                .next()
+                .expect("alice")
+                .valid_before = "2027-01-01T00:00:00Z".parse().ok()
+        });
         assert_eq!(
             until,
             ["changed approver alice: valid_before: none to \"2027-01-01T00:00:00Z\""]

@@ -8,6 +8,7 @@ pub mod sign;
 
 use crate::{
     CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary,
+    read_version,
 };
 
 /// Show the roster, or draft, sign and merge its next version.
@@ -15,11 +16,12 @@ use crate::{
 #[command(after_help = "Examples:
   countersign roster show roster.json
   countersign roster show roster.json --allowed-signers   # for ssh-keygen -Y verify -n countersign
-  countersign roster sign 2.json                          # each approver, on a separate machine
+  countersign roster sign next.json                       # the first approver, on a separate machine; writes 2.json
+  countersign roster sign 2.json                          # each other approver
   countersign roster merge 2.json from-alice.json from-bob.json
 
 A later version needs as many signatures as the thresholds of the version before and of the later version require. \
-The file of the later version is in roster.d next to roster.toml. The next start of the boundary seals the version \
+The draft next.json and the files of the versions are in roster.d at the boundary. The next start of the boundary seals the version \
 if its signatures are complete; until then the sealed roster stays in force. A new policy needs the same steps, \
 because each version of the roster names its policy. An approver who changes keys signs with both keys: the old key \
 counts for the version before, and the new key counts for the later version.")]
@@ -49,7 +51,10 @@ pub fn run(
         Command::Show(ShowArgs {
             file: Some(file),
             allowed_signers,
-        }) => show::print(show::of_file(file)?, *allowed_signers, terminal),
+        }) => {
+            let (envelope, roster, _) = read_version(file)?;
+            show::print(&roster, &envelope, *allowed_signers, terminal)
+        }
         Command::Show(_) => Err(needs_boundary("`roster show` without a file")),
         Command::Signing(command) => command.run(global, terminal),
     }

@@ -57,8 +57,7 @@ pub fn differences(old: &Policy, new: &Policy) -> Vec<LineDifference> {
 /// entries, so that an added override does not change the keys of the later ones.
 fn lines(policy: &Policy) -> Vec<(String, PrintableText)> {
     let value: Value = serde_json::from_slice(policy.canonical()).unwrap_or_default();
-    let mut found = Vec::new();
-    leaves(&value, String::new(), &mut found);
+    let found = leaves(&value);
     let line = |(path, leaf): (String, &Value)| {
         let tokens: Vec<&str> = path
             .split(['.', '[', ']'])

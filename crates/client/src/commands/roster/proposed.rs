@@ -7,13 +7,15 @@ use crate::{
     ChosenTrust, CommandFailure, DecidingRoster, Exit, NewestRoster, PrintableText, newest_of,
     newest_unconnected, read_bounded, seem_same,
 };
-use documents::{Base64, Envelope, RosterDigest, json};
+use documents::{Base64, Envelope, Roster, RosterDigest, json};
 use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
 
 /// A new roster version, and the versions before it.
 pub struct ProposedRoster {
-    /// Envelope of the file. The payload is encoded again, because documents require strict base64.
+    /// Envelope of the version. The payload is encoded again, because documents require strict base64.
     pub envelope: Envelope,
+    /// File of the envelope: the given file, or `VERSION.json` beside a draft.
+    pub file: PathBuf,
     /// The new version.
     pub next: TrustedRoster,
     /// The version directly before the new version.
@@ -26,11 +28,12 @@ pub struct ProposedRoster {
 const MOST_FILES: usize = 2048;
 
 impl ProposedRoster {
-    /// Reads the file, and finds the previous version in the directory of the file, in `earlier`, or among the trusted
-    /// rosters.
+    /// Reads the file, which may be a draft, and finds the previous version in the directory of the file, in `earlier`, or
+    /// among the trusted rosters.
     ///
     /// # Errors
-    /// Returns an error if the file is no roster, is version 1, or if its previous version was not found.
+    /// Returns an error if the file is no roster, is version 1, or if its previous version was not found. A draft is also
+    /// refused if the file of its version has another content, because that content may have signatures.
     pub fn read(
         file: &Path,
         earlier: &[PathBuf],
@@ -41,7 +44,7 @@ impl ProposedRoster {
             .to_owned();
         let wrong =
             |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
-        let (envelope, next) = read_envelope(file)?;
+        let (mut envelope, next, is_draft) = read_version(file)?;
         let Some(previous) = next.tables().previous else {
             return Err(CommandFailure::usage(format!(
                 "{place} is version 1 of a roster, which has no signatures: compare its digest {} with the person \
@@ -49,6 +52,27 @@ impl ProposedRoster {
                 next.digest()
             )));
         };
+        let own = if is_draft {
+            file.with_file_name(format!("{}.json", next.version()))
+        } else {
+            file.to_owned()
+        };
+        if is_draft && own.symlink_metadata().is_ok() {
+            let (there, other, _) = read_version(&own)?;
+            if other.digest() != next.digest() {
+                return Err(CommandFailure::new(
+                    Exit::Refused,
+                    format!(
+                        "nothing was signed: {} contains another version {} with {} signatures: sign that file, or \
+                         delete the file, which discards its signatures",
+                        PrintableText::text(&own.to_string_lossy()).as_str(),
+                        other.version(),
+                        there.signatures.len()
+                    ),
+                ));
+            }
+            envelope = there;
+        }
         let mut known: HashMap<RosterDigest, (Option<Envelope>, TrustedRoster)> = HashMap::new();
         for trust in trust {
             if let Pinned::Roster(roster) = &trust.pinned {
@@ -57,12 +81,12 @@ impl ProposedRoster {
         }
         // Files in the same directory are untrusted, so use a file only if its digest matches.
         for beside in siblings(file) {
-            if let Ok((envelope, roster)) = read_envelope(&beside) {
+            if let Ok((envelope, roster, _)) = read_version(&beside) {
                 known.insert(roster.digest(), (Some(envelope), roster));
             }
         }
         for path in earlier {
-            let (envelope, roster) = read_envelope(path)?;
+            let (envelope, roster, _) = read_version(path)?;
             known.insert(roster.digest(), (Some(envelope), roster));
         }
         let Some((_, before)) = known.get(&previous) else {
@@ -113,6 +137,7 @@ impl ProposedRoster {
         };
         Ok(Self {
             envelope,
+            file: own,
             next,
             before,
             chain,
@@ -204,26 +229,31 @@ impl ProposedRoster {
     }
 }
 
-/// Reads the envelope of a roster.
+/// Reads a version of a roster: an envelope, or a draft, which becomes an envelope without signatures. Returns true for a
+/// draft.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
-pub fn read_envelope(path: &Path) -> Result<(Envelope, TrustedRoster), CommandFailure> {
+pub fn read_version(path: &Path) -> Result<(Envelope, TrustedRoster, bool), CommandFailure> {
     let place = PrintableText::text(&path.to_string_lossy())
         .as_str()
         .to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
         let error = PrintableText::text(&error.to_string()).as_str().to_owned();
-        CommandFailure::usage(format!(
-            "{place} is no version of a roster: {error}; `countersign roster draft` writes one"
-        ))
+        CommandFailure::usage(format!("{place} is no version of a roster: {error}"))
     };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
-    let envelope: Envelope =
-        json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    let value = json::parse(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
+    if value.get("threshold").is_some() {
+        let tables: Roster = json::typed(&value).map_err(|error| wrong(&error))?;
+        let roster = TrustedRoster::from_tables(tables).map_err(|error| wrong(&error))?;
+        return Ok((Envelope::new(roster.payload(), Vec::new()), roster, true));
+    }
+    let envelope: Envelope = json::typed(&value).map_err(|error| wrong(&error))?;
     let payload = payload_of(&envelope, Base64::Lenient).map_err(|error| wrong(&error))?;
     let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
-    Ok((Envelope::new(&payload, envelope.signatures), roster))
+    let envelope = Envelope::new(&payload, envelope.signatures);
+    Ok((envelope, roster, false))
 }
 
 fn siblings(file: &Path) -> Vec<PathBuf> {

@@ -1,15 +1,15 @@
 //! The `roster show` command prints the people, their keys, and the digest to pin.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::{CommandFailure, Exit, PrintableText, Terminal, fitted, read_bounded};
-use documents::{Base64, Envelope, ForeignKey, MAX_ROSTER_BYTES, SshKey, joined, json as strict};
+use crate::{CommandFailure, Exit, PrintableText, Terminal, fitted};
+use documents::{Envelope, ForeignKey, SshKey, joined};
 use verdict::TrustedRoster;
 
 /// Arguments of `roster show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArgs {
-    /// A roster statement (JSON). The default is the roster in force, if the files of the configuration contain it
+    /// A roster statement (JSON), or a draft. The default is the roster in force, if the files of the configuration contain it
     pub file: Option<PathBuf>,
     /// Print the approvers in the allowed_signers format of OpenSSH
     #[arg(long)]
@@ -21,40 +21,19 @@ pub struct ShowArgs {
 /// # Errors
 /// Returns an error if the terminal cannot be written.
 pub fn print(
-    (roster, envelope): (TrustedRoster, Envelope),
+    roster: &TrustedRoster,
+    envelope: &Envelope,
     allowed_signers: bool,
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     if allowed_signers {
         terminal.put(roster.allowed_signers().as_bytes())?;
     } else if terminal.json {
-        terminal.object(&envelope)?;
+        terminal.object(envelope)?;
     } else {
-        terminal.put(text(&roster, terminal.table_width()).as_bytes())?;
+        terminal.put(text(roster, terminal.table_width()).as_bytes())?;
     }
     Ok(Exit::Done)
-}
-
-/// Reads the roster in a file.
-///
-/// # Errors
-/// Returns an error if the file contains no roster.
-pub fn of_file(file: &Path) -> Result<(TrustedRoster, Envelope), CommandFailure> {
-    let bytes = read_bounded(file, 2 * MAX_ROSTER_BYTES)?;
-    let place = PrintableText::text(&file.to_string_lossy());
-    let wrong = |error: &dyn std::fmt::Display| {
-        CommandFailure::usage(format!(
-            "{} is no roster statement: {error}; for roster.toml, name the configuration with --config",
-            place.as_str()
-        ))
-    };
-    let envelope: Envelope =
-        strict::parse_as(&bytes, 2 * MAX_ROSTER_BYTES).map_err(|error| wrong(&error))?;
-    let payload = Base64::Lenient
-        .decode("/payload", &envelope.payload)
-        .map_err(|error| wrong(&error))?;
-    let roster = TrustedRoster::from_payload(&payload).map_err(|error| wrong(&error))?;
-    Ok((roster, envelope))
 }
 
 /// Formats the roster for people.
@@ -64,7 +43,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
         format!(
             "the next version needs {} of {} approvers",
             tables.threshold,
-            tables.approver.len()
+            tables.approvers.len()
         )
     } else {
         "UNGUARDED: the next version needs no signature".to_owned()
@@ -111,7 +90,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
             rows.push([first(who), first(name), first(&groups), key]);
         }
     };
-    for person in &tables.approver {
+    for (name, person) in &tables.approvers {
         let mut groups: Vec<String> = person.groups.iter().map(ToString::to_string).collect();
         if let Some(after) = person.valid_after {
             groups.push(format!("from {after}"));
@@ -119,45 +98,27 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
         if let Some(before) = person.valid_before {
             groups.push(format!("until {before}"));
         }
-        add(
-            "approver",
-            person.name.as_str(),
-            groups.join(", "),
-            &person.keys,
-        );
+        add("approver", name.as_str(), groups.join(", "), &person.keys);
     }
-    for entry in &tables.proposer {
-        add(
-            "proposer",
-            entry.name.as_str(),
-            format!("of {}", joined(&entry.owners, ", ")),
-            &entry.keys,
-        );
+    for (name, entry) in &tables.proposers {
+        let owners = format!("of {}", joined(&entry.owners, ", "));
+        add("proposer", name.as_str(), owners, &entry.keys);
     }
-    for person in &tables.operator {
-        add(
-            "operator",
-            person.name.as_str(),
-            String::new(),
-            &person.keys,
-        );
+    for (name, entry) in &tables.operators {
+        add("operator", name.as_str(), String::new(), &entry.keys);
     }
-    for entry in &tables.boundary {
-        add("boundary", entry.name.as_str(), String::new(), &entry.keys);
+    for (name, entry) in &tables.boundaries {
+        add("boundary", name.as_str(), String::new(), &entry.keys);
     }
-    for witness in &tables.witness {
-        let [name, url, key] = [&witness.name, &witness.url, &witness.vkey]
+    for (name, witness) in &tables.witnesses {
+        let [name, url, key] = [name, &witness.url, &witness.vkey]
             .map(|text| PrintableText::text(text).as_str().to_owned());
         rows.push(["witness".to_owned(), name, format!("at {url}"), key]);
     }
     text.push_str(&fitted(&rows, width, 3));
-    for group in &tables.group {
+    for (name, group) in &tables.groups {
         if let Some(presence) = group.presence {
-            text.push_str(&format!(
-                "group {}: only {} count\n",
-                group.name,
-                presence.words()
-            ));
+            text.push_str(&format!("group {name}: only {} count\n", presence.words()));
         }
     }
     let digests = [

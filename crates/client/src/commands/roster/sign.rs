@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::{
     CommandFailure, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText, Screen,
-    SignaturePurpose, Terminal, TrustArgs, changes,
+    SignaturePurpose, Signer, Terminal, TrustArgs, changes,
     commands::roster::{
         change::{ShownPolicy, review},
         policy_change::{changed_steps, differences, sealed_policy},
-        proposed::{ProposedRoster, read_envelope},
+        proposed::{ProposedRoster, read_version},
     },
     find_with_list,
     home::keys,
@@ -20,12 +20,12 @@ use documents::{
     Envelope, EnvelopeSignature, MAX_SIGNATURES, Name, PAYLOAD_TYPE, RosterDigest, SshKey, joined,
 };
 use reading::{Policy, file};
-use verdict::{Signer, SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
+use verdict::{SuccessionTallies, ThresholdTally, TrustedRoster, version_file};
 
 /// The commands that sign the next version of a roster.
 #[derive(Debug, clap::Subcommand)]
 pub enum SigningCommand {
-    /// Show the changes of a next version, ask, and add your signature to its file
+    /// Show the changes from the version in force, ask, and sign a next version
     Sign(SignArgs),
     /// Collect the signatures of one version from several files into the first file
     Merge(MergeArgs),
@@ -64,7 +64,7 @@ fn run(
             Exit::Refused,
             format!(
                 "{error}; `countersign roster merge {}` leaves out signatures that do not count",
-                args.file.display()
+                proposed.file.display()
             ),
         )
     })?;
@@ -144,21 +144,21 @@ fn run(
     };
     let signature = sign(&proposed, consent, signer)?;
     let mut signatures = match &args.output {
-        Some(_) => proposed.envelope.signatures.clone(),
         // Another person may have signed the same file in the meantime.
-        None => {
-            let (there, roster) = read_envelope(&args.file)?;
+        None if proposed.file.exists() => {
+            let (there, roster, _) = read_version(&proposed.file)?;
             if roster.digest() != next.digest() {
                 return Err(CommandFailure::new(
                     Exit::Refused,
                     format!(
                         "nothing was written: {} now contains another version, so review the file again",
-                        args.file.display()
+                        proposed.file.display()
                     ),
                 ));
             }
             there.signatures
         }
+        _ => proposed.envelope.signatures.clone(),
     };
     let fallen =
         SuccessionTallies::join(before, next, &mut signatures, signature).map_err(|error| {
@@ -246,9 +246,9 @@ fn done(
             bytes.push(b'\n');
             write_new(path, &bytes, terminal)?;
         }
-        None => put(&args.file, &signed)?,
+        None => put(&proposed.file, &signed)?,
     }
-    let at = args.output.as_deref().unwrap_or(&args.file);
+    let at = args.output.as_deref().unwrap_or(&proposed.file);
     if at != Path::new("-") {
         if terminal.json {
             let mut told = told(proposed, &standing);
@@ -275,10 +275,10 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     let others = args
         .others
         .iter()
-        .map(|path| read_envelope(path).map(|read| (path, read)));
-    let own = Ok((&args.file, (proposed.envelope.clone(), next.clone())));
+        .map(|path| read_version(path).map(|(envelope, roster, _)| (path, envelope, roster)));
+    let own = Ok((&args.file, proposed.envelope.clone(), next.clone()));
     for source in std::iter::once(own).chain(others) {
-        let (path, (envelope, roster)) = source?;
+        let (path, envelope, roster) = source?;
         let place = PrintableText::text(&path.to_string_lossy());
         if roster.digest() != next.digest() {
             return Err(CommandFailure::usage(format!(
@@ -321,13 +321,13 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     }
     signatures.sort();
     let merged = Envelope::new(next.payload(), signatures);
-    put(&args.file, &merged)?;
+    put(&proposed.file, &merged)?;
     let standing = SuccessionTallies::of(before, next, &merged.signatures)
         .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     if terminal.json {
         let mut told = told(&proposed, &standing);
         told["left_out"] = json!(left_out);
-        told["file"] = json!(args.file.to_string_lossy());
+        told["file"] = json!(proposed.file.to_string_lossy());
         terminal.object(&told)?;
     }
     for line in &left_out {
@@ -472,7 +472,8 @@ fn read_policy(path: &Path, roster: &TrustedRoster) -> Result<(Policy, String), 
 /// Options of `roster sign`.
 #[derive(Debug, clap::Args)]
 pub struct SignArgs {
-    /// The file of the new roster version. The command searches for earlier versions in the same directory
+    /// The file of the new roster version, or its draft `next.json`. The signature to a draft is written to VERSION.json in the
+    /// same directory. The command searches for earlier versions there
     file: PathBuf,
     /// Write the file with your signature to this new file, and do not change FILE
     #[arg(short, long, value_name = "FILE")]

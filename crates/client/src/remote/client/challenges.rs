@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
-use crate::{Client, CommandFailure};
+use crate::{Client, CommandResult};
 use documents::{EnvelopeSignature, KeyId, SealDigest};
 use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 
@@ -13,7 +13,7 @@ impl Client {
     ///
     /// # Errors
     /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
-    pub fn challenge(&self, keyid: KeyId) -> Result<(String, SealDigest), CommandFailure> {
+    pub fn challenge(&self, keyid: KeyId) -> CommandResult<(String, SealDigest)> {
         let Challenge { challenge } =
             self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
         let well_formed = challenge.starts_with("countersign-challenge/v1 ")
@@ -36,7 +36,7 @@ impl Client {
         &self,
         challenge: String,
         signature: EnvelopeSignature,
-    ) -> Result<AdmissionResponse, CommandFailure> {
+    ) -> CommandResult<AdmissionResponse> {
         self.post_once(
             "/v1/challenges/answer",
             &ChallengeAnswer {
@@ -51,8 +51,8 @@ impl Client {
         &self,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<T, CommandFailure> {
-        let body = serde_json::to_vec(body).map_err(|error| self.odd(&error.to_string()))?;
+    ) -> CommandResult<T> {
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(error))?;
         let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
         self.typed(self.refuse_problem(answer)?)
     }

@@ -5,33 +5,29 @@ use std::io::ErrorKind;
 use ureq::Body;
 use ureq::http::Response;
 
-use crate::{Client, CommandFailure, Exit, Home, PrintableText, remote::client::refusal};
+use crate::{
+    Client, CommandFailure, CommandResult, Home, KeyArgs, PrintableText, remote::client::refusal,
+};
 use documents::Code;
 use wire::{Problem, TlsProblem, foreign_answer, unused_proxy};
 
 impl Client {
-    pub(super) fn refuse_problem(
-        &self,
-        response: Response<Body>,
-    ) -> Result<Response<Body>, CommandFailure> {
+    pub(super) fn refuse_problem(&self, response: Response<Body>) -> CommandResult<Response<Body>> {
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status().as_u16();
         if status == 401 && self.stranger {
             let base = self.address.base();
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "{base} asked for credentials. Your token or key was not sent, because it is only for the \
+            return Err(CommandFailure::refused(format!(
+                "{base} asked for credentials. Your token or key was not sent, because it is only for the \
                      boundary at --url. If {base} is that boundary, also give --url {base} (or COUNTERSIGN_URL)"
-                ),
-            ));
+            )));
         }
         if response.status().is_redirection()
             && let Some(to) = response.headers().get("location")
         {
-            return Err(self.odd(&format!(
+            return Err(self.odd(format!(
                 "the answer is a redirect to {}, and redirects are not followed, because your token could get to \
                  another server: if you trust that address, give it as --url (COUNTERSIGN_URL)",
                 String::from_utf8_lossy(to.as_bytes())
@@ -39,59 +35,54 @@ impl Client {
         }
         let bytes = self.whole(response)?;
         let Ok(problem) = serde_json::from_slice::<Problem>(&bytes) else {
-            return Err(self.odd(&foreign_answer(status, &bytes)));
+            return Err(self.odd(foreign_answer(status, &bytes)));
         };
         let mut failure = refusal(&problem, serde_json::from_slice(&bytes).ok());
-        // The title of the problem asks for a token, but the request had a token. The message below explains how to
-        // replace the token.
         if failure.has_code(Code::Unauthenticated)
-            && self.keys.is_none()
-            && self.bearer.borrow().is_some()
+            && let Some(words) = self.unauthenticated_words(&problem.detail)
         {
-            failure.message = format!(
-                "the boundary at {} does not accept your token (unauthenticated): {}; the token comes from --token, \
-                 --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your configuration \
-                 directory: give a token of this boundary, or the address of the token's boundary (--url, \
-                 COUNTERSIGN_URL)",
-                self.address.base(),
-                PrintableText::text(&problem.detail).as_str()
-            );
-        }
-        let keys = self
-            .keys
-            .as_ref()
-            .filter(|_| failure.has_code(Code::Unauthenticated) && self.bearer.borrow().is_none());
-        if keys.is_some_and(|keys| keys.find().is_ok_and(|keys| keys.all().next().is_none())) {
-            failure.message = format!(
-                "the boundary at {} answers only known people and tokens (unauthenticated), and there is no key in {}/key.pem \
-                 or ~/.ssh: make a key with `countersign key generate`, name one with --key FILE, or give a token with \
-                 --token-file",
-                self.address.base(),
-                Home::of_process().config_words()
-            );
-        }
-        if failure.has_code(Code::Unauthenticated) && self.job.is_some() {
-            failure.message = format!(
-                "the boundary at {} does not accept the ID token of this job (unauthenticated): {}; compare the job with \
-                 the claims that `countersign token list` prints at the boundary",
-                self.address.base(),
-                PrintableText::text(&problem.detail).as_str()
-            );
-        }
-        let refused_keys = self.refused_keys.borrow();
-        if failure.has_code(Code::Unauthenticated) && !refused_keys.is_empty() {
-            let named = self.keys.as_ref().and_then(|keys| keys.key.as_ref());
-            let named =
-                named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
-            failure.message = format!(
-                "the boundary at {} does not accept {} (unauthenticated): {}; name another key with --key FILE \
-                 (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
-                self.address.base(),
-                PrintableText::text(&named).as_str(),
-                refused_keys.join("; ")
-            );
+            failure.message = words;
         }
         Err(failure)
+    }
+
+    /// Returns how to replace the credentials that the boundary does not accept. The title of the problem asks for a token,
+    /// although the request may have had one.
+    fn unauthenticated_words(&self, detail: &str) -> Option<String> {
+        let (base, detail) = (self.address.base(), PrintableText::text(detail));
+        let (refused_keys, has_bearer) =
+            (self.refused_keys.borrow(), self.bearer.borrow().is_some());
+        let has_none = |keys: &KeyArgs| keys.find().is_ok_and(|keys| keys.all().next().is_none());
+        Some(match &self.keys {
+            keys if !refused_keys.is_empty() => {
+                let named = keys.as_ref().and_then(|keys| keys.key.as_ref());
+                let named =
+                    named.map_or_else(|| "your keys".to_owned(), |file| file.display().to_string());
+                format!(
+                    "the boundary at {base} does not accept {} (unauthenticated): {}; name another key with --key FILE \
+                     (COUNTERSIGN_KEY), ask for a roster with your key, or give a token (--token-file)",
+                    PrintableText::text(&named),
+                    refused_keys.join("; ")
+                )
+            }
+            _ if self.job.is_some() => format!(
+                "the boundary at {base} does not accept the ID token of this job (unauthenticated): {detail}; compare the \
+                 job with the claims that `countersign token list` prints at the boundary"
+            ),
+            Some(keys) if !has_bearer && has_none(keys) => format!(
+                "the boundary at {base} answers only known people and tokens (unauthenticated), and there is no key in \
+                 {}/key.pem or ~/.ssh: make a key with `countersign key generate`, name one with --key FILE, or give a \
+                 token with --token-file",
+                Home::of_process().config_words()
+            ),
+            None if has_bearer => format!(
+                "the boundary at {base} does not accept your token (unauthenticated): {detail}; the token comes from \
+                 --token, --token-file, COUNTERSIGN_TOKEN, COUNTERSIGN_TOKEN_FILE or countersign/token in your \
+                 configuration directory: give a token of this boundary, or the address of the token's boundary (--url, \
+                 COUNTERSIGN_URL)"
+            ),
+            _ => return None,
+        })
     }
 
     pub(super) fn unreachable(&self, error: &ureq::Error) -> CommandFailure {
@@ -99,16 +90,13 @@ impl Client {
         if self.address.uses_tls()
             && let Some(problem) = TlsProblem::of(error)
         {
-            return CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "the boundary at {base} can't be reached: {}; {}",
-                    PrintableText::text(&problem.to_string()).as_str(),
-                    self.advice(&problem)
-                ),
-            );
+            return CommandFailure::unreachable(format!(
+                "the boundary at {base} can't be reached: {}; {}",
+                PrintableText::text(&problem.to_string()),
+                self.advice(&problem)
+            ));
         }
-        let advice = match &self.proxy {
+        let advice = match &self.tls.proxy {
             Some(_) => Some(
                 "the connection goes through the proxy of --proxy, so check its address too"
                     .to_owned(),
@@ -119,7 +107,7 @@ impl Client {
             && let Some(advice) = advice
         {
             let message = format!("the boundary at {base} can't be reached: {error}; {advice}");
-            return CommandFailure::new(Exit::Unreachable, message);
+            return CommandFailure::unreachable(message);
         }
         let mut advice =
             "is the boundary running (`countersign serve`), and is this the right address (--url, \
@@ -134,10 +122,9 @@ impl Client {
         if !self.address.uses_tls() && is_odd {
             advice.push_str("? If the server uses TLS, the address begins with https://");
         }
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary at {base} can't be reached: {error}; {advice}"),
-        )
+        CommandFailure::unreachable(format!(
+            "the boundary at {base} can't be reached: {error}; {advice}"
+        ))
     }
 
     /// Returns the next action of the user after this problem.
@@ -145,13 +132,13 @@ impl Client {
         let certificate = if self.stranger {
             "your client certificate is only for the boundary at --url; if this server is that boundary, also give its \
              address as --url (COUNTERSIGN_URL)"
-        } else if self.has_certificate {
+        } else if self.tls.cert.is_some() {
             "ask the operator which authority must sign a client certificate, and check --cert (COUNTERSIGN_CERT)"
         } else {
             "give your client certificate with --cert and --cert-key (COUNTERSIGN_CERT, COUNTERSIGN_CERT_KEY)"
         };
         match problem {
-            TlsProblem::UnknownAuthority if self.has_authorities => "no authority in the file of --cacert \
+            TlsProblem::UnknownAuthority if self.tls.cacert.is_some() => "no authority in the file of --cacert \
                  (COUNTERSIGN_CACERT) signed the certificate: ask the operator for the file of the right authority; \
                  otherwise don't trust this server"
                 .to_owned(),
@@ -182,14 +169,11 @@ impl Client {
         }
     }
 
-    pub(super) fn odd(&self, what: &str) -> CommandFailure {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!(
-                "the boundary at {}: {}",
-                self.address.base(),
-                PrintableText::text(what).as_str()
-            ),
-        )
+    pub(super) fn odd(&self, what: impl std::fmt::Display) -> CommandFailure {
+        CommandFailure::unreachable(format!(
+            "the boundary at {}: {}",
+            self.address.base(),
+            PrintableText::text(&what.to_string())
+        ))
     }
 }

@@ -6,7 +6,7 @@ use ureq::Body;
 use ureq::http::{Method, Response};
 
 use crate::{
-    Client, CommandFailure, Secret, eprintln_quietly,
+    Client, CommandResult, Secret, eprintln_quietly,
     remote::{client::retry_after, job_identity::JobIdentity},
 };
 use wire::{AdmissionResponse, IdTokenBody, may_pass};
@@ -26,7 +26,7 @@ impl Client {
 
     /// Gets a bearer with the ID token of the job, or with a key of the user. Returns false if the client has neither, or if
     /// the boundary knows none of the keys.
-    pub(super) fn admit_again(&self) -> Result<bool, CommandFailure> {
+    pub(super) fn admit_again(&self) -> CommandResult<bool> {
         match (&self.job, &self.keys) {
             (Some(job), _) => self.admit_job(job).map(|()| true),
             (None, Some(keys)) => self.admit(keys),
@@ -34,15 +34,15 @@ impl Client {
         }
     }
 
-    fn admit_job(&self, job: &JobIdentity) -> Result<(), CommandFailure> {
+    fn admit_job(&self, job: &JobIdentity) -> CommandResult<()> {
         self.address.check_private("the ID token of the job")?;
         *self.bearer.borrow_mut() = None;
         let mut waited = 0;
         let answer = loop {
             let body = serde_json::to_vec(&IdTokenBody {
-                id_token: (*job.id_token(self.proxy.as_ref())?.0).clone(),
+                id_token: (*job.id_token(self.tls.proxy.as_ref())?.0).clone(),
             })
-            .map_err(|error| self.odd(&error.to_string()))?;
+            .map_err(|error| self.odd(error))?;
             let answer = self.send(
                 &Method::POST,
                 "/v1/admissions",

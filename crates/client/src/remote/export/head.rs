@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::{ChosenTrust, CommandFailure, Exit, LogSource, NewestRoster, newest_of};
+use crate::{
+    ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, newest_of,
+    remote::export::odd,
+};
 use documents::{
     Base64, BoundaryName, Checkpoint, Envelope, Note, Predicate as _, Seal, SealDigest, Statement,
     TILE_WIDTH, WitnessKey, origin, verify_note,
@@ -38,13 +41,10 @@ impl ExportHead {
         log: &LogSource,
         before: u64,
         trust: &[ChosenTrust],
-    ) -> Result<TrustedRoster, CommandFailure> {
+    ) -> CommandResult<TrustedRoster> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
-            odd(
-                "the first entry at the source is not a seal: this is not the log of a boundary"
-                    .to_owned(),
-            )
+            odd("the first entry at the source is not a seal: this is not the log of a boundary")
         })?;
         let known = if before == 0 {
             genesis.roster
@@ -53,9 +53,8 @@ impl ExportHead {
         };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
         let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions = versions.ok_or_else(|| {
-            odd("the last seal at the source names no readable roster".to_owned())
-        })?;
+        let versions =
+            versions.ok_or_else(|| odd("the last seal at the source names no readable roster"))?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
             odd(format!(
                 "the roster at the source does not continue the earlier roster of this log: {error}"
@@ -82,7 +81,7 @@ impl ExportHead {
             .by_digest(&seal.roster)
             .filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| {
-            odd("the entry of the last seal at the source contains another roster than the seal names".to_owned())
+            odd("the entry of the last seal at the source contains another roster than the seal names")
         })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
@@ -94,7 +93,7 @@ impl ExportHead {
     pub(super) fn check_by_roster(
         &self,
         trust: &[ChosenTrust],
-    ) -> Result<Option<TrustedRoster>, CommandFailure> {
+    ) -> CommandResult<Option<TrustedRoster>> {
         let mut refused = None;
         for trust in trust {
             let Pinned::Roster(roster) = &trust.pinned else {
@@ -124,7 +123,7 @@ impl ExportHead {
             return 0;
         };
         let mut keys = BTreeSet::new();
-        for witness in &roster.tables().witness {
+        for witness in roster.tables().witnesses.values() {
             let Ok(key) = WitnessKey::parse(&witness.vkey) else {
                 continue;
             };
@@ -142,8 +141,8 @@ impl ExportHead {
         origin: &str,
         name: &BoundaryName,
         roster: &TrustedRoster,
-    ) -> Result<(), CommandFailure> {
-        let note = Note::parse(&self.note).map_err(|error| odd(error.to_string()))?;
+    ) -> CommandResult<()> {
+        let note = Note::parse(&self.note).map_err(odd)?;
         let mut keys = roster.boundary_keys(name).iter();
         if self.checkpoint.origin == origin
             && keys.any(|key| verify_note(&note, origin, key.public()).is_ok())
@@ -161,7 +160,7 @@ impl ExportHead {
 }
 
 /// Returns the last seal in the first `size` entries, with the bytes of its entry.
-fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailure> {
+fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
     for tile in (0..size.div_ceil(u64::from(TILE_WIDTH))).rev() {
         for entry in log.entries(tile, size)?.into_iter().rev() {
             if let Some((seal, _)) = sealed(&entry) {
@@ -170,7 +169,7 @@ fn last_seal(log: &LogSource, size: u64) -> Result<(Vec<u8>, Seal), CommandFailu
         }
     }
     Err(odd(
-        "there is no seal in the log: this is not the log of a boundary".to_owned(),
+        "there is no seal in the log: this is not the log of a boundary",
     ))
 }
 
@@ -183,8 +182,4 @@ pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     let payload = Base64::Strict.decode("", &envelope.payload).ok()?;
     let seal = Statement::<Seal>::from_payload(&payload).ok()?.predicate;
     Some((seal, payload))
-}
-
-fn odd(message: String) -> CommandFailure {
-    CommandFailure::new(Exit::CheckSaidNo, message)
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use crate::{
-    CommandFailure, Exit, ExportHead, ExportTile, LogSource, PrintableText, read_file,
+    CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText, read_file,
+    remote::export::odd,
     remote::log_source::{KEPT_HEADS, MAX_RESOURCE_BYTES, UNFINISHED},
 };
 use documents::{
@@ -29,16 +30,15 @@ pub(super) struct LogMirror<'a> {
 }
 
 impl<'a> LogMirror<'a> {
-    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> Result<Self, CommandFailure> {
-        let shown = PrintableText::text(&directory.to_string_lossy());
+    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> CommandResult<Self> {
+        let shown = PrintableText::file(directory);
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(directory)
             .and_then(|()| File::open(directory));
-        let opened = made.map_err(|error| {
-            CommandFailure::usage(format!("can't make {}: {error}", shown.as_str()))
-        })?;
+        let opened =
+            made.map_err(|error| CommandFailure::usage(format!("can't make {shown}: {error}")))?;
         match rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_unfinished(directory);
@@ -48,16 +48,11 @@ impl<'a> LogMirror<'a> {
                     opened,
                 })
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "another export is writing into {}: try again when it has ended",
-                    shown.as_str()
-                ),
-            )),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(CommandFailure::unreachable(format!(
+                "another export is writing into {shown}: try again when it has ended"
+            ))),
             Err(error) => Err(CommandFailure::usage(format!(
-                "can't lock {}: {error}",
-                shown.as_str()
+                "can't lock {shown}: {error}"
             ))),
         }
     }
@@ -77,7 +72,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Reads the checkpoint of the copy.
-    pub(super) fn earlier(&self) -> Result<Option<ExportHead>, CommandFailure> {
+    pub(super) fn earlier(&self) -> CommandResult<Option<ExportHead>> {
         let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else {
             return Ok(None);
         };
@@ -89,7 +84,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Returns an error if this export would change the kind of the copy (whole entries or hashes).
-    pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> Result<(), CommandFailure> {
+    pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> CommandResult<()> {
         let has_contents = match earlier {
             Some(ExportHead { checkpoint, .. }) => {
                 let last = checkpoint.size.saturating_sub(1) / WIDTH;
@@ -109,17 +104,16 @@ impl<'a> LogMirror<'a> {
             "is a mirror of hashes only"
         };
         if has_contents == self.hashes_only {
-            let shown = PrintableText::text(&self.directory.to_string_lossy());
+            let shown = PrintableText::file(&self.directory);
             return Err(odd(format!(
-                "{} {is}: use a separate directory for the other kind of copy",
-                shown.as_str()
+                "{shown} {is}: use a separate directory for the other kind of copy"
             )));
         }
         Ok(())
     }
 
     /// Reads the incomplete tile of each level. Their root must be the root in the copy's checkpoint.
-    pub(super) fn edge(&self, earlier: &Checkpoint) -> Result<Vec<Vec<Hash>>, CommandFailure> {
+    pub(super) fn edge(&self, earlier: &Checkpoint) -> CommandResult<Vec<Vec<Hash>>> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
         while entries > 0 {
@@ -140,7 +134,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Computes the root hash from complete tiles on disk and incomplete tiles in memory.
-    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> Result<Hash, CommandFailure> {
+    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> CommandResult<Hash> {
         root_of(size, |level, index| {
             let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
             let first = index << within;
@@ -163,7 +157,7 @@ impl<'a> LogMirror<'a> {
         })
     }
 
-    fn hashes(&self, path: &TilePath) -> Result<Vec<Hash>, CommandFailure> {
+    fn hashes(&self, path: &TilePath) -> CommandResult<Vec<Hash>> {
         let bytes = read_file(
             &self.directory.join(path.to_string()),
             usize::from(TILE_WIDTH) * 32,
@@ -194,16 +188,12 @@ impl<'a> LogMirror<'a> {
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
-    pub(super) fn write_blob(
-        &self,
-        digest: &BlobDigest,
-        bytes: &[u8],
-    ) -> Result<(), CommandFailure> {
+    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> CommandResult<()> {
         self.write(&blob_name(digest), bytes)
     }
 
     /// Stores a checkpoint permanently, because two different signed checkpoints of the same size prove a fork.
-    pub(super) fn keep(&self, head: &ExportHead) -> Result<(), CommandFailure> {
+    pub(super) fn keep(&self, head: &ExportHead) -> CommandResult<()> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
             return self.write(&name, head.note.as_bytes());
@@ -212,17 +202,17 @@ impl<'a> LogMirror<'a> {
         if ExportHead::parse(kept.clone()).is_ok_and(|kept| kept.checkpoint == head.checkpoint) {
             return Ok(());
         }
-        let shown = PrintableText::text(&self.directory.to_string_lossy());
+        let shown = PrintableText::file(&self.directory);
         Err(odd(format!(
-            "{}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and ask \
+            "{shown}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and \
+            ask \
              the operator of the boundary\n{kept}\n{}",
-            shown.as_str(),
             head.note
         )))
     }
 
     /// Replaces the note of the copy with a note of the same checkpoint that has other signatures.
-    pub(super) fn renew(&self, head: &ExportHead) -> Result<(), CommandFailure> {
+    pub(super) fn renew(&self, head: &ExportHead) -> CommandResult<()> {
         self.keep(head)?;
         // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
@@ -231,14 +221,14 @@ impl<'a> LogMirror<'a> {
 
     /// Stores the checkpoint as the current checkpoint of the copy. All data below the checkpoint must already be on
     /// disk.
-    pub(super) fn conclude(&self, head: &ExportHead) -> Result<(), CommandFailure> {
+    pub(super) fn conclude(&self, head: &ExportHead) -> CommandResult<()> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
         self.sync()
     }
 
     /// Makes the names of all written files durable.
-    fn sync(&self) -> Result<(), CommandFailure> {
+    fn sync(&self) -> CommandResult<()> {
         #[cfg(target_os = "linux")]
         let done = rustix::fs::syncfs(&self.opened).map_err(io::Error::from);
         #[cfg(not(target_os = "linux"))]
@@ -247,7 +237,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), CommandFailure> {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> CommandResult<()> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
         let done = DirBuilder::new()
@@ -294,15 +284,14 @@ impl<'a> LogMirror<'a> {
         let path = self.directory.join(name);
         CommandFailure::usage(format!(
             "can't write {}: {error}",
-            PrintableText::text(&path.to_string_lossy()).as_str()
+            PrintableText::file(&path)
         ))
     }
 
     fn damaged(&self, why: &str) -> CommandFailure {
-        let shown = PrintableText::text(&self.directory.to_string_lossy());
+        let shown = PrintableText::file(&self.directory);
         odd(format!(
-            "{} is damaged: {why}; the copy was not changed; export into another directory",
-            shown.as_str()
+            "{shown} is damaged: {why}; the copy was not changed; export into another directory"
         ))
     }
 }
@@ -336,10 +325,6 @@ fn kept_name(head: &ExportHead) -> String {
 
 fn blob_name(digest: &BlobDigest) -> String {
     format!("blob/sha256/{}", digest.hex())
-}
-
-fn odd(message: String) -> CommandFailure {
-    CommandFailure::new(Exit::CheckSaidNo, message)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::{
-    ChosenTrust, CommandFailure, Exit, ExportHead, ExportTile, LogSource, PrintableText, Terminal,
+    ChosenTrust, CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText,
+    Terminal,
     remote::export::{
         head::sealed,
         mirror::{LogMirror, WIDTH},
@@ -29,7 +30,7 @@ use documents::{
 };
 
 /// Result of an export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Export {
     /// Origin of the log.
     pub origin: String,
@@ -60,11 +61,11 @@ pub fn export(
     hashes_only: bool,
     trust: &[ChosenTrust],
     terminal: &Terminal,
-) -> Result<Export, CommandFailure> {
+) -> CommandResult<Export> {
     let mirror = LogMirror::open(directory, hashes_only)?;
-    let note = place.head()?.ok_or_else(|| {
-        CommandFailure::new(Exit::Refused, "the log is empty: there is nothing to copy")
-    })?;
+    let note = place
+        .head()?
+        .ok_or_else(|| CommandFailure::refused("the log is empty: there is nothing to copy"))?;
     let head = ExportHead::parse(note)
         .map_err(|why| odd(format!("the signed head at the source is invalid: {why}")))?;
     let earlier = mirror.earlier()?;
@@ -82,9 +83,8 @@ pub fn export(
                 origin: head.checkpoint.origin,
                 size,
                 before,
-                tiles: 0,
-                blobs: 0,
                 cosignatures,
+                ..Export::default()
             });
         }
     }
@@ -122,17 +122,12 @@ pub fn export(
 }
 
 /// Checks that the new checkpoint belongs to the same log, is not smaller than the old checkpoint, and is not a fork.
-fn check_follows(
-    earlier: &ExportHead,
-    head: &ExportHead,
-    directory: &Path,
-) -> Result<(), CommandFailure> {
-    let shown = PrintableText::text(&directory.to_string_lossy());
+fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> CommandResult<()> {
+    let shown = PrintableText::file(directory);
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
     let refuse = |why: String| {
         Err(odd(format!(
-            "{}: {why}; nothing was written. The head at the source is:\n{note}",
-            shown.as_str()
+            "{shown}: {why}; nothing was written. The head at the source is:\n{note}"
         )))
     };
     if earlier.origin != head.origin {
@@ -166,7 +161,7 @@ fn refresh(
     hashes_only: bool,
     trust: &[ChosenTrust],
     terminal: &Terminal,
-) -> Result<u64, CommandFailure> {
+) -> CommandResult<u64> {
     let check = |head: &ExportHead| {
         if hashes_only {
             head.check_by_roster(trust)
@@ -233,9 +228,7 @@ impl Growth<'_> {
             origin: head.origin.clone(),
             size,
             before: from,
-            tiles: 0,
-            blobs: 0,
-            cosignatures: 0,
+            ..Export::default()
         };
         let mut used_leftovers = false;
         let mut shown = Instant::now();
@@ -305,7 +298,7 @@ impl Growth<'_> {
     }
 
     /// Fetches a tile. The tile must begin with the leaves that the copy already has.
-    fn fetch(&self, path: &TilePath, held: &[Hash]) -> Result<ExportTile, CommandFailure> {
+    fn fetch(&self, path: &TilePath, held: &[Hash]) -> CommandResult<ExportTile> {
         let tile = ExportTile::fetch(self.place, path, self.head.checkpoint.size)?;
         if tile.leaves().starts_with(held) {
             return Ok(tile);
@@ -319,7 +312,7 @@ impl Growth<'_> {
     }
 
     /// Adds a leaf, and writes each tile that becomes complete. Returns the number of written tiles.
-    fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> Result<u64, CommandFailure> {
+    fn append(&self, levels: &mut Vec<Vec<Hash>>, leaf: Hash) -> CommandResult<u64> {
         let (mut hash, mut written) = (leaf, 0);
         for level in 0_u8.. {
             let at = usize::from(level);
@@ -347,7 +340,7 @@ impl Growth<'_> {
 
     /// Fetches all blobs that a seal names, all steps that the sealed registry names, and the files of these steps.
     /// Returns the number of written blobs.
-    fn named_by(&self, entry: &[u8]) -> Result<u64, CommandFailure> {
+    fn named_by(&self, entry: &[u8]) -> CommandResult<u64> {
         let Some((seal, _)) = sealed(entry) else {
             return Ok(0);
         };
@@ -385,7 +378,7 @@ impl Growth<'_> {
     }
 
     /// Returns a blob, and the number of fetched blobs: 0 if the copy already had it, else 1.
-    fn blob(&self, digest: &BlobDigest) -> Result<(Vec<u8>, u64), CommandFailure> {
+    fn blob(&self, digest: &BlobDigest) -> CommandResult<(Vec<u8>, u64)> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
@@ -415,6 +408,6 @@ fn contents_of(definition: &[u8]) -> Vec<BlobDigest> {
         .collect()
 }
 
-fn odd(message: String) -> CommandFailure {
-    CommandFailure::new(Exit::CheckSaidNo, message)
+fn odd(message: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::check_said_no(message)
 }

@@ -1,6 +1,6 @@
 //! One tile of leaves, with whole entries or only with hashes.
 
-use crate::{CommandFailure, Exit, LogSource};
+use crate::{CommandResult, LogSource, remote::export::odd};
 use documents::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 
 /// A tile with exactly the number of leaves that its path requires.
@@ -30,16 +30,11 @@ impl ExportTile {
     }
 
     /// Fetches a tile of a log with `size` entries.
-    pub(super) fn fetch(
-        place: &LogSource,
-        path: &TilePath,
-        size: u64,
-    ) -> Result<Self, CommandFailure> {
-        let odd = |why: String| CommandFailure::new(Exit::CheckSaidNo, why);
+    pub(super) fn fetch(place: &LogSource, path: &TilePath, size: u64) -> CommandResult<Self> {
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();
             for entry in place.entries(path.index(), size)? {
-                push_entry(&mut bytes, &entry).map_err(|error| odd(error.to_string()))?;
+                push_entry(&mut bytes, &entry).map_err(odd)?;
             }
             bytes
         } else {

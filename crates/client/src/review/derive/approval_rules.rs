@@ -25,16 +25,13 @@ impl Derived {
             return;
         }
         let permitted = QuorumRules::combine(of_policy, of_step)
-            .map_err(|error| error.to_string())
+            .map_err(ReviewFinding::fails)
             .and_then(|usual| {
                 rules_of_run(signed, &usual, ruling, of_step)
                     .map(drop)
-                    .map_err(|error| error.to_string())
+                    .map_err(ReviewFinding::fails)
             });
-        self.note(
-            EMERGENCY,
-            permitted.map_or_else(ReviewFinding::Fails, |()| ReviewFinding::Holds),
-        );
+        let _ = self.keep(EMERGENCY, permitted);
         if let Some(rule) = &ruling.emergency {
             self.rules = rules(
                 "in an emergency, policy asks",

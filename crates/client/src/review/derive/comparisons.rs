@@ -7,23 +7,28 @@ use documents::{
 use reading::{ParameterSchema, PolicyProfile, RequiredLayers};
 use serde_json::Value;
 
-pub(super) fn parameters(definition: &StepDefinition, signed: &Authorization) -> ReviewFinding {
-    match ParameterSchema::compile(&definition.params) {
-        Ok(schema) => match schema.check(&signed.params) {
-            Ok(_) => ReviewFinding::Holds,
-            Err(errors) => ReviewFinding::Fails(joined(&errors, "; ")),
-        },
-        Err(flaws) => ReviewFinding::Fails(joined(&flaws, "; ")),
-    }
+pub(super) fn parameters(
+    definition: &StepDefinition,
+    signed: &Authorization,
+) -> Result<(), ReviewFinding> {
+    let schema = ParameterSchema::compile(&definition.params)
+        .map_err(|flaws| ReviewFinding::fails(joined(&flaws, "; ")))?;
+    let checked = schema.check(&signed.params).map(drop);
+    checked.map_err(|errors| ReviewFinding::fails(joined(&errors, "; ")))
 }
 
-pub(super) fn rendered(script: Result<&str, &String>, signed: &Authorization) -> ReviewFinding {
-    match script {
-        Ok(script) if RenderedDigest::of(script.as_bytes()) == signed.rendered => {
-            ReviewFinding::Holds
-        }
-        Ok(_) => ReviewFinding::Fails("the signed script differs from the shown script".to_owned()),
-        Err(error) => ReviewFinding::Fails(error.clone()),
+/// Compares the script with the signed digest.
+pub(super) fn rendered(
+    script: Result<&str, &String>,
+    signed: &Authorization,
+) -> Result<(), ReviewFinding> {
+    let script = script.map_err(ReviewFinding::fails)?;
+    if RenderedDigest::of(script.as_bytes()) == signed.rendered {
+        Ok(())
+    } else {
+        Err(ReviewFinding::fails(
+            "the signed script differs from the shown script",
+        ))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Derived, Lines, ReviewSources,
+    review::value_words::signed_paths,
     review::{compare::compare, coverage},
 };
 use documents::{Authorization, Timestamp};
@@ -24,9 +25,7 @@ pub fn derive_granted(sources: &ReviewSources, run: &Authorization, now: Timesta
         comparison: compare(sources, &found, run),
         ..Lines::default()
     };
-    lines.heading_shows = ["step.ref", "boundary.name"]
-        .map(|path| format!("signed.predicate.{path}"))
-        .to_vec();
+    lines.heading_shows = signed_paths(&["step.ref", "boundary.name"]);
     if let Some((definition, _)) = &found.definition {
         lines.foot(definition, run);
     }

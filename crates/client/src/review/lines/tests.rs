@@ -10,7 +10,7 @@ use crate::{
     },
     terminal::screen_decoder,
 };
-use documents::{Authorization, OWN_PROGRAMS, PresenceRule, to_canonical};
+use documents::{Authorization, Group, OWN_PROGRAMS, PresenceRule, to_canonical};
 use verdict::TrustedRoster;
 
 #[test]
@@ -238,7 +238,10 @@ fn the_signatures_line_names_the_kind_of_key_that_a_group_requires() {
             panic!("no roster")
         };
         let mut tables = roster.tables().clone();
-        tables.group[1].presence = rule;
+        tables.groups.insert(
+            "security".parse().expect("a name"),
+            Group { presence: rule },
+        );
         let payload = tables
             .into_statement()
             .and_then(|statement| statement.to_payload())

@@ -29,7 +29,7 @@ pub(super) const PROSE: LeafText = PrintableText::prose_value;
 pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
     match value {
         Value::Array(items) if !items.is_empty() => PrintableText::words("[")
-            .then(&PrintableText::joined(
+            .then(PrintableText::joined(
                 items.iter().map(|item| folded(item, leaf)),
                 ", ",
             ))
@@ -38,10 +38,10 @@ pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
             let fields = fields.iter().map(|(key, value)| {
                 PrintableText::quoted(key)
                     .and(": ")
-                    .then(&folded(value, leaf))
+                    .then(folded(value, leaf))
             });
             PrintableText::words("{")
-                .then(&PrintableText::joined(fields, ", "))
+                .then(PrintableText::joined(fields, ", "))
                 .and("}")
         }
         _ => leaf(value),
@@ -70,10 +70,9 @@ pub(super) fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
     }
     let (size, bytes) = size_of(value);
     (
-        shown.ends(END).then(&PrintableText::text(&format!(
-            ", {size}, {}",
-            ContentDigest::of(&bytes)
-        ))),
+        shown
+            .ends(END)
+            .then(format!(", {size}, {}", ContentDigest::of(&bytes))),
         false,
     )
 }
@@ -87,7 +86,7 @@ pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
     (
         shown
             .ends(END_IN_ROW)
-            .then(&PrintableText::text(&format!(", {}", size_of(value).0))),
+            .then(format!(", {}", size_of(value).0)),
         false,
     )
 }
@@ -103,15 +102,11 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
     let is_one = |value: &Value| !matches!(value, Value::Array(_) | Value::Object(_));
     if is_one(was) && is_one(now) {
         return Some(
-            PrintableText::words("last success: ").then(&PrintableText::prose_value(was).cut(END)),
+            PrintableText::words("last success: ").then(PrintableText::prose_value(was).cut(END)),
         );
     }
     // Two different long values may have the same beginning and end, so name the places that differ.
-    let parts = |value| {
-        let mut parts = Vec::new();
-        leaves(value, String::new(), &mut parts);
-        parts.into_iter().collect::<BTreeMap<String, &Value>>()
-    };
+    let parts = |value| leaves(value).into_iter().collect::<BTreeMap<_, _>>();
     let (before, after) = (parts(was), parts(now));
     let mut places: Vec<&str> = after
         .iter()
@@ -130,7 +125,7 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
         .collect();
     Some(
         PrintableText::words("differs from the last success at ")
-            .then(&PrintableText::text(&first_of(&places, MOST_PLACES))),
+            .then(first_of(&places, MOST_PLACES)),
     )
 }
 

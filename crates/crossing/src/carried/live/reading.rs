@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::{Cursor, NextPiece, OrderPosition, Piece, Recording, SLICE, carried::live::lock};
+use crate::{Cursor, NextPiece, OrderPosition, Piece, Recording, SLICE, lock};
 use documents::StreamName;
 
 impl Recording {

@@ -85,10 +85,8 @@ impl Sealed {
         }
     }
 
-    /// Returns true if the proposer `name` may read a run of `proposer` with this step, as [`Caller::may_see`] does for
-    /// a caller.
-    ///
-    /// [`Caller::may_see`]: crate::seal::caller::Caller::may_see
+    /// Returns true if the proposer `name` may read a run of `proposer` with this step, as `Caller::may_see` of the
+    /// boundary does for a caller.
     pub fn may_see(&self, name: &Name, proposer: &Name, step: &StepRef) -> bool {
         let allows = |scope| self.tokens.allows(name, scope, step) == Some(true);
         name == proposer || allows(Scope::Read) || allows(Scope::Operate)

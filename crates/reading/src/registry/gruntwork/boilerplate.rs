@@ -8,13 +8,16 @@
 //!     default: eu-west-1
 //! ```
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Variable, YamlSource,
+    Variable, YamlKind, YamlNode, YamlSource,
     registry::gruntwork::{notes::Notes, validations},
+    yaml::unknown,
 };
-use documents::{YamlKind, YamlNode, yaml::unknown};
+use documents::{Parameter, ParameterType};
 
 /// Reads the variables of a document. `prefilled` contains values that replace the defaults.
 pub(super) fn read(
@@ -69,7 +72,7 @@ fn variable(
     };
     let mut found = Variable {
         name: name.clone(),
-        schema: Map::new(),
+        declared: Parameter::default(),
         source: source.clone(),
         place: *place,
         open_map: false,
@@ -103,7 +106,7 @@ fn variable(
         ..
     }) = item.value("description")
     {
-        found.put("description", json!(text));
+        found.declared.description = Some(text.clone());
     }
     let replaced = prefilled.get(name).map(YamlNode::of_json);
     let default = replaced.as_ref().or_else(|| item.value("default"));
@@ -130,23 +133,16 @@ fn variable(
 /// number without a value.
 fn declare_empty(found: &mut Variable, kind: &str) {
     let empty = match kind {
-        "string"
-            if found
-                .schema
-                .get("minLength")
-                .is_none_or(|least| *least == json!(0)) =>
-        {
-            json!("")
-        }
+        "string" if found.declared.min_length.is_none_or(|least| least == 0) => json!(""),
         "list" => json!([]),
         "bool" => json!(false),
-        "enum" => found.schema["enum"][0].clone(),
+        "enum" => json!(found.declared.choices.iter().flatten().next()),
         _ => {
             found.if_used = kind == "int" || kind == "float";
             return;
         }
     };
-    found.put("default", empty);
+    found.declared.default = Some(empty);
 }
 
 fn declare_type(
@@ -155,39 +151,36 @@ fn declare_type(
     item: &YamlNode,
     default: Option<&YamlNode>,
 ) -> Result<(), String> {
-    let word = match kind {
-        "int" => "integer",
-        "bool" => "boolean",
-        "list" => "array",
-        "map" => "object",
-        _ => "string",
+    found.declared.kind = match kind {
+        "int" => ParameterType::Integer,
+        "bool" => ParameterType::Boolean,
+        "list" => ParameterType::Array,
+        "map" => ParameterType::Object,
+        _ => ParameterType::String,
     };
-    found.put("type", json!(word));
     match kind {
         "float" => {
-            found.put("pattern", json!(FRACTION));
-            found.put("x-leading-dash", json!(true));
+            found.declared.pattern = Some(FRACTION.to_owned());
+            found.declared.leading_dash = Some(true);
         }
         "enum" => {
             let options = options(item, "options")?
                 .ok_or("an enum needs `options`: write the list of its values")?;
-            declare_options(&mut found.schema, &options);
+            declare_options(&mut found.declared, &options);
         }
         "list" => {
-            let mut items = json!({"type": "string"});
-            if let (Some(options), Value::Object(items)) = (options(item, "x-options")?, &mut items)
-            {
-                declare_options(items, &options);
+            let mut items = Parameter::new(ParameterType::String);
+            if let Some(options) = options(item, "x-options")? {
+                declare_options(&mut items, &options);
             }
-            found.put("items", items);
+            found.declared.items = Some(items.into());
         }
         "map" => match default.map(object_of) {
             Some(Some(object)) => {
-                let description = found.schema.remove("description");
-                found.schema = object;
-                found
-                    .schema
-                    .extend(description.map(|text| ("description".to_owned(), text)));
+                found.declared = Parameter {
+                    description: found.declared.description.take(),
+                    ..object
+                };
             }
             _ => found.open_map = true,
         },
@@ -210,12 +203,12 @@ fn options(item: &YamlNode, key: &str) -> Result<Option<Vec<String>>, String> {
     Ok(Some(texts).filter(|texts| !texts.is_empty()))
 }
 
-fn declare_options(schema: &mut Map<String, Value>, options: &[String]) {
+fn declare_options(declared: &mut Parameter, options: &[String]) {
     // The author of the page chose the values, so a value may begin with a dash.
     if options.iter().any(|option| option.starts_with('-')) {
-        schema.insert("x-leading-dash".to_owned(), json!(true));
+        declared.leading_dash = Some(true);
     }
-    schema.insert("enum".to_owned(), json!(options));
+    declared.choices = Some(options.iter().map(|option| json!(option)).collect());
 }
 
 /// Returns the text of a single value.
@@ -228,43 +221,47 @@ fn scalar(node: &YamlNode) -> Option<String> {
     }
 }
 
-/// Returns the schema of a map from its default: one property for each key. Returns `None` if there is no key.
-fn object_of(default: &YamlNode) -> Option<Map<String, Value>> {
-    let entries = default.entries();
-    let (mut properties, mut required) = (Map::new(), Vec::new());
-    for (key, value) in entries {
-        let schema = property_of(value);
-        if schema.get("default").is_none() {
-            required.push(key.name.clone());
-        }
-        properties.insert(key.name.clone(), schema);
-    }
-    required.sort();
-    let mut schema = Map::new();
-    schema.insert("type".to_owned(), json!("object"));
-    schema.insert("properties".to_owned(), Value::Object(properties));
-    if required.is_empty() {
-        // The defaults of the keys fill the empty map.
-        schema.insert("default".to_owned(), json!({}));
-    }
-    schema.insert("required".to_owned(), json!(required));
-    (!entries.is_empty()).then_some(schema)
+/// Returns the declaration of a map from its default: one entry for each key. Returns `None` if there is no key.
+fn object_of(default: &YamlNode) -> Option<Parameter> {
+    let entries = default.entries().iter();
+    let properties: BTreeMap<String, Parameter> = entries
+        .map(|(key, value)| (key.name.clone(), property_of(value)))
+        .collect();
+    let required = properties.iter().filter(|(_, one)| one.default.is_none());
+    let required: Vec<String> = required.map(|(name, _)| name.clone()).collect();
+    let is_empty = properties.is_empty();
+    // The defaults of the keys fill the empty map.
+    let default = required.is_empty().then(|| json!({}));
+    let object = Parameter {
+        default,
+        ..Parameter::object(properties, required)
+    };
+    (!is_empty).then_some(object)
 }
 
-fn property_of(value: &YamlNode) -> Value {
-    match &value.kind {
-        YamlKind::Text(text) if has_template(text) => json!({"type": "string"}),
-        YamlKind::Text(text) => json!({"type": "string", "default": text}),
-        YamlKind::Integer(number) => json!({"type": "integer", "default": number}),
-        YamlKind::Boolean(flag) => json!({"type": "boolean", "default": flag}),
+fn property_of(value: &YamlNode) -> Parameter {
+    let (kind, default) = match &value.kind {
+        YamlKind::Text(text) if has_template(text) => (ParameterType::String, None),
+        YamlKind::Text(text) => (ParameterType::String, Some(json!(text))),
+        YamlKind::Integer(number) => (ParameterType::Integer, Some(json!(number))),
+        YamlKind::Boolean(flag) => (ParameterType::Boolean, Some(json!(flag))),
         YamlKind::List(items) => {
             let texts: Option<Vec<String>> = items.iter().map(scalar).collect();
-            json!({"type": "array", "items": {"type": "string"}, "default": texts.unwrap_or_default()})
+            return Parameter {
+                default: Some(json!(texts.unwrap_or_default())),
+                items: Some(Parameter::new(ParameterType::String).into()),
+                ..Parameter::new(ParameterType::Array)
+            };
         }
         YamlKind::Map(_) => {
-            object_of(value).map_or_else(|| json!({"type": "string"}), Value::Object)
+            let object = object_of(value);
+            return object.unwrap_or_else(|| Parameter::new(ParameterType::String));
         }
-        YamlKind::Null => json!({"type": "string"}),
+        YamlKind::Null => (ParameterType::String, None),
+    };
+    Parameter {
+        default,
+        ..Parameter::new(kind)
     }
 }
 
@@ -309,7 +306,7 @@ fn declare_default(
         )));
         return;
     };
-    let allows_dash = found.schema.contains_key("x-leading-dash");
+    let allows_dash = found.declared.allows_dash();
     if kind == "string" && !allows_dash && value.as_str().is_some_and(|text| text.starts_with('-'))
     {
         let message = "the default begins with `-`, so a program could use the value as an option: write `type: enum` with \
@@ -319,11 +316,10 @@ fn declare_default(
     }
     // In Gruntwork's form, an empty value means that the person must fill in the field.
     let is_empty = value == json!("") || value == json!([]);
-    let must_have_content = ["minLength", "minItems", "enum"]
-        .iter()
-        .any(|keyword| found.schema.contains_key(*keyword));
+    let declared = &mut found.declared;
+    let must_have_content = declared.limits().0.is_some() || declared.choices.is_some();
     if !(is_empty && must_have_content) {
-        found.put("default", value);
+        declared.default = Some(value);
     }
 }
 
@@ -337,7 +333,7 @@ fn contains_template(node: &YamlNode) -> bool {
 
 /// Makes the variable a secret. A secret is given by its name, so its schema can't restrict the value.
 fn make_secret(found: &mut Variable, notes: &mut Notes) {
-    if found.schema.get("type") != Some(&json!("string")) {
+    if found.declared.kind != ParameterType::String {
         notes.flaws.push(
             found.flaw(
                 "only a string can be sensitive: remove `sensitive`, or write `type: string`",
@@ -345,15 +341,21 @@ fn make_secret(found: &mut Variable, notes: &mut Notes) {
         );
         return;
     }
-    for keyword in ["default", "pattern", "enum"] {
-        if found.schema.remove(keyword).is_some() {
+    let declared = &mut found.declared;
+    let removed = [
+        ("default", declared.default.take().is_some()),
+        ("pattern", declared.pattern.take().is_some()),
+        ("enum", declared.choices.take().is_some()),
+    ];
+    declared.secret = Some(true);
+    for (keyword, was_there) in removed {
+        if was_there {
             let message = format!(
                 "a sensitive variable is given as the name of a secret, so its {keyword} has no effect"
             );
             notes.remarks.push(found.flaw(&message));
         }
     }
-    found.put("x-secret", json!(true));
 }
 
 const TYPES: [&str; 7] = ["string", "int", "float", "bool", "list", "map", "enum"];

@@ -10,14 +10,13 @@ use markdown::{Constructs, MdxSignal, ParseOptions};
 use serde_json::Value;
 
 use crate::{
-    TextLines,
+    TextLines, TextPlace, YamlFlaw,
     registry::gruntwork::{
         entities,
         literal::{self, ExpressionEnd},
         nesting,
     },
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Element of a page, for example `<Command id="a" />`.
 #[derive(Debug)]

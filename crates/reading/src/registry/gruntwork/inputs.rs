@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
-    Element, Page, ParameterSchema, TextLines, Variable, YamlSource, pointer,
+    Element, Page, ParameterSchema, TextLines, Variable, YamlFlaw, YamlSource,
     registry::gruntwork::{
         boilerplate,
         notes::{Notes, noted},
     },
-};
-use documents::{
-    YamlFlaw, parameter_variable,
     yaml::{self, unknown},
 };
+use documents::{Parameter, parameter_variable};
 
 /// Blocks of the page that declare variables. A block is read when the first step uses it.
 pub(super) struct InputBlocks<'a> {
@@ -40,9 +38,9 @@ impl<'a> InputBlocks<'a> {
         }
     }
 
-    /// Returns the parameter schema of a step. If two blocks declare a variable with the same name, the later block
+    /// Returns the parameters of a step. If two blocks declare a variable with the same name, the later block
     /// decides.
-    pub(super) fn schema_of(&mut self, step: usize, script: &str, notes: &mut Notes) -> Value {
+    pub(super) fn schema_of(&mut self, step: usize, script: &str, notes: &mut Notes) -> Parameter {
         let mut merged: BTreeMap<String, Variable> = BTreeMap::new();
         for block in self.blocks_of(step, &mut notes.flaws) {
             for variable in self.variables(block, notes).iter() {
@@ -61,40 +59,41 @@ impl<'a> InputBlocks<'a> {
                 merged.insert(variable.name.clone(), variable.clone());
             }
         }
-        let properties: Map<String, Value> = merged
+        let properties = merged
             .iter()
-            .map(|(name, variable)| (name.clone(), Value::Object(variable.schema.clone())))
-            .collect();
+            .map(|(name, variable)| (name.clone(), variable.declared.clone()));
         let is_required = |(name, one): &(&String, &Variable)| {
             let is_used = has_word(script, name) || has_word(script, &parameter_variable(name));
-            one.schema.get("default").is_none() && (is_used || !one.if_used)
+            one.declared.default.is_none() && (is_used || !one.if_used)
         };
-        let required: Vec<&String> = merged
+        let required = merged
             .iter()
             .filter(is_required)
-            .map(|(name, _)| name)
-            .collect();
-        let schema = json!({"type": "object", "required": required, "properties": properties});
+            .map(|(name, _)| name.clone());
+        let schema = Parameter::object(properties.collect(), required.collect());
         self.check(&schema, &merged, step, &mut notes.flaws);
         schema
     }
 
     fn check(
         &self,
-        schema: &Value,
+        schema: &Parameter,
         merged: &BTreeMap<String, Variable>,
         step: usize,
         flaws: &mut Vec<YamlFlaw>,
     ) {
         for flaw in ParameterSchema::compile(schema).err().unwrap_or_default() {
-            let variable = flaw.path.get(1).and_then(|name| merged.get(name));
+            let variable = flaw
+                .pointer
+                .split('/')
+                .nth(2)
+                .and_then(|name| merged.get(name));
             flaws.push(match variable {
                 Some(variable) => variable.flaw(&flaw.message),
                 None => {
                     let message = format!(
                         "the parameters of the step, {}: {}",
-                        pointer(&flaw.path),
-                        flaw.message
+                        flaw.pointer, flaw.message
                     );
                     YamlFlaw::new(self.elements[step].place, message)
                 }

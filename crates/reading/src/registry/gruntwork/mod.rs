@@ -17,12 +17,14 @@ mod validations;
 pub(crate) mod variable;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, Page, REFUSED_CHARACTERS, ReadPage,
-    RemarkKind, ScriptOrigin, TextLines, check_path, check_size, interpreter_of_shebang,
+    BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
+    ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
+    check_size, interpreter_of_shebang,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
@@ -34,8 +36,8 @@ use crate::{
     step_ref, step_template,
 };
 use documents::{
-    Approvals, DeclaredSandbox, Format, Limit, OtherFile, SessionUse, StepDefinition, Template,
-    TextPlace, YamlFlaw,
+    Approvals, DeclaredSandbox, Format, Limit, Parameter, ParameterType, SessionUse,
+    StepDefinition, Template,
 };
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
@@ -472,14 +474,17 @@ fn with_functions(script: &str, interpreter: &str) -> (String, (usize, usize)) {
 }
 
 /// Adds a text parameter for each output of another block that the script uses. The proposer gives the value.
-fn add_outputs(params: &mut Value, script: &str) {
+fn add_outputs(params: &mut Parameter, script: &str) {
     for name in step_template::output_parameters(script) {
-        if params["properties"].get(&name).is_some() {
-            continue;
-        }
-        params["properties"][&name] = json!({"type": "string", "description": "Output of an earlier block", "maxLength": MAX_OUTPUT});
-        if let Some(required) = params["required"].as_array_mut() {
-            required.push(name.into());
+        let declared = Parameter {
+            description: Some("Output of an earlier block".to_owned()),
+            max_length: Some(MAX_OUTPUT),
+            ..Parameter::new(ParameterType::String)
+        };
+        let properties = params.properties.get_or_insert_default();
+        if let Entry::Vacant(free) = properties.entry(name.clone()) {
+            free.insert(declared);
+            params.required.get_or_insert_default().push(name);
         }
     }
 }
@@ -551,7 +556,7 @@ fn needs(element: &Element, flaws: &mut Vec<YamlFlaw>) -> DeclaredNeeds {
     }
     declare_time(element, &mut needs.sandbox, flaws);
     if flaws.len() == before {
-        noted(needs.sandbox.check(), last, flaws);
+        noted(check_declared(&needs.sandbox), last, flaws);
     }
     needs
 }

@@ -1,10 +1,9 @@
 //! Errors and remarks about a page, and the places of YAML in it.
 
 use crate::{
-    TextLines,
+    TextLines, TextPlace, YamlFlaw,
     registry::{gruntwork::elements::Fence, shared_remarks::SharedRemarks},
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Errors and remarks that the reader has found.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use crate::Element;
-use documents::{SecretAs, StepSecret, YamlFlaw};
+use crate::{Element, YamlFlaw};
+use documents::{SecretAs, StepSecret};
 
 /// Attributes of a step that name a sign-in block.
 pub(super) const SIGN_INS: [&str; 4] = ["awsAuthId", "githubAuthId", "gitAuthId", "googleAuthId"];

@@ -58,7 +58,7 @@ fn with_inputs(yaml: &str) -> String {
 }
 
 fn params(yaml: &str) -> Value {
-    only(&with_inputs(yaml)).params.as_ref().clone()
+    json!(only(&with_inputs(yaml)).params)
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn only_required_variables_and_used_numbers_are_required_parameters() {
     for script in ["echo {{ .inputs.Count }}", "echo $PARAM_COUNT"] {
         let step = only(&with_inputs(yaml).replace("\"true\"", &format!("\"{script}\"")));
         assert_eq!(
-            step.params["required"],
+            json!(step.params)["required"],
             json!(["Count", "Name"]),
             "{script}: no form gives a number"
         );
@@ -536,7 +536,10 @@ fn a_map_without_known_keys_is_an_error_only_if_the_script_uses_the_map() {
     let yaml = "variables:\n  - {name: Tags, type: map}\n";
     let text = with_inputs(yaml);
     let unused = page(&text);
-    assert_eq!(unused.steps[0].definition.params["properties"], json!({}));
+    assert_eq!(
+        json!(unused.steps[0].definition.params)["properties"],
+        json!({})
+    );
     assert!(unused.remarks[0].message.contains("no script uses it"));
     let used = text.replace("\"true\"", "\"echo {{ .inputs.Tags }}\"");
     assert!(errors(&used)[0].contains("write a `default` with every key"));
@@ -571,14 +574,14 @@ fn variables_come_from_fences_at_any_indentation_and_from_boilerplate_files() {
         ],
     );
     let found = found.expect("a page");
-    let schema = &found.steps[0].definition.params;
+    let schema = json!(found.steps[0].definition.params);
     assert_eq!(
         schema["properties"],
         json!({"Cidr": {"type": "string", "default": "10.1.0.0/16"}, "Both": {"type": "string", "default": "app"},
                "Inner": {"type": "string", "default": ""}})
     );
     assert_eq!(
-        found.steps[1].definition.params["properties"],
+        json!(found.steps[1].definition.params)["properties"],
         json!({}),
         "a step without `inputsId` has no parameters"
     );
@@ -777,9 +780,9 @@ fn an_output_of_another_block_is_a_required_parameter_of_the_step() {
     let step =
         only("<Command id=\"a\" command=\"echo {{ .outputs.create-account.account_id }}\" />\n");
     let name = "outputs_create_account_account_id";
-    assert_eq!(step.params["required"], json!([name]));
+    assert_eq!(json!(step.params)["required"], json!([name]));
     assert_eq!(
-        step.params["properties"][name],
+        json!(step.params)["properties"][name],
         json!({"type": "string", "description": "Output of an earlier block", "maxLength": 4096})
     );
 }

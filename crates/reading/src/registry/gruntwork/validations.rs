@@ -1,12 +1,9 @@
 //! Converts the validations of a Boilerplate variable to keywords of a parameter schema.
 
-use serde_json::{Value, json};
-
 use crate::{
-    Variable,
+    Variable, YamlKind, YamlNode,
     registry::{gruntwork::notes::Notes, parameter_pattern::ParameterPatterns},
 };
-use documents::{YamlKind, YamlNode};
 
 /// Adds the validations to the schema of a variable, and returns true if the variable is required. A validation that the
 /// schema can't express gives a remark.
@@ -27,8 +24,8 @@ pub(super) fn apply(
     let read: Vec<(String, &YamlNode)> = items.iter().map(|item| (name_of(item), item)).collect();
     let required = read.iter().any(|(name, _)| name == "required");
     match kind {
-        "string" if required => found.put("minLength", json!(1)),
-        "list" if required => found.put("minItems", json!(1)),
+        "string" if required => found.declared.min_length = Some(1),
+        "list" if required => found.declared.min_items = Some(1),
         _ => {}
     }
     for (name, item) in read.iter().filter(|(name, _)| name != "required") {
@@ -80,16 +77,12 @@ fn length(found: &mut Variable, item: &YamlNode) -> Result<(), String> {
         return Err("it needs the smallest and the largest length: write args: [1, 64]".to_owned());
     };
     let low = if low == 0 {
-        found
-            .schema
-            .get("minLength")
-            .and_then(Value::as_u64)
-            .unwrap_or(0)
+        found.declared.min_length.unwrap_or(0)
     } else {
         low
     };
-    found.put("minLength", json!(low));
-    found.put("maxLength", json!(high));
+    found.declared.min_length = Some(low);
+    found.declared.max_length = Some(high);
     Ok(())
 }
 
@@ -113,14 +106,14 @@ fn pattern(
         },
         _ => return Err("the registry does not know this validation".to_owned()),
     };
-    if found.schema.contains_key("pattern") {
+    if found.declared.pattern.is_some() {
         return Err("a variable can have only one pattern: join the patterns".to_owned());
     }
     let pattern = whole_pattern(written, required)?;
-    found.put("pattern", json!(pattern));
+    found.declared.pattern = Some(pattern);
     // The author wrote the dash at the beginning, so the script expects it.
     if name == "regex" && written.starts_with("^-") {
-        found.put("x-leading-dash", json!(true));
+        found.declared.leading_dash = Some(true);
     }
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! A variable of Boilerplate, as a parameter of a step.
 
-use serde_json::{Map, Value};
-
-use crate::YamlSource;
-use documents::{TextPlace, YamlFlaw};
+use crate::{TextPlace, YamlFlaw, YamlSource};
+use documents::Parameter;
 
 /// Variable of an `<Inputs>` or `<Template>` block.
 #[derive(Debug, Clone)]
 pub(crate) struct Variable {
     pub(super) name: String,
-    pub(super) schema: Map<String, Value>,
+    pub(super) declared: Parameter,
     pub(super) source: YamlSource,
     pub(super) place: TextPlace,
     /// True for a map whose keys are unknown. No schema can describe such a map.
@@ -19,11 +17,6 @@ pub(crate) struct Variable {
 }
 
 impl Variable {
-    /// Puts a keyword into the schema.
-    pub(super) fn put(&mut self, keyword: &str, value: Value) {
-        self.schema.insert(keyword.to_owned(), value);
-    }
-
     /// Returns a flaw or a remark about the variable.
     pub(super) fn flaw(&self, message: &str) -> YamlFlaw {
         self.source

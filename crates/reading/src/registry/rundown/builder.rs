@@ -3,8 +3,8 @@
 use pulldown_cmark::HeadingLevel;
 
 use crate::{
-    DeclaredNeeds, FencedBlock, LoopClause, PlacedText, UnitLabel, UnitScript, Workflow,
-    WorkflowStep, WorkflowUnit, attributes,
+    DeclaredNeeds, FencedBlock, LoopClause, PlacedText, TextPlace, UnitLabel, UnitScript, Workflow,
+    WorkflowStep, WorkflowUnit, YamlFlaw, attributes, check_declared,
     registry::{
         declared_needs,
         rundown::{
@@ -14,8 +14,9 @@ use crate::{
             transition::{TransitionLine, newer, transition, transitions},
         },
     },
+    yaml::unknown,
 };
-use documents::{TextPlace, YamlFlaw, parameter_variable, yaml::unknown};
+use documents::parameter_variable;
 
 /// Languages whose blocks are run, each with the interpreter.
 const LANGUAGES: [(&str, &str); 3] = [("bash", "bash"), ("sh", "sh"), ("shell", "bash")];
@@ -429,7 +430,7 @@ impl Builder<'_> {
             ),
         }
         if self.flaws.len() == before
-            && let Err(message) = needs.sandbox.check()
+            && let Err(message) = check_declared(&needs.sandbox)
         {
             self.refuse(place, message);
         }

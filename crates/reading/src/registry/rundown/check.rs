@@ -1,10 +1,9 @@
 //! Checks the numbers of the steps and the targets of `GOTO`.
 
 use crate::{
-    FinalAction, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit,
+    FinalAction, TextPlace, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw,
     registry::rundown::transition::newer,
 };
-use documents::{TextPlace, YamlFlaw};
 
 /// Adds the flaws of the whole workflow.
 pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {

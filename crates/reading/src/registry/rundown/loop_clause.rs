@@ -1,7 +1,7 @@
 //! Reads `FOR` lines, and replaces the loop variable in scripts.
 
-use crate::{LoopClause, LoopSource, MAX_ITERATIONS, is_identifier};
-use documents::{TextPlace, parameter_variable};
+use crate::{LoopClause, LoopSource, MAX_ITERATIONS, TextPlace, is_identifier};
+use documents::parameter_variable;
 
 /// Reads the text after `FOR`, for example `item IN {{ items }}` or `i IN 1 TO 5`.
 pub(super) fn loop_clause(text: &str, place: TextPlace) -> Result<LoopClause, String> {

@@ -13,22 +13,22 @@ mod tests;
 mod transition;
 pub mod workflow;
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
-
-use serde_json::{Map, Value, json};
 
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
-    TextLines, UnitScript, Workflow, WorkflowUnit, check_characters, check_file_name,
+    TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
+    check_file_name,
     registry::{front_matter, shared_remarks::SharedRemarks},
+    yaml,
 };
 use documents::{
-    Approvals, Format, SessionUse, StepDefinition, StepRef, Template, TextPlace, YamlFlaw,
-    YamlKind, yaml,
+    Approvals, Format, Parameter, ParameterType, SessionUse, StepDefinition, StepRef, Template,
 };
 
 /// Maximum length of a loop value, in characters.
-const MAX_VALUE_LENGTH: u32 = 4096;
+const MAX_VALUE_LENGTH: u64 = 4096;
 const NOT_REPLACED: RemarkKind = (
     "text that is not replaced in a script: ",
     "; only the variable of a FOR loop is replaced",
@@ -214,29 +214,33 @@ fn read_step(
     })
 }
 
-/// Returns the schema of the parameters of a step: the loop variable, if the step is in a loop.
-fn parameters(repeat: Option<&LoopClause>) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    if let Some(LoopClause {
+/// Returns the parameters of a step: the loop variable, if the step is in a loop.
+fn parameters(repeat: Option<&LoopClause>) -> Parameter {
+    let Some(LoopClause {
         variable: Some(name),
         source,
         ..
     }) = repeat
-    {
-        let schema = match source {
-            LoopSource::Range { first, last } => {
-                json!({"type": "integer", "minimum": first.min(last), "maximum": first.max(last)})
-            }
-            LoopSource::List { .. } => {
-                // Bash can run a text with `[` and then `$` or a backtick, if the script uses the text as a number.
-                json!({"type": "string", "maxLength": MAX_VALUE_LENGTH, "pattern": "^[^\\[]*(\\[[^$`]*)?$"})
-            }
-        };
-        properties.insert(name.clone(), schema);
-        required.push(name.clone());
-    }
-    json!({"type": "object", "properties": properties, "required": required})
+    else {
+        return Parameter::object(BTreeMap::new(), Vec::new());
+    };
+    let declared = match source {
+        LoopSource::Range { first, last } => Parameter {
+            minimum: Some(i64::from(*first.min(last))),
+            maximum: Some(i64::from(*first.max(last))),
+            ..Parameter::new(ParameterType::Integer)
+        },
+        LoopSource::List { .. } => Parameter {
+            max_length: Some(MAX_VALUE_LENGTH),
+            // Bash can run a text with `[` and then `$` or a backtick, if the script uses the text as a number.
+            pattern: Some("^[^\\[]*(\\[[^$`]*)?$".to_owned()),
+            ..Parameter::new(ParameterType::String)
+        },
+    };
+    Parameter::object(
+        BTreeMap::from([(name.clone(), declared)]),
+        vec![name.clone()],
+    )
 }
 
 /// Adds remarks about text in a script that looks like a placeholder and that is not replaced, and about commands of

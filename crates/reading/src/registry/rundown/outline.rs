@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::{FencedBlock, PlacedText, TextLines};
-use documents::TextPlace;
+use crate::{FencedBlock, PlacedText, TextLines, TextPlace};
 
 /// Part of a Rundown file.
 pub(super) enum MarkdownPiece {

@@ -293,7 +293,7 @@ fn a_loop_gives_its_variable_to_the_substeps_as_a_parameter() {
         "echo \"${PARAM_ITEM}\" \"a ${PARAM_ITEM}\" 'b '\"${PARAM_ITEM}\"'' # it's {{item}}\n"
     );
     assert_eq!(
-        *step.params,
+        json!(step.params),
         json!({
             "type": "object", "properties": {"item": {"type": "string", "maxLength": 4096, "pattern": "^[^\\[]*(\\[[^$`]*)?$"}},
             "required": ["item"],
@@ -301,11 +301,11 @@ fn a_loop_gives_its_variable_to_the_substeps_as_a_parameter() {
     );
     let found = page(&text("i IN 5 TO 2", "echo $PARAM_I"));
     assert_eq!(
-        found.steps[0].definition.params["properties"],
+        json!(found.steps[0].definition.params)["properties"],
         json!({"i": {"type": "integer", "minimum": 2, "maximum": 5}})
     );
     assert_eq!(
-        page(&text("3", "true")).steps[0].definition.params["properties"],
+        json!(page(&text("3", "true")).steps[0].definition.params)["properties"],
         json!({})
     );
     for (clause, expected) in [

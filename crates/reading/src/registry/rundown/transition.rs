@@ -1,13 +1,13 @@
 //! Reads transitions such as `PASS: CONTINUE` and `FAIL ANY RETRY 2 STOP "message"`.
 
 use crate::{
-    Aggregation, FinalAction, MAX_ITERATIONS, UnitLabel, is_identifier,
+    Aggregation, FinalAction, MAX_ITERATIONS, TextPlace, UnitLabel, YamlFlaw, is_identifier,
     registry::rundown::{
         header::{RESERVED, is_separator, target},
         workflow::{TransitionAction, Transitions},
     },
+    yaml::unknown,
 };
-use documents::{TextPlace, YamlFlaw, yaml::unknown};
 
 /// One transition of the file.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::DeclaredNeeds;
-use documents::TextPlace;
+use crate::{DeclaredNeeds, TextPlace};
 
 /// Maximum number of iterations of a loop, and of retries of a step. The limit bounds a run that nobody watches.
 pub const MAX_ITERATIONS: u32 = 10_000;

@@ -1,8 +1,8 @@
 //! Denials in the log, and statements that the boundary signed.
 
 use crate::{
-    AuditEvent, Auditor, DenialLine, Finding, FindingKind, SealInForce, audit::history::signed,
-    check_place, signing_program,
+    AuditEvent, Auditor, DenialLine, FindingKind, SealInForce, audit::history::signed, check_place,
+    signing_program,
 };
 use documents::{Denial, EnvelopeSignature, Predicate, Verified, VerifyError, denied};
 
@@ -16,7 +16,7 @@ impl Auditor {
     ) {
         let signed = match signed::<Denial>(payload, signatures) {
             Ok(signed) => signed,
-            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
+            Err(why) => return self.find(FindingKind::Entry, index, why),
         };
         let one = signed.signature_count() == 1;
         self.counts.signatures += 1;
@@ -28,14 +28,10 @@ impl Auditor {
         }) {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
-                return self.say(Finding::at(
-                    FindingKind::Entry,
-                    index,
-                    malformed.to_string(),
-                ));
+                return self.find(FindingKind::Entry, index, malformed.to_string());
             }
             Err(error) => {
-                return self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+                return self.find(FindingKind::Denial, index, error.to_string());
             }
         };
         let refused = document
@@ -43,14 +39,14 @@ impl Auditor {
             .iter()
             .find_map(|one| signing_program(&one.sig, in_force.passkeys()).err());
         if let Some(error) = refused {
-            return self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+            return self.find(FindingKind::Denial, index, error.to_string());
         }
         if !one {
-            self.say(Finding::at(
+            self.find(
                 FindingKind::Denial,
                 index,
                 "the denial must have exactly one signature, by the approver who denies",
-            ));
+            );
         }
         let here = &in_force.boundary;
         if let Err(error) = check_place(
@@ -59,7 +55,7 @@ impl Auditor {
             &here.id,
             &here.epoch,
         ) {
-            self.say(Finding::at(FindingKind::Denial, index, error.to_string()));
+            self.find(FindingKind::Denial, index, error.to_string());
         }
         let ended = document.signatures().iter().find_map(|signature| {
             let (approver, _) = in_force.roster.statement_approver(&signature.keyid)?;
@@ -69,7 +65,7 @@ impl Auditor {
                 .map(|end| format!("{} stopped being an approver at {end}", approver.name))
         });
         if let Some(message) = ended {
-            self.say(Finding::at(FindingKind::Denial, index, message));
+            self.find(FindingKind::Denial, index, message);
         }
         let revoked = self.revocations.before(index);
         if let Some(why) = revoked.signer(
@@ -78,7 +74,7 @@ impl Auditor {
                 .iter()
                 .map(|signature| &signature.keyid),
         ) {
-            return self.say(Finding::at(FindingKind::Revoked, index, why));
+            return self.find(FindingKind::Revoked, index, why);
         }
         // The parser of the document has already checked the subject.
         if let Ok(authorization) = denied(document.statement()) {
@@ -132,7 +128,7 @@ impl Auditor {
         match verified {
             Ok(verified) => Some(verified),
             Err((what, why)) => {
-                self.say(Finding::at(what, index, format!("{}: {why}", P::KIND)));
+                self.find(what, index, format!("{}: {why}", P::KIND));
                 None
             }
         }

@@ -1,8 +1,8 @@
 //! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
 use crate::{
-    Auditor, CheckStop, Finding, FindingKind, LATE_S, SealInForce, audit::history::LeftTo,
-    check_witnesses, verify_head,
+    Auditor, CheckStop, FindingKind, LATE_S, SealInForce, audit::history::LeftTo, check_witnesses,
+    verify_head,
 };
 use documents::{Checkpoint, Note, Timestamp, hex, origin};
 
@@ -25,10 +25,7 @@ impl Auditor {
             let (root, from) = (self.tree.root(), &seen.from);
             match seen.verify(&in_force) {
                 Err(why) => {
-                    self.say(Finding::whole(
-                        FindingKind::Checkpoint,
-                        format!("{from}: {why}"),
-                    ));
+                    self.find_whole(FindingKind::Checkpoint, format!("{from}: {why}"));
                     self.unsigned.push(seen);
                 }
                 Ok(head) if head.root != root => {
@@ -38,7 +35,7 @@ impl Auditor {
                         hex(&root),
                         hex(&head.root)
                     );
-                    self.say(Finding::whole(FindingKind::Fork, message));
+                    self.find_whole(FindingKind::Fork, message);
                 }
                 Ok(_) => {}
             }
@@ -47,21 +44,21 @@ impl Auditor {
 
     pub(super) fn check_head(&mut self, head: &str) {
         let Some(in_force) = self.seals.current.clone() else {
-            self.say(Finding::whole(
+            self.find_whole(
                 FindingKind::Checkpoint,
                 "the log has no seal, so the signed head can't be verified",
-            ));
+            );
             return;
         };
         match verify_head(head, &in_force.boundary, &in_force.roster) {
-            Err(why) => self.say(Finding::whole(FindingKind::Checkpoint, why)),
+            Err(why) => self.find_whole(FindingKind::Checkpoint, why),
             Ok(head) if head.size != self.size() => {
                 let message = format!(
                     "the signed head has {} entries, but {} entries were read",
                     head.size,
                     self.size()
                 );
-                self.say(Finding::whole(FindingKind::Root, message));
+                self.find_whole(FindingKind::Root, message);
             }
             Ok(head) if head.root != self.tree.root() => {
                 let message = format!(
@@ -71,7 +68,7 @@ impl Auditor {
                     hex(&self.tree.root()),
                     hex(&head.root)
                 );
-                self.say(Finding::whole(FindingKind::Root, message));
+                self.find_whole(FindingKind::Root, message);
             }
             Ok(_) => self.check_witnesses(head, &in_force),
         }
@@ -124,7 +121,7 @@ impl Auditor {
                 words.join(", ")
             );
             if demanded > 0 && words.len() >= demanded {
-                self.say(Finding::at(FindingKind::Time, entry, said));
+                self.find(FindingKind::Time, entry, said);
             } else if !words.is_empty() {
                 self.back_dated.push(said);
             }
@@ -135,7 +132,7 @@ impl Auditor {
     fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
         if let Some(LeftTo(why)) = self.left.clone() {
             if self.expected.witnesses > 0 {
-                self.say(Finding::whole(FindingKind::Witnesses, why));
+                self.find_whole(FindingKind::Witnesses, why);
             }
             return;
         }
@@ -143,7 +140,7 @@ impl Auditor {
         let (name, demanded) = (&in_force.boundary.name, self.expected.witnesses);
         match check_witnesses(&note, self.rosters(), name, demanded, None) {
             Ok((seen, _)) => self.witnesses = seen,
-            Err(CheckStop::Failed(why)) => self.say(Finding::whole(FindingKind::Witnesses, why)),
+            Err(CheckStop::Failed(why)) => self.find_whole(FindingKind::Witnesses, why),
             Err(CheckStop::NotChecked(_) | CheckStop::Because(_)) => {}
         }
     }

@@ -1,8 +1,8 @@
 //! Reviews in the log.
 
 use crate::{
-    AuditEvent, Auditor, Finding, FindingKind, ReviewContext, ReviewError, ReviewedLine,
-    SealInForce, audit::history::signed, check_reviewer,
+    AuditEvent, Auditor, FindingKind, ReviewContext, ReviewError, ReviewedLine, SealInForce,
+    audit::history::signed, check_reviewer,
 };
 use documents::{EnvelopeSignature, ReviewStatement, Signed, Status, reviewed};
 
@@ -16,7 +16,7 @@ impl Auditor {
     ) {
         let signed = match signed::<ReviewStatement>(payload, signatures) {
             Ok(signed) => signed,
-            Err(why) => return self.say(Finding::at(FindingKind::Review, index, why)),
+            Err(why) => return self.find(FindingKind::Review, index, why),
         };
         self.counts.signatures += 1;
         match self.check_review(index, signed, in_force) {
@@ -24,7 +24,7 @@ impl Auditor {
                 self.counts.reviews += 1;
                 self.said.push(AuditEvent::Review(Box::new(line)));
             }
-            Err(why) => self.say(Finding::at(FindingKind::Review, index, why)),
+            Err(why) => self.find(FindingKind::Review, index, why),
         }
     }
 

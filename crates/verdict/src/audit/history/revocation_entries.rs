@@ -1,7 +1,7 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::{
-    AuditEvent, Auditor, EvidenceFiles, Finding, FindingKind, RevocationContext, RevocationLine,
+    AuditEvent, Auditor, EvidenceFiles, FindingKind, RevocationContext, RevocationLine,
     SealInForce, Unreadable, audit::history::signed, check_may_revoke, check_place,
     decision::revocations::MayRevoke, revocable, versions_of,
 };
@@ -19,7 +19,7 @@ impl Auditor {
     ) {
         let signed = match signed::<Revocation>(payload, signatures) {
             Ok(signed) => signed,
-            Err(why) => return self.say(Finding::at(FindingKind::Entry, index, why)),
+            Err(why) => return self.find(FindingKind::Entry, index, why),
         };
         self.counts.signatures += 1;
         let added = self
@@ -38,7 +38,7 @@ impl Auditor {
                 self.counts.revocations += 1;
                 self.said.push(AuditEvent::Revocation(Box::new(line)));
             }
-            Err(why) => self.say(Finding::at(FindingKind::Revocation, index, why)),
+            Err(why) => self.find(FindingKind::Revocation, index, why),
         }
     }
 
@@ -114,7 +114,7 @@ impl Auditor {
         keyids: impl IntoIterator<Item = &'k KeyId>,
     ) {
         if let Some(why) = self.revocations.before(index).signer(keyids) {
-            self.say(Finding::at(FindingKind::Revoked, index, why));
+            self.find(FindingKind::Revoked, index, why);
         }
     }
 
@@ -149,7 +149,7 @@ impl Auditor {
             .lacks_without(&named, since, |keyid| revoked.key(keyid).is_some());
         if let Some(error) = lacking {
             let why = format!("without the signatures of revoked keys, {error}");
-            self.say(Finding::at(FindingKind::Revoked, index, why));
+            self.find(FindingKind::Revoked, index, why);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 use documents::{
     Authorization, AuthorizationDigest, BoundaryRef, Decision, Hash, KeyId, LeafHash, ParamsDigest,
-    Receipt, Spent, Subject, Timestamp, Verified,
+    Receipt, Spent, Subject, Timestamp, Verified, joined,
 };
 use reading::{check_list, check_programs, without_list};
 
@@ -273,12 +273,11 @@ impl Again {
             .filter(|layer| !signed.sandbox.require.contains(layer))
             .collect();
         if !lacking.is_empty() {
-            let words: Vec<_> = lacking.iter().map(|layer| layer.word()).collect();
             self.find(
                 FindingKind::Sandbox,
                 format!(
                     "the sealed state requires layers that are not in the signed profile: {}",
-                    words.join(", ")
+                    joined(lacking.iter().map(|layer| layer.word()), ", ")
                 ),
             );
         } else if let Some(why) = &state.steps.unprofiled {

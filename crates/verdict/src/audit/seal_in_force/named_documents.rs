@@ -61,6 +61,20 @@ pub(super) enum Unread {
     Gone(String),
     /// This program version can't read a document.
     Refused(Vec<String>),
+    /// The source of the documents can't be read.
+    Source(Unreadable),
+}
+
+impl From<Unreadable> for Unread {
+    fn from(error: Unreadable) -> Self {
+        Self::Source(error)
+    }
+}
+
+/// Returns all reasons why this program version can't read the document `what`.
+fn refused<E: std::fmt::Display>(what: &str, errors: &[E]) -> Unread {
+    let messages = errors.iter().map(|error| format!("{what}: {error}"));
+    Unread::Refused(messages.collect())
 }
 
 /// Reads the documents that a seal names. Documents that have not changed since the last seal are not read again.
@@ -69,10 +83,10 @@ pub(super) fn read(
     roster: &TrustedRoster,
     before: Option<&SealedState>,
     beside: &dyn EvidenceFiles,
-) -> Result<Result<SealedState, Unread>, Unreadable> {
-    let find = |what: &str, digest: [u8; 32]| -> Result<Result<Vec<u8>, Unread>, Unreadable> {
+) -> Result<SealedState, Unread> {
+    let find = |what: &str, digest: [u8; 32]| -> Result<Vec<u8>, Unread> {
         let digest = BlobDigest::from_bytes(digest);
-        Ok(match beside.blob(&digest)? {
+        match beside.blob(&digest)? {
             Some(bytes) if sha256(&bytes) == *digest.as_bytes() => Ok(bytes),
             Some(_) => Err(Unread::Gone(format!(
                 "the {what} stored with the log does not have the digest {digest}"
@@ -80,23 +94,14 @@ pub(super) fn read(
             None => Err(Unread::Gone(format!(
                 "the {what} ({digest}) is not stored with the log"
             ))),
-        })
+        }
     };
-    // The outer error means that the source can't be read. The inner error means that the document is not usable.
-    macro_rules! hold {
-        ($result:expr) => {
-            match $result {
-                Ok(value) => value,
-                Err(unread) => return Ok(Err(unread)),
-            }
-        };
-    }
     fn document<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Unread> {
         canonical_document(what, bytes, MAX_BLOB_BYTES)
             .map_err(|message| Unread::Refused(vec![message]))
     }
-    let tokens = hold!(find("list of tokens", *seal.tokens.as_bytes())?);
-    let tokens: Vec<SealedToken> = hold!(document("list of tokens", &tokens));
+    let tokens = find("list of tokens", *seal.tokens.as_bytes())?;
+    let tokens: Vec<SealedToken> = document("list of tokens", &tokens)?;
     let of = (
         seal.registry,
         seal.registry_root,
@@ -105,33 +110,19 @@ pub(super) fn read(
         *seal.roster.as_bytes(),
         seal.configuration,
     );
-    let builtins = hold!(find("built-in lists", *seal.builtins.as_bytes())?);
-    let builtins: Value = hold!(document("built-in lists", &builtins));
-    let lists = match Builtins::from_sealed(&builtins) {
-        Ok(lists) => lists,
-        Err(errors) => {
-            let messages = errors
-                .iter()
-                .map(|error| format!("the sealed built-in lists: {error}"));
-            return Ok(Err(Unread::Refused(messages.collect())));
-        }
-    };
+    let builtins = find("built-in lists", *seal.builtins.as_bytes())?;
+    let builtins: Value = document("built-in lists", &builtins)?;
+    let lists = Builtins::from_sealed(&builtins)
+        .map_err(|errors| refused("the sealed built-in lists", &errors))?;
     let steps = match before.filter(|before| before.steps.of == of) {
         Some(before) => before.steps.clone(),
         None => {
-            let policy = hold!(find("policy", *seal.policy.as_bytes())?);
-            let policy: Value = hold!(document("policy", &policy));
-            let policy = match Policy::from_sealed(&policy) {
-                Ok(policy) => policy,
-                Err(errors) => {
-                    let messages = errors
-                        .iter()
-                        .map(|error| format!("the sealed policy: {error}"));
-                    return Ok(Err(Unread::Refused(messages.collect())));
-                }
-            };
-            let configuration = hold!(find("configuration", *seal.configuration.as_bytes())?);
-            let configuration: Value = hold!(document("configuration", &configuration));
+            let policy = find("policy", *seal.policy.as_bytes())?;
+            let policy: Value = document("policy", &policy)?;
+            let policy = Policy::from_sealed(&policy)
+                .map_err(|errors| refused("the sealed policy", &errors))?;
+            let configuration = find("configuration", *seal.configuration.as_bytes())?;
+            let configuration: Value = document("configuration", &configuration)?;
             let (configuration, unprofiled) = match json::typed::<Configuration>(&configuration) {
                 Ok(Configuration {
                     limits,
@@ -151,9 +142,7 @@ pub(super) fn read(
                         (part, Some(why))
                     }
                     None => {
-                        return Ok(Err(Unread::Refused(vec![format!(
-                            "the sealed configuration: {error}"
-                        )])));
+                        return Err(refused("the sealed configuration", &[error]));
                     }
                 },
             };
@@ -162,56 +151,43 @@ pub(super) fn read(
             let registry = match same {
                 Some(before) => before.steps.registry.clone(),
                 None => {
-                    let manifest = hold!(find("registry", *seal.registry.as_bytes())?);
-                    let leaves: Vec<RegistryLeaf> = hold!(document("registry", &manifest));
+                    let manifest = find("registry", *seal.registry.as_bytes())?;
+                    let leaves: Vec<RegistryLeaf> = document("registry", &manifest)?;
                     let mut definitions = Vec::with_capacity(leaves.len());
                     let mut contents = BTreeSet::new();
                     for leaf in &leaves {
                         let what = format!("step {}", leaf.reference);
-                        let bytes = hold!(find(&what, *leaf.digest.as_bytes())?);
+                        let bytes = find(&what, *leaf.digest.as_bytes())?;
                         let definition = canonical_document(&what, &bytes, MAX_DEFINITION_BYTES);
                         let definition: StepDefinition =
-                            hold!(definition.map_err(|message| Unread::Refused(vec![message])));
+                            definition.map_err(|message| Unread::Refused(vec![message]))?;
                         for file in &definition.files {
                             let what = format!("file {:?} of {}", file.path, leaf.reference);
                             if contents.insert(file.digest)
-                                && hold!(find(&what, *file.digest.as_bytes())?).len() as u64
-                                    != file.bytes
+                                && find(&what, *file.digest.as_bytes())?.len() as u64 != file.bytes
                             {
                                 let message = format!(
                                     "the sealed {what} has another size than its definition states"
                                 );
-                                return Ok(Err(Unread::Refused(vec![message])));
+                                return Err(Unread::Refused(vec![message]));
                             }
                         }
                         definitions.push(definition);
                     }
-                    let registry = match Registry::from_definitions(definitions) {
-                        Ok(registry) => registry,
-                        Err(errors) => {
-                            let messages = errors
-                                .iter()
-                                .map(|error| format!("the sealed registry: {error}"));
-                            return Ok(Err(Unread::Refused(messages.collect())));
-                        }
-                    };
+                    let registry = Registry::from_definitions(definitions)
+                        .map_err(|errors| refused("the sealed registry", &errors))?;
                     if registry.root() != seal.registry_root || registry.manifest() != manifest {
-                        return Ok(Err(Unread::Gone(
+                        return Err(Unread::Gone(
                             "the root hash of the sealed steps differs from the root in the seal"
                                 .to_owned(),
-                        )));
+                        ));
                     }
                     Arc::new(registry)
                 }
             };
-            let held = match steps_in_force(&registry, &policy, &lists, roster, &configuration) {
-                Ok(held) => held,
-                Err(flaws) => {
-                    return Ok(Err(Unread::Refused(
-                        flaws.iter().map(ToString::to_string).collect(),
-                    )));
-                }
-            };
+            let held = steps_in_force(&registry, &policy, &lists, roster, &configuration).map_err(
+                |flaws| Unread::Refused(flaws.iter().map(ToString::to_string).collect()),
+            )?;
             let longest_ms = held
                 .values()
                 .map(|step| step.profile.limits.wall_ms)
@@ -232,11 +208,11 @@ pub(super) fn read(
             })
         }
     };
-    Ok(Ok(SealedState {
+    Ok(SealedState {
         policy: seal.policy,
         steps,
         tokens: tokens.into(),
-    }))
+    })
 }
 
 /// Reads a sealed configuration that has fewer fields than this program version writes. Missing fields are no defect,

@@ -1,5 +1,6 @@
 //! The screen of a grant.
 
+use documents::Statement;
 use serde_json::json;
 
 use super::*;

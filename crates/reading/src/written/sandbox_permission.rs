@@ -1,0 +1,711 @@
+//! The sandbox permissions, and how each of them is parsed, allowed and signed.
+//!
+//! Each of these methods has one match arm for each sandbox permission. For a new variant, the compiler reports each
+//! missing arm, and the test below reports a missing entry of [`SandboxPermission::ALL`].
+
+use crate::{
+    SandboxRule, YamlFlaw, YamlNode, check_pattern, split_patterns,
+    written::{
+        declared_sandbox::{checked, list, network_of_step, word},
+        host_paths::{check_host_path, check_reason, is_at_or_below},
+    },
+};
+use documents::{
+    AllowedHost, DeclaredNetwork, DeclaredSandbox, HostRefusal, ISOLATED, Layer, MAX_HOSTS,
+    Network, NetworkMode, Proc, Profile, Workdir, check_host, check_unresolved, check_user,
+    is_localhost,
+};
+
+/// One sandbox permission, which is a field of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxPermission {
+    /// The step runs without a sandbox.
+    Off,
+    /// Access to paths of the host for reading.
+    Read,
+    /// Access to paths of the host, or to copies of these paths, for writing.
+    Write,
+    /// Patterns of paths that the run cannot access, even below a path of `read` or `write`.
+    Deny,
+    /// Work directory: an empty directory, or the trees of `write` (as copies, under an overlay, or in place).
+    Workdir,
+    /// Access to a network.
+    Network,
+    /// Access to Unix sockets of the host.
+    Sockets,
+    /// View of the whole `/proc`, instead of only the run's processes.
+    Proc,
+    /// User of the host whose id the run has.
+    RunAs,
+}
+
+impl SandboxPermission {
+    /// All sandbox permissions, in the order of the lines on a review screen.
+    pub const ALL: [Self; 9] = [
+        Self::Off,
+        Self::Read,
+        Self::Write,
+        Self::Deny,
+        Self::Workdir,
+        Self::Network,
+        Self::Sockets,
+        Self::Proc,
+        Self::RunAs,
+    ];
+
+    /// Returns the name of the field in a step definition and in a signed profile.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Deny => "deny",
+            Self::Workdir => "workdir",
+            Self::Network => "network",
+            Self::Sockets => "sockets",
+            Self::Proc => "proc",
+            Self::RunAs => "run_as",
+            Self::Off => "off_reason",
+        }
+    }
+
+    /// Returns the name of the attribute in a runbook's fence.
+    pub const fn attribute(self) -> &'static str {
+        match self {
+            Self::RunAs => "run-as",
+            Self::Off => "reason",
+            same => same.field(),
+        }
+    }
+
+    /// Returns the sandbox permission with this attribute.
+    pub fn of_attribute(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|permission| permission.attribute() == name)
+    }
+
+    /// Returns the name of the key in a policy rule.
+    pub const fn rule_key(self) -> &'static str {
+        match self {
+            Self::Off => "may_be_off",
+            same => same.field(),
+        }
+    }
+
+    /// Returns true if the front matter of a runbook can declare this for all its steps.
+    pub const fn is_for_files(self) -> bool {
+        match self {
+            Self::RunAs | Self::Off => false,
+            Self::Read
+            | Self::Write
+            | Self::Deny
+            | Self::Workdir
+            | Self::Network
+            | Self::Sockets
+            | Self::Proc => true,
+        }
+    }
+
+    /// Returns true if policy can allow this for all runbooks, and not only in an override that names runbooks.
+    pub const fn is_for_all(self) -> bool {
+        match self {
+            Self::Deny | Self::Proc => true,
+            Self::Off
+            | Self::Read
+            | Self::Write
+            | Self::Workdir
+            | Self::Network
+            | Self::Sockets
+            | Self::RunAs => false,
+        }
+    }
+
+    /// Parses the value of a fence attribute or of a command-line flag. Commas separate the items of a list.
+    ///
+    /// # Errors
+    /// Returns a message that names the error in the text.
+    pub fn read_text(self, text: &str, declared: &mut DeclaredSandbox) -> Result<(), String> {
+        let items = || text.split(',').map(|item| item.trim().to_owned()).collect();
+        match self {
+            Self::Read => declared.read = Some(checked(items(), check_host_path)?),
+            Self::Write => declared.write = Some(checked(items(), check_host_path)?),
+            Self::Deny => declared.deny = Some(checked(split_patterns(text), check_pattern)?),
+            Self::Workdir => {
+                declared.workdir = Some(word(
+                    self.field(),
+                    text,
+                    &["private", "copy", "overlay", "in-place"],
+                )?)
+            }
+            Self::Network => {
+                declared.network = Some(match text {
+                    "none" => DeclaredNetwork::None,
+                    "host" => DeclaredNetwork::Host,
+                    _ => DeclaredNetwork::Allow(checked(items(), check_host)?),
+                });
+            }
+            Self::Sockets => declared.sockets = Some(checked(items(), check_host_path)?),
+            Self::Proc => declared.proc = Some(word(self.field(), text, &["minimal", "full"])?),
+            Self::RunAs => declared.run_as = Some(check_user(text).map(|()| text.to_owned())?),
+            Self::Off => declared.off_reason = Some(check_reason(text).map(|()| text.to_owned())?),
+        }
+        Ok(())
+    }
+
+    /// Parses the value of a key in front matter or in a policy rule. An erroneous value is recorded as an error and
+    /// not added.
+    pub fn read_yaml(
+        self,
+        node: &YamlNode,
+        declared: &mut DeclaredSandbox,
+        flaws: &mut Vec<YamlFlaw>,
+    ) {
+        match self {
+            Self::Read => declared.read = list(node, "`read`", check_host_path, flaws),
+            Self::Write => declared.write = list(node, "`write`", check_host_path, flaws),
+            Self::Deny => declared.deny = list(node, "`deny`", check_pattern, flaws),
+            Self::Network => declared.network = network_of_step(node, flaws),
+            Self::Sockets => declared.sockets = list(node, "`sockets`", check_host_path, flaws),
+            Self::Workdir | Self::Proc | Self::RunAs | Self::Off => {
+                let Some(text) = node.text(&format!("`{}`", self.field()), flaws) else {
+                    return;
+                };
+                if let Err(message) = self.read_text(text, declared) {
+                    flaws.push(YamlFlaw::new(node.place, message));
+                }
+            }
+        }
+    }
+
+    /// Returns true if the declared value gives the run so much access that `doctor --production` recommends two
+    /// approvals.
+    pub fn is_hole(self, declared: &DeclaredSandbox) -> bool {
+        match self {
+            Self::Workdir => declared.workdir == Some(Workdir::InPlace),
+            Self::Network => declared.network == Some(DeclaredNetwork::Host),
+            Self::Sockets => declared.sockets.is_some(),
+            Self::RunAs => declared.run_as.is_some(),
+            Self::Off => declared.off_reason.is_some(),
+            Self::Read | Self::Write | Self::Deny | Self::Proc => false,
+        }
+    }
+
+    /// Checks the values that a step declares, because a step definition may come from another source than the parser
+    /// of runbooks.
+    ///
+    /// # Errors
+    /// Returns a message with the error and the correction.
+    fn check(self, declared: &DeclaredSandbox) -> Result<(), String> {
+        let each = |items: &Option<Vec<String>>, check: fn(&str) -> Result<(), String>| {
+            items.iter().flatten().try_for_each(|item| check(item))
+        };
+        match self {
+            Self::Read => each(&declared.read, check_host_path),
+            Self::Write => each(&declared.write, check_host_path),
+            Self::Deny => each(&declared.deny, check_pattern),
+            Self::Network => match &declared.network {
+                Some(DeclaredNetwork::Allow(hosts)) if hosts.is_empty() => {
+                    Err("the network allows no host: name a host, or write network=none".to_owned())
+                }
+                Some(DeclaredNetwork::Allow(hosts)) => {
+                    hosts.iter().try_for_each(|host| check_host(host))
+                }
+                Some(DeclaredNetwork::None | DeclaredNetwork::Host) | None => Ok(()),
+            },
+            Self::Sockets => each(&declared.sockets, check_host_path),
+            Self::RunAs => declared.run_as.iter().try_for_each(|user| check_user(user)),
+            Self::Off => declared
+                .off_reason
+                .iter()
+                .try_for_each(|reason| check_reason(reason)),
+            Self::Workdir | Self::Proc => Ok(()),
+        }
+    }
+
+    /// Checks that policy allows the declared value.
+    ///
+    /// # Errors
+    /// Returns what the step declares and policy does not allow, and the key of `sandbox` that allows it in an override.
+    pub fn check_allowed(
+        self,
+        rule: &SandboxRule,
+        declared: &DeclaredSandbox,
+    ) -> Result<(), (String, String)> {
+        let refuse = |asks: &str, write: &str| Err((asks.to_owned(), write.to_owned()));
+        let name = self.attribute();
+        // The lists of a later override replace those of earlier ones, so the new list also has the values of `kept`.
+        let each = |items: &Option<Vec<String>>,
+                    kept: &Option<Vec<String>>,
+                    allowed: &dyn Fn(&String) -> bool| {
+            let refused: Vec<String> = items
+                .iter()
+                .flatten()
+                .filter(|item| !allowed(item))
+                .cloned()
+                .collect();
+            if refused.is_empty() {
+                return Ok(());
+            }
+            let all: Vec<_> = kept.iter().flatten().chain(&refused).collect();
+            refuse(
+                &format!("{name}={}", refused.join(",")),
+                &format!("{name}: {all:?}"),
+            )
+        };
+        let below = |path: &String, trees: &Option<Vec<String>>| {
+            trees
+                .iter()
+                .flatten()
+                .any(|tree| is_at_or_below(path, tree))
+        };
+        let in_place = declared.workdir == Some(Workdir::InPlace);
+        match self {
+            Self::Off if declared.off_reason.is_some() && rule.may_be_off != Some(true) => {
+                refuse("sandbox=off", "may_be_off: true")
+            }
+            // A rule for `write` also allows `read` below the same path. A copy or an overlay only reads the host's
+            // tree.
+            Self::Read => each(&declared.read, &rule.read, &|path| {
+                below(path, &rule.read) || below(path, &rule.write)
+            }),
+            Self::Write if in_place => each(&declared.write, &rule.write, &|path| {
+                below(path, &rule.write)
+            }),
+            Self::Write => each(&declared.write, &rule.write, &|path| {
+                below(path, &rule.read) || below(path, &rule.write)
+            }),
+            Self::Workdir if in_place && rule.workdir != Some(Workdir::InPlace) => {
+                refuse("workdir=in-place", "workdir: in-place")
+            }
+            Self::Network => match (&declared.network, &rule.network) {
+                (None | Some(DeclaredNetwork::None), _)
+                | (Some(DeclaredNetwork::Host), Some(DeclaredNetwork::Host)) => Ok(()),
+                (Some(DeclaredNetwork::Host), _) => refuse("network=host", "network: host"),
+                (Some(DeclaredNetwork::Allow(hosts)), rule) => {
+                    let mut all = if let Some(DeclaredNetwork::Allow(list)) = rule {
+                        list.clone()
+                    } else {
+                        Vec::new()
+                    };
+                    let mut asked = Vec::new();
+                    for host in hosts {
+                        let listed = listed_host(host, rule.as_ref());
+                        let plain = AllowedHost {
+                            host: host.clone(),
+                            ..AllowedHost::default()
+                        };
+                        let entry = with_needed_word(listed.clone().unwrap_or(plain));
+                        asked.extend((listed.as_ref() != Some(&entry)).then_some(host.as_str()));
+                        all.retain(|other| other.host != *host);
+                        all.push(entry);
+                    }
+                    if asked.is_empty() {
+                        return Ok(());
+                    }
+                    let entries: Vec<_> = all.iter().map(rule_entry).collect();
+                    let entries = format!("network: {{allow: [{}]}}", entries.join(", "));
+                    refuse(&format!("network={}", asked.join(",")), &entries)
+                }
+            },
+            Self::Sockets => each(&declared.sockets, &rule.sockets, &|path| {
+                rule.sockets.iter().flatten().any(|one| one == path)
+            }),
+            Self::RunAs => match &declared.run_as {
+                Some(user) if rule.run_as.as_ref() != Some(user) => {
+                    refuse(&format!("run-as={user}"), &format!("run_as: {user}"))
+                }
+                _ => Ok(()),
+            },
+            // A deny pattern only removes access, so policy need not allow it. `policy` checks `proc`, because that
+            // error names a rule of the policy.
+            Self::Off | Self::Deny | Self::Workdir | Self::Proc => Ok(()),
+        }
+    }
+
+    /// Copies the declared value of a step into the step's profile.
+    ///
+    /// For a seal, policy then adds its own deny patterns and sets `proc`. `countersign sandbox` has no policy, so the
+    /// declared values stay.
+    pub fn give(self, declared: &DeclaredSandbox, profile: &mut Profile) {
+        let sorted = |items: &Option<Vec<String>>| {
+            let mut items = items.clone().unwrap_or_default();
+            items.sort();
+            items.dedup();
+            items
+        };
+        match self {
+            Self::Read => profile.read = sorted(&declared.read),
+            Self::Write => profile.write = sorted(&declared.write),
+            Self::Deny => profile.deny = sorted(&declared.deny),
+            Self::Workdir => profile.workdir = declared.workdir.unwrap_or(Workdir::Private),
+            Self::Network => {
+                let (mode, hosts) = match &declared.network {
+                    None | Some(DeclaredNetwork::None) => (NetworkMode::None, Vec::new()),
+                    Some(DeclaredNetwork::Allow(hosts)) => {
+                        (NetworkMode::Allow, sorted(&Some(hosts.clone())))
+                    }
+                    Some(DeclaredNetwork::Host) => (NetworkMode::Host, Vec::new()),
+                };
+                if mode == NetworkMode::Host {
+                    // No layer can restrict the network if the run uses the host's network.
+                    profile.require.retain(|layer| *layer != Layer::Network);
+                }
+                profile.network = Network {
+                    mode,
+                    hosts,
+                    ..Network::NONE
+                };
+            }
+            Self::Sockets => profile.sockets = sorted(&declared.sockets),
+            Self::Proc => profile.proc = declared.proc.unwrap_or(Proc::Minimal),
+            Self::RunAs => {
+                profile.run_as = declared
+                    .run_as
+                    .clone()
+                    .unwrap_or_else(|| ISOLATED.to_owned())
+            }
+            Self::Off => {
+                profile.off_reason.clone_from(&declared.off_reason);
+                if profile.off_reason.is_some() {
+                    // A sandbox that is off cannot enforce any layer.
+                    profile.require.clear();
+                }
+            }
+        }
+    }
+}
+
+/// Returns a host as a rule of policy allows it, or `None` if the rule does not have it.
+pub fn listed_host(host: &str, rule: Option<&DeclaredNetwork<AllowedHost>>) -> Option<AllowedHost> {
+    match rule {
+        // A rule with the network of the host allows each list, but says nothing about the addresses of a name.
+        Some(DeclaredNetwork::Host) => Some(AllowedHost {
+            host: host.to_owned(),
+            ..AllowedHost::default()
+        }),
+        Some(DeclaredNetwork::Allow(list)) => {
+            list.iter().find(|listed| listed.host == host).cloned()
+        }
+        Some(DeclaredNetwork::None) | None => None,
+    }
+}
+
+/// Adds the word that a number or `localhost` needs in a rule of policy.
+pub fn with_needed_word(mut host: AllowedHost) -> AllowedHost {
+    match check_unresolved(&host) {
+        Err(HostRefusal::Private) => host.private = true,
+        Err(HostRefusal::Localhost) => host.localhost = true,
+        _ => {}
+    }
+    host
+}
+
+/// Returns the entry for a host in a rule of policy.
+pub fn rule_entry(host: &AllowedHost) -> String {
+    let word = |is_set, word: &str| {
+        if is_set {
+            format!(", {word}: true")
+        } else {
+            String::new()
+        }
+    };
+    let words = word(host.private, "private") + &word(host.localhost, "localhost");
+    if words.is_empty() {
+        format!("{:?}", host.host)
+    } else {
+        format!("{{host: {:?}{words}}}", host.host)
+    }
+}
+
+/// Maximum total size of all declared hosts, in bytes, because they must fit into an authorization and a receipt.
+const MOST_HOSTS_BYTES: usize = 1536;
+/// Maximum total size of all declared paths and patterns, in bytes.
+const MOST_BYTES: usize = 6 << 10;
+
+/// Checks the values of the declaration, and that they do not contradict each other.
+///
+/// # Errors
+/// Returns a message with the error and the correction.
+pub fn check_declared(declared: &DeclaredSandbox) -> Result<(), String> {
+    SandboxPermission::ALL
+        .into_iter()
+        .try_for_each(|permission| permission.check(declared))?;
+    if let Some(DeclaredNetwork::Allow(hosts)) = &declared.network {
+        if hosts.len() > MAX_HOSTS
+            || hosts.iter().map(|host| host.len() + 3).sum::<usize>() > MOST_HOSTS_BYTES
+        {
+            return Err(format!(
+                "the hosts of `network` take more than {MOST_HOSTS_BYTES} bytes, or are more than {MAX_HOSTS}, and each \
+                 receipt names the contacted hosts: name fewer hosts, or split the step"
+            ));
+        }
+        let same = |host: &&String| {
+            is_localhost(host) && hosts.contains(&host.replacen("localhost", "127.0.0.1", 1))
+        };
+        if let Some(twice) = hosts.iter().find(same) {
+            return Err(format!(
+                "a run has 127.0.0.1 and {twice} at the same place: remove one of the two"
+            ));
+        }
+    }
+    let named = [
+        &declared.read,
+        &declared.write,
+        &declared.deny,
+        &declared.sockets,
+    ]
+    .into_iter()
+    .flatten()
+    .flatten();
+    if named.map(|text| text.len() + 3).sum::<usize>() > MOST_BYTES {
+        return Err(format!(
+            "the paths and patterns take more than {MOST_BYTES} bytes of the signed profile: name fewer paths, for \
+             example parent directories"
+        ));
+    }
+    let written = serde_json::to_value(declared).unwrap_or_default();
+    let others = SandboxPermission::ALL
+        .into_iter()
+        .filter(|other| *other != SandboxPermission::Off);
+    if declared.off_reason.is_some()
+        && let Some(other) = others
+            .into_iter()
+            .find(|other| written.get(other.field()).is_some())
+    {
+        return Err(format!(
+            "with sandbox=off nothing enforces `{}`: remove one of the two",
+            other.attribute()
+        ));
+    }
+    let writes = declared
+        .write
+        .as_ref()
+        .is_some_and(|paths| !paths.is_empty());
+    match declared.workdir {
+        None | Some(Workdir::Private) if writes => Err(
+            "`write` names a tree of the host, but `workdir` is missing: add workdir=copy or workdir=overlay (the changes of \
+             the step are deleted after the run), or workdir=in-place (the step changes the tree of the host)"
+                .to_owned(),
+        ),
+        Some(Workdir::Copy | Workdir::Overlay | Workdir::InPlace) if !writes => {
+            Err("`workdir` needs a tree: name the tree in `write`, or remove `workdir`".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemars::{JsonSchema, schema_for};
+    use std::collections::BTreeSet;
+
+    fn fields<T: JsonSchema>() -> BTreeSet<String> {
+        schema_for!(T)
+            .get("properties")
+            .and_then(|found| found.as_object())
+            .expect("fields")
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    #[test]
+    fn each_field_of_a_profile_a_step_and_a_rule_is_in_the_table() {
+        let table = |name: fn(SandboxPermission) -> &'static str, others: &[&str]| {
+            SandboxPermission::ALL
+                .into_iter()
+                .map(name)
+                .chain(others.iter().copied())
+                .map(str::to_owned)
+                .collect()
+        };
+        let expected: BTreeSet<String> =
+            table(SandboxPermission::field, &["limits", "programs", "require"]);
+        assert_eq!(fields::<Profile>(), expected);
+        assert_eq!(
+            fields::<DeclaredSandbox>(),
+            table(SandboxPermission::field, &["limits"])
+        );
+        assert_eq!(
+            fields::<SandboxRule>(),
+            table(SandboxPermission::rule_key, &["limits", "programs"])
+        );
+    }
+
+    #[test]
+    fn a_malformed_value_is_refused_even_if_no_parser_has_read_the_declaration() {
+        let texts = |text: &str| Some(vec![text.to_owned()]);
+        let plain = DeclaredSandbox::default();
+        let many: Vec<String> = (1..=MAX_HOSTS).map(|port| format!("a:{port}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let allow = |hosts: &[&str]| {
+            Some(DeclaredNetwork::Allow(
+                hosts.iter().map(|&host| host.to_owned()).collect(),
+            ))
+        };
+        for (bad, words) in [
+            (
+                DeclaredSandbox {
+                    read: texts("srv"),
+                    ..plain.clone()
+                },
+                "\"srv\" is relative",
+            ),
+            (
+                DeclaredSandbox {
+                    write: texts("/srv/../etc"),
+                    ..plain.clone()
+                },
+                "/srv/../etc",
+            ),
+            (
+                DeclaredSandbox {
+                    deny: texts("a\0b"),
+                    ..plain.clone()
+                },
+                "pattern",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["169.254.169.254:80"]),
+                    ..plain.clone()
+                },
+                "169.254.169.254:80",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["127.77.0.1:80"]),
+                    ..plain.clone()
+                },
+                "127.77.0.0/16",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&["127.0.0.1:80", "localhost:80"]),
+                    ..plain.clone()
+                },
+                "remove one of the two",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&[many.as_slice(), &["b:1"]].concat()),
+                    ..plain.clone()
+                },
+                "more than 64",
+            ),
+            (
+                DeclaredSandbox {
+                    network: allow(&[]),
+                    ..plain.clone()
+                },
+                "allows no host",
+            ),
+            (
+                DeclaredSandbox {
+                    sockets: texts("run/x"),
+                    ..plain.clone()
+                },
+                "\"run/x\" is relative",
+            ),
+            (
+                DeclaredSandbox {
+                    run_as: Some("root".to_owned()),
+                    ..plain.clone()
+                },
+                "no step runs as root",
+            ),
+            (
+                DeclaredSandbox {
+                    off_reason: Some(String::new()),
+                    ..plain.clone()
+                },
+                "reason",
+            ),
+        ] {
+            let why = check_declared(&bad).expect_err("malformed");
+            assert!(why.contains(words), "{why}");
+        }
+        assert_eq!(check_declared(&plain), Ok(()));
+        assert_eq!(
+            check_declared(&DeclaredSandbox {
+                network: allow(&many),
+                ..plain
+            }),
+            Ok(()),
+            "64 hosts are allowed"
+        );
+    }
+
+    #[test]
+    fn all_hosts_that_policy_does_not_allow_are_named_with_the_entries_to_add() {
+        let declared = |hosts: &str| {
+            let mut declared = DeclaredSandbox::default();
+            SandboxPermission::Network
+                .read_text(hosts, &mut declared)
+                .expect("readable");
+            declared
+        };
+        let host = |host: &str, private, localhost| AllowedHost {
+            host: host.to_owned(),
+            private,
+            localhost,
+        };
+        let rule = |hosts: &[AllowedHost]| SandboxRule {
+            network: Some(DeclaredNetwork::Allow(hosts.to_vec())),
+            ..SandboxRule::default()
+        };
+        let check = |hosts: &[AllowedHost], asked: &str| {
+            SandboxPermission::Network.check_allowed(&rule(hosts), &declared(asked))
+        };
+        let why = check(
+            &[host("10.1.2.3:5432", false, true)],
+            "10.1.2.3:5432,a.example:443,localhost:80,[::1]:1,1.1.1.1:53",
+        )
+        .expect_err("nothing allows them");
+        assert_eq!(
+            why.0,
+            "network=1.1.1.1:53,10.1.2.3:5432,[::1]:1,a.example:443,localhost:80"
+        );
+        assert_eq!(
+            why.1,
+            "network: {allow: [\"1.1.1.1:53\", {host: \"10.1.2.3:5432\", private: true, localhost: true}, \
+             {host: \"[::1]:1\", localhost: true}, \"a.example:443\", {host: \"localhost:80\", localhost: true}]}"
+        );
+        // A later override replaces the list of an earlier one, so the new list also has the hosts of other steps.
+        let (asked, list) = check(
+            &[host("other:1", true, false), host("db:1", false, false)],
+            "new:1,db:1",
+        )
+        .expect_err("it is not allowed");
+        assert_eq!(asked, "network=new:1");
+        assert_eq!(
+            list,
+            "network: {allow: [{host: \"other:1\", private: true}, \"db:1\", \"new:1\"]}"
+        );
+        assert_eq!(
+            check(
+                &[
+                    host("10.1.2.3:5432", true, false),
+                    host("db:1", false, false)
+                ],
+                "10.1.2.3:5432,db:1"
+            ),
+            Ok(())
+        );
+        assert!(check(&[host("localhost:80", true, false)], "localhost:80").is_err());
+        let whole = SandboxRule {
+            network: Some(DeclaredNetwork::Host),
+            ..SandboxRule::default()
+        };
+        assert_eq!(
+            SandboxPermission::Network.check_allowed(&whole, &declared("a:1")),
+            Ok(())
+        );
+        assert!(
+            SandboxPermission::Network
+                .check_allowed(&whole, &declared("10.0.0.1:1"))
+                .is_err()
+        );
+    }
+}
