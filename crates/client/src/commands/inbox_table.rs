@@ -124,7 +124,7 @@ pub fn parameter_words(view: &ProposalView) -> PrintableText {
     let params = found.map(|(path, value)| {
         PrintableText::text(path.trim_start_matches('.'))
             .and("=")
-            .then(&value_of(value))
+            .then(value_of(value))
     });
     PrintableText::joined(params, " ")
 }

@@ -255,7 +255,7 @@ impl Lines {
             } else {
                 PrintableText::path(&format!("{name}{path}"))
             };
-            self.whole.push(label.then(&leaf(part)));
+            self.whole.push(label.then(leaf(part)));
         }
     }
 

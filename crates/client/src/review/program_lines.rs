@@ -24,7 +24,7 @@ pub(super) fn asked(
         let asked = remarks::asked(signed, kind, PermissionReason::Unlisted);
         if !asked.is_empty() {
             parts.push(
-                PrintableText::words(remarks::verb(kind)).then(&places.with_lines(kind, &asked)),
+                PrintableText::words(remarks::verb(kind)).then(places.with_lines(kind, &asked)),
             );
             shows.extend(
                 asked

@@ -440,7 +440,7 @@ pub fn job(sources: &ReviewSources) -> Option<ReviewLine> {
         .then(&job.issuer)
         .and(" as ")
         .then(&claims)
-        .then(&page.chain(bound).collect::<String>());
+        .then(page.chain(bound).collect::<String>());
     Some(ReviewLine::always("job", text))
 }
 

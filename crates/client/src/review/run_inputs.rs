@@ -171,7 +171,7 @@ fn session_runs(sources: &ReviewSources) -> PrintableText {
     }
     let from = runs.len().saturating_sub(NAMED_RUNS);
     let last = PrintableText::joined(
-        runs[from..].iter().map(|step| PrintableText::text(step)),
+        runs[from..].iter().map(PrintableText::text),
         ", ",
     );
     let words = format!(

@@ -505,7 +505,7 @@ fn reach(step: &GrantedStep) -> Option<String> {
         .filter_map(|(reaches, what)| reaches.then_some(what)),
         ", ",
     );
-    (!found.is_empty()).then(|| found)
+    (!found.is_empty()).then_some(found)
 }
 
 /// Returns the query for the proposals of a step with this status, of all proposers.

@@ -42,7 +42,7 @@ pub fn print_list(steps: Vec<[String; 5]>, terminal: &Terminal) -> CommandResult
     };
     let mut rows = vec![["STEP", "APPROVALS", "TITLE", "DIGEST", here].map(PrintableText::words)];
     rows.extend(steps.iter().map(|step| {
-        let mut cells = step.each_ref().map(|cell| PrintableText::text(cell));
+        let mut cells = step.each_ref().map(PrintableText::text);
         cells[2] = PrintableText::prose(&step[2]);
         cells
     }));

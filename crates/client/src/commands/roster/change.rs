@@ -170,10 +170,10 @@ pub fn review(
 ) -> Screen {
     let mut screen = Screen::default();
     screen.heading("What this version changes");
-    screen.field("roster", &PrintableText::quoted(&next.tables().name));
+    screen.field("roster", PrintableText::quoted(&next.tables().name));
     screen.field(
         "version",
-        &PrintableText::text(&format!("{} to {}", before.version(), next.version())),
+        PrintableText::text(&format!("{} to {}", before.version(), next.version())),
     );
     let changes = changes(before.tables(), next.tables());
     if changes.is_empty() {
@@ -214,17 +214,17 @@ pub fn review(
         screen.field_in(
             LineTone::Bad,
             "before",
-            &PrintableText::text(&before.policy().to_string()),
+            PrintableText::text(&before.policy().to_string()),
         );
         screen.field_in(
             LineTone::Bad,
             "CHANGED to",
-            &PrintableText::text(&next.policy().to_string()),
+            PrintableText::text(&next.policy().to_string()),
         );
     } else {
         screen.field(
             "unchanged",
-            &PrintableText::text(&next.policy().to_string()),
+            PrintableText::text(&next.policy().to_string()),
         );
     }
     draw_differences(&mut screen, policy.differences.iter());

@@ -74,12 +74,12 @@ fn lines(policy: &Policy) -> Vec<(String, PrintableText)> {
             _ => &Value::Null,
         };
         let mut text =
-            PrintableText::path(path.trim_start_matches('.')).then(&PrintableText::value(leaf));
+            PrintableText::path(path.trim_start_matches('.')).then(PrintableText::value(leaf));
         // A person knows an override by its runbooks.
         if runbook.is_string() {
             text = text
                 .and(" (runbook ")
-                .then(&PrintableText::value(runbook))
+                .then(PrintableText::value(runbook))
                 .and(")");
         }
         (format!("{runbook} {names:?} {leaf}"), text)

@@ -74,11 +74,11 @@ fn run(
     tallies(&mut screen, &standing);
     screen.heading("Summary");
     match &trusted_by {
-        Ok(words) => screen.field("trusted by", &PrintableText::text(words)),
+        Ok(words) => screen.field("trusted by", PrintableText::text(words)),
         Err(_) => screen.field_in(
             LineTone::Bad,
             "trusted by",
-            &PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
+            PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
         ),
     }
     if !proposed.is_whole() {
@@ -87,7 +87,7 @@ fn run(
             "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
-    screen.field("digest", &PrintableText::text(&next.digest().to_string()));
+    screen.field("digest", PrintableText::text(&next.digest().to_string()));
     match args.output.as_deref() {
         _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
         _ if terminal.json => {}

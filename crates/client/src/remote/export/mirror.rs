@@ -104,7 +104,7 @@ impl<'a> LogMirror<'a> {
             "is a mirror of hashes only"
         };
         if has_contents == self.hashes_only {
-            let shown = PrintableText::file(&self.directory);
+            let shown = PrintableText::file(self.directory);
             return Err(odd(format!(
                 "{shown} {is}: use a separate directory for the other kind of copy"
             )));
@@ -202,7 +202,7 @@ impl<'a> LogMirror<'a> {
         if ExportHead::parse(kept.clone()).is_ok_and(|kept| kept.checkpoint == head.checkpoint) {
             return Ok(());
         }
-        let shown = PrintableText::file(&self.directory);
+        let shown = PrintableText::file(self.directory);
         Err(odd(format!(
             "{shown}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and \
             ask \
@@ -289,7 +289,7 @@ impl<'a> LogMirror<'a> {
     }
 
     fn damaged(&self, why: &str) -> CommandFailure {
-        let shown = PrintableText::file(&self.directory);
+        let shown = PrintableText::file(self.directory);
         odd(format!(
             "{shown} is damaged: {why}; the copy was not changed; export into another directory"
         ))
