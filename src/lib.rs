@@ -34,7 +34,7 @@ pub(crate) use cli::{
         tale::{DemoReport, DemoResult},
         world::DemoSetup,
     },
-    doctor::finding::{Finding, FindingResult},
+    doctor::finding::{DoctorFinding, FindingResult},
     inspected_boundary::InspectedBoundary,
     policy::answers::{PolicyOptions, is_interpreter, steps_of},
     registry::from_files::files_read::read_files,

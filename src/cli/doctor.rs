@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
-    BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, Finding, FindingResult,
+    BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, DoctorFinding, FindingResult,
     InspectedBoundary, NodeStatus,
     cli::{
         doctor::{
@@ -116,7 +116,7 @@ fn exit(mut results: impl Iterator<Item = FindingResult>) -> Exit {
     }
 }
 
-fn text(lines: &[Finding]) -> String {
+fn text(lines: &[DoctorFinding]) -> String {
     let width = lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
     let rows = lines.iter().map(|line| {
         let mark = line.result.mark();
@@ -147,7 +147,7 @@ fn of_other_user(config: &Config) -> Option<String> {
 }
 
 /// Checks the configuration, the files, the store and the service of a boundary.
-fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Finding> {
+fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<DoctorFinding> {
     let config = boundary.config;
     let mut lines = vec![ok(
         "configuration",
@@ -190,7 +190,7 @@ fn production(
 
 /// Reports the configured secrets. A variable or credential of the service is usually absent in the environment of this
 /// command, so its absence is only a note.
-fn of_secrets(config: &Config) -> impl Iterator<Item = Finding> {
+fn of_secrets(config: &Config) -> impl Iterator<Item = DoctorFinding> {
     config.secrets.iter().map(|secret| {
         let (name, steps) = (secret.name.as_str(), secret.steps.join(", "));
         match (secret_sources::read(&secret.source), &secret.source) {
@@ -207,8 +207,8 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = Finding> {
 }
 
 /// Reports the address of the service and its certificate.
-fn of_listener(config: &Config) -> Vec<Finding> {
-    let mut lines: Vec<Finding> = listener::check(config)
+fn of_listener(config: &Config) -> Vec<DoctorFinding> {
+    let mut lines: Vec<DoctorFinding> = listener::check(config)
         .iter()
         .map(|problem| fix("listener", problem.to_string()))
         .collect();
@@ -238,7 +238,7 @@ fn of_refusals(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
     policy: &Policy,
-) -> Vec<Finding> {
+) -> Vec<DoctorFinding> {
     let config = boundary.config;
     let newest = rosters::newest(config, Some(policy)).ok();
     let roster = newest.as_ref().map(Chain::last);
@@ -264,7 +264,7 @@ fn of_refusals(
     lines
 }
 
-fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<Finding> {
+fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<DoctorFinding> {
     let config = boundary.config;
     let broken = |problems: &[FileProblem]| {
         let lines = lines_of(problems).into_iter();
@@ -314,14 +314,14 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
 }
 
 /// Reports the policy, and what the steps need under it.
-fn of_policy(registry: &Registry, policy: &Policy) -> Vec<Finding> {
+fn of_policy(registry: &Registry, policy: &Policy) -> Vec<DoctorFinding> {
     let mut lines = vec![ok("policy", policy.digest().to_string())];
     lines.extend(of_programs(registry, policy));
     lines.extend(of_access(registry, policy));
     lines
 }
 
-fn registered(registry: &Registry) -> Finding {
+fn registered(registry: &Registry) -> DoctorFinding {
     ok(
         "runbooks",
         format!("{} steps, root {}", registry.steps().len(), registry.root()),
@@ -329,10 +329,10 @@ fn registered(registry: &Registry) -> Finding {
 }
 
 /// Reports the programs of the steps that this host lacks or that no list can contain.
-fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Finding> {
+fn of_programs(registry: &Registry, policy: &Policy) -> Vec<DoctorFinding> {
     let what = "programs";
     let found = doctor_programs::find(registry, policy);
-    let mut lines: Vec<Finding> = found
+    let mut lines: Vec<DoctorFinding> = found
         .problems
         .into_iter()
         .map(|problem| fix(what, problem))
@@ -358,7 +358,7 @@ fn of_programs(registry: &Registry, policy: &Policy) -> Vec<Finding> {
 
 /// Reports how a static program resolves the hosts of lists, and the steps that start a program of the network without
 /// declaring the network.
-fn of_access(registry: &Registry, policy: &Policy) -> Vec<Finding> {
+fn of_access(registry: &Registry, policy: &Policy) -> Vec<DoctorFinding> {
     let mut lines = Vec::new();
     let has_list = |step: &RegisteredStep| {
         matches!(
@@ -386,7 +386,7 @@ fn of_access(registry: &Registry, policy: &Policy) -> Vec<Finding> {
     lines
 }
 
-fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<Finding> {
+fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<DoctorFinding> {
     let people = roster.tables().approvers.len();
     let mut lines = vec![ok(
         "roster",
@@ -412,8 +412,8 @@ fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<F
 fn unsealable(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
-    before: &[Finding],
-) -> Vec<Finding> {
+    before: &[DoctorFinding],
+) -> Vec<DoctorFinding> {
     let Some(sealed) = boundary.sealed() else {
         return Vec::new();
     };
@@ -458,7 +458,7 @@ fn refused_steps(
     errors: Vec<RegistryError>,
     registry: &Registry,
     config: &Config,
-) -> Vec<Finding> {
+) -> Vec<DoctorFinding> {
     let is_skipped = config
         .runbook_directories()
         .without(registry, errors.clone())
@@ -479,8 +479,8 @@ fn beyond_the_host(
     boundary: &InspectedBoundary<'_>,
     files: &BoundaryFiles,
     trial: &HostTrial,
-    before: &[Finding],
-) -> Vec<Finding> {
+    before: &[DoctorFinding],
+) -> Vec<DoctorFinding> {
     let (Ok(None), Ok(policy)) = (&boundary.status, &files.policy) else {
         return Vec::new();
     };
@@ -534,7 +534,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 }
 
 /// Reports whether a start accepts the store and the known checkpoints. Before the first start there is no store.
-fn store(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+fn store(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "store";
     let stored = match &boundary.stored {
         Err(problems) => {
@@ -560,7 +560,7 @@ fn store(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
 }
 
 /// Checks the free space on the disk of the store, without the service.
-fn disk(boundary: &InspectedBoundary<'_>) -> Finding {
+fn disk(boundary: &InspectedBoundary<'_>) -> DoctorFinding {
     let (what, needed, place) = ("disk", PROPOSAL_ROOM >> 20, boundary.config.data.display());
     match boundary.free_space() {
         Ok(free) if free >= PROPOSAL_ROOM => ok(
@@ -584,7 +584,7 @@ fn disk(boundary: &InspectedBoundary<'_>) -> Finding {
 
 /// Reports the state of the running service. Returns one line about the state, and one line for each problem that must
 /// be fixed.
-fn service(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+fn service(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "service";
     let NodeStatus {
         ready,

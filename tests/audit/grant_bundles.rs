@@ -383,7 +383,7 @@ fn broken_grants_in_bundles_are_refused_at_the_named_check() {
         ),
         (
             "a keyword that is unknown",
-            "grant-document",
+            "bundle",
             edited("a keyword that is unknown", |bundle, _| {
                 bundle["grant"] = other(|of| {
                     of["steps"][0]["params"]["properties"]["host"]["format"] = json!("host")

@@ -235,7 +235,7 @@ fn the_output_of_verify_contains_all_data_to_repeat_the_verification() {
     let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
     for part in [
         &*sum,
-        "trusted       roster sha256:3c3a59f0",
+        "trusted       roster sha256:5f3ee154",
         "trust from    --roster valid/roster.json",
         "judged        what is dated up to 2026-11-20T12:00:00Z",
         "== Whose word it is ==",

@@ -711,7 +711,7 @@ fn a_start_that_cannot_listen_names_the_address_and_begins_no_log() {
     for world in &refused {
         for words in [
             &["token", "list", "--config"][..],
-            &["roster", "draft", "--config"],
+            &["roster", "set", "--config"],
         ] {
             let output = world
                 .program(words)

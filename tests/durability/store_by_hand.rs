@@ -476,7 +476,7 @@ fn a_store_with_a_changed_schema_is_not_served() {
         ),
         (
             "ALTER TABLE blob ADD COLUMN more BLOB",
-            "table blob differs from the schema",
+            "table blob has another definition",
         ),
         ("PRAGMA user_version = 0", "has the schema number 0"),
     ];

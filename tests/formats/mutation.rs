@@ -155,6 +155,18 @@ const FREE: &[(&str, &str)] = &[
         "roster/predicate/approvers/carol",
         "somebody who did not sign here",
     ),
+    (
+        "roster/predicate/approvers/alice swapped",
+        "two people who both signed here",
+    ),
+    (
+        "roster/predicate/groups/ops doubled",
+        "a group that no rule names",
+    ),
+    (
+        "roster/predicate/groups/security doubled",
+        "a group that no rule names",
+    ),
     ("roster/predicate/name", "what people call it"),
     ("roster/predicate/operators", "who cancels and revokes"),
     (
@@ -168,6 +180,18 @@ const FREE: &[(&str, &str)] = &[
     (
         "roster-2/predicate/approvers/carol",
         "somebody who did not sign here",
+    ),
+    (
+        "roster-2/predicate/approvers/alice swapped",
+        "two people who both signed here",
+    ),
+    (
+        "roster-2/predicate/groups/ops doubled",
+        "a group that no rule names",
+    ),
+    (
+        "roster-2/predicate/groups/security doubled",
+        "a group that no rule names",
     ),
     ("roster-2/predicate/name", "what people call it"),
     ("roster-2/predicate/operators", "who cancels and revokes"),

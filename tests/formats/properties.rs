@@ -128,7 +128,7 @@ const GROUPS: [&str; 4] = ["dba", "net", "ops", "security"];
 
 /// A roster with one approver for each element of `members`, whose bits select the groups. Each approver has two keys.
 fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
-    let mut approvers = Vec::new();
+    let mut approvers = json!({});
     let mut keyids = Vec::new();
     for (at, bits) in members.iter().enumerate() {
         let keys = ["a", "b"].map(|label| {
@@ -139,13 +139,15 @@ fn roster_of(members: &[u8]) -> (TrustedRoster, Vec<[KeyId; 2]>) {
             .filter(|bit| bits >> bit & 1 == 1)
             .map(|bit| GROUPS[bit])
             .collect();
-        approvers.push(json!({"name": format!("p{at}"), "groups": groups, "keys": keys.each_ref().map(SshKey::line)}));
+        approvers[format!("p{at}")] =
+            json!({"groups": groups, "keys": keys.each_ref().map(SshKey::line)});
         keyids.push(keys.map(|key| key.keyid()));
     }
     let roster: Roster = serde_json::from_value(json!({
         "name": "law", "version": 1, "threshold": 0, "policy": format!("sha256:{}", "0".repeat(64)),
-        "approver": approvers, "group": GROUPS.map(|name| json!({"name": name})),
-        "proposer": [], "operator": [], "boundary": [], "witness": [],
+        "approvers": approvers,
+        "groups": GROUPS.map(|name| (name.to_owned(), json!({}))).into_iter().collect::<serde_json::Map<_, _>>(),
+        "proposers": {}, "operators": {}, "boundaries": {}, "witnesses": {},
     }))
     .expect("a roster");
     let payload = roster.into_statement().unwrap().to_payload().unwrap();

@@ -115,6 +115,9 @@ pub fn merge(into: &mut Value, patch: &Value) {
         *into = patch.clone();
         return;
     };
+    if !into.is_object() {
+        *into = json!({});
+    }
     for (key, value) in entries {
         if value.is_null() {
             into.as_object_mut().and_then(|object| object.remove(key));

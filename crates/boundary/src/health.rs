@@ -47,7 +47,7 @@ pub enum NoteSource {
 
 /// Notes for the operator.
 #[derive(Debug, Default)]
-pub struct Notes(Mutex<Differences>);
+pub struct HealthNotes(Mutex<Differences>);
 
 #[derive(Debug, Default)]
 struct Differences {
@@ -58,7 +58,7 @@ struct Differences {
     beyond: BTreeMap<StepRef, String>,
 }
 
-impl Notes {
+impl HealthNotes {
     fn lock(&self) -> MutexGuard<'_, Differences> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +71,7 @@ pub struct Health {
     pub sandbox: Arc<LinuxSandbox>,
     pub witnesses: Arc<Witnessing>,
     pub growth: Arc<DataGrowth>,
-    pub notes: Notes,
+    pub notes: HealthNotes,
     /// The nodes, and the role of this node. Unset with a store in a file.
     pub nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
 }

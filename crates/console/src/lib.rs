@@ -19,14 +19,15 @@ mod proposal;
 mod web;
 
 pub use page::{
+    external_text::{plain, plain_prose},
     field_errors::{FieldError, FieldErrors},
     frame::{framed, page, problem},
     prose::{self, Heading, Part},
     terminal_text::coloured,
 };
 pub use proposal::{
-    live::{Piece, RunWatchers, event_stream, last_event},
-    proposal_words::{self, plain, proposal_of, standing_words, status_of},
+    live::{EventPart, RunWatchers, event_stream, last_event},
+    proposal_words::{proposal_of, standing_words, status_of},
     reached::ReachedBoundary,
     receipts::{CheckedReceipt, check, sent_bundle},
     run_view::{RunAddresses, RunView},

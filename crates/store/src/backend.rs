@@ -6,7 +6,8 @@ use crate::{
     Answers, Commit, DURING_TILE, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, TILE,
     Writes,
     batch_rows::{BatchStatement, same},
-    tile_hashes, tile_id, tile_missing,
+    stored_tile::{tile_hashes, tile_missing},
+    tile_id,
 };
 use documents::{Blake3Digest, Hash, Timestamp};
 

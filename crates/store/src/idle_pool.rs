@@ -23,7 +23,7 @@ impl<C> IdlePool<C> {
 
     /// Returns a place with an idle connection, or without a connection, which the caller may then make. The call waits
     /// while all places are taken.
-    pub(crate) fn place(&self) -> Place<'_, C> {
+    pub(crate) fn place(&self) -> PlaceInPool<'_, C> {
         let mut idle = locked(&self.idle);
         loop {
             let connection = idle.0.pop();
@@ -35,7 +35,7 @@ impl<C> IdlePool<C> {
                 continue;
             }
             idle.1 += usize::from(connection.is_none());
-            return Place {
+            return PlaceInPool {
                 pool: self,
                 connection,
             };
@@ -44,12 +44,12 @@ impl<C> IdlePool<C> {
 }
 
 /// The place of one caller, which returns its connection to the pool also after a panic.
-pub(crate) struct Place<'p, C> {
+pub(crate) struct PlaceInPool<'p, C> {
     pool: &'p IdlePool<C>,
     pub(crate) connection: Option<C>,
 }
 
-impl<C> Drop for Place<'_, C> {
+impl<C> Drop for PlaceInPool<'_, C> {
     fn drop(&mut self) {
         let mut idle = locked(&self.pool.idle);
         match self.connection.take() {

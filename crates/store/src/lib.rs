@@ -53,6 +53,7 @@ mod stored_revocation;
 mod stored_run;
 mod stored_seal;
 mod stored_status;
+mod stored_tile;
 mod stored_token;
 mod tree;
 mod writer;
@@ -136,7 +137,7 @@ pub(crate) use rare_changes::change_tokens;
 pub(crate) use read_statements::{
     EngineStatements, LEAVES, PROPOSAL, SIGNATURES_OF, SPENT, TILE, TOKENS,
 };
-pub(crate) use reads::{DURING_TILE, EachRow, Readers, tile_hashes, tile_missing};
+pub(crate) use reads::{EachRow, Readers};
 pub(crate) use retention::PruneResult;
 pub(crate) use rows::{
     Candidate, DenialsAhead, EntryRow, FinishRow, PackedRow, ProposalPrecedent, ProposalState,

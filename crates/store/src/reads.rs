@@ -18,6 +18,7 @@ use crate::{
     },
     stored_run::OutputRun,
     stored_seal::SealEntry,
+    stored_tile::{DURING_TILE, tile_hashes},
     tile_id,
 };
 use documents::{
@@ -539,24 +540,4 @@ impl StoreReads {
     pub fn bytes(&self) -> Result<u64, StoreFault> {
         self.0.bytes()
     }
-}
-
-pub(super) const DURING_TILE: &str = "reading a hash tile";
-
-/// Reads the column `hashes` of a complete tile.
-pub(super) fn tile_hashes(row: &Fields<'_>, id: i64) -> Result<Vec<Hash>, StoreFault> {
-    let hashes = row.get::<&[u8]>(0)?.as_chunks::<32>().0;
-    if hashes.len() == 256 {
-        Ok(hashes.to_vec())
-    } else {
-        Err(StoreFault::broken(
-            DURING_TILE,
-            format!("tile {id:#x} is cut"),
-        ))
-    }
-}
-
-/// Returns the fault for a complete tile without a row.
-pub(super) fn tile_missing(level: u8, index: u64) -> StoreFault {
-    StoreFault::broken(DURING_TILE, format!("hash tile {level}/{index} is missing"))
 }

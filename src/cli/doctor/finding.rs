@@ -8,7 +8,7 @@ use reading::FileProblem;
 
 /// One finding.
 #[derive(Debug, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct DoctorFinding {
     /// What it means for the operator.
     pub(crate) result: FindingResult,
     /// What was checked. Empty in the hardening list, whose points have names.
@@ -47,7 +47,7 @@ impl FindingResult {
     }
 }
 
-impl Finding {
+impl DoctorFinding {
     /// Returns the text of a finding for a terminal, behind its mark and its name.
     pub(crate) fn row(&self, head: &str) -> String {
         let says = PrintableText::message(&self.says);
@@ -69,8 +69,8 @@ pub(crate) fn found(
     result: FindingResult,
     what: impl Into<String>,
     says: impl Into<String>,
-) -> Finding {
-    Finding {
+) -> DoctorFinding {
+    DoctorFinding {
         result,
         what: what.into(),
         says: says.into(),
@@ -78,35 +78,38 @@ pub(crate) fn found(
     }
 }
 
-pub(crate) fn ok(what: impl Into<String>, says: impl Into<String>) -> Finding {
+pub(crate) fn ok(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Ok, what, says)
 }
 
-pub(crate) fn noted(what: impl Into<String>, says: impl Into<String>) -> Finding {
+pub(crate) fn noted(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Note, what, says)
 }
 
-pub(crate) fn fix(what: impl Into<String>, says: impl Into<String>) -> Finding {
+pub(crate) fn fix(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Fix, what, says)
 }
 
-pub(crate) fn pass(says: impl Into<String>) -> Finding {
+pub(crate) fn pass(says: impl Into<String>) -> DoctorFinding {
     ok("", says)
 }
 
-pub(crate) fn yours(says: impl Into<String>) -> Finding {
+pub(crate) fn yours(says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Yours, "", says)
 }
 
-pub(crate) fn fail(says: impl Into<String>, fix: impl Into<String>) -> Finding {
-    Finding {
+pub(crate) fn fail(says: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
+    DoctorFinding {
         fix: Some(fix.into()),
         ..found(FindingResult::Fix, "", says)
     }
 }
 
 /// Reports files that can't be read, so that their point is not checked.
-pub(crate) fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec<Finding> {
+pub(crate) fn unread(
+    boundary: &InspectedBoundary<'_>,
+    problems: &[FileProblem],
+) -> Vec<DoctorFinding> {
     let fix = format!("{} lists the problems", boundary.command("doctor"));
     let one = |problem: &FileProblem| fail(format!("not checked: {problem}"), &*fix);
     problems.iter().take(1).map(one).collect()

@@ -1,7 +1,7 @@
 //! What doctor says of this host: its sandbox, tried with real runs.
 
 use crate::{
-    Finding,
+    DoctorFinding,
     cli::{
         doctor::finding::{fix, noted, ok},
         sandbox::HostTrial,
@@ -11,7 +11,7 @@ use documents::{Layer, Level, UNBOUNDED_WORDS};
 use sandbox::{Attempt, LocalSandbox, Missing, attempts};
 
 /// Finds the layers that this host supports, by setting up one sandbox.
-pub(super) fn host(wanted: Level) -> (Vec<Finding>, Option<HostTrial>) {
+pub(super) fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
     let trial = match HostTrial::open("countersign-doctor-") {
         Ok(trial) => trial,
         Err(error) => {
@@ -101,7 +101,7 @@ pub(super) const SHARED_ID: &str = "runs have the user id of the service: the ot
 
 /// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
 /// reports the cause.
-pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Finding> {
+pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<DoctorFinding> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(noted(
@@ -111,7 +111,7 @@ pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<Finding> {
 }
 
 /// Reports each attempt to leave the sandbox that succeeded in a real step.
-pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> Finding {
+pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFinding {
     let what = "attempts to get out";
     let attempts = match tried {
         Err(error) => return fix(what, format!("the attempts failed to start: {error}")),

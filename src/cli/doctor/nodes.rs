@@ -1,7 +1,7 @@
 //! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
 
 use crate::{
-    Finding, InspectedBoundary,
+    DoctorFinding, InspectedBoundary,
     cli::doctor::finding::{fix, noted, ok},
     node::start,
 };
@@ -10,10 +10,10 @@ use crossing::LateReceipts;
 use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 
 /// Reports the nodes, their clock, hanging server processes, and late receipts.
-pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
-    let mut lines: Vec<Finding> = late
+    let mut lines: Vec<DoctorFinding> = late
         .into_iter()
         .map(|note| fix("late receipts", note))
         .collect();

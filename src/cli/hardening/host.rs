@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::{
-    Config, Finding, InspectedBoundary,
+    Config, DoctorFinding, InspectedBoundary,
     cli::doctor::finding::{fail, pass, yours},
     in_a_shell,
 };
@@ -12,7 +12,7 @@ use client::lock_digest;
 use documents::Level;
 
 /// Reminds the operator to check where the program comes from.
-pub(super) fn program() -> Vec<Finding> {
+pub(super) fn program() -> Vec<DoctorFinding> {
     vec![yours(format!(
         "countersign {} with the dependencies of Cargo.lock {}: compare the digest with the release \
          (`countersign --version --long`, SHA256SUMS of the packages)",
@@ -22,7 +22,7 @@ pub(super) fn program() -> Vec<Finding> {
 }
 
 /// Checks the sandbox level, and whether the machine runs only this service.
-pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<Finding> {
+pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<DoctorFinding> {
     let level = match (boundary.config.sandbox.level, held) {
         (Level::Strict, Level::Strict) => pass("runs have the sandbox level strict"),
         (Level::Strict, held) => fail(
@@ -41,7 +41,7 @@ pub(super) fn isolation(boundary: &InspectedBoundary<'_>, held: Level) -> Vec<Fi
 }
 
 /// Finds out if the service is isolated in a container or a virtual machine.
-fn machine() -> Finding {
+fn machine() -> DoctorFinding {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         return yours("the service is in a container: run no other service in this container");
@@ -67,7 +67,7 @@ fn store_owner(config: &Config) -> Option<(&Path, u32)> {
 }
 
 /// Checks that the service does not run as root.
-pub(super) fn user(config: &Config) -> Vec<Finding> {
+pub(super) fn user(config: &Config) -> Vec<DoctorFinding> {
     vec![match store_owner(config) {
         None => yours("there is no store yet: run the service as a separate user"),
         Some((path, 0)) => fail(
@@ -86,7 +86,7 @@ pub(super) fn user(config: &Config) -> Vec<Finding> {
 
 /// Checks that no run and no other user can reach the key and the private files. `is_sound` is true if `doctor`, which
 /// checks the places of these files, reports no problem.
-pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<Finding> {
+pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
     // The database does not exist before the first start.
     let database = config.database.file().filter(|path| path.exists());
     let paths = [&*config.key, &config.path, &config.policy, &config.rosters]
@@ -95,7 +95,7 @@ pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<Finding> {
     let user =
         store_owner(config).map_or_else(|| rustix::process::geteuid().as_raw(), |(_, user)| user);
     let is_secret = |path: &Path| *path == config.key || Some(path) == database;
-    let mut findings: Vec<Finding> = paths
+    let mut findings: Vec<DoctorFinding> = paths
         .filter_map(|path| open_to_others(path, user, is_secret(path)))
         .collect();
     if findings.is_empty() && is_sound {
@@ -111,7 +111,7 @@ pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<Finding> {
 }
 
 /// Returns a failure if another user than `user` and root can write the file, or can read a secret file.
-fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<Finding> {
+fn open_to_others(path: &Path, user: u32, secret: bool) -> Option<DoctorFinding> {
     let found = match path.metadata() {
         Ok(found) => found,
         Err(error) => {

@@ -9,7 +9,7 @@ mod storage;
 
 use serde::Serialize;
 
-use crate::{Finding, FindingResult, InspectedBoundary, cli::doctor::finding::fail};
+use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::finding::fail};
 use documents::Level;
 
 /// One point of the hardening list.
@@ -22,7 +22,7 @@ pub(super) struct HardeningPoint {
     /// The worst result of the findings.
     pub(super) result: FindingResult,
     /// The findings. Each point has at least one finding.
-    findings: Vec<Finding>,
+    findings: Vec<DoctorFinding>,
 }
 
 /// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports. `to_fix` contains
@@ -31,7 +31,7 @@ pub(super) struct HardeningPoint {
 pub(super) fn list(
     boundary: &InspectedBoundary<'_>,
     held: Level,
-    to_fix: &[Finding],
+    to_fix: &[DoctorFinding],
 ) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
     let is_sound = !to_fix
@@ -51,14 +51,14 @@ pub(super) fn list(
         ("database", storage::database(boundary)),
         ("operation", operation::check(boundary)),
     ];
-    let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<Finding>))| {
+    let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<DoctorFinding>))| {
         // If the point `network` fails, the line `listener` reports the same problem in other words.
         let has_failed = findings
             .iter()
             .any(|finding| finding.result == FindingResult::Fix);
         let is_new =
             |line: &str| point_of(line) == Some(point) && (line != "listener" || !has_failed);
-        for Finding { says, .. } in to_fix.iter().filter(|found| is_new(&found.what)) {
+        for DoctorFinding { says, .. } in to_fix.iter().filter(|found| is_new(&found.what)) {
             if findings.iter().any(|finding| finding.says == *says) {
                 continue;
             }

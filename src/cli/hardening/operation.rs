@@ -1,7 +1,7 @@
 //! The point about daily operation: free space, backups, witnesses, checkpoints and the clock.
 
 use crate::{
-    Finding, InspectedBoundary, ServedAddress,
+    DoctorFinding, InspectedBoundary, ServedAddress,
     cli::doctor::finding::{fail, pass, unread, yours},
     node::{clock_sync, kept_checkpoint::is_from_another_place, last_backup, start},
 };
@@ -18,7 +18,7 @@ const WITNESS_S: i64 = 3600;
 const DAYS_AHEAD: u64 = 30;
 
 /// Checks the daily operation.
-pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let now = (start::surroundings().now)();
     let mut findings = vec![space(boundary, now), backup(boundary, now)];
     findings.extend(checkpoints(boundary));
@@ -32,7 +32,7 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
 }
 
 /// Compares the free space with the growth of the last days.
-fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> Finding {
+fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> DoctorFinding {
     let config = boundary.config;
     let free = match boundary.free_space() {
         Ok(free) => free,
@@ -66,7 +66,7 @@ fn space(boundary: &InspectedBoundary<'_>, now: Timestamp) -> Finding {
     }
 }
 
-fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> Finding {
+fn backup(boundary: &InspectedBoundary<'_>, now: Timestamp) -> DoctorFinding {
     let fix = format!(
         "{}, each day (`systemctl enable --now countersign-backup.timer`, with the units that `init` wrote), and copy DIR to \
          another machine",
@@ -112,7 +112,7 @@ fn export_command(boundary: &InspectedBoundary<'_>) -> String {
 
 /// Checks that the store is compared with a checkpoint from another place. `doctor` reports the checkpoint files that
 /// stop the start.
-fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let fix = format!(
         "{} on another machine, copy its file `checkpoint` to a directory of this host outside `data`, and name the copy \
          under `known_checkpoints` in countersign.toml",
@@ -137,7 +137,7 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let notes = others
         .iter()
         .filter_map(|(_, compared)| compared.as_ref().ok()?.as_ref());
-    let mut findings: Vec<Finding> = notes.map(|note| fail(note, &*fix)).collect();
+    let mut findings: Vec<DoctorFinding> = notes.map(|note| fail(note, &*fix)).collect();
     if matching > 0 {
         findings.push(pass(format!(
             "each start compares the store with {matching} checkpoints from other places"
@@ -146,7 +146,7 @@ fn checkpoints(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     findings
 }
 
-fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> Finding {
+fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> DoctorFinding {
     if count == 0 {
         return fail(
             "the roster names no witness: nobody detects a boundary that shows two histories or an old history",
@@ -157,7 +157,7 @@ fn witnesses(boundary: &InspectedBoundary<'_>, count: usize) -> Finding {
 }
 
 /// Reads the status of the running service about its witnesses and its monitoring.
-fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let status = boundary.status.as_ref().ok().and_then(Option::as_ref);
     let Some(monitoring) = status.and_then(|status| status.monitoring.as_ref()) else {
         return vec![yours(
@@ -165,7 +165,7 @@ fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
              the service runs",
         )];
     };
-    let mut findings: Vec<Finding> = monitoring.witnesses.iter().map(of_witness).collect();
+    let mut findings: Vec<DoctorFinding> = monitoring.witnesses.iter().map(of_witness).collect();
     let fix = "let a monitoring system read /metrics each minute (docs/operate.md has examples for Prometheus)";
     findings.push(match monitoring.last_scrape_s {
         Some(age) if age <= SCRAPE_S => {
@@ -180,7 +180,7 @@ fn of_service(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     findings
 }
 
-fn of_witness(witness: &WitnessStatus) -> Finding {
+fn of_witness(witness: &WitnessStatus) -> DoctorFinding {
     let name = &witness.name;
     let fix = format!(
         "check the address of {name} in the roster; /ready says why the witness does not cosign"
@@ -205,7 +205,7 @@ fn of_witness(witness: &WitnessStatus) -> Finding {
     }
 }
 
-fn clock() -> Finding {
+fn clock() -> DoctorFinding {
     match clock_sync::is_synchronized() {
         Ok(true) => pass("the clock is synchronized"),
         Ok(false) => fail(

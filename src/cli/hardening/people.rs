@@ -1,7 +1,7 @@
 //! Points about the parties: tokens of programs, and the people of the roster.
 
 use crate::{
-    Finding, InspectedBoundary, StoredState,
+    DoctorFinding, InspectedBoundary, StoredState,
     cli::doctor::finding::{fail, pass, unread, yours},
     node::start,
 };
@@ -10,7 +10,7 @@ use reading::Pattern;
 use store::Token;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
-pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let ledger = match &boundary.stored {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(StoredState { ledger: None, .. }) => {
@@ -34,7 +34,7 @@ pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     let is_valid =
         |token: &&Token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > now);
     let valid: Vec<&Token> = tokens.iter().filter(is_valid).collect();
-    let mut findings: Vec<Finding> = valid
+    let mut findings: Vec<DoctorFinding> = valid
         .iter()
         .filter_map(|token| flaws_of(token, boundary))
         .collect();
@@ -50,7 +50,7 @@ pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     findings
 }
 
-fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<Finding> {
+fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFinding> {
     let proposes = token.scopes.contains(&Scope::Propose);
     let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
     let flaws = [
@@ -111,7 +111,7 @@ const UNUSUAL_STEPS: [&str; 2] = [
 ];
 
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
-pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let roster = match boundary.roster() {
         Ok(roster) => roster,
         Err(problems) => return unread(boundary, problems),
@@ -149,7 +149,7 @@ pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
 
 /// Looks for a group whose signatures need the touch of a security key, so that a program with stolen key files can't
 /// sign.
-fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> Finding {
+fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> DoctorFinding {
     let with_touch: Vec<&str> = roster
         .groups
         .iter()

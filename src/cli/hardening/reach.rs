@@ -1,7 +1,7 @@
 //! Points about the network: who can reach the service, and how.
 
 use crate::{
-    Config, Finding, ServedAddress,
+    Config, DoctorFinding, ServedAddress,
     cli::doctor::finding::{fail, pass, yours},
     node::{served_certificate, start},
 };
@@ -11,7 +11,7 @@ use crate::{
 const LEFT_S: i64 = 14 * 86_400;
 
 /// Checks that clients reach the service only over the loopback or with TLS.
-pub(super) fn network(address: ServedAddress) -> Vec<Finding> {
+pub(super) fn network(address: ServedAddress) -> Vec<DoctorFinding> {
     let ServedAddress { listen, tls } = address;
     vec![if tls {
         pass(format!("{listen} accepts only TLS"))
@@ -31,7 +31,7 @@ pub(super) fn network(address: ServedAddress) -> Vec<Finding> {
 }
 
 /// Checks the certificate of the service.
-pub(super) fn certificate(config: &Config) -> Vec<Finding> {
+pub(super) fn certificate(config: &Config) -> Vec<DoctorFinding> {
     let Some(files) = &config.tls else {
         return vec![pass(
             "there is no certificate: the service does not use TLS",
@@ -78,7 +78,7 @@ pub(super) fn certificate(config: &Config) -> Vec<Finding> {
 }
 
 /// Reminds the operator of the firewall, which this program can't check.
-pub(super) fn firewall(address: ServedAddress) -> Vec<Finding> {
+pub(super) fn firewall(address: ServedAddress) -> Vec<DoctorFinding> {
     if address.listen.ip().is_loopback() {
         return vec![pass(
             "no firewall rule is necessary: the service listens on the loopback only",

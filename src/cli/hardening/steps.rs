@@ -1,14 +1,14 @@
 //! The point about steps that reach beyond the sandbox.
 
 use crate::{
-    Finding, InspectedBoundary,
+    DoctorFinding, InspectedBoundary,
     cli::doctor::finding::{pass, unread, yours},
 };
 use documents::StepDefinition;
 use reading::SandboxPermission;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
-pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let files = match &boundary.files {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(files) => files,
@@ -21,7 +21,7 @@ pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
     vec![of_host(&steps), interpreters(&steps)]
 }
 
-fn of_host(steps: &[&StepDefinition]) -> Finding {
+fn of_host(steps: &[&StepDefinition]) -> DoctorFinding {
     let open: Vec<String> = steps
         .iter()
         .filter_map(|step| {
@@ -43,7 +43,7 @@ fn of_host(steps: &[&StepDefinition]) -> Finding {
     ))
 }
 
-fn interpreters(steps: &[&StepDefinition]) -> Finding {
+fn interpreters(steps: &[&StepDefinition]) -> DoctorFinding {
     let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
     names.sort_unstable();
     names.dedup();

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use crate::{
-    Finding, InspectedBoundary,
+    DoctorFinding, InspectedBoundary,
     cli::doctor::finding::{fail, pass, yours},
     node::start,
 };
 use store::{Database, Replicas};
 
 /// Checks the store.
-pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
+pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let mut findings = match &boundary.config.database {
         Database::File(path) => {
             vec![file_system(
@@ -57,7 +57,7 @@ pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<Finding> {
 }
 
 /// Tells whether another node can take over. `doctor` reports nodes that give no sign.
-fn second_node(boundary: &InspectedBoundary<'_>) -> Option<Finding> {
+fn second_node(boundary: &InspectedBoundary<'_>) -> Option<DoctorFinding> {
     let nodes = boundary
         .nodes
         .as_ref()?
@@ -76,7 +76,7 @@ fn second_node(boundary: &InspectedBoundary<'_>) -> Option<Finding> {
 }
 
 /// Tells what keeps a committed run after the loss of the database server.
-fn replicas(replicas: Option<Replicas>) -> Finding {
+fn replicas(replicas: Option<Replicas>) -> DoctorFinding {
     match replicas {
         Some(Replicas::Synchronous) => pass("each commit waits for a synchronous replica"),
         Some(Replicas::Storage) => yours(
@@ -90,7 +90,7 @@ fn replicas(replicas: Option<Replicas>) -> Finding {
 }
 
 /// Checks that the file system keeps synchronized data and its locks work.
-fn file_system(path: &Path) -> Finding {
+fn file_system(path: &Path) -> DoctorFinding {
     let place = path.display();
     let kind = match rustix::fs::statfs(path) {
         Ok(found) => found.f_type as u32,

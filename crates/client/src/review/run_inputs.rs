@@ -170,10 +170,7 @@ fn session_runs(sources: &ReviewSources) -> PrintableText {
         return PrintableText::words("no run has used this session before");
     }
     let from = runs.len().saturating_sub(NAMED_RUNS);
-    let last = PrintableText::joined(
-        runs[from..].iter().map(PrintableText::text),
-        ", ",
-    );
+    let last = PrintableText::joined(runs[from..].iter().map(PrintableText::text), ", ");
     let words = format!(
         "after {} in this session, the last:",
         counted(runs.len(), "run")

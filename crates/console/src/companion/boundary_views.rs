@@ -11,8 +11,8 @@ use wire::{GrantView, ProposalList, RegistryView, SessionView, StepView, Unsettl
 use crate::{
     NavPlace, OpenForms,
     companion::views::{id_end, section_page},
-    companion_page, hidden, path_of, plain,
-    proposal::{log_head::CheckedHead, proposal_words::prose},
+    companion_page, hidden, path_of, plain, plain_prose,
+    proposal::log_head::CheckedHead,
     standing_words,
     web::secrets::FormKey,
 };
@@ -40,7 +40,7 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
                         tr {
                             th scope="row" { a href=(format!("/b/{at}/step/{}", step.reference)) { (plain(step.reference.as_str())) } }
                             td { (plain(&rules(&step.approvals))) }
-                            td { (prose(&step.title)) }
+                            td { (plain_prose(&step.title)) }
                             td { code { (step.digest.to_string()) } }
                             td { @match &step.unavailable { Some(why) => { "can't run: " (plain(why)) } None => { "can run" } } }
                         }

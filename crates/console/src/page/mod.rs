@@ -1,5 +1,6 @@
 //! Parts of a page.
 
+pub mod external_text;
 pub mod field_errors;
 pub mod frame;
 pub mod passkey_form;

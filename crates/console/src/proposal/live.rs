@@ -26,7 +26,7 @@ const MOST_WATCHERS: usize = 128;
 const MOST_SENT: usize = 1 << 20;
 
 /// A piece of the answer to the browser.
-pub type Piece = Result<String, Infallible>;
+pub type EventPart = Result<String, Infallible>;
 
 /// The pages that follow runs.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ fn stream(
     run: LiveRun,
     watcher: OwnedSemaphorePermit,
 ) -> Response {
-    let (send, receive): (Sender<Piece>, Receiver<Piece>) = channel(16);
+    let (send, receive): (Sender<EventPart>, Receiver<EventPart>) = channel(16);
     tokio::task::spawn_blocking(move || {
         let _watcher = watcher;
         // If the stream breaks, the browser connects again after the last event.
@@ -104,7 +104,7 @@ pub fn last_event(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Opti
 }
 
 /// Answers with server-sent events (HTML Living Standard, section 9.2).
-pub fn event_stream(events: Receiver<Piece>) -> Response {
+pub fn event_stream(events: Receiver<EventPart>) -> Response {
     (
         [(CONTENT_TYPE, "text/event-stream")],
         Body::from_stream(ReceiverStream::new(events)),
@@ -116,7 +116,7 @@ pub fn event_stream(events: Receiver<Piece>) -> Response {
 fn forward(
     lines: &mut impl std::io::BufRead,
     mut run: LiveRun,
-    send: &Sender<Piece>,
+    send: &Sender<EventPart>,
 ) -> Result<(), CommandFailure> {
     loop {
         let text = match read_line(lines)? {

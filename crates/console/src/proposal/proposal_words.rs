@@ -5,16 +5,6 @@ use client::{Client, CommandFailure, Exit, PrintableText, outcome_words, person_
 use documents::{Code, ProposalId, refused_words};
 use wire::ProposalView;
 
-/// Returns external text with escapes in place of characters that a reader can't see.
-pub fn plain(text: &str) -> String {
-    PrintableText::text(text).to_string()
-}
-
-/// Returns prose for a page. See [`PrintableText::prose`].
-pub fn prose(text: &str) -> String {
-    PrintableText::prose(text).to_string()
-}
-
 /// Returns how a proposal stands, in words, with the words of the people who denied it.
 pub fn standing_words(view: &ProposalView) -> String {
     let mut words = match (&view.outcome, &view.refusal) {

@@ -183,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");
-    const ORIGIN: &str = "prod-eu/e49d5ff1e1633eb0";
+    const ORIGIN: &str = "prod-eu/d363c67c13917a7b";
 
     fn witness(name: &str, seed: u8) -> (WitnessKey, SecretKey) {
         let secret = SecretKey::from_seed([seed; 32]);

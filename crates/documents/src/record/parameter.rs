@@ -25,7 +25,8 @@ pub struct Parameter {
     pub default: Option<Value>,
     /// The only values.
     #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    // A generator of clients for OpenAPI refuses the schema `true` of an item.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "items" = serde_json::json!({})))]
     pub choices: Option<Vec<Value>>,
     /// Regular expression for the whole string.
     #[serde(skip_serializing_if = "Option::is_none")]

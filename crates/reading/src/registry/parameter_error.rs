@@ -29,9 +29,9 @@ pub fn escape(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
 }
 
-/// Cuts a text to 200 characters, because a hostile value could make a message very long.
+/// Cuts a text to 300 characters, because a hostile value could make a message very long.
 pub(super) fn cut(text: &str) -> String {
-    match text.char_indices().nth(200) {
+    match text.char_indices().nth(300) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }

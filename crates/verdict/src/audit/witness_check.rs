@@ -118,20 +118,24 @@ mod tests {
         };
         HistoryCase::new()
             .edit(FixtureStage::Roster, move |roster| {
-                let entries = named.iter().map(
-                    |named| json!({"name": named.0, "vkey": witness(named).0.vkey(), "url": "http://127.0.0.1:1"}),
-                );
-                roster["predicate"]["witness"] = entries.collect();
+                roster["predicate"]["witnesses"] = json!({});
+                for named in named {
+                    roster["predicate"]["witnesses"][named.0] =
+                        json!({"vkey": witness(named).0.vkey(), "url": "http://127.0.0.1:1"});
+                }
             })
             .edit(FixtureStage::Bundle, move |bundle| {
                 let at: Timestamp = AT.parse().expect("a time");
                 for part in ["receipt", "consumption", "seal"] {
-                    let mut proof = TlogProof::parse(bundle["proofs"][part].as_str().expect("text")).expect("proof");
+                    let mut proof =
+                        TlogProof::parse(bundle["proofs"][part].as_str().expect("text"))
+                            .expect("proof");
                     let plain = Note::parse(&proof.checkpoint).expect("note");
                     let sign = |note: Note, named: &(&str, u8)| {
                         let (key, secret) = witness(named);
-                        let line =
-                            key.cosign(&plain, at.unix().unsigned_abs(), |m| Ok::<_, Infallible>(secret.sign(m)));
+                        let line = key.cosign(&plain, at.unix().unsigned_abs(), |m| {
+                            Ok::<_, Infallible>(secret.sign(m))
+                        });
                         note.with(line.expect("signed")).expect("room")
                     };
                     proof.checkpoint = named.iter().fold(plain.clone(), sign).to_string();
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_witness_removed_from_the_newest_roster_does_not_count() {
         let case = cosigned(&[("w.example/1", 21)]);
-        let newer = case.next_roster(|roster| roster["predicate"]["witness"] = json!([]));
+        let newer = case.next_roster(|roster| roster["predicate"]["witnesses"] = json!({}));
         let trust = crate::audit::bundle_check::RosterTrust::Roster(newer);
         let report = case.report_with(
             &trust,
@@ -253,9 +257,9 @@ mod tests {
             let next = case.next_roster(|roster| {
                 let other =
                     SshKey::from_public(SecretKey::from_seed([8; 32]).public(), "").expect("a key");
-                roster["predicate"]["boundary"][0]["keys"] = json!([other.line()]);
-                roster["predicate"]["witness"] =
-                    json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
+                roster["predicate"]["boundaries"]["prod-eu"]["keys"] = json!([other.line()]);
+                roster["predicate"]["witnesses"] =
+                    json!({"w.example": {"vkey": vkey, "url": "https://w.example"}});
             });
             let report = case.report_with(
                 &crate::audit::bundle_check::RosterTrust::Roster(next),

@@ -566,7 +566,7 @@ mod tests {
         let roster = read(|_| {}).expect("golden");
         assert_eq!(
             roster.digest().to_string(),
-            "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
+            "sha256:5f3ee154ebe1e83da8bafb4990c708f1f01b3eec6827c2d1c7403a2dee158a80"
         );
         let (holder, _) = roster
             .signer(&ALICE.parse().expect("key id"))

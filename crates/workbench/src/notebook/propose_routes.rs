@@ -11,8 +11,8 @@ use axum::routing::{get, post};
 use client::{Client, CommandFailure, Exit, newest, now};
 use console::{
     CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunAddresses,
-    RunView, RunWatchers, TakenForm, check, framed, plain, proposal_of, proposal_words::prose,
-    sent_bundle, status_of,
+    RunView, RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle,
+    status_of,
 };
 use documents::{ProposalId, Status};
 use maud::{Markup, html};
@@ -296,7 +296,7 @@ async fn run(
         h1 { (title) }
         @if known {
             div.admonition role="note" {
-                "The same proposal was open already, with the reason " q { (prose(&view.reason)) } ", so no second one was made."
+                "The same proposal was open already, with the reason " q { (plain_prose(&view.reason)) } ", so no second one was made."
             }
         }
         @if view.status == ProposalStatus::Pending {

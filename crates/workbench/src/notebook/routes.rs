@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use console::{
-    Door, FieldError, OpenForms, PageAnswer, Piece, RefusedRequest, event_stream, last_event,
+    Door, EventPart, FieldError, OpenForms, PageAnswer, RefusedRequest, event_stream, last_event,
 };
 use documents::visible;
 use maud::Markup;
@@ -420,7 +420,7 @@ async fn events(
 ) -> Response {
     let after = last_event(&headers, &query);
     let mut after = after.unwrap_or_else(|| notebook.board.last_event());
-    let (send, receive) = tokio::sync::mpsc::channel::<Piece>(16);
+    let (send, receive) = tokio::sync::mpsc::channel::<EventPart>(16);
     tokio::spawn(async move {
         let mut changes = notebook.board.listen();
         loop {

@@ -222,10 +222,7 @@ pub fn review(
             PrintableText::text(&next.policy().to_string()),
         );
     } else {
-        screen.field(
-            "unchanged",
-            PrintableText::text(&next.policy().to_string()),
-        );
+        screen.field("unchanged", PrintableText::text(&next.policy().to_string()));
     }
     draw_differences(&mut screen, policy.differences.iter());
     if is_changed {

@@ -55,6 +55,9 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
     );
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];
     let mut add = |who: &str, name: &str, groups: String, keys: &[String]| {
+        if keys.is_empty() {
+            rows.push([who, name, &groups, "no key"].map(str::to_owned));
+        }
         for (at, line) in keys.iter().enumerate() {
             let key = match (SshKey::parse(line), ForeignKey::parse(line)) {
                 (Ok(key), _) => {

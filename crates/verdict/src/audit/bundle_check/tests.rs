@@ -132,8 +132,7 @@ fn a_seal_of_one_roster_version_names_no_list_of_versions() {
 #[test]
 fn the_owners_of_a_proposer_in_the_roster_are_excluded() {
     let failed = refused(FixtureStage::Roster, |roster| {
-        roster["predicate"]["proposer"] =
-            json!([{"name": "ci-agent", "owners": ["alice"], "keys": []}]);
+        roster["predicate"]["proposers"]["ci-agent"] = json!({"owners": ["alice"], "keys": []});
     });
     assert_eq!(
         failed,
@@ -185,7 +184,8 @@ fn a_check_that_needs_more_data_than_a_bundle_has_is_not_checked() {
         "{check:?}"
     );
     let (verified, left) = open(FixtureStage::Roster, |roster| {
-        roster["predicate"]["witness"] = json!([{"name": "w.example", "vkey": "w.example+00000000+BAAA", "url": "https://w.example"}]);
+        roster["predicate"]["witnesses"] =
+            json!({"w.example": {"vkey": "w.example+00000000+BAAA", "url": "https://w.example"}});
     });
     assert!(verified && left.contains(&"witnesses"), "{left:?}");
     let report = HistoryCase::new()
@@ -208,7 +208,7 @@ fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
     let foreign = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
     let report = HistoryCase::new()
         .edit(FixtureStage::Roster, move |roster| {
-            roster["predicate"]["approver"][0]["keys"]
+            roster["predicate"]["approvers"]["alice"]["keys"]
                 .as_array_mut()
                 .expect("keys")
                 .push(json!(foreign));
@@ -234,10 +234,10 @@ fn the_report_names_each_key_of_the_roster_that_this_version_cannot_verify() {
 fn keys_missing_from_a_newer_trusted_roster_are_not_checked() {
     let case = HistoryCase::new();
     let newer = case.next_roster(|roster| {
-        roster["predicate"]["approver"]
-            .as_array_mut()
+        roster["predicate"]["approvers"]
+            .as_object_mut()
             .expect("approvers")
-            .remove(0);
+            .remove("alice");
     });
     let report = case.report_with(&RosterTrust::Roster(newer), VerifyOptions::default());
     assert!(report.verified, "{:#?}", report.checks);
@@ -266,7 +266,7 @@ fn without_a_trusted_roster_nothing_is_verified_and_the_error_gives_the_roster_d
         let first = error.first_roster.expect("the digest seen").to_string();
         assert_eq!(
             first,
-            "sha256:3c3a59f0a4e86bc91127e3c5fd8ac783f9a80a41f03fa7f3cfe0a486ebc45039"
+            "sha256:5f3ee154ebe1e83da8bafb4990c708f1f01b3eec6827c2d1c7403a2dee158a80"
         );
     }
     assert!(verify(b"", &RosterTrust::Nothing, VerifyOptions::default()).is_err());

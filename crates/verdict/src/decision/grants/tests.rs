@@ -44,7 +44,7 @@ struct World {
 /// The usual world. `edit` is the change after the grant was signed.
 fn world(edit: fn(&mut World)) -> World {
     let mut roster = serde_json::to_value(roster().tables()).expect("JSON");
-    roster["proposer"] = json!([{"name": "bot", "owners": ["carol"], "keys": [key(BOT).line()]}]);
+    roster["proposers"] = json!({"bot": {"owners": ["carol"], "keys": [key(BOT).line()]}});
     let grant =
         include_bytes!("../../../../../tests/conformance/golden/documents/valid/grant.json");
     let mut grant: Value =
@@ -271,14 +271,14 @@ fn a_grant_stands_only_in_the_state_that_it_was_signed_for() {
         }),
         ("a removed approver", Code::QuorumMissing, |w| {
             drop(
-                w.roster["approver"]
-                    .as_array_mut()
+                w.roster["approvers"]
+                    .as_object_mut()
                     .expect("people")
-                    .remove(0),
+                    .remove("alice"),
             )
         }),
         ("an approver whose time is over", Code::QuorumMissing, |w| {
-            put(&mut w.roster, "/approver/0/valid_before", json!(w.now));
+            put(&mut w.roster, "/approvers/alice/valid_before", json!(w.now));
         }),
         ("a revoked key of an approver", Code::QuorumMissing, |w| {
             w.revoked = [(RevokedSubject::Key(key(ALICE).keyid()), 5)]
