@@ -6,8 +6,7 @@ use crate::{
     Answers, Commit, DURING_TILE, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, TILE,
     Writes,
     batch_rows::{BatchStatement, same},
-    stored_tile::{tile_hashes, tile_missing},
-    tile_id,
+    tile_hashes, tile_id, tile_missing,
 };
 use documents::{Blake3Digest, Hash, Timestamp};
 

@@ -161,6 +161,7 @@ pub(crate) use stored_leaf::Leaf;
 pub(crate) use stored_proposal::{PayloadSource, ProposalPage};
 pub(crate) use stored_seal::SealStored;
 pub(crate) use stored_status::StatusDetail;
+pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};
 pub(crate) use stored_token::TokenBindings;
 pub(crate) use tree::Subtrees;
 pub(crate) use writer::{

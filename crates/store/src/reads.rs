@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use crate::{
-    Cell, CheckpointRow, ClosedKey, EngineStatements, EntryRow, EventFact, Fields, LEAVES, Leaf,
-    NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, PayloadSource, Proposal, ProposalPage,
-    ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoredDenial,
-    StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings, ToldTarget,
-    Unfinished,
+    Cell, CheckpointRow, ClosedKey, DURING_TILE, EngineStatements, EntryRow, EventFact, Fields,
+    LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, PayloadSource, Proposal,
+    ProposalPage, ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault,
+    StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
+    ToldTarget, Unfinished,
     column_values::unplace,
     grant_bytes, id_bytes,
     read_statements::{
@@ -18,8 +18,7 @@ use crate::{
     },
     stored_run::OutputRun,
     stored_seal::SealEntry,
-    stored_tile::{DURING_TILE, tile_hashes},
-    tile_id,
+    tile_hashes, tile_id,
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafKind, Name,

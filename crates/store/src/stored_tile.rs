@@ -3,10 +3,10 @@
 use crate::{Fields, StoreFault};
 use documents::Hash;
 
-pub(super) const DURING_TILE: &str = "reading a hash tile";
+pub const DURING_TILE: &str = "reading a hash tile";
 
 /// Reads the column `hashes` of a complete tile.
-pub(super) fn tile_hashes(row: &Fields<'_>, id: i64) -> Result<Vec<Hash>, StoreFault> {
+pub fn tile_hashes(row: &Fields<'_>, id: i64) -> Result<Vec<Hash>, StoreFault> {
     let hashes = row.get::<&[u8]>(0)?.as_chunks::<32>().0;
     if hashes.len() == 256 {
         Ok(hashes.to_vec())
@@ -19,6 +19,6 @@ pub(super) fn tile_hashes(row: &Fields<'_>, id: i64) -> Result<Vec<Hash>, StoreF
 }
 
 /// Returns the fault for a complete tile without a row.
-pub(super) fn tile_missing(level: u8, index: u64) -> StoreFault {
+pub fn tile_missing(level: u8, index: u64) -> StoreFault {
     StoreFault::broken(DURING_TILE, format!("hash tile {level}/{index} is missing"))
 }
