@@ -83,13 +83,13 @@ pub(crate) use health::Health;
 pub(crate) use http::{
     access::Hosts,
     app::{App, Phase, RequestSummary},
-    call::{MAX_BODY_BYTES, RouteCall},
+    call::{HandlerResult, MAX_BODY_BYTES, RouteCall},
     events::{NDJSON, SSE},
     operation::{BodyShape, Field, JSON, Reply, RouteAccess, Verb},
     outputs::OCTETS,
     problem::{MEDIA_TYPE, method_not_allowed},
     proposals::PROPOSAL_ID,
-    route::{HandlerResult, Route},
+    route::Route,
     with_common_headers,
 };
 pub(crate) use logged_documents::{blob_text, envelope_in, leaf_data, manifest_of};

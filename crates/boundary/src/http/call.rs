@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 use crate::{
-    App, Boundary, Caller, Field, HandlerResult, JSON, RouteAccess,
+    App, Boundary, Caller, Field, JSON, RouteAccess,
     http::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
@@ -29,6 +29,9 @@ use crate::{
 use crossing::{Refusal, RefusalCase, Stopped, fault};
 use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 use wire::Signatures;
+
+/// The answer of a handler.
+pub(crate) type HandlerResult = Result<Response, Stopped>;
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;

@@ -9,13 +9,12 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 
 use crate::{
-    App, BodyShape, Caller, Field, Reply, RequestSummary, RouteAccess, RouteCall, Verb,
-    http::problem::refused,
+    App, BodyShape, Caller, Field, HandlerResult, Reply, RequestSummary, RouteAccess, RouteCall,
+    Verb, http::problem::refused,
 };
 use crossing::Stopped;
 use documents::{Code, ReceiptId};
 
-pub(crate) type HandlerResult = Result<Response, Stopped>;
 /// A function that handles the requests of a route.
 pub(super) type Handler = fn(RouteCall) -> Pin<Box<dyn Future<Output = HandlerResult> + Send>>;
 

@@ -644,8 +644,8 @@ mod tests {
         let key = documents::SecretKey::from_seed([9; 32]).public();
         let vkey = documents::WitnessKey::new("w.example", key).vkey();
         let edit = move |roster: &mut Value| {
-            roster["predicate"]["witness"] =
-                json!([{"name": "w.example", "vkey": vkey, "url": "https://w.example"}]);
+            roster["predicate"]["witnesses"] =
+                json!({"w.example": {"vkey": vkey, "url": "https://w.example"}});
         };
         let report = HistoryCase::new()
             .edit(FixtureStage::Roster, edit)
@@ -694,10 +694,10 @@ mod tests {
         let case = HistoryCase::new();
         let good = case.report(options());
         let newer = case.next_roster(|roster| {
-            roster["predicate"]["approver"]
-                .as_array_mut()
+            roster["predicate"]["approvers"]
+                .as_object_mut()
                 .expect("approvers")
-                .remove(0);
+                .remove("alice");
         });
         let report = case.report_with(&RosterTrust::Roster(newer), options());
         assert!(report.verified, "{:#?}", report.checks);

@@ -65,7 +65,7 @@ fn a_profile_is_described_by_its_weakest_possible_effect() {
 #[test]
 fn the_decision_screen_matches_its_snapshot() {
     let expected = r#"nginx:restart at prod-eu, asked by ci-agent (owner carol), prp_...000001
-  digest sha256:f6560c0931a9511a01e3cada51d7646412e8800f9716f6785aee58288ed78126
+  digest sha256:a350e12cc33cb98382d0b8ab5d46656a5dc45c60e0d5d90050d7d7bdb86ddc4a
   proposal    prp_019aa0b0-5c00-7000-8000-000000000001, nonce
             +  AZqgsFwAQkJCQkJCQkJCQkJCQkJCQg
   window      2026-11-20T09:39:00Z to 2026-11-20T10:39:00Z

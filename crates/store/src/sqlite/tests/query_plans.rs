@@ -151,7 +151,7 @@ fn no_statement_of_the_service_scans_a_table_that_grows() {
                 let scanned = step
                     .strip_prefix("SCAN ")
                     // A row without a table.
-                    .filter(|rest| *rest != "CONSTANT ROW")
+                    .filter(|rest| !["CONSTANT ROW", "one"].contains(rest))
                     .and_then(|rest| rest.split(' ').next());
                 // The largest or smallest key needs one row.
                 let one_row = sql.ends_with("LIMIT 1") && !step.contains("B-TREE");
