@@ -316,7 +316,7 @@ fn changed_word(world: &World, figures: &mut Value) {
             "roster",
             "--config",
             &world.path("b").to_string_lossy(),
-            "draft",
+            "set",
         ])
         .output();
     exited(draft.expect("it starts"), 0);
@@ -332,7 +332,7 @@ fn changed_word(world: &World, figures: &mut Value) {
     ]);
     sign.arg("--policy")
         .arg(world.path("b/boundary/policy.yaml"))
-        .arg(world.path("b/boundary/roster.d/2.json"));
+        .arg(world.path("b/boundary/roster.d/next.json"));
     let screen = said(&exited(
         sign.env("COUNTERSIGN_TOKEN", &world.reader)
             .output()

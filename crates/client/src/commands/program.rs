@@ -314,7 +314,7 @@ pub const ROLES: [(&str, &[&str]); 6] = [
 /// Commands that have subcommands of which the client lacks some, each with those subcommands.
 pub const LACKING_BELOW: [(&str, &[&str]); 2] = [
     ("registry", &["lock", "check", "diff"]),
-    ("roster", &["add", "remove", "draft"]),
+    ("roster", &["add", "remove", "set"]),
 ];
 
 /// The command that the client with pages has too.
