@@ -1,6 +1,5 @@
 //! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
 
-use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, MOST_REMARKS,
     PagerChoice, PrintableText, ProposalReview, ReviewSubject, SignaturePurpose, Signer, Terminal,
     TrustArgs, boundary_with, check_open,
-    commands::{inbox::waiting_proposals, review::check_statement},
+    commands::{inbox::waiting_proposals, review::check_statement, told_signature::told_signature},
     deny, find_subject, held_up_words,
     home::keys,
     is_file, is_grant, myself, now,
@@ -20,10 +19,8 @@ use crate::{
     terminal::streams::wrapped,
     write_document,
 };
-use documents::{
-    AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId, joined,
-};
-use wire::{ApprovalsView, ProposalStatus, ProposalView, RefusalView, Signatures};
+use documents::{AuthorizationDigest, Envelope, EnvelopeSignature, Name, PAYLOAD_TYPE, ProposalId};
+use wire::{ProposalStatus, ProposalView, RefusalView, Signatures};
 
 /// Show the review of a proposal, ask, then sign exactly the bytes shown.
 #[derive(Debug, clap::Args)]
@@ -221,22 +218,6 @@ fn approve_one(
                 terminal.say(&held_up_words(why));
             }
         }
-    }
-    Ok(Exit::Done)
-}
-
-/// Tells the answer of a boundary to a signature: the state of what was signed, and which groups must still sign.
-pub fn told_signature(
-    answer: &impl Serialize,
-    approver: &Name,
-    (id, status): (&str, &str),
-    approvals: &ApprovalsView,
-    terminal: &Terminal,
-) -> CommandResult {
-    let missing = joined(&approvals.missing, ", somebody of ");
-    terminal.answer(answer, format!("signed by {approver}: {id} is {status}"))?;
-    if !terminal.json && !missing.is_empty() {
-        terminal.say(&format!("still needed: somebody of {missing}"));
     }
     Ok(Exit::Done)
 }

@@ -12,6 +12,7 @@ pub mod lines;
 pub mod remarks;
 pub mod render;
 
+mod checked_contents;
 pub mod comparison;
 pub mod derived;
 pub mod line;

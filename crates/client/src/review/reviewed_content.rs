@@ -1,6 +1,6 @@
 //! A file of the step, or an input of the run, in a review.
 
-use crate::{LineTone, PrintableText, ReviewFinding, Screen};
+use crate::{LineTone, PrintableText, Screen};
 use documents::ContentDigest;
 
 /// A signed file, with its content if the content has the signed digest.
@@ -35,42 +35,6 @@ impl ReviewedContent {
         let text = std::str::from_utf8(self.content.as_ref()?).ok()?;
         (!text.contains('\0')).then_some(text)
     }
-}
-
-/// Takes each content from the boundary if it has the signed digest. Returns no finding if there are no files.
-pub(super) fn check<'c>(
-    signed: impl Iterator<Item = (ReviewedContent, Option<&'c Vec<u8>>)>,
-) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
-    let (mut lacking, mut other) = (Vec::new(), Vec::new());
-    let reviewed = signed.map(|(one, given)| {
-        let is_signed = |content: &&Vec<u8>| {
-            ContentDigest::of(content) == one.digest
-                && one.bytes.is_none_or(|bytes| content.len() as u64 == bytes)
-        };
-        let content = given.filter(is_signed).cloned();
-        match (given, &content) {
-            (None, _) => lacking.push(one.name.clone()),
-            (Some(_), None) => other.push(one.name.clone()),
-            (Some(_), Some(_)) => {}
-        }
-        ReviewedContent { content, ..one }
-    });
-    let reviewed: Vec<_> = reviewed.collect();
-    let finding = if !other.is_empty() {
-        ReviewFinding::Fails(format!(
-            "the boundary gave another content of {}",
-            other.join(", ")
-        ))
-    } else if !lacking.is_empty() {
-        ReviewFinding::NotChecked(format!(
-            "the boundary gave no content of {}",
-            lacking.join(", ")
-        ))
-    } else {
-        ReviewFinding::Holds
-    };
-    let finding = (!reviewed.is_empty()).then_some(finding);
-    (reviewed, finding)
 }
 
 /// Draws all files below a heading. The content of a binary file is not shown.

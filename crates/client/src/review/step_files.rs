@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     PrintableText, ReviewFinding, ReviewLine, ReviewedContent, plain_or_quoted,
     review::{
-        reviewed_content,
+        checked_contents,
         value_words::{bytes, counted},
     },
 };
@@ -34,7 +34,7 @@ pub fn check(
         };
         (signed, contents.get(&file.digest))
     });
-    reviewed_content::check(signed)
+    checked_contents::check(signed)
 }
 
 /// Returns the line below the script that names the files.

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use console::{Heading, PageAnswer, Part, prose::prose};
+use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
 use documents::{StepDefinition, sha256};
 use reading::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
-use crate::{Project, Runbook, notebook::routes::missing, read_image};
+use crate::{Project, Runbook, read_image};
 use client::{CommandFailure, PrintableText, definitions_diff};
 
 /// Maximum number of pages that one command opens.
@@ -480,4 +481,9 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+/// The answer about something that is not there.
+pub(super) fn missing(title: &str, what: &str) -> RefusedRequest {
+    RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
 }

@@ -23,6 +23,7 @@ use crate::{
     RefusedStep, Signals, Views, WORKFLOW, confirmation_id, file_path, file_words,
     notebook::{
         form::{field_errors, fields, given},
+        open_pages::missing,
         preview_view::ShownPreview,
         shown_file::ShownFile,
         shown_step::id,
@@ -77,10 +78,6 @@ pub fn routes(notebook: Arc<Notebook>) -> Router {
         .route("/fresh", get(fresh))
         .route("/events", get(events))
         .with_state(notebook)
-}
-
-pub(super) fn missing(title: &str, what: &str) -> RefusedRequest {
-    RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
 }
 
 fn not_done(status: StatusCode, what: &str) -> RefusedRequest {

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, GrantReview, Keys, PagerChoice, SignaturePurpose,
-    Signer, Terminal, TrustArgs, commands::approve::told_signature, find_grant, home::keys, now,
-    read_statement, terminal::streams::wrapped,
+    Signer, Terminal, TrustArgs, commands::told_signature::told_signature, find_grant, home::keys,
+    now, read_statement, terminal::streams::wrapped,
 };
 use documents::{
     Authorization, AuthorizationDigest, Base64, EnvelopeSignature, GrantId, Nonce, PAYLOAD_TYPE,

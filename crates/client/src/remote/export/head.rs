@@ -5,10 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, newest_of,
-    remote::export::odd,
-};
+use crate::{ChosenTrust, CommandFailure, CommandResult, LogSource, NewestRoster, newest_of};
 use documents::{
     Base64, BoundaryName, Checkpoint, Envelope, Note, Predicate as _, Seal, SealDigest, Statement,
     TILE_WIDTH, WitnessKey, origin, verify_note,
@@ -44,7 +41,9 @@ impl ExportHead {
     ) -> CommandResult<TrustedRoster> {
         let first = log.entries(0, self.checkpoint.size)?.into_iter().next();
         let (genesis, payload) = first.as_deref().and_then(sealed).ok_or_else(|| {
-            odd("the first entry at the source is not a seal: this is not the log of a boundary")
+            CommandFailure::check_said_no(
+                "the first entry at the source is not a seal: this is not the log of a boundary",
+            )
         })?;
         let known = if before == 0 {
             genesis.roster
@@ -52,11 +51,13 @@ impl ExportHead {
             last_seal(log, before)?.1.roster
         };
         let (entry, seal) = last_seal(log, self.checkpoint.size)?;
-        let versions = rosters_in(&LogEntry::of(entry), log).map_err(|error| odd(error.0))?;
-        let versions =
-            versions.ok_or_else(|| odd("the last seal at the source names no readable roster"))?;
+        let versions = rosters_in(&LogEntry::of(entry), log)
+            .map_err(|error| CommandFailure::check_said_no(error.0))?;
+        let versions = versions.ok_or_else(|| {
+            CommandFailure::check_said_no("the last seal at the source names no readable roster")
+        })?;
         let mut chain = Chain::connect(&Pinned::Digest(known), &versions).map_err(|error| {
-            odd(format!(
+            CommandFailure::check_said_no(format!(
                 "the roster at the source does not continue the earlier roster of this log: {error}"
             ))
         })?;
@@ -69,7 +70,7 @@ impl ExportHead {
             Ok(deciding) => chain = deciding.found,
             Err(refused) => {
                 if let Some((last, error)) = refused.last() {
-                    return Err(odd(format!(
+                    return Err(CommandFailure::check_said_no(format!(
                         "the roster at the source does not continue {} (if that roster belongs to another boundary, \
                          give --roster with the roster of this boundary): {error}",
                         last.from
@@ -81,7 +82,7 @@ impl ExportHead {
             .by_digest(&seal.roster)
             .filter(|roster| roster.digest() == chain.last().digest());
         let roster = roster.ok_or_else(|| {
-            odd("the entry of the last seal at the source contains another roster than the seal names")
+            CommandFailure::check_said_no("the entry of the last seal at the source contains another roster than the seal names")
         })?;
         let name = &genesis.boundary.name;
         self.check(&origin(name, &SealDigest::of(&payload)), name, roster)?;
@@ -106,7 +107,9 @@ impl ExportHead {
             let name = origin.split('/').next().and_then(|name| name.parse().ok());
             let checked = match name {
                 Some(name) => self.check(origin, &name, roster),
-                None => Err(odd(format!("{origin} is not the name of a boundary's log"))),
+                None => Err(CommandFailure::check_said_no(format!(
+                    "{origin} is not the name of a boundary's log"
+                ))),
             };
             match checked {
                 Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
@@ -142,14 +145,14 @@ impl ExportHead {
         name: &BoundaryName,
         roster: &TrustedRoster,
     ) -> CommandResult<()> {
-        let note = Note::parse(&self.note).map_err(odd)?;
+        let note = Note::parse(&self.note).map_err(CommandFailure::check_said_no)?;
         let mut keys = roster.boundary_keys(name).iter();
         if self.checkpoint.origin == origin
             && keys.any(|key| verify_note(&note, origin, key.public()).is_ok())
         {
             return Ok(());
         }
-        Err(odd(format!(
+        Err(CommandFailure::check_said_no(format!(
             "the head at the source has no valid signature for the log {origin} by a key of version {} of the \
              roster, so the source is not the boundary {name}. The copy keeps its old head: check the address of \
              the source. The head is:\n{}",
@@ -168,7 +171,7 @@ fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
             }
         }
     }
-    Err(odd(
+    Err(CommandFailure::check_said_no(
         "there is no seal in the log: this is not the log of a boundary",
     ))
 }

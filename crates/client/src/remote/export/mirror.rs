@@ -9,7 +9,6 @@ use rustix::fs::FlockOperation;
 
 use crate::{
     CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText, read_file,
-    remote::export::odd,
     remote::log_source::{KEPT_HEADS, MAX_RESOURCE_BYTES, UNFINISHED},
 };
 use documents::{
@@ -105,7 +104,7 @@ impl<'a> LogMirror<'a> {
         };
         if has_contents == self.hashes_only {
             let shown = PrintableText::file(self.directory);
-            return Err(odd(format!(
+            return Err(CommandFailure::check_said_no(format!(
                 "{shown} {is}: use a separate directory for the other kind of copy"
             )));
         }
@@ -203,7 +202,7 @@ impl<'a> LogMirror<'a> {
             return Ok(());
         }
         let shown = PrintableText::file(self.directory);
-        Err(odd(format!(
+        Err(CommandFailure::check_said_no(format!(
             "{shown}: FORK: the head in {name} differs from the present head of the same size: keep both heads, and \
             ask \
              the operator of the boundary\n{kept}\n{}",
@@ -290,7 +289,7 @@ impl<'a> LogMirror<'a> {
 
     fn damaged(&self, why: &str) -> CommandFailure {
         let shown = PrintableText::file(self.directory);
-        odd(format!(
+        CommandFailure::check_said_no(format!(
             "{shown} is damaged: {why}; the copy was not changed; export into another directory"
         ))
     }

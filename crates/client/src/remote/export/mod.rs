@@ -66,8 +66,9 @@ pub fn export(
     let note = place
         .head()?
         .ok_or_else(|| CommandFailure::refused("the log is empty: there is nothing to copy"))?;
-    let head = ExportHead::parse(note)
-        .map_err(|why| odd(format!("the signed head at the source is invalid: {why}")))?;
+    let head = ExportHead::parse(note).map_err(|why| {
+        CommandFailure::check_said_no(format!("the signed head at the source is invalid: {why}"))
+    })?;
     let earlier = mirror.earlier()?;
     mirror.check_kind(earlier.as_ref())?;
     let size = head.checkpoint.size;
@@ -109,7 +110,7 @@ pub fn export(
             Ok(done) => return Ok(done),
         }
     }
-    Err(odd(format!(
+    Err(CommandFailure::check_said_no(format!(
         "the entries at the source do not match the signed head of {size} entries{}: the copy was not changed; keep \
          the copy, and ask the operator of the boundary\n{}",
         if before > 0 {
@@ -126,7 +127,7 @@ fn check_follows(earlier: &ExportHead, head: &ExportHead, directory: &Path) -> C
     let shown = PrintableText::file(directory);
     let (note, earlier, head) = (&head.note, &earlier.checkpoint, &head.checkpoint);
     let refuse = |why: String| {
-        Err(odd(format!(
+        Err(CommandFailure::check_said_no(format!(
             "{shown}: {why}; nothing was written. The head at the source is:\n{note}"
         )))
     };
@@ -303,7 +304,7 @@ impl Growth<'_> {
         if tile.leaves().starts_with(held) {
             return Ok(tile);
         }
-        Err(odd(format!(
+        Err(CommandFailure::check_said_no(format!(
             "FORK: {path} at the source has other entries than this copy contains, so the log was forked, or the \
              server of the log changed the entries; nothing was written: keep the copy, and ask the operator of the \
              boundary. The head at the source is:\n{}",
@@ -360,7 +361,7 @@ impl Growth<'_> {
         written += new;
         if registry.len() > MAX_REGISTRY_BYTES {
             let (digest, length) = (seal.registry, registry.len());
-            return Err(odd(format!(
+            return Err(CommandFailure::check_said_no(format!(
                 "the registry {digest} at the source has {length} bytes, which is more than a boundary can seal"
             )));
         }
@@ -382,12 +383,11 @@ impl Growth<'_> {
         if let Some(bytes) = self.mirror.blob(digest) {
             return Ok((bytes, 0));
         }
-        let bytes = self
-            .place
-            .blob(digest)?
-            .ok_or_else(|| odd(format!("the blob {digest} is missing at the source")))?;
+        let bytes = self.place.blob(digest)?.ok_or_else(|| {
+            CommandFailure::check_said_no(format!("the blob {digest} is missing at the source"))
+        })?;
         if BlobDigest::of(&bytes) != *digest {
-            return Err(odd(format!(
+            return Err(CommandFailure::check_said_no(format!(
                 "the blob {digest} at the source has other content"
             )));
         }
@@ -406,8 +406,4 @@ fn contents_of(definition: &[u8]) -> Vec<BlobDigest> {
         .iter()
         .map(|file| BlobDigest::from_bytes(*file.digest.as_bytes()))
         .collect()
-}
-
-fn odd(message: impl std::fmt::Display) -> CommandFailure {
-    CommandFailure::check_said_no(message)
 }

@@ -1,6 +1,6 @@
 //! One tile of leaves, with whole entries or only with hashes.
 
-use crate::{CommandResult, LogSource, remote::export::odd};
+use crate::{CommandFailure, CommandResult, LogSource};
 use documents::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 
 /// A tile with exactly the number of leaves that its path requires.
@@ -34,17 +34,20 @@ impl ExportTile {
         let bytes = if path.kind() == TileKind::Entries {
             let mut bytes = Vec::new();
             for entry in place.entries(path.index(), size)? {
-                push_entry(&mut bytes, &entry).map_err(odd)?;
+                push_entry(&mut bytes, &entry).map_err(CommandFailure::check_said_no)?;
             }
             bytes
         } else {
             place
                 .tile(path)?
-                .ok_or_else(|| odd(format!("{path} is missing there")))?
+                .ok_or_else(|| CommandFailure::check_said_no(format!("{path} is missing there")))?
         };
         let width = path.width();
-        Self::read(path, bytes)
-            .ok_or_else(|| odd(format!("{path} at the source is no tile of {width} leaves")))
+        Self::read(path, bytes).ok_or_else(|| {
+            CommandFailure::check_said_no(format!(
+                "{path} at the source is no tile of {width} leaves"
+            ))
+        })
     }
 
     /// Returns the bytes of the tile's file.
