@@ -1,5 +1,5 @@
 //! Logs from text. A line of `tests/audit/logs/*.txt` has the name of a log, what an audit finds in it, and its entries.
-//! The first lines of these files describe the language.
+//! `tests/audit/logs/README.md` describes the language.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
