@@ -109,7 +109,7 @@ impl Node {
         let boundary = &assembled.boundary;
         let mut notes = assembled.notes.clone();
         if let Some(nodes) = nodes {
-            let _ = boundary.health.nodes.set((nodes, role_state.clone()));
+            boundary.health.set_nodes(nodes, role_state.clone());
         }
         let listener_notes = listener::notes(&config);
         listener_notes

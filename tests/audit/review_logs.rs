@@ -129,7 +129,13 @@ fn cases() -> Vec<Case> {
     let consumption = newest(&of_consumption);
     end(&mut of_consumption, &begun, "succeeded", |_| {});
     of_consumption.review_but(&consumption, &[BOB], |_| {});
+    let mut twice = log_with(|_| {});
+    let run = emergency(&mut twice, 10, &[ERIN]);
+    twice.review_but(&run, &[BOB], |of| {
+        of["subject"] = json!([of["subject"][0], of["subject"][0]])
+    });
     for (id, log) in [
+        ("the same subject twice", twice),
         ("a signature of another payload", log),
         ("the consumption as the receipt", of_consumption),
     ] {

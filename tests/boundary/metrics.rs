@@ -243,7 +243,7 @@ fn every_metric_is_in_the_file_of_alerts_and_each_metric_of_this_file_is_scraped
         String::from_utf8_lossy(&parsed.stderr)
     );
     let families: Vec<Value> = serde_json::from_slice(&parsed.stdout).expect("JSON");
-    let mut scraped = BTreeSet::new();
+    let (mut scraped, mut labels) = (BTreeSet::new(), BTreeSet::new());
     for family in &families {
         let (name, kind) = (
             family["name"].as_str().expect("a name"),
@@ -259,12 +259,24 @@ fn every_metric_is_in_the_file_of_alerts_and_each_metric_of_this_file_is_scraped
             _ => "",
         };
         scraped.insert(format!("{name}{suffix}"));
+        for sample in family["samples"].as_array().expect("samples") {
+            let of_sample = sample[1].as_object().expect("labels").keys();
+            labels.extend(of_sample.map(|label| format!("{name}{suffix}{{{label}=")));
+        }
     }
     let alerts = std::fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/examples/prometheus/alerts.yml"
     ))
     .expect("the alerts");
+    // An alert with a wrong label never fires.
+    let wrong: Vec<&str> = alerts
+        .split(|c: char| c.is_whitespace() || c == '(')
+        .filter_map(|word| word.split_inclusive('=').next())
+        .filter(|word| word.starts_with("countersign_") && word.contains('{'))
+        .filter(|word| !labels.contains(&word.replace('~', "")))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?} not in {labels:?}");
     let known: BTreeSet<String> = alerts
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with("countersign_"))

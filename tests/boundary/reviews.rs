@@ -725,7 +725,6 @@ fn several_runs_of_one_cause_are_reviewed_with_one_command() {
     );
     let [one, two] = ids;
     let words = [
-        "--accept",
         "--observed",
         "failed",
         "--reason",

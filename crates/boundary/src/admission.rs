@@ -165,11 +165,11 @@ impl Open {
 
 /// Authenticates callers by a token, by an answered challenge or by an ID token.
 pub struct Admission {
-    pub crossing: Arc<Crossing>,
-    pub ledger: Ledger,
-    pub keys: KeyCache,
-    pub admissions: Admissions,
-    pub surroundings: Surroundings,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) keys: KeyCache,
+    pub(crate) admissions: Admissions,
+    pub(crate) surroundings: Surroundings,
 }
 
 impl Admission {

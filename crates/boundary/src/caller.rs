@@ -137,7 +137,7 @@ impl Caller {
     /// Returns the name of the caller.
     ///
     /// # Errors
-    /// Returns `unauthenticated` for a caller without a token.
+    /// Returns `unauthenticated` for a caller without a name.
     pub fn demand_name(&self) -> Result<&Name, Stopped> {
         self.name.as_ref().ok_or_else(|| {
             let detail = "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`, \

@@ -52,16 +52,16 @@ impl<'a> Within<'a> {
 
 /// Reads the evidence for callers. Changes no data.
 pub struct Evidence {
-    pub crossing: Arc<Crossing>,
-    pub proposals: Arc<Proposals>,
-    pub ledger: Ledger,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) ledger: Ledger,
     /// Closed logs that the current log continues. Their receipts stay readable.
-    pub closed: Vec<Ledger>,
-    pub key: Arc<BoundaryKey>,
-    pub witnesses: Arc<Witnessing>,
-    pub health: Arc<Health>,
-    pub proofs: CheckpointProofs,
-    pub retention: Retention,
+    pub(crate) closed: Vec<Ledger>,
+    pub(crate) key: Arc<BoundaryKey>,
+    pub(crate) witnesses: Arc<Witnessing>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) proofs: CheckpointProofs,
+    pub(crate) retention: Retention,
 }
 
 impl Evidence {

@@ -58,6 +58,15 @@ struct Differences {
     beyond: BTreeMap<StepRef, String>,
 }
 
+impl Differences {
+    /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
+    fn set(&mut self, source: NoteSource, notes: Vec<String>) -> Vec<String> {
+        let before = self.of.insert(source, notes.clone()).unwrap_or_default();
+        let is_new = |note: &String| !before.contains(note);
+        notes.into_iter().filter(is_new).collect()
+    }
+}
+
 impl HealthNotes {
     fn lock(&self) -> MutexGuard<'_, Differences> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,14 +75,14 @@ impl HealthNotes {
 
 /// The health report for operators.
 pub struct Health {
-    pub crossing: Arc<Crossing>,
-    pub ledger: Ledger,
-    pub sandbox: Arc<LinuxSandbox>,
-    pub witnesses: Arc<Witnessing>,
-    pub growth: Arc<DataGrowth>,
-    pub notes: HealthNotes,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) witnesses: Arc<Witnessing>,
+    pub(crate) growth: Arc<DataGrowth>,
+    pub(crate) notes: HealthNotes,
     /// The nodes, and the role of this node. Unset with a store in a file.
-    pub nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
+    pub(crate) nodes: OnceLock<(Arc<SeenNodes>, Arc<ReadRole>)>,
 }
 
 impl Health {
@@ -98,6 +107,11 @@ impl Health {
         ))
     }
 
+    /// Stores the nodes, and the role of this node.
+    pub fn set_nodes(&self, nodes: Arc<SeenNodes>, role: Arc<ReadRole>) {
+        let _ = self.nodes.set((nodes, role));
+    }
+
     /// Returns the nodes, or `None` with a store in a file.
     pub fn nodes(&self) -> Option<&SeenNodes> {
         self.nodes.get().map(|(nodes, _)| &**nodes)
@@ -118,11 +132,7 @@ impl Health {
 
     /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
     pub fn set(&self, source: NoteSource, notes: impl IntoIterator<Item = String>) -> Vec<String> {
-        let notes: Vec<String> = notes.into_iter().collect();
-        let mut kept = self.notes.lock();
-        let before = kept.of.insert(source, notes.clone()).unwrap_or_default();
-        let is_new = |note: &String| !before.contains(note);
-        notes.into_iter().filter(is_new).collect()
+        self.notes.lock().set(source, notes.into_iter().collect())
     }
 
     /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
@@ -145,8 +155,9 @@ impl Health {
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
     /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
     pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
-        self.notes.lock().compared = in_force;
-        self.set(NoteSource::Rosters, notes);
+        let mut kept = self.notes.lock();
+        kept.compared = in_force;
+        kept.set(NoteSource::Rosters, notes);
     }
 
     /// Stores the problems of the certificate of the service. The log gets each new problem, and the end of all
@@ -200,8 +211,12 @@ impl Health {
         let revoked = self.crossing.revoked();
         notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
         notes.extend(revoked_in_roster(&sealed, &revoked));
-        self.notes.lock().beyond = beyond;
-        for note in self.set(NoteSource::Seal, notes.clone()) {
+        let new = {
+            let mut kept = self.notes.lock();
+            kept.beyond = beyond;
+            kept.set(NoteSource::Seal, notes.clone())
+        };
+        for note in new {
             tracing::warn!("{note}");
         }
         notes

@@ -42,16 +42,16 @@ pub struct WitnessStatus {
 
 /// The metrics of the service.
 pub struct Monitoring {
-    pub crossing: Arc<Crossing>,
-    pub ledger: Ledger,
-    pub sandbox: Arc<LinuxSandbox>,
-    pub witnesses: Arc<Witnessing>,
-    pub proposals: Arc<Proposals>,
-    pub health: Arc<Health>,
-    pub targets: Arc<ToldTargets>,
-    pub started_at: Timestamp,
-    pub certificate: Mutex<Option<CertificateReading>>,
-    pub last_scrape: Mutex<Option<Instant>>,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) witnesses: Arc<Witnessing>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) targets: Arc<ToldTargets>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) certificate: Mutex<Option<CertificateReading>>,
+    pub(crate) last_scrape: Mutex<Option<Instant>>,
 }
 
 fn reading_of(node: NodeState) -> NodeReading {

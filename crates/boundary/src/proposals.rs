@@ -33,23 +33,23 @@ const MOST_WAIT: Duration = Duration::from_secs(55);
 
 /// Accepts proposals, signatures, denials and cancellations. Starts approved runs.
 pub struct Proposals {
-    pub crossing: Arc<Crossing>,
-    pub ledger: Ledger,
-    pub live: Arc<RunsInProgress>,
-    pub changes: Arc<Changes>,
-    pub held_up: DelayedRuns,
-    pub sandbox: Arc<LinuxSandbox>,
-    pub refusals: Arc<RefusalLog>,
-    pub retention: Retention,
-    pub surroundings: Surroundings,
-    pub sessions: Arc<Sessions>,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) live: Arc<RunsInProgress>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) held_up: DelayedRuns,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) refusals: Arc<RefusalLog>,
+    pub(crate) retention: Retention,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) sessions: Arc<Sessions>,
     /// Proposals of each session, until the session ends or changes.
-    pub in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
-    pub artifacts: ArtifactStore,
+    pub(crate) in_sessions: Mutex<BTreeMap<SessionId, Vec<ProposalId>>>,
+    pub(crate) artifacts: ArtifactStore,
     /// Held while a grant gets signatures.
-    pub one_grant: tokio::sync::Mutex<()>,
+    pub(crate) one_grant: tokio::sync::Mutex<()>,
     /// Held while a review is decided and logged.
-    pub one_review: tokio::sync::Mutex<()>,
+    pub(crate) one_review: tokio::sync::Mutex<()>,
 }
 
 impl Proposals {

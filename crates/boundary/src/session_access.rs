@@ -9,9 +9,9 @@ use wire::{SessionList, SessionRunView, SessionView};
 
 /// Lets callers use their sessions.
 pub struct SessionAccess {
-    pub crossing: Arc<Crossing>,
-    pub sessions: Arc<Sessions>,
-    pub surroundings: Surroundings,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) surroundings: Surroundings,
 }
 
 impl SessionAccess {

@@ -302,13 +302,13 @@ impl State {
 
 /// Sends checkpoints of the log to the witnesses of the roster, and keeps their cosignatures.
 pub struct Witnessing {
-    pub crossing: Arc<Crossing>,
-    pub ledger: Ledger,
-    pub key: Arc<BoundaryKey>,
-    pub witnesses: Witnesses,
-    pub surroundings: Surroundings,
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) key: Arc<BoundaryKey>,
+    pub(crate) witnesses: Witnesses,
+    pub(crate) surroundings: Surroundings,
     /// True if the cosignatures of earlier processes were read.
-    pub has_read: AtomicBool,
+    pub(crate) has_read: AtomicBool,
 }
 
 impl Witnessing {

@@ -160,22 +160,37 @@ impl Answers {
         let number = first + row.get::<usize>(0)?;
         match kind {
             0 => self.candidates.push(candidate(row)?),
-            1 => self.states[number] = row.standing(1)?,
-            2 => self.precedents[number].taken = Some(row.proposal(1)?),
-            3 => self.precedents[number].newest.push(row.proposal(1)?),
+            1 => *place(&mut self.states, number, row)? = row.standing(1)?,
+            2 => place(&mut self.precedents, number, row)?.taken = Some(row.proposal(1)?),
+            3 => place(&mut self.precedents, number, row)?
+                .newest
+                .push(row.proposal(1)?),
             4 => {
-                let precedent = &mut self.precedents[number];
+                let precedent = place(&mut self.precedents, number, row)?;
                 precedent.of_all = row.get(1)?;
                 precedent.of_proposer = row.get(2)?;
                 precedent.unsigned = row.get(3)?;
                 precedent.unsigned_first = row.get(4)?;
             }
-            5 => self.uses[number].push(row.spent_use(1)?),
-            6 => self.signatures[number].push(row.signature(1)?),
+            5 => place(&mut self.uses, number, row)?.push(row.spent_use(1)?),
+            6 => place(&mut self.signatures, number, row)?.push(row.signature(1)?),
             _ => self.denials.push(denial(row)?),
         }
         Ok(())
     }
+}
+
+// The statement NEWEST has this number as its LIMIT.
+const _: () = assert!(crate::MOST_COMPARED == 4);
+
+/// The answer to the question with this number.
+fn place<'a, T>(
+    all: &'a mut [T],
+    number: usize,
+    row: &Fields<'_>,
+) -> Result<&'a mut T, StoreFault> {
+    all.get_mut(number)
+        .ok_or_else(|| row.odd(0, "no number of a question"))
 }
 
 fn places<T: Default>(count: usize) -> Vec<T> {

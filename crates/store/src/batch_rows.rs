@@ -10,9 +10,10 @@ use crate::{
 };
 use documents::{ContentDigest, ReviewVerdict, SealDigest};
 
-/// A statement that writes rows.
+/// A statement of a batch: it writes rows, or asks a question.
 pub struct BatchStatement {
-    /// The statement for one row, whose columns are `?1`, `?2` and so on. It may leave out the last columns.
+    /// The statement for one row. If it writes, its columns are `?1`, `?2` and so on, bound by place, and it may leave out the
+    /// last ones. A question has `$1`, `$2` and so on, bound by name.
     pub(super) sqlite: &'static str,
     /// The statement for all rows, whose columns are the arrays `$1`, `$2` and so on.
     pub(super) postgres: &'static str,

@@ -13,7 +13,8 @@ pub(super) struct CopiedTable {
     pub(super) name: &'static str,
     /// Name and PostgreSQL type of each column.
     pub(super) columns: Vec<(&'static str, &'static str)>,
-    /// The columns that order the rows, quoted where PostgreSQL needs quotes. The order is unique. The table `output` has another order in each engine.
+    /// The columns that order the rows, quoted where PostgreSQL needs quotes. The order is unique. The table `output` has another
+    /// order in each engine.
     pub(super) key: Vec<&'static str>,
     /// True if rows are changed or deleted. In the other tables, rows are only added.
     pub(super) changes: bool,

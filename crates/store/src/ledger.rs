@@ -445,7 +445,7 @@ impl Ledger {
         Some(WriteStop::ClockAhead { seconds }.to_string())
     }
 
-    /// Returns a message for an operator if the system clock leapt ahead, or is behind the log or the low-water mark.
+    /// Returns a message for an operator if the system clock jumped ahead, or is behind the log or the low-water mark.
     /// The boundary is not ready while there is such a message.
     pub fn clock_trouble(&self) -> Option<String> {
         if let Some(ahead) = self.clock_ahead() {

@@ -145,7 +145,7 @@ impl SharedState {
         }
     }
 
-    /// Returns the seconds by which the clock leapt ahead since the store was opened, if the leap is longer than
+    /// Returns the seconds by which the clock jumped ahead since the store was opened, if the leap is longer than
     /// [`MOST_AHEAD_S`].
     ///
     /// A leaf keeps its date for ever, and no later leaf may have an earlier date, so one entry with a future date
@@ -196,7 +196,7 @@ impl SharedState {
 
     /// Returns the time for all decisions and dates: normally the time of the system clock. If the clock is behind the
     /// log or the low-water mark, the time continues from the later of these two, and increases with the time since
-    /// boot. So it never decreases and never stops. If the clock leapt ahead, the time continues from the time at which
+    /// boot. So it never decreases and never stops. If the clock jumped ahead, the time continues from the time at which
     /// the store was opened, so that no window and no token ends early.
     pub fn now(&self) -> Timestamp {
         let clock = (self.config.clock)();

@@ -55,13 +55,13 @@ pub enum WriteStop {
         /// Time of the last leaf.
         last: Timestamp,
     },
-    /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
+    /// The clock jumped ahead. No entry is accepted now, because a wrong date stays in the log for ever.
     #[error(
         "the clock jumped {seconds} s ahead while the service ran, so the service writes no log entry; correct the \
          clock, or restart the service if the clock is right now"
     )]
     ClockAhead {
-        /// Number of seconds by which the clock leapt ahead.
+        /// Number of seconds by which the clock jumped ahead.
         seconds: i64,
     },
     /// The name of a new token is taken, or the token to revoke does not exist. A token name is never used twice.

@@ -143,10 +143,10 @@ pub enum ConsumeStop {
     /// The id of the proposal belongs to another authorization.
     #[error("another authorization has the id of this proposal; make a proposal with a new id")]
     OtherAuthorization,
-    /// The clock leapt ahead. No entry is accepted now, because a wrong date stays in the log for ever.
+    /// The clock jumped ahead. No entry is accepted now, because a wrong date stays in the log for ever.
     #[error("{}", WriteStop::ClockAhead { seconds: *.seconds })]
     ClockAhead {
-        /// Number of seconds by which the clock leapt ahead.
+        /// Number of seconds by which the clock jumped ahead.
         seconds: i64,
     },
     /// The clock of this node differs too much from the clock of the database server.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall, Verb,
+    BodyShape, Field, HandlerResult, OCTETS, PROPOSAL_ID, Route, RouteCall,
     http::{
         call::{answer, bytes},
         operation::{field, ok, reply},
@@ -33,8 +33,7 @@ pub(super) static ROUTES: &[Route] = &[
         segments: &[DIGEST],
         body: Some(BodyShape::Bytes),
         replies: &[ok::<StoredArtifact>("the file is stored")],
-        verb: Verb::Put,
-        ..Route::get("/v1/artifacts/{digest}", "put_artifact", |call| {
+        ..Route::put("/v1/artifacts/{digest}", "put_artifact", |call| {
             Box::pin(put(call))
         })
     },

@@ -71,6 +71,10 @@ impl Route {
         Self::new(Verb::Get, path, name, handler)
     }
 
+    pub(super) const fn put(path: &'static str, name: &'static str, handler: Handler) -> Self {
+        Self::new(Verb::Put, path, name, handler)
+    }
+
     pub(super) const fn post(path: &'static str, name: &'static str, handler: Handler) -> Self {
         Self::new(Verb::Post, path, name, handler)
     }

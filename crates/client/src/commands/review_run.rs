@@ -32,7 +32,7 @@ pub struct Args {
     /// The ids of the receipts (rcp_…), or a file with a signed review (./NAME or *.json)
     #[arg(value_name = "RECEIPT|FILE", required = true)]
     subjects: Vec<ReviewRunArgument>,
-    /// The run was right
+    /// The run was right. An emergency needs this or --reject; an unknown end needs only --observed
     #[arg(long, conflicts_with = "reject")]
     accept: bool,
     /// The run was not right
@@ -131,18 +131,26 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         reason: reason.to_owned(),
         evidence: args.evidence.clone(),
     };
-    let make =
-        |id: &ReceiptId| RunReview::make(ReadReceipt::fetch(&client, id)?, &said, &client, &keys);
+    let has_verdict = args.accept || args.reject;
+    let make = |id: &ReceiptId| {
+        let run = ReadReceipt::fetch(&client, id)?;
+        if !has_verdict && run.signed.emergency.is_some() {
+            return Err(CommandFailure::usage(format!(
+                "{id} was an emergency: give --accept or --reject beside --observed"
+            )));
+        }
+        RunReview::make(run, &said, &client, &keys)
+    };
     // Every review is made before the first signature, so an error in one prevents all.
     let reviews = ids.iter().map(make).collect::<Result<Vec<_>, _>>()?;
     for review in reviews.iter().filter(|_| !terminal.json) {
         terminal.show_aside(&review.screen());
     }
     if let Some(first) = reviews.first() {
-        let verb = if verdict == ReviewVerdict::Accepted {
-            "Accept"
-        } else {
-            "Reject"
+        let verb = match verdict {
+            _ if !has_verdict => "Settle the end of",
+            ReviewVerdict::Accepted => "Accept",
+            ReviewVerdict::Rejected => "Reject",
         };
         let runs = if reviews.len() == 1 {
             "this run".to_owned()

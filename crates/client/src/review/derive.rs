@@ -203,6 +203,7 @@ impl Derived {
             .map(Cow::into_owned)
             .map_err(|error| format!("the template of the script can't be filled in: {error}"));
         let _ = self.keep(SCRIPT_DIGEST, rendered(filled.as_deref(), signed));
+        // Without its script, the definition would show another script than the run executes.
         self.definition = filled.ok().map(|source| {
             (
                 StepDefinition {

@@ -1,6 +1,6 @@
 //! The lines of a review screen about the sandbox of a run.
 //!
-//! The function has a match arm for each sandbox permission, so the compiler reports a missing arm for a new variant.
+//! `permission_line` has a match arm for each sandbox permission, so the compiler reports a missing arm for a new variant.
 
 use documents::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use reading::SandboxPermission;

@@ -1,7 +1,7 @@
 //! A proposal in words, and what a page says if a boundary does not give it.
 
 use axum::http::StatusCode;
-use client::{Client, CommandFailure, Exit, PrintableText, outcome_words, person_words};
+use client::{Client, CommandFailure, Exit, PrintableText, denial_words, outcome_words};
 use documents::{Code, ProposalId, refused_words};
 use wire::ProposalView;
 
@@ -16,12 +16,8 @@ pub fn standing_words(view: &ProposalView) -> String {
     if let Some(why) = &view.end_unknown_because {
         words.push_str(&format!(": {why}"));
     }
-    let said = view
-        .denials
-        .iter()
-        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
     PrintableText::text(&words)
-        .then(person_words(said))
+        .then(denial_words(&view.denials))
         .to_string()
 }
 

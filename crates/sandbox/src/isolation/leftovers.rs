@@ -103,7 +103,9 @@ pub(super) fn processes() -> Vec<Process> {
             let pid = entry.file_name().to_str()?.parse().ok()?;
             // The name in parentheses can contain any bytes, so parse the fields after the last parenthesis
             // (proc_pid_stat(5)).
-            let line = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // A process may set its name to any bytes.
+            let line = std::fs::read(entry.path().join("stat")).ok()?;
+            let line = String::from_utf8_lossy(&line);
             let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
             let dead = matches!(fields.next()?, "Z" | "X");
             Some(Process {

@@ -170,7 +170,7 @@ pub fn parse_message(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Vec<u
             &format!("the message is no JSON document: {error}"),
         )
     })?;
-    // Two readers could use different values of a repeated key, so one of them could check another message.
+    // Two readers could use different values of a repeated key, and a deep message could exhaust the stack of a reader.
     json::parse_foreign(bytes, bytes.len())
         .map_err(|error| failure(-32600, &Value::Null, &error.to_string()))?;
     let Some(members) = value.as_object() else {

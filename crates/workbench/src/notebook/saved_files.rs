@@ -18,7 +18,7 @@ const SKIPPED: [&str; 2] = ["node_modules", "target"];
 const PAUSE: u32 = 20;
 
 /// Path, inode, size and times of a file or directory.
-pub type SavedState = (PathBuf, u64, u64, i64, i64);
+pub type SavedState = (PathBuf, u64, u64, (i64, i64), (i64, i64));
 
 /// Looks at the directories of the open files until the program ends, and reads the files again after each change. A change
 /// is complete if two looks find the same state, because an editor may write a file in several steps. A new runbook of the
@@ -86,8 +86,8 @@ pub fn states_below(
             path.clone(),
             at.ino(),
             at.size(),
-            at.mtime() * 1_000_000_000 + at.mtime_nsec(),
-            at.ctime_nsec(),
+            (at.mtime(), at.mtime_nsec()),
+            (at.ctime(), at.ctime_nsec()),
         ));
         if at.is_dir() && depth < max_depth {
             let entries = fs::read_dir(&path).into_iter().flatten().flatten();

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, PrintableText, Terminal,
-    TrustArgs, commands::grant::grant_review::all_of, named, now, read_predicate,
+    TrustArgs, commands::grant::grant_review::all_of, named, now, read_statement,
     remote::proposals::list, roster_in_force, step_parameters, typed, with_any,
 };
 use documents::{
-    Authorization, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
+    Authorization, Base64, Bundle, GrantRate, GrantedSession, Grantee, KeyId, Name, Parameter,
     PermissionReason, Receipt, SshKey, Status, StepRef, canonical, joined,
 };
 use reading::duration;
@@ -222,7 +222,7 @@ fn grantee_key(args: &Args, client: &Client, global: &GlobalOptions) -> CommandR
     }
 }
 
-/// Returns the schemas of the named parameters.
+/// Returns the declarations of the named parameters.
 fn by_hand(args: &Args, known: &Parameter) -> CommandResult<BTreeMap<String, Parameter>> {
     let mut found = BTreeMap::new();
     let declared = |name: &str| {
@@ -254,7 +254,7 @@ fn by_hand(args: &Args, known: &Parameter) -> CommandResult<BTreeMap<String, Par
     Ok(found)
 }
 
-/// Adds the schema of a parameter.
+/// Adds the declaration of a parameter.
 ///
 /// # Errors
 /// Returns an error if the parameter was named before, because one of the two would be dropped.
@@ -373,11 +373,16 @@ fn from_history(
 }
 
 fn read_run(bundle: &[u8]) -> CommandResult<(Receipt, Authorization)> {
-    let odd = || CommandFailure::unreachable("a bundle can't be read");
-    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|_| odd())?;
-    let receipt: Receipt = read_predicate(&bundle.receipt.payload).ok_or_else(odd)?;
-    let signed = read_predicate(&receipt.authorization.payload).ok_or_else(odd)?;
-    Ok((receipt, signed))
+    let odd = |error: &dyn std::fmt::Display| {
+        CommandFailure::unreachable(format!("a bundle can't be read: {error}"))
+    };
+    let bundle: Bundle = serde_json::from_slice(bundle).map_err(|error| odd(&error))?;
+    let (_, receipt) = read_statement::<Receipt>(Base64::Strict, &bundle.receipt.payload)
+        .map_err(|error| odd(&error))?;
+    let receipt = receipt.predicate;
+    let (_, signed) = read_statement(Base64::Strict, &receipt.authorization.payload)
+        .map_err(|error| odd(&error))?;
+    Ok((receipt, signed.predicate))
 }
 
 #[cfg(test)]

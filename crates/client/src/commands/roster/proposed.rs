@@ -63,7 +63,7 @@ impl ProposedRoster {
                 return Err(CommandFailure::new(
                     Exit::Refused,
                     format!(
-                        "nothing was signed: {} contains another version {} with {} signatures: sign that file, or \
+                        "nothing was changed: {} contains another version {} with {} signatures: name that file, or \
                          delete the file, which discards its signatures",
                         PrintableText::text(&own.to_string_lossy()).as_str(),
                         other.version(),
@@ -244,7 +244,7 @@ pub fn read_version(path: &Path) -> Result<(Envelope, TrustedRoster, bool), Comm
     };
     let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     let value = json::parse(&bytes, MAX_FILE_BYTES).map_err(|error| wrong(&error))?;
-    if value.get("threshold").is_some() {
+    if value.get("payload").is_none() {
         let tables: Roster = json::typed(&value).map_err(|error| wrong(&error))?;
         let roster = TrustedRoster::from_tables(tables).map_err(|error| wrong(&error))?;
         return Ok((Envelope::new(roster.payload(), Vec::new()), roster, true));

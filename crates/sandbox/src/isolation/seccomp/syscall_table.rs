@@ -202,7 +202,7 @@ const fn no_bit(argument: u32, bits: u32, errno: u16) -> ArgumentTest {
 }
 
 /// Refuses the call if the masked argument is one of these values.
-const fn none_of(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
+const fn refused(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> ArgumentTest {
     ArgumentTest::OneOf {
         argument,
         mask,
@@ -223,7 +223,7 @@ const fn only(argument: u32, mask: u32, values: &'static [u32], errno: u16) -> A
 
 /// Refuses a mode of a device node.
 const fn no_device(argument: u32) -> ArgumentTest {
-    none_of(argument, 0o170_000, &[0o020_000, 0o060_000], EPERM)
+    refused(argument, 0o170_000, &[0o020_000, 0o060_000], EPERM)
 }
 
 /// Flags of clone(2) that create a namespace. `CLONE_NEWTIME` is missing, because in clone(2) its bit belongs to the
@@ -234,9 +234,9 @@ const CLONE: FilterEntry = FilterEntry::Looks(&[no_bit(0, 0x7e02_0000, EPERM), A
 /// their masks. `FICLONE`, `FICLONERANGE` and `FIDEDUPERANGE` have the ioctl type of btrfs but work on all file
 /// systems. The kernel uses only 32 bits of the command.
 const IOCTL: FilterEntry = FilterEntry::Looks(&[
-    none_of(1, u32::MAX, &[0x5412, 0x541c, 0x5423], EPERM),
+    refused(1, u32::MAX, &[0x5412, 0x541c, 0x5423], EPERM),
     allowed(1, u32::MAX, &SHARE_BLOCKS),
-    none_of(1, 0xff00, &[0x9400, 0xbc00], EPERM),
+    refused(1, 0xff00, &[0x9400, 0xbc00], EPERM),
     ALLOWED,
 ]);
 const SHARE_BLOCKS: [u32; 3] = [0x4004_9409, 0x4020_940d, 0xc018_9436];
@@ -266,12 +266,12 @@ const OF_ITSELF: FilterEntry = FilterEntry::Looks(&[only(0, u32::MAX, &[0], EPER
 /// Refuses `PRIO_USER` and `IOPRIO_WHO_USER`, which affect all processes of a user id. A step may change only its own
 /// process or process group.
 const PRIORITY: FilterEntry = FilterEntry::Looks(&[
-    none_of(0, u32::MAX, &[2], EPERM),
+    refused(0, u32::MAX, &[2], EPERM),
     only(1, u32::MAX, &[0], EPERM),
     ALLOWED,
 ]);
 const IO_PRIORITY: FilterEntry = FilterEntry::Looks(&[
-    none_of(0, u32::MAX, &[3], EPERM),
+    refused(0, u32::MAX, &[3], EPERM),
     only(1, u32::MAX, &[0], EPERM),
     ALLOWED,
 ]);
@@ -285,7 +285,7 @@ const MMAP: FilterEntry = FilterEntry::Looks(&[no_bit(3, 0x4_0100, ENOMEM), ALLO
 /// file (`MAP_ANONYMOUS`).
 const MMAP_MAPPED: FilterEntry = FilterEntry::Looks(&[
     no_bit(3, 0x4_0100, ENOMEM),
-    none_of(2, 0x6, &[0x6], EACCES),
+    refused(2, 0x6, &[0x6], EACCES),
     allowed(2, 0x4, &[0]),
     no_bit(3, 0x20, EACCES),
     ALLOWED,
