@@ -1073,6 +1073,21 @@ fn a_grant_is_drafted_signed_used_and_revoked_on_the_command_line() {
             .expect("it starts"),
         0,
     );
+    // The key that the boundary has admitted is the key of the grantee: no roster is needed.
+    let mut by_own_key = world.program(&["--json", "--url", &world.wire.url, "grant", "draft"]);
+    by_own_key.args(["say:echo", "--grantee", "robot", "-p", "text=own"]);
+    by_own_key.args(["--uses", "1", "--for", "1d", "--key"]);
+    let drafted = said(&exited(
+        by_own_key
+            .arg(world.path("robot.pem"))
+            .output()
+            .expect("it starts"),
+        0,
+    ));
+    assert!(
+        drafted.contains(&robot().ssh.keyid().to_string()),
+        "{drafted}"
+    );
     let ended = as_holder(&world, &robot(), &["revoke", &id, "--yes"]);
     assert!(
         said(&ended).contains(&format!("the grant {id} is revoked")),

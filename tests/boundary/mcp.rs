@@ -544,12 +544,14 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
         vec!["{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}"; 100].join(",")
     );
     let deep = "[".repeat(100_000);
+    let nested = ping_nested(40);
     for (line, code) in [
         (large.as_str(), -32600),
         ("garbage", -32700),
         ("\u{0}\u{1}", -32700),
         (many.as_str(), -32600),
         (deep.as_str(), -32700),
+        (nested.as_str(), -32600),
         ("7", -32600),
         ("{}", -32600),
         (r#"{"jsonrpc":"1.0","id":4,"method":"ping"}"#, -32600),
@@ -591,12 +593,19 @@ fn bad_input_on_stdio_gets_a_json_rpc_error_and_later_requests_are_answered() {
     );
 }
 
+/// A message in which this many arrays are in one another.
+fn ping_nested(depth: usize) -> String {
+    let (begin, end) = ("[".repeat(depth), "]".repeat(depth));
+    format!(r#"{{"jsonrpc":"2.0","id":5,"method":"ping","params":{{"x":{begin}{end}}}}}"#)
+}
+
 #[test]
 fn bad_input_over_http_gets_an_answer() {
     let world = world();
     for (body, status, code) in [
         ("garbage".to_owned(), 400, json!(-32700)),
         ("[".repeat(100_000), 400, json!(-32700)),
+        (ping_nested(40), 400, json!(-32600)),
         ("[]".to_owned(), 400, json!(-32600)),
         (
             format!("[{}]", tool_call("list_steps", json!({}))),

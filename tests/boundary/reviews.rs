@@ -685,6 +685,45 @@ fn a_settled_run_is_disputed_by_one_later_observation_and_its_grant_pauses_again
 }
 
 #[test]
+fn an_emergency_is_accepted_or_rejected_only_by_its_own_option() {
+    let mut world = World::with(|setup| {
+        setup.policy = POLICY.to_owned();
+        setup.runbook("s.md", runbook(SMALL, &[("wait", "exec sleep 600")]));
+    });
+    let view = emergency(&world, "s:wait", json!({})).ok(201);
+    let _ = world.sign(&view, &[&alice()]).ok(200);
+    world.until(id_of(&view), "running");
+    world.kill9();
+    world.start();
+    let finished = world.until(id_of(&view), "finished");
+    let receipt = finished["receipt"].as_str().expect("a receipt");
+    let review = |more: &[&str]| {
+        let words = [
+            "review-run",
+            receipt,
+            "--observed",
+            "failed",
+            "--reason",
+            "the service was killed",
+            "--yes",
+        ];
+        said(&as_holder(&world, &bob(), &[&words, more].concat()))
+    };
+    let refused = review(&[]);
+    assert!(
+        refused.contains("was an emergency: give --accept or --reject"),
+        "{refused}"
+    );
+    assert_eq!(world.count("review"), 0);
+    let done = review(&["--reject"]);
+    assert!(
+        done.contains("the end of the run is settled: failed"),
+        "{done}"
+    );
+    world.assert_audited();
+}
+
+#[test]
 fn several_runs_of_one_cause_are_reviewed_with_one_command() {
     let mut world = World::with(|setup| {
         let front = format!("params:\n  number: {{type: integer}}\n{SMALL}");

@@ -140,6 +140,27 @@ mod tests {
     }
 
     #[test]
+    fn a_process_whose_name_is_no_text_is_listed() {
+        let script = "printf '\\377)' > /proc/$$/comm; echo named; read line";
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let named = &mut [0; 6];
+        let mut output = child.stdout.take().expect("a pipe");
+        std::io::Read::read_exact(&mut output, named).expect("it says so");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        let parent = i32::try_from(std::process::id()).expect("a pid");
+        let listed = processes();
+        let _ = child.kill();
+        let _ = child.wait();
+        let found = listed.iter().find(|one| one.pid == pid);
+        assert_eq!(found.map(|one| one.parent), Some(parent));
+    }
+
+    #[test]
     fn only_processes_with_the_mark_of_the_boundary_are_killed() {
         let mut other = std::process::Command::new("sleep")
             .arg("30")
