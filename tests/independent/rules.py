@@ -476,7 +476,7 @@ class Schema:
                 raise Bad(f"{place}/{word}: not for this type")
         for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
             if low in schema and high in schema and schema[low] > schema[high]:
-                raise Bad(f"{place}: {low} above {high}")
+                raise Bad(f"{place}/{high}: below {low}")
         if schema.get("x-secret") is False:
             raise Bad(f"{place}/x-secret: not true")
         if has_secret(schema) and set(schema) & {"default", "enum", "pattern"}:

@@ -155,13 +155,17 @@ impl Checker<'_> {
                 "an object needs `properties`, the declarations of its members",
             );
         }
-        if let (Some(low), Some(high)) = one.limits()
-            && low > high
+        if let (Some(lowest), Some(highest)) = one.limits()
+            && lowest > highest
         {
-            self.flaw(
-                at,
-                "the upper limit is below the lower limit, so no value fits: correct one of the two",
-            );
+            let (low, high) = match kind {
+                ParameterType::String => ("minLength", "maxLength"),
+                ParameterType::Array => ("minItems", "maxItems"),
+                _ => ("minimum", "maximum"),
+            };
+            let message =
+                format!("`{high}` is below `{low}`, so no value fits: correct one of the two");
+            self.flaw(&format!("{at}/{high}"), message);
         }
         if let Some(Err(message)) = one.pattern.as_ref().map(|one| self.patterns.get(one)) {
             self.flaw(&format!("{at}/pattern"), message);
