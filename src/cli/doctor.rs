@@ -34,7 +34,7 @@ use client::{CommandFailure, Exit, FileSigner, Terminal};
 use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
-use verdict::{Chain, TrustedRoster};
+use verdict::TrustedRoster;
 use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
@@ -240,8 +240,10 @@ fn of_refusals(
     policy: &Policy,
 ) -> Vec<DoctorFinding> {
     let config = boundary.config;
-    let newest = rosters::newest(config, Some(policy)).ok();
-    let roster = newest.as_ref().map(Chain::last);
+    // Other lines report a draft that can't be read.
+    let roster = rosters::newest_drafted(config, policy)
+        .or_else(|_| rosters::newest(config, Some(policy)).map(|newest| newest.last().clone()));
+    let roster = roster.as_ref().ok();
     let now = (start::surroundings().now)();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
     let mut lines = refused_steps("access", found.steps, &files.registry, config);
@@ -270,10 +272,14 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
         let lines = lines_of(problems).into_iter();
         lines.map(|says| fix("files", says)).collect::<Vec<_>>()
     };
+    // After the first seal, a start needs no draft and does not fail with this problem.
+    let draft = rosters::read_draft(config).err();
+    let draft = draft.map(|problem| broken(&[problem])).unwrap_or_default();
     let files = match &boundary.files {
         Ok(files) => files,
         Err(problems) => {
             let mut lines = broken(problems.list());
+            lines.extend(draft);
             // These lines need no roster.
             if let (Ok(registry), Ok(policy)) = (
                 config.runbook_directories().load(),
@@ -286,6 +292,7 @@ fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<
         }
     };
     let mut lines = vec![registered(&files.registry)];
+    lines.extend(draft);
     let skipped = files.registry.skipped().iter();
     lines.extend(skipped.map(|error| noted("runbooks", format!("skipped: {error}"))));
     // After the first seal, the service can start without the policy, but the next version of the roster needs it.
@@ -394,8 +401,8 @@ fn of_roster(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> Vec<D
     )];
     lines.push(match files::check_key(config, roster, key) {
         None => ok("key", "private, and in the roster"),
-        // After the first seal, the sealed roster is used, so an unusable file is only a note. The next start reports
-        // the problem.
+        // After the first seal, this is the sealed roster, and a signed later version may list the key. So this is only a
+        // note, and the next start checks the key again.
         Some(problem) => noted("key", problem.to_string()),
     });
     if !roster.is_guarded() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::{cli::sandbox_programs, in_a_shell};
 use client::{
@@ -112,9 +113,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let HostTrial { sandbox, scratch } = HostTrial::open("countersign-sandbox-")
-        .map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let failed = |why| CommandFailure::new(Exit::Unreachable, why);
+    let scratch = scratch("countersign-sandbox-").map_err(failed)?;
+    // Without a handler, a signal during the trials of the host would leave the directory behind.
     let signals = Signals::listen(scratch.path())?;
+    let trial = HostTrial::open(scratch).map_err(failed)?;
+    let sandbox = &trial.sandbox;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {
         profile = profile.with_programs(program_list(args)?);
@@ -205,25 +209,31 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
+/// Makes a new temporary directory for the runs of a [`HostTrial`].
+///
+/// # Errors
+/// Returns an error if the directory can't be made.
+pub(crate) fn scratch(prefix: &str) -> Result<TempDir, String> {
+    tempfile::Builder::new().prefix(prefix).tempdir().map_err(|error| {
+        format!(
+            "can't create a temporary directory ({error}): make /tmp writable, or set TMPDIR to a writable directory"
+        )
+    })
+}
+
 /// A sandbox of this host, with the directory of its runs.
 pub(crate) struct HostTrial {
     pub(crate) sandbox: LocalSandbox,
-    /// Deleted at the end.
-    pub(crate) scratch: tempfile::TempDir,
+    /// Deleted after the end of the sandbox.
+    pub(crate) scratch: TempDir,
 }
 
 impl HostTrial {
-    /// Sets up a sandbox in a new temporary directory.
+    /// Sets up a sandbox in this directory.
     ///
     /// # Errors
-    /// Returns an error if the directory can't be made, or if no run can be prepared.
-    pub(crate) fn open(prefix: &str) -> Result<Self, String> {
-        let scratch = tempfile::Builder::new().prefix(prefix).tempdir();
-        let scratch = scratch.map_err(|error| {
-            format!(
-                "can't create a temporary directory ({error}): make /tmp writable, or set TMPDIR to a writable directory"
-            )
-        })?;
+    /// Returns an error if no run can be prepared.
+    pub(crate) fn open(scratch: TempDir) -> Result<Self, String> {
         let place = scratch.path().to_owned();
         // A run may have its own user id, so other users must be able to enter the directory.
         let opened =

@@ -130,11 +130,12 @@ pub fn check_key(config: &Config, roster: &TrustedRoster, key: &FileSigner) -> O
     if roster.boundary_key(&config.name, &keyid).is_some() {
         return None;
     }
+    let name = config.name.as_str();
     Some(FileProblem::whole(
-        &rosters::draft_path(config),
+        &config.rosters,
         format!(
-            "no boundary {:?} of the roster has the key {keyid} of {}: add \"{}\" to its `keys`",
-            config.name.as_str(),
+            "no boundary {name:?} of the roster has the key {keyid} of {}: add it with `countersign roster add boundary {name} \
+             --key '{}'`",
             config.key.display(),
             key.key().line()
         ),

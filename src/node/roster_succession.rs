@@ -129,8 +129,16 @@ fn follow(config: &Config, sealed: &Chain) -> Following {
             }
         };
         match signed.extend(&envelope) {
-            // Nobody must sign this draft, and only `countersign roster set` makes a version of it.
-            Ok(_) if path == rosters::draft_path(config) => break,
+            // A person may still edit this draft, so only `countersign roster set` makes a version of it.
+            Ok(longer) if path == rosters::draft_path(config) => {
+                if rosters::is_changed(signed.last(), longer.last()) {
+                    notes.push(format!(
+                        "the draft of version {version} of the roster needs no signature: `countersign roster set` makes \
+                         the version"
+                    ));
+                }
+                break;
+            }
             Ok(longer) => signed = longer,
             Err(error) => {
                 waits = rosters::stated(&path, &envelope).ok();

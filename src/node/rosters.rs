@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::{Config, read_owned};
+use client::changes;
 use documents::{Base64, Envelope, Roster, json};
 use reading::{FileProblem, Policy};
 use serde::de::DeserializeOwned;
@@ -99,6 +100,19 @@ pub fn newest(config: &Config, policy: Option<&Policy>) -> Result<Chain, FilePro
     Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| wrong(&error))
 }
 
+/// Returns the next version of the roster as its file or its draft states it, even without signatures. Without such a
+/// version, this is the newest signed version.
+///
+/// # Errors
+/// Returns an error if there is no valid roster, or if the next version can't be read.
+pub fn newest_drafted(config: &Config, policy: &Policy) -> Result<TrustedRoster, FileProblem> {
+    let newest = newest(config, Some(policy))?;
+    match next(config, newest.last().version() + 1)? {
+        Some((path, envelope)) => stated(&path, &envelope),
+        None => Ok(newest.last().clone()),
+    }
+}
+
 fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
     FileProblem::whole(
         path,
@@ -114,13 +128,17 @@ fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
 /// versions.
 ///
 /// # Errors
-/// Returns an error if there is no valid roster, or if a draft or an unsigned version is beside it.
+/// Returns an error if there is no valid roster, if a draft or an unsigned version is beside it, or if the file of a version
+/// before another one is missing.
 pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
     let first = newest(config, policy)?;
     let version = first.last().version() + 1;
     // A later version without its signatures, or a draft beside the file of its version: the operator must decide.
     if let Some((path, _)) = next(config, version)? {
         return Err(needs_all(config, &path, version));
+    }
+    if let Some(later) = listed(config).into_iter().find(|later| *later >= version) {
+        return Err(needs_all(config, &path(config, later), later));
     }
     if path(config, 1).exists() && read_draft(config)?.is_some_and(|draft| draft.version == 1) {
         let why = "this draft and 1.json are both version 1 of the roster: move one of them away";
@@ -196,6 +214,11 @@ pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FilePro
     TrustedRoster::from_payload(&payload).map_err(|error| odd(&error))
 }
 
+/// Returns true if a version changes more than the fields `version` and `previous` of the version before.
+pub fn is_changed(before: &TrustedRoster, next: &TrustedRoster) -> bool {
+    before.policy() != next.policy() || !changes(before.tables(), next.tables()).is_empty()
+}
+
 /// Writes the files of sealed versions that have no file yet. Errors are returned as notes, because only tools need
 /// these files.
 pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
@@ -213,10 +236,12 @@ pub fn keep(config: &Config, chain: &Chain) -> Vec<String> {
     trouble
 }
 
-/// Removes the draft of version 1, which is sealed now and has the file of its version.
+/// Removes the draft of version 1, which is sealed now. The draft stays if the file of version 1 could not be written.
 pub fn remove_first_draft(config: &Config) {
     // After a crash before this call, the draft stays, and the next `roster add`, `remove` or `set` replaces it.
-    let _ = std::fs::remove_file(draft_path(config));
+    if path(config, 1).exists() {
+        let _ = std::fs::remove_file(draft_path(config));
+    }
 }
 
 /// Writes the draft atomically, and replaces an existing draft.
@@ -246,4 +271,23 @@ pub fn pretty(draft: &Roster) -> String {
 /// Returns an error if the directory cannot be written.
 pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, FileProblem> {
     version_file::write(path, envelope).map_err(|error| FileProblem::whole(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_draft_stays_until_version_1_has_its_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config::read(&dir.path().join("countersign.toml"), "name = \"a\"\n");
+        let config = config.expect("a configuration");
+        std::fs::create_dir_all(&config.rosters).expect("made");
+        std::fs::write(draft_path(&config), "{}").expect("written");
+        remove_first_draft(&config);
+        assert!(draft_path(&config).exists());
+        std::fs::write(path(&config, 1), "{}").expect("written");
+        remove_first_draft(&config);
+        assert!(!draft_path(&config).exists());
+    }
 }

@@ -956,3 +956,36 @@ fn the_commands_that_init_prints_work_without_changes() {
     child.kill().expect("killed");
     child.wait().expect("ended");
 }
+
+#[test]
+fn a_signal_while_the_host_is_probed_leaves_no_directory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(BINARY);
+    command
+        .args(["sandbox", "--profile", "off", "--", "sleep", "30"])
+        .env("TMPDIR", dir.path());
+    let mut sandbox = command.stdout(Stdio::null()).spawn().expect("started");
+    let entries = || {
+        std::fs::read_dir(dir.path())
+            .expect("a directory")
+            .flatten()
+    };
+    // The command sets this mode directly before it probes the host.
+    let is_probed = || {
+        entries().any(|entry| {
+            entry
+                .metadata()
+                .is_ok_and(|data| data.mode() & 0o777 == 0o711)
+        })
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_probed() {
+        assert!(Instant::now() < end, "no directory");
+        std::hint::spin_loop();
+    }
+    let process = rustix::process::Pid::from_child(&sandbox);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("sent");
+    let status = sandbox.wait().expect("ended");
+    assert_eq!(status.code(), Some(130), "{status}");
+    assert_eq!(entries().count(), 0);
+}

@@ -362,6 +362,17 @@ fn a_file_that_others_can_read_or_write_fails_the_point_keys_and_files() {
         }
         set(right);
     }
+    // A start needs no draft, but the next version of the roster comes from it.
+    world.write(DRAFT, &world.roster().to_string());
+    let draft = |mode| {
+        std::fs::set_permissions(world.path(DRAFT), Permissions::from_mode(mode)).expect("mode");
+        point(&world, "keys and files")
+    };
+    assert_finding(&draft(0o664), "fix", "next.json");
+    assert_no_failure(&draft(0o600));
+    world.write(DRAFT, "{");
+    assert_finding(&draft(0o600), "fix", "next.json");
+    std::fs::remove_file(world.path(DRAFT)).expect("removed");
     std::fs::remove_file(world.path("b/boundary/policy.yaml")).expect("removed");
     assert_finding(
         &point(&world, "keys and files"),

@@ -36,7 +36,7 @@ fn all_errors_of_a_file_are_reported_at_once_at_their_lines() {
     let own = "---\ncountersign: 1\nparams: {n: {type: integer}, m: {type: text}}\n---\n```bash {#a timeout=1 \
                params=n}\ntrue\n```\n\n```bash {#b}\ntrue\n```\n\n```bash {#b}\ntrue\n```\n";
     let expected = [
-        "error: a.md:3:40: expected `string` or `integer` or `boolean` or `array` or `object`, not the text \"text\"",
+        "error: a.md:3:40: unknown type: \"text\"",
         "error: a.md:5:21: \"1\" is not valid",
         "error: a.md:13:11: the step a:b already exists at 9:11",
         "3 errors",

@@ -479,8 +479,18 @@ fn signatures_of_several_people_are_merged_and_invalid_signatures_are_dropped() 
     assert_eq!(signatures(2), 2);
 
     // The next draft follows a completely signed version, even before the boundary accepts that version. The earlier draft is
-    // stale now.
-    world.must(&["remove", "approver", "dora"]);
+    // stale now, and its change is not in version 2.
+    let stale = fs::read(world.path(DRAFT)).expect("a draft");
+    let refused = world.tool(&["set"]);
+    assert!(
+        !refused.status.success()
+            && said(&refused).contains("write `\"version\": 3` to keep its changes"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(fs::read(world.path(DRAFT)).expect("a draft"), stale);
+    world.edit_draft(|draft| draft["version"] = json!(3));
+    assert_says(world.must(&["set"]), "removed approver dora");
     assert_eq!((signatures(2), signatures(3)), (2, 0));
     assert!(
         world.sign_version(3, &alice(), &pinned).status.success(),
@@ -1443,6 +1453,170 @@ fn every_command_reports_an_unguarded_roster() {
     );
 }
 
+/// A world whose roster in force is version 2, which is unguarded.
+fn unguarded_world() -> World {
+    let mut world = World::new();
+    put_second(
+        &world,
+        |tables| tables["threshold"] = json!(0),
+        &[&alice(), &bob()],
+    );
+    world.restart();
+    assert_eq!(world.in_force(), 2, "{}", world.notes());
+    world
+}
+
+#[test]
+fn a_draft_of_an_unguarded_roster_becomes_a_version_only_by_set_with_a_change() {
+    let mut world = unguarded_world();
+    let drafted = world.must(&["set"]);
+    assert!(
+        drafted.contains("the draft has no change yet: edit ")
+            && !drafted.contains("signatures are complete"),
+        "{drafted}"
+    );
+    let needs_nobody =
+        "the draft of version 3 of the roster needs no signature: `countersign roster set`";
+    world.restart();
+    assert!(!world.notes().contains(needs_nobody), "{}", world.notes());
+    // A start does not seal the edited draft.
+    world.edit_draft(|draft| without(draft, "approvers", "dora"));
+    world.restart();
+    assert_eq!(world.in_force(), 2);
+    assert!(world.notes().contains(needs_nobody), "{}", world.notes());
+    assert!(!world.version(3).exists());
+    let made = world.must(&["set"]);
+    assert!(
+        made.contains("removed approver dora") && made.contains("signatures are complete"),
+        "{made}"
+    );
+    world.restart();
+    assert_eq!(world.in_force(), 3, "{}", world.notes());
+    assert_eq!(
+        people::predicate_of(&world.envelope_of(3))["approvers"].get("dora"),
+        None
+    );
+    // A new policy is a change too.
+    world.write(
+        "b/boundary/policy.yaml",
+        &support::POLICY.replace("required: 1", "required: 2"),
+    );
+    assert_says(world.must(&["set"]), "changed the policy");
+    assert!(world.version(4).exists());
+}
+
+#[test]
+fn a_draft_that_needs_no_signature_replaces_no_version_file() {
+    let world = unguarded_world();
+    world.must(&["set", "threshold", "2"]);
+    exited(world.sign_version(3, &alice(), &world.pinned(1)), 0);
+    let read = |path: PathBuf| fs::read_to_string(path).expect("a file");
+    let signed = read(world.version(3));
+    assert_says(world.must(&["set", "threshold", "0"]), "no change yet");
+    let draft = read(world.path(DRAFT));
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(
+        !refused.status.success()
+            && said(&refused).contains("3.json has another content and 1 signatures"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(
+        (read(world.version(3)), read(world.path(DRAFT))),
+        (signed, draft)
+    );
+    // The file has the content of the draft, and a signature that does not count.
+    let next = after(&world.envelope_of(2), |tables| {
+        without(tables, "approvers", "dora")
+    });
+    world.put_version(3, &envelope(&next, &[&mallory()]));
+    let there = read(world.version(3));
+    assert_says(world.must(&["remove", "approver", "dora"]), "roster merge ");
+    assert_eq!(read(world.version(3)), there);
+    fs::remove_file(world.version(3)).expect("removed");
+    assert_says(world.must(&["set"]), "signatures are complete");
+    assert_eq!(world.envelope_of(3), envelope(&next, &[]));
+}
+
+#[test]
+fn a_draft_of_a_later_version_than_the_next_is_refused() {
+    let world = World::new();
+    world.must(&["set", "name", "others"]);
+    world.edit_draft(|draft| draft["version"] = json!(5));
+    let draft = fs::read(world.path(DRAFT)).expect("a draft");
+    let refused = world.tool(&["remove", "approver", "dora"]);
+    assert!(
+        !refused.status.success()
+            && said(&refused).contains("the draft is version 5, but the next version is 2"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(fs::read(world.path(DRAFT)).expect("a draft"), draft);
+}
+
+#[test]
+fn a_crash_before_the_first_draft_is_removed_changes_nothing() {
+    let mut world = World::prepared(|_| {});
+    let draft = fs::read_to_string(world.path(DRAFT)).expect("a draft");
+    world.start();
+    assert!(world.version(1).exists() && !world.path(DRAFT).exists());
+    world.kill9();
+    world.write(DRAFT, &draft);
+    world.start();
+    assert_eq!(
+        (world.in_force(), world.ready()["notes"].clone()),
+        (1, json!([]))
+    );
+    assert_says(
+        world.must(&["remove", "approver", "dora"]),
+        "draft of version 2",
+    );
+    let second = after(&world.envelope_of(1), |tables| {
+        without(tables, "approvers", "dora")
+    });
+    assert_eq!(world.envelope_of(2), envelope(&second, &[]));
+}
+
+#[test]
+fn a_start_with_an_unlisted_key_names_the_command_that_adds_the_key() {
+    let mut world = World::prepared(|_| {});
+    world.write(
+        "b/boundary/key.pem",
+        second_key().secret.to_pkcs8_v1_pem().as_str(),
+    );
+    let why = world.try_start().expect_err("the roster has another key");
+    let line = second_key().ssh.line().to_owned();
+    let words = format!("add it with `countersign roster add boundary prod --key '{line}'`");
+    assert!(why.contains("roster.d") && why.contains(&words), "{why}");
+    world.must(&["add", "boundary", "prod", "--key", &line]);
+    world.start();
+}
+
+#[test]
+fn doctor_and_registry_check_compare_the_runbooks_with_the_draft() {
+    let world = World::new();
+    let front = format!("approvals: {{required: 1, from: [dba]}}\n{SMALL}");
+    world.write("b/runbooks/db.md", &runbook(&front, &[("go", ":")]));
+    let check = |code| {
+        let mut check = world.program(&["registry", "check", "--config"]);
+        let check = check.arg(world.path("b")).arg(world.path("b/runbooks"));
+        said(&exited(check.output().expect("started"), code))
+    };
+    assert_says(check(1), "no group dba");
+    let line = grace().ssh.line().to_owned();
+    let drafted = world.must(&["add", "approver", "grace", "--key", &line, "--group", "dba"]);
+    assert!(drafted.contains("0 of 2 approvers"), "{drafted}");
+    let checked = check(0);
+    assert!(!checked.contains("dba"), "{checked}");
+    let doctor = world.program(&["doctor"]).arg(world.path("b")).output();
+    let doctor = said(&doctor.expect("started"));
+    let access: Vec<_> = doctor
+        .lines()
+        .filter(|line| line.contains("FIX") && line.contains(" access "))
+        .collect();
+    assert!(access.is_empty(), "{access:?}");
+}
+
 #[test]
 fn a_person_who_pinned_version_1_can_sign_under_its_later_versions() {
     let mut world = World::new();
@@ -1641,6 +1815,27 @@ fn a_new_boundary_may_begin_with_a_later_version() {
     let mut world = World::prepared(|_| {});
     let shown = world.tool(&["--json", "show"]);
     let v1: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    // Version 2 is missing before version 3, beside the draft of version 1 and beside its file.
+    let third = after(&envelope(&after(&v1, |_| {}), &[]), |_| {});
+    world.put_version(3, &envelope(&third, &[&alice(), &bob()]));
+    let draft = fs::read_to_string(world.path(DRAFT)).expect("a draft");
+    for has_file in [false, true] {
+        if has_file {
+            fs::remove_file(world.path(DRAFT)).expect("removed");
+            world.put_version(1, &v1);
+        }
+        assert_says(
+            world.try_start().expect_err("a gap"),
+            "begins with version 3 of a roster needs all versions, signed",
+        );
+    }
+    fs::remove_file(world.version(3)).expect("removed");
+    world.write(DRAFT, &draft);
+    assert_says(
+        world.try_start().expect_err("version 1 twice"),
+        "this draft and 1.json are both version 1",
+    );
+    fs::remove_file(world.version(1)).expect("removed");
     world.edit_draft(|draft| {
         draft["version"] = json!(2);
         draft["previous"] = draft["policy"].clone();

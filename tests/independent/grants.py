@@ -1,8 +1,9 @@
 """Grants: what one permits, for whom, until when, and how often. From `formats.md`, sections 22.2 and 22.3."""
 
 import documents
+import parts
 import rules
-from shapes import wrong
+from shapes import token, wrong
 from wire import Bad, canonical, pae, seconds
 
 DAY = 24 * 3600
@@ -20,7 +21,10 @@ class Grant:
         self.schemas = []
         for at, step in enumerate(self.terms["steps"]):
             place = f"/predicate/steps/{at}/params"
-            if computes(step["params"]):
+            for name, one in step["params"].get("properties", {}).items():
+                if parts.any_of(one, computes):
+                    raise wrong(f"{place}/properties/{token(name)}", "default or x-secret in a grant")
+            if parts.any_of(step["params"], computes):
                 raise wrong(place, "default or x-secret in a grant")
             try:
                 self.schemas.append(rules.Schema(step["params"]))
@@ -51,7 +55,7 @@ class Grant:
         granted = self.terms["steps"][at]
         if granted["digest"] != rules_digest(step):
             raise Bad(f"granted was another {step['ref']}")
-        if "plan" in step or rules.has_secret(step["params"]):
+        if "plan" in step or parts.has_secret(step["params"]):
             raise Bad(f"{step['ref']} has a plan or a secret parameter")
         if set(granted["params"]["properties"]) != set(step["params"]["properties"]):
             raise Bad(f"the grant does not name exactly the parameters of {step['ref']}")
@@ -117,8 +121,7 @@ def check_nobody(signers, excluded):
 
 def computes(declared):
     """Nothing is computed under a grant, and no secret can be narrowed."""
-    below = [*declared.get("properties", {}).values(), *([declared["items"]] if "items" in declared else [])]
-    return bool(set(declared) & {"default", "x-secret"}) or any(computes(one) for one in below)
+    return bool(set(declared) & {"default", "x-secret"})
 
 
 class Uses:

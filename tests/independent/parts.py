@@ -11,6 +11,7 @@ from shapes import (
     arr,
     at_most,
     boolean,
+    named,
     number,
     obj,
     one_of,
@@ -89,11 +90,14 @@ def parameter(value, place):
     PARAMETER(value, place)
 
 
-def parameters(value, place):
-    if not isinstance(value, dict):
-        raise wrong(place, "no object")
-    for name, one in value.items():
-        parameter(one, f"{place}/{name.replace('~', '~0').replace('/', '~1')}")
+def any_of(declared, holds):
+    """Whether it holds for this declaration or for one inside it."""
+    inner = [*declared.get("properties", {}).values(), *([declared["items"]] if "items" in declared else [])]
+    return holds(declared) or any(any_of(one, holds) for one in inner)
+
+
+def has_secret(declared):
+    return any_of(declared, lambda one: "x-secret" in one)
 
 
 LIMITS = ("minLength", "maxLength", "minItems", "maxItems")
@@ -108,7 +112,7 @@ PARAMETER = obj(
         "minimum": number(1 - 2**53),
         "maximum": number(1 - 2**53),
         "items": parameter,
-        "properties": parameters,
+        "properties": named(text(), parameter),
         "required": arr(text()),
         "x-leading-dash": boolean,
         "x-secret": boolean,

@@ -441,11 +441,6 @@ def is_of(kind, value):
     return isinstance(value, PYTHON[kind]) and not (kind == "integer" and isinstance(value, bool))
 
 
-def has_secret(declared):
-    below = [*declared.get("properties", {}).values(), *([declared["items"]] if "items" in declared else [])]
-    return "x-secret" in declared or any(has_secret(one) for one in below)
-
-
 class Schema:
     """The declaration of the parameters of a step."""
 
@@ -476,10 +471,10 @@ class Schema:
                 raise Bad(f"{place}/{word}: not for this type")
         for low, high in (("minLength", "maxLength"), ("minItems", "maxItems"), ("minimum", "maximum")):
             if low in schema and high in schema and schema[low] > schema[high]:
-                raise Bad(f"{place}: {low} above {high}")
+                raise Bad(f"{place}/{high}: below {low}")
         if schema.get("x-secret") is False:
             raise Bad(f"{place}/x-secret: not true")
-        if has_secret(schema) and set(schema) & {"default", "enum", "pattern"}:
+        if parts.has_secret(schema) and set(schema) & {"default", "enum", "pattern"}:
             raise Bad(f"{place}: a declaration that says which secret it is")
         if "pattern" in schema:
             self._read_pattern(schema["pattern"], place)

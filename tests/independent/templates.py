@@ -2,6 +2,7 @@
 
 import re
 
+import parts
 import places
 from places import BARE, COMMENT, DOUBLE, EXPANDED, FIRST, NUMBER, SINGLE, STRING
 from wire import Bad, canonical
@@ -20,13 +21,9 @@ def of_step(step):
     """The template of a step, or Bad."""
     template, properties = Template(step["source"], step["interpreter"]), step["params"].get("properties", {})
     for name in template.names:
-        if name not in properties or has_secret(properties[name]):
+        if name not in properties or parts.has_secret(properties[name]):
             raise Bad(f"the template names {name}, which is secret or not in the schema")
     return template
-
-
-def has_secret(schema):
-    return isinstance(schema, dict) and ("x-secret" in schema or any(has_secret(one) for one in schema.values()))
 
 
 def pieces(source):

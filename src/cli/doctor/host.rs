@@ -4,7 +4,7 @@ use crate::{
     DoctorFinding,
     cli::{
         doctor::finding::{fix, noted, ok},
-        sandbox::HostTrial,
+        sandbox::{HostTrial, scratch},
     },
 };
 use documents::{Layer, Level, UNBOUNDED_WORDS};
@@ -12,7 +12,7 @@ use sandbox::{Attempt, LocalSandbox, Missing, attempts};
 
 /// Finds the layers that this host supports, by setting up one sandbox.
 pub(super) fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
-    let trial = match HostTrial::open("countersign-doctor-") {
+    let trial = match scratch("countersign-doctor-").and_then(HostTrial::open) {
         Ok(trial) => trial,
         Err(error) => {
             let says = format!("the sandbox can't be tried: {error}");

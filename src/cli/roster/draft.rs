@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
-    ConfigArgs,
+    Config, ConfigArgs,
     node::{open_store, rosters},
     read_policy,
 };
@@ -54,22 +54,7 @@ pub fn run(
     let path = rosters::draft_path(&config);
     let at_draft =
         |error: &dyn std::fmt::Display| one(FileProblem::whole(&path, error.to_string()));
-    let draft = rosters::read_draft(&config).map_err(one)?;
-    let mut draft = match (draft, before) {
-        (Some(draft), _) if draft.version == version => draft,
-        (Some(draft), _) if draft.version > version => {
-            return Err(at_draft(&format!(
-                "the draft is version {}, but the next version is {version}: correct `version`, or move the file away",
-                draft.version
-            )));
-        }
-        (_, Some(before)) => before.tables().clone(),
-        (_, None) => {
-            return Err(at_draft(
-                &"the draft is missing: write the first version with `countersign init`",
-            ));
-        }
-    };
+    let mut draft = present(&config, chain.as_ref(), version).map_err(one)?;
     draft.version = version;
     draft.previous = before.map(TrustedRoster::digest);
     draft.policy = policy.digest();
@@ -93,10 +78,30 @@ pub fn run(
             .check_follows(&envelope)
             .map_err(|error| at_draft(&error))?;
     }
-    rosters::write_draft(&config, next.tables()).map_err(one)?;
     let found = before.map(|before| changes(before.tables(), next.tables()));
     let found = found.unwrap_or_default();
     let is_new_policy = before.is_some_and(|before| before.policy() != next.policy());
+    let is_changed = !found.is_empty() || is_new_policy;
+    let standing = before.map(|before| SuccessionTallies::of(before, &next, &[]));
+    let standing = standing.transpose().map_err(|error| at_draft(&error))?;
+    let signed = rosters::path(&config, version);
+    let there = rosters::read(&config, version).map_err(one)?;
+    let other = there.as_ref().and_then(|there| {
+        (there.payload != envelope.payload).then(|| {
+            format!(
+                "{} has another content and {} signatures: to use this draft, delete that file first",
+                signed.display(),
+                there.signatures.len()
+            )
+        })
+    });
+    let needs_nobody = standing
+        .as_ref()
+        .is_some_and(SuccessionTallies::is_complete);
+    if let (true, Some(other)) = (needs_nobody && is_changed, &other) {
+        return Err(CommandFailure::usage(other));
+    }
+    rosters::write_draft(&config, next.tables()).map_err(one)?;
     if terminal.json {
         terminal.object(&json!({
             "version": version,
@@ -130,33 +135,75 @@ pub fn run(
     if !next.is_guarded() {
         terminal.say("  UNGUARDED: the following version needs no signature");
     }
-    let Some(before) = before else {
+    let Some(standing) = standing else {
         terminal
             .say("the log has not begun: the first start seals this version without signatures");
         return Ok(Exit::Done);
     };
-    let standing = SuccessionTallies::of(before, &next, &[]).map_err(|error| at_draft(&error))?;
-    let signed = rosters::path(&config, version);
-    if standing.is_complete() {
-        // Nobody must sign, so the version needs no `roster sign`.
-        rosters::write(&signed, &envelope).map_err(one)?;
-    } else {
+    if !needs_nobody {
         terminal.say(&format!(
             "to sign: countersign roster sign {}",
             path.display()
         ));
-        if let Some(there) = rosters::read(&config, version).map_err(one)?
-            && there.payload != envelope.payload
-        {
-            terminal.say(&format!(
-                "{} has another content and {} signatures: to sign this draft, delete that file first",
-                signed.display(),
-                there.signatures.len()
-            ));
+        if let Some(other) = other {
+            terminal.say(&other);
         }
+    } else if !is_changed {
+        terminal.say(&format!(
+            "the draft has no change yet: edit {}, then run `countersign roster set`",
+            path.display()
+        ));
+        return Ok(Exit::Done);
+    } else if there.is_some() {
+        // Without a signature that does not count, the file would be a version of the chain.
+        let signed = signed.display();
+        terminal.say(&format!(
+            "{signed} has this content, but a signature in it does not count: run `countersign roster merge {signed}`"
+        ));
+        return Ok(Exit::Done);
+    } else {
+        // After a crash before this write, the draft is complete, and the next `roster set` writes the version.
+        rosters::write(&signed, &envelope).map_err(one)?;
     }
     say_standing(&standing, terminal);
     Ok(Exit::Done)
+}
+
+/// Returns the draft of the next version, or the tables of the version before if there is no such draft.
+fn present(config: &Config, chain: Option<&Chain>, version: u64) -> Result<Roster, FileProblem> {
+    let problem = |says: String| FileProblem::whole(&rosters::draft_path(config), says);
+    match (rosters::read_draft(config)?, chain) {
+        (Some(draft), _) if draft.version == version => Ok(draft),
+        (Some(draft), _) if draft.version > version => Err(problem(format!(
+            "the draft is version {}, but the next version is {version}: correct `version`, or move the file away",
+            draft.version
+        ))),
+        (Some(draft), Some(chain)) if is_edited(&draft, chain) => Err(problem(format!(
+            "the draft is version {} and differs from that version: write `\"version\": {version}` to keep its changes, \
+             or move the file away",
+            draft.version
+        ))),
+        (_, Some(chain)) => Ok(chain.last().tables().clone()),
+        (_, None) => Err(problem(
+            "the draft is missing: write the first version with `countersign init`".to_owned(),
+        )),
+    }
+}
+
+/// Returns true if the draft of an earlier version is not the content of this version. The commands write `previous` and
+/// `policy`, so these fields may differ.
+fn is_edited(draft: &Roster, chain: &Chain) -> bool {
+    let mut versions = chain.versions().iter();
+    let own = versions.find(|roster| roster.version() == draft.version);
+    own.is_none_or(|own| {
+        let own = own.tables();
+        *draft
+            != Roster {
+                previous: draft.previous,
+                policy: draft.policy,
+                ..own.clone()
+            }
+    })
 }
 
 /// Adds an entry, or adds keys, groups and owners to an entry.

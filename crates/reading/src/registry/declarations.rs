@@ -47,6 +47,51 @@ pub(super) fn check(all: &Parameter, patterns: &ParameterPatterns) -> Vec<Parame
     checker.flaws
 }
 
+/// Returns every wrong word, and every wrong or missing type. The typed reader would report only the first one.
+pub(super) fn check_words(written: &Value, at: &str) -> Vec<ParameterError> {
+    let mut flaws = Vec::new();
+    let types = ParameterType::ALL.map(ParameterType::word);
+    if written.is_object() && written.get("type").is_none() {
+        let message = format!("`type` is missing: write one of {}", types.join(", "));
+        let pointer = at.to_owned();
+        flaws.push(ParameterError { pointer, message });
+    }
+    for (word, value) in written.as_object().into_iter().flatten() {
+        let pointer = format!("{at}/{}", escape(word));
+        let instead = |remedy: &str| format!("`{word}` is not supported: write {remedy}");
+        let message = match (word.as_str(), value) {
+            ("properties", Value::Object(inner)) => {
+                for (name, one) in inner {
+                    flaws.extend(check_words(one, &format!("{pointer}/{}", escape(name))));
+                }
+                continue;
+            }
+            ("items", inner) => {
+                flaws.extend(check_words(inner, &pointer));
+                continue;
+            }
+            ("type", Value::String(kind)) if kind == "number" => {
+                "`type: number` is not supported: write `type: integer`, or `type: string` with a pattern for a fraction"
+                    .to_owned()
+            }
+            ("type", Value::String(kind)) if !types.contains(&kind.as_str()) => {
+                yaml::unknown("type", kind, &types)
+            }
+            ("const", _) => instead("`enum` with this one value"),
+            ("exclusiveMinimum", _) => instead("`minimum`"),
+            ("exclusiveMaximum", _) => instead("`maximum`"),
+            ("$ref", _) => instead("the schema itself"),
+            ("additionalProperties", _) => format!("`{word}` is always false: remove `{word}`"),
+            (other, _) if !WORDS.contains(&other) => {
+                yaml::unknown("word of a declaration", other, &WORDS)
+            }
+            _ => continue,
+        };
+        flaws.push(ParameterError { pointer, message });
+    }
+    flaws
+}
+
 struct Checker<'p> {
     patterns: &'p ParameterPatterns,
     flaws: Vec<ParameterError>,
@@ -110,13 +155,17 @@ impl Checker<'_> {
                 "an object needs `properties`, the declarations of its members",
             );
         }
-        if let (Some(low), Some(high)) = one.limits()
-            && low > high
+        if let (Some(lowest), Some(highest)) = one.limits()
+            && lowest > highest
         {
-            self.flaw(
-                at,
-                "the upper limit is below the lower limit, so no value fits: correct one of the two",
-            );
+            let (low, high) = match kind {
+                ParameterType::String => ("minLength", "maxLength"),
+                ParameterType::Array => ("minItems", "maxItems"),
+                _ => ("minimum", "maximum"),
+            };
+            let message =
+                format!("`{high}` is below `{low}`, so no value fits: correct one of the two");
+            self.flaw(&format!("{at}/{high}"), message);
         }
         if let Some(Err(message)) = one.pattern.as_ref().map(|one| self.patterns.get(one)) {
             self.flaw(&format!("{at}/pattern"), message);
@@ -219,6 +268,25 @@ fn is_parameter_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"_-".contains(c))
 }
 
+/// Words of a declaration.
+const WORDS: [&str; 16] = [
+    "type",
+    "properties",
+    "required",
+    "items",
+    "enum",
+    "pattern",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "default",
+    "description",
+    "x-secret",
+    "x-leading-dash",
+];
 /// Maximum number of declarations, including the outermost, so that compiling takes a short time.
 const MAX_DECLARATIONS: usize = 256;
 /// Maximum nesting of objects and arrays.
@@ -244,21 +312,21 @@ mod tests {
         for (schema, expected) in [
             (
                 json!({"type": "strnig"}),
-                "/type: expected `string` or `integer` or `boolean` or `array` or `object`, not the text \"strnig\"",
+                "/type: unknown type: \"strnig\"; did you mean \"string\"?",
             ),
             (
                 json!({"type": "string", "patern": "^a$"}),
-                "/patern: unknown field `patern`, expected one of `type`",
+                "/patern: unknown word of a declaration: \"patern\"; did you mean \"pattern\"?",
             ),
             (
                 json!({"type": "integer", "min": 1}),
-                "/min: unknown field `min`, expected one of",
+                "/min: unknown word of a declaration: \"min\"; did you mean \"minimum\"?",
             ),
             (
                 json!({"type": "number"}),
-                "/type: expected `string` or `integer`",
+                "/type: `type: number` is not supported",
             ),
-            (json!({}), ": missing field `type`"),
+            (json!({}), ": `type` is missing"),
             (pattern("a$"), "/pattern: the pattern must begin with ^"),
             (pattern("^a|b$"), "/pattern: an alternative outside"),
             (
@@ -293,5 +361,23 @@ mod tests {
                 "{expected}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn all_wrong_words_and_types_of_a_declaration_are_reported_at_once() {
+        let written = json!({"type": "object", "additionalProperties": false, "properties": {
+            "const": {"type": "text", "const": "a"},
+            "b": {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 1, "$ref": "#"}},
+        }});
+        let mut found = flaws(&written);
+        found.sort();
+        let expected = [
+            "/additionalProperties: `additionalProperties` is always false: remove `additionalProperties`",
+            "/properties/b/items/$ref: `$ref` is not supported: write the schema itself",
+            "/properties/b/items/exclusiveMinimum: `exclusiveMinimum` is not supported: write `minimum`",
+            "/properties/const/const: `const` is not supported: write `enum` with this one value",
+            "/properties/const/type: unknown type: \"text\"; write one of string, integer, boolean, array, object",
+        ];
+        assert_eq!(found, expected);
     }
 }

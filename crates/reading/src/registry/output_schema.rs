@@ -27,10 +27,7 @@ pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malforme
     let properties = outputs
         .iter()
         .map(|output| (output.name.to_string(), output.schema.clone()));
-    let declared = Parameter {
-        properties: Some(properties.collect()),
-        ..Parameter::default()
-    };
+    let declared = Parameter::object(properties.collect(), Vec::new());
     ParameterSchema::compile(&declared).map_err(|flaws| first(outputs, flaws))
 }
 

@@ -54,8 +54,13 @@ impl ParameterSchema {
     /// Reads and checks a declaration.
     ///
     /// # Errors
-    /// Returns the first value of another type, or the errors of [`Self::compile`].
+    /// Returns all wrong words and types of parameters. Without such an error, returns the first value of another type, or
+    /// the errors of [`Self::compile`].
     pub fn parse(written: &Value) -> Result<Self, Vec<ParameterError>> {
+        let flaws = declarations::check_words(written, "");
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
         let read = json::typed(written).map_err(Malformed::from);
         let read = read.and_then(|read: Parameter| check_no_null(written, &read).map(|()| read));
         let declared = read.map_err(|error| {

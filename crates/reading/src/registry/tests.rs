@@ -294,7 +294,7 @@ fn every_error_of_a_file_has_its_place() {
         (front("params: [a]"), "a.md:3:9: `params` must be a map"),
         (
             front("params:\n  host: {type: string, patern: x}"),
-            "a.md:4:32: unknown field `patern`, expected one of `type`",
+            "a.md:4:32: unknown word of a declaration: \"patern\"; did you mean \"pattern\"?",
         ),
         (front("params:\n  host: {type: string, pattern: x}"), "a.md:4:33: the pattern must begin with ^"),
         (
@@ -306,7 +306,7 @@ fn every_error_of_a_file_has_its_place() {
             front("params:\n  a-b: {type: string}\n  a_b: {type: string}"),
             "a.md:5:8: \"a_b\" and \"a-b\" both become the variable PARAM_A_B",
         ),
-        (front("params:\n  type: object\n  properties:\n    a: {type: strin}"), "a.md:6:15: expected `string` or"),
+        (front("params:\n  type: object\n  properties:\n    a: {type: strin}"), "a.md:6:15: unknown type"),
         (
             front("params:\n  type: object\n  properties: {}\n  required: [b]"),
             "a.md:6:14: unknown parameter in `required`",

@@ -20,14 +20,17 @@ impl GrantedSchemas {
         let schemas = grant.steps.iter().enumerate().map(|(at, granted)| {
             let at = place(at);
             // Nothing is computed under a grant, and no secret can be narrowed.
-            if granted
-                .params
-                .any(|one| one.default.is_some() || one.secret.is_some())
-            {
-                return Err(Malformed::at(
-                    at,
-                    "a grant has no `default` and no `x-secret`: remove them",
-                ));
+            let is_refused = |one: &Parameter| one.default.is_some() || one.secret.is_some();
+            if granted.params.any(is_refused) {
+                let message = "a grant has no `default` and no `x-secret`: remove them";
+                let mut keys = granted.params.keys();
+                return Err(match keys.find(|(_, one)| one.any(is_refused)) {
+                    Some((name, _)) => Malformed::at(
+                        format!("{at}/properties/{}", escape(name)),
+                        format!("{message} from {name}"),
+                    ),
+                    None => Malformed::at(at, message),
+                });
             }
             ParameterSchema::compile(&granted.params).map_err(|flaws| {
                 let flaw = flaws.into_iter().next();
@@ -111,6 +114,27 @@ pub(super) fn differing_name<'a>(
 mod tests {
     use super::*;
     use documents::json::typed;
+
+    #[test]
+    fn a_default_or_a_secret_in_a_grant_is_an_error_at_its_parameter() {
+        let payload =
+            include_bytes!("../../../../tests/conformance/golden/documents/valid/grant.json");
+        let value: Value = serde_json::from_slice(payload).expect("JSON");
+        let grant: Grant = typed(&value["predicate"]).expect("a grant");
+        let secret = json!({"type": "string", "x-secret": true});
+        for host in [
+            json!({"type": "string", "default": "a"}),
+            json!({"type": "array", "items": secret}),
+        ] {
+            let params =
+                json!({"type": "object", "properties": {"a": {"type": "string"}, "host": host}});
+            let mut grant = grant.clone();
+            grant.steps[0].params = typed(&params).expect("declared");
+            let error = GrantedSchemas::of(&grant).expect_err("refused");
+            assert_eq!(error.pointer, "/predicate/steps/0/params/properties/host");
+            assert!(error.message.ends_with("remove them from host"), "{error}");
+        }
+    }
 
     #[test]
     fn a_parameter_without_a_common_value_is_found() {

@@ -15,6 +15,7 @@ use documents::{
     PresenceRule, Proposer, Roster, RosterDigest, RosteredApprover, SshKey, SshKeyError, Statement,
     StatementKey, joined,
 };
+use reading::escape;
 
 /// One version of a roster that satisfies all rules, with its payload.
 #[derive(Debug, Clone)]
@@ -371,13 +372,13 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         reader.person(&at, name, &operator.keys, KeyHolder::Operator);
     }
     for (name, boundary) in &roster.boundaries {
-        let at = format!("/boundaries/{}", token(name.as_str()));
+        let at = format!("/boundaries/{}", escape(name.as_str()));
         let holder = KeyHolder::Boundary(name.clone());
         let keys = reader.keys(&at, &boundary.keys, &holder);
         reader.index.boundaries.insert(name.clone(), keys);
     }
     for (name, witness) in &roster.witnesses {
-        let at = format!("/witnesses/{}", token(name));
+        let at = format!("/witnesses/{}", escape(name));
         if !is_vkey_of(&witness.vkey, name) {
             reader.fault(
                 format!("{at}/vkey"),
@@ -416,11 +417,6 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
     } else {
         Err(reader.faults)
     }
-}
-
-/// Returns a name as a token of a pointer (RFC 6901).
-fn token(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Returns true if one of these keys can sign a roster.

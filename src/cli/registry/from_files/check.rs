@@ -43,7 +43,8 @@ pub(in crate::cli::registry) struct Args {
     /// Write a policy with one override for each runbook to this new file. Each line is a comment until a person decides
     #[arg(long, value_name = "FILE")]
     write_policy: Option<PathBuf>,
-    /// The boundary's countersign.toml, or its directory: compare its policy (or that of --policy), roster, limits and secrets
+    /// The boundary's countersign.toml, or its directory: compare its policy (or that of --policy), limits, secrets and
+    /// roster: the draft of the next version, or else the newest signed version
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The boundary's roster (`countersign roster show --json`) or a draft, in place of the roster of --config
@@ -173,9 +174,8 @@ fn compare(
     let roster = match (&args.roster, config) {
         (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
         (None, Some(config)) => {
-            let newest = rosters::newest(config, Some(policy));
-            let newest = newest.map_err(problems)?;
-            Some((config.rosters.clone(), newest.last().clone()))
+            let newest = rosters::newest_drafted(config, policy).map_err(problems)?;
+            Some((config.rosters.clone(), newest))
         }
         (None, None) => None,
     };
