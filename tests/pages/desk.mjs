@@ -87,10 +87,9 @@ class Desk {
     writeFileSync(join(boundary.home, "phone.pub"), `${line}\n`);
     assert.ok(must("ssh-keygen", ["-lf", "phone.pub"], { cwd: boundary.home }).includes(fingerprint), fingerprint);
     appendFileSync(join(boundary.home, "b/boundary/policy.yaml"), `passkeys: ${policy}\n`);
-    boundary.run(["roster", "add", "approver", "alice", "--key", "phone.pub", "--config", "b"]);
-    const draft = "b/boundary/roster.d/2.json";
-    const { payload } = JSON.parse(readFileSync(join(boundary.home, draft)));
-    const digest = `sha256:${createHash("sha256").update(Buffer.from(payload, "base64")).digest("hex")}`;
+    const added = ["roster", "add", "approver", "alice", "--key", "phone.pub", "--config", "b", "--json"];
+    const { digest } = JSON.parse(boundary.run(added));
+    const draft = "b/boundary/roster.d/next.json";
     for (const own of [[], ["--key", "bob.pem"]]) {
       boundary.run(["roster", "sign", draft, "--yes", "--expect", digest, ...own]);
     }

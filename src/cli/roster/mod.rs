@@ -21,7 +21,7 @@ use client::{
   countersign roster set                             # after a change of the policy or an edit of the draft
   countersign roster sign next.json                  # the first approver, on a separate machine; writes 2.json
   countersign roster sign 2.json                     # each other approver
-  countersign roster merge boundary/roster.d/2.json from-alice.json from-bob.json
+  countersign roster merge boundary/roster.d/next.json from-alice.json from-bob.json
 
 A later version needs as many signatures as the thresholds of the version before and of the later version require. \
 `add`, `remove` and `set` write the draft roster.d/next.json, which people may edit too. `sign` shows its differences to the version \

@@ -18,7 +18,7 @@ use crate::{
   countersign roster show roster.json --allowed-signers   # for ssh-keygen -Y verify -n countersign
   countersign roster sign next.json                       # the first approver, on a separate machine; writes 2.json
   countersign roster sign 2.json                          # each other approver
-  countersign roster merge 2.json from-alice.json from-bob.json
+  countersign roster merge next.json from-alice.json from-bob.json
 
 A later version needs as many signatures as the thresholds of the version before and of the later version require. \
 The draft next.json and the files of the versions are in roster.d at the boundary. The next start of the boundary seals the version \
