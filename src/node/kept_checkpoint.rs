@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     node::{places, private},
 };
 use documents::{
-    Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json, note,
-    origin,
+    Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json,
+    locked, note, origin,
 };
 use reading::{FileProblem, Problems};
 use store::{CheckpointRow, Ledger, replace};
@@ -292,7 +292,7 @@ pub fn keep_newer(path: &Path, row: &CheckpointRow) -> io::Result<()> {
     /// Size of the newest checkpoint by file and origin.
     static WRITTEN: Mutex<BTreeMap<(PathBuf, String), u64>> = Mutex::new(BTreeMap::new());
     let origin = row.note.lines().next().unwrap_or_default().to_owned();
-    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut written = locked(&WRITTEN);
     let newest = written.entry((path.to_owned(), origin)).or_default();
     if row.size > *newest || !path.exists() {
         replace(path, row.note.as_bytes())?;

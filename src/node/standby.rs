@@ -1,7 +1,7 @@
 //! A node that waits for the role of the active node, or for its database. It answers each request that it is not active.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::{
 };
 use boundary::{SeenNodes, StandbyReason, standby};
 use client::FileSigner;
-use documents::Code;
+use documents::{Code, locked};
 use reading::{FileProblem, Problems};
 use store::{NodeLock, Role, Turn};
 
@@ -103,7 +103,7 @@ impl Standby<'_> {
 
     fn tell(&self, code: Code, why: String) {
         let new = StandbyReason { code, why };
-        let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.why);
         if *known != new {
             tracing::info!("not active: {}", new.why);
             self.notifier.ready(&format!("not active: {}", new.why));

@@ -5,7 +5,7 @@
 //! slow witness delays neither other witnesses nor the shutdown.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use ureq::Agent;
 
 use crate::node::outgoing::agent;
 use boundary::{Boundary, NamedWitness, WitnessNext, WitnessRequest};
+use documents::locked;
 use wire::{ProxyAddress, TlsProblem, client_config};
 
 /// Minimum pause between a cosignature of a witness and the next request to this witness.
@@ -186,7 +187,7 @@ impl Agents {
         if !url.starts_with("https://") {
             return Ok(self.plain.clone());
         }
-        let mut kept = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.tls);
         if let Some(agent) = &*kept {
             return Ok(agent.clone());
         }
@@ -201,7 +202,7 @@ impl Agents {
     /// Reads the authorities of the system again before the next request over TLS. The cause of an error may be an
     /// authority that the operator installs later.
     fn forget_tls(&self) {
-        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.tls) = None;
     }
 }
 

@@ -5,7 +5,7 @@
 //! approve a run.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,8 +13,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::{Caller, Surroundings, oidc::key_cache::KeyCache};
 use crossing::{Crossing, Refusal, Stopped};
 use documents::{
-    Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, pae, sha256,
-    sshsig,
+    Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
+    sha256, sshsig,
 };
 use store::Ledger;
 use verdict::{KeyHolder, SigningProgram, signing_program};
@@ -182,7 +182,7 @@ impl Admission {
         let now = self.crossing.now();
         // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
         let secret = sha256(bearer.as_bytes());
-        if let Some(opened) = self.open_admissions().admitted.get(&secret)
+        if let Some(opened) = locked(&self.admissions.open).admitted.get(&secret)
             && now < opened.end
         {
             let caller = opened.caller.clone();
@@ -193,7 +193,7 @@ impl Admission {
             return Ok(caller);
         }
         let version = self.ledger.state().version;
-        if let Some((caller, end)) = self.open_admissions().holder(&secret, version)
+        if let Some((caller, end)) = locked(&self.admissions.open).holder(&secret, version)
             && end.is_none_or(|end| now < end)
         {
             return Ok(caller);
@@ -210,7 +210,7 @@ impl Admission {
                     && self.crossing.revoked().now().token(&token.name).is_none() =>
             {
                 let caller = Caller::new(token.name, token.scopes, &token.patterns).with_token();
-                self.open_admissions().hold(secret, version, (caller.clone(), token.expires_at));
+                locked(&self.admissions.open).hold(secret, version, (caller.clone(), token.expires_at));
                 Ok(caller)
             }
             Some(token) => Err(Refusal::new(
@@ -297,7 +297,8 @@ impl Admission {
         };
         self.check_key(&keyid)?;
         {
-            let (mut open, answered) = (self.open_admissions(), sha256(challenge.as_bytes()));
+            let (mut open, answered) =
+                (locked(&self.admissions.open), sha256(challenge.as_bytes()));
             open.sweep(now);
             if open.answered.len() >= MOST_OPEN {
                 return Err(too_many().into());
@@ -331,7 +332,7 @@ impl Admission {
             new_bearer(&self.surroundings),
             end.min(now.plus(ADMISSION_S)),
         );
-        let mut open = self.open_admissions();
+        let mut open = locked(&self.admissions.open);
         open.sweep(now);
         open.make_room_for(&holder);
         if open.admitted.len() >= MOST_OPEN {
@@ -373,13 +374,6 @@ impl Admission {
             .into());
         }
         Ok(())
-    }
-
-    fn open_admissions(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.admissions
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

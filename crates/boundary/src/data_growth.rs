@@ -8,10 +8,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use crossing::PROPOSAL_ROOM;
-use documents::{SealDigest, Timestamp};
+use documents::{SealDigest, Timestamp, locked};
 use store::small_file;
 
 const DAY_S: i64 = 86_400;
@@ -71,14 +71,10 @@ impl DataGrowth {
         }
     }
 
-    fn sizes(&self) -> MutexGuard<'_, Vec<DataSize>> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns true if the next size is due.
     pub fn is_due(&self, now: Timestamp) -> bool {
         // A size from the future comes from a wrong clock.
-        self.sizes()
+        locked(&self.sizes)
             .last()
             .is_none_or(|last| last.at > now || now.unix() - last.at.unix() >= EVERY_S)
     }
@@ -88,7 +84,7 @@ impl DataGrowth {
     /// # Errors
     /// Returns an error if the file can't be written. The size then counts until the end of this process.
     pub fn add(&self, now: Timestamp, bytes: u64) -> io::Result<()> {
-        let mut sizes = self.sizes();
+        let mut sizes = locked(&self.sizes);
         sizes.retain(|size| size.at < now);
         sizes.push(DataSize { at: now, bytes });
         let surplus = sizes.len().saturating_sub(MOST_SIZES);
@@ -119,7 +115,7 @@ impl DataGrowth {
 
     /// Returns the growth in the last 7 days, of the data and of the backups on its disk, or `None` if less than a day was measured, or if the data did not grow.
     pub fn measured(&self, now: Timestamp) -> Option<MeasuredGrowth> {
-        let sizes = self.sizes();
+        let sizes = locked(&self.sizes);
         let mut counted = sizes
             .iter()
             .filter(|size| size.at <= now && size.at >= now.plus(-DAYS * DAY_S));

@@ -1,11 +1,11 @@
 //! The health report for operators. The report states whether the boundary accepts and runs proposals.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::{DataGrowth, MeasuredGrowth, SeenNodes, Witnessing};
 use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
-use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined};
+use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined, locked};
 use reading::{Pattern, RegistryError};
 use sandbox::{LinuxSandbox, Unavailable, interpreter};
 use store::{Ledger, ReadRole, RoleState};
@@ -64,12 +64,6 @@ impl Differences {
         let before = self.of.insert(source, notes.clone()).unwrap_or_default();
         let is_new = |note: &String| !before.contains(note);
         notes.into_iter().filter(is_new).collect()
-    }
-}
-
-impl HealthNotes {
-    fn lock(&self) -> MutexGuard<'_, Differences> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +126,7 @@ impl Health {
 
     /// Stores the notes of a source in place of its earlier notes. Returns those that are new.
     pub fn set(&self, source: NoteSource, notes: impl IntoIterator<Item = String>) -> Vec<String> {
-        self.notes.lock().set(source, notes.into_iter().collect())
+        locked(&self.notes.0).set(source, notes.into_iter().collect())
     }
 
     /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
@@ -155,7 +149,7 @@ impl Health {
     /// Stores the notes about new roster versions that still lack signatures. Approvers may sign these versions while
     /// the service runs. `in_force` is the version with which the new versions were compared: the notes end with it.
     pub fn set_roster_notes(&self, in_force: u64, notes: Vec<String>) {
-        let mut kept = self.notes.lock();
+        let mut kept = locked(&self.notes.0);
         kept.compared = in_force;
         kept.set(NoteSource::Rosters, notes);
     }
@@ -176,7 +170,7 @@ impl Health {
     /// Returns the differences between the files and the state in force.
     pub fn notes(&self) -> Vec<String> {
         let in_force = self.crossing.state().roster.version();
-        let kept = self.notes.lock();
+        let kept = locked(&self.notes.0);
         let of = kept
             .of
             .iter()
@@ -185,7 +179,7 @@ impl Health {
     }
 
     fn of(&self, sources: &[NoteSource]) -> Vec<String> {
-        let kept = self.notes.lock();
+        let kept = locked(&self.notes.0);
         let of = sources.iter().filter_map(|source| kept.of.get(source));
         of.flatten().cloned().collect()
     }
@@ -212,7 +206,7 @@ impl Health {
         notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
         notes.extend(revoked_in_roster(&sealed, &revoked));
         let new = {
-            let mut kept = self.notes.lock();
+            let mut kept = locked(&self.notes.0);
             kept.beyond = beyond;
             kept.set(NoteSource::Seal, notes.clone())
         };
@@ -223,7 +217,7 @@ impl Health {
     }
 
     pub(super) fn beyond_the_host(&self) -> BTreeMap<StepRef, String> {
-        self.notes.lock().beyond.clone()
+        locked(&self.notes.0).beyond.clone()
     }
 
     /// Returns the freeze, if the boundary is frozen.

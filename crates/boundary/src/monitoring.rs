@@ -1,13 +1,13 @@
 //! The metrics of the service: reads the gauges from the state, and returns the text of a scrape.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Caller, Health, Proposals, SeenNodes, TargetStatus, ToldTargets, Witnessing};
 use crossing::{Crossing, Refusal, Stopped, fault};
-use documents::{Code, STRICT, Scope, Timestamp};
+use documents::{Code, STRICT, Scope, Timestamp, locked};
 use sandbox::LinuxSandbox;
 use store::{
     CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings,
@@ -75,13 +75,7 @@ fn reading_of(node: NodeState) -> NodeReading {
 impl Monitoring {
     /// Stores the state of the TLS certificate of the service.
     pub fn set_certificate(&self, certificate: CertificateReading) {
-        *self.certificate() = Some(certificate);
-    }
-
-    fn certificate(&self) -> MutexGuard<'_, Option<CertificateReading>> {
-        self.certificate
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.certificate) = Some(certificate);
     }
 
     /// Returns the facts about the monitoring that `doctor --production` checks.
@@ -89,10 +83,7 @@ impl Monitoring {
     /// # Errors
     /// Returns a fault if the log can't be read.
     pub fn status(&self) -> Result<MonitoringStatus, Stopped> {
-        let last_scrape = *self
-            .last_scrape
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last_scrape = *locked(&self.last_scrape);
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
             witnesses: self.witness_status(self.crossing.now())?,
@@ -127,10 +118,7 @@ impl Monitoring {
     /// # Errors
     /// Returns a fault if the store can't be read.
     pub fn scrape(&self) -> Result<String, Stopped> {
-        *self
-            .last_scrape
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *locked(&self.last_scrape) = Some(Instant::now());
         self.metrics()
             .scrape(&self.readings()?)
             .map_err(|error| fault(&error))
@@ -174,7 +162,7 @@ impl Monitoring {
                 .collect(),
             seal_number: sealed.seal.number,
             roster_version: sealed.roster.version(),
-            certificate: *self.certificate(),
+            certificate: *locked(&self.certificate),
             clock_ahead_s: self.ledger.clock_ahead_s(),
             sandbox_layers: STRICT
                 .iter()

@@ -3,14 +3,13 @@
 //! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost
 //! depends only on the number of open proposals.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::Proposals;
 use crossing::{
     Refusal, Sealed, Stopped, check_not_moved, profile_on_host, refusal_of, session_user,
 };
-use documents::{Authorization, Code, Permission, ProposalId, SessionId, SessionReference};
+use documents::{Authorization, Code, Permission, ProposalId, SessionReference, locked};
 use store::StoredStatus;
 use verdict::{check_permissions, check_profile};
 
@@ -27,7 +26,7 @@ impl Proposals {
             // No proposal with the state before can run any more, so each is compared only once.
             let ids = changed
                 .iter()
-                .filter_map(|session| self.in_sessions().remove(session))
+                .filter_map(|session| locked(&self.in_sessions).remove(session))
                 .flatten()
                 .collect();
             let _ = self.end_overtaken_of(ids).await;
@@ -68,7 +67,7 @@ impl Proposals {
         session: Option<SessionReference>,
     ) {
         if let Some(session) = session {
-            self.in_sessions()
+            locked(&self.in_sessions)
                 .entry(session.id)
                 .or_default()
                 .push(id.clone());
@@ -76,12 +75,6 @@ impl Proposals {
         if let Some(refusal) = self.why_impossible(id) {
             self.end_as_impossible(id, &refusal).await;
         }
-    }
-
-    fn in_sessions(&self) -> MutexGuard<'_, BTreeMap<SessionId, Vec<ProposalId>>> {
-        self.in_sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn end_as_impossible(&self, id: &ProposalId, refusal: &Refusal) {

@@ -6,12 +6,12 @@
 //! counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use crossing::{BoundaryKey, Crossing, Refusal, Stopped};
 use documents::{
     Authorization, Base64, Code, Denial, Envelope, InputDigest, Malformed, RefusingBoundary,
-    Statement, Timestamp, json, refusal_statement, schema_of, settings,
+    Statement, Timestamp, json, locked, refusal_statement, schema_of, settings,
 };
 use store::{Ledger, WriteStop};
 
@@ -76,7 +76,7 @@ impl Refusals {
     }
 
     fn note(&self, principal: Option<&str>, code: Code, now: Timestamp) -> Due {
-        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hour = locked(&self.hour);
         let summary = hour.turn(now);
         let known = principal.is_some_and(|name| {
             hour.spent.contains_key(name) || hour.spent.len() < MOST_PRINCIPALS
@@ -96,15 +96,12 @@ impl Refusals {
     }
 
     fn due(&self, now: Timestamp) -> Option<BTreeMap<Code, u64>> {
-        self.hour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .turn(now)
+        locked(&self.hour).turn(now)
     }
 
     /// Returns the refusals that were counted but not logged, for a summary when the service ends.
     fn rest(&self) -> Option<BTreeMap<Code, u64>> {
-        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hour = locked(&self.hour);
         let counts = std::mem::take(&mut hour.counts);
         (!counts.is_empty()).then_some(counts)
     }

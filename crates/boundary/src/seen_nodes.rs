@@ -1,9 +1,9 @@
 //! The nodes of the boundary, as this node reads them from the database every few seconds.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use documents::Name;
+use documents::{Name, locked};
 use store::{NodeState, NodesReport, ReadNodes, Replicas, StoreFault};
 use wire::{NodeView, NodesView};
 
@@ -53,13 +53,9 @@ impl SeenNodes {
         Ok(seen)
     }
 
-    fn last(&self) -> MutexGuard<'_, LastReport> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the last report, with the ages of the beats now.
     pub fn report(&self) -> Option<NodesReport> {
-        let last = self.last();
+        let last = locked(&self.last);
         let mut report = last.report.clone()?;
         let since = i64::try_from(last.at.elapsed().as_secs()).unwrap_or(i64::MAX);
         report
@@ -87,7 +83,7 @@ impl SeenNodes {
 
     /// Returns the reasons why no node can work now: a database without an answer, or a hanging server process.
     pub fn trouble(&self) -> Vec<String> {
-        let last = self.last();
+        let last = locked(&self.last);
         let age_s = last.at.elapsed().as_secs();
         if age_s >= NodeState::SILENT_S.unsigned_abs() {
             let why = last
@@ -146,7 +142,7 @@ pub fn silence(node: &NodeState) -> Option<String> {
 fn keep_reading(reader: &dyn ReadNodes, kept: &Weak<SeenNodes>) {
     while let Some(seen) = kept.upgrade() {
         let read = reader.read();
-        let mut last = seen.last();
+        let mut last = locked(&seen.last);
         match read {
             Ok(report) => {
                 *last = LastReport {

@@ -1,10 +1,10 @@
 //! The state of the targets of messages, for the operator.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use documents::{Name, Timestamp};
+use documents::{Name, Timestamp, locked};
 
 /// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct ToldTargets(Mutex<Vec<TargetStatus>>);
 impl ToldTargets {
     /// Records the state of a target.
     pub fn note(&self, status: TargetStatus) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         match all.iter_mut().find(|known| known.name == status.name) {
             Some(known) => *known = status,
             None => all.push(status),
@@ -42,11 +42,7 @@ impl ToldTargets {
 
     /// Returns the state of each target. `newest` is the number of the newest event.
     pub fn status(&self, newest: u64) -> Vec<TargetStatus> {
-        let all = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let all = locked(&self.0).clone();
         all.into_iter()
             .map(|one| TargetStatus {
                 behind: newest.saturating_sub(one.seq),

@@ -11,14 +11,14 @@ mod answers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Surroundings;
 use crossing::{BoundaryKey, Crossing, Stopped, fault};
-use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, note};
+use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, locked, note};
 use store::{CheckpointRow, Cosignature, Ledger};
 
 /// Maximum number of witnesses that the boundary asks. Each witness adds a line to every checkpoint, and a verifier
@@ -117,7 +117,7 @@ impl Witnesses {
     /// Removes the witnesses that are no longer in the roster, and their cosignatures. Stores the reasons why the
     /// boundary can't ask some witnesses.
     pub fn retain(&self, named: &[NamedWitness], unable: Vec<String>) {
-        let mut state = self.state();
+        let mut state = locked(&self.0);
         let is_named = |vkey: &String| named.iter().any(|witness| witness.key.vkey() == *vkey);
         state.known.retain(|vkey, _| is_named(vkey));
         state
@@ -141,7 +141,7 @@ impl Witnesses {
         now: Timestamp,
         head: impl FnOnce() -> Result<Option<CheckpointRow>, Stopped>,
     ) -> Result<Option<(Head, u64)>, Stopped> {
-        let mut state = self.state();
+        let mut state = locked(&self.0);
         let behind = |state: &State, target: &Head, of: &NamedWitness| {
             let known = state.known.get(&of.key.vkey());
             known.is_none_or(|known| known.trouble.is_none() && known.cosigned < target.size)
@@ -185,7 +185,7 @@ impl Witnesses {
         body: &[u8],
         now: Timestamp,
     ) -> WitnessNext {
-        let mut state = self.state();
+        let mut state = locked(&self.0);
         let next = state.take(witness, ask, log, status, body, now);
         state.note(&witness.key, &next, now);
         next
@@ -193,12 +193,11 @@ impl Witnesses {
 
     /// Records that a witness could not be asked or did not answer.
     pub fn failed(&self, witness: &NamedWitness, why: String, now: Timestamp) {
-        self.state()
-            .note(&witness.key, &WitnessNext::Trouble(why), now);
+        locked(&self.0).note(&witness.key, &WitnessNext::Trouble(why), now);
     }
 
     fn cosigned(&self, size: u64) -> Option<String> {
-        let state = self.state();
+        let state = locked(&self.0);
         state
             .heads
             .iter()
@@ -209,7 +208,7 @@ impl Witnesses {
     /// Returns the checkpoint of at least `least` entries with the most cosignatures, and the newest if several have
     /// the same number.
     fn best(&self, least: u64) -> Option<(u64, String)> {
-        let state = self.state();
+        let state = locked(&self.0);
         let fit = state
             .heads
             .iter()
@@ -220,7 +219,7 @@ impl Witnesses {
 
     /// Returns the notes about witnesses for an operator.
     pub fn notes(&self) -> Vec<String> {
-        let state = self.state();
+        let state = locked(&self.0);
         let troubled = state.known.iter().filter_map(|(vkey, known)| {
             let (trouble, since) = known.trouble.as_ref()?;
             let name = vkey.split('+').next().unwrap_or_default();
@@ -229,10 +228,6 @@ impl Witnesses {
             ))
         });
         troubled.chain(state.unable.iter().cloned()).collect()
-    }
-
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -368,7 +363,7 @@ impl Witnessing {
                 note: stored.note.clone(),
                 body: String::new(),
             };
-            let taken = self.witnesses.state().cosign(
+            let taken = locked(&self.witnesses.0).cosign(
                 witness,
                 &ask,
                 &stored.lines,
@@ -383,7 +378,7 @@ impl Witnessing {
     /// Returns each witness of the roster in force, with the number of entries that the witness has cosigned as far as
     /// this process knows.
     pub fn cosigned_sizes(&self) -> Vec<(String, u64)> {
-        let (sealed, state) = (self.crossing.state(), self.witnesses.state());
+        let (sealed, state) = (self.crossing.state(), locked(&self.witnesses.0));
         let cosigned = |vkey: &str| state.known.get(vkey).map_or(0, |known| known.cosigned);
         let key =
             |vkey: &str| WitnessKey::parse(vkey).map_or_else(|_| vkey.to_owned(), |key| key.vkey());
@@ -457,9 +452,7 @@ impl Witnessing {
         {
             let lines = String::from_utf8_lossy(body).into_owned();
             let (size, witness, note) = (ask.size, witness.key.vkey(), ask.note.clone());
-            let oldest = self
-                .witnesses
-                .state()
+            let oldest = locked(&self.witnesses.0)
                 .heads
                 .front()
                 .map_or(0, |head| head.size);

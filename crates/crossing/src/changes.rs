@@ -1,12 +1,11 @@
 //! Wakes the tasks that wait for a change of a proposal.
 
-use crate::lock;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use tokio::sync::{Notify, watch};
 
-use documents::ProposalId;
+use documents::{ProposalId, locked};
 
 /// Proposals, each with the tasks that wait for a change of the proposal.
 #[derive(Debug, Default)]
@@ -19,7 +18,7 @@ impl Changes {
     /// Returns a receiver that wakes at the next change of the proposal `id`. Call this function before reading the
     /// proposal, so that no change is missed.
     pub fn watch(&self, id: &ProposalId) -> watch::Receiver<u64> {
-        let mut watched = lock(&self.watched);
+        let mut watched = locked(&self.watched);
         if watched.len() > SWEEP_AT {
             watched.retain(|_, sender| sender.receiver_count() > 0);
         }
@@ -31,7 +30,7 @@ impl Changes {
 
     /// Wakes the tasks that wait for a change of the proposal `id`.
     pub fn notify(&self, id: &ProposalId) {
-        let mut watched = lock(&self.watched);
+        let mut watched = locked(&self.watched);
         if let Some(sender) = watched.get(id) {
             if sender.receiver_count() == 0 {
                 watched.remove(id);

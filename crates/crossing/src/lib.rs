@@ -66,5 +66,5 @@ pub(crate) use carried::{
     patience::Patience,
     recorded_outputs::RecordedRows,
 };
-pub(crate) use seal::{carried_variables::CarriedVariables, lock::lock};
+pub(crate) use seal::carried_variables::CarriedVariables;
 pub(crate) use stage::{Closing, Ran, ReceiptBasis, RunEnd, RunInputs};

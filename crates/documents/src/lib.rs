@@ -8,6 +8,7 @@
 mod words;
 
 mod crypto;
+mod mutex;
 mod record;
 
 pub use crypto::{
@@ -41,6 +42,7 @@ pub use crypto::{
         MAX_ENTRY_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, push_entry, split_entries,
     },
 };
+pub use mutex::locked;
 pub use record::{
     authorization::{
         Authorization, BoundaryRef, MAX_AUTHORIZATION_BYTES, MAX_PARAMS_BYTES,

@@ -55,7 +55,6 @@ pub(crate) use isolation::{
     interpreter::started_by_env,
     launcher::watch::report_end,
     mount_points::{directory_at, file_at, move_to, with_parents},
-    mutex::locked,
     probe::ProbeFailures,
     program_counts::{FileId, ProgramCounts},
     protocol::{

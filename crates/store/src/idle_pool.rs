@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::locked;
+use documents::locked;
 
 /// Idle connections, and the number of all places.
 pub(crate) struct IdlePool<C> {

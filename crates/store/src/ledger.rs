@@ -17,10 +17,10 @@ use crate::{
     PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
     SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
     StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge, WriteStop, Writer,
-    WriterMessage, check_state, locked, open_proposals::OpenProposalCounts, read_revocations,
+    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations,
     writer::messages::BoxedMessage,
 };
-use documents::{ProposalId, Timestamp, merkle};
+use documents::{ProposalId, Timestamp, locked, merkle};
 
 /// Capacity of the writer's queue. A sender waits if the queue is full.
 const QUEUE: usize = 1024;

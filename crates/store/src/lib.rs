@@ -28,7 +28,6 @@ mod idle_pool;
 mod ledger;
 mod lock;
 mod metrics;
-mod mutex;
 mod newest_entries;
 mod objects;
 mod open_proposals;
@@ -118,7 +117,6 @@ pub(crate) use crash_points::WriteKind;
 pub(crate) use fields::{Cell, EngineRow, Fields, FromCell};
 pub(crate) use idle_pool::IdlePool;
 pub(crate) use lock::StoreLock;
-pub(crate) use mutex::locked;
 pub(crate) use newest_entries::check_state;
 pub(crate) use open_proposals::{OpenProposals, StatusChange};
 pub(crate) use postgres::{

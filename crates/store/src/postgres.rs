@@ -33,13 +33,14 @@ use std::sync::atomic::Ordering;
 
 use crate::{
     Answers, BatchRow, Commit, Link, OpenBatch, OtherWrites, Questions, Replicas, ServerRole,
-    ServerSettings, Store, StoreFault, StoreHead, StoreReads, Writes, batch_id, locked,
+    ServerSettings, Store, StoreFault, StoreHead, StoreReads, Writes, batch_id,
     postgres::{
         errors::unreachable,
         questions::{Begun, LastBatch},
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
     },
 };
+use documents::locked;
 
 /// The connection that writes.
 pub struct PostgresStore {

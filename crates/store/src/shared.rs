@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use crate::{
     CheckpointRow, MOST_CLOCK_DIFFERENCE_S, MOST_MARK_AHEAD_S, Metrics, Objects, OpenProposals,
     StatusChange, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, TokenBindings,
-    TreeEdge, locked, tree::TileCache,
+    TreeEdge, tree::TileCache,
 };
-use documents::{BoundaryName, Checkpoint, Hash, KeyId, PublicKey, Timestamp, note, origin};
+use documents::{
+    BoundaryName, Checkpoint, Hash, KeyId, PublicKey, Timestamp, locked, note, origin,
+};
 
 /// The configuration of a ledger.
 #[derive(Clone)]
@@ -102,7 +104,7 @@ pub(crate) struct SharedState {
     pub(super) no_runs: Mutex<Option<String>>,
     /// Latest of the log's last time and the low-water mark, with the time since boot when this was recorded.
     pub(super) reached: Mutex<(Timestamp, Duration)>,
-    pub(super) published: RwLock<Arc<PublishedState>>,
+    pub(super) published: Mutex<Arc<PublishedState>>,
     /// Signed checkpoints that the next batch will record.
     pub(super) unrecorded: Mutex<Vec<CheckpointRow>>,
     /// The proposals that have not ended.
@@ -132,7 +134,7 @@ impl SharedState {
             opened: ((config.clock)(), boot),
             reached: Mutex::new((published.head.last_at, boot)),
             config,
-            published: RwLock::new(Arc::new(published)),
+            published: Mutex::new(Arc::new(published)),
             unrecorded: Mutex::default(),
             open_proposals: Mutex::default(),
             tiles: TileCache::default(),
@@ -235,20 +237,12 @@ impl SharedState {
     }
 
     pub(crate) fn published(&self) -> Arc<PublishedState> {
-        Arc::clone(
-            &self
-                .published
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        Arc::clone(&locked(&self.published))
     }
 
     pub(crate) fn publish(&self, published: PublishedState) {
         self.reach(&published.head);
-        *self
-            .published
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        *locked(&self.published) = Arc::new(published);
     }
 
     /// Returns the origin of the log, or `None` before the first seal.

@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use crate::{Store, StoreFault, StoreReads, TileRow, locked};
-use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, merkle, node_hash};
+use crate::{Store, StoreFault, StoreReads, TileRow};
+use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, leaf_hash, locked, merkle, node_hash};
 
 const WIDTH: usize = TILE_WIDTH as usize;
 

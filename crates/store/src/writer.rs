@@ -30,14 +30,13 @@ use crate::{
     StoreFault, StoreHead, StoredRevocation, StoredStatus, TreeEdge, WriteKind, WriterMessage,
     Writes, answer_idle,
     crash_points::WriteKinds,
-    locked,
     writer::{
         gather::{MAX_BATCH, close, gather},
         messages::questions,
         panic_guard::Panicked,
     },
 };
-use documents::{Hash, ProposalId, Timestamp};
+use documents::{Hash, ProposalId, Timestamp, locked};
 
 /// State of the writer, which can be rebuilt from the store.
 pub struct Writer {

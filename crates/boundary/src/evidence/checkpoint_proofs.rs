@@ -1,7 +1,9 @@
 //! The proofs of the newest checkpoint, which many bundles share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use documents::locked;
 
 /// Proofs that bundles with the same checkpoint share: the proof of the seal, and the proof of a consumption that spent
 /// several nonces. Each proof is stored as JSON under the index of its log entry.
@@ -14,7 +16,7 @@ pub(super) const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
     pub(super) fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = locked(&self.0);
         if kept.0 == checkpoint {
             kept.1.get(&index).cloned()
         } else {
@@ -23,7 +25,7 @@ impl CheckpointProofs {
     }
 
     pub(super) fn keep(&self, index: u64, checkpoint: &str, proof: &Arc<str>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.0);
         if kept.0 != checkpoint || kept.1.len() == MOST_PROOFS {
             *kept = (checkpoint.to_owned(), HashMap::new());
         }

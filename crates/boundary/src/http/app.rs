@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -15,7 +15,7 @@ use crate::{
     http::{limit::RateLimiter, problem::refuse},
 };
 use crossing::Stopped;
-use documents::{Code, Name};
+use documents::{Code, Name, locked};
 use wire::{NewNonce, Ready, TlsServer};
 
 /// Settings of the HTTP interface.
@@ -121,7 +121,7 @@ impl App {
     /// Returns the health report. Nobody is charged for it, so callers that ask very often get a report that is at most one
     /// second old.
     pub(super) fn ready(&self) -> Ready {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reports = locked(&self.reports);
         let (began, made) = match &*reports {
             Some((began, made, newest)) if began.elapsed() < Duration::from_secs(1) => {
                 if *made >= MOST_REPORTS {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -21,7 +21,7 @@ use crate::{
     http::{access::only, call::bytes, problem::refuse, simple_events::SimpleEvents},
 };
 use crossing::{Refusal, Stopped};
-use documents::{Code, ProposalId};
+use documents::{Code, ProposalId, locked};
 use wire::Event;
 
 /// Request header with the id of the last event that the client received.
@@ -97,11 +97,7 @@ pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
         );
         Stopped::from(Refusal::new(Code::Busy, why).retry_after(READERS_RETRY_S))
     };
-    let mut streams = call
-        .app
-        .streams
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut streams = locked(&call.app.streams);
     streams.retain(|_, counter| Arc::strong_count(counter) > 1);
     let counter = streams.entry(call.caller.name().cloned()).or_default();
     // One of the copies is the counter in the map.

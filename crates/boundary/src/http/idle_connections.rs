@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use documents::locked;
 use tokio::sync::Notify;
 
 /// The number of a connection with a request in progress.
@@ -27,10 +28,6 @@ pub(super) struct Connection {
 }
 
 impl IdleConnections {
-    fn idle(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a connection.
     pub(super) fn add(self: &Arc<Self>) -> Arc<Connection> {
         let added = Arc::new(Connection {
@@ -44,7 +41,7 @@ impl IdleConnections {
 
     /// Ends the connection that is idle for the longest time. Returns false if no connection is idle.
     pub(super) fn end_first(&self) -> bool {
-        let first = self.idle().pop_first();
+        let first = locked(&self.idle).pop_first();
         first.inspect(|(_, end)| end.notify_one()).is_some()
     }
 }
@@ -54,14 +51,12 @@ impl Connection {
     pub(super) fn is_idle(&self) {
         let number = self.all.next.fetch_add(1, Ordering::Relaxed);
         self.number.store(number, Ordering::Relaxed);
-        self.all.idle().insert(number, self.end.clone());
+        locked(&self.all.idle).insert(number, self.end.clone());
     }
 
     /// Notes that a request arrived.
     pub(super) fn works(&self) {
-        self.all
-            .idle()
-            .remove(&self.number.swap(BUSY, Ordering::Relaxed));
+        locked(&self.all.idle).remove(&self.number.swap(BUSY, Ordering::Relaxed));
     }
 
     /// Completes if the connection must give its place to another one.

@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crossing::{Refusal, Stopped};
-use documents::{Code, KeyId, Name};
+use documents::{Code, KeyId, Name, locked};
 
 /// Rate limit for one kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl RateLimiter {
         }
         let each = Duration::from_secs(1) / rate.per_second;
         let most = each * rate.burst.max(cost);
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = locked(&self.buckets);
         if buckets.len() >= MOST_BUCKETS && !buckets.contains_key(&place) {
             buckets.retain(|_, full| *full > now);
         }

@@ -1,7 +1,7 @@
 //! Answers of a node that is not the active node.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::http::Request;
 use axum::response::{IntoResponse as _, Response};
@@ -15,7 +15,7 @@ use crate::{
     with_common_headers,
 };
 use crossing::Refusal;
-use documents::Code;
+use documents::{Code, locked};
 use store::Metrics;
 use wire::TlsServer;
 
@@ -51,7 +51,7 @@ pub async fn serve(
     nodes: Option<Arc<SeenNodes>>,
 ) -> Infallible {
     let reply = move |_, request: Request<Incoming>| {
-        let mut reason = why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut reason = locked(&why).clone();
         if let Some(nodes) = nodes.as_ref().filter(|_| request.uri().path() == "/ready") {
             reason.why.push_str(&nodes.summary());
         }

@@ -1,11 +1,11 @@
 //! The keys of issuers, as their servers publish them (OpenID Connect Discovery 1.0), in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::{IssuerKeys, MAX_DOCUMENT_BYTES};
 use crossing::{Refusal, Stopped, fault};
-use documents::{Code, Timestamp, json};
+use documents::{Code, Timestamp, json, locked};
 
 /// Seconds for which keys are used without another look.
 const FRESH_S: i64 = 3600;
@@ -151,13 +151,13 @@ impl KeyCache {
         now: Timestamp,
     ) -> Result<Arc<IssuerKeys>, Stopped> {
         let cached = {
-            let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut issuers = locked(&self.issuers);
             issuers
                 .entry((issuer.to_owned(), authorities.map(str::to_owned)))
                 .or_default()
                 .clone()
         };
-        let known = || cached.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || locked(&cached.known);
         let look = || {
             let known = known();
             (!known.must_ask(kid, now)).then(|| known.answer(issuer, kid, now))

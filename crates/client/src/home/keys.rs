@@ -3,12 +3,12 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use clap::Args;
 
 use crate::{CommandFailure, CommandResult, Home, PrintableText, Signer, open_signer};
-use documents::{EnvelopeSignature, KeyId, Name, SshKey, pae};
+use documents::{EnvelopeSignature, KeyId, Name, SshKey, locked, pae};
 use verdict::TrustedRoster;
 
 /// Option that names the signing key.
@@ -189,7 +189,7 @@ pub fn sign(
 ) -> CommandResult<EnvelopeSignature> {
     let mut _turn = None;
     if let Some(file) = signer.asks() {
-        _turn = Some(ONE_QUESTION.lock().unwrap_or_else(PoisonError::into_inner));
+        _turn = Some(locked(&ONE_QUESTION));
         let (file, key) = (file.to_string_lossy(), signer.key());
         let about = PrintableText::text(&format!("{file} ({} {})", key.keyid(), key.comment()));
         let _ = writeln!(

@@ -1,11 +1,12 @@
 //! The MCP server's way to a boundary over HTTP, with the token of the agent or the key of a grantee.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 use ureq::http::Method;
 
 use crate::{Client, CommandFailure, ListedBoundary};
+use documents::locked;
 use wire::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, RegistryView};
 
 /// Maximum number of requests at the same time, each of which has a thread.
@@ -38,10 +39,7 @@ impl BoundaryApi for Remote {
         let place =
             place.map_err(|error| ApiUnreachable(format!("the request can't begin: {error}")))?;
         let shared = self.client.clone();
-        let (client, unchecked) = shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let (client, unchecked) = locked(&shared).clone();
         let exchange = move || {
             let _place = place;
             let method = match request.method {
@@ -66,7 +64,7 @@ impl BoundaryApi for Remote {
                     request.range.as_deref(),
                 )
             });
-            *shared.lock().unwrap_or_else(PoisonError::into_inner) = (client, unchecked);
+            *locked(&shared) = (client, unchecked);
             done
         };
         let done = tokio::task::spawn_blocking(exchange).await;

@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use client::{
     AuditRow, AuditTable, ChosenTrust, RowPlace, Screen, join_bundles, judged_screen, read_again,
     unverified_words, with_any,
 };
-use documents::BlobDigest;
+use documents::{BlobDigest, locked};
 use verdict::VerifyOptions;
 
 use crate::auditor::multipart::SentFile;
@@ -52,15 +52,12 @@ impl KeptTable {
 
     /// Returns the table.
     pub fn table(&self) -> MutexGuard<'_, AuditTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.table)
     }
 
     /// Returns what the last upload added, in words.
     pub fn said(&self) -> Option<String> {
-        self.said
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.said).clone()
     }
 
     /// Verifies uploaded files and adds their rows.
@@ -68,7 +65,7 @@ impl KeptTable {
     /// # Errors
     /// Returns the reason if the files can't be kept. In this case, no row was added.
     pub(super) fn upload(&self, files: &[SentFile<'_>]) -> Result<(), String> {
-        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut uploads = locked(&self.uploads);
         let (file, end) = &mut *uploads;
         let all: u64 = files.iter().map(|sent| sent.bytes.len() as u64).sum();
         if *end + all > MAX_UPLOADS {
@@ -101,7 +98,7 @@ impl KeptTable {
             "The last upload added {rows} rows. {} of its files are no bundles.",
             files.len() - rows
         );
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+        *locked(&self.said) = Some(words);
         Ok(())
     }
 
@@ -137,7 +134,7 @@ impl KeptTable {
     }
 
     fn uploaded(&self, at: u64, length: usize, digest: &BlobDigest) -> Result<Vec<u8>, String> {
-        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let uploads = locked(&self.uploads);
         let mut bytes = vec![0; length];
         let read = uploads.0.read_exact_at(&mut bytes, at);
         if read.is_err() || BlobDigest::of(&bytes) != *digest {

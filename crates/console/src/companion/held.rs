@@ -1,10 +1,11 @@
 //! Reviews that a page shows. The signature covers the bytes that are held here, and nothing that comes later.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use client::{CommandFailure, Exit};
+use documents::locked;
 
 /// Longest time between the review and the signature.
 pub(crate) const LIFE: Duration = Duration::from_secs(600);
@@ -52,7 +53,7 @@ impl<K, R> HeldReviews<K, R> {
     /// Keeps a review for the form with this number.
     pub(crate) fn keep(&self, number: &str, held: HeldReview<K, R>) {
         let Ok(number) = number.parse() else { return };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         let time = held.made;
         all.retain(|_, other| time.saturating_duration_since(other.made) < LIFE);
         while all.len() >= MOST {
@@ -64,7 +65,7 @@ impl<K, R> HeldReviews<K, R> {
     /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
     /// used.
     pub(crate) fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         let held = all.remove(&number.parse().ok()?)?;
         (now.saturating_duration_since(held.made) < LIFE).then_some(held)
     }

@@ -1,14 +1,14 @@
 //! Parts that each request needs: the shared state, the forms that work once, and the pages of failures.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use client::{CommandFailure, Exit, GrantReview, ProposalReview, RunReview, now};
-use documents::{GrantId, ProposalId, ReceiptId, visible};
+use documents::{GrantId, ProposalId, ReceiptId, locked, visible};
 use maud::{Markup, html};
 
 use crate::{
@@ -79,7 +79,7 @@ pub(crate) fn after_signature<T>(
 ) -> PageAnswer<Response> {
     match done {
         Ok(SentSignature(Ok(_), words)) => {
-            let mut signed = pages.signed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut signed = locked(&pages.signed);
             signed.push((to.to_owned(), format!("{words} at {}.", now())));
             Ok(Redirect::to(to).into_response())
         }
@@ -168,7 +168,7 @@ impl PageState {
 
     /// Returns what the person signed with these pages, for the page about it.
     pub(crate) fn signed(&self, page: &str) -> Markup {
-        let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = locked(&self.signed);
         html! { @for (_, words) in signed.iter().filter(|(to, _)| to == page) { p role="status" { strong { (words) } } } }
     }
 

@@ -3,14 +3,14 @@
 //! The type has no constructor outside of the companion, so the other pages have nothing that can sign.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use client::{
     Client, CommandFailure, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
     RevokingBoundary, RunReview, SaidOfRun, approve, check_pending, check_typed, deny, find_grant,
     now, review_run, revocation, revoke, signing as grants,
 };
-use documents::{GrantId, Name, ProposalId, ReceiptId};
+use documents::{GrantId, Name, ProposalId, ReceiptId, locked};
 use wire::{GrantView, ProposalView, ReviewedView, RevocationView};
 
 use crate::{
@@ -59,11 +59,6 @@ impl Signing {
         self.keys.find()
     }
 
-    /// Waits until no other signature is being made, because a security key or a terminal asks one question at a time.
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads a proposal and makes its review. A proposal that is over has no review.
     pub(super) fn review(
         &self,
@@ -93,7 +88,7 @@ impl Signing {
         let keys = self.keys()?;
         let (signer, name) = approve::signer_of(&review, &keys)?;
         let consent = approve::AskedText::of(&review).check(typed, sound)?;
-        let turn = self.turn();
+        let turn = locked(&self.turn);
         let signature = approve::sign(&review, consent, signer)?;
         drop(turn);
         Ok(SentSignature(
@@ -116,7 +111,7 @@ impl Signing {
         let signer = keys.preferred(|key| {
             roster.is_some_and(|roster| roster.approver_of(&key.keyid()).is_some())
         })?;
-        let turn = self.turn();
+        let turn = locked(&self.turn);
         let denial = deny::sign(&review, reason, signer)?;
         drop(turn);
         let name = roster
@@ -138,7 +133,7 @@ impl Signing {
         let boundary = RevokingBoundary::read(client)?;
         trust.check_id(boundary.boundary.id)?;
         let keys = self.keys()?;
-        let _turn = self.turn();
+        let _turn = locked(&self.turn);
         boundary.freeze(reason, &keys)
     }
 
@@ -181,7 +176,7 @@ impl Signing {
         let keys = self.keys()?;
         let (signer, name) = keys.of_approver(review.roster())?;
         let consent = check_typed(&held.review, typed)?;
-        let turn = self.turn();
+        let turn = locked(&self.turn);
         let signature = grants::sign(&held.review, consent, signer)?;
         drop(turn);
         Ok(SentSignature(
@@ -204,7 +199,7 @@ impl Signing {
             return Err(replaced(id.as_str()));
         }
         let keys = self.keys()?;
-        let _turn = self.turn();
+        let _turn = locked(&self.turn);
         let signed = revoke::sign_end(&view, reason, &keys, client, |boundary| {
             trust.check_id(boundary.id)
         })?;
@@ -233,7 +228,7 @@ impl Signing {
         client: &Client,
     ) -> Result<SentSignature<ReviewedView>, CommandFailure> {
         let keys = self.keys()?;
-        let turn = self.turn();
+        let turn = locked(&self.turn);
         let signed = held.review.sign(&keys)?;
         drop(turn);
         Ok(SentSignature(

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 use wire::TlsServer;
 
 use crate::desk::proxy_header::read_proxy_header;
+use documents::locked;
 
 /// Maximum number of connections.
 const MOST: usize = 1024;
@@ -111,7 +112,7 @@ struct CountedConnection(Arc<ConnectionCounts>, IpAddr);
 
 impl ConnectionCounts {
     fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<CountedConnection> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         let peer = network(peer);
         let count = all.entry(peer).or_default();
         (*count < MOST_OF_ONE).then(|| {
@@ -123,7 +124,7 @@ impl ConnectionCounts {
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0.0);
         match all.get_mut(&self.1) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(all.remove(&self.1)),
@@ -145,7 +146,7 @@ pub(super) struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
 impl AttemptLimits {
     /// Counts an attempt. Returns false if the address has made too many.
     pub(super) fn take(&self, peer: IpAddr, now: Instant) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         if all.len() >= MOST_ADDRESSES {
             all.retain(|_, full| *full > now);
         }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue};
-use documents::{Name, hex};
+use documents::{Name, hex, locked};
 
 use crate::web::{door::cookie_of, secrets::random};
 
@@ -51,7 +51,7 @@ impl LoginSessions {
     pub(super) fn open(&self, session: LoginSession, now: Instant) -> io::Result<HeaderValue> {
         let secret = hex(&random::<32>()?);
         let cookie = format!("{COOKIE_NAME}={secret}; Path=/; Secure; HttpOnly; SameSite=Strict");
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         all.retain(|_, other| other.ends > now);
         let is_same = |other: &LoginSession| {
             (&other.person, other.boundary) == (&session.person, session.boundary)
@@ -70,7 +70,7 @@ impl LoginSessions {
     /// Returns the pages and the boundary of the login that a request belongs to.
     pub(super) fn find(&self, headers: &HeaderMap, now: Instant) -> Option<(Router, usize)> {
         let cookie = blake3::hash(cookie_of(headers, COOKIE_NAME)?.as_bytes());
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = locked(&self.0);
         all.get(&cookie)
             .filter(|session| session.ends > now)
             .map(|session| (session.pages.clone(), session.boundary))
@@ -79,7 +79,7 @@ impl LoginSessions {
     /// Ends the login that a request belongs to.
     pub(super) fn end(&self, headers: &HeaderMap) {
         if let Some(cookie) = cookie_of(headers, COOKIE_NAME) {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = locked(&self.0);
             all.remove(&blake3::hash(cookie.as_bytes()));
         }
     }

@@ -1,9 +1,9 @@
 //! The signed head of a boundary's log. Each new head must continue the newest head that was verified here before.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use client::{ChosenTrust, Client, CommandFailure, Exit, LogSource, Terminal, export};
-use documents::{Checkpoint, Note};
+use documents::{Checkpoint, Note, locked};
 use tempfile::TempDir;
 use verdict::{Pinned, TrustedRoster};
 
@@ -61,7 +61,7 @@ impl VerifiedHashes {
             }
         });
         let pinned: Vec<ChosenTrust> = pinned.into_iter().collect();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.0);
         let unkept = |error: std::io::Error| {
             CommandFailure::usage(format!(
                 "the directory for the hashes of the log can't be made: {error}"

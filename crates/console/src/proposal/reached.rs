@@ -1,13 +1,13 @@
 //! The boundaries of the person, and the requests to them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::{
     Client, CommandFailure, Exit, GlobalOptions, RosterSource, TrustArgs, roster_in_force,
 };
-use documents::BoundaryName;
+use documents::{BoundaryName, locked};
 use tokio::sync::Semaphore;
 use wire::{FreezeView, RegistryView};
 
@@ -82,7 +82,7 @@ impl ReachedBoundary {
 
     /// Returns the name for pages: the name in the list, or else the name that the boundary has in its roster.
     pub fn shown_name(&self) -> String {
-        let own = self.own_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = locked(&self.own_name);
         own.as_ref()
             .filter(|_| self.options.listed().is_none())
             .map_or_else(|| self.name.clone(), ToString::to_string)
@@ -105,17 +105,13 @@ impl ReachedBoundary {
         &self,
         work: impl FnOnce(&Client) -> Result<T, CommandFailure>,
     ) -> Result<T, CommandFailure> {
-        let known = self
-            .client
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = locked(&self.client).clone();
         let client = match known {
             Some(client) => client,
             None => (self.make)()?,
         };
         let result = work(&client);
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        *locked(&self.client) = Some(client);
         result
     }
 
@@ -144,8 +140,7 @@ impl ReachedBoundary {
     pub fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
         let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
         self.trust.check_id(registry.boundary.id)?;
-        *self.own_name.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(registry.boundary.name.clone());
+        *locked(&self.own_name) = Some(registry.boundary.name.clone());
         Ok((registry, roster))
     }
 

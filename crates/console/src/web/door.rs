@@ -9,12 +9,12 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::page::frame::forwarding;
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
-use documents::hex;
+use documents::{hex, locked};
 use tokio::net::TcpListener;
 
 use crate::web::secrets::{FormKey, equal, random};
@@ -54,7 +54,7 @@ impl Door {
 
     /// Returns the address that lets a browser in, until it was used once.
     pub fn link(&self) -> Option<String> {
-        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = locked(&self.link);
         Some(format!("http://{}/enter/{}", self.host, link.as_ref()?))
     }
 
@@ -80,7 +80,7 @@ impl Door {
 
     /// Takes the secret of a link. Returns the cookie that lets the browser in.
     pub(super) fn enter(&self, secret: &str) -> Option<HeaderValue> {
-        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut link = locked(&self.link);
         if !link.as_ref().is_some_and(|own| equal(own, secret)) {
             return None;
         }

@@ -1,8 +1,10 @@
 //! Forms that work once, so that a reload or a double click does nothing twice.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use documents::locked;
 
 /// Time in which a form works. An older page is loaded again.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -30,7 +32,7 @@ impl OpenForms {
 impl<T> OpenForms<T> {
     /// Returns the number of a new form, and keeps a value for the form.
     pub(crate) fn issue_with(&self, kept: T) -> String {
-        let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut issued = locked(&self.0);
         if issued.open.len() >= MOST {
             issued.open.pop_first();
         }
@@ -42,7 +44,7 @@ impl<T> OpenForms<T> {
 
     /// Takes the value of a sent form. Returns `None` if the form was sent before, or is too old.
     pub fn take(&self, number: &str) -> Option<T> {
-        let mut issued = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut issued = locked(&self.0);
         let found = number
             .parse()
             .ok()

@@ -15,9 +15,10 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault, lock};
+use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault};
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
+    locked,
 };
 use sandbox::PlannedInput;
 use store::{Objects, TakeBytes};
@@ -96,7 +97,7 @@ impl ArtifactStore {
     }
 
     fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
-        let mut uploads = lock(&self.uploads);
+        let mut uploads = locked(&self.uploads);
         uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
         let counter = uploads.entry(proposer.clone()).or_default();
         // One of the copies is the counter in the map.
@@ -284,7 +285,7 @@ impl ArtifactStore {
 
     /// Removes the empty directories of proposers without an upload in progress.
     fn remove_empty_directories(&self) -> io::Result<()> {
-        let uploads = lock(&self.uploads);
+        let uploads = locked(&self.uploads);
         let in_progress = |entry: &DirEntry| {
             let known = uploads
                 .iter()
@@ -363,7 +364,7 @@ impl Upload {
             None => self.file.as_file().sync_all(),
         }
         .map_err(|error| unusable(&error))?;
-        let _naming = lock(&store.naming);
+        let _naming = locked(&store.naming);
         store.check_room(&self.proposer, digest, self.bytes)?;
         // A second upload of the same file replaces the first, so that its retention begins again.
         match &store.objects {

@@ -19,9 +19,10 @@ use tokio::sync::watch;
 use crate::{
     OrderPosition,
     carried::output_order::{OrderedPiece, OutputOrder},
-    lock,
 };
-use documents::{Blake3Stream, ContentDigest, ProposalId, Sha256Stream, Stream, StreamName};
+use documents::{
+    Blake3Stream, ContentDigest, ProposalId, Sha256Stream, Stream, StreamName, locked,
+};
 use sandbox::{CancelFlag, SecretMasks, StreamMasker};
 
 /// Maximum number of output bytes of a run that stay in memory.
@@ -79,7 +80,7 @@ impl Deref for RunInProgress {
 
 impl Drop for RunInProgress {
     fn drop(&mut self) {
-        lock(&self.runs).living.remove(&self.proposal);
+        locked(&self.runs).living.remove(&self.proposal);
         self.recording.tick.send_modify(|tick| *tick += 1);
     }
 }
@@ -94,7 +95,7 @@ impl RunsInProgress {
         masks: Option<&Arc<SecretMasks>>,
     ) -> RunInProgress {
         let recording = Arc::new(Recording::new(scratch, most, masks));
-        let mut runs = lock(&self.runs);
+        let mut runs = locked(&self.runs);
         if runs.stopped_early.remove(proposal) {
             recording.cancel();
         }
@@ -109,12 +110,12 @@ impl RunsInProgress {
 
     /// Returns the recording of a run, or `None` if the run is not in progress.
     pub fn find(&self, proposal: &ProposalId) -> Option<Arc<Recording>> {
-        lock(&self.runs).living.get(proposal).cloned()
+        locked(&self.runs).living.get(proposal).cloned()
     }
 
     /// Asks a run to stop, even if its nonce is spent and the run has not begun yet.
     pub fn stop(&self, proposal: &ProposalId) {
-        let mut runs = lock(&self.runs);
+        let mut runs = locked(&self.runs);
         match runs.living.get(proposal) {
             Some(run) => run.cancel(),
             None => drop(runs.stopped_early.insert(proposal.clone())),
@@ -123,12 +124,12 @@ impl RunsInProgress {
 
     /// Removes a request to stop ([`RunsInProgress::stop`]) for a run that ended before its recording began.
     pub fn forget(&self, proposal: &ProposalId) {
-        lock(&self.runs).stopped_early.remove(proposal);
+        locked(&self.runs).stopped_early.remove(proposal);
     }
 
     /// Asks all runs in progress to stop.
     pub fn cancel_all(&self) {
-        lock(&self.runs)
+        locked(&self.runs)
             .living
             .values()
             .for_each(|run| run.cancel());
@@ -261,7 +262,7 @@ impl Recording {
 
     /// Records output of the run. Output beyond the limit is counted but not recorded.
     pub fn write(&self, stream: StreamName, bytes: &[u8]) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         let kept = state.write(stream, bytes);
         drop(state);
         if kept > 0 {
@@ -271,7 +272,7 @@ impl Recording {
 
     /// Records a line of the boundary after the output of the run, on a line of its own. Returns the number of its bytes.
     pub fn write_line(&self, stream: StreamName, line: &str) -> u64 {
-        let begun = lock(&self.state).tally(stream).in_line;
+        let begun = locked(&self.state).tally(stream).in_line;
         let line = format!("{}{line}", if begun { "\n" } else { "" });
         self.write(stream, line.as_bytes());
         line.len() as u64
@@ -280,7 +281,7 @@ impl Recording {
     /// Ends the recording after the run. `stdout` and `stderr` are the numbers of bytes that the run wrote to each
     /// stream.
     pub fn close(&self, stdout: u64, stderr: u64) -> RecordedOutput {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.end_masks(StreamName::Stdout, stdout);
         state.end_masks(StreamName::Stderr, stderr);
         state.closed = true;
@@ -300,14 +301,14 @@ impl Recording {
 
     /// Asks the run to stop.
     pub fn cancel(&self) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         state.cancelled = true;
         state.flag.iter().for_each(CancelFlag::cancel);
     }
 
     /// Sets the flag that stops the run. If the run was already asked to stop, the function raises the flag.
     pub fn cancels(&self, flag: CancelFlag) {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         if state.cancelled {
             flag.cancel();
         }
@@ -733,15 +734,15 @@ mod tests {
         let (live, id) = (RunsInProgress::default(), ProposalId::new(1, [1; 10]));
         live.stop(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10, None);
-        assert!(lock(&run.state).cancelled);
+        assert!(locked(&run.state).cancelled);
         drop(run);
         assert!(live.find(&id).is_none(), "dropped is forgotten");
         live.stop(&id);
         live.forget(&id);
         let run = live.begin(&id, std::env::temp_dir(), 10, None);
-        assert!(!lock(&run.state).cancelled);
+        assert!(!locked(&run.state).cancelled);
         live.stop(&id);
-        assert!(lock(&run.state).cancelled);
-        assert!(lock(&live.runs).stopped_early.is_empty());
+        assert!(locked(&run.state).cancelled);
+        assert!(locked(&live.runs).stopped_early.is_empty());
     }
 }

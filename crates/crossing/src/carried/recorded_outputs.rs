@@ -7,8 +7,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::{KeptResults, RecordedOutput, Recording, lock};
-use documents::{Blake3Digest, StreamName};
+use crate::{KeptResults, RecordedOutput, Recording};
+use documents::{Blake3Digest, StreamName, locked};
 use store::{MAX_INLINE_BYTES, Objects, OutputRow};
 
 /// The directory of large outputs and of temporary files.
@@ -34,14 +34,14 @@ pub struct RecordedRows {
 
 impl RecordedRows {
     fn claim(&mut self, name: Blake3Digest) {
-        *lock(&self.kept).entry(name).or_default() += 1;
+        *locked(&self.kept).entry(name).or_default() += 1;
         self.names.push(name);
     }
 }
 
 impl Drop for RecordedRows {
     fn drop(&mut self) {
-        let mut kept = lock(&self.kept);
+        let mut kept = locked(&self.kept);
         for name in &self.names {
             match kept.get_mut(name) {
                 Some(runs) if *runs > 1 => *runs -= 1,
@@ -169,7 +169,7 @@ impl Outputs {
         named: impl FnOnce() -> Result<bool, E>,
     ) -> Result<bool, E> {
         // Hold the lock until the file is removed. A later run then finds no file and writes the file again.
-        let kept = lock(&self.kept);
+        let kept = locked(&self.kept);
         if kept.contains_key(name) || named()? {
             return Ok(false);
         }

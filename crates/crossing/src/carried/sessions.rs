@@ -11,15 +11,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::{Refusal, Sealed, lock};
+use crate::{Refusal, Sealed};
 use documents::{
     Code, ContentDigest, Name, ProposalId, SessionId, SessionReference, SessionUse, StepDefinition,
-    StepRef, Timestamp,
+    StepRef, Timestamp, locked,
 };
 use sandbox::{PlannedSession, SessionTree, ShellState, wrapper_for};
 
@@ -174,7 +174,7 @@ impl Sessions {
     /// Waits until a session ends or gets another state. Returns all such sessions since the last call.
     pub async fn changed(&self) -> BTreeSet<SessionId> {
         loop {
-            let changed = std::mem::take(&mut self.lock().changed);
+            let changed = std::mem::take(&mut locked(&self.held).changed);
             if !changed.is_empty() {
                 return changed;
             }
@@ -192,7 +192,7 @@ impl Sessions {
         user: &SessionUser,
     ) -> Result<(), Refusal> {
         let _ = self.expire();
-        self.lock().at_state(signed, user).map(drop)
+        locked(&self.held).at_state(signed, user).map(drop)
     }
 
     /// Begins a session for the steps of one runbook, and returns its facts.
@@ -207,7 +207,7 @@ impl Sessions {
         runbook: String,
         now: Timestamp,
     ) -> Result<SessionFacts, Refusal> {
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let own = held
             .living
             .values()
@@ -249,7 +249,7 @@ impl Sessions {
 
     /// Returns the sessions that a party may use, in the order of their creation. Without a `user`, returns all sessions.
     pub fn list(&self, user: Option<&SessionUser>) -> Vec<SessionFacts> {
-        let held = self.lock();
+        let held = locked(&self.held);
         let found = held
             .living
             .iter()
@@ -268,13 +268,13 @@ impl Sessions {
         id: &SessionId,
         user: Option<&SessionUser>,
     ) -> Result<SessionFacts, Refusal> {
-        let held = self.lock();
+        let held = locked(&self.held);
         Ok(held.find(id, user)?.facts(id, self.idle))
     }
 
     /// Reserves a session for a run that needs a new one. Returns false if another run used or reserved the session.
     pub fn reserve_new(&self, id: &SessionId, proposal: &ProposalId) -> bool {
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let Some(session) = held
             .living
             .get_mut(id)
@@ -287,7 +287,7 @@ impl Sessions {
 
     /// Returns false if the session belongs to other people.
     pub fn is_open_to(&self, id: &SessionId, user: &SessionUser) -> bool {
-        self.lock()
+        locked(&self.held)
             .living
             .get(id)
             .is_none_or(|session| session.is_open_to(Some(user)))
@@ -298,7 +298,7 @@ impl Sessions {
     /// # Errors
     /// Returns the same refusals as [`Sessions::show`].
     pub fn end(&self, id: &SessionId, user: &SessionUser) -> Result<SessionFacts, Refusal> {
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let facts = held.find(id, Some(user))?.facts(id, self.idle);
         held.end(id, "its owner ended it");
         self.changed.notify_one();
@@ -307,7 +307,7 @@ impl Sessions {
 
     /// Ends the sessions that were idle for too long, and returns their ids.
     pub fn expire(&self) -> Vec<SessionId> {
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let idle =
             |session: &Session| session.running.is_none() && session.used.elapsed() >= self.idle;
         let over: Vec<_> = held
@@ -355,7 +355,7 @@ impl Sessions {
                 );
             }
         };
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let session = held.find(id, Some(user))?;
         demand_runbook(session, id, step)?;
         let state = session.digest;
@@ -382,7 +382,7 @@ impl Sessions {
         disk_bytes: u64,
     ) -> Result<PlannedSession, Refusal> {
         let _ = self.expire();
-        let held = self.lock();
+        let held = locked(&self.held);
         let session = held.free_at_state(signed, user)?;
         demand_runbook(session, &signed.id, step)?;
         if session.tree_bytes > disk_bytes {
@@ -420,10 +420,6 @@ impl Sessions {
                 None
             },
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        lock(&self.held)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The sealed state that is in force, and what is revoked.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
-use crate::{Sealed, lock};
+use crate::Sealed;
+use documents::locked;
 use store::StoredRevocation;
 use verdict::Revocations;
 
@@ -10,7 +11,7 @@ use verdict::Revocations;
 /// of two seals.
 #[derive(Debug)]
 pub struct CurrentSeal {
-    sealed: RwLock<Arc<Sealed>>,
+    sealed: Mutex<Arc<Sealed>>,
     /// The revocations of the log, as its list of them and as each verdict needs them.
     revoked: Mutex<(Arc<Vec<StoredRevocation>>, Arc<Revocations>)>,
     /// Keys that closed logs revoked. A restore begins a new log, in which these keys count as little as before.
@@ -22,7 +23,7 @@ impl CurrentSeal {
     pub fn new(sealed: Sealed, earlier: Vec<StoredRevocation>) -> Self {
         let known = Mutex::new((Arc::default(), Arc::new(revocations(&earlier, &[]))));
         Self {
-            sealed: RwLock::new(Arc::new(sealed)),
+            sealed: Mutex::new(Arc::new(sealed)),
             revoked: known,
             earlier,
         }
@@ -30,20 +31,17 @@ impl CurrentSeal {
 
     /// Returns the sealed state in force.
     pub fn get(&self) -> Arc<Sealed> {
-        self.sealed
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.sealed).clone()
     }
 
     /// Puts a new state in force. The seal of the new state must already be in the log.
     pub fn put(&self, sealed: Sealed) {
-        *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sealed);
+        *locked(&self.sealed) = Arc::new(sealed);
     }
 
     /// Returns the revocations of these log entries, which are built again only after a new revocation.
     pub fn revoked(&self, stored: &Arc<Vec<StoredRevocation>>) -> Arc<Revocations> {
-        let mut known = lock(&self.revoked);
+        let mut known = locked(&self.revoked);
         if !Arc::ptr_eq(&known.0, stored) {
             *known = (stored.clone(), Arc::new(revocations(&self.earlier, stored)));
         }

@@ -1,10 +1,9 @@
 //! Grants that a run used under the seal in force. Their signatures are verified once.
 
-use crate::lock;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use documents::ContentDigest;
+use documents::{ContentDigest, locked};
 use verdict::PreparedGrant;
 
 /// Maximum number of grants in memory. A grant has at most 36 KiB.
@@ -18,12 +17,12 @@ pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
 impl KnownGrants {
     /// Returns a grant that was kept before.
     pub fn get(&self, digest: &ContentDigest) -> Option<Arc<PreparedGrant>> {
-        lock(&self.0).get(digest).cloned()
+        locked(&self.0).get(digest).cloned()
     }
 
     /// Keeps a grant of the log.
     pub fn keep(&self, digest: ContentDigest, grant: &Arc<PreparedGrant>) {
-        let mut known = lock(&self.0);
+        let mut known = locked(&self.0);
         if known.len() >= MOST_KNOWN {
             known.clear();
         }

@@ -3,7 +3,6 @@
 pub mod carried_variables;
 pub mod current_seal;
 pub mod known_grants;
-pub mod lock;
 pub mod refusal;
 pub mod sealed;
 pub mod stored_documents;

@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::{AppliedRule, Decided, ListEntry, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling};
-use documents::{OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, listed_name};
+use documents::{
+    OWN_PROGRAMS, PermissionKind, Program, ProgramMode, StepDefinition, listed_name, locked,
+};
 
 /// Programs in every list of a new boundary. They read, compare and print text and names. None of them deletes or moves
 /// files, changes permissions, reaches the network, or exists to start other programs (`find`, `xargs`).
@@ -47,7 +49,7 @@ pub struct SharedNames(Mutex<HashSet<Arc<ProgramNames>>>);
 impl SharedNames {
     /// Returns equal names that are already stored, or stores these names.
     pub fn share(&self, names: ProgramNames) -> Arc<ProgramNames> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.0);
         if let Some(known) = known.get(&names) {
             return Arc::clone(known);
         }

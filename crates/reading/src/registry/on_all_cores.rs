@@ -1,8 +1,10 @@
 //! The same work for many values, on all cores.
 
 use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
+
+use documents::locked;
 
 /// Returns `work` of each value, in the order of the values. The calls run on all cores.
 pub fn on_all_cores<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
@@ -17,7 +19,7 @@ pub fn on_all_cores<T: Send, R: Send>(values: Vec<T>, work: impl Fn(T) -> R + Sy
     let part = || {
         let mut done = Vec::new();
         loop {
-            let next = values.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = locked(&values).next();
             let Some((at, value)) = next else { return done };
             done.push((at, work(value)));
         }

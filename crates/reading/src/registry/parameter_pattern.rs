@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use documents::locked;
 use regex::{Regex, RegexBuilder};
 
 /// Compiled patterns, with their texts as keys. A registry may have thousands of steps, but few are used at the same
@@ -18,7 +19,7 @@ impl ParameterPatterns {
     /// # Errors
     /// Returns the problem in the pattern and the correct form.
     pub(crate) fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
-        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || locked(&self.0);
         if let Some(compiled) = lock().get(pattern) {
             return Ok(Arc::clone(compiled));
         }
@@ -34,7 +35,7 @@ impl ParameterPatterns {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        locked(&self.0).len()
     }
 }
 

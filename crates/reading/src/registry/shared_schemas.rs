@@ -1,10 +1,10 @@
 //! Declarations of parameters that several steps of a registry share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::{ParameterError, ParameterSchema, registry::parameter_pattern::ParameterPatterns};
-use documents::{Parameter, StepDefinition};
+use documents::{Parameter, StepDefinition, locked};
 
 /// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl SharedSchemas {
         &self,
         schema: &Arc<Parameter>,
     ) -> Result<ParameterSchema, Vec<ParameterError>> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || locked(&self.known);
         if let Some(known) = known().get(schema) {
             return Ok(known.clone());
         }

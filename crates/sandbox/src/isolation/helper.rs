@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::Timeout;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start, locked};
+use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
+use documents::locked;
 
 /// The current helper process, and the data to start a new one.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! User ids of runs. Two runs never have the same id at the same time.
 
-use crate::{HostId, locked};
-use documents::check_user;
+use crate::HostId;
+use documents::{check_user, locked};
 use std::sync::Mutex;
 
 /// First id of the high range, above all ids that distributions and systemd assign.

@@ -19,7 +19,6 @@ pub mod launcher;
 pub(crate) mod leftovers;
 pub(crate) mod mount_points;
 pub(crate) mod mounts;
-pub(crate) mod mutex;
 pub mod planned_secret;
 pub mod probe;
 pub(crate) mod profile_paths;

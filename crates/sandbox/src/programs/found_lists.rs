@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use crate::{ExecutableFiles, LibrarySearch, locked, programs::listed_programs};
-use documents::ProgramList;
+use crate::{ExecutableFiles, LibrarySearch, programs::listed_programs};
+use documents::{ProgramList, locked};
 
 /// Time after which the files of a list are searched again, even without a known change.
 const MAX_AGE: Duration = Duration::from_secs(10);

@@ -25,10 +25,9 @@ use crate::{
         syscalls::notifications,
         system_paths,
     },
-    locked,
     programs::called_program::{self, WaitingProcess},
 };
-use documents::{ProgramFacts, ProgramMode};
+use documents::{ProgramFacts, ProgramMode, locked};
 
 /// Pause after an unexpected error of the kernel, so that the thread does not use a whole processor.
 const PAUSE: Duration = Duration::from_millis(1);

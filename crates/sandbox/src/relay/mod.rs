@@ -12,17 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::{
-    locked,
-    relay::own_addresses::{is_own, listens_on},
-};
-use documents::{AllowedHost, HostRefusal, MAX_REFUSED_HOSTS, RefusedHost, check_reach};
+use crate::relay::own_addresses::{is_own, listens_on};
+use documents::{AllowedHost, HostRefusal, MAX_REFUSED_HOSTS, RefusedHost, check_reach, locked};
 
 /// Maximum number of simultaneous connections of a run, because each uses threads and descriptors of the service.
 const MOST_AT_ONCE: usize = 32;
@@ -215,13 +212,13 @@ impl Relay {
     pub fn finish(mut self) -> NetworkContacts {
         self.stop_accepting();
         let sending = |state: &mut State| state.open.values().any(|connection| !connection.sent);
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(self.shared.state(), REST, sending);
+        let waited =
+            self.shared
+                .changed
+                .wait_timeout_while(locked(&self.shared.state), REST, sending);
         drop(waited);
         self.end();
-        let State { contacts, open, .. } = &mut *self.shared.state();
+        let State { contacts, open, .. } = &mut *locked(&self.shared.state);
         // A firewall that drops packets can delay a connection until after the end of the run.
         open.values()
             .filter(|one| one.streams.len() == 1)
@@ -240,7 +237,7 @@ impl Relay {
     fn end(&mut self) {
         self.stop_accepting();
         // Set `closed` first, under the lock. A connection that is not recorded by then is never used.
-        let mut state = self.shared.state();
+        let mut state = locked(&self.shared.state);
         state.closed = true;
         for connection in state.open.values() {
             for stream in &connection.streams {
@@ -261,23 +258,19 @@ impl Drop for Relay {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        locked(&self.state)
-    }
-
     fn refuse(&self, at: usize, why: HostRefusal) {
-        self.state().contacts.refuse(at, why);
+        locked(&self.state).contacts.refuse(at, why);
     }
 
     fn set_sent(&self, number: usize) {
-        if let Some(connection) = self.state().open.get_mut(&number) {
+        if let Some(connection) = locked(&self.state).open.get_mut(&number) {
             connection.sent = true;
         }
         self.changed.notify_all();
     }
 
     fn forget(&self, number: usize) {
-        self.state().open.remove(&number);
+        locked(&self.state).open.remove(&number);
         self.changed.notify_all();
     }
 
@@ -348,7 +341,7 @@ fn begin(client: TcpStream, at: usize, number: usize, shared: &Arc<Shared>) {
     }
     let _ = client.set_nonblocking(false);
     let client = Arc::new(client);
-    shared.state().open.insert(
+    locked(&shared.state).open.insert(
         number,
         OpenConnection {
             at,
@@ -391,7 +384,7 @@ fn serve(client: &TcpStream, at: usize, number: usize, slot: &Arc<Slot>) -> Opti
 
 /// Registers the socket to a host, and records the host as contacted. Returns false if the run is over.
 fn admit(shared: &Shared, number: usize, server: Arc<TcpStream>, at: usize) -> bool {
-    let mut state = shared.state();
+    let mut state = locked(&shared.state);
     if state.closed {
         return false;
     }
@@ -417,7 +410,7 @@ fn connect(at: usize, slot: &Arc<Slot>) -> Result<TcpStream, HostRefusal> {
         .recv_timeout(RESOLVE)
         .map_err(|_| HostRefusal::Unresolved)??;
     for address in addresses {
-        if slot.0.state().closed {
+        if locked(&slot.0.state).closed {
             break;
         }
         if let Ok(stream) = TcpStream::connect_timeout(&address, CONNECT) {

@@ -517,7 +517,7 @@ fn a_connection_that_is_resolved_after_the_end_of_the_run_sends_nothing() {
     while shared.at_once.load(Ordering::SeqCst) > 0 {
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(shared.state().contacts.reached, BTreeSet::new());
+    assert_eq!(locked(&shared.state).contacts.reached, BTreeSet::new());
     let far = TcpStream::connect(("127.0.0.1", server.port)).expect("connects");
     assert!(!admit(&shared, 7, Arc::new(far), 0), "the state is closed");
 }

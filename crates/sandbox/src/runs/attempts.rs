@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, mpsc};
 
-use crate::{CancelFlag, End, LinuxSandbox, Plan, locked};
-use documents::{Limits, Profile};
+use crate::{CancelFlag, End, LinuxSandbox, Plan};
+use documents::{Limits, Profile, locked};
 
 /// One escape attempt and its result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

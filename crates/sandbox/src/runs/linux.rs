@@ -24,7 +24,7 @@ use crate::{
         secret_files::entry_of,
         step_files, step_paths,
     },
-    locked, planned_secret,
+    planned_secret,
     programs::program_recorder::ProgramRules,
     protocol,
     relay::{Relay, Resolve},
@@ -35,7 +35,7 @@ use crate::{
         run_follower::{DEATH, LaunchedRun},
     },
 };
-use documents::{AllowedHost, Layer, NetworkMode, Profile, StepFile, Workdir};
+use documents::{AllowedHost, Layer, NetworkMode, Profile, StepFile, Workdir, locked};
 
 /// Path of this program, valid even if the file on disk is replaced.
 const OWN_BINARY: &str = "/proc/self/exe";

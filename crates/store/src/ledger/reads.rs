@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::{
     CheckpointRow, Leaf, Ledger, Objects, PayloadSource, Proposal, ProposalPage, ProposalQuery,
-    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, locked, stored_log::tile,
+    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
 };
-use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, merkle};
+use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, locked, merkle};
 
 impl Ledger {
     /// Returns the readers of the store.

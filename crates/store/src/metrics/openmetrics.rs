@@ -3,8 +3,8 @@
 //! The counters begin at 0 with the process and never decrease. Monitoring systems expect this and detect a restart.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 use crate::{CrossingStage, NodeReading, Readings, TargetReading};
-use documents::{Code, Status};
+use documents::{Code, Status, locked};
 
 /// Media type of a scrape (OpenMetrics 1.0).
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -151,12 +151,6 @@ impl Metrics {
         metrics
     }
 
-    fn checkpoint(&self) -> MutexGuard<'_, Instant> {
-        self.checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Creates the counters of proposals for `statuses`, which are all statuses of a proposal.
     pub fn has_proposal_statuses(&self, statuses: impl IntoIterator<Item = &'static str>) {
         for status in statuses {
@@ -221,7 +215,7 @@ impl Metrics {
 
     /// Records that the checkpoint outside the store contains the whole log now.
     pub fn checkpoint_is_current(&self) {
-        *self.checkpoint() = Instant::now();
+        *locked(&self.checkpoint) = Instant::now();
     }
 
     /// Returns the text of a scrape.
@@ -232,7 +226,7 @@ impl Metrics {
         // Most scrapes have about 20 KB.
         let mut text = String::with_capacity(32 << 10);
         encode_registry(&mut text, &self.registry)?;
-        let checkpoint = self.checkpoint().elapsed();
+        let checkpoint = locked(&self.checkpoint).elapsed();
         encode_registry(&mut text, &gauges(readings, checkpoint))?;
         encode_eof(&mut text)?;
         Ok(text)

@@ -18,13 +18,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
 
 use crate::{
-    Fields, FromCell, ServerSettings, StoreFault, locked,
+    Fields, FromCell, ServerSettings, StoreFault,
     postgres::{
         encryption::Encryption,
         errors::{POOLER, fault, unreachable, words},
         settings::{refused, waits},
     },
 };
+use documents::locked;
 
 /// Time limit of a connection attempt to one server, from the first packet to the end of the authentication.
 const CONNECT: Duration = Duration::from_secs(10);

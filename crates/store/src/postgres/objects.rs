@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::{
     Cosignature, Fields, Link, Objects, PIECE, Pool, ServerSettings, TakeBytes, Value,
-    crash_points, locked,
+    crash_points,
     objects::CopyBytes,
     postgres::{columns::signed, link::Flight},
 };
-use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp};
+use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp, locked};
 
 const DURING: &str = "reading or writing a large output, an uploaded file or a cosignature";
 const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on -c client_encoding=UTF8 \

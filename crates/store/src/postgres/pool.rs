@@ -1,10 +1,11 @@
 //! Connections beside the connection of the writer, which several threads share.
 
 use crate::{
-    IdlePool, Link, ServerSettings, StoreFault, locked,
+    IdlePool, Link, ServerSettings, StoreFault,
     postgres::{errors::unreachable, schema, settings::waits},
     server_of,
 };
+use documents::locked;
 
 /// A pool of connections with the same options.
 pub(crate) struct Pool {

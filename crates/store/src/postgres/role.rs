@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
-    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key, locked,
+    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key,
     postgres::{
         columns::signed,
         durability,
@@ -22,6 +22,7 @@ use crate::{
     },
     root_of, server_of,
 };
+use documents::locked;
 
 const DURING: &str = "taking the role of the active node";
 /// Pause between two beats of a node, which show that it works.

@@ -1,7 +1,7 @@
 //! Follows the grants of a log and their uses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::{
 };
 use documents::{
     Base64, ContentDigest, Grant, GrantedSession, Name, RevokedSubject, RosterDigest, Signed,
-    Spent, Statement, Status, Timestamp,
+    Spent, Statement, Status, Timestamp, locked,
 };
 use reading::without_list;
 
@@ -355,7 +355,7 @@ impl LoggedGrant {
         &self,
         roster: &TrustedRoster,
     ) -> Result<Arc<PreparedGrant>, GrantError> {
-        let mut last = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = locked(&self.prepared);
         if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == roster.digest()) {
             return Ok(known.clone());
         }

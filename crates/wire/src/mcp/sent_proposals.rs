@@ -5,14 +5,14 @@
 //! the server compares the statement that people signed with what it sent.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{ProposalView, ProposeArgs};
-use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Timestamp};
+use documents::{Authorization, ContentDigest, Nonce, ProposalId, ReceiptId, Timestamp, locked};
 
 /// Maximum number of proposals without an answer that the server remembers.
 const MAX_UNANSWERED: usize = 32;
@@ -67,10 +67,6 @@ impl Sent {
 }
 
 impl SentProposals {
-    fn lists(&self) -> MutexGuard<'_, Lists> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the nonce of a call. A call without an answer that is repeated has the same nonce, so that both are one
     /// proposal.
     pub(super) fn nonce_of(
@@ -79,7 +75,7 @@ impl SentProposals {
         now: Instant,
         new_nonce: impl FnOnce() -> Result<Nonce, String>,
     ) -> Result<Nonce, String> {
-        let unanswered = &mut self.lists().unanswered;
+        let unanswered = &mut locked(&self.0).unanswered;
         if let Some(sent) = unanswered.iter().find(|sent| sent.is_of(args, now)) {
             return Ok(sent.nonce.clone());
         }
@@ -99,7 +95,7 @@ impl SentProposals {
 
     /// Returns true if a call with these arguments made a proposal without a grant, and has no answer.
     pub(super) fn is_unanswered(&self, args: &ProposeArgs, now: Instant) -> bool {
-        self.lists()
+        locked(&self.0)
             .unanswered
             .iter()
             .any(|sent| sent.is_of(args, now))
@@ -114,7 +110,7 @@ impl SentProposals {
         grant: Option<ContentDigest>,
         made: Option<&ProposalView>,
     ) {
-        let lists = &mut *self.lists();
+        let lists = &mut *locked(&self.0);
         lists.unanswered.retain(|sent| sent.nonce != *nonce);
         let Some(ProposalView { id, existing, .. }) = made else {
             return;
@@ -148,7 +144,7 @@ impl SentProposals {
         plan: Option<&ReceiptId>,
         ended: Option<Timestamp>,
     ) -> Vec<&'static str> {
-        let lists = self.lists();
+        let lists = locked(&self.0);
         let Some((_, sent)) = lists.answered.iter().find(|(id, _)| *id == signed.proposal) else {
             return Vec::new();
         };

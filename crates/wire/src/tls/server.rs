@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -10,6 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::{PairText, ServerPair, ValidTime};
+use documents::locked;
 
 /// An encrypted connection from a client.
 pub type EncryptedStream = TlsStream<TcpStream>;
@@ -20,21 +21,21 @@ pub const ALERT: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
 
 /// The certificate in force.
 pub struct TlsServer {
-    current: RwLock<ServerPair>,
+    current: Mutex<ServerPair>,
 }
 
 impl TlsServer {
     /// Serves this pair.
     pub const fn new(pair: ServerPair) -> Self {
         Self {
-            current: RwLock::new(pair),
+            current: Mutex::new(pair),
         }
     }
 
     /// Serves this pair to new connections. Existing connections continue with their pair. Sessions of the old pair
     /// cannot be resumed, because a client of an old `client_ca` would pass without a check.
     pub fn replace(&self, pair: ServerPair) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = pair;
+        *locked(&self.current) = pair;
     }
 
     /// Performs the handshake. The caller sets the deadline.
@@ -46,12 +47,7 @@ impl TlsServer {
         &self,
         stream: TcpStream,
     ) -> Result<EncryptedStream, (io::Error, TcpStream)> {
-        let config = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .config
-            .clone();
+        let config = locked(&self.current).config.clone();
         TlsAcceptor::from(config)
             .accept(stream)
             .into_fallible()
@@ -60,10 +56,7 @@ impl TlsServer {
 
     /// Returns the time in which the served certificate is valid.
     pub fn valid(&self) -> ValidTime {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .valid()
+        locked(&self.current).valid()
     }
 }
 

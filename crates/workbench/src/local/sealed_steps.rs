@@ -1,12 +1,12 @@
 //! Compares the steps of a file with the sealed steps of a running boundary.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use client::{Client, CommandFailure, DefinitionDifferences, definitions_diff};
-use documents::{Code, StepDigest};
+use documents::{Code, StepDigest, locked};
 use reading::RegisteredStep;
 use wire::{RegistryView, StepView};
 
@@ -38,10 +38,7 @@ impl SealedSteps {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
-        self.client
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(path)
+        locked(&self.client).get(path)
     }
 
     /// Returns the file name, with its directories, under which the boundary has the runbook of these steps. `name` is the

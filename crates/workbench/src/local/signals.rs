@@ -1,13 +1,14 @@
 //! Handler of SIGINT, SIGTERM and SIGHUP. A signal ends the current run.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
 use client::{CommandFailure, Exit};
+use documents::locked;
 use sandbox::CancelFlag;
 
 /// Maximum number of attempts to delete the scratch directory.
@@ -103,7 +104,7 @@ impl Signals {
     }
 
     fn take(&self, signal: u8) {
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         match &state.now {
             Now::Idle => end_program(&state, signal),
             Now::Running(flag) => flag.cancel(),
@@ -113,7 +114,7 @@ impl Signals {
 
     /// Ends the program as a signal does while no step runs, if a signal came since the start of the program.
     pub fn end_if_caught(&self) {
-        let state = self.lock();
+        let state = locked(&self.0);
         if let Some(signal) = state.caught {
             end_program(&state, signal);
         }
@@ -121,36 +122,31 @@ impl Signals {
 
     /// After this call, a signal that ends the program also ends this process, or no other process.
     pub fn ends_too(&self, helper: Option<u32>) {
-        self.lock().helper = helper.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        locked(&self.0).helper = helper.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     }
 
     /// After this call, signals cancel the given run.
     pub fn run_begins(&self, flag: &CancelFlag) {
-        self.lock().now = Now::Running(flag.clone());
+        locked(&self.0).now = Now::Running(flag.clone());
     }
 
     /// After this call, signals end the program. Returns the first signal since the start of the program, if there was one.
     pub fn run_ended(&self) -> Option<u8> {
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         state.now = Now::Idle;
         state.caught
     }
 
     /// Cancels the step that runs, if one runs.
     pub fn stop_step(&self) {
-        if let Now::Running(flag) = &self.lock().now {
+        if let Now::Running(flag) = &locked(&self.0).now {
             flag.cancel();
         }
     }
 
     /// Returns the first signal since the start of the program, if there was one.
     pub fn caught(&self) -> Option<u8> {
-        self.lock().caught
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is valid even after a panic, so a poisoned lock is used like any other lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0).caught
     }
 }
 

@@ -1,13 +1,13 @@
 //! What each step and each session shows now. The worker writes, and each open tab reads.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use client::{AnswerButton, Audience, ColouredText, CommandFailure, Exit, PrintableText};
-use documents::{Outcome, StreamName};
+use documents::{Outcome, StreamName, locked};
 use sandbox::CapturedFile;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -54,19 +54,15 @@ impl Board {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Calls `read` with what a step shows.
     pub fn with<R>(&self, place: PlaceOnPage, read: impl FnOnce(&ShownStep) -> R) -> R {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         read(state.steps.entry(place).or_default())
     }
 
     /// Returns the step that runs.
     pub fn running(&self) -> Option<PlaceOnPage> {
-        self.lock().running
+        locked(&self.state).running
     }
 
     /// Reserves the worker for a step. Returns the step that runs already, if one runs.
@@ -78,7 +74,7 @@ impl Board {
         place: PlaceOnPage,
         given: BTreeMap<String, String>,
     ) -> Result<(), PlaceOnPage> {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         if let Some(running) = state.running {
             return Err(running);
         }
@@ -96,7 +92,7 @@ impl Board {
         facts: Vec<String>,
         files: Vec<CapturedFile>,
     ) {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         let Some(place) = state.running.take() else {
             return;
         };
@@ -150,7 +146,7 @@ impl Board {
 
     /// Shows facts about the session of a page.
     pub fn session(&self, page: usize, facts: Vec<String>) {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         self.event(
             &mut state,
             json!({"type": "session", "page": page, "facts": facts}),
@@ -160,12 +156,16 @@ impl Board {
 
     /// Returns the facts about the session of a page.
     pub fn session_facts(&self, page: usize) -> Vec<String> {
-        self.lock().sessions.get(&page).cloned().unwrap_or_default()
+        locked(&self.state)
+            .sessions
+            .get(&page)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Forgets what the steps of a page showed.
     pub fn reset(&self, page: usize) {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         state.steps.retain(|(at, _), _| *at != page);
         state.sessions.remove(&page);
         self.event(&mut state, json!({"type": "reload", "page": page}));
@@ -174,7 +174,7 @@ impl Board {
     /// Lets the tabs load a page again, whose steps with these numbers have changed. The end of an earlier form of a step
     /// says nothing about the new form, so it is forgotten.
     pub fn load_again(&self, page: usize, changed: &[usize]) {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         let running = state.running;
         state.steps.retain(|place, _| {
             place.0 != page || !changed.contains(&place.1) || running == Some(*place)
@@ -184,7 +184,7 @@ impl Board {
 
     /// Gives the answer to a question. Returns false if the question no longer waits.
     pub fn answer(&self, number: u64, letter: &str) -> bool {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         let Some(place) = state.running else {
             return false;
         };
@@ -213,7 +213,7 @@ impl Board {
 
     /// Returns the events after this number, or `None` if they are no longer kept.
     pub fn events_after(&self, number: u64) -> Option<Vec<(u64, String)>> {
-        let state = self.lock();
+        let state = locked(&self.state);
         let first = state
             .events
             .front()
@@ -244,7 +244,7 @@ impl Board {
     }
 
     fn show(&self, change: impl FnOnce(&mut ShownStep) -> Option<Value>) {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         let Some(place) = state.running else { return };
         let event = change(state.steps.entry(place).or_default());
         if let Some(mut event) = event {
@@ -440,11 +440,11 @@ impl Audience for Board {
     }
 
     fn before_question(&self, text: &str) {
-        text.clone_into(&mut self.lock().before_question);
+        text.clone_into(&mut locked(&self.state).before_question);
     }
 
     fn choose(&self, question: &str, choices: &[AnswerButton]) -> Option<String> {
-        let mut state = self.lock();
+        let mut state = locked(&self.state);
         let place = state.running?;
         state.asked += 1;
         let number = state.asked;

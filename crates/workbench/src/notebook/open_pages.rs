@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
-use documents::{StepDefinition, sha256};
+use documents::{StepDefinition, locked, sha256};
 use reading::{RegisteredStep, RegistryError, prose_tree};
 use serde_json::Map;
 
@@ -251,7 +251,7 @@ pub struct OpenFiles {
     /// The directory, as the person gave it. `None` if the person named a file.
     directory: Option<PathBuf>,
     /// A file keeps its place for as long as the program runs.
-    files: RwLock<Vec<ListedFile>>,
+    files: Mutex<Vec<ListedFile>>,
 }
 
 /// What happens to a page whose file was saved.
@@ -275,7 +275,7 @@ impl OpenFiles {
         let own = Self {
             project: project.clone(),
             directory,
-            files: RwLock::default(),
+            files: Mutex::default(),
         };
         if own.directory.is_some() {
             if own.find_new().is_empty() {
@@ -292,17 +292,13 @@ impl OpenFiles {
             } else {
                 Ok(page?)
             };
-            own.write().push(ListedFile {
+            locked(&own.files).push(ListedFile {
                 shown: path.to_owned(),
                 page,
                 news: Vec::new(),
             });
         }
         Ok(own)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<ListedFile>> {
-        self.files.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks for runbooks of the directory that are not open, and opens them. Returns their places.
@@ -325,7 +321,7 @@ impl OpenFiles {
             .filter(|shown| !known.contains(shown));
         let fresh = fresh.map(|shown| ListedFile::read(shown, &self.project));
         let fresh: Vec<ListedFile> = fresh.take(MOST - known.len()).collect();
-        let mut files = self.write();
+        let mut files = locked(&self.files);
         let first = files.len();
         files.extend(fresh);
         (first..files.len()).collect()
@@ -333,11 +329,7 @@ impl OpenFiles {
 
     /// Returns a file as it is shown now.
     pub fn get(&self, at: usize) -> Option<ListedFile> {
-        self.files
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(at)
-            .cloned()
+        locked(&self.files).get(at).cloned()
     }
 
     /// Returns a file as it is saved now. The open page stays as it is.
@@ -387,10 +379,7 @@ impl OpenFiles {
 
     /// Returns all files as they are shown now.
     pub fn all(&self) -> Vec<ListedFile> {
-        self.files
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        locked(&self.files).clone()
     }
 
     /// Reads a file again after a save. Returns the numbers of the steps that the page shows in another form now, or `None`
@@ -452,7 +441,7 @@ impl OpenFiles {
         if same_page && listed.news == next.news {
             return None;
         }
-        *self.write().get_mut(at)? = next;
+        *locked(&self.files).get_mut(at)? = next;
         Some(numbers)
     }
 }

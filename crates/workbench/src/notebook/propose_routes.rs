@@ -1,7 +1,7 @@
 //! The requests of the browser if a person proposes the steps. No route runs a step on this machine.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
@@ -14,7 +14,7 @@ use console::{
     RunView, RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle,
     status_of,
 };
-use documents::{ProposalId, Status};
+use documents::{ProposalId, Status, locked};
 use maud::{Markup, html};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
@@ -64,10 +64,6 @@ impl ProposingNotebook {
             forms: &self.forms,
             now: now(),
         }
-    }
-
-    fn refused(&self) -> MutexGuard<'_, BTreeMap<usize, RefusedWish>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
@@ -140,7 +136,7 @@ async fn page(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
     });
     let way = format!("/page/{at}/");
     let read = read.await;
-    let refused = own.refused();
+    let refused = locked(&own.refused);
     let refused = refused.get(&at);
     let (sealed, proposals) = read.map_err(|failure| {
         let mut message = failure.message;
@@ -211,11 +207,11 @@ async fn propose(
         .map_err(|failure| failed("Not proposed", &failure, &format!("/page/{at}/")))?
     {
         Proposed::Made(view) => {
-            own.refused().remove(&at);
+            locked(&own.refused).remove(&at);
             Ok(after(&view))
         }
         Proposed::Not(found) => {
-            own.refused().insert(at, *found);
+            locked(&own.refused).insert(at, *found);
             // If the page were the answer to the form, a browser that loads it again would send the form again.
             Ok(Redirect::to(&format!("/page/{at}/")))
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use console::{
     Door, EventPart, FieldError, OpenForms, PageAnswer, RefusedRequest, event_stream, last_event,
 };
-use documents::visible;
+use documents::{locked, visible};
 use maud::Markup;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -113,10 +113,6 @@ impl Notebook {
             .is_sealed(path, field("form"), field("seal"))
     }
 
-    fn kept(&self) -> MutexGuard<'_, Option<RefusedStep>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns what is wrong with the form of a step, which was not used yet.
     fn refused(
         &self,
@@ -173,7 +169,7 @@ impl Notebook {
             );
             return Err(not_done(StatusCode::CONFLICT, &what));
         }
-        self.kept().take_if(|refused| refused.place == place);
+        locked(&self.refused).take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
             let what = "The program ends. Start it again.";
             return Err(not_done(StatusCode::INTERNAL_SERVER_ERROR, what));
@@ -203,7 +199,7 @@ async fn page(State(notebook): Shared, Path(at): Path<usize>) -> PageAnswer<Mark
             let watched = notebook.watches.then(|| notebook.files.place(&file));
             let errors =
                 watched.map_or_else(Vec::new, |place| notebook.preview.check(&place).errors);
-            let refused = notebook.kept();
+            let refused = locked(&notebook.refused);
             let refused = refused.as_ref().filter(|refused| refused.place.0 == at);
             let views = Views {
                 refused,
@@ -233,7 +229,7 @@ async fn run(
         && is_shown
         && let Some(refused) = notebook.refused((at, number), step, &sent)
     {
-        *notebook.kept() = Some(refused);
+        *locked(&notebook.refused) = Some(refused);
         // A browser that loads the page again sends no form again. The script loads the page itself.
         if headers
             .get(ACCEPT)

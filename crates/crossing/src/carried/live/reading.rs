@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::{Cursor, NextPiece, OrderPosition, Piece, Recording, SLICE, lock};
-use documents::StreamName;
+use crate::{Cursor, NextPiece, OrderPosition, Piece, Recording, SLICE};
+use documents::{StreamName, locked};
 
 impl Recording {
     /// Passes the recorded bytes of one stream to `to`, piece by piece.
@@ -18,7 +18,7 @@ impl Recording {
         stream: StreamName,
         mut to: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let state = lock(&self.state);
+        let state = locked(&self.state);
         let (mut at, mut position) = (0, OrderPosition::default());
         while let Some(piece) = position.next(state.order.bytes()) {
             if piece.stream == stream {
@@ -31,7 +31,7 @@ impl Recording {
 
     /// Returns the next piece after `cursor`, or states whether more output may follow.
     pub fn next(&self, cursor: &mut Cursor) -> NextPiece {
-        let mut state = lock(&self.state);
+        let mut state = locked(&self.state);
         let mut position = cursor.position;
         let mut found = position.next(state.order.bytes());
         if found.is_none() && state.open.is_some() {
@@ -55,7 +55,7 @@ impl Recording {
     /// Returns an error if the spool can't be read.
     pub fn bytes(&self, piece: &Piece) -> io::Result<Vec<u8>> {
         // The file is read without the lock, so that a reader never delays the run.
-        let source = lock(&self.state).source(piece.at, piece.length)?;
+        let source = locked(&self.state).source(piece.at, piece.length)?;
         source.read()
     }
 

@@ -11,7 +11,7 @@ use crate::{
     carried::sessions::{SessionRun, directory_exists},
 };
 use documents::{
-    AuthorizationDigest, ProposalId, SessionChange, SessionReference, StepRef, Timestamp,
+    AuthorizationDigest, ProposalId, SessionChange, SessionReference, StepRef, Timestamp, locked,
 };
 use sandbox::{GivenToRun, SessionTree, ShellState, StateTooLarge};
 
@@ -121,7 +121,7 @@ impl SessionClaim {
         step: &StepRef,
         at: Timestamp,
     ) -> SessionChange {
-        let mut held = self.sessions.lock();
+        let mut held = locked(&self.sessions.held);
         let before = self.signed.state;
         // If the session ended during the run, there is no state after the run, and the receipt repeats the state before.
         let Some(session) = held.living.get_mut(&self.signed.id) else {
@@ -162,7 +162,7 @@ impl SessionClaim {
 
 impl Drop for SessionClaim {
     fn drop(&mut self) {
-        let mut held = self.sessions.lock();
+        let mut held = locked(&self.sessions.held);
         if let Some(session) = held.living.get_mut(&self.signed.id)
             && session.running.as_ref() == Some(&self.proposal)
         {
@@ -184,7 +184,7 @@ impl Sessions {
         user: &SessionUser,
         proposal: &ProposalId,
     ) -> Result<SessionClaim, Refusal> {
-        let mut held = self.lock();
+        let mut held = locked(&self.held);
         let before = held.free_at_state(signed, user)?.state.clone();
         if let Some(session) = held.living.get_mut(&signed.id) {
             session.running = Some(proposal.clone());
