@@ -138,7 +138,7 @@ fn old_entries_are_packed_and_all_bytes_that_leave_the_boundary_stay_equal() {
         ("DELETE FROM packed", "packed tile 0, log entry 0"),
         (
             "INSERT INTO packed SELECT 7, data FROM packed",
-            "the table has 2 rows, but 1 tiles",
+            "the table has 2 rows, but the number of packed tiles is 1",
         ),
         (
             "UPDATE leaf SET data = x'00' WHERE idx = 100",

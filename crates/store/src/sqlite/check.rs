@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::{Connection, Params};
+use serde::de::DeserializeOwned;
 
 use crate::{
     Fields, MIGRATIONS, MOST_MARK_AHEAD_S, OwedReview, RESTORE, StoreDefect, StoreFault,
@@ -27,7 +28,8 @@ use crate::{
 };
 use documents::{
     Checkpoint, Frontier, Hash, KeyId, LeafKind, Name, Note, ProposalId, PublicKey, RevokedSubject,
-    Roster, Seal, SealDigest, SshKey, Statement, Timestamp, hex, merkle, note, origin, sha256,
+    Roster, Seal, SealDigest, SshKey, Statement, Timestamp, hex, json, merkle, note, origin,
+    sha256,
 };
 
 const DURING: &str = "checking the store";
@@ -59,7 +61,9 @@ pub fn check(
         last_at: i64::MIN,
         stated: None,
         previous: None,
+        in_force: None,
         first: None,
+        taken_over_until: None,
         origin: None,
         keys: Vec::new(),
         rosters: BTreeSet::new(),
@@ -83,6 +87,7 @@ pub fn check(
         }
     }
     if let Err(error) = look.log(progress) {
+        look.in_force = None;
         look.unreadable(&error);
     }
     for step in [
@@ -131,8 +136,12 @@ pub(crate) struct Look<'a> {
     stated: Option<Timestamp>,
     /// Digest of the last seal that the check has read.
     previous: Option<SealDigest>,
+    /// The last seal that the check has read.
+    in_force: Option<Seal>,
     /// Digest of the first seal, which is the id of the boundary.
     first: Option<SealDigest>,
+    /// Time at which all nonces of the earlier log have expired, if this log follows another log.
+    taken_over_until: Option<i64>,
     origin: Option<String>,
     /// Keys of the boundary in all rosters of the log.
     keys: Vec<PublicKey>,
@@ -169,7 +178,12 @@ impl Look<'_> {
         }
     }
 
-    fn defect(&mut self, place: impl Into<String>, what: impl Into<String>, fix: &'static str) {
+    /// Reports a row that contradicts the log.
+    fn defect(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.advise(place, what, RESTORE);
+    }
+
+    fn advise(&mut self, place: impl Into<String>, what: impl Into<String>, fix: &'static str) {
         if self.defects.len() < MAX_DEFECTS {
             self.defects.push(StoreDefect {
                 place: place.into(),
@@ -182,9 +196,9 @@ impl Look<'_> {
     fn unreadable(&mut self, fault: &StoreFault) {
         let (StoreFault::Broken { message, .. } | StoreFault::Database { message, .. }) = fault
         else {
-            return self.defect("the database", fault.to_string(), DISK);
+            return self.advise("the database", fault.to_string(), DISK);
         };
-        self.defect(
+        self.advise(
             "the database",
             format!("the database cannot be read completely: {message}"),
             DISK,
@@ -218,18 +232,32 @@ impl Look<'_> {
         self.all(sql, [], read).map(drop)
     }
 
+    /// Returns a blob as a document, unless the blob is missing or is no such document.
+    fn blob<T: DeserializeOwned>(&self, digest: &[u8; 32]) -> Result<Option<T>, StoreFault> {
+        let sql = "SELECT data FROM blob WHERE digest = ?1";
+        self.one(sql, [digest], |row| {
+            let bytes = row.get(0)?;
+            Ok(json::parse_as(bytes, bytes.len()).ok())
+        })
+        .map(Option::flatten)
+    }
+
     fn number(&self, sql: &str) -> Result<u64, StoreFault> {
         Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or_default())
     }
 
+    /// Compares the number of a table's rows with the number that `what` explains.
+    fn count(&mut self, table: &str, expected: u64, what: &str) -> Result<(), StoreFault> {
+        let there = self.number(&format!("SELECT count(*) FROM {table}"))?;
+        if there != expected {
+            let what = format!("the table has {there} rows, but {what} {expected}");
+            self.defect(format!("table {table}"), what);
+        }
+        Ok(())
+    }
+
     /// Reports each row of a query as a defect. The first column must be an id.
-    fn odd(
-        &mut self,
-        table: &str,
-        what: &str,
-        fix: &'static str,
-        sql: &str,
-    ) -> Result<(), StoreFault> {
+    fn odd(&mut self, table: &str, what: &str, sql: &str) -> Result<(), StoreFault> {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(
             &format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"),
@@ -237,7 +265,7 @@ impl Look<'_> {
             |row| row.get::<String>(0).map(|id| id.to_lowercase()),
         )?;
         for id in found {
-            self.defect(format!("table {table}, row {id}"), what, fix);
+            self.defect(format!("table {table}, row {id}"), what);
         }
         Ok(())
     }
@@ -247,7 +275,7 @@ impl Look<'_> {
         match self.all(sql, [], |row| row.get::<String>(0)) {
             Ok(lines) => {
                 for line in lines.iter().filter(|line| *line != "ok") {
-                    self.defect("the database", line.clone(), DISK);
+                    self.advise("the database", line.clone(), DISK);
                 }
             }
             Err(error) => self.unreadable(&error),
@@ -268,7 +296,7 @@ impl Look<'_> {
             ));
         }
         for difference in differences {
-            self.defect(format!("schema {version}"), difference, RESTORE);
+            self.defect(format!("schema {version}"), difference);
         }
         let mark = self.one("SELECT mark FROM state", [], |row| row.get(0))?;
         // Without the row, every nonce that was deleted would seem to be missing.
@@ -281,7 +309,6 @@ impl Look<'_> {
             self.defect(
                 "the log",
                 format!("only {there} of {} entries exist", self.size),
-                RESTORE,
             );
         }
         self.counts.push(("log entries", there));
@@ -328,7 +355,6 @@ impl Look<'_> {
                 _ => self.defect(
                     format!("table seal, row {index}"),
                     format!("log entry {index} is not the seal sha256:{}", hex(digest)),
-                    RESTORE,
                 ),
             }
         }
@@ -339,11 +365,11 @@ impl Look<'_> {
         if !self.rosters.insert(roster) {
             return Ok(());
         }
-        let blob = self.one("SELECT data FROM blob WHERE digest = ?1", [roster], |row| {
-            row.get::<Vec<u8>>(0)
+        let sql = "SELECT data FROM blob WHERE digest = ?1";
+        let roster = self.one(sql, [roster], |row| {
+            Ok(Statement::<Roster>::from_payload(row.get(0)?).ok())
         })?;
-        let Some(roster) = blob.and_then(|blob| Statement::<Roster>::from_payload(&blob).ok())
-        else {
+        let Some(roster) = roster.flatten() else {
             return Ok(());
         };
         // Approvers sign proposals, and a proposer signs its runs under a grant.
@@ -396,20 +422,13 @@ impl Look<'_> {
                 let entry = format!("log entry {index}");
                 if index != tree.size() {
                     // Every entry after a missing entry would be a defect, so report only the first one.
-                    self.defect(
-                        format!("log entry {}", tree.size()),
-                        "it is missing",
-                        RESTORE,
-                    );
+                    self.defect(format!("log entry {}", tree.size()), "it is missing");
+                    self.in_force = None;
                     return Ok(());
                 }
                 let true_hash = data.as_ref().map_or(hash, |data| merkle::leaf_hash(data));
                 if hash != true_hash {
-                    self.defect(
-                        &entry,
-                        "the hash of the entry does not match its bytes",
-                        RESTORE,
-                    );
+                    self.defect(&entry, "the hash of the entry does not match its bytes");
                 }
                 tree.append(true_hash);
                 let mut complete = Vec::new();
@@ -426,11 +445,7 @@ impl Look<'_> {
                         } else {
                             "it is missing"
                         };
-                        self.defect(
-                            format!("hash tile {}/{}", tile.level, tile.index),
-                            what,
-                            RESTORE,
-                        );
+                        self.defect(format!("hash tile {}/{}", tile.level, tile.index), what);
                     }
                 }
                 while heads
@@ -461,23 +476,16 @@ impl Look<'_> {
                 Timestamp::from_unix(self.mark),
                 self.mark - latest
             );
-            self.defect("table state", what, MARK);
+            self.advise("table state", what, MARK);
         }
-        let kept = self.number("SELECT count(*) FROM tile")?;
-        if kept != tiles {
-            self.defect(
-                "table tile",
-                format!("the table has {kept} rows, but the log completes {tiles} tiles"),
-                RESTORE,
-            );
-        }
+        self.count("tile", tiles, "the number of complete tiles is")?;
         let sql = "SELECT size FROM checkpoint WHERE size > ?1 OR size < 1 LIMIT 5";
         for size in self.all(sql, [self.size], |row| row.get::<i64>(0))? {
             let what = format!(
                 "the checkpoint was signed, but the log has only {} entries: the last entries are missing",
                 self.size
             );
-            self.defect(format!("checkpoint of {size} entries"), what, RESTORE);
+            self.defect(format!("checkpoint of {size} entries"), what);
         }
         self.counts.push((
             "checkpoints",
@@ -495,14 +503,12 @@ impl Look<'_> {
             self.defect(
                 "table state",
                 "the boundary id is not the digest of the first seal in the log",
-                RESTORE,
             );
         }
         if seal != digest(self.previous) {
             self.defect(
                 "table state",
                 "the seal in force is not the last seal in the log",
-                RESTORE,
             );
         }
         Ok(())
@@ -516,27 +522,22 @@ impl Look<'_> {
             .as_ref()
             .and_then(|note| Checkpoint::parse(note.unverified_text()).ok());
         let Some((note, said)) = parsed.as_ref().zip(said) else {
-            self.defect(place, "it is no checkpoint", RESTORE);
+            self.defect(place, "it is no checkpoint");
             return;
         };
         if root != true_root || said.root != *true_root || said.size != size {
-            self.defect(place, "the root hash differs from the log", RESTORE);
+            self.defect(place, "the root hash differs from the log");
         } else if self.origin.as_ref() != Some(&said.origin) {
             self.defect(
                 place,
                 format!("the checkpoint belongs to another log, {}", said.origin),
-                RESTORE,
             );
         } else if !self
             .keys
             .iter()
             .any(|key| note::verify_note(note, &said.origin, key).is_ok())
         {
-            self.defect(
-                place,
-                "no key of the boundary signed the checkpoint",
-                RESTORE,
-            );
+            self.defect(place, "no key of the boundary signed the checkpoint");
         }
     }
 
@@ -544,17 +545,12 @@ impl Look<'_> {
     fn time(&mut self, entry: &str, at: i64) {
         let signed = self.stated.take().map_or(self.last_at, Timestamp::unix);
         if signed < self.last_at {
-            self.defect(
-                entry,
-                "the entry is dated before the previous entry",
-                RESTORE,
-            );
+            self.defect(entry, "the entry is dated before the previous entry");
         } else if at != signed {
             let [at, signed] = [at, signed].map(Timestamp::from_unix);
             self.defect(
                 entry,
                 format!("the row is dated {at}, but the signed entry is dated {signed}"),
-                RESTORE,
             );
         }
         self.last_at = signed.max(self.last_at);

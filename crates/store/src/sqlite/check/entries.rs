@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    AuthorizationCore, LOST, Look, Proposal, RESTORE, StoreFault, StoredStatus,
-    column_values::place, end_detail, id_bytes, opened,
+    AuthorizationCore, LOST, Look, Proposal, StoreFault, StoredStatus, column_values::place,
+    end_detail, id_bytes, opened,
 };
 use documents::{
-    Authorization, AuthorizationDigest, Base64, Consumption, ContentDigest, Denial, Envelope,
-    Grant, KeyId, LeafHash, LeafKind, Malformed, Manifest, ManifestEntry, ProposalId, Receipt,
-    RefusalStatement, RegistryLeaf, ReviewStatement, Revocation, Seal, SealDigest, Spent,
-    Statement, Status, denied, hex, json, reviewed, revoked,
+    Authorization, AuthorizationDigest, Base64, Consumption, Denial, Envelope, Genesis, Grant,
+    KeyId, LeafHash, LeafKind, MAX_WINDOW_S, Malformed, Manifest, ManifestEntry, ProposalId,
+    Receipt, RefusalStatement, RegistryLeaf, ReviewStatement, Revocation, SKEW_S, Seal, SealDigest,
+    Spent, Statement, Status, denied, hex, json, reviewed, revoked,
 };
 
 impl Look<'_> {
@@ -22,13 +22,12 @@ impl Look<'_> {
             self.defect(
                 entry,
                 format!("the entry has the kind {kind}, which this program does not know"),
-                RESTORE,
             );
             return Ok(());
         };
         let found = match kind {
             LeafKind::Seal => opened::<Seal>(data)
-                .map(|(payload, seal)| self.seal(index, &payload, &seal.predicate)),
+                .map(|(payload, seal)| self.seal(index, &payload, seal.predicate)),
             LeafKind::Consumption => opened::<Consumption>(data)
                 .map(|(_, statement)| self.consumption(index, &statement.predicate)),
             LeafKind::Receipt => opened::<Receipt>(data)
@@ -56,11 +55,7 @@ impl Look<'_> {
         match found {
             Ok(done) => done,
             Err(error) => {
-                self.defect(
-                    entry,
-                    format!("it is no {} ({error})", kind.word()),
-                    RESTORE,
-                );
+                self.defect(entry, format!("it is no {} ({error})", kind.word()));
                 Ok(())
             }
         }
@@ -70,17 +65,20 @@ impl Look<'_> {
         &mut self,
         index: u64,
         payload: &[u8],
-        seal: &Seal,
+        seal: Seal,
     ) -> Result<(), StoreFault> {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
-            self.defect(&entry, "the seal does not name the previous seal", RESTORE);
+            self.defect(&entry, "the seal does not name the previous seal");
         }
         if self.first.is_none() {
             self.first = Some(digest);
+            if let Some(Genesis::Follows { .. }) = seal.genesis {
+                self.taken_over_until = Some(seal.at.unix() + MAX_WINDOW_S + SKEW_S);
+            }
             if index != 0 {
-                self.defect(&entry, "the first seal is not the first entry", RESTORE);
+                self.defect(&entry, "the first seal is not the first entry");
             }
         }
         self.previous = Some(digest);
@@ -88,7 +86,7 @@ impl Look<'_> {
             .one("SELECT 1 FROM seal WHERE idx = ?1", [index], |_| Ok(()))?
             .is_none()
         {
-            self.defect(&entry, "the table seal has no row for this entry", RESTORE);
+            self.defect(&entry, "the table seal has no row for this entry");
         }
         let named = [
             ("registry", *seal.registry.as_bytes()),
@@ -104,16 +102,11 @@ impl Look<'_> {
         for (what, digest) in named.into_iter().chain(versions) {
             self.blob_of(&entry, what, digest)?;
         }
-        let manifest = self.one(
-            "SELECT data FROM blob WHERE digest = ?1",
-            [seal.registry.as_bytes()],
-            |row| row.get::<Vec<u8>>(0),
-        )?;
-        let leaves = manifest
-            .and_then(|bytes| json::parse_as::<Vec<RegistryLeaf>>(&bytes, bytes.len()).ok());
+        let leaves = self.blob::<Vec<RegistryLeaf>>(seal.registry.as_bytes())?;
         for leaf in leaves.unwrap_or_default() {
             self.sealed_step(&entry, &leaf)?;
         }
+        self.in_force = Some(seal);
         Ok(())
     }
 
@@ -133,7 +126,6 @@ impl Look<'_> {
                     "the blob of the {what} of this seal, sha256:{}, is missing",
                     hex(&digest)
                 ),
-                RESTORE,
             );
         }
         Ok(())
@@ -175,7 +167,7 @@ impl Look<'_> {
                 "the nonce {} is spent and expires at {}, but {why}: the authorization could run again",
                 spent.nonce, spent.expires_at
             );
-            self.defect(&entry, what, RESTORE);
+            self.defect(&entry, what);
         }
         Ok(())
     }
@@ -192,14 +184,10 @@ impl Look<'_> {
             Ok((row.get::<Vec<u8>>(0)?, row.proposal(0)))
         })?;
         match (runs.pop(), runs.len()) {
-            (None, _) => self.defect(entry, format!("no row of a proposal names {what}"), RESTORE),
+            (None, _) => self.defect(entry, format!("no row of a proposal names {what}")),
             (Some((_, Ok(run))), 0) => return Ok(Some(run)),
             (Some((id, Err(_))), 0) => self.unknown_values(&id),
-            (_, more) => self.defect(
-                entry,
-                format!("{} proposals name {what}", more + 1),
-                RESTORE,
-            ),
+            (_, more) => self.defect(entry, format!("{} proposals name {what}", more + 1)),
         }
         Ok(None)
     }
@@ -208,7 +196,7 @@ impl Look<'_> {
     pub(super) fn unknown_values(&mut self, id: &[u8]) {
         let place = format!("table proposal, row {}", hex(id));
         let what = "the row has a value that this program does not write";
-        self.defect(place, what, RESTORE);
+        self.defect(place, what);
     }
 
     /// Compares the row of a run with its consumption, and with its row in the table `crossing` until it has a receipt.
@@ -225,7 +213,7 @@ impl Look<'_> {
             let what = format!(
                 "the authorization or the nonce of the proposal {id} differs from the consumption in the log"
             );
-            self.defect(entry, what, RESTORE);
+            self.defect(entry, what);
         }
         // The row of a submitted envelope is created at the consumption.
         let then = Some(consumption.at);
@@ -247,14 +235,14 @@ impl Look<'_> {
             } else {
                 "the run has ended, but is still listed as running"
             };
-            self.defect(entry, what, RESTORE);
+            self.defect(entry, what);
         }
         let Some((envelope, seal)) = crossing else {
             return Ok(());
         };
         if seal != consumption.seal.as_bytes() {
             let what = "the row in the table crossing names another seal than the consumption";
-            self.defect(entry, what, RESTORE);
+            self.defect(entry, what);
         }
         let payload = json::parse_as::<Envelope>(&envelope, envelope.len())
             .map_err(Malformed::from)
@@ -279,7 +267,6 @@ impl Look<'_> {
                     "the consumption of the receipt is not log entry {}",
                     of.index
                 ),
-                RESTORE,
             );
         }
         let item = u32::try_from(of.item).unwrap_or(u32::MAX);
@@ -288,22 +275,20 @@ impl Look<'_> {
             proposal_columns!(),
             " FROM closed_at c JOIN proposal p ON p.id = c.id WHERE c.receipt = ?1"
         );
+        let payload =
+            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload);
+        if let Ok(payload) = &payload {
+            let is_unknown = receipt.outcome.status == Status::Unknown;
+            self.owes(Some(index), is_unknown, payload);
+        }
         if let Some(run) = self.run_of(&entry, "this receipt", sql, index.cast_signed())? {
             if run.consumption == Some((of.index, item)) {
+                self.compare(&run, payload);
                 self.finished(&run, receipt)?;
             } else {
                 let what = "the receipt and the row of the proposal name different runs";
-                self.defect(&entry, what, RESTORE);
+                self.defect(&entry, what);
             }
-        }
-        if let Ok(payload) =
-            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload)
-        {
-            self.owes(
-                Some(index),
-                receipt.outcome.status == Status::Unknown,
-                &payload,
-            );
         }
         let until = receipt.finished_at.plus(self.scope.retention.outputs_s);
         for (name, stream) in [
@@ -321,7 +306,7 @@ impl Look<'_> {
                     "the output {name}, {}, is missing although its retention ends at {until}",
                     stream.blake3
                 );
-                self.defect(&entry, what, LOST);
+                self.advise(&entry, what, LOST);
             }
         }
         Ok(())
@@ -330,10 +315,6 @@ impl Look<'_> {
     /// Compares the row of a run and its outputs with the receipt.
     fn finished(&mut self, run: &Proposal, receipt: &Receipt) -> Result<(), StoreFault> {
         let id = &run.core.id;
-        self.compare(
-            run,
-            Base64::Strict.decode("/authorization/payload", &receipt.authorization.payload),
-        );
         let why = run.detail.as_deref().and_then(end_detail::why);
         let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
         let detail = end_detail::write(&receipt.outcome, why.as_deref());
@@ -363,7 +344,7 @@ impl Look<'_> {
                 Some((false, true)) => {
                     let what =
                         format!("no row records that the proposal {id} wrote {}", hex(&name));
-                    self.defect("table output_of", what, LOST);
+                    self.advise("table output_of", what, LOST);
                 }
                 _ => {}
             }
@@ -380,13 +361,10 @@ impl Look<'_> {
             return Ok(None);
         }
         let digest = receipt.files.manifest;
-        let sql = "SELECT data FROM blob WHERE digest = ?1";
-        let bytes: Option<Vec<u8>> = self.one(sql, params![digest.as_bytes()], |row| row.get(0))?;
-        let read = bytes.filter(|bytes| ContentDigest::of(bytes) == digest);
-        let files = read.and_then(|bytes| json::parse_as::<Manifest>(&bytes, bytes.len()).ok());
+        let files = self.blob::<Manifest>(digest.as_bytes())?;
         if files.is_none() {
             let what = format!("the blob {digest} with the files of a run is missing or damaged");
-            self.defect("table blob", what, RESTORE);
+            self.defect("table blob", what);
         }
         Ok(files.map(|manifest| manifest.0))
     }
@@ -404,7 +382,6 @@ impl Look<'_> {
             Err(error) => self.defect(
                 format!("table proposal, row {id}"),
                 format!("the signed payload cannot be read: {error}"),
-                RESTORE,
             ),
         }
     }
@@ -412,7 +389,7 @@ impl Look<'_> {
     fn differs(&mut self, id: &ProposalId, same: bool, from: &str) {
         if !same {
             let place = format!("table proposal, row {id}");
-            self.defect(place, format!("the row differs from {from}"), RESTORE);
+            self.defect(place, format!("the row differs from {from}"));
         }
     }
 
@@ -443,7 +420,7 @@ impl Look<'_> {
             }
             Some(_) => return Ok(()),
         };
-        self.defect(format!("log entry {index}"), what, RESTORE);
+        self.defect(format!("log entry {index}"), what);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Check of standing grants and of their uses.
 
-use crate::{Look, RESTORE, StoreFault, column_values::place, opened};
+use crate::{Look, StoreFault, column_values::place, opened};
 use documents::{ContentDigest, Grant, Spent, Timestamp, hex};
 
 impl Look<'_> {
@@ -17,7 +17,6 @@ impl Look<'_> {
             self.defect(
                 format!("log entry {index}"),
                 "the table standing has no row for this grant",
-                RESTORE,
             );
         }
         Ok(())
@@ -42,7 +41,7 @@ impl Look<'_> {
                 "the table standing_use has no row for use {} of a grant",
                 number.0
             );
-            self.defect(format!("log entry {index}, item {item}"), what, RESTORE);
+            self.defect(format!("log entry {index}, item {item}"), what);
         }
         Ok(())
     }
@@ -57,7 +56,7 @@ impl Look<'_> {
             let place = format!("table standing, row {}", hex(&id));
             let Ok(row) = row else {
                 let what = "the row has a value that this program does not write";
-                self.defect(place, what, RESTORE);
+                self.defect(place, what);
                 continue;
             };
             let of_row = (row.digest, row.id, row.proposer, row.expires_at);
@@ -67,23 +66,19 @@ impl Look<'_> {
                 (digest, terms.grant, terms.proposer, terms.expires_at)
             });
             if said.ok() != Some(of_row) {
-                self.defect(&place, "the row differs from the grant in it", RESTORE);
+                self.defect(&place, "the row differs from the grant in it");
             }
             if let Some(index) = row.leaf
                 && self.entry_at(index)?.as_deref() != Some(&row.envelope[..])
             {
                 let what = format!("log entry {index} is another document");
-                self.defect(&place, what, RESTORE);
+                self.defect(&place, what);
             }
         }
-        let there = self.number("SELECT count(*) FROM standing_use")?;
-        if there != self.uses {
-            let what = format!(
-                "the table has {there} rows, but the log has {} uses of grants",
-                self.uses
-            );
-            self.defect("table standing_use", what, RESTORE);
-        }
-        Ok(())
+        self.count(
+            "standing_use",
+            self.uses,
+            "the number of uses in the log is",
+        )
     }
 }

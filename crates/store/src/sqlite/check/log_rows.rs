@@ -1,7 +1,7 @@
 //! The entries of the log for the check, packed or not.
 
 use crate::{
-    Entries, EntryRow, Look, RESTORE, StoreFault,
+    Entries, EntryRow, Look, StoreFault,
     sqlite::{
         check::LogRow,
         packed_tiles::{NoEntry, is_intact},
@@ -45,10 +45,10 @@ impl Look<'_> {
         }
         let tile = rows[0].index / 256;
         if let Some((place, what)) = rows.iter().find_map(|row| row.data.as_ref().err()) {
-            self.defect(place, *what, RESTORE);
+            self.defect(place, *what);
         } else if count < 256 {
             let what = format!("only {count} of its 256 entries are packed");
-            self.defect(format!("packed tile {tile}"), what, RESTORE);
+            self.defect(format!("packed tile {tile}"), what);
         } else {
             // A changed byte of the compressed form can leave all entries the same.
             let sql = "SELECT data FROM packed WHERE tile = ?1";
@@ -57,7 +57,6 @@ impl Look<'_> {
                 self.defect(
                     format!("packed tile {tile}"),
                     "its bytes do not match its digest",
-                    RESTORE,
                 );
             }
         }
@@ -70,13 +69,7 @@ impl Look<'_> {
         if self.is_old {
             return Ok(());
         }
-        let there = self.number("SELECT count(*) FROM packed")?;
-        if there != expected {
-            let what =
-                format!("the table has {there} rows, but {expected} tiles of the log are packed");
-            self.defect("table packed", what, RESTORE);
-        }
-        Ok(())
+        self.count("packed", expected, "the number of packed tiles is")
     }
 
     /// Returns the bytes of an entry. There are none if the entry is missing, or if its packed tile is damaged, which the

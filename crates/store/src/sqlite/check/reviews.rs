@@ -1,6 +1,6 @@
 //! Check of reviews, and of the runs that need a review.
 
-use crate::{Look, OwedReview, RESTORE, StoreFault, id_bytes, opened};
+use crate::{Look, OwedReview, StoreFault, id_bytes, opened};
 use documents::{Authorization, LeafKind, Receipt, ReviewStatement, Statement, sha256};
 
 const OWED: &str =
@@ -27,7 +27,7 @@ impl Look<'_> {
             .flatten();
         let Some(row) = row else {
             let what = "the table review has no row for this review that this program can read";
-            self.defect(format!("log entry {index}"), what, RESTORE);
+            self.defect(format!("log entry {index}"), what);
             return Ok(());
         };
         let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
@@ -52,7 +52,6 @@ impl Look<'_> {
             self.defect(
                 format!("table review, row {index}"),
                 "the row differs from the review in the log",
-                RESTORE,
             );
         }
         Ok(())
@@ -95,7 +94,6 @@ impl Look<'_> {
                 self.defect(
                     format!("table owed, row {id}"),
                     "the row has a value that this program does not write",
-                    RESTORE,
                 );
                 continue;
             };
@@ -109,7 +107,6 @@ impl Look<'_> {
                 self.defect(
                     &place,
                     "the row differs from the signed documents of the run",
-                    RESTORE,
                 );
             }
             for (column, leaf) in [("reviewed", row.reviewed), ("settled", row.settled)] {
@@ -122,7 +119,7 @@ impl Look<'_> {
                     let what = format!(
                         "the column {column} names log entry {leaf}, which is no review of the run"
                     );
-                    self.defect(&place, what, RESTORE);
+                    self.defect(&place, what);
                 }
             }
         }
@@ -130,17 +127,12 @@ impl Look<'_> {
             self.defect(
                 "table owed",
                 format!("the run {proposal} needs a review, but has no row"),
-                RESTORE,
             );
         }
-        let there = self.number("SELECT count(*) FROM review")?;
-        if there != self.reviews {
-            let what = format!(
-                "the table has {there} rows, but the log has {} reviews",
-                self.reviews
-            );
-            self.defect("table review", what, RESTORE);
-        }
-        Ok(())
+        self.count(
+            "review",
+            self.reviews,
+            "the number of reviews in the log is",
+        )
     }
 }

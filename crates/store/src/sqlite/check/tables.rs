@@ -8,16 +8,16 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    LOST, Look, RESTORE, StoreFault, TOKENS,
+    LOST, Look, StoreFault, TOKENS,
     sqlite::{
-        check::{DURING, file_of, files_below, opened},
+        check::{DURING, file_of, files_below},
         columns::one,
         errors::fault,
     },
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, Blake3Stream, Genesis, KeyId, MAX_WINDOW_S, RegistryLeaf,
-    RevokedSubject, SKEW_S, Seal, SealedToken, StepDefinition, hex, json, sha256,
+    AuthorizationDigest, Blake3Digest, Blake3Stream, KeyId, RegistryLeaf, RevokedSubject,
+    SealedToken, StepDefinition, hex, json, sha256,
 };
 
 impl Look<'_> {
@@ -25,46 +25,39 @@ impl Look<'_> {
         self.odd(
             "proposal",
             "the proposal is running, but its row in the table crossing, which recovery needs, is missing",
-            RESTORE,
             "SELECT id FROM proposal WHERE status = 0 AND (spent IS NULL OR NOT EXISTS \
              (SELECT 1 FROM crossing c WHERE c.id = proposal.spent AND c.proposal = proposal.id))",
         )?;
         self.odd(
             "crossing",
             "the proposal of this row is not running",
-            RESTORE,
             "SELECT c.proposal AS id FROM crossing c LEFT JOIN proposal p ON p.id = c.proposal \
              WHERE p.status IS NOT 0 OR p.spent IS NOT c.id",
         )?;
         self.odd(
             "proposal",
             "the proposal is finished without a consumption or a receipt",
-            RESTORE,
             "SELECT id FROM proposal WHERE status = 1 AND (spent IS NULL OR receipt IS NULL)",
         )?;
         self.odd(
             "proposal",
             "the proposal never ran, but names a start, a consumption or a receipt",
-            RESTORE,
             "SELECT id FROM proposal WHERE status > 1 \
              AND (started_at IS NOT NULL OR spent IS NOT NULL OR receipt IS NOT NULL)",
         )?;
         self.odd(
             "proposal",
             "the proposal waits or runs, but has an end",
-            RESTORE,
             "SELECT id FROM proposal WHERE status IN (0, 2, 3) AND ended_at IS NOT NULL OR status = 0 AND detail IS NOT NULL",
         )?;
         self.odd(
             "proposal",
             "the log has no consumption at the place that the row names",
-            RESTORE,
             "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.spent >> 6 WHERE p.spent IS NOT NULL AND l.kind IS NOT 2",
         )?;
         self.odd(
             "proposal",
             "the log has no receipt at the place that the row names",
-            RESTORE,
             "SELECT p.id FROM proposal p LEFT JOIN leaf l ON l.idx = p.receipt WHERE p.receipt IS NOT NULL AND l.kind IS NOT 3",
         )?;
         self.counts
@@ -72,46 +65,25 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Returns the time at which all nonces of the earlier log have expired, or `None` if this log follows no other log.
-    fn taken_over_until(&self) -> Result<Option<i64>, StoreFault> {
-        let seal = self
-            .entry_at(0)?
-            .and_then(|data| opened::<Seal>(&data).ok());
-        Ok(
-            seal.and_then(|(_, statement)| match statement.predicate.genesis {
-                Some(Genesis::Follows { .. }) => {
-                    Some(statement.predicate.at.unix() + MAX_WINDOW_S + SKEW_S)
-                }
-                _ => None,
-            }),
-        )
-    }
-
     /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
     pub(super) fn nonces(&mut self) -> Result<(), StoreFault> {
         self.odd(
             "nonce",
             "the run that the row names did not spend this nonce",
-            RESTORE,
             "SELECT n.nonce AS id FROM nonce n LEFT JOIN proposal p ON p.id = n.proposal \
              WHERE n.spent >= 0 AND (p.nonce IS NOT n.nonce OR p.spent IS NOT n.spent)",
         )?;
-        let until = self.taken_over_until()?.unwrap_or(i64::MIN);
+        let until = self.taken_over_until.unwrap_or(i64::MIN);
         self.odd(
             "nonce",
             "the row says that an earlier log spent this nonce, but this is impossible with this expiry",
-            RESTORE,
             &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
         )?;
-        let there = self.number("SELECT count(*) FROM nonce")?;
         let counted = self.number("SELECT nonces FROM state")?;
-        if there != counted {
-            let what = format!(
-                "the table has {there} rows, but the boundary counted {counted}: rows were changed by hand"
-            );
-            self.defect("table nonce", what, RESTORE);
-        }
-        self.counts.push(("nonces", there));
+        let what = "before somebody changed rows by hand, the boundary counted";
+        self.count("nonce", counted, what)?;
+        self.counts
+            .push(("nonces", self.number("SELECT count(*) FROM nonce")?));
         Ok(())
     }
 
@@ -120,14 +92,12 @@ impl Look<'_> {
         self.odd(
             "proposal",
             "the payload that approvers sign is missing",
-            RESTORE,
             "SELECT id FROM proposal WHERE status > 1 AND request IS NOT NULL AND NOT EXISTS \
              (SELECT 1 FROM payload WHERE payload.proposal = proposal.id)",
         )?;
         self.odd(
             "payload",
             "the proposal of this row does not exist",
-            RESTORE,
             "SELECT proposal AS id FROM payload WHERE proposal NOT IN (SELECT id FROM proposal)",
         )?;
         let sql = concat!(
@@ -152,14 +122,12 @@ impl Look<'_> {
                 Ok(_) => self.defect(
                     format!("table payload, row {}", hex(&id)),
                     "the payload does not match the digest of its proposal",
-                    RESTORE,
                 ),
             }
         }
         self.odd(
             "proposal",
             "the proposal is denied, but still waits",
-            RESTORE,
             "SELECT id FROM proposal WHERE status IN (2, 3) AND digest IN (SELECT authorization FROM denial)",
         )?;
         self.signatures()
@@ -180,7 +148,7 @@ impl Look<'_> {
                 _ => "in no roster of the log does this key belong to this person",
             };
             let place = format!("table signature, {:?} for {}", person, hex(&proposal));
-            self.defect(place, what, RESTORE);
+            self.defect(place, what);
         }
         Ok(())
     }
@@ -189,19 +157,13 @@ impl Look<'_> {
         self.odd(
             "denial",
             "the log has no denial at the place that the row names",
-            RESTORE,
             "SELECT d.authorization AS id FROM denial d LEFT JOIN leaf l ON l.idx = d.leaf WHERE l.kind IS NOT 4",
         )?;
-        // Every denial in the log has its row, so another row is one too many.
-        let there = self.number("SELECT count(*) FROM denial")?;
-        if there > self.denials {
-            let what = format!(
-                "the table has {there} rows, but the log has {} denials: rows were added",
-                self.denials
-            );
-            self.defect("table denial", what, RESTORE);
-        }
-        Ok(())
+        self.count(
+            "denial",
+            self.denials,
+            "the number of denials in the log is",
+        )
     }
 
     /// Checks that a step of a sealed registry and the contents of its files are stored.
@@ -246,7 +208,6 @@ impl Look<'_> {
             self.defect(
                 format!("blob sha256:{digest}"),
                 "the bytes of the blob do not match its name",
-                RESTORE,
             );
         }
         self.counts.push(("blobs", count));
@@ -282,29 +243,20 @@ impl Look<'_> {
         for (name, what) in odd {
             // The retention may have deleted the output and its row during this report.
             if self.still_has(&name)? {
-                self.defect(format!("output {name}"), what, LOST);
+                self.advise(format!("output {name}"), what, LOST);
             }
         }
-        let named = self.number("SELECT count(*) FROM output_of")?;
-        if named != self.outputs_named {
-            let what = format!(
-                "the table has {named} rows, but the receipts explain {}: the permissions to read outputs were \
-                 changed",
-                self.outputs_named
-            );
-            self.defect("table output_of", what, RESTORE);
-        }
+        let what = "the receipts, which give the permissions to read outputs, explain";
+        self.count("output_of", self.outputs_named, what)?;
         self.odd(
             "output",
             "the date of the output differs from the end of its last run",
-            RESTORE,
             "SELECT name AS id FROM output WHERE at IS NOT (SELECT max(p.ended_at) FROM output_of o \
              JOIN proposal p ON p.id = o.proposal WHERE o.name = output.name)",
         )?;
         self.odd(
             "output_order",
             "the run of this row is not finished",
-            RESTORE,
             "SELECT proposal AS id FROM output_order WHERE proposal NOT IN (SELECT id FROM proposal WHERE status = 1)",
         )?;
         self.counts.push(("outputs", count));
@@ -334,43 +286,29 @@ impl Look<'_> {
 
     /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
     pub(super) fn tokens(&mut self) -> Result<(), StoreFault> {
-        let sql = "SELECT leaf.idx FROM leaf JOIN seal ON seal.idx = leaf.idx ORDER BY leaf.idx DESC LIMIT 1";
-        let Some(last) = self.one(sql, [], |row| row.get(0))? else {
+        let Some(seal) = self.in_force.take() else {
             return Ok(());
         };
-        let Some(data) = self.entry_at(last)? else {
-            return Ok(());
-        };
-        let Ok((_, seal)) = opened::<Seal>(&data) else {
-            return Ok(());
-        };
-        let blob = self.one(
-            "SELECT data FROM blob WHERE digest = ?1",
-            [seal.predicate.tokens.as_bytes()],
-            |row| row.get::<Vec<u8>>(0),
-        )?;
-        let sealed =
-            blob.and_then(|bytes| json::parse_as::<Vec<SealedToken>>(&bytes, bytes.len()).ok());
+        let sealed = self.blob::<Vec<SealedToken>>(seal.tokens.as_bytes())?;
         let sealed = sealed.unwrap_or_default();
         let rows = self.all(TOKENS, [], |row| row.token())?;
         self.counts.push(("tokens", rows.len() as u64));
         for row in &rows {
             let place = format!("table token, row {}", row.name);
             let said = sealed.iter().find(|sealed| sealed.name == row.name);
-            let ended = row.revoked_at.is_some()
-                || row.expires_at.is_some_and(|end| end <= seal.predicate.at);
+            let ended =
+                row.revoked_at.is_some() || row.expires_at.is_some_and(|end| end <= seal.at);
             let by_entry = self.revoked.contains(&RevokedSubject::token(&row.name));
             match said {
                 _ if row.revoked_at.is_none() && by_entry => {
-                    self.defect(place, "the log revokes the token, but the row says that it is valid", RESTORE);
+                    self.defect(place, "the log revokes the token, but the row says that it is valid");
                 }
                 None if !ended => {
-                    self.defect(place, "the last seal does not name this token: the row was changed by hand", RESTORE)
+                    self.defect(place, "the last seal does not name this token: the row was changed by hand")
                 }
                 Some(_) if row.revoked_at.is_some() && !by_entry => self.defect(
                     place,
-                    "the row says that the token is revoked, but the token is valid in the last seal",
-                    RESTORE,
+                    "the row says that the token is revoked, but the token is valid in the last seal"
                 ),
                 Some(said) => {
                     let sorted = |mut texts: Vec<String>| {
@@ -386,7 +324,7 @@ impl Look<'_> {
                         && said.patterns == sorted(row.patterns.clone())
                         && said.expires_at == row.expires_at;
                     if !same {
-                        self.defect(place, "the token differs from the last seal", RESTORE);
+                        self.defect(place, "the token differs from the last seal");
                     }
                 }
                 None => {}
@@ -399,7 +337,6 @@ impl Look<'_> {
             self.defect(
                 format!("table token, row {}", missing.name),
                 "the token is valid in the last seal, but its row is missing",
-                RESTORE,
             );
         }
         Ok(())
