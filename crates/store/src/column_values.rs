@@ -50,26 +50,13 @@ pub(super) const fn presence_number(presence: Presence) -> i16 {
     }
 }
 
-/// Returns the number that a row of `review` stores for the observed end.
-pub(super) const fn observed_number(observed: ObservedEnd) -> i16 {
-    match observed {
-        ObservedEnd::Succeeded => 0,
-        ObservedEnd::Failed => 1,
-        ObservedEnd::NotStarted => 2,
-        ObservedEnd::Partly => 3,
-    }
-}
-
-/// Returns the observed end for a stored number, or `None` for a number that this program does not write.
-pub(super) const fn observed_of(number: i16) -> Option<ObservedEnd> {
-    match number {
-        0 => Some(ObservedEnd::Succeeded),
-        1 => Some(ObservedEnd::Failed),
-        2 => Some(ObservedEnd::NotStarted),
-        3 => Some(ObservedEnd::Partly),
-        _ => None,
-    }
-}
+/// The observed ends. A row of `review` stores the place of its end in this list.
+pub(super) const OBSERVED: [ObservedEnd; 4] = [
+    ObservedEnd::Succeeded,
+    ObservedEnd::Failed,
+    ObservedEnd::NotStarted,
+    ObservedEnd::Partly,
+];
 
 /// Returns the verdict for a stored truth value.
 pub(super) const fn verdict_of(accepted: bool) -> ReviewVerdict {

@@ -88,14 +88,3 @@ pub(super) static TABLES: LazyLock<Vec<CopiedTable>> = LazyLock::new(|| {
 
 /// The table of outputs. Its order of recording is `rowid` in SQLite, and `number` in PostgreSQL.
 pub(super) const OUTPUT: &str = "output";
-
-/// The row of `state`, as far as both engines have it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct CopiedState {
-    /// Digest of the first seal, which is the id of the boundary.
-    pub(super) boundary: Option<Vec<u8>>,
-    /// Digest of the seal in force.
-    pub(super) seal: Option<Vec<u8>>,
-    pub(super) version: i64,
-    pub(super) mark: i64,
-}

@@ -110,9 +110,7 @@ pub(crate) use batch_rows::{BatchQuestion, BatchRows, EachAnswer, OpenBatch};
 pub(crate) use closed_windows::ClosedWindows;
 pub(crate) use column_values::{grant_bytes, id_bytes, tile_id};
 pub(crate) use consume_window::MOST_MARK_AHEAD_S;
-pub(crate) use copied_tables::{
-    CHUNK, CHUNK_ROWS, CopiedRow, CopiedState, CopiedTable, PIECE, TABLES,
-};
+pub(crate) use copied_tables::{CHUNK, CHUNK_ROWS, CopiedRow, CopiedTable, PIECE, TABLES};
 pub(crate) use crash_points::WriteKind;
 pub(crate) use fields::{Cell, EngineRow, Fields, FromCell};
 pub(crate) use idle_pool::IdlePool;
@@ -156,7 +154,7 @@ pub(crate) use sqlite::{
 pub(crate) use stored_event::{EventRow, EventWrite};
 pub(crate) use stored_grant::SpentUse;
 pub(crate) use stored_leaf::Leaf;
-pub(crate) use stored_proposal::{PayloadSource, ProposalPage};
+pub(crate) use stored_proposal::ProposalPage;
 pub(crate) use stored_seal::SealStored;
 pub(crate) use stored_status::StatusDetail;
 pub(crate) use stored_tile::{DURING_TILE, tile_hashes, tile_missing};

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::{
     Cell, CheckpointRow, ClosedKey, DURING_TILE, EngineStatements, EntryRow, EventFact, Fields,
-    LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, PayloadSource, Proposal,
-    ProposalPage, ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault,
-    StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
-    ToldTarget, Unfinished,
+    LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, Proposal, ProposalPage,
+    ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoredDenial,
+    StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings, ToldTarget,
+    Unfinished,
     column_values::unplace,
     grant_bytes, id_bytes,
     read_statements::{
@@ -21,8 +24,8 @@ use crate::{
     tile_hashes, tile_id,
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, Hash, LeafKind, Name,
-    Nonce, ParamsDigest, ProposalId, Timestamp,
+    AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, Envelope, GrantId, Hash,
+    LeafKind, Name, Nonce, ParamsDigest, ProposalId, Timestamp,
 };
 
 /// Maximum number of rows that one page of a filtered list reads, so that a filter with few matches does not delay
@@ -280,20 +283,31 @@ impl StoreReads {
         })
     }
 
-    /// Returns the document that contains the payload of a proposal.
-    pub fn payload(&self, id: &ProposalId) -> Result<Option<PayloadSource>, StoreFault> {
+    /// Returns the payload that approvers sign for a proposal, from the document that has it in the status of the proposal.
+    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
         const DURING: &str = "reading a payload";
         let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
             let index = row.get::<Option<i64>>(2)?;
             let receipt = index.map(|_| row.entry(2)).transpose()?;
-            Ok((row.get(0)?, row.get(1)?, receipt))
+            Ok((row.get(0)?, row.get::<Option<Vec<u8>>>(1)?, receipt))
         })?;
         let Some((payload, envelope, receipt)) = found else {
             return Ok(None);
         };
         let receipt = self.0.unpack(DURING, receipt.into_iter().collect())?.pop();
-        let receipt = receipt.map(|entry| entry.data);
-        Ok(PayloadSource::of(payload, envelope, receipt))
+        let payload: Option<Vec<u8>> = match (payload, envelope, receipt) {
+            (None, None, None) => return Ok(None),
+            (Some(payload), ..) => Some(payload),
+            (_, Some(envelope), _) => payload_of(&envelope),
+            (.., Some(receipt)) => payload_of(&receipt.data).and_then(|statement| {
+                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
+                let payload = statement.pointer("/predicate/authorization/payload")?;
+                STANDARD.decode(payload.as_str()?).ok()
+            }),
+        };
+        payload.map(Some).ok_or_else(|| {
+            StoreFault::broken(DURING, format!("the payload of {id} is not readable"))
+        })
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
@@ -539,4 +553,9 @@ impl StoreReads {
     pub fn bytes(&self) -> Result<u64, StoreFault> {
         self.0.bytes()
     }
+}
+
+fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
+    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
+    STANDARD.decode(envelope.payload).ok()
 }

@@ -178,15 +178,6 @@ impl SharedState {
         locked(&self.no_runs).clone()
     }
 
-    pub(super) fn set_no_runs(&self, why: Option<String>) {
-        *locked(&self.no_runs) = why;
-    }
-
-    /// Lets the next reader read the tokens without a secret again.
-    pub(super) fn forget_bindings(&self) {
-        *locked(&self.bindings) = None;
-    }
-
     /// Counts the durable changes of a batch.
     pub(super) fn changed(&self, changes: impl Iterator<Item = StatusChange>) {
         let mut open = locked(&self.open_proposals);

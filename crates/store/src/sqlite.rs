@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
-    Answers, BatchQuestion, BatchRows, Commit, EachAnswer, Fields, OpenBatch, PackedRow, Questions,
+    Answers, BatchQuestion, BatchRows, Commit, EachAnswer, OpenBatch, PackedRow, Questions,
     SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_questions,
     batch_rows, each_row, read_head,
     sqlite::{
@@ -130,7 +130,7 @@ impl SqliteStore {
     fn count_nonces(&self) -> Result<(), StoreFault> {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| {
-            self.one(DURING, sql, [], |row| row.get::<i64>(0))
+            one(&self.connection, DURING, sql, [], |row| row.get::<i64>(0))
                 .map(Option::unwrap_or_default)
         };
         let (there, kept) = (
@@ -140,8 +140,13 @@ impl SqliteStore {
         if there == kept {
             return Ok(());
         }
-        self.run(DURING, "UPDATE state SET nonces = ?1", [there])
-            .map(drop)
+        run(
+            &self.connection,
+            DURING,
+            "UPDATE state SET nonces = ?1",
+            [there],
+        )
+        .map(drop)
     }
 
     fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
@@ -149,35 +154,22 @@ impl SqliteStore {
         self.connection.write(DURING, &batch_rows::of(writes, ""))?;
         if !writes.starts.is_empty() {
             let sql = "UPDATE state SET nonces = nonces + ?1";
-            self.run(DURING, sql, [writes.starts.len()])?;
+            run(&self.connection, DURING, sql, [writes.starts.len()])?;
         }
         for row in writes.checkpoints {
             let sql = "SELECT 1 FROM checkpoint WHERE size = ?1 AND root <> ?2";
-            let other = self.one(DURING, sql, params![row.size, row.root], |_| Ok(()))?;
+            let other = one(
+                &self.connection,
+                DURING,
+                sql,
+                params![row.size, row.root],
+                |_| Ok(()),
+            )?;
             if other.is_some() {
                 return Err(StoreFault::forked(row.size));
             }
         }
         Ok(())
-    }
-
-    fn run(
-        &self,
-        during: &'static str,
-        sql: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<usize, StoreFault> {
-        run(&self.connection, during, sql, params)
-    }
-
-    fn one<T>(
-        &self,
-        during: &'static str,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
-        one(&self.connection, during, sql, params, read)
     }
 
     /// Limits the size of the database, so that a test can fill the disk.
@@ -251,7 +243,7 @@ impl Store for SqliteStore {
 
     fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
         const DURING: &str = "reading what a batch needs";
-        self.run("beginning a batch", "BEGIN IMMEDIATE", [])?;
+        run(&self.connection, "beginning a batch", "BEGIN IMMEDIATE", [])?;
         let mut answers = Answers::none(questions);
         for (kind, rows) in batch_questions::of(questions).iter().enumerate() {
             for (number, values) in rows.cells.chunks(rows.width).enumerate() {
@@ -269,7 +261,7 @@ impl Store for SqliteStore {
         if let Err(fault) = self.write(writes) {
             return Commit::NotDone(fault);
         }
-        match self.run(DURING, "COMMIT", []) {
+        match run(&self.connection, DURING, "COMMIT", []) {
             Ok(_) => {}
             // After this failure, the write-ahead log may or may not contain the batch.
             Err(StoreFault::Database { message, .. }) => {

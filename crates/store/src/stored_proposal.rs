@@ -332,28 +332,3 @@ pub struct ProposalPage {
     /// Position at which the next page begins, or `None` after the last page.
     pub next: Option<ProposalId>,
 }
-
-/// The document that contains the payload of a proposal, which depends on the proposal's status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PayloadSource {
-    /// The payload alone, for a proposal that did not run.
-    Payload(Vec<u8>),
-    /// The envelope of a running proposal.
-    Envelope(Vec<u8>),
-    /// The receipt of a finished proposal.
-    Receipt(Vec<u8>),
-}
-
-impl PayloadSource {
-    /// Returns the first of these documents that the store has.
-    pub fn of(
-        payload: Option<Vec<u8>>,
-        envelope: Option<Vec<u8>>,
-        receipt: Option<Vec<u8>>,
-    ) -> Option<Self> {
-        payload
-            .map(Self::Payload)
-            .or(envelope.map(Self::Envelope))
-            .or(receipt.map(Self::Receipt))
-    }
-}

@@ -223,7 +223,7 @@ impl Writer {
                 // The health report tells why nothing is written. An idle writer tries again.
                 // The boundary measures its own disk itself, and not the disk of a database server.
                 if fault.is_unreachable() || (fault.can_pass() && self.config.keep_head.is_some()) {
-                    self.shared.set_no_runs(Some(fault.to_string()));
+                    *locked(&self.shared.no_runs) = Some(fault.to_string());
                 }
                 messages
                     .iter()
@@ -241,7 +241,7 @@ impl Writer {
     ) -> Result<Vec<StatusChange>, StoreFault> {
         let asked = questions(messages);
         let (mut answers, renewed) = self.begin(&asked)?;
-        self.shared.set_no_runs(answers.no_runs.take());
+        *locked(&self.shared.no_runs) = answers.no_runs.take();
         if let Some(server) = answers.server_clock {
             let seconds = (self.config.clock)().unix().saturating_sub(server.unix());
             self.shared

@@ -7,14 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::{
-    CheckpointRow, Leaf, Ledger, Objects, PayloadSource, Proposal, ProposalPage, ProposalQuery,
-    RunQuery, Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
+    CheckpointRow, Leaf, Ledger, Objects, Proposal, ProposalPage, ProposalQuery, RunQuery,
+    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
 };
-use documents::{Blake3Digest, Envelope, Hash, ProposalId, TilePath, locked, merkle};
+use documents::{Blake3Digest, Hash, ProposalId, TilePath, locked, merkle};
 
 impl Ledger {
     /// Returns the readers of the store.
@@ -98,29 +95,7 @@ impl Ledger {
 
     /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
     pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
-        let Some(source) = self.shared.reads.payload(id)? else {
-            return Ok(None);
-        };
-        let payload = match source {
-            PayloadSource::Payload(payload) => return Ok(Some(payload)),
-            PayloadSource::Envelope(envelope) => payload_of(&envelope),
-            PayloadSource::Receipt(receipt) => payload_of(&receipt).and_then(|statement| {
-                let statement: serde_json::Value = serde_json::from_slice(&statement).ok()?;
-                STANDARD
-                    .decode(
-                        statement
-                            .pointer("/predicate/authorization/payload")?
-                            .as_str()?,
-                    )
-                    .ok()
-            }),
-        };
-        payload.map(Some).ok_or_else(|| {
-            StoreFault::broken(
-                "reading a payload",
-                format!("the payload of {id} is not readable"),
-            )
-        })
+        self.shared.reads.payload(id)
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
@@ -204,9 +179,4 @@ impl Ledger {
             }
         }
     }
-}
-
-fn payload_of(envelope: &[u8]) -> Option<Vec<u8>> {
-    let envelope: Envelope = serde_json::from_slice(envelope).ok()?;
-    STANDARD.decode(envelope.payload).ok()
 }

@@ -9,10 +9,10 @@ use std::path::Path;
 use tokio_postgres::Row;
 
 use crate::{
-    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Fields, Link, ServerSettings,
-    StoreFault, TABLES,
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Fields, Link, ServerSettings, StoreFault,
+    TABLES,
     copied_tables::OUTPUT,
-    postgres::{columns::signed, link, schema, settings::refused},
+    postgres::{columns::signed, questions::read_head, schema, settings::refused},
     sqlite::table_rows::NewFile,
 };
 use documents::Blake3Digest;
@@ -21,7 +21,6 @@ const DURING: &str = "copying the store out of the database";
 /// The index gives the order of the rows, so that no statement sorts or scans a whole table.
 const OPTIONS: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=0 -c client_encoding=UTF8 \
     -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
-const STATE: &str = "SELECT boundary, seal, version, mark FROM state";
 
 /// Copies all rows into the new SQLite file `into`, but only the log entries from the entry `first` on, and the hash tiles
 /// that became complete with them. Large outputs become files in `outputs`, except those that are in `have`.
@@ -38,14 +37,7 @@ pub fn export(
     let server = Link::open(settings, OPTIONS)?;
     schema::check(&server, settings)?;
     server.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-    let rows = server.query(DURING, STATE, values![])?;
-    let row = link::first(DURING, &rows)?;
-    let state = CopiedState {
-        boundary: row.get(0)?,
-        seal: row.get(1)?,
-        version: row.get(2)?,
-        mark: row.get(3)?,
-    };
+    let (state, _) = read_head(&server)?;
     let file = NewFile::create(into)?;
     for table in &*TABLES {
         rows_of(&server, table, first, &mut |rows| file.add(table, &rows))?;

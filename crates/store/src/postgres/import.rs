@@ -10,12 +10,12 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::{
-    CLOSABLE_AFTER_S, CopiedRow, CopiedState, CopiedTable, Fields, Link, MoveEnd, OldFile, PIECE,
-    ServerSettings, StoreFault, StoreLock, TABLES, Value,
+    CLOSABLE_AFTER_S, CopiedRow, CopiedTable, Fields, Link, MoveEnd, OldFile, PIECE,
+    ServerSettings, StoreFault, StoreHead, StoreLock, TABLES, Value,
     copied_tables::OUTPUT,
     crash_points, lock_key,
     postgres::{
-        columns::arrays,
+        columns::{arrays, boxed},
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
         link::first,
@@ -24,7 +24,7 @@ use crate::{
     },
     root_of, sqlite,
 };
-use documents::Hash;
+use documents::{Hash, SealDigest};
 
 const DURING: &str = "copying the store into the database";
 const OPTIONS: &str = "-c lock_timeout=20000 -c statement_timeout=30000 -c synchronous_commit=on \
@@ -60,7 +60,7 @@ pub fn move_into(
     let _lock = StoreLock::alone(from)?;
     let mut old = OldFile::open(from)?;
     let state = old.state()?;
-    let Some(boundary) = state.boundary.clone() else {
+    let Some(boundary) = state.boundary.map(|id| id.as_bytes().to_vec()) else {
         return Err(refused(format!(
             "the log of the store {} has not begun: there is nothing to move",
             from.display()
@@ -129,7 +129,7 @@ pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> Result<()
         return Err(refused(has_rows(settings)));
     }
     target.begin(
-        state.boundary.as_deref().unwrap_or_default(),
+        state.boundary.as_ref().map_or(&[], |id| &id.as_bytes()[..]),
         &old.fingerprint()?,
     )?;
     target.copy(&old, outputs, None, &mut |_, _| {})?;
@@ -409,15 +409,15 @@ impl Target {
     }
 
     /// Lets services use the schema. All changes are in one commit.
-    fn finish(&self, state: &CopiedState) -> Result<(), StoreFault> {
+    fn finish(&self, state: &StoreHead) -> Result<(), StoreFault> {
         let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
-        let values = values![
-            state.boundary.clone(),
-            state.seal.clone(),
+        let values = cells![
+            state.boundary.as_ref().map(SealDigest::as_bytes),
+            state.seal.as_ref().map(SealDigest::as_bytes),
             state.version,
             state.mark
         ];
-        self.commit(sql, values)
+        self.commit(sql, boxed(&values))
     }
 }
 

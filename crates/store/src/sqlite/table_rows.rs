@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
-    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedState, CopiedTable, Entries, EntryRow, Fields,
-    MIGRATIONS, SqliteReads, StoreFault, root_of,
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, MIGRATIONS,
+    SqliteReads, StoreFault, StoreHead, read_head, root_of,
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
@@ -16,7 +16,7 @@ use crate::{
         schema::{self, MOVED, migrate},
     },
 };
-use documents::{Blake3Digest, Hash, sha256};
+use documents::{Blake3Digest, Hash, SealDigest, sha256};
 
 /// A new SQLite file that a copy fills.
 pub struct NewFile {
@@ -63,13 +63,18 @@ impl NewFile {
     }
 
     /// Writes the state, and makes the file durable.
-    pub(crate) fn finish(self, state: &CopiedState) -> Result<(), StoreFault> {
+    pub(crate) fn finish(self, state: &StoreHead) -> Result<(), StoreFault> {
         const DURING: &str = "finishing a copy of the store";
         let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4, \
                    nonces = (SELECT count(*) FROM nonce)";
-        let values = (&state.boundary, &state.seal, state.version, state.mark);
+        let values = cells![
+            state.boundary.as_ref().map(SealDigest::as_bytes),
+            state.seal.as_ref().map(SealDigest::as_bytes),
+            state.version,
+            state.mark
+        ];
         self.connection
-            .execute(sql, values)
+            .execute(sql, params_from_iter(values))
             .map_err(fault(DURING))?;
         self.connection
             .execute_batch("COMMIT")
@@ -125,19 +130,8 @@ impl OldFile {
         })
     }
 
-    pub(crate) fn state(&self) -> Result<CopiedState, StoreFault> {
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(CopiedState {
-                boundary: row.get(0)?,
-                seal: row.get(1)?,
-                version: row.get(2)?,
-                mark: row.get(3)?,
-            })
-        };
-        let found =
-            self.connection
-                .query_row("SELECT boundary, seal, version, mark FROM state", [], read);
-        found.map_err(fault("reading the state of the boundary"))
+    pub(crate) fn state(&self) -> Result<StoreHead, StoreFault> {
+        read_head(&self.connection)
     }
 
     pub(crate) fn count(&self, table: &CopiedTable) -> Result<u64, StoreFault> {

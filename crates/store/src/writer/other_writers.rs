@@ -7,6 +7,7 @@ use crate::{
     WriterMessage, answer_idle, check_state, newest_entries::check_seal, read_revocations,
     tree::TileCache,
 };
+use documents::locked;
 
 /// Time for which callers wait for the result of a commit that the database did not confirm. After this time, they get a
 /// fault, and the writer continues to ask the database.
@@ -91,7 +92,8 @@ impl Writer {
         self.edge = edge;
         self.head = head;
         self.revoked = revoked;
-        self.shared.forget_bindings();
+        // The next reader reads the tokens without a secret again.
+        *locked(&self.shared.bindings) = None;
         self.take_held();
         Ok(open)
     }
