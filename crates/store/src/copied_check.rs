@@ -4,7 +4,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use crate::{
-    ServerSettings, StoreFault, StoreReport, StoreScope, postgres::export::export, sqlite::check,
+    ServerSettings, StoreFault, StoreReport, StoreScope, postgres::export::export, refused,
+    sqlite::check,
 };
 
 /// Copies the store into a temporary directory and checks the copy.
@@ -16,10 +17,10 @@ pub(super) fn check_copy(
     scope: &StoreScope,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<StoreReport, StoreFault> {
-    let failed = |error: std::io::Error| StoreFault::Unusable {
-        message: format!(
+    let failed = |error: std::io::Error| {
+        refused(format!(
             "the directory for a copy of the store cannot be used: {error}; free some space on the disk"
-        ),
+        ))
     };
     // The copy is as private as the outputs, and can be as large as the store.
     let parent = scope.outputs.parent().filter(|path| path.is_dir());

@@ -13,6 +13,7 @@ use crate::{
         objects::PostgresObjects,
         role::{NodeCandidate, ReadKeptHead},
     },
+    refused,
     sqlite::{self, backup, backup_update::BackupUpdate, check, new_store},
 };
 use documents::{Blake3Digest, KeyId, Name};
@@ -195,12 +196,10 @@ impl Database {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<MoveEnd, StoreFault> {
         match self {
-            Self::File(_) => Err(StoreFault::Unusable {
-                message:
-                    "`database` in countersign.toml names an SQLite file; set it to the URL of the PostgreSQL database \
-                          that takes the log, then run this command again"
-                        .to_owned(),
-            }),
+            Self::File(_) => Err(refused(
+                "`database` in countersign.toml names an SQLite file; set it to the URL of the PostgreSQL database \
+                          that takes the log, then run this command again",
+            )),
             Self::Server(server) => postgres::import::move_into(server, from, outputs, progress),
         }
     }
@@ -273,9 +272,7 @@ impl Database {
     /// Returns a fault if the node does not exist or still works.
     pub fn lose_node(&self, name: &Name) -> Result<bool, StoreFault> {
         match self {
-            Self::File(_) => Err(StoreFault::Unusable {
-                message: "a SQLite store has only one node".to_owned(),
-            }),
+            Self::File(_) => Err(refused("a SQLite store has only one node")),
             Self::Server(server) => postgres::nodes::lose(server, name),
         }
     }
@@ -404,9 +401,9 @@ impl Database {
             Self::Server(server) if postgres::import::is_empty(server)? => return Ok(()),
             Self::Server(_) => "name another schema with `?schema=` in the URL".to_owned(),
         };
-        let message =
-            format!("a store exists already, and a restore never replaces a store: {remedy}");
-        Err(StoreFault::Unusable { message })
+        Err(refused(format!(
+            "a store exists already, and a restore never replaces a store: {remedy}"
+        )))
     }
 
     /// Returns the store that a restore builds before it becomes this store. A crash must not leave a part of a store
@@ -463,9 +460,7 @@ impl Database {
         match self {
             Self::File(path) => backup::take_over(&old.0, path, void),
             // A restore builds the new store in a file first.
-            Self::Server(_) => Err(StoreFault::Unusable {
-                message: "a backup is taken over into a file".to_owned(),
-            }),
+            Self::Server(_) => Err(refused("a backup is taken over into a file")),
         }
     }
 }

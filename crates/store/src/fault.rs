@@ -76,11 +76,32 @@ impl StoreFault {
         Self::broken("keeping checkpoints", message)
     }
 
+    pub(crate) fn database(during: &'static str, message: impl ToString) -> Self {
+        Self::Database {
+            during,
+            message: message.to_string(),
+        }
+    }
+
     pub(crate) fn broken(during: &'static str, message: impl Into<String>) -> Self {
         Self::Broken {
             during,
             message: message.into(),
         }
+    }
+}
+
+/// Returns the fault of a store that cannot be used.
+pub(crate) fn refused(message: impl Into<String>) -> StoreFault {
+    StoreFault::Unusable {
+        message: message.into(),
+    }
+}
+
+/// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
+pub(crate) fn waits(message: impl Into<String>) -> StoreFault {
+    StoreFault::Unreachable {
+        message: message.into(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
     SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
     StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge, WriteStop, Writer,
-    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations,
+    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations, refused,
     writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, locked, merkle};
@@ -122,8 +122,10 @@ impl Ledger {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.work())
-            .map_err(|error| StoreFault::Unusable {
-                message: format!("can't start the writer thread of the store: {error}"),
+            .map_err(|error| {
+                refused(format!(
+                    "can't start the writer thread of the store: {error}"
+                ))
             })?;
         Ok(Spender(ledger))
     }
@@ -152,14 +154,10 @@ impl Ledger {
             shared: Arc::new(shared),
         };
         match note {
-            Some(note) if ledger.root_at(note.size)? != Some(note.root) => {
-                Err(StoreFault::Unusable {
-                    message: format!(
-                        "the log does not match the checkpoint of {} entries that is stored next to the database",
-                        note.size
-                    ),
-                })
-            }
+            Some(note) if ledger.root_at(note.size)? != Some(note.root) => Err(refused(format!(
+                "the log does not match the checkpoint of {} entries that is stored next to the database",
+                note.size
+            ))),
             _ => Ok(ledger),
         }
     }
@@ -344,10 +342,8 @@ impl Ledger {
         let reads = Arc::clone(&self.shared.reads);
         // A compression takes longer than a batch, so it runs beside the writer.
         let found = tokio::task::spawn_blocking(move || reads.packable(mark.plus(-age_s))).await;
-        let unfinished = |error: tokio::task::JoinError| StoreFault::Database {
-            during: "packing old log entries",
-            message: error.to_string(),
-        };
+        let unfinished =
+            |error: tokio::task::JoinError| StoreFault::database("packing old log entries", error);
         match found.map_err(unfinished)?? {
             // After a crash before or during the commit, the rows of the entries still have their bytes.
             Some(packed) => self.ask(WriterMessage::Pack, packed).await.map(|()| true),

@@ -64,6 +64,7 @@ pub use batch::{Commit, Questions, Writes};
 pub use crash_points::POINTS;
 pub use database::{BackupFile, Database, NodeLock, OpenStore, Role, RoleCandidate};
 pub use fault::StoreFault;
+pub(crate) use fault::{refused, waits};
 pub use ledger::{Ledger, Spender};
 pub use metrics::{
     crossing_stage::CrossingStage,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::StoreFault;
+use crate::{StoreFault, refused};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 #[derive(Debug)]
@@ -49,20 +49,20 @@ impl StoreLock {
                 } else {
                     pid.trim()
                 };
-                return Err(unusable(format!(
+                return Err(refused(format!(
                     "the store {} is in use by process {holder} (lock {}); stop that process, or use its control socket",
                     database.display(),
                     path.display()
                 )));
             }
-            Err(error) => return Err(unusable(format!("can't lock {}: {error}", path.display()))),
+            Err(error) => return Err(refused(format!("can't lock {}: {error}", path.display()))),
         }
         // The process id in the file only serves the error message above. The kernel holds the lock.
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
-        written.map_err(|error| unusable(format!("can't write {}: {error}", path.display())))?;
+        written.map_err(|error| refused(format!("can't write {}: {error}", path.display())))?;
         Ok(Self { _file: file })
     }
 }
@@ -96,10 +96,10 @@ fn check_directory(directory: &Path) -> Result<(), StoreFault> {
             .recursive(true)
             .mode(0o700)
             .create(directory);
-        made.map_err(|error| unusable(format!("can't make {}: {error}", directory.display())))?;
+        made.map_err(|error| refused(format!("can't make {}: {error}", directory.display())))?;
     }
     let metadata = std::fs::metadata(directory)
-        .map_err(|error| unusable(format!("can't look at {}: {error}", directory.display())))?;
+        .map_err(|error| refused(format!("can't look at {}: {error}", directory.display())))?;
     check_private(directory, &metadata, "700")
 }
 
@@ -112,16 +112,14 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
         .mode(0o600)
         .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
-        .map_err(|error| unusable(format!("can't open {}: {error}", path.display())))?;
+        .map_err(|error| refused(format!("can't open {}: {error}", path.display())))?;
     let metadata = file
         .metadata()
-        .map_err(|error| unusable(format!("can't look at {}: {error}", path.display())))?;
+        .map_err(|error| refused(format!("can't look at {}: {error}", path.display())))?;
     if metadata.len() == 0 {
         // The umask may have removed bits of the mode.
         let set = file.set_permissions(Permissions::from_mode(0o600));
-        set.map_err(|error| {
-            unusable(format!("can't set the mode of {}: {error}", path.display()))
-        })?;
+        set.map_err(|error| refused(format!("can't set the mode of {}: {error}", path.display())))?;
     }
     check_private(path, &metadata, "600")?;
     Ok(file)
@@ -144,7 +142,7 @@ pub fn check_modes(database: &Path) -> Result<(), StoreFault> {
 fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), StoreFault> {
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
-        return Err(unusable(format!(
+        return Err(refused(format!(
             "{} belongs to user {}, but this program runs as user {uid}; change the owner with chown, or run the \
              program as the owner",
             path.display(),
@@ -152,7 +150,7 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
         )));
     }
     if metadata.mode() & 0o077 != 0 {
-        return Err(unusable(format!(
+        return Err(refused(format!(
             "other users can access {} (mode {:o}); run: chmod {mode} {}",
             path.display(),
             metadata.mode() & 0o7777,
@@ -160,8 +158,4 @@ fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Resul
         )));
     }
     Ok(())
-}
-
-fn unusable(message: String) -> StoreFault {
-    StoreFault::Unusable { message }
 }

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    ClosedKey, ClosedWindows, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, opened,
+    ClosedKey, ClosedWindows, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees,
+    opened, refused,
 };
 use documents::{
     AuthorizationDigest, Consumption, ContentDigest, Denial, Hash, MAX_WINDOW_S, Nonce, Revocation,
@@ -43,12 +44,11 @@ pub fn check_state(
     if let Some(known) = reads.checkpoint()?
         && (known.size > head.size || tree.root_at(known.size)? != known.root)
     {
-        let message = format!(
+        return Err(refused(format!(
             "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
              `countersign store restore BACKUP`",
             head.size, known.size
-        );
-        return Err(StoreFault::Unusable { message });
+        )));
     }
     check_seal(reads, head)?;
     closed_windows(head.size, tree, reads, head.mark, revoked)
@@ -190,9 +190,8 @@ impl Found {
 }
 
 pub fn changed(what: &str) -> StoreFault {
-    let message = format!(
+    refused(format!(
         "{what}: somebody changed the store by hand, so something that is spent, denied or revoked could run again. The store stays \
          closed: run `countersign store check`, then `countersign store restore BACKUP`"
-    );
-    StoreFault::Unusable { message }
+    ))
 }

@@ -265,12 +265,8 @@ impl SharedState {
         .body();
         let signer = &self.config.signer;
         let sign = |text: &[u8]| Ok::<_, std::convert::Infallible>((signer.sign)(text));
-        let note = note::sign_note(&body, &origin, &signer.key, sign).map_err(|error| {
-            StoreFault::Database {
-                during: DURING,
-                message: error.to_string(),
-            }
-        })?;
+        let note = note::sign_note(&body, &origin, &signer.key, sign)
+            .map_err(|error| StoreFault::database(DURING, error))?;
         let row = CheckpointRow {
             size,
             root,

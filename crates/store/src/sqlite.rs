@@ -26,7 +26,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 use crate::{
     Answers, BatchQuestion, BatchRows, Commit, EachAnswer, OpenBatch, PackedRow, Questions,
     SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_questions,
-    batch_rows, each_row, read_head,
+    batch_rows, each_row, read_head, refused,
     sqlite::{
         columns::{all, one, run},
         errors::{fault, unusable},
@@ -83,11 +83,10 @@ pub fn open(path: &Path) -> Result<(SqliteStore, StoreReads), StoreFault> {
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .map_err(fault(DURING))?;
     if mode != "wal" {
-        let message = format!(
+        return Err(refused(format!(
             "{} cannot have a write-ahead log; put the store on a local file system",
             path.display()
-        );
-        return Err(StoreFault::Unusable { message });
+        )));
     }
     migrate(&mut connection, path)?;
     connection.set_prepared_statement_cache_capacity(128);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{CheckedState, StoreFault, StoreReads, opened};
+use crate::{CheckedState, StoreFault, StoreReads, opened, refused};
 use documents::{Name, RevokedSubject, Timestamp, revoked};
 
 /// A verified revocation.
@@ -49,7 +49,7 @@ pub fn read_revocations(reads: &StoreReads) -> Result<Arc<Vec<StoredRevocation>>
             let what = format!(
                 "log entry {leaf} is no revocation ({error}); run `countersign store check`"
             );
-            StoreFault::Unusable { message: what }
+            refused(what)
         })?;
         Ok(StoredRevocation { subject, leaf })
     };

@@ -70,8 +70,5 @@ impl fmt::Debug for Token {
 
 /// Returns the text of a column with JSON.
 pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
-    serde_json::to_string(value).map_err(|error| StoreFault::Database {
-        during: "writing a token",
-        message: error.to_string(),
-    })
+    serde_json::to_string(value).map_err(|error| StoreFault::database("writing a token", error))
 }

@@ -30,6 +30,7 @@ use crate::{
     StoreFault, StoreHead, StoredRevocation, StoredStatus, TreeEdge, WriteKind, WriterMessage,
     Writes, answer_idle,
     crash_points::WriteKinds,
+    waits,
     writer::{
         gather::{MAX_BATCH, close, gather},
         messages::questions,
@@ -320,9 +321,9 @@ impl Writer {
             {
                 Some(hashes) => hashes,
                 None => {
-                    let message =
-                        "the connection to the database was lost before the commit".to_owned();
-                    return Err(StoreFault::Unreachable { message });
+                    return Err(waits(
+                        "the connection to the database was lost before the commit".to_owned(),
+                    ));
                 }
             },
         };

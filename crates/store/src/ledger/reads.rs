@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     CheckpointRow, Leaf, Ledger, Objects, Proposal, ProposalPage, ProposalQuery, RunQuery,
-    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile,
+    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile, waits,
 };
 use documents::{Blake3Digest, Hash, ProposalId, TilePath, locked, merkle};
 
@@ -119,10 +119,7 @@ impl Ledger {
         };
         let end = range.end.min(row.bytes);
         let start = range.start.min(end);
-        let unreadable = |message: String| StoreFault::Database {
-            during: "reading an output",
-            message,
-        };
+        let unreadable = |message: String| StoreFault::database("reading an output", message);
         let length = usize::try_from(end - start).map_err(|error| unreadable(error.to_string()))?;
         match (row.data, &self.shared.config.objects) {
             (Some(data), _) => {
@@ -135,9 +132,7 @@ impl Ledger {
                     .output(name, start..end)
                     .map(Some)
                     .map_err(|error| match error.kind() {
-                        io::ErrorKind::NotConnected => StoreFault::Unreachable {
-                            message: error.to_string(),
-                        },
+                        io::ErrorKind::NotConnected => waits(error.to_string()),
                         _ => unreadable(error.to_string()),
                     })
             }

@@ -5,11 +5,8 @@ use tokio_postgres::Row;
 
 use crate::{
     Fields, Link, Replicas, ServerSettings, StoreFault,
-    postgres::{
-        errors::fault,
-        link::Flight,
-        settings::{refused, waits},
-    },
+    postgres::{errors::fault, link::Flight},
+    refused, waits,
 };
 
 const DURING: &str = "checking the database server";

@@ -3,7 +3,7 @@
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::StoreFault;
+use crate::{StoreFault, refused, waits};
 
 /// Begin of the reason if a connection pooler answers.
 pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
@@ -17,21 +17,17 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
         {
             unreachable(during, &words(error))
         } else {
-            StoreFault::Database {
-                during,
-                message: words(error),
-            }
+            StoreFault::database(during, words(error))
         };
     };
     let code = said.code();
     let class = &code.code()[..2];
     if *code == SqlState::INVALID_SQL_STATEMENT_NAME {
         // A pooler gave the statements of this connection to another connection of the server.
-        let message = format!(
+        return refused(format!(
             "{during}: {POOLER} ({}); name the server itself in the URL",
             words(error)
-        );
-        return StoreFault::Unusable { message };
+        ));
     }
     if *code == SqlState::DISK_FULL {
         return StoreFault::Full { during };
@@ -52,17 +48,14 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     if passes {
         unreachable(during, &words(error))
     } else {
-        StoreFault::Database {
-            during,
-            message: words(error),
-        }
+        StoreFault::database(during, words(error))
     }
 }
 
 pub(super) fn unreachable(during: &'static str, why: &str) -> StoreFault {
-    StoreFault::Unreachable {
-        message: format!("{during}: the database cannot be used now: {why}; try again later"),
-    }
+    waits(format!(
+        "{during}: the database cannot be used now: {why}; try again later"
+    ))
 }
 
 /// Returns the message of the server, or of the operating system.

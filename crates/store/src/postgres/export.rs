@@ -12,7 +12,8 @@ use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Fields, Link, ServerSettings, StoreFault,
     TABLES,
     copied_tables::OUTPUT,
-    postgres::{columns::signed, questions::read_head, schema, settings::refused},
+    postgres::{columns::signed, questions::read_head, schema},
+    refused,
     sqlite::table_rows::NewFile,
 };
 use documents::Blake3Digest;

@@ -20,9 +20,8 @@ use crate::{
         export::{PAGES, cells, count, pages, pieces_of},
         link::first,
         reads, schema,
-        settings::refused,
     },
-    root_of, sqlite,
+    refused, root_of, sqlite,
 };
 use documents::{Hash, SealDigest};
 

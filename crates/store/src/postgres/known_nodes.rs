@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::{Fields, KNOWN_NODES, Link, StoreFault, small_file};
+use crate::{Fields, KNOWN_NODES, Link, StoreFault, refused, small_file};
 
 const DURING: &str = "entering the known nodes of the boundary";
 
@@ -69,7 +69,5 @@ impl KnownNodes {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> StoreFault {
-    StoreFault::Unusable {
-        message: format!("{}: {error}", path.display()),
-    }
+    refused(format!("{}: {error}", path.display()))
 }

@@ -22,8 +22,8 @@ use crate::{
     postgres::{
         encryption::Encryption,
         errors::{POOLER, fault, unreachable, words},
-        settings::{refused, waits},
     },
+    refused, waits,
 };
 use documents::locked;
 
@@ -227,8 +227,9 @@ impl Link {
             return Ok(());
         };
         let why = "the server committed with a warning";
-        let message = format!("{during}: {why}: {warning}; check its replicas, then try again");
-        Err(StoreFault::Unreachable { message })
+        Err(waits(format!(
+            "{during}: {why}: {warning}; check its replicas, then try again"
+        )))
     }
 
     /// Executes a script of statements without parameters.

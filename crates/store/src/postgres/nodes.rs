@@ -5,9 +5,8 @@ use crate::{
     postgres::{
         link::{Flight, first},
         schema,
-        settings::refused,
     },
-    server_of,
+    refused, server_of,
 };
 use documents::Name;
 

@@ -2,8 +2,8 @@
 
 use crate::{
     IdlePool, Link, ServerSettings, StoreFault,
-    postgres::{errors::unreachable, schema, settings::waits},
-    server_of,
+    postgres::{errors::unreachable, schema},
+    server_of, waits,
 };
 use documents::locked;
 

@@ -18,9 +18,8 @@ use crate::{
         known_nodes::KnownNodes,
         link::{Flight, first},
         reads, schema,
-        settings::{refused, waits},
     },
-    root_of, server_of,
+    refused, root_of, server_of, waits,
 };
 use documents::locked;
 
@@ -376,7 +375,7 @@ impl NodeCandidate {
         if self.enter()?.posted {
             return Ok(());
         }
-        let kept = (self.kept_head)().map_err(|message| StoreFault::Unusable { message })?;
+        let kept = (self.kept_head)().map_err(refused)?;
         let settings = self.settings.clone();
         let (node, entered) = (settings.node.as_str(), self.enter()?);
         let (size, root) = kept.map_or((0, Vec::new()), |kept| (kept.size, kept.root.to_vec()));
@@ -468,7 +467,7 @@ impl NodeCandidate {
             return Ok(());
         }
         if let Some(why) = self.take_role()? {
-            return Err(StoreFault::Unreachable { message: why });
+            return Err(waits(why));
         }
         let Some(entered) = &self.entered else {
             return Ok(());
@@ -505,9 +504,7 @@ fn raise(
         let last = first(DURING, &rows[2])?;
         let (number, term): (i64, i64) = (last.get(0)?, last.get(1)?);
         if mine.is_some_and(|mine| mine != term) {
-            return Err(StoreFault::Unreachable {
-                message: "another node has taken over this boundary".to_owned(),
-            });
+            return Err(waits("another node has taken over this boundary"));
         }
         let term = mine.unwrap_or(term + 1);
         let mut flight = Flight::default();

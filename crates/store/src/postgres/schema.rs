@@ -2,7 +2,7 @@
 
 use crate::{
     Fields, Link, ServerSettings, StoreFault, differences_of, lock_key,
-    postgres::{durability::LOG_TABLES, settings::refused},
+    postgres::durability::LOG_TABLES, refused,
 };
 
 /// Number of the schema that this program writes. A released migration never changes.

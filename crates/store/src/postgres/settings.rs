@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
 
-use crate::{Replicas, ServerTable, StoreFault};
+use crate::{Replicas, ServerTable, StoreFault, refused};
 use documents::Name;
 use wire::{ClientCertificatePem, DatabaseTls};
 
@@ -322,17 +322,4 @@ fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
     Err(refused(format!(
         "other users can read the file {file} of `{name}` in [postgres]; run: chmod 600 {file}"
     )))
-}
-
-/// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
-pub(super) fn waits(message: impl Into<String>) -> StoreFault {
-    StoreFault::Unreachable {
-        message: message.into(),
-    }
-}
-
-pub(super) fn refused(message: impl Into<String>) -> StoreFault {
-    StoreFault::Unusable {
-        message: message.into(),
-    }
 }

@@ -26,22 +26,21 @@ use documents::{Blake3Digest, Name};
 pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
     const DURING: &str = "copying the store";
     let connection = read_only(path)?;
-    let name = into.to_str().ok_or_else(|| StoreFault::Database {
-        during: DURING,
-        message: format!(
-            "the name {} is not UTF-8; choose another name",
-            into.display()
-        ),
+    let name = into.to_str().ok_or_else(|| {
+        StoreFault::database(
+            DURING,
+            format!(
+                "the name {} is not UTF-8; choose another name",
+                into.display()
+            ),
+        )
     })?;
     connection
         .execute("VACUUM INTO ?1", [name])
         .map_err(fault(DURING))?;
     File::open(into)
         .and_then(|file| file.sync_all())
-        .map_err(|error| StoreFault::Database {
-            during: DURING,
-            message: format!("{}: {error}", into.display()),
-        })
+        .map_err(|error| StoreFault::database(DURING, format!("{}: {error}", into.display())))
 }
 
 /// Returns the names of all outputs that are files, for a store without a writer.

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    Entries, StoreFault, crash_points, read_only,
+    Entries, StoreFault, crash_points, read_only, refused,
     sqlite::{
         backup::{delete_outputs, output_files, settle, writable},
         columns::{all, run},
@@ -50,16 +50,14 @@ impl BackupUpdate {
                 .map_err(fault(DURING))
         };
         let (source, earlier) = (read_only(from)?, read_only(copy)?);
-        let refused = |message: &str| StoreFault::Unusable {
-            message: format!("{}: {message}", copy.display()),
-        };
+        let wrong = |message: &str| refused(format!("{}: {message}", copy.display()));
         if number(&source, "user_version")? != number(&earlier, "user_version")? {
-            return Err(refused(
+            return Err(wrong(
                 "another version of the program made this backup: make a whole backup in a new directory",
             ));
         }
         if number(&earlier, "journal_mode")?.contains("wal") {
-            return Err(refused(
+            return Err(wrong(
                 "this is a store in use and no backup: name a directory that `store backup` made",
             ));
         }

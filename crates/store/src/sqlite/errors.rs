@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use crate::StoreFault;
+use crate::{StoreFault, refused};
 
 pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreFault {
     move |error| {
@@ -25,11 +25,10 @@ pub(super) fn fault(during: &'static str) -> impl FnOnce(rusqlite::Error) -> Sto
 }
 
 pub(super) fn unusable(path: &Path, error: &rusqlite::Error) -> StoreFault {
-    let message = format!(
+    refused(format!(
         "the store {} can't be opened: {error}; restore a backup, or name another file",
         path.display()
-    );
-    StoreFault::Unusable { message }
+    ))
 }
 
 /// Returns true if the file is there that SQLite needs to undo an interrupted transaction.

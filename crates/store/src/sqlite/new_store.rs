@@ -5,13 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{StoreFault, sqlite};
+use crate::{StoreFault, refused, sqlite};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {
-    StoreFault::Unusable {
-        message: error.to_string(),
-    }
+    refused(error.to_string())
 }
 
 /// Appends to the name of a file.

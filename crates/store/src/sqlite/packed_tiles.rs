@@ -198,10 +198,7 @@ pub(super) fn next(
             range.start,
             range.end - 1
         );
-        return Err(StoreFault::Database {
-            during: DURING,
-            message,
-        });
+        return Err(StoreFault::database(DURING, message));
     }
     Ok(Some(PackedRow { tile, data }))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{
-    StoreFault, is_interrupted,
+    StoreFault, is_interrupted, refused,
     sqlite::{
         errors::{fault, unusable},
         schema::{self, APPLICATION_ID},
@@ -24,13 +24,9 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 /// Checks that this program can read the store, and opens a read-only connection.
 pub(crate) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
-    let refused = |message: String| StoreFault::Unusable {
-        message: format!("{} {message}", path.display()),
-    };
+    let wrong = |message: String| refused(format!("{} {message}", path.display()));
     if !path.is_file() {
-        return Err(refused(
-            "does not exist: name a store or a backup".to_owned(),
-        ));
+        return Err(wrong("does not exist: name a store or a backup".to_owned()));
     }
     let connection = connect(path).map_err(|error| unusable(path, &error))?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -39,7 +35,7 @@ pub(crate) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let unreadable = |error: rusqlite::Error| {
         match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure) => fault("opening the store")(error),
-        _ if is_interrupted(path) => refused(
+        _ if is_interrupted(path) => wrong(
             "is a backup that was being brought up to date: wait until this has ended; if it was interrupted, run \
              `countersign store backup --onto` again (`store restore` uses the state before it)"
                 .to_owned(),
@@ -50,7 +46,7 @@ pub(crate) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
     let application = number("application_id").map_err(unreadable)?;
     let version = number("user_version").map_err(unreadable)?;
     if application != APPLICATION_ID {
-        return Err(refused(
+        return Err(wrong(
             "is not a store of this program: name another file".to_owned(),
         ));
     }

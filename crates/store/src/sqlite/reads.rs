@@ -120,10 +120,7 @@ impl Readers for SqliteReads {
         let size = |path: &Path| match std::fs::metadata(path) {
             Ok(file) => Ok(file.len()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(StoreFault::Database {
-                during: "reading the size",
-                message: error.to_string(),
-            }),
+            Err(error) => Err(StoreFault::database("reading the size", error)),
         };
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use crate::{
-    StoreFault,
+    StoreFault, refused,
     sqlite::errors::{fault, unusable},
 };
 
@@ -75,12 +75,11 @@ pub(super) fn check(
     let Some(first) = found.first() else {
         return Ok(());
     };
-    let message = format!(
+    Err(refused(format!(
         "{} has the schema number {version}, but its schema differs ({first}), so the store stays closed; run \
          `countersign store check`, then `countersign store restore BACKUP`",
         path.display()
-    );
-    Err(StoreFault::Unusable { message })
+    )))
 }
 
 type Object = (String, String, Option<String>);
@@ -126,26 +125,24 @@ pub(super) fn check_number(
     path: &Path,
 ) -> Result<(), StoreFault> {
     if version == MOVED {
-        let message = format!(
+        return Err(refused(format!(
             "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
              countersign.toml to the new place. If the move was interrupted, run `countersign store move --from {}` again",
             path.display(),
             moved_to(connection),
             path.display()
-        );
-        return Err(StoreFault::Unusable { message });
+        )));
     }
     let known = |version: usize| version == 0 || (FIRST..=MIGRATIONS.len()).contains(&version);
     if usize::try_from(version).is_ok_and(known) {
         return Ok(());
     }
-    let message = format!(
+    Err(refused(format!(
         "the store {} has schema {version}, but this program supports the schemas {FIRST} to {}; use the program that wrote \
          the store",
         path.display(),
         MIGRATIONS.len()
-    );
-    Err(StoreFault::Unusable { message })
+    )))
 }
 
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -159,11 +156,10 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(|error| unusable(path, &error))?;
     if application != APPLICATION_ID && tables > 0 {
-        let message = format!(
+        return Err(refused(format!(
             "{} is the database of another program; name another file",
             path.display()
-        );
-        return Err(StoreFault::Unusable { message });
+        )));
     }
     check_number(connection, version, path)?;
     let version = usize::try_from(version).unwrap_or(usize::MAX);

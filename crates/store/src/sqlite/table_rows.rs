@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, MIGRATIONS,
-    SqliteReads, StoreFault, StoreHead, read_head, root_of,
+    SqliteReads, StoreFault, StoreHead, read_head, refused, root_of,
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
@@ -29,8 +29,10 @@ impl NewFile {
     pub fn create(path: &Path) -> Result<Self, StoreFault> {
         const DURING: &str = "creating a copy of the store";
         if path.exists() {
-            let message = format!("{} exists already: name a new file", path.display());
-            return Err(StoreFault::Unusable { message });
+            return Err(refused(format!(
+                "{} exists already: name a new file",
+                path.display()
+            )));
         }
         let mut connection = writable(path)?;
         migrate(&mut connection, path)?;
@@ -84,9 +86,7 @@ impl NewFile {
             .map_err(|(_, error)| fault(DURING)(error))?;
         File::open(&self.path)
             .and_then(|file| file.sync_all())
-            .map_err(|error| StoreFault::Unusable {
-                message: format!("{}: {error}", self.path.display()),
-            })
+            .map_err(|error| refused(format!("{}: {error}", self.path.display())))
     }
 }
 
@@ -216,9 +216,8 @@ impl OldFile {
 
     /// Returns a digest that changes with each change of the file. The write-ahead log must be empty.
     pub fn fingerprint(&self) -> Result<Vec<u8>, StoreFault> {
-        let metadata = std::fs::metadata(&self.path).map_err(|error| StoreFault::Unusable {
-            message: format!("{}: {error}", self.path.display()),
-        })?;
+        let metadata = std::fs::metadata(&self.path)
+            .map_err(|error| refused(format!("{}: {error}", self.path.display())))?;
         let facts = format!(
             "{} {} {} {}.{} {}.{}",
             metadata.dev(),

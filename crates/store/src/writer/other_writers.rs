@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     Answers, OpenProposals, OtherWrites, Questions, StoreFault, Subtrees, TreeEdge, Writer,
     WriterMessage, answer_idle, check_state, newest_entries::check_seal, read_revocations,
-    tree::TileCache,
+    tree::TileCache, waits,
 };
 use documents::locked;
 
@@ -65,12 +65,11 @@ impl Writer {
         const DURING: &str = "reading the state of the boundary again";
         let head = self.store.head()?;
         if head.size < self.head.size {
-            let message = format!(
+            return Err(waits(format!(
                 "the database has {} log entries, but this service has written {}: the database went back to an earlier time. \
                  Put the newest state of the database back",
                 head.size, self.head.size
-            );
-            return Err(StoreFault::Unreachable { message });
+            )));
         }
         let edge = TreeEdge::load(&mut *self.store, head.size)?;
         let (reads, tiles) = (&*self.shared.reads, TileCache::default());

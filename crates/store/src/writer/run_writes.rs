@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::{
     Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
     FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, RunRow, SpentNonce, SpentUse, StatusChange,
-    StoreFault, StoredStatus, WriteKind, Writer, rows::OwedEnd, writer::grant_writes::ClaimedUses,
+    StoreFault, StoredStatus, WriteKind, Writer, rows::OwedEnd, waits,
+    writer::grant_writes::ClaimedUses,
 };
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,
@@ -41,7 +42,7 @@ impl Writer {
                 .for_each(|asked| asked.set(Err(stop.clone())))
         };
         if let Some(message) = self.shared.no_runs() {
-            refuse_all(&StoreFault::Unreachable { message }.into());
+            refuse_all(&waits(message).into());
             return Ok(());
         }
         if let Some(seconds) = self.shared.clocks_differ() {
@@ -263,10 +264,7 @@ impl Writer {
 
     /// Signs a consumption. The store signs no other statement.
     fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
-        let unwritable = |message: String| StoreFault::Database {
-            during: "writing a consumption",
-            message,
-        };
+        let unwritable = |message: String| StoreFault::database("writing a consumption", message);
         let payload = consumption
             .into_statement()
             .to_payload()
