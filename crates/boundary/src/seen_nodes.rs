@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use documents::{Name, locked};
-use store::{NodeState, NodesReport, ReadNodes, Replicas, StoreFault};
+use store::{NodeState, NodesReader, NodesReport, Replicas, StoreFault};
 use wire::{NodeView, NodesView};
 
 /// Pause between two reads, which is also the pause between two beats of a node.
@@ -31,11 +31,7 @@ impl SeenNodes {
     ///
     /// # Errors
     /// Returns an error if the thread can't be started.
-    pub fn watch(
-        me: &Name,
-        replicas: Replicas,
-        reader: Box<dyn ReadNodes>,
-    ) -> std::io::Result<Arc<Self>> {
+    pub fn watch(me: &Name, replicas: Replicas, reader: NodesReader) -> std::io::Result<Arc<Self>> {
         let last = Mutex::new(LastReport {
             report: None,
             at: Instant::now(),
@@ -49,7 +45,7 @@ impl SeenNodes {
         let kept = Arc::downgrade(&seen);
         std::thread::Builder::new()
             .name("store-nodes".to_owned())
-            .spawn(move || keep_reading(&*reader, &kept))?;
+            .spawn(move || keep_reading(&reader, &kept))?;
         Ok(seen)
     }
 
@@ -139,7 +135,7 @@ pub fn silence(node: &NodeState) -> Option<String> {
     })
 }
 
-fn keep_reading(reader: &dyn ReadNodes, kept: &Weak<SeenNodes>) {
+fn keep_reading(reader: &NodesReader, kept: &Weak<SeenNodes>) {
     while let Some(seen) = kept.upgrade() {
         let read = reader.read();
         let mut last = locked(&seen.last);

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    KeyWaits, MoveEnd, Objects, OldFile, ReadNodes, ReadRole, Replicas, RoleState, ServerRole,
+    KeyWaits, MoveEnd, NodesReader, Objects, OldFile, ReadRole, Replicas, RoleState, ServerRole,
     ServerSettings, ServerTable, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreReport,
     StoreScope, Turn, copied_check, lock,
     postgres::{
         self,
-        objects::PostgresObjects,
         role::{NodeCandidate, ReadKeptHead},
     },
     refused,
@@ -77,7 +76,7 @@ pub struct OpenStore {
     /// The readers.
     pub reads: Arc<StoreReads>,
     /// The large objects. `None` if the database is a file of this host.
-    pub objects: Option<Arc<dyn Objects>>,
+    pub objects: Option<Arc<Objects>>,
 }
 
 impl Database {
@@ -256,12 +255,10 @@ impl Database {
     }
 
     /// Returns a reader of the nodes, without a connection yet. A store in a file has no nodes.
-    pub fn nodes(&self) -> Option<Box<dyn ReadNodes>> {
+    pub fn nodes(&self) -> Option<NodesReader> {
         match self {
             Self::File(_) => None,
-            Self::Server(server) => Some(Box::new(postgres::nodes::NodesReader::new(
-                (**server).clone(),
-            ))),
+            Self::Server(server) => Some(NodesReader::new((**server).clone())),
         }
     }
 
@@ -293,7 +290,7 @@ impl Database {
             }
             Self::Server(server) => {
                 let (store, reads) = postgres::open((**server).clone(), role.0)?;
-                let objects = PostgresObjects::new((**server).clone());
+                let objects = Objects::new((**server).clone());
                 Ok(OpenStore {
                     store: Box::new(store),
                     reads: Arc::new(reads),

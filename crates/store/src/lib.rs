@@ -72,13 +72,13 @@ pub use metrics::{
     readings::{CertificateReading, NodeReading, NodeReadings, Readings, TargetReading},
     stage_clock::StageClock,
 };
-pub use objects::{Cosignature, Objects, TakeBytes};
+pub use objects::{Cosignature, TakeBytes};
 pub use reads::StoreReads;
 pub use retention::{Retention, UNSIGNED_KEPT_S};
 pub use rows::{CheckpointRow, LeafRow};
 pub use server::{
-    KNOWN_NODES, KeyWait, MoveEnd, NodeState, NodesReport, ReadNodes, ReadRole, Replicas,
-    RoleState, ServerTable, Turn,
+    KNOWN_NODES, KeyWait, MoveEnd, NodeState, NodesReport, ReadRole, Replicas, RoleState,
+    ServerTable, Turn,
 };
 pub use shared::{LedgerConfig, LedgerLimits, LogSigner};
 pub use small_file::replace;
@@ -130,6 +130,7 @@ pub(crate) use postgres::{
     settings::ServerSettings,
     writes::{BATCH, BatchRow, COMMIT, batch_id},
 };
+pub use postgres::{nodes::NodesReader, objects::Objects};
 pub(crate) use rare_changes::change_tokens;
 pub(crate) use read_statements::{
     EngineStatements, LEAVES, PROPOSAL, SIGNATURES_OF, SPENT, TILE, TOKENS,

@@ -114,15 +114,6 @@ pub struct NodesReport {
     pub hanging: Vec<String>,
 }
 
-/// A connection that reads the nodes of a boundary.
-pub trait ReadNodes: Send + Sync {
-    /// Reads the nodes now.
-    ///
-    /// # Errors
-    /// Returns a fault if the database cannot be read.
-    fn read(&self) -> Result<NodesReport, StoreFault>;
-}
-
 /// What the active node knows of its role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoleState {

@@ -32,7 +32,7 @@ pub struct LedgerConfig {
     /// Directory of the outputs that are files.
     pub outputs: PathBuf,
     /// The large outputs of a database server. `None` if the database is a file of this host.
-    pub objects: Option<Arc<dyn Objects>>,
+    pub objects: Option<Arc<Objects>>,
     /// Limits on the number of proposals.
     pub limits: LedgerLimits,
     /// Counters of the service.

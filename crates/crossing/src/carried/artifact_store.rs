@@ -43,7 +43,7 @@ const PIECE: usize = 256 << 10;
 pub struct ArtifactStore {
     directory: PathBuf,
     /// The uploaded files in place of files in the directory, which then has only uploads in progress.
-    objects: Option<Arc<dyn Objects>>,
+    objects: Option<Arc<Objects>>,
     /// Held while an upload gets its final name, so that uploads at the same time do not exceed the limits together.
     naming: Arc<Mutex<()>>,
     /// A counter for each proposer. Each upload in progress has a copy of the counter of its proposer.
@@ -62,7 +62,7 @@ pub struct Upload {
 
 impl ArtifactStore {
     /// Uses `directory`, which is created with the first upload.
-    pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
+    pub fn new(directory: PathBuf, objects: Option<Arc<Objects>>) -> Self {
         Self {
             directory,
             objects,

@@ -16,7 +16,7 @@ use store::{MAX_INLINE_BYTES, Objects, OutputRow};
 pub struct Outputs {
     directory: PathBuf,
     /// The large outputs in place of files.
-    objects: Option<Arc<dyn Objects>>,
+    objects: Option<Arc<Objects>>,
     /// Names of new files of runs until the store has rows for them. Without this map, such a file would seem to be
     /// unused.
     kept: Arc<Mutex<BTreeMap<Blake3Digest, usize>>>,
@@ -54,7 +54,7 @@ impl Drop for RecordedRows {
 impl Outputs {
     /// Uses `directory`, which must exist and must be accessible only to the service. With `objects`, the directory has only
     /// temporary files.
-    pub fn new(directory: PathBuf, objects: Option<Arc<dyn Objects>>) -> Self {
+    pub fn new(directory: PathBuf, objects: Option<Arc<Objects>>) -> Self {
         Self {
             directory,
             objects,

@@ -154,7 +154,7 @@ impl Ledger {
     }
 
     /// Returns the large objects, if the database is on a server.
-    pub fn objects(&self) -> Option<Arc<dyn Objects>> {
+    pub fn objects(&self) -> Option<Arc<Objects>> {
         self.shared.config.objects.clone()
     }
 

@@ -29,7 +29,7 @@ use crate::{
     NewProposal, Objects, SealStored, SealWrite, ServerSettings, Spender, SpentNonce, Store,
     StoreFault, StoreReads, StoredStatus, Window, WriteStop,
     ledger::tests::failing_store::{Commits, Failing},
-    postgres::{self, objects::PostgresObjects},
+    postgres,
     shared::KeepHead,
     sqlite,
 };
@@ -117,7 +117,7 @@ impl World {
             objects: self
                 .server
                 .clone()
-                .map(|server| Arc::new(PostgresObjects::new(server)) as Arc<dyn Objects>),
+                .map(|server| Arc::new(Objects::new(server))),
             limits: self.limits,
             metrics: Arc::default(),
             keep_head: None,

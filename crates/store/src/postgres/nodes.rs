@@ -1,7 +1,7 @@
 //! The nodes of a boundary, for the operator.
 
 use crate::{
-    Fields, Link, NodeState, NodesReport, Pool, ReadNodes, ServerSettings, StoreFault, lock_key,
+    Fields, Link, NodeState, NodesReport, Pool, ServerSettings, StoreFault, lock_key,
     postgres::{
         link::{Flight, first},
         schema,
@@ -32,17 +32,20 @@ const LOSE: &str = "WITH gone AS (UPDATE node SET lost_at = clock_timestamp() \
     UPDATE state SET lost = CASE WHEN server IS DISTINCT FROM $2 THEN name ELSE lost END FROM gone WHERE one = 1 \
     RETURNING lost IS NOT NULL";
 
-/// A connection that reads the nodes.
+/// A connection that reads the nodes of a boundary.
 pub struct NodesReader(Pool);
 
 impl NodesReader {
+    /// Connects when the nodes are read for the first time.
     pub fn new(settings: ServerSettings) -> Self {
         Self(Pool::of_readers(settings, OPTIONS, 1))
     }
-}
 
-impl ReadNodes for NodesReader {
-    fn read(&self) -> Result<NodesReport, StoreFault> {
+    /// Reads the nodes now.
+    ///
+    /// # Errors
+    /// Returns a fault if the database cannot be read.
+    pub fn read(&self) -> Result<NodesReport, StoreFault> {
         self.0.with(|link| {
             let settings = &self.0.settings;
             // A changed or missing schema is the better reason.

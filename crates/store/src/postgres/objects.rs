@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    Cosignature, Fields, Link, Objects, PIECE, Pool, ServerSettings, TakeBytes, Value,
-    crash_points,
+    Cosignature, Fields, Link, PIECE, Pool, ServerSettings, TakeBytes, Value, crash_points,
     objects::CopyBytes,
     postgres::{columns::signed, link::Flight},
 };
@@ -40,14 +39,17 @@ const KEEP_COSIGNATURE: &str = "INSERT INTO cosignature (size, witness, note, li
     ON CONFLICT (size, witness) DO UPDATE SET note = excluded.note, lines = excluded.lines";
 const OLD_COSIGNATURES: &str = "DELETE FROM cosignature WHERE size < $1";
 
-/// The objects in the database, with connections of their own.
-pub struct PostgresObjects {
+/// The objects of a boundary. A boundary whose database is a file of this host has none: it keeps them in files.
+///
+/// Every method returns an error if the database cannot be read or written. Its kind is
+/// [`StorageFull`](io::ErrorKind::StorageFull) or [`NotConnected`](io::ErrorKind::NotConnected) if a later attempt can succeed.
+pub struct Objects {
     pool: Pool,
     /// The digests of the chunks of each output that was compared with its name.
     verified: Mutex<VecDeque<(Blake3Digest, Arc<[Blake3Digest]>)>>,
 }
 
-impl PostgresObjects {
+impl Objects {
     /// Connects when the first object is read or written.
     pub fn new(settings: ServerSettings) -> Self {
         Self {
@@ -122,8 +124,9 @@ fn commit(link: &Link, flight: &Flight<'_>) -> io::Result<()> {
     Ok(link.confirm(DURING)?)
 }
 
-impl Objects for PostgresObjects {
-    fn keep(&self, name: &[u8; 32], copy: CopyBytes<'_>) -> io::Result<()> {
+impl Objects {
+    /// Makes an object durable. Retention deletes an object that nothing refers to, an hour after its last write.
+    pub fn keep(&self, name: &[u8; 32], copy: CopyBytes<'_>) -> io::Result<()> {
         self.pool.with(|link| {
             let (mut number, mut piece) = (0_i32, Vec::with_capacity(PIECE));
             let mut write = |piece: &[u8]| {
@@ -154,7 +157,11 @@ impl Objects for PostgresObjects {
         })
     }
 
-    fn output(&self, name: &Blake3Digest, range: Range<u64>) -> io::Result<Vec<u8>> {
+    /// Returns the bytes of an output in `range`, which must not end after the output.
+    ///
+    /// # Errors
+    /// Returns an error if the bytes of the whole output do not match its name.
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> io::Result<Vec<u8>> {
         let chunks = self.chunks(name)?;
         let mut bytes = Vec::new();
         for at in range.start / CHUNK as u64..range.end.div_ceil(CHUNK as u64) {
@@ -173,7 +180,8 @@ impl Objects for PostgresObjects {
         Ok(bytes)
     }
 
-    fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
+    /// Returns the number of the uploaded files of a proposer, and of their bytes.
+    pub fn uploaded(&self, proposer: &Name) -> io::Result<(usize, u64)> {
         let values = || values![proposer.to_string()];
         let found = self.one(UPLOADED, values, |row| {
             Ok((row.get::<u64>(0)?, row.get(1)?))
@@ -183,12 +191,19 @@ impl Objects for PostgresObjects {
             .unwrap_or_default())
     }
 
-    fn upload_size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
+    /// Returns the size of an uploaded file of a proposer, or `None` if it is not stored.
+    pub fn upload_size(&self, proposer: &Name, digest: &ContentDigest) -> io::Result<Option<u64>> {
         let values = || values![proposer.to_string(), digest.as_bytes().to_vec()];
         self.one(UPLOAD_SIZE, values, |row| Ok(row.get(0)?))
     }
 
-    fn add_upload(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> io::Result<()> {
+    /// Notes that the proposer uploaded an object now.
+    pub fn add_upload(
+        &self,
+        proposer: &Name,
+        digest: &ContentDigest,
+        bytes: u64,
+    ) -> io::Result<()> {
         let mut flight = Flight::default();
         flight.add(
             ADD_UPLOAD,
@@ -197,18 +212,21 @@ impl Objects for PostgresObjects {
         self.pool.with(|link| commit(link, &flight))
     }
 
-    fn copy_upload(&self, digest: &ContentDigest, to: TakeBytes<'_>) -> io::Result<()> {
+    /// Passes the bytes of an uploaded file to `to`. The caller must compare their digest.
+    pub fn copy_upload(&self, digest: &ContentDigest, to: TakeBytes<'_>) -> io::Result<()> {
         self.pieces(digest.as_bytes(), to)
     }
 
-    fn retire_uploads(&self, before: Timestamp) -> io::Result<usize> {
+    /// Deletes the notes about uploads before this time. Returns their number.
+    pub fn retire_uploads(&self, before: Timestamp) -> io::Result<usize> {
         Ok(self
             .pool
             .with(|link| link.query(DURING, RETIRE_UPLOADS, values![before.unix()]))?
             .len())
     }
 
-    fn cosignatures(&self) -> io::Result<Vec<Cosignature>> {
+    /// Returns the stored cosignatures, which the caller must verify.
+    pub fn cosignatures(&self) -> io::Result<Vec<Cosignature>> {
         let rows = self
             .pool
             .with(|link| link.query(DURING, COSIGNATURES, values![]))?;
@@ -224,7 +242,8 @@ impl Objects for PostgresObjects {
         rows.iter().map(read).collect()
     }
 
-    fn keep_cosignature(&self, cosignature: &Cosignature, oldest: u64) -> io::Result<()> {
+    /// Stores a cosignature, and deletes the cosignatures of checkpoints with fewer entries than `oldest`.
+    pub fn keep_cosignature(&self, cosignature: &Cosignature, oldest: u64) -> io::Result<()> {
         let Cosignature {
             size,
             witness,
