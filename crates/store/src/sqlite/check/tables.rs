@@ -80,7 +80,7 @@ impl Look<'_> {
             &format!("SELECT nonce AS id FROM nonce WHERE spent < 0 AND expires_at > {until}"),
         )?;
         let counted = self.number("SELECT nonces FROM state")?;
-        let what = "before somebody changed rows by hand, the boundary counted";
+        let what = "before rows were changed by hand, the boundary counted";
         self.count("nonce", counted, what)?;
         self.counts
             .push(("nonces", self.number("SELECT count(*) FROM nonce")?));
