@@ -27,13 +27,13 @@ use crate::{
     },
 };
 use boundary::{
-    SecretSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing,
-    secret_sources, some_of, steps_beyond_the_host,
+    SecretSource, frozen_note, notes_about_people, notes_of, sealing, secret_sources, some_of,
+    steps_beyond_the_host,
 };
 use client::{CommandFailure, Exit, FileSigner, Terminal};
 use crossing::{PROPOSAL_ROOM, revocations};
-use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
-use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
+use documents::{Configuration, DeclaredNetwork, Level};
+use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
 use verdict::TrustedRoster;
 use workbench::problems;
 
@@ -172,14 +172,9 @@ fn production(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let (mut lines, trial) = host(boundary.config.sandbox.level);
-    let held = if lines.iter().any(|line| line.result == FindingResult::Fix) {
-        Level::BestEffort
-    } else {
-        Level::Strict
-    };
     lines.extend(of_boundary(boundary, trial.as_ref()));
     lines.retain(|line| line.result == FindingResult::Fix);
-    let points = hardening::list(boundary, held, &lines);
+    let points = hardening::list(boundary, &lines);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
@@ -425,12 +420,8 @@ fn unsealable(
         return Vec::new();
     };
     let config = boundary.config;
-    let limits = ConfiguredLimits {
-        default: config.limits.of_a_run.clone(),
-        maximum: config.limits.maximum.clone(),
-    };
     let configuration = Configuration {
-        limits,
+        limits: config.configured_limits(),
         sandbox: sealed.configuration.sandbox.clone(),
     };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
@@ -462,7 +453,7 @@ fn unsealable(
 /// Reports steps that the next seal refuses, or whose runbooks it leaves out.
 fn refused_steps(
     what: &str,
-    errors: Vec<RegistryError>,
+    errors: Vec<FileProblem>,
     registry: &Registry,
     config: &Config,
 ) -> Vec<DoctorFinding> {
@@ -475,9 +466,8 @@ fn refused_steps(
     } else {
         (FindingResult::Fix, "")
     };
-    let problems: Vec<_> = errors.into_iter().map(FileProblem::from).collect();
     let line = |error| found(result, what, format!("{begins}{error}"));
-    lines_of(&problems).into_iter().map(line).collect()
+    lines_of(&errors).into_iter().map(line).collect()
 }
 
 /// Reports the steps that a start on this host seals and whose proposals the service then refuses. A running service
@@ -534,8 +524,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
     let revoked = ledger
         .map(|ledger| revocations(&[], &ledger.revocations()))
         .unwrap_or_default();
-    let mut notes = quorums_out_of_reach(sealed, &revoked, (start::surroundings().now)());
-    notes.extend(revoked_in_roster(sealed, &revoked));
+    let mut notes = notes_about_people(sealed, &revoked, (start::surroundings().now)());
     notes.extend(frozen_note(sealed, &revoked));
     notes
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use reading::{Registry, RegistryError, gruntwork};
+use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
     HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxChoice, Signals,
     TestResult, TestRunner, TestedRunbook, problems,
@@ -158,10 +158,8 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     let name = project.runbook(&real)?;
     let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
     let shown_tests = of_tests.to_string_lossy();
-    let tests = RunbookTests::read(&text).map_err(|flaws| {
-        let error = |flaw| RegistryError::of_flaw(&shown_tests, flaw);
-        problems(flaws.into_iter().map(error).collect::<Vec<_>>())
-    })?;
+    let tests = RunbookTests::read(&text)
+        .map_err(|flaws| problems(FileProblem::of_flaws(&of_tests, flaws)))?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
     let tested = TestedRunbook {
         steps: steps.steps,
@@ -202,20 +200,22 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
             terminal.line(&format!("        {}", PrintableText::text(reason).as_str()))?;
         }
     }
-    let count = |wanted: &str| {
-        lines
-            .iter()
-            .filter(|line| parts(&line.result).0 == wanted)
-            .count()
-    };
     if !terminal.json {
-        let (passed, failed, skipped) = (count("passed"), count("failed"), count("skipped"));
+        let [passed, failed, skipped] = counts(lines);
         terminal.line(&format!(
             "tests: {}: {passed} passed, {failed} failed, {skipped} skipped",
             lines.len()
         ))?;
     }
     Ok(())
+}
+
+/// Returns the numbers of tests that passed, failed and were skipped.
+fn counts(lines: &[TestLine]) -> [usize; 3] {
+    ["passed", "failed", "skipped"].map(|wanted| {
+        let results = lines.iter().map(|line| parts(&line.result).0);
+        results.filter(|word| *word == wanted).count()
+    })
 }
 
 fn parts(result: &TestResult) -> (&'static str, &[String]) {
@@ -228,18 +228,11 @@ fn parts(result: &TestResult) -> (&'static str, &[String]) {
 
 /// Returns the report as JUnit XML.
 fn junit(lines: &[TestLine]) -> String {
-    let count = |wanted: &str| {
-        lines
-            .iter()
-            .filter(|line| parts(&line.result).0 == wanted)
-            .count()
-    };
+    let [_, failed, skipped] = counts(lines);
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"countersign test\" tests=\"{}\" \
-         failures=\"{}\" skipped=\"{}\">\n",
-        lines.len(),
-        count("failed"),
-        count("skipped")
+         failures=\"{failed}\" skipped=\"{skipped}\">\n",
+        lines.len()
     );
     for TestLine { page, name, result } in lines {
         xml.push_str(&format!(
@@ -247,15 +240,14 @@ fn junit(lines: &[TestLine]) -> String {
             escaped(page),
             escaped(name)
         ));
-        let message = |reasons: &[String]| escaped(&reasons.join("; "));
-        match result {
-            TestResult::Passed => {}
-            TestResult::Failed(reasons) => {
-                xml.push_str(&format!("<failure message=\"{}\"/>", message(reasons)))
-            }
-            TestResult::Skipped(reasons) => {
-                xml.push_str(&format!("<skipped message=\"{}\"/>", message(reasons)))
-            }
+        let element = match result {
+            TestResult::Passed => None,
+            TestResult::Failed(_) => Some("failure"),
+            TestResult::Skipped(_) => Some("skipped"),
+        };
+        if let Some(element) = element {
+            let message = escaped(&parts(result).1.join("; "));
+            xml.push_str(&format!("<{element} message=\"{message}\"/>"));
         }
         xml.push_str("</testcase>\n");
     }

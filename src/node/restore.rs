@@ -402,7 +402,7 @@ pub fn look_through(
     let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
-        retention: config.retention_times(),
+        retention: config.retention,
         now: (start::surroundings().now)(),
     };
     database.check(&scope, progress)

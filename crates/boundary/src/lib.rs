@@ -48,8 +48,8 @@ pub use assembled::Boundary;
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{
-    NoteSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of,
-    steps_beyond_the_host, unapprovable_steps, unmet_people_rules,
+    NoteSource, frozen_note, notes_about_people, notes_of, some_of, steps_beyond_the_host,
+    unapprovable_steps, unmet_people_rules,
 };
 pub use http::{
     app::HttpConfig,

@@ -83,6 +83,11 @@ impl DemoSetup {
         self.root.join("boundary-home")
     }
 
+    /// Returns the directory of the boundary, for the options of a command.
+    pub(super) fn home_text(&self) -> String {
+        self.home().to_string_lossy().into_owned()
+    }
+
     pub(super) fn key(&self, name: &str) -> PathBuf {
         self.root.join("people").join(name).join("key.pem")
     }
@@ -154,11 +159,10 @@ impl DemoSetup {
             .append(true)
             .open(self.root.join("serve.log"))
             .or_broken(WHAT)?;
-        let home = self.home();
         let mut command = self.command(&[
             "--json",
             "serve",
-            &home.to_string_lossy(),
+            &self.home_text(),
             "--listen",
             "127.0.0.1:0",
         ]);
