@@ -91,9 +91,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
                  directory of a boundary",
         )),
-        Some(Err(problems)) => {
-            lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
-        }
+        Some(Err(problems)) => lines.extend(fixes("configuration", problems.list())),
         Some(Ok(config)) => match of_other_user(config) {
             Some(message) => lines.push(fix("user", message)),
             None => lines.extend(of_boundary(&InspectedBoundary::read(config), trial.as_ref())),
@@ -105,6 +103,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.put(text(&lines).as_bytes())?;
     }
     Ok(exit(lines.iter().map(|line| line.result)))
+}
+
+/// Returns the findings about problems that must be fixed.
+fn fixes(what: &str, problems: &[FileProblem]) -> Vec<DoctorFinding> {
+    let lines = lines_of(problems).into_iter();
+    lines.map(|says| fix(what, says)).collect()
 }
 
 /// Returns the exit code for these results.
@@ -203,10 +207,7 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = DoctorFinding> {
 
 /// Reports the address of the service and its certificate.
 fn of_listener(config: &Config) -> Vec<DoctorFinding> {
-    let mut lines: Vec<DoctorFinding> = listener::check(config)
-        .iter()
-        .map(|problem| fix("listener", problem.to_string()))
-        .collect();
+    let mut lines = fixes("listener", listener::check(config).as_slice());
     let note = |says| noted("listener", says);
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else {
@@ -219,11 +220,7 @@ fn of_listener(config: &Config) -> Vec<DoctorFinding> {
                 format!("valid until {}; its key matches", pair.valid().not_after),
             ));
         }
-        Err(problems) => lines.extend(
-            problems
-                .iter()
-                .map(|problem| fix("certificate", problem.to_string())),
-        ),
+        Err(problems) => lines.extend(fixes("certificate", &problems)),
     }
     lines
 }
@@ -263,10 +260,7 @@ fn of_refusals(
 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<DoctorFinding> {
     let config = boundary.config;
-    let broken = |problems: &[FileProblem]| {
-        let lines = lines_of(problems).into_iter();
-        lines.map(|says| fix("files", says)).collect::<Vec<_>>()
-    };
+    let broken = |problems: &[FileProblem]| fixes("files", problems);
     // After the first seal, a start needs no draft and does not fail with this problem.
     let draft = rosters::read_draft(config).err();
     let draft = draft.map(|problem| broken(&[problem])).unwrap_or_default();
@@ -533,13 +527,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 fn store(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "store";
     let stored = match &boundary.stored {
-        Err(problems) => {
-            return problems
-                .list()
-                .iter()
-                .map(|problem| fix(what, problem.to_string()))
-                .collect();
-        }
+        Err(problems) => return fixes(what, problems.list()),
         Ok(stored) => stored,
     };
     let log = stored

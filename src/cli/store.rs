@@ -10,13 +10,13 @@ use crate::{
     Config, ConfigArgs, InStore as _,
     cli::store_move,
     in_a_shell,
-    node::{backup, kept_checkpoint, last_backup, open_store, places, start},
+    node::{backup, kept_checkpoint, last_backup, open_store, places, start, stored_state},
     restore,
 };
 use client::{CommandFailure, Exit, PrintableText, Signer as _, Terminal};
 use documents::Name;
 use reading::FileProblem;
-use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
+use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use wire::{OidcBinding, TokenView};
 use workbench::problems;
 
@@ -368,12 +368,8 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     // between.
     let known = kept_checkpoint::read_known(config);
     let key = open_store::open_key(config).map_err(problems)?;
-    let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The check has already reported a store whose tree cannot be read.
-    let Ok((reads, head)) = database.at_rest() else {
-        return Ok(Vec::new());
-    };
-    let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else {
+    let Ok(ledger) = stored_state::ledger_at_rest(config, &key, database) else {
         return Ok(Vec::new());
     };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();

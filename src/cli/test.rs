@@ -7,7 +7,7 @@ use serde_json::json;
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
-    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxChoice, Signals,
+    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxArgs, Signals,
     TestResult, TestRunner, TestedRunbook, problems,
 };
 
@@ -41,12 +41,8 @@ pub struct Args {
     junit: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Use all sandbox layers that this host supports, and report the missing layers
-    #[arg(long, conflicts_with = "no_sandbox", help_heading = "Sandbox")]
-    sandbox: bool,
-    /// Run without a sandbox: only the limits and a clean environment apply
-    #[arg(long, help_heading = "Sandbox")]
-    no_sandbox: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// One line of the report.
@@ -77,12 +73,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             PrintableText::quoted(name).as_str()
         )));
     }
-    let wanted = match (args.no_sandbox, args.sandbox) {
-        (true, _) => SandboxChoice::Off("--no-sandbox"),
-        (false, true) => SandboxChoice::BestEffort,
-        (false, false) => SandboxChoice::Strict,
-    };
-    let hold = HostSandbox::prepare(wanted, terminal)?;
+    let hold = HostSandbox::prepare(args.sandbox.wanted(false), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut lines = Vec::new();
     for (runbook, tested) in &read {

@@ -113,14 +113,11 @@ impl Node {
         if let Some(nodes) = nodes {
             boundary.health.set_nodes(nodes, role_state.clone());
         }
-        let listener_notes = listener::notes(&config);
-        listener_notes
-            .iter()
-            .for_each(|note| tracing::warn!("{note}"));
-        boundary
+        let of_listener = boundary
             .health
-            .set(NoteSource::Listener, listener_notes.clone());
-        notes.extend(listener_notes);
+            .set(NoteSource::Listener, listener::notes(&config));
+        of_listener.iter().for_each(|note| tracing::warn!("{note}"));
+        notes.extend(of_listener);
         if config.listen != configured && configured.port() != 0 {
             notes.push(format!(
                 "the socket that systemd passed is {}, so `listen` ({configured}) is not used",

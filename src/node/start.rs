@@ -16,8 +16,8 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, DataGrowth, NoteSource, SealStop, Surroundings, check_on_host, restore,
-    secret_sources, tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, Surroundings, check_on_host, restore, secret_sources,
+    tokens_in_force, write_seal,
 };
 use client::Signer as _;
 use crossing::{
@@ -30,7 +30,7 @@ use documents::{
 };
 use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, OpenStore, Replicas, StoredRevocation, WriteStop, opened};
+use store::{Ledger, OpenStore, Replicas, StoredRevocation, opened};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
@@ -218,6 +218,15 @@ pub async fn assemble<S>(
     ))
 }
 
+/// Returns the error for a key of this node that the sealed roster does not list. The message ends with `more`.
+pub(super) fn other_key(config: &Config, more: &str) -> Problems {
+    let message = format!(
+        "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{more}",
+        config.name
+    );
+    FileProblem::whole(&config.key, message).into()
+}
+
 /// Returns notes about a roster, a sandbox, a database and secrets that protect less than they could.
 fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &LinuxSandbox) -> Vec<String> {
     let mut notes = Vec::new();
@@ -307,7 +316,7 @@ impl NextSeal<'_> {
                 .chain(&found.following)
                 .map(|note| format!("; {note}"))
                 .collect::<String>();
-            return Err(self.other_key(&why));
+            return Err(other_key(config, &why));
         }
         let _settled = handover::check(config, self.ledger, &files.key)?;
         if has_new_roster {
@@ -316,9 +325,7 @@ impl NextSeal<'_> {
             self.ledger.checkpoint().in_store(&config.database)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let (sealed, stays) = self
-            .seal(Some(Box::new(sealed)), &content, key, around)
-            .await?;
+        let (sealed, stays) = self.seal(Some(sealed), &content, key, around).await?;
         found.notes.extend(stays);
         Ok((sealed, found))
     }
@@ -335,7 +342,10 @@ impl NextSeal<'_> {
         if !self.is_key_of(&sealed.roster) {
             let advice =
                 "; if a later version of the roster lists this key, put that version in force: ";
-            return Err(self.other_key(&format!("{advice}{}", config.puts_in_force())));
+            return Err(other_key(
+                config,
+                &format!("{advice}{}", config.puts_in_force()),
+            ));
         }
         let _settled = handover::check(config, self.ledger, &files.key)?;
         if takes == TakenChanges::Nothing {
@@ -360,85 +370,55 @@ impl NextSeal<'_> {
         Ok((sealed, found))
     }
 
-    fn other_key(&self, why: &str) -> Problems {
-        FileProblem::whole(
-            &self.config.key,
-            format!(
-                "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{why}",
-                self.config.name
-            ),
-        )
-        .into()
-    }
-
     /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
     /// the bundles of the changed files would be too large, the state in force stays, with a note.
     async fn seal(
         &self,
-        before: Option<Box<Sealed>>,
+        before: Option<Sealed>,
         material: &SealContent,
         key: &BoundaryKey,
         around: &Surroundings,
     ) -> Result<(Sealed, Option<String>), Problems> {
-        let (config, ledger, sandbox) = (self.config, self.ledger, self.sandbox);
-        let mut at = ledger.now();
-        for _ in 0..MOST_TRIES {
-            let basis = match &before {
-                Some(before) => SealPredecessor::After(before),
-                None => SealPredecessor::First {
-                    genesis: Genesis::New(GenesisSalt::new(around.bytes())),
-                    epoch: Epoch::new(around.bytes()),
-                },
-            };
-            let drafted = material.draft(basis, at);
-            let same = |before: &Sealed| {
-                drafted
-                    .as_ref()
-                    .is_ok_and(|draft| draft.same_as(&before.seal))
-            };
-            let only_too_long = drafted
-                .as_ref()
-                .err()
-                .filter(|error| error.steps.is_empty() && error.state.is_empty());
-            let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
-            let too_long = too_long.map(|why| {
-                format!("the earlier seal stays in force, without the changed files: {why}")
-            });
-            match before {
-                Some(before) if same(&before) => return Ok((*before, None)),
-                Some(before) if too_long.is_some() && self.is_key_of(&before.roster) => {
-                    return Ok((*before, too_long));
-                }
-                _ => {}
+        let (config, ledger) = (self.config, self.ledger);
+        let basis = match &before {
+            Some(before) => SealPredecessor::After(before),
+            None => SealPredecessor::First {
+                genesis: Genesis::New(GenesisSalt::new(around.bytes())),
+                epoch: Epoch::new(around.bytes()),
+            },
+        };
+        // Only this process writes to the log, so no newer entry can come between.
+        let drafted = material.draft(basis, ledger.now().max(ledger.state().last_at));
+        match (before, &drafted) {
+            (Some(before), Ok(draft)) if draft.same_as(&before.seal) => return Ok((before, None)),
+            (
+                Some(before),
+                Err(SealError {
+                    steps,
+                    state,
+                    too_long: Some(why),
+                }),
+            ) if steps.is_empty() && state.is_empty() && self.is_key_of(&before.roster) => {
+                let note =
+                    format!("the earlier seal stays in force, without the changed files: {why}");
+                return Ok((before, Some(note)));
             }
-            let known = drafted.as_ref().ok().map(|draft| &draft.steps);
-            let on_host = check_on_host(material, known, sandbox, &config.runbooks)
-                .err()
-                .unwrap_or_default();
-            let mut problems = on_host;
-            let draft = match drafted {
-                Ok(draft) if problems.is_empty() => draft,
-                drafted => {
-                    problems.extend(
-                        drafted
-                            .err()
-                            .into_iter()
-                            .flat_map(|error| problems_of(config, error)),
-                    );
-                    return Err(Problems::new(problems));
-                }
-            };
-            match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
-                Ok(sealed) => return Ok((sealed, None)),
-                Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
-                Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
-            }
+            _ => {}
         }
-        Err(FileProblem::of_store(
-            &config.database,
-            "the last log entry is newer than the clock: set the clock",
-        )
-        .into())
+        let known = drafted.as_ref().ok().map(|draft| &draft.steps);
+        let on_host = check_on_host(material, known, self.sandbox, &config.runbooks);
+        let mut problems = on_host.err().unwrap_or_default();
+        let draft = match drafted {
+            Ok(draft) if problems.is_empty() => draft,
+            drafted => {
+                let refused = drafted.err().into_iter();
+                problems.extend(refused.flat_map(|error| problems_of(config, error)));
+                return Err(Problems::new(problems));
+            }
+        };
+        let written = write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await;
+        let sealed = written.map_err(|stop| FileProblem::of_store(&config.database, stop))?;
+        Ok((sealed, None))
     }
 }
 
@@ -550,6 +530,3 @@ pub fn surroundings() -> Surroundings {
 /// Maximum number of requests whose signatures are verified at the same time. This keeps two CPU cores busy and limits
 /// the memory.
 const CROSSINGS: usize = 256;
-/// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt always
-/// succeeds.
-const MOST_TRIES: usize = 3;
