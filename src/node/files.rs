@@ -109,7 +109,7 @@ pub fn check_first_roster(
     key: &FileSigner,
 ) -> Vec<FileProblem> {
     let no_approver = file_refusals::lacks_approvers(roster.tables());
-    let no_approver = no_approver.map(|why| FileProblem::whole(&rosters::draft_path(config), why));
+    let no_approver = no_approver.map(|why| FileProblem::whole(rosters::draft_path(config), why));
     no_approver
         .into_iter()
         .chain(check_key(config, roster, key))

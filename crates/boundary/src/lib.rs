@@ -67,7 +67,7 @@ pub use oidc::{
     issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES},
 };
 pub use sealing::{
-    SealStop, check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
+    check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
     told_steps, without_maximum, write_seal,
 };
 pub use secret_sources::{ConfiguredSecret, SecretSource, json_note};

@@ -63,7 +63,7 @@ impl RunbookDirectoryWalk {
                 self.directory(&real, &relative, &mut vec![real.clone()]);
             }
             Err(error) => self.errors.push(FileProblem::whole(
-                &dir.display().to_string(),
+                dir,
                 format!("the runbook directory can't be read ({error}): create it, or correct `runbooks` in the configuration"),
             )),
         }

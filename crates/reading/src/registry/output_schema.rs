@@ -15,8 +15,7 @@ pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malforme
             ("x-secret", output.schema.secret.is_some()),
         ] {
             if is_there {
-                let message =
-                    format!("an output can't have `{word}`: leave the word out");
+                let message = format!("an output can't have `{word}`: leave the word out");
                 return Err(Malformed::at(
                     format!("/step/outputs/{at}/schema/{word}"),
                     message,
