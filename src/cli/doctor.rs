@@ -27,13 +27,13 @@ use crate::{
     },
 };
 use boundary::{
-    SecretSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, sealing,
-    secret_sources, some_of, steps_beyond_the_host,
+    SecretSource, frozen_note, notes_about_people, notes_of, sealing, secret_sources, some_of,
+    steps_beyond_the_host,
 };
 use client::{CommandFailure, Exit, FileSigner, Terminal};
 use crossing::{PROPOSAL_ROOM, revocations};
-use documents::{Configuration, ConfiguredLimits, DeclaredNetwork, Level};
-use reading::{FileProblem, Policy, RegisteredStep, Registry, RegistryError, lines_of};
+use documents::{Configuration, DeclaredNetwork, Level};
+use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
 use verdict::TrustedRoster;
 use workbench::problems;
 
@@ -91,9 +91,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "no boundary in this directory: make a boundary with `countersign init DIR`, or name the \
                  directory of a boundary",
         )),
-        Some(Err(problems)) => {
-            lines.extend(problems.list().iter().map(|problem| fix("configuration", problem.to_string())))
-        }
+        Some(Err(problems)) => lines.extend(fixes("configuration", problems.list())),
         Some(Ok(config)) => match of_other_user(config) {
             Some(message) => lines.push(fix("user", message)),
             None => lines.extend(of_boundary(&InspectedBoundary::read(config), trial.as_ref())),
@@ -105,6 +103,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.put(text(&lines).as_bytes())?;
     }
     Ok(exit(lines.iter().map(|line| line.result)))
+}
+
+/// Returns the findings about problems that must be fixed.
+fn fixes(what: &str, problems: &[FileProblem]) -> Vec<DoctorFinding> {
+    let lines = lines_of(problems).into_iter();
+    lines.map(|says| fix(what, says)).collect()
 }
 
 /// Returns the exit code for these results.
@@ -172,14 +176,9 @@ fn production(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let (mut lines, trial) = host(boundary.config.sandbox.level);
-    let held = if lines.iter().any(|line| line.result == FindingResult::Fix) {
-        Level::BestEffort
-    } else {
-        Level::Strict
-    };
     lines.extend(of_boundary(boundary, trial.as_ref()));
     lines.retain(|line| line.result == FindingResult::Fix);
-    let points = hardening::list(boundary, held, &lines);
+    let points = hardening::list(boundary, &lines);
     if terminal.json {
         terminal.object(&json!({ "points": points }))?;
     } else {
@@ -208,10 +207,7 @@ fn of_secrets(config: &Config) -> impl Iterator<Item = DoctorFinding> {
 
 /// Reports the address of the service and its certificate.
 fn of_listener(config: &Config) -> Vec<DoctorFinding> {
-    let mut lines: Vec<DoctorFinding> = listener::check(config)
-        .iter()
-        .map(|problem| fix("listener", problem.to_string()))
-        .collect();
+    let mut lines = fixes("listener", listener::check(config).as_slice());
     let note = |says| noted("listener", says);
     lines.extend(listener::notes(config).into_iter().map(note));
     let Some(files) = &config.tls else {
@@ -224,11 +220,7 @@ fn of_listener(config: &Config) -> Vec<DoctorFinding> {
                 format!("valid until {}; its key matches", pair.valid().not_after),
             ));
         }
-        Err(problems) => lines.extend(
-            problems
-                .iter()
-                .map(|problem| fix("certificate", problem.to_string())),
-        ),
+        Err(problems) => lines.extend(fixes("certificate", &problems)),
     }
     lines
 }
@@ -268,10 +260,7 @@ fn of_refusals(
 
 fn of_files(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> Vec<DoctorFinding> {
     let config = boundary.config;
-    let broken = |problems: &[FileProblem]| {
-        let lines = lines_of(problems).into_iter();
-        lines.map(|says| fix("files", says)).collect::<Vec<_>>()
-    };
+    let broken = |problems: &[FileProblem]| fixes("files", problems);
     // After the first seal, a start needs no draft and does not fail with this problem.
     let draft = rosters::read_draft(config).err();
     let draft = draft.map(|problem| broken(&[problem])).unwrap_or_default();
@@ -425,12 +414,8 @@ fn unsealable(
         return Vec::new();
     };
     let config = boundary.config;
-    let limits = ConfiguredLimits {
-        default: config.limits.of_a_run.clone(),
-        maximum: config.limits.maximum.clone(),
-    };
     let configuration = Configuration {
-        limits,
+        limits: config.configured_limits(),
         sandbox: sealed.configuration.sandbox.clone(),
     };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
@@ -462,7 +447,7 @@ fn unsealable(
 /// Reports steps that the next seal refuses, or whose runbooks it leaves out.
 fn refused_steps(
     what: &str,
-    errors: Vec<RegistryError>,
+    errors: Vec<FileProblem>,
     registry: &Registry,
     config: &Config,
 ) -> Vec<DoctorFinding> {
@@ -475,9 +460,8 @@ fn refused_steps(
     } else {
         (FindingResult::Fix, "")
     };
-    let problems: Vec<_> = errors.into_iter().map(FileProblem::from).collect();
     let line = |error| found(result, what, format!("{begins}{error}"));
-    lines_of(&problems).into_iter().map(line).collect()
+    lines_of(&errors).into_iter().map(line).collect()
 }
 
 /// Reports the steps that a start on this host seals and whose proposals the service then refuses. A running service
@@ -534,8 +518,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
     let revoked = ledger
         .map(|ledger| revocations(&[], &ledger.revocations()))
         .unwrap_or_default();
-    let mut notes = quorums_out_of_reach(sealed, &revoked, (start::surroundings().now)());
-    notes.extend(revoked_in_roster(sealed, &revoked));
+    let mut notes = notes_about_people(sealed, &revoked, (start::surroundings().now)());
     notes.extend(frozen_note(sealed, &revoked));
     notes
 }
@@ -544,13 +527,7 @@ fn unreachable_quorums(boundary: &InspectedBoundary<'_>) -> Vec<String> {
 fn store(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "store";
     let stored = match &boundary.stored {
-        Err(problems) => {
-            return problems
-                .list()
-                .iter()
-                .map(|problem| fix(what, problem.to_string()))
-                .collect();
-        }
+        Err(problems) => return fixes(what, problems.list()),
         Ok(stored) => stored,
     };
     let log = stored

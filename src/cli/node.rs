@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     Config, ConfigArgs, ControlRequest, InStore as _,
@@ -79,16 +79,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .map_err(problems)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
-        let rows: Vec<_> = nodes
-            .iter()
-            .map(|node| {
-                json!({
-                    "name": node.name, "key": node.keyid, "version": node.version, "active": node.active,
-                    "lost": node.lost, "beat_age_s": node.beat_age_s, "open_runs": node.open_runs,
-                })
-            })
-            .collect();
-        terminal.object(&rows)?;
+        terminal.object(&nodes)?;
         return Ok(Exit::Done);
     }
     if nodes.is_empty() {

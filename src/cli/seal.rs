@@ -34,12 +34,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         terminal.object(&value)?;
         return Ok(Exit::Done);
     }
-    for note in value["notes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    for note in texts(&value["notes"]) {
         terminal.say(&format!("not sealed: {note}"));
     }
     let state = if value["changed"] == true {
@@ -49,6 +44,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     };
     terminal.line(&format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
+}
+
+/// Returns the texts of a list.
+pub(super) fn texts(list: &Value) -> impl Iterator<Item = &str> {
+    let items = list.as_array().into_iter().flatten();
+    items.filter_map(Value::as_str)
 }
 
 /// Sends a request to the running boundary, or answers it from the store if no boundary runs.

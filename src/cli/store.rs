@@ -1,5 +1,6 @@
 //! The `store` command checks the store, backs it up, and restores a backup.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -9,13 +10,13 @@ use crate::{
     Config, ConfigArgs, InStore as _,
     cli::store_move,
     in_a_shell,
-    node::{backup, kept_checkpoint, last_backup, open_store, places, start},
+    node::{backup, kept_checkpoint, last_backup, open_store, places, start, stored_state},
     restore,
 };
 use client::{CommandFailure, Exit, PrintableText, Signer as _, Terminal};
 use documents::Name;
 use reading::FileProblem;
-use store::{Database, Ledger, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
+use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use wire::{OidcBinding, TokenView};
 use workbench::problems;
 
@@ -130,21 +131,18 @@ impl Migrate {
 /// # Errors
 /// Returns an error if the configuration, the store or the backup cannot be used.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    if let Command::Migrate(migrate) = &args.command {
-        return migrate.run(terminal);
-    }
-    let config = args.config.load()?;
+    let config = || args.config.load();
     match &args.command {
         // The schema does not belong to a configuration.
-        Command::Migrate(_) => Ok(Exit::Done),
-        Command::Move(args) => store_move::run(args, &config, terminal),
-        Command::Check { backup } => check(&config, backup.as_deref(), terminal),
-        Command::Backup { dir, onto } => back_up(&config, dir, *onto, terminal),
+        Command::Migrate(migrate) => migrate.run(terminal),
+        Command::Move(args) => store_move::run(args, &config()?, terminal),
+        Command::Check { backup } => check(&config()?, backup.as_deref(), terminal),
+        Command::Backup { dir, onto } => back_up(&config()?, dir, *onto, terminal),
         Command::Restore {
             backup,
             keep_tokens,
         } => {
-            let restored = restore::restore(&config, backup, keep_tokens).map_err(problems)?;
+            let restored = restore::restore(&config()?, backup, keep_tokens).map_err(problems)?;
             if terminal.json {
                 terminal.object(&restored)?;
                 return Ok(Exit::Done);
@@ -320,27 +318,24 @@ fn check(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let mut places = Vec::new();
+    let in_directory = |path: &Path| {
+        (
+            Database::File(path.join(places::DATABASE)),
+            path.join(places::OUTPUTS),
+        )
+    };
     // The lock prevents a service from starting during the check.
     let mut lock = None;
     match backup {
-        Some(path) if path.is_dir() => {
-            places.push((
-                Database::File(path.join(places::DATABASE)),
-                path.join(places::OUTPUTS),
-            ));
-        }
+        Some(path) if path.is_dir() => places.push(in_directory(path)),
         Some(path) => places.push((Database::File(path.to_owned()), config.outputs())),
         None => {
             if config.database.exists().is_ok_and(|exists| exists) {
                 lock = config.database.lock(&config.data).ok();
             }
             places.push((config.database.clone(), config.outputs()));
-            for closed in places::closed(config) {
-                places.push((
-                    Database::File(closed.join(places::DATABASE)),
-                    closed.join(places::OUTPUTS),
-                ));
-            }
+            let closed = places::closed(config);
+            places.extend(closed.iter().map(|closed| in_directory(closed)));
         }
     }
     let mut wrong = false;
@@ -373,12 +368,8 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     // between.
     let known = kept_checkpoint::read_known(config);
     let key = open_store::open_key(config).map_err(problems)?;
-    let settings = open_store::settings(config, &key, &start::surroundings()).map_err(problems)?;
     // The check has already reported a store whose tree cannot be read.
-    let Ok((reads, head)) = database.at_rest() else {
-        return Ok(Vec::new());
-    };
-    let Ok(ledger) = Ledger::at_rest(reads, head, settings, None) else {
+    let Ok(ledger) = stored_state::ledger_at_rest(config, &key, database) else {
         return Ok(Vec::new());
     };
     let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
@@ -399,16 +390,7 @@ fn tell(
 ) -> Result<(), CommandFailure> {
     let root = format!("sha256:{}", documents::hex(&report.root));
     if terminal.json {
-        let defects: Vec<_> = report
-            .defects
-            .iter()
-            .map(|defect| json!({"place": defect.place, "what": defect.what, "fix": defect.fix}))
-            .collect();
-        let counts: serde_json::Map<String, serde_json::Value> = report
-            .counts
-            .iter()
-            .map(|(what, count)| ((*what).to_owned(), json!(count)))
-            .collect();
+        let counts: BTreeMap<_, _> = report.counts.iter().copied().collect();
         return terminal.object(&json!({
             "store": database.to_string(),
             "boundary": report.boundary,
@@ -416,7 +398,7 @@ fn tell(
             "root": root,
             "counts": counts,
             "notes": report.notes,
-            "defects": defects,
+            "defects": report.defects,
         }));
     }
     let mut text = format!("{}\n", shown(database));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use client::{CommandFailure, Exit, PrintableText, Terminal};
-use reading::{Registry, RegistryError, gruntwork};
+use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
-    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxChoice, Signals,
+    HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxArgs, Signals,
     TestResult, TestRunner, TestedRunbook, problems,
 };
 
@@ -41,12 +41,8 @@ pub struct Args {
     junit: Option<PathBuf>,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Use all sandbox layers that this host supports, and report the missing layers
-    #[arg(long, conflicts_with = "no_sandbox", help_heading = "Sandbox")]
-    sandbox: bool,
-    /// Run without a sandbox: only the limits and a clean environment apply
-    #[arg(long, help_heading = "Sandbox")]
-    no_sandbox: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// One line of the report.
@@ -77,12 +73,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             PrintableText::quoted(name).as_str()
         )));
     }
-    let wanted = match (args.no_sandbox, args.sandbox) {
-        (true, _) => SandboxChoice::Off("--no-sandbox"),
-        (false, true) => SandboxChoice::BestEffort,
-        (false, false) => SandboxChoice::Strict,
-    };
-    let hold = HostSandbox::prepare(wanted, terminal)?;
+    let hold = HostSandbox::prepare(args.sandbox.wanted(false), terminal)?;
     let signals = Signals::listen(hold.scratch())?;
     let mut lines = Vec::new();
     for (runbook, tested) in &read {
@@ -158,10 +149,8 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     let name = project.runbook(&real)?;
     let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
     let shown_tests = of_tests.to_string_lossy();
-    let tests = RunbookTests::read(&text).map_err(|flaws| {
-        let error = |flaw| RegistryError::of_flaw(&shown_tests, flaw);
-        problems(flaws.into_iter().map(error).collect::<Vec<_>>())
-    })?;
+    let tests = RunbookTests::read(&text)
+        .map_err(|flaws| problems(FileProblem::of_flaws(&of_tests, flaws)))?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
     let tested = TestedRunbook {
         steps: steps.steps,
@@ -202,20 +191,22 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
             terminal.line(&format!("        {}", PrintableText::text(reason).as_str()))?;
         }
     }
-    let count = |wanted: &str| {
-        lines
-            .iter()
-            .filter(|line| parts(&line.result).0 == wanted)
-            .count()
-    };
     if !terminal.json {
-        let (passed, failed, skipped) = (count("passed"), count("failed"), count("skipped"));
+        let [passed, failed, skipped] = counts(lines);
         terminal.line(&format!(
             "tests: {}: {passed} passed, {failed} failed, {skipped} skipped",
             lines.len()
         ))?;
     }
     Ok(())
+}
+
+/// Returns the numbers of tests that passed, failed and were skipped.
+fn counts(lines: &[TestLine]) -> [usize; 3] {
+    ["passed", "failed", "skipped"].map(|wanted| {
+        let results = lines.iter().map(|line| parts(&line.result).0);
+        results.filter(|word| *word == wanted).count()
+    })
 }
 
 fn parts(result: &TestResult) -> (&'static str, &[String]) {
@@ -228,18 +219,11 @@ fn parts(result: &TestResult) -> (&'static str, &[String]) {
 
 /// Returns the report as JUnit XML.
 fn junit(lines: &[TestLine]) -> String {
-    let count = |wanted: &str| {
-        lines
-            .iter()
-            .filter(|line| parts(&line.result).0 == wanted)
-            .count()
-    };
+    let [_, failed, skipped] = counts(lines);
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"countersign test\" tests=\"{}\" \
-         failures=\"{}\" skipped=\"{}\">\n",
-        lines.len(),
-        count("failed"),
-        count("skipped")
+         failures=\"{failed}\" skipped=\"{skipped}\">\n",
+        lines.len()
     );
     for TestLine { page, name, result } in lines {
         xml.push_str(&format!(
@@ -247,15 +231,14 @@ fn junit(lines: &[TestLine]) -> String {
             escaped(page),
             escaped(name)
         ));
-        let message = |reasons: &[String]| escaped(&reasons.join("; "));
-        match result {
-            TestResult::Passed => {}
-            TestResult::Failed(reasons) => {
-                xml.push_str(&format!("<failure message=\"{}\"/>", message(reasons)))
-            }
-            TestResult::Skipped(reasons) => {
-                xml.push_str(&format!("<skipped message=\"{}\"/>", message(reasons)))
-            }
+        let element = match result {
+            TestResult::Passed => None,
+            TestResult::Failed(_) => Some("failure"),
+            TestResult::Skipped(_) => Some("skipped"),
+        };
+        if let Some(element) = element {
+            let message = escaped(&parts(result).1.join("; "));
+            xml.push_str(&format!("<{element} message=\"{message}\"/>"));
         }
         xml.push_str("</testcase>\n");
     }

@@ -50,11 +50,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "thawed: seal {} with a new epoch is in force",
             value["seal"]
         ))?;
-        for grant in value["void_grants"].as_array().into_iter().flatten() {
-            terminal.line(&format!(
-                "the standing grant {} is void",
-                grant.as_str().unwrap_or_default()
-            ))?;
+        for grant in seal::texts(&value["void_grants"]) {
+            terminal.line(&format!("the standing grant {grant} is void"))?;
         }
     }
     Ok(Exit::Done)

@@ -7,11 +7,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::{
-    ConfigArgs, ControlReply, ControlRequest, NodeStatus, cli::seal, node::start, read_owned,
+    Config, ConfigArgs, ControlRequest, NodeStatus,
+    cli::seal::{self, texts},
+    node::start,
+    read_owned,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
 use documents::{Name, Scope, SealedToken, joined};
@@ -45,29 +48,7 @@ enum Command {
 
 With --oidc, the token has no secret: the ID token of a CI job opens it for ten minutes at a time. The job must get the ID \
 token for the audience that this command prints (`countersign propose --oidc --boundary-id ID` does so). A token without --step is for all steps. The owners of a token can't approve its proposals.")]
-    Create {
-        /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
-        name: Name,
-        /// A person in the roster who controls the token; may be repeated
-        #[arg(long = "owner", value_name = "NAME")]
-        owners: Vec<Name>,
-        /// A right of the token; may be repeated. propose: make proposals and see them; read: see all proposals, all
-        /// receipts and the log; operate: see and cancel all proposals
-        #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
-        scopes: Vec<Scope>,
-        /// A pattern for the steps that the token may use; may be repeated; the default is all steps. `*` does not match
-        /// `/`, so write `deploy/**` for all steps of a folder
-        #[arg(long = "step", value_name = "PATTERN")]
-        patterns: Vec<String>,
-        /// The time until the token expires: 12h, 90d
-        #[arg(long, value_name = "SPAN", default_value = "90d")]
-        expires: String,
-        /// Write the secret to this new file, which only you can read (0600)
-        #[arg(long, value_name = "FILE", conflicts_with = "oidc")]
-        out: Option<PathBuf>,
-        #[command(flatten)]
-        jobs: Box<JobArgs>,
-    },
+    Create(Box<CreateArgs>),
     /// List all tokens that were ever made, without their secrets
     List,
     /// Revoke a token
@@ -75,6 +56,31 @@ token for the audience that this command prints (`countersign propose --oidc --b
         /// The name of the token
         name: Name,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct CreateArgs {
+    /// The name of the token, which is never used twice in one log. The name becomes the name of the proposer
+    name: Name,
+    /// A person in the roster who controls the token; may be repeated
+    #[arg(long = "owner", value_name = "NAME")]
+    owners: Vec<Name>,
+    /// A right of the token; may be repeated. propose: make proposals and see them; read: see all proposals, all
+    /// receipts and the log; operate: see and cancel all proposals
+    #[arg(long = "scope", value_name = "propose|read|operate", default_value = "propose", value_parser = scope)]
+    scopes: Vec<Scope>,
+    /// A pattern for the steps that the token may use; may be repeated; the default is all steps. `*` does not match
+    /// `/`, so write `deploy/**` for all steps of a folder
+    #[arg(long = "step", value_name = "PATTERN")]
+    patterns: Vec<String>,
+    /// The time until the token expires: 12h, 90d
+    #[arg(long, value_name = "SPAN", default_value = "90d")]
+    expires: String,
+    /// Write the secret to this new file, which only you can read (0600)
+    #[arg(long, value_name = "FILE", conflicts_with = "oidc")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    jobs: JobArgs,
 }
 
 /// The jobs that open a token without a secret.
@@ -158,68 +164,76 @@ fn scope(text: &str) -> Result<Scope, String> {
 /// Returns an error if the boundary refuses, or if the store cannot be opened.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let config = args.config.load()?;
-    let request = match &args.command {
-        Command::Create {
-            name,
-            owners,
-            scopes,
-            patterns,
-            expires,
-            out: _,
-            jobs,
-        } => {
-            let seconds = duration(expires).map_err(CommandFailure::usage)?;
-            let now = (start::surroundings().now)();
-            let token = SealedToken {
-                name: name.clone(),
-                owners: sorted(owners),
-                scopes: sorted(scopes),
-                patterns: sorted(patterns),
-                expires_at: Some(now.plus(seconds)),
-            };
-            ControlRequest::TokenCreate {
-                token,
-                oidc: jobs.binding()?,
+    match &args.command {
+        Command::Create(args) => create(&config, args, terminal)?,
+        Command::List => list(&seal::ask(&config, ControlRequest::TokenList)?, terminal)?,
+        Command::Revoke { name } => {
+            let value = seal::ask(&config, ControlRequest::TokenRevoke { name: name.clone() })?;
+            if terminal.json {
+                terminal.object(&value)?;
+            } else {
+                terminal.line(&format!("{name} is revoked"))?;
             }
         }
-        Command::List => ControlRequest::TokenList,
-        Command::Revoke { name } => ControlRequest::TokenRevoke { name: name.clone() },
-    };
-    // Create the file first, because the secret is available only once and the name of a token cannot be used again.
-    let mut out = match &args.command {
-        Command::Create {
-            out: Some(path), ..
-        } => Some(SecretFile::create(path)?),
-        _ => None,
-    };
-    let (answer, notes) = seal::answer(&config, request.clone())?;
-    if let (ControlReply::Ok(_), ControlRequest::TokenCreate { token, .. }) = (&answer, &request) {
-        let notes = notes.unwrap_or_else(|| {
-            let status = NodeStatus::ask(&config).ok().flatten();
-            status.map(|status| status.ready.notes).unwrap_or_default()
-        });
-        tell_of(token, &notes, terminal);
-    }
-    let mut value = seal::value_of(answer)?;
-    if matches!(request, ControlRequest::TokenCreate { oidc: Some(_), .. }) {
-        for warning in value["warnings"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            terminal.say(&format!(
-                "warning: {}",
-                PrintableText::text(warning).as_str()
-            ));
-        }
-        value = value["audience"].take();
-    }
-    match &mut out {
-        Some(file) => file.fill(&value, &request, terminal)?,
-        None => print(&request, &value, terminal)?,
     }
     Ok(Exit::Done)
+}
+
+fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> Result<(), CommandFailure> {
+    let seconds = duration(&args.expires).map_err(CommandFailure::usage)?;
+    let token = SealedToken {
+        name: args.name.clone(),
+        owners: sorted(&args.owners),
+        scopes: sorted(&args.scopes),
+        patterns: sorted(&args.patterns),
+        expires_at: Some((start::surroundings().now)().plus(seconds)),
+    };
+    let oidc = args.jobs.binding()?;
+    // Create the file first, because the secret is available only once and the name of a token cannot be used again.
+    let file = args.out.as_deref().map(SecretFile::create).transpose()?;
+    let request = ControlRequest::TokenCreate {
+        token: token.clone(),
+        oidc: oidc.clone(),
+    };
+    let (answer, notes) = seal::answer(config, request)?;
+    let value = seal::value_of(answer)?;
+    let notes = notes.unwrap_or_else(|| {
+        let status = NodeStatus::ask(config).ok().flatten();
+        status.map(|status| status.ready.notes).unwrap_or_default()
+    });
+    tell_of(&token, &notes, terminal);
+    let Some(binding) = oidc else {
+        let secret = value.as_str().unwrap_or_default();
+        if let Some(file) = file {
+            return file.fill(secret, &token, terminal);
+        }
+        if terminal.json {
+            return terminal.object(&json!({"token": token, "secret": secret}));
+        }
+        terminal.say(
+            "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
+             COUNTERSIGN_TOKEN or a file of mode 0600.",
+        );
+        warn_without_owner(&token, terminal);
+        return terminal.line(secret);
+    };
+    for warning in texts(&value["warnings"]) {
+        terminal.say(&format!(
+            "warning: {}",
+            PrintableText::text(warning).as_str()
+        ));
+    }
+    let audience = &value["audience"];
+    if terminal.json {
+        return terminal.object(&json!({"token": token, "oidc": binding, "audience": audience}));
+    }
+    terminal.say(&format!(
+        "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
+        token.name,
+        binding_words(&binding)
+    ));
+    warn_without_owner(&token, terminal);
+    terminal.line(audience.as_str().unwrap_or_default())
 }
 
 /// New file for the secret of a token. The file is deleted again if no secret is written.
@@ -255,15 +269,12 @@ impl SecretFile {
     }
 
     fn fill(
-        &mut self,
-        secret: &Value,
-        request: &ControlRequest,
+        mut self,
+        secret: &str,
+        token: &SealedToken,
         terminal: &Terminal,
     ) -> Result<(), CommandFailure> {
-        let ControlRequest::TokenCreate { token, .. } = request else {
-            return Ok(());
-        };
-        let text = Zeroizing::new(format!("{}\n", secret.as_str().unwrap_or_default()));
+        let text = Zeroizing::new(format!("{secret}\n"));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             CommandFailure::usage(format!(
                 "can't write {}: {error}; the secret is lost, so revoke the token: countersign token revoke {}",
@@ -273,8 +284,7 @@ impl SecretFile {
         })?;
         self.filled = true;
         if terminal.json {
-            return terminal
-                .object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
+            return terminal.object(&json!({"token": token, "file": self.path.to_string_lossy()}));
         }
         terminal.say(&format!(
             "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",
@@ -307,47 +317,10 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn print(
-    request: &ControlRequest,
-    value: &Value,
-    terminal: &Terminal,
-) -> Result<(), CommandFailure> {
-    match request {
-        ControlRequest::TokenCreate {
-            token,
-            oidc: Some(binding),
-        } if terminal.json => terminal
-            .object(&serde_json::json!({"token": token, "oidc": binding, "audience": value})),
-        ControlRequest::TokenCreate { token, oidc: None } if terminal.json => {
-            terminal.object(&serde_json::json!({"token": token, "secret": value}))
-        }
-        _ if terminal.json => terminal.object(value),
-        ControlRequest::TokenCreate {
-            token,
-            oidc: Some(binding),
-        } => {
-            terminal.say(&format!(
-                "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
-                token.name,
-                binding_words(binding)
-            ));
-            warn_without_owner(token, terminal);
-            terminal.line(value.as_str().unwrap_or_default())
-        }
-        ControlRequest::TokenCreate { token, oidc: None } => {
-            terminal.say(
-                "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
-                 COUNTERSIGN_TOKEN or a file of mode 0600.",
-            );
-            warn_without_owner(token, terminal);
-            terminal.line(value.as_str().unwrap_or_default())
-        }
-        ControlRequest::TokenRevoke { name } => terminal.line(&format!("{name} is revoked")),
-        _ => list(value, terminal),
-    }
-}
-
 fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
+    if terminal.json {
+        return terminal.object(value);
+    }
     let tokens = Vec::<TokenView>::deserialize(value)
         .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
     let or = |words: String, none: &str| {

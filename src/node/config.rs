@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 
 use crate::NotifyTable;
 use boundary::ConfiguredSecret;
-use documents::{BoundaryName, Level, Limits, Name, SecretName};
+use documents::{BoundaryName, ConfiguredLimits, Level, Limits, Name, SecretName};
 use reading::{InvalidFiles, RunbookDirectories};
 use store::{Database, Replicas, Retention, ServerTable};
 use wire::ProxyAddress;
@@ -100,7 +100,7 @@ table! {
         pub limits: LimitsTable,
         /// How long the service keeps data that is not evidence. The service never deletes receipts, seals and the log.
         #[schemars(with = "Option<RetentionTable>")]
-        pub retention: RetentionTable,
+        pub retention: Retention,
         /// The sandbox of every run.
         #[schemars(with = "Option<SandboxTable>")]
         pub sandbox: SandboxTable,
@@ -342,17 +342,11 @@ impl Config {
         }
     }
 
-    /// Returns the retention times.
-    pub const fn retention_times(&self) -> Retention {
-        let RetentionTable {
-            outputs,
-            proposals,
-            pack,
-        } = self.retention;
-        Retention {
-            outputs_s: outputs,
-            proposals_s: proposals,
-            pack_s: pack,
+    /// Returns the limits for the seal.
+    pub fn configured_limits(&self) -> ConfiguredLimits {
+        ConfiguredLimits {
+            default: self.limits.of_a_run.clone(),
+            maximum: self.limits.maximum.clone(),
         }
     }
 }

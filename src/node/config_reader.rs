@@ -23,7 +23,7 @@ use reading::{
     FileProblem, LIMITS, Pattern, Problems, TextPlace, YamlFlaw, YamlKind, YamlNode, attributes,
     duration, yaml::unknown,
 };
-use store::{Database, Replicas, ServerTable};
+use store::{Database, Replicas, Retention, ServerTable};
 
 impl Config {
     /// Reads the configuration file. The owner and the mode are checked on the open file descriptor, so that no process
@@ -53,7 +53,7 @@ impl Config {
 pub(super) struct Reader {
     pub(super) file: PathBuf,
     directory: PathBuf,
-    flaws: Vec<YamlFlaw>,
+    pub(super) flaws: Vec<YamlFlaw>,
 }
 
 impl Reader {
@@ -80,10 +80,10 @@ impl Reader {
             proxy: self.parsed(tree, "proxy"),
             hosts: self.hosts(tree),
             limits: self.limits(tree),
-            retention: RetentionTable {
-                outputs: self.seconds(&retention, "outputs"),
-                proposals: self.seconds(&retention, "proposals"),
-                pack: self.seconds(&retention, "pack"),
+            retention: Retention {
+                outputs_s: self.seconds(&retention, "outputs"),
+                proposals_s: self.seconds(&retention, "proposals"),
+                pack_s: self.seconds(&retention, "pack"),
             },
             sandbox: SandboxTable {
                 level: self
@@ -160,12 +160,7 @@ impl Reader {
     pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Problems> {
         match config {
             Some(config) if self.flaws.is_empty() => Ok(config),
-            _ => Err(Problems::new(
-                self.flaws
-                    .iter()
-                    .map(|flaw| FileProblem::at(&self.file, flaw))
-                    .collect(),
-            )),
+            _ => Err(FileProblem::of_flaws(&self.file, self.flaws).into()),
         }
     }
 
@@ -186,14 +181,9 @@ impl Reader {
         key: &str,
         example: &str,
     ) -> Option<SocketAddr> {
-        let text = self.text(node, key)?;
-        let address = text.parse().ok();
-        address.or_else(|| {
-            self.flaw(
-                node,
-                key,
-                format!("{text:?} is not an address with a port: write {example:?}"),
-            )
+        self.value(node, key, |text| {
+            let wrong = |_| format!("{text:?} is not an address with a port: write {example:?}");
+            text.parse().map_err(wrong)
         })
     }
 
@@ -360,11 +350,10 @@ impl Reader {
         if !tree.value("database").is_some_and(is_written) {
             return Some(Database::File(data.join("countersign.db")));
         }
-        let text = self.text(tree, "database")?;
-        match Database::parse(&text, &self.directory, postgres) {
-            Ok(database) => Some(database),
-            Err(message) => self.flaw(tree, "database", message),
-        }
+        let directory = self.directory.clone();
+        self.value(tree, "database", |text| {
+            Database::parse(text, &directory, postgres)
+        })
     }
 
     fn postgres(&mut self, tree: &YamlNode) -> Option<ServerTable> {
@@ -460,11 +449,10 @@ impl Reader {
         all: &[T],
         word: fn(T) -> &'static str,
     ) -> Option<T> {
-        let text = self.text(node, key)?;
-        let found = all.iter().copied().find(|value| word(*value) == text);
-        found.or_else(|| {
-            let names: Vec<&str> = all.iter().map(|value| word(*value)).collect();
-            self.flaw(node, key, unknown(key, &text, &names))
+        self.value(node, key, |text| {
+            let found = all.iter().copied().find(|value| word(*value) == text);
+            let names = || all.iter().map(|value| word(*value)).collect::<Vec<_>>();
+            found.ok_or_else(|| unknown(key, text, &names()))
         })
     }
 
@@ -474,7 +462,17 @@ impl Reader {
         node: &YamlNode,
         key: &str,
     ) -> Option<T> {
-        match self.text(node, key)?.parse() {
+        self.value(node, key, str::parse)
+    }
+
+    /// Returns the value that `parse` makes of the text.
+    fn value<T, E: Display>(
+        &mut self,
+        node: &YamlNode,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(&self.text(node, key)?) {
             Ok(value) => Some(value),
             Err(error) => self.flaw(node, key, error.to_string()),
         }
@@ -528,14 +526,10 @@ impl Reader {
                 items.clone()
             }
             _ => {
-                self.push(YamlFlaw::new(list.place, message));
+                self.flaws.push(YamlFlaw::new(list.place, message));
                 Vec::new()
             }
         }
-    }
-
-    pub(super) fn push(&mut self, flaw: YamlFlaw) {
-        self.flaws.push(flaw);
     }
 
     pub(super) fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
@@ -569,12 +563,7 @@ impl Reader {
 
     /// Returns a duration in seconds.
     pub(super) fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
-        let Some(text) = self.text(node, key) else {
-            return 0;
-        };
-        duration(&text)
-            .or_else(|message| self.flaw(node, key, message).ok_or(()))
-            .unwrap_or_default()
+        self.value(node, key, duration).unwrap_or_default()
     }
 
     /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.

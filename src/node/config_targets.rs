@@ -21,7 +21,7 @@ impl Reader {
             "`notify` must be tables: write [[notify]] for each target",
         );
         if tables.len() > MOST_TARGETS {
-            self.push(YamlFlaw::new(
+            self.flaws.push(YamlFlaw::new(
                 section.place,
                 format!("at most {MOST_TARGETS} targets are possible"),
             ));

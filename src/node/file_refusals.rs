@@ -7,17 +7,15 @@ use boundary::{
     refused_steps, secret_sources, unapprovable_steps, unmet_people_rules, without_maximum,
 };
 use crossing::lacks_boundary;
-use documents::{Configuration, ConfiguredLimits, Roster, StepDefinition, StepRef, Timestamp};
-use reading::{
-    FileProblem, InvalidFiles, Locks, Policy, Registry, RegistryError, RunbookDirectories,
-};
+use documents::{Configuration, Roster, StepDefinition, StepRef, Timestamp};
+use reading::{FileProblem, InvalidFiles, Locks, Policy, Registry, RunbookDirectories};
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
 /// Every reason for which a start, a seal or `doctor` refuses the files.
 #[derive(Debug, Default)]
 pub struct FileRefusals {
     /// Steps that no boundary seals under this policy, roster and configuration.
-    pub steps: Vec<RegistryError>,
+    pub steps: Vec<FileProblem>,
     /// Errors of the roster.
     pub roster: Vec<String>,
     /// Steps that nobody can get approved.
@@ -130,7 +128,7 @@ pub fn of_sound_files(
     .load() else {
         return Vec::new();
     };
-    let refused = refused_steps(
+    refused_steps(
         &sound,
         policy,
         roster,
@@ -138,8 +136,7 @@ pub fn of_sound_files(
         &config.runbooks,
         None,
     )
-    .1;
-    refused.into_iter().map(FileProblem::from).collect()
+    .1
 }
 
 /// Returns the configuration of every run. A host may lack layers of the sandbox, so none is required.
@@ -147,10 +144,7 @@ fn configuration(config: Option<&Config>) -> Configuration {
     let configuration = without_maximum();
     match config {
         Some(config) => Configuration {
-            limits: ConfiguredLimits {
-                default: config.limits.of_a_run.clone(),
-                maximum: config.limits.maximum.clone(),
-            },
+            limits: config.configured_limits(),
             ..configuration
         },
         None => configuration,

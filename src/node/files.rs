@@ -43,7 +43,7 @@ impl BoundaryFiles {
     /// Returns all errors of the files that the start needs, and all private files that a run could access (rule R9).
     pub fn read_to_serve(config: &Config) -> Result<Self, Problems> {
         let mut problems = private::check(config);
-        let (registry, mut runbook_errors) = match read_registry(config) {
+        let (registry, mut runbook_errors) = match config.runbook_directories().load() {
             Ok(registry) => (Some(registry), Vec::new()),
             Err(found) => (Registry::from_definitions([]).ok(), found),
         };
@@ -93,20 +93,13 @@ impl BoundaryFiles {
     }
 }
 
-fn read_registry(config: &Config) -> Result<Registry, Vec<FileProblem>> {
-    config
-        .runbook_directories()
-        .load()
-        .map_err(|errors| errors.into_iter().map(FileProblem::from).collect())
-}
-
 /// Reads the policy.
 ///
 /// # Errors
 /// Returns all errors of the file.
 pub fn read_policy(config: &Config) -> Result<Policy, Vec<FileProblem>> {
     let text = read_owned(&config.policy).map_err(|problem| vec![problem])?;
-    Policy::load(&text).map_err(|errors| FileProblem::of_policy(&config.policy, errors))
+    Policy::load(&text).map_err(|errors| FileProblem::of_flaws(&config.policy, errors))
 }
 
 /// Returns the problems of the roster with which a log begins: without an approver, or without this key.
@@ -116,7 +109,7 @@ pub fn check_first_roster(
     key: &FileSigner,
 ) -> Vec<FileProblem> {
     let no_approver = file_refusals::lacks_approvers(roster.tables());
-    let no_approver = no_approver.map(|why| FileProblem::whole(&rosters::draft_path(config), why));
+    let no_approver = no_approver.map(|why| FileProblem::whole(rosters::draft_path(config), why));
     no_approver
         .into_iter()
         .chain(check_key(config, roster, key))

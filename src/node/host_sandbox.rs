@@ -6,7 +6,7 @@ use crate::{
     Config, InFile as _,
     node::{descriptors, private},
 };
-use documents::{Configuration, ConfiguredLimits, ConfiguredSandbox, Level, STRICT};
+use documents::{Configuration, ConfiguredSandbox, Level, STRICT};
 use reading::{FileProblem, Problems};
 use sandbox::{HostProbe, LinuxSandbox, Setup, Starter};
 
@@ -86,10 +86,7 @@ pub fn configure(config: &Config, probe: &HostProbe) -> Result<Configuration, Pr
         Level::BestEffort | Level::Off => probe.held(),
     };
     Ok(Configuration {
-        limits: ConfiguredLimits {
-            default: config.limits.of_a_run.clone(),
-            maximum: config.limits.maximum.clone(),
-        },
+        limits: config.configured_limits(),
         sandbox: ConfiguredSandbox {
             level: config.sandbox.level,
             require,

@@ -16,12 +16,9 @@ use crate::{
     Config, InFile as _,
     node::{places, private},
 };
-use documents::{
-    Base64, Checkpoint, Envelope, FollowedLog, Genesis, Note, Seal, SshKey, Statement, json,
-    locked, note, origin,
-};
+use documents::{Checkpoint, FollowedLog, Genesis, Note, Seal, SshKey, locked, note, origin};
 use reading::{FileProblem, Problems};
-use store::{CheckpointRow, Ledger, replace};
+use store::{CheckpointRow, Ledger, opened, replace};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Maximum size of a checkpoint file in bytes.
@@ -227,13 +224,8 @@ pub fn earlier(config: &Config, ledger: &Ledger) -> Vec<String> {
 
 fn followed(ledger: &Ledger) -> Option<FollowedLog> {
     let leaf = ledger.leaf(0).ok()??;
-    let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len()).ok()?;
-    let payload = Base64::Strict.decode("/payload", &envelope.payload).ok()?;
-    match Statement::<Seal>::from_payload(&payload)
-        .ok()?
-        .predicate
-        .genesis?
-    {
+    let (_, statement) = opened::<Seal>(&leaf.data).ok()?;
+    match statement.predicate.genesis? {
         Genesis::Follows { follows } => Some(follows),
         Genesis::New(_) => None,
     }

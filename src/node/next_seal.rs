@@ -14,7 +14,7 @@ use crate::{
 use boundary::{Boundary, NoteSource, sound_registry, tokens_in_force, told_steps};
 use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};
 use documents::{Code, Configuration, KeyId, Name};
-use reading::{Policy, Problems, RegistryError};
+use reading::{FileProblem, Policy, Problems};
 use sandbox::LinuxSandbox;
 use store::{Ledger, StoreFault};
 use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
@@ -28,7 +28,7 @@ pub(super) struct FileFindings {
     /// Newest roster version that has enough signatures.
     pub(super) newest: u64,
     /// The first error of each runbook that is not sealed.
-    pub(super) skipped: Vec<RegistryError>,
+    pub(super) skipped: Vec<FileProblem>,
 }
 
 /// The inputs of the next seal, except the files.

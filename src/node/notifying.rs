@@ -314,22 +314,18 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> Result<()
     for table in &config.notify {
         warn_of_unknown(boundary, table);
         let known = told.iter().find(|known| known.name == table.name).cloned();
+        let mut told = known.unwrap_or_else(|| ToldTarget {
+            name: table.name.clone(),
+            seq: newest,
+            given_up: 0,
+        });
+        // After a restore, the stored number can be larger than that of the newest event.
+        told.seq = told.seq.min(newest);
         let teller = Teller {
             boundary: boundary.clone(),
             ledger: ledger.clone(),
             runtime: runtime.clone(),
-            // After a restore, the stored number can be larger than that of the newest event.
-            told: known.map_or_else(
-                || ToldTarget {
-                    name: table.name.clone(),
-                    seq: newest,
-                    given_up: 0,
-                },
-                |known| ToldTarget {
-                    seq: known.seq.min(newest),
-                    ..known
-                },
-            ),
+            told,
             stored: 0,
             stored_at: Instant::now(),
             attention: Vec::new(),

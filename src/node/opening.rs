@@ -66,8 +66,10 @@ impl Node {
         let active = loop {
             let role = tokio::select! {
                 role = standby.wait(&lock, &files.key, ended.take()) => role?,
-                _ = signals.end.recv() => return Err(stopped_in_standby(&config).into()),
-                _ = signals.interrupt.recv() => return Err(stopped_in_standby(&config).into()),
+                () = signals.ended() => {
+                    let what = "a signal ended this node before it became the active node";
+                    return Err(FileProblem::of_store(&config.database, what).into());
+                }
             };
             let bind = async {
                 let again = passed
@@ -111,14 +113,11 @@ impl Node {
         if let Some(nodes) = nodes {
             boundary.health.set_nodes(nodes, role_state.clone());
         }
-        let listener_notes = listener::notes(&config);
-        listener_notes
-            .iter()
-            .for_each(|note| tracing::warn!("{note}"));
-        boundary
+        let of_listener = boundary
             .health
-            .set(NoteSource::Listener, listener_notes.clone());
-        notes.extend(listener_notes);
+            .set(NoteSource::Listener, listener::notes(&config));
+        of_listener.iter().for_each(|note| tracing::warn!("{note}"));
+        notes.extend(of_listener);
         if config.listen != configured && configured.port() != 0 {
             notes.push(format!(
                 "the socket that systemd passed is {}, so `listen` ({configured}) is not used",
@@ -225,8 +224,10 @@ impl Active {
             never = watchdog::extend(notifier, &self.assembled.ledger, None) => match never {},
             recovered = boundary.crossing.recover() => recovered.map_err(broken)?,
             // On a full disk the recovery waits without a time limit. The next start writes the missing receipts.
-            _ = signals.end.recv() => return Err(stopped_in_recovery(config).into()),
-            _ = signals.interrupt.recv() => return Err(stopped_in_recovery(config).into()),
+            () = signals.ended() => {
+                let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
+                return Err(FileProblem::of_store(&config.database, what).into());
+            }
         };
         Ok(Self { recovered, ..self })
     }
@@ -255,13 +256,6 @@ fn seen_nodes(config: &Config) -> Result<Option<Arc<SeenNodes>>, FileProblem> {
     })
 }
 
-fn stopped_in_standby(config: &Config) -> FileProblem {
-    FileProblem::of_store(
-        &config.database,
-        "a signal ended this node before it became the active node",
-    )
-}
-
 /// Reads all files of the operator. The errors of all files are reported together.
 fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificate>), Problems> {
     let certificate = ServedCertificate::open(config, (start::surroundings().now)());
@@ -279,9 +273,4 @@ fn read_files(config: &Config) -> Result<(BoundaryFiles, Option<ServedCertificat
             Err(Problems::new(problems))
         }
     }
-}
-
-fn stopped_in_recovery(config: &Config) -> FileProblem {
-    let what = "a signal ended the start before all interrupted runs had their receipts: the next start writes them";
-    FileProblem::of_store(&config.database, what)
 }

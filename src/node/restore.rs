@@ -172,11 +172,7 @@ fn build(
         .boundary_key(&config.name, &signer.keyid)
         .is_none()
     {
-        let message = format!(
-            "this key is not a key of the boundary {} in the sealed roster of the backup, so its signatures would not count: use the key that the roster lists",
-            config.name
-        );
-        return Err(FileProblem::whole(&config.key, message).into());
+        return Err(start::other_key(config, ""));
     }
     let closing = before
         .checkpoint()
@@ -402,7 +398,7 @@ pub fn look_through(
     let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),
-        retention: config.retention_times(),
+        retention: config.retention,
         now: (start::surroundings().now)(),
     };
     database.check(&scope, progress)

@@ -142,7 +142,7 @@ pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProb
     }
     if path(config, 1).exists() && read_draft(config)?.is_some_and(|draft| draft.version == 1) {
         let why = "this draft and 1.json are both version 1 of the roster: move one of them away";
-        return Err(FileProblem::whole(&draft_path(config), why));
+        return Err(FileProblem::whole(draft_path(config), why));
     }
     Ok(first)
 }
@@ -187,7 +187,7 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
             (Err(_), 0) => return Ok(None),
             (Err(error), 1) => {
                 return Err(FileProblem::whole(
-                    &path(config, 1),
+                    path(config, 1),
                     format!(
                         "{error}: get this file from the running \
                      boundary"

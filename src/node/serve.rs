@@ -46,6 +46,14 @@ pub(super) struct ServiceSignals {
 }
 
 impl ServiceSignals {
+    /// Waits until a signal ends the service.
+    pub(super) async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.end.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Installs the handlers.
     pub(super) fn listen(config: &Config) -> Result<Self, FileProblem> {
         let watch = |kind| {

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 use boundary::{
-    Boundary, DataGrowth, NoteSource, SealStop, Surroundings, check_on_host, restore,
-    secret_sources, tokens_in_force, write_seal,
+    Boundary, DataGrowth, NoteSource, Surroundings, check_on_host, restore, secret_sources,
+    tokens_in_force, write_seal,
 };
 use client::Signer as _;
 use crossing::{
@@ -30,7 +30,7 @@ use documents::{
 };
 use reading::{FileProblem, Problems, Registry};
 use sandbox::{LinuxSandbox, Starter};
-use store::{Ledger, OpenStore, Replicas, StoredRevocation, WriteStop};
+use store::{Ledger, OpenStore, Replicas, StoredRevocation, opened};
 use wire::unused_proxy;
 
 /// A boundary with the findings of its start.
@@ -82,8 +82,32 @@ pub async fn assemble<S>(
     };
     let spender = open_ledger(config, &files.key, &around, store)?;
     let ledger = spender.ledger();
-    let mut notes = match kept_checkpoint::check(config, &ledger, files.key.key()) {
-        Ok(notes) => notes,
+    let begun = async {
+        let mut notes = kept_checkpoint::check(config, &ledger, files.key.key())?;
+        // Take the lock before the first write, because two copies of one log must not both grow.
+        let lock = match ledger.state().boundary {
+            Some(id) => Some(HostLock::take(config, &id).await?),
+            None => None,
+        };
+        // If another service of this boundary listens, the lock gives the better message.
+        let sockets = sockets.await?;
+        let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
+        // A key that a closed log revoked counts as little in the new log of a restore.
+        let logs = closed.iter().map(|log| log.revocations());
+        let mut earlier: Vec<StoredRevocation> = logs.flat_map(|log| log.to_vec()).collect();
+        earlier.retain(|one| matches!(one.subject, RevokedSubject::Key(_)));
+        let revoked = revocations(&earlier, &ledger.revocations());
+        if revoked.has_key(&key.keyid) {
+            let why = format!(
+                "the key {} is revoked: under `key`, name the file of another key of the roster",
+                key.keyid
+            );
+            return Err(FileProblem::whole(&config.key, why).into());
+        }
+        Ok::<_, Problems>((notes, lock, sockets, closed, earlier, revoked))
+    };
+    let (mut notes, lock, sockets, closed, earlier, revoked) = match begun.await {
+        Ok(begun) => begun,
         Err(problems) => {
             // Close the store, because SQLite would apply a remaining write-ahead log to another store that the
             // operator copies to the same path.
@@ -91,44 +115,7 @@ pub async fn assemble<S>(
             return Err(problems);
         }
     };
-    // Take the lock before the first write, because two copies of one log must not both grow.
-    let lock_and_sockets = async {
-        let lock = match ledger.state().boundary {
-            Some(id) => Some(HostLock::take(config, &id).await?),
-            None => None,
-        };
-        // If another service of this boundary listens, the lock gives the better message.
-        Ok::<_, FileProblem>((lock, sockets.await?))
-    };
-    let (lock, sockets) = match lock_and_sockets.await {
-        Ok(taken) => taken,
-        Err(problem) => {
-            let _ = ledger.close().await;
-            return Err(problem.into());
-        }
-    };
     let database = &config.database;
-    let closed = closed_ledgers(config, &files.key, &around, &mut notes)?;
-    // A key that a closed log revoked counts as little in the new log of a restore.
-    let logs = closed.iter().map(|log| log.revocations());
-    let of_keys = |one: &StoredRevocation| matches!(one.subject, RevokedSubject::Key(_));
-    let earlier: Vec<_> = logs
-        .flat_map(|log| {
-            log.iter()
-                .filter(|one| of_keys(one))
-                .cloned()
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    let revoked = revocations(&earlier, &ledger.revocations());
-    if revoked.has_key(&key.keyid) {
-        let why = format!(
-            "the key {} is revoked: under `key`, name the file of another key of the roster",
-            key.keyid
-        );
-        let _ = ledger.close().await;
-        return Err(FileProblem::whole(&config.key, why).into());
-    }
     let tokens = tokens_in_force(&ledger.reads().tokens().in_store(database)?, ledger.now());
     let last = ledger.reads().seals().in_store(database)?.last().copied();
     let next = NextSeal {
@@ -139,18 +126,13 @@ pub async fn assemble<S>(
         revoked: &revoked,
         configuration,
     };
-    let parts = Start {
-        next,
-        key: &key,
-        around: &around,
-    };
     let (sealed, found) = match last {
-        None => parts.begin(files, tokens).await?,
+        None => next.begin(files, tokens, &key, &around).await?,
         // With several nodes, a start must not seal the files of one node.
         Some(last) if takes == TakenChanges::Nothing || config.database.node().is_some() => {
-            parts.stay(last.index, &files, takes)?
+            next.stay(last.index, &files, takes)?
         }
-        Some(last) => parts.go_on(last.index, files).await?,
+        Some(last) => next.go_on(last.index, files, &key, &around).await?,
     };
     let lock = match lock {
         Some(lock) => lock,
@@ -170,7 +152,6 @@ pub async fn assemble<S>(
     };
     let outputs = Outputs::new(config.outputs(), ledger.objects());
     let late = LateReceipts::new(config.late_receipts());
-    let retention = config.retention_times();
     let proxy = config.proxy.clone();
     let fetch = move |url: &str, authorities: Option<&str>| {
         issuer_documents::fetch(url, authorities, proxy.as_ref())
@@ -200,7 +181,14 @@ pub async fn assemble<S>(
             config.artifacts().display()
         ));
     }
-    let boundary = Boundary::new(parts, retention, growth, closed, around, Arc::new(fetch));
+    let boundary = Boundary::new(
+        parts,
+        config.retention,
+        growth,
+        closed,
+        around,
+        Arc::new(fetch),
+    );
     boundary.health.set(NoteSource::Start, notes.clone());
     boundary.health.set(NoteSource::Files, found.notes.clone());
     let in_force = boundary.crossing.state().roster.version();
@@ -230,6 +218,15 @@ pub async fn assemble<S>(
     ))
 }
 
+/// Returns the error for a key of this node that the sealed roster does not list. The message ends with `more`.
+pub(super) fn other_key(config: &Config, more: &str) -> Problems {
+    let message = format!(
+        "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{more}",
+        config.name
+    );
+    FileProblem::whole(&config.key, message).into()
+}
+
 /// Returns notes about a roster, a sandbox, a database and secrets that protect less than they could.
 fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &LinuxSandbox) -> Vec<String> {
     let mut notes = Vec::new();
@@ -250,26 +247,21 @@ fn weak_settings(config: &Config, sealed: &Sealed, sandbox: &LinuxSandbox) -> Ve
     notes
 }
 
-/// Inputs for creating or reading the seal in force.
-struct Start<'a> {
-    next: NextSeal<'a>,
-    key: &'a BoundaryKey,
-    around: &'a Surroundings,
-}
-
-impl Start<'_> {
+impl NextSeal<'_> {
     /// Begins a log with the operator's files.
     async fn begin(
         &self,
         files: BoundaryFiles,
         tokens: Vec<SealedToken>,
+        key: &BoundaryKey,
+        around: &Surroundings,
     ) -> Result<(Sealed, FileFindings), Problems> {
-        let config = self.next.config;
+        let config = self.config;
         let BoundaryFiles {
             registry,
             runbook_errors,
             policy,
-            key,
+            key: signer,
         } = files;
         if !runbook_errors.is_empty() {
             return Err(Problems::new(runbook_errors));
@@ -281,11 +273,11 @@ impl Start<'_> {
                 return Err(Problems::new(found.chain(rosters.err()).collect()));
             }
         };
-        let found = files::check_first_roster(config, rosters.last(), &key);
+        let found = files::check_first_roster(config, rosters.last(), &signer);
         if !found.is_empty() {
             return Err(Problems::new(found));
         }
-        let (name, configuration) = (config.name.clone(), self.next.configuration.clone());
+        let (name, configuration) = (config.name.clone(), self.configuration.clone());
         let content = SealContent {
             name,
             registry,
@@ -294,8 +286,8 @@ impl Start<'_> {
             tokens,
             configuration,
         };
-        let material = self.next.sound(content, None);
-        let (sealed, _) = self.seal(None, &material).await?;
+        let material = self.sound(content, None);
+        let (sealed, _) = self.seal(None, &material, key, around).await?;
         Ok((
             sealed,
             FileFindings {
@@ -310,31 +302,30 @@ impl Start<'_> {
         &self,
         last: u64,
         files: BoundaryFiles,
+        key: &BoundaryKey,
+        around: &Surroundings,
     ) -> Result<(Sealed, FileFindings), Problems> {
-        let config = self.next.config;
-        let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        let (content, mut found) = self
-            .next
-            .content(&sealed, &files)
-            .in_store(&config.database)?;
+        let config = self.config;
+        let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
+        let (content, mut found) = self.content(&sealed, &files).in_store(&config.database)?;
         let has_new_roster = content.rosters.last().version() > sealed.roster.version();
-        if !has_new_roster && !self.next.is_key_of(&sealed.roster) {
+        if !has_new_roster && !self.is_key_of(&sealed.roster) {
             let why = found
                 .notes
                 .iter()
                 .chain(&found.following)
                 .map(|note| format!("; {note}"))
                 .collect::<String>();
-            return Err(self.other_key(&why));
+            return Err(other_key(config, &why));
         }
-        let _settled = handover::check(config, self.next.ledger, &files.key)?;
+        let _settled = handover::check(config, self.ledger, &files.key)?;
         if has_new_roster {
             // Record a checkpoint under the old roster before the new seal, because the bundles of older receipts need
             // a checkpoint that a key of the old roster signed.
-            self.next.ledger.checkpoint().in_store(&config.database)?;
+            self.ledger.checkpoint().in_store(&config.database)?;
         }
         // After a crash before this commit, the old seal is still in force, and the next start repeats the change.
-        let (sealed, stays) = self.seal(Some(Box::new(sealed)), &content).await?;
+        let (sealed, stays) = self.seal(Some(sealed), &content, key, around).await?;
         found.notes.extend(stays);
         Ok((sealed, found))
     }
@@ -346,14 +337,17 @@ impl Start<'_> {
         files: &BoundaryFiles,
         takes: TakenChanges,
     ) -> Result<(Sealed, FileFindings), Problems> {
-        let config = self.next.config;
-        let sealed = read_seal(config, self.next.ledger, last, Some(&files.registry))?;
-        if !self.next.is_key_of(&sealed.roster) {
+        let config = self.config;
+        let sealed = read_seal(config, self.ledger, last, Some(&files.registry))?;
+        if !self.is_key_of(&sealed.roster) {
             let advice =
                 "; if a later version of the roster lists this key, put that version in force: ";
-            return Err(self.other_key(&format!("{advice}{}", config.puts_in_force())));
+            return Err(other_key(
+                config,
+                &format!("{advice}{}", config.puts_in_force()),
+            ));
         }
-        let _settled = handover::check(config, self.next.ledger, &files.key)?;
+        let _settled = handover::check(config, self.ledger, &files.key)?;
         if takes == TakenChanges::Nothing {
             return Ok((sealed, FileFindings::default()));
         }
@@ -369,101 +363,62 @@ impl Start<'_> {
                 },
             ));
         }
-        let content = self.next.content(&sealed, files);
+        let content = self.content(&sealed, files);
         let (content, mut found) = content.in_store(&config.database)?;
-        found.notes.extend(self.next.differences(&content, &sealed));
+        found.notes.extend(self.differences(&content, &sealed));
         found.skipped.clear();
         Ok((sealed, found))
-    }
-
-    fn other_key(&self, why: &str) -> Problems {
-        FileProblem::whole(
-            &self.next.config.key,
-            format!(
-                "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{why}",
-                self.next.config.name
-            ),
-        )
-        .into()
     }
 
     /// Writes a seal if `material` differs from the state in force, which is `before`. Without it, the seal begins a log. If
     /// the bundles of the changed files would be too large, the state in force stays, with a note.
     async fn seal(
         &self,
-        before: Option<Box<Sealed>>,
+        before: Option<Sealed>,
         material: &SealContent,
+        key: &BoundaryKey,
+        around: &Surroundings,
     ) -> Result<(Sealed, Option<String>), Problems> {
-        let Self {
-            next:
-                NextSeal {
-                    config,
-                    ledger,
-                    sandbox,
-                    ..
-                },
-            key,
-            around,
-        } = self;
-        let mut at = ledger.now();
-        for _ in 0..MOST_TRIES {
-            let basis = match &before {
-                Some(before) => SealPredecessor::After(before),
-                None => SealPredecessor::First {
-                    genesis: Genesis::New(GenesisSalt::new(around.bytes())),
-                    epoch: Epoch::new(around.bytes()),
-                },
-            };
-            let drafted = material.draft(basis, at);
-            let same = |before: &Sealed| {
-                drafted
-                    .as_ref()
-                    .is_ok_and(|draft| draft.same_as(&before.seal))
-            };
-            let only_too_long = drafted
-                .as_ref()
-                .err()
-                .filter(|error| error.steps.is_empty() && error.state.is_empty());
-            let too_long = only_too_long.and_then(|error| error.too_long.as_ref());
-            let too_long = too_long.map(|why| {
-                format!("the earlier seal stays in force, without the changed files: {why}")
-            });
-            match before {
-                Some(before) if same(&before) => return Ok((*before, None)),
-                Some(before) if too_long.is_some() && self.next.is_key_of(&before.roster) => {
-                    return Ok((*before, too_long));
-                }
-                _ => {}
+        let (config, ledger) = (self.config, self.ledger);
+        let basis = match &before {
+            Some(before) => SealPredecessor::After(before),
+            None => SealPredecessor::First {
+                genesis: Genesis::New(GenesisSalt::new(around.bytes())),
+                epoch: Epoch::new(around.bytes()),
+            },
+        };
+        // Only this process writes to the log, so no newer entry can come between.
+        let drafted = material.draft(basis, ledger.now().max(ledger.state().last_at));
+        match (before, &drafted) {
+            (Some(before), Ok(draft)) if draft.same_as(&before.seal) => return Ok((before, None)),
+            (
+                Some(before),
+                Err(SealError {
+                    steps,
+                    state,
+                    too_long: Some(why),
+                }),
+            ) if steps.is_empty() && state.is_empty() && self.is_key_of(&before.roster) => {
+                let note =
+                    format!("the earlier seal stays in force, without the changed files: {why}");
+                return Ok((before, Some(note)));
             }
-            let known = drafted.as_ref().ok().map(|draft| &draft.steps);
-            let on_host = check_on_host(material, known, sandbox, &config.runbooks)
-                .err()
-                .unwrap_or_default();
-            let mut problems: Vec<FileProblem> =
-                on_host.into_iter().map(FileProblem::from).collect();
-            let draft = match drafted {
-                Ok(draft) if problems.is_empty() => draft,
-                drafted => {
-                    problems.extend(
-                        drafted
-                            .err()
-                            .into_iter()
-                            .flat_map(|error| problems_of(config, error)),
-                    );
-                    return Err(Problems::new(problems));
-                }
-            };
-            match write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await {
-                Ok(sealed) => return Ok((sealed, None)),
-                Err(SealStop::Write(WriteStop::BackDated { last })) => at = last,
-                Err(stop) => return Err(FileProblem::of_store(&config.database, stop).into()),
-            }
+            _ => {}
         }
-        Err(FileProblem::of_store(
-            &config.database,
-            "the last log entry is newer than the clock: set the clock",
-        )
-        .into())
+        let known = drafted.as_ref().ok().map(|draft| &draft.steps);
+        let on_host = check_on_host(material, known, self.sandbox, &config.runbooks);
+        let mut problems = on_host.err().unwrap_or_default();
+        let draft = match drafted {
+            Ok(draft) if problems.is_empty() => draft,
+            drafted => {
+                let refused = drafted.err().into_iter();
+                problems.extend(refused.flat_map(|error| problems_of(config, error)));
+                return Err(Problems::new(problems));
+            }
+        };
+        let written = write_seal(ledger, key, draft, Vec::new(), ledger.revocations().len()).await;
+        let sealed = written.map_err(|stop| FileProblem::of_store(&config.database, stop))?;
+        Ok((sealed, None))
     }
 }
 
@@ -477,11 +432,7 @@ fn problems_of(config: &Config, error: SealError) -> Vec<FileProblem> {
         .into_iter()
         .chain(too_long)
         .map(|line| FileProblem::whole(&config.path, line));
-    steps
-        .into_iter()
-        .map(FileProblem::from)
-        .chain(state)
-        .collect()
+    steps.into_iter().chain(state).collect()
 }
 
 /// Returns the state of the last seal, after verifying its signature with the roster that the seal names.
@@ -509,11 +460,7 @@ pub fn read_seal(
     };
     let envelope: Envelope =
         json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
-    let payload = Base64::Strict
-        .decode("/payload", &envelope.payload)
-        .map_err(|error| odd(&error))?;
-    let statement =
-        documents::Statement::<Seal>::from_payload(&payload).map_err(|error| odd(&error))?;
+    let (payload, statement) = opened::<Seal>(&leaf.data).map_err(|error| odd(&error))?;
     let sealed = restore(
         ledger,
         statement.predicate,
@@ -583,6 +530,3 @@ pub fn surroundings() -> Surroundings {
 /// Maximum number of requests whose signatures are verified at the same time. This keeps two CPU cores busy and limits
 /// the memory.
 const CROSSINGS: usize = 256;
-/// Maximum number of attempts to write a seal. Only this process writes to the log, so the second attempt always
-/// succeeds.
-const MOST_TRIES: usize = 3;

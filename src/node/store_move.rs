@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::{
     Config, InStore as _,
-    node::{kept_checkpoint, open_store, start},
+    node::{kept_checkpoint, open_store, stored_state::ledger_at_rest},
 };
 use client::Signer as _;
 use reading::Problems;
-use store::{Database, Ledger, MoveEnd};
+use store::{Database, MoveEnd};
 
 /// Moves the log of the SQLite store `from`. `progress` gets the number of copied rows and the number of all rows. The same
 /// call continues an interrupted move.
@@ -25,11 +25,9 @@ pub fn move_store(
     let old = Database::File(from.clone());
     // A marked store cannot be opened. Its log was compared before the mark.
     if !old.is_marked().in_store(&old)? {
-        let (reads, head) = old.at_rest().in_store(&old)?;
         let known = kept_checkpoint::read_known(config);
         let key = open_store::open_key(config)?;
-        let settings = open_store::settings(config, &key, &start::surroundings())?;
-        let ledger = Ledger::at_rest(reads, head, settings, None).in_store(&old)?;
+        let ledger = ledger_at_rest(config, &key, &old)?;
         for (_, compared) in kept_checkpoint::compare(config, known, &ledger, key.key()) {
             compared?;
         }

@@ -4,10 +4,10 @@ use crate::{
     ComparedCheckpoint, Config, InStore as _,
     node::{kept_checkpoint, open_store, start},
 };
-use client::Signer as _;
+use client::{FileSigner, Signer as _};
 use crossing::Sealed;
 use reading::{FileProblem, Problems};
-use store::Ledger;
+use store::{Database, Ledger};
 
 /// The stored state of a boundary.
 pub struct StoredState {
@@ -17,6 +17,20 @@ pub struct StoredState {
     pub sealed: Option<Sealed>,
     /// The known checkpoint files. The start refuses a store if the comparison with one of them is an error.
     pub checkpoints: Vec<ComparedCheckpoint>,
+}
+
+/// Opens the log of a store for reading, with the settings of this boundary.
+///
+/// # Errors
+/// Returns an error if the store or the key cannot be used.
+pub fn ledger_at_rest(
+    config: &Config,
+    key: &FileSigner,
+    database: &Database,
+) -> Result<Ledger, Problems> {
+    let settings = open_store::settings(config, key, &start::surroundings())?;
+    let (reads, head) = database.at_rest().in_store(database)?;
+    Ok(Ledger::at_rest(reads, head, settings, None).in_store(database)?)
 }
 
 /// Reads the stored state, with the checks of the start.
@@ -43,11 +57,9 @@ pub fn read(config: &Config) -> Result<StoredState, Problems> {
         });
     }
     let key = open_store::open_key(config)?;
-    let settings = open_store::settings(config, &key, &start::surroundings())?;
     let database = &config.database;
     database.check_modes().in_store(database)?;
-    let (reads, head) = database.at_rest().in_store(database)?;
-    let ledger = Ledger::at_rest(reads, head, settings, None).in_store(database)?;
+    let ledger = ledger_at_rest(config, &key, database)?;
     let last = ledger.reads().seals().in_store(database)?.last().copied();
     let sealed = last
         .map(|last| start::read_seal(config, &ledger, last.index, None))

@@ -28,7 +28,7 @@ pub fn read(text: &str) -> (YamlNode, Vec<YamlFlaw>) {
     flaws.sort_by_key(|flaw| (flaw.place.line, flaw.place.column));
     (
         YamlNode {
-            place: TextPlace { line: 1, column: 1 },
+            place: TextPlace::START,
             kind: YamlKind::Map(entries),
         },
         flaws,

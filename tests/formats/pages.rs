@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use reading::{RegistryError, RunbookDirectories};
+use reading::{FileProblem, RunbookDirectories};
 
 use crate::fuzz_corpus::{Random, damage};
 
@@ -105,7 +105,7 @@ const TOKENS: [&str; 58] = [
 /// Reads pages in a thread of its own. A page that needs too long fails the test, although its reading does not end.
 struct PageReader {
     pages: mpsc::Sender<(&'static str, Vec<u8>)>,
-    results: mpsc::Receiver<Result<usize, Vec<RegistryError>>>,
+    results: mpsc::Receiver<Result<usize, Vec<FileProblem>>>,
     limit: Duration,
 }
 
@@ -135,7 +135,7 @@ impl PageReader {
     }
 
     /// Returns the errors of the page, after checking their places.
-    fn errors(&self, name: &'static str, page: &[u8], what: &str) -> Vec<RegistryError> {
+    fn errors(&self, name: &'static str, page: &[u8], what: &str) -> Vec<FileProblem> {
         self.pages
             .send((name, page.to_owned()))
             .expect("the reader");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::{DataGrowth, MeasuredGrowth, SeenNodes, Witnessing};
 use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined, locked};
-use reading::{Pattern, RegistryError};
+use reading::{FileProblem, Pattern};
 use sandbox::{LinuxSandbox, Unavailable, interpreter};
 use store::{Ledger, ReadRole, RoleState};
 use verdict::{
@@ -130,7 +130,7 @@ impl Health {
     }
 
     /// Stores the runbooks that the seal in force leaves out, each with its first error. Returns the notes about them.
-    pub fn set_skipped(&self, skipped: &[RegistryError]) -> Vec<String> {
+    pub fn set_skipped(&self, skipped: &[FileProblem]) -> Vec<String> {
         let first = skipped.iter().take(MOST_SKIPPED);
         let mut notes: Vec<String> = first
             .map(|error| format!("a runbook is skipped, so its steps can't be proposed: {error}"))
@@ -203,8 +203,7 @@ impl Health {
         let beyond = steps_beyond_the_host(sealed.steps(), &self.sandbox, self.crossing.secrets());
         let mut notes = notes_of(&beyond);
         let revoked = self.crossing.revoked();
-        notes.extend(quorums_out_of_reach(&sealed, &revoked, self.crossing.now()));
-        notes.extend(revoked_in_roster(&sealed, &revoked));
+        notes.extend(notes_about_people(&sealed, &revoked, self.crossing.now()));
         let new = {
             let mut kept = locked(&self.notes.0);
             kept.beyond = beyond;
@@ -409,8 +408,8 @@ pub fn unmet_people_rules(
     unmet.into_iter().map(note).collect()
 }
 
-/// Returns notes about steps for which a proposer can't get enough approvals.
-pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
+/// Returns notes about steps for which a proposer can't get enough approvals, and about revoked keys in the roster.
+pub fn notes_about_people(sealed: &Sealed, revoked: &Revocations, now: Timestamp) -> Vec<String> {
     let eligible = EligibleApprovers::of(&sealed.roster, |keyid| revoked.has_key(keyid));
     let references = sealed
         .registry
@@ -482,6 +481,7 @@ pub fn quorums_out_of_reach(sealed: &Sealed, revoked: &Revocations, now: Timesta
             format!("proposals {what} are refused, because no quorum is possible: {out}; {why}")
         },
     ));
+    notes.extend(revoked_in_roster(sealed, revoked));
     notes
 }
 
@@ -494,7 +494,7 @@ pub fn frozen_note(sealed: &Sealed, revoked: &Revocations) -> Option<String> {
 }
 
 /// Returns a note for each revoked key that the roster in force still has.
-pub fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
+fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
     let keys = revoked.iter().filter_map(|(subject, _)| match subject {
         RevokedSubject::Key(keyid) => Some(keyid),
         _ => None,

@@ -48,8 +48,8 @@ pub use assembled::Boundary;
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{
-    NoteSource, frozen_note, notes_of, quorums_out_of_reach, revoked_in_roster, some_of,
-    steps_beyond_the_host, unapprovable_steps, unmet_people_rules,
+    NoteSource, frozen_note, notes_about_people, notes_of, some_of, steps_beyond_the_host,
+    unapprovable_steps, unmet_people_rules,
 };
 pub use http::{
     app::HttpConfig,
@@ -67,7 +67,7 @@ pub use oidc::{
     issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES},
 };
 pub use sealing::{
-    SealStop, check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
+    check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
     told_steps, without_maximum, write_seal,
 };
 pub use secret_sources::{ConfiguredSecret, SecretSource, json_note};

@@ -14,7 +14,7 @@ use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
     Limits, Malformed, RevokedSubject, Seal, SealDigest, SealedToken, Timestamp, Workdir, joined,
 };
-use reading::{Policy, Registry, RegistryError, RunbookDirectories, differences};
+use reading::{FileProblem, Policy, Registry, RunbookDirectories, differences};
 use sandbox::{LinuxSandbox, Unavailable};
 use store::{CheckedState, Ledger, SealWrite, StoredGrant, TokenChange, WriteStop};
 use verdict::{StepsInForce, TrustedRoster, steps_to_seal};
@@ -113,7 +113,7 @@ pub fn sound_registry(
     known: Option<&StepsInForce>,
     sandbox: &LinuxSandbox,
     runbooks: &RunbookDirectories,
-) -> Result<Registry, Vec<RegistryError>> {
+) -> Result<Registry, Vec<FileProblem>> {
     match check_on_host(material, known, sandbox, &runbooks.paths) {
         Ok(()) => Ok(material.registry.clone()),
         Err(errors) => runbooks.without(&material.registry, errors),
@@ -147,7 +147,7 @@ pub fn refused_steps(
     configuration: &Configuration,
     runbooks: &[PathBuf],
     known: Option<&StepsInForce>,
-) -> (StepsInForce, Vec<RegistryError>) {
+) -> (StepsInForce, Vec<FileProblem>) {
     let (steps, mut errors) = steps_to_seal(registry, policy, roster, configuration, known);
     let runbooks: Vec<PathBuf> = runbooks
         .iter()
@@ -193,7 +193,7 @@ pub fn check_on_host(
     known: Option<&StepsInForce>,
     sandbox: &LinuxSandbox,
     runbooks: &[PathBuf],
-) -> Result<(), Vec<RegistryError>> {
+) -> Result<(), Vec<FileProblem>> {
     let SealContent {
         registry,
         policy,
@@ -317,7 +317,7 @@ impl Sealing {
     async fn read(
         &self,
         runbooks: RunbookDirectories,
-    ) -> Result<Result<Registry, Vec<RegistryError>>, JoinError> {
+    ) -> Result<Result<Registry, Vec<FileProblem>>, JoinError> {
         let (sealed, sandbox) = (self.crossing.state(), self.sandbox.clone());
         let read = move || {
             let material = SealContent {
@@ -521,7 +521,7 @@ pub fn told_steps(old: &Registry, new: &Registry) -> Option<String> {
     (!first.is_empty()).then(|| format!("{first}{more}"))
 }
 
-fn first_of(errors: &[RegistryError]) -> String {
+fn first_of(errors: &[FileProblem]) -> String {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
     if errors.len() > 1 {
         format!("{first} (and {} more errors)", errors.len() - 1)
@@ -541,7 +541,7 @@ fn told_shortly(failed: &str) -> String {
     format!("the last reseal failed: {}{more}", told.join(" "))
 }
 
-fn not_sealed(errors: &[RegistryError]) -> Refusal {
+fn not_sealed(errors: &[FileProblem]) -> Refusal {
     let lines = joined(errors, "\n");
     let detail =
         format!("the runbooks are not sealed, and the old runbooks stay in force:\n{lines}");

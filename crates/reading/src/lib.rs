@@ -15,9 +15,6 @@ mod template;
 mod written;
 pub mod yaml;
 
-mod file_problem;
-
-pub use file_problem::{FileProblem, Problems, lines_of};
 pub use policy::{
     applied_rule::AppliedRule,
     builtins::{self, Builtins, CANONICAL},
@@ -33,7 +30,6 @@ pub use policy::{
     paths::{PathVariables, RunbookPath, normalised},
     patterns::{CaseSensitivity, LeadingDots, Pattern},
     people_rules::{EmergencyRule, PasskeysRule, PeopleRule},
-    policy_error::PolicyError,
     possible_names::check_program,
     profile_error::words_of,
     program_names::{
@@ -51,6 +47,7 @@ pub use policy::{
 pub use registry::{
     FileSteps, Registry,
     attributes::{self, LIMITS},
+    file_problem::{FileProblem, Problems, lines_of},
     gruntwork::{self, OtherBlock},
     lock_file::{LOCK_FILE, LockFile},
     markdown,
@@ -61,7 +58,6 @@ pub use registry::{
     parameter_schema::{self, ParameterSchema, Params},
     prose_tree::{kind_of_element, original, prose_tree, text_attribute},
     registered_step::{RegisteredStep, StoredStep},
-    registry_error::RegistryError,
     runbook_directories::{InvalidFiles, Locks, RunbookDirectories},
     rundown::{
         self, read_workflow,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::StoreFault;
 use documents::{Name, Timestamp};
 
@@ -53,11 +55,12 @@ pub struct ServerTable {
 }
 
 /// A service of a boundary.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
     /// Fingerprint of the node's key.
+    #[serde(rename = "key")]
     pub keyid: String,
     /// Version of its program.
     pub version: String,

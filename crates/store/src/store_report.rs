@@ -6,6 +6,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use crate::Retention;
 use documents::{BoundaryName, Hash, SealDigest, Timestamp, merkle};
 
@@ -23,7 +25,7 @@ pub struct StoreScope {
 }
 
 /// A difference between the store and the state that the program writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StoreDefect {
     /// Place of the defect: a table and row, a log entry, or a file.
     pub place: String,

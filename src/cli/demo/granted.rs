@@ -14,13 +14,12 @@ pub(super) const GRANTEE: &str = "deploy-bot";
 
 /// Permits grants in the policy, and adds the grantee to the roster, before the boundary first starts.
 pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
-    let (home, key) = (world.home(), world.key(GRANTEE).with_extension("pub"));
-    let (home, key) = (home.to_string_lossy(), key.to_string_lossy());
-    let config = ["--json", "roster", "--config", &*home];
-    let add = [
-        "add", "proposer", GRANTEE, "--owner", "carol", "--key", &*key,
-    ];
-    let _draft = world.ask(&[&config[..], &add].concat())?;
+    let (home, key) = (world.home_text(), world.key(GRANTEE).with_extension("pub"));
+    let key = key.to_string_lossy();
+    let _draft = world.ask(&[
+        "--json", "roster", "--config", &home, "add", "proposer", GRANTEE, "--owner", "carol",
+        "--key", &key,
+    ])?;
     let policy = world.home().join("boundary/policy.yaml");
     let text = std::fs::read_to_string(&policy).or_broken("the policy")?;
     let text = text.replace("  # standing:", "  standing:");

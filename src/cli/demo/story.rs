@@ -157,8 +157,7 @@ pub(super) fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), Com
 
 /// Creates the directory and the configuration of the boundary.
 pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
-    let home = world.home();
-    let home = home.to_string_lossy();
+    let home = world.home_text();
     let approver = |person: &str, key: &str| {
         format!(
             "{person}={}",
@@ -171,7 +170,7 @@ pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), C
         approver("bob", "bob"),
         approver("carol", "carol"),
     ];
-    let mut args = vec!["--json", "init", &*home, "--yes", "--name", "demo"];
+    let mut args = vec!["--json", "init", &home, "--yes", "--name", "demo"];
     people
         .iter()
         .for_each(|person| args.extend(["--approver", person]));
@@ -197,8 +196,7 @@ pub(super) fn choose_sandbox(
     tale: &mut DemoReport<'_>,
     counts: DoctorFindings,
 ) -> Result<(), CommandFailure> {
-    let home = world.home();
-    let home = home.to_string_lossy();
+    let home = world.home_text();
     let doctor = world.program(&["--json", "doctor", &home])?;
     let report: Value = serde_json::from_slice(&doctor.stdout).or_broken("doctor")?;
     let lines = report["lines"].as_array().cloned().unwrap_or_default();
@@ -252,8 +250,7 @@ fn hand_out(
     tale: &mut DemoReport<'_>,
     started: &Value,
 ) -> Result<(), CommandFailure> {
-    let home = world.home();
-    let home = home.to_string_lossy();
+    let home = world.home_text();
     let args = [
         "--json",
         "token",

@@ -83,6 +83,11 @@ impl DemoSetup {
         self.root.join("boundary-home")
     }
 
+    /// Returns the directory of the boundary, for the options of a command.
+    pub(super) fn home_text(&self) -> String {
+        self.home().to_string_lossy().into_owned()
+    }
+
     pub(super) fn key(&self, name: &str) -> PathBuf {
         self.root.join("people").join(name).join("key.pem")
     }
@@ -154,11 +159,10 @@ impl DemoSetup {
             .append(true)
             .open(self.root.join("serve.log"))
             .or_broken(WHAT)?;
-        let home = self.home();
         let mut command = self.command(&[
             "--json",
             "serve",
-            &home.to_string_lossy(),
+            &self.home_text(),
             "--listen",
             "127.0.0.1:0",
         ]);
@@ -192,11 +196,7 @@ impl DemoSetup {
     }
 
     pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
-        let service = self
-            .service
-            .as_ref()
-            .ok_or_else(|| broken("no boundary runs"))?;
-        let pid = i32::try_from(service.child.id())
+        let pid = i32::try_from(self.running()?.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or_else(|| broken("the boundary has no process id"))?;
@@ -235,21 +235,25 @@ impl DemoSetup {
     }
 
     pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
-        Client::new(
-            self.address()?,
-            &TlsFiles::default(),
-            self.token.clone(),
-            None,
-        )
+        self.client(self.token.clone(), None)
     }
 
     pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
-        Client::new(
-            self.address()?,
-            &TlsFiles::default(),
-            None,
-            Some(self.key_args(name)),
-        )
+        self.client(None, Some(self.key_args(name)))
+    }
+
+    fn client(
+        &self,
+        token: Option<Secret>,
+        keys: Option<KeyArgs>,
+    ) -> Result<Client, CommandFailure> {
+        let address = Address::parse(&self.running()?.url)?;
+        Client::new(address, &TlsFiles::default(), token, keys)
+    }
+
+    fn running(&self) -> Result<&Service, CommandFailure> {
+        let service = self.service.as_ref();
+        service.ok_or_else(|| broken("no boundary runs"))
     }
 
     pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
@@ -261,14 +265,6 @@ impl DemoSetup {
             key: Some(self.key(name)),
             more: Vec::new(),
         }
-    }
-
-    fn address(&self) -> Result<Address, CommandFailure> {
-        let service = self
-            .service
-            .as_ref()
-            .ok_or_else(|| broken("no boundary runs"))?;
-        Address::parse(&service.url)
     }
 
     pub(super) fn log_tail(&self) -> String {

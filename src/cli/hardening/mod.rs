@@ -10,7 +10,6 @@ mod storage;
 use serde::Serialize;
 
 use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::finding::fail};
-use documents::Level;
 
 /// One point of the hardening list.
 #[derive(Debug, Serialize)]
@@ -25,28 +24,30 @@ pub(super) struct HardeningPoint {
     findings: Vec<DoctorFinding>,
 }
 
-/// Checks all points of the list for a boundary. `held` is the sandbox level that this host supports. `to_fix` contains
-/// the problems that `doctor` reports without `--production`. They fail the list too, because they stop or disturb the
-/// service.
+/// Checks all points of the list for a boundary. `to_fix` contains the problems that `doctor` reports without
+/// `--production`. They fail the list too, because they stop or disturb the service.
 pub(super) fn list(
     boundary: &InspectedBoundary<'_>,
-    held: Level,
     to_fix: &[DoctorFinding],
 ) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
-    let is_sound = !to_fix
-        .iter()
-        .any(|found| point_of(&found.what) == Some("keys and files"));
+    let is_sound = |point| {
+        let mut found = to_fix.iter();
+        !found.any(|found| point_of(&found.what) == Some(point))
+    };
     let found = [
         ("network", reach::network(address)),
         ("firewall", reach::firewall(address)),
         ("certificate", reach::certificate(config)),
         ("program", host::program()),
-        ("isolation", host::isolation(boundary, held)),
+        ("isolation", host::isolation(config, is_sound("isolation"))),
         ("user", host::user(config)),
         ("tokens", people::tokens(boundary)),
         ("roster", people::roster(boundary)),
-        ("keys and files", host::keys_and_files(config, is_sound)),
+        (
+            "keys and files",
+            host::keys_and_files(config, is_sound("keys and files")),
+        ),
         ("steps", steps::check(boundary)),
         ("database", storage::database(boundary)),
         ("operation", operation::check(boundary)),

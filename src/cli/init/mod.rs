@@ -2,6 +2,7 @@
 
 pub mod content;
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -156,10 +157,7 @@ pub fn make(
         .map_err(|error| wrong(&error))?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let program = own_program().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
-    let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
-    people.sort();
-    people.dedup();
-    let required = people.len().clamp(1, MOST_REQUIRED);
+    let required = people(approvers).len().clamp(1, MOST_REQUIRED);
     let policy = content::policy(required);
     let digest = Policy::load(&policy)
         .map(|policy| policy.digest())
@@ -291,7 +289,7 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
          countersign/rosters/ of their\n     configuration directory, because nobody can sign or verify without the \
          roster. Your copy:\n       mkdir -p {rosters}\n       countersign roster show --config {home} --json > {rosters}/{file}"
     ));
-    let (owner, advice) = match spare(approvers) {
+    let (owner, advice) = match people(approvers).into_iter().nth(MOST_REQUIRED) {
         Some(owner) => (
             format!(" --owner {owner}"),
             format!(
@@ -316,12 +314,9 @@ fn next(dir: &Path, name: &BoundaryName, made: &[String], approvers: &[(Name, Ss
     text
 }
 
-/// Returns an approver beyond the number of signatures that the policy of `init` requires.
-fn spare(approvers: &[(Name, SshKey)]) -> Option<&Name> {
-    let mut people: Vec<&Name> = approvers.iter().map(|(name, _)| name).collect();
-    people.sort();
-    people.dedup();
-    people.get(MOST_REQUIRED).copied()
+/// Returns the approvers. Several keys of a person count as one.
+fn people(approvers: &[(Name, SshKey)]) -> BTreeSet<&Name> {
+    approvers.iter().map(|(name, _)| name).collect()
 }
 
 const MOST_REQUIRED: usize = 2;

@@ -65,7 +65,12 @@ impl PolicyAtHand {
         let met: Vec<_> = found
             .filter(|(_, ((pattern, ..), _))| path.is_met_by(pattern))
             .collect();
-        let mut lines = vec![("policy", self.origin())];
+        let origin = match &self.found.file {
+            Some(file) => file.display().to_string(),
+            None => "none found: the built-in lists apply, and policy asks about everything else"
+                .to_owned(),
+        };
+        let mut lines = vec![("policy", origin)];
         match policy.override_lines().len() {
             0 => {}
             all => lines.push((
@@ -100,16 +105,6 @@ impl PolicyAtHand {
             )
         };
         differs.map(|(_, rule, _)| note(&rule.runbook)).collect()
-    }
-
-    pub(super) fn origin(&self) -> String {
-        self.found.file.as_ref().map_or_else(
-            || {
-                "none found: the built-in lists apply, and policy asks about everything else"
-                    .to_owned()
-            },
-            |file| file.display().to_string(),
-        )
     }
 
     /// Decides about every script of the file.

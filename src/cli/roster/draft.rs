@@ -171,7 +171,7 @@ pub fn run(
 
 /// Returns the draft of the next version, or the tables of the version before if there is no such draft.
 fn present(config: &Config, chain: Option<&Chain>, version: u64) -> Result<Roster, FileProblem> {
-    let problem = |says: String| FileProblem::whole(&rosters::draft_path(config), says);
+    let problem = |says: String| FileProblem::whole(rosters::draft_path(config), says);
     match (rosters::read_draft(config)?, chain) {
         (Some(draft), _) if draft.version == version => Ok(draft),
         (Some(draft), _) if draft.version > version => Err(problem(format!(

@@ -1,12 +1,12 @@
 //! The roster in force of the boundary that the configuration names.
 
 use crate::{
-    ConfigArgs, ControlReply, ControlRequest,
-    node::{control, roster_succession, rosters},
+    ConfigArgs, NodeStatus,
+    node::{roster_succession, rosters},
     read_policy,
 };
 use client::{CommandFailure, Terminal};
-use documents::{Envelope, RosterDigest};
+use documents::Envelope;
 use reading::FileProblem;
 use verdict::TrustedRoster;
 use workbench::problems;
@@ -22,24 +22,13 @@ pub fn of_configuration(
 ) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
     let one = |problem: FileProblem| problems(problem);
-    let mut in_force = None;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
-    if let Ok(Some(ControlReply::Ok(status))) =
-        control::ask(&config.socket(), &ControlRequest::Status)
-    {
-        for note in status["notes"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|note| note.as_str())
-        {
-            terminal.say(&format!("note: {note}"));
-        }
-        in_force = status["roster"]["digest"]
-            .as_str()
-            .and_then(|digest| digest.parse::<RosterDigest>().ok());
+    let status = NodeStatus::ask(&config).ok().flatten();
+    for note in status.iter().flat_map(|status| &status.ready.notes) {
+        terminal.say(&format!("note: {note}"));
     }
+    let in_force = status.map(|status| status.ready.roster.digest);
     if let Some(waits) = roster_succession::waiting(&config) {
         terminal.say(&waits);
     }

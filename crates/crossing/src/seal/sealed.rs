@@ -15,7 +15,7 @@ use documents::{
     Genesis, MAX_BLOB_BYTES, MAX_BUNDLE_BYTES, Malformed, RegistryLeaf, Seal, SealDigest,
     SealedBoundary, SealedToken, StepDefinition, StepFile, Timestamp, canonical, json, sha256,
 };
-use reading::{Builtins, Policy, Registry, RegistryError, StoredStep, builtins};
+use reading::{Builtins, FileProblem, Policy, Registry, StoredStep, builtins};
 use verdict::{
     Chain, SealedTokens, StepsInForce, TrustedRoster, share_needs, steps_in_force, steps_to_seal,
 };
@@ -118,7 +118,7 @@ pub struct BundleShare {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SealError {
     /// Errors in steps, each with its place.
-    pub steps: Vec<RegistryError>,
+    pub steps: Vec<FileProblem>,
     /// Errors in the state as a whole.
     pub state: Vec<String>,
     /// A bundle of a step would be too large. The content is right, but the log can't prove a run of this step.

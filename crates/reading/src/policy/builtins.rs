@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use crate::{
-    Closures, PolicyError, RuleOrigin,
+    Closures, RuleOrigin, TextPlace, YamlFlaw,
     policy::{lists::AllPermissionLists, policy_reader::read_lists},
 };
 
@@ -36,7 +36,7 @@ impl Builtins {
     ///
     /// # Errors
     /// Returns all problems in the lists, for example another version.
-    pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
+    pub fn from_sealed(value: &Value) -> Result<Self, Vec<YamlFlaw>> {
         let mut lists = AllPermissionLists::empty();
         for written in read_lists(value)? {
             lists.add(
@@ -50,11 +50,7 @@ impl Builtins {
             Some(closures) => Closures::from_value(closures).map_err(|flaws| {
                 flaws
                     .into_iter()
-                    .map(|message| PolicyError {
-                        line: 1,
-                        column: 1,
-                        message,
-                    })
+                    .map(|message| YamlFlaw::new(TextPlace::START, message))
                     .collect::<Vec<_>>()
             })?,
             None => Closures::default(),

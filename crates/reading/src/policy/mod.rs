@@ -14,7 +14,6 @@ pub mod origin;
 pub mod paths;
 pub mod patterns;
 pub mod people_rules;
-pub mod policy_error;
 mod policy_reader;
 pub mod possible_names;
 pub mod profile_error;

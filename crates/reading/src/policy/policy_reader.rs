@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{
     CaseSensitivity, CompiledPattern, EmergencyRule, FreezeRule, KINDS, LeadingDots, ListSide,
-    ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyError,
-    PolicyFile, StandingRule, YamlFlaw, YamlKind, YamlNode,
+    ListedPattern, Mode, PasskeysRule, Pattern, PatternError, PeopleRule, Policy, PolicyFile,
+    StandingRule, TextPlace, YamlFlaw, YamlKind, YamlNode,
     policy::{
         file::{
             AllowDeny, BasePolicy, Compiled, GrantScope, MAX_FILE_BYTES, MAX_GRANTS, MAX_LIST,
@@ -24,7 +24,7 @@ impl Policy {
     ///
     /// # Errors
     /// Returns all problems in the file as an error, sorted by place.
-    pub fn load(text: &str) -> Result<Self, Vec<PolicyError>> {
+    pub fn load(text: &str) -> Result<Self, Vec<YamlFlaw>> {
         let tree = parse(text)?;
         Self::read(&tree, &tree.to_json(), Reading::ToServe)
     }
@@ -34,7 +34,7 @@ impl Policy {
     ///
     /// # Errors
     /// Returns all problems in the policy as an error, sorted by place.
-    pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<PolicyError>> {
+    pub fn load_member(text: &str, name: &str) -> Result<Option<Self>, Vec<YamlFlaw>> {
         let tree = parse(text)?;
         tree.value(name)
             .map(|tree| Self::read(tree, &tree.to_json(), Reading::ToServe))
@@ -55,11 +55,11 @@ impl Policy {
     ///
     /// # Errors
     /// Returns all problems in the policy as an error.
-    pub fn from_sealed(value: &Value) -> Result<Self, Vec<PolicyError>> {
+    pub fn from_sealed(value: &Value) -> Result<Self, Vec<YamlFlaw>> {
         Self::read(&YamlNode::of_json(value), value, Reading::Sealed)
     }
 
-    fn read(tree: &YamlNode, value: &Value, reading: Reading) -> Result<Self, Vec<PolicyError>> {
+    fn read(tree: &YamlNode, value: &Value, reading: Reading) -> Result<Self, Vec<YamlFlaw>> {
         let mut reader = Reader::new(reading);
         let file = reader.file(tree);
         let Reader {
@@ -78,7 +78,8 @@ impl Policy {
             }),
             canonical => {
                 flaws.extend(canonical.err());
-                Err(errors(flaws))
+                flaws.sort();
+                Err(flaws)
             }
         }
     }
@@ -89,7 +90,7 @@ impl Policy {
 ///
 /// # Errors
 /// Returns all problems in the lists as an error.
-pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<PolicyError>> {
+pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<YamlFlaw>> {
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
     let keys = ["version", "run", "read", "write", "env", "closures"];
@@ -102,7 +103,8 @@ pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<Poli
     if reader.flaws.is_empty() {
         Ok(written)
     } else {
-        Err(errors(reader.flaws))
+        reader.flaws.sort();
+        Err(reader.flaws)
     }
 }
 
@@ -118,22 +120,14 @@ fn is_time(text: &str) -> bool {
         && format!("{seconds}Z").parse::<Timestamp>().is_ok()
 }
 
-fn parse(text: &str) -> Result<YamlNode, Vec<PolicyError>> {
+fn parse(text: &str) -> Result<YamlNode, Vec<YamlFlaw>> {
     if text.len() > MAX_FILE_BYTES {
-        return Err(vec![PolicyError {
-            line: 1,
-            column: 1,
-            message: format!(
-                "the policy is larger than {MAX_FILE_BYTES} bytes: shorten the policy"
-            ),
-        }]);
+        return Err(vec![YamlFlaw::new(
+            TextPlace::START,
+            format!("the policy is larger than {MAX_FILE_BYTES} bytes: shorten the policy"),
+        )]);
     }
-    yaml::parse(text, 1).map_err(|flaw| vec![flaw.into()])
-}
-
-fn errors(mut flaws: Vec<YamlFlaw>) -> Vec<PolicyError> {
-    flaws.sort();
-    flaws.into_iter().map(PolicyError::from).collect()
+    yaml::parse(text, 1).map_err(|flaw| vec![flaw])
 }
 
 /// Purpose for which a policy is read.

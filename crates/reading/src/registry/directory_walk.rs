@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Page, ReadPage, RegistryError, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
-    registry::{fence_remarks, registry_error::whole},
-    rundown, runnable,
+    FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,
+    registry::fence_remarks, rundown, runnable,
 };
 
 /// Runbook files and errors found in one runbook directory.
@@ -19,9 +18,9 @@ pub(super) struct RunbookDirectoryWalk {
     pub(super) prefix: String,
     /// Relative name and path of each runbook.
     pub(super) files: Vec<(String, PathBuf)>,
-    pub(super) errors: Vec<RegistryError>,
+    pub(super) errors: Vec<FileProblem>,
     /// Remarks about files that are not read because of the ending of their names.
-    pub(super) remarks: Vec<RegistryError>,
+    pub(super) remarks: Vec<FileProblem>,
 }
 
 impl RunbookDirectoryWalk {
@@ -53,7 +52,7 @@ impl RunbookDirectoryWalk {
                 self.root = within.and_then(|within| within.canonicalize().ok()).unwrap_or_else(|| own.to_owned());
                 let Ok(relative) = real.strip_prefix(&self.root) else {
                     let message = format!("the path is not below {}: name another --root", self.root.display());
-                    return self.errors.push(whole(&dir.display().to_string(), message));
+                    return self.errors.push(FileProblem::whole(dir, message));
                 };
                 let relative = relative.to_string_lossy().into_owned();
                 if real.is_file() {
@@ -63,8 +62,8 @@ impl RunbookDirectoryWalk {
                 self.check_writers(&real, "");
                 self.directory(&real, &relative, &mut vec![real.clone()]);
             }
-            Err(error) => self.errors.push(whole(
-                &dir.display().to_string(),
+            Err(error) => self.errors.push(FileProblem::whole(
+                dir,
                 format!("the runbook directory can't be read ({error}): create it, or correct `runbooks` in the configuration"),
             )),
         }
@@ -175,12 +174,10 @@ impl RunbookDirectoryWalk {
             let message =
                 "the file is not read: a runbook has a name that ends in .md, .runbook.md or .mdx";
             let file = format!("{}{relative}", self.prefix);
-            self.remarks.push(RegistryError {
-                file,
-                line: 1,
-                column: 1,
-                message: message.to_owned(),
-            });
+            self.remarks.push(FileProblem::of_flaw(
+                &file,
+                YamlFlaw::new(TextPlace::START, message),
+            ));
         }
     }
 
@@ -214,19 +211,16 @@ impl RunbookDirectoryWalk {
         } else {
             format!("{}{relative}", self.prefix)
         };
-        self.errors.push(RegistryError {
-            file,
-            line: 1,
-            column: 1,
-            message,
-        });
+        self.errors.push(FileProblem::of_flaw(
+            &file,
+            YamlFlaw::new(TextPlace::START, message),
+        ));
     }
 }
 
 /// Returns the text of a runbook file.
 pub(crate) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
-    let start = TextPlace { line: 1, column: 1 };
-    let flaw = |message: String| vec![YamlFlaw::new(start, message)];
+    let flaw = |message: String| vec![YamlFlaw::new(TextPlace::START, message)];
     let too_large = || {
         flaw(format!(
             "the file is larger than {MAX_FILE_BYTES} bytes: split the file"

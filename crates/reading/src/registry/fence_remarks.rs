@@ -110,7 +110,7 @@ fn fence(line: &str) -> Option<(usize, &str)> {
 
 /// Returns true for the info string of a step in Countersign Markdown.
 pub(super) fn is_step(info: &str) -> bool {
-    attributes::parse(info, TextPlace { line: 1, column: 1 }, &mut Vec::new())
+    attributes::parse(info, TextPlace::START, &mut Vec::new())
         .is_some_and(|(_, id, _)| id.is_some())
 }
 

@@ -59,7 +59,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
                        front matter";
-        flaws.push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+        flaws.push(YamlFlaw::new(TextPlace::START, message));
     }
     // Without its parameters, each script would give more errors.
     let steps = if front.params.unread {
@@ -88,7 +88,7 @@ const FILE_BLOCK: RemarkKind = (
 
 /// Checks that the name of a runbook file can be the first part of step references.
 pub(crate) fn check_file_name(path: &str) -> Result<(), YamlFlaw> {
-    check_path(path).map_err(|message| YamlFlaw::new(TextPlace { line: 1, column: 1 }, message))
+    check_path(path).map_err(|message| YamlFlaw::new(TextPlace::START, message))
 }
 
 /// Returns an error if the block belongs to another runbook format.
@@ -300,7 +300,7 @@ fn chosen(text: &str, known: &[&str]) -> Result<Vec<String>, String> {
 
 /// Returns the YAML of a Countersign front matter and the offset of the body. Returns `None` if the file is prose.
 fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str, usize)> {
-    let start = TextPlace { line: 1, column: 1 };
+    let start = TextPlace::START;
     let marked = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rest = marked
         .strip_prefix("---\n")

@@ -12,6 +12,7 @@ pub(crate) mod directory_walk;
 mod evaluate;
 mod fence_remarks;
 pub(crate) mod fenced_block;
+pub mod file_problem;
 pub mod found_step;
 pub(crate) mod front_matter;
 pub mod gruntwork;
@@ -26,7 +27,6 @@ pub mod parameter_schema;
 mod placeholders;
 pub mod prose_tree;
 pub mod registered_step;
-pub mod registry_error;
 pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
@@ -48,9 +48,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    RegisteredStep, RegistryError, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
-    TextPlace, Workflow, YamlFlaw, on_all_cores, read_page, read_text,
-    registry::{registered_step::register, registry_error::whole},
+    FileProblem, RegisteredStep, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
+    TextPlace, Workflow, on_all_cores, read_page, read_text, registry::registered_step::register,
     script_remarks,
 };
 use documents::{
@@ -68,9 +67,9 @@ pub struct Registry {
     /// contains the leaf hashes in the order of `steps`.
     tree: Arc<Vec<Vec<merkle::Hash>>>,
     /// Remarks about the runbook files, but for those about scripts.
-    remarks: Vec<RegistryError>,
+    remarks: Vec<FileProblem>,
     /// First error of each file that was skipped, sorted by file.
-    skipped: Vec<RegistryError>,
+    skipped: Vec<FileProblem>,
 }
 
 /// Steps of one runbook file.
@@ -81,7 +80,7 @@ pub struct FileSteps {
     /// Order of the steps, if the file is a Rundown runbook.
     pub workflow: Option<Workflow>,
     /// Remarks about the file and its scripts, in file order.
-    pub remarks: Vec<RegistryError>,
+    pub remarks: Vec<FileProblem>,
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
@@ -101,9 +100,8 @@ impl Registry {
     ///
     /// # Errors
     /// Returns all errors of the file, sorted by place.
-    pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<RegistryError>> {
-        let at = |flaw: YamlFlaw| RegistryError::of_flaw(shown, flaw);
-        let all = |flaws: Vec<YamlFlaw>| flaws.into_iter().map(at).collect::<Vec<_>>();
+    pub fn of_file(path: &Path, name: &str, shown: &str) -> Result<FileSteps, Vec<FileProblem>> {
+        let all = |flaws| FileProblem::of_flaws(shown, flaws);
         let text = read_text(path).map_err(all)?;
         let read = read_page(name, path, &text, None)
             .without_flaws()
@@ -129,7 +127,7 @@ impl Registry {
             .iter()
             .filter_map(|step| registry.get(step).cloned())
             .collect();
-        let mut remarks: Vec<RegistryError> = read.remarks.into_iter().map(at).collect();
+        let mut remarks: Vec<FileProblem> = all(read.remarks);
         remarks.extend(registry.remarks());
         remarks.sort();
         Ok(FileSteps {
@@ -146,7 +144,7 @@ impl Registry {
     /// Returns the errors of all steps that this version can't seal or run.
     pub fn from_definitions(
         definitions: impl IntoIterator<Item = StepDefinition>,
-    ) -> Result<Self, Vec<RegistryError>> {
+    ) -> Result<Self, Vec<FileProblem>> {
         Self::from_stored(
             definitions
                 .into_iter()
@@ -160,7 +158,7 @@ impl Registry {
     /// Returns the same errors as [`Self::from_definitions`].
     pub fn from_stored(
         steps: impl IntoIterator<Item = StoredStep>,
-    ) -> Result<Self, Vec<RegistryError>> {
+    ) -> Result<Self, Vec<FileProblem>> {
         let named = steps.into_iter().map(|step| {
             let (file, place) = (Arc::from(step.reference().as_str()), TextPlace::default());
             (
@@ -178,7 +176,7 @@ impl Registry {
 
     fn of_found(
         found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
-    ) -> Result<Self, Vec<RegistryError>> {
+    ) -> Result<Self, Vec<FileProblem>> {
         let mut errors = Vec::new();
         let steps = Self::register_all(
             found,
@@ -194,7 +192,7 @@ impl Registry {
         found: impl IntoIterator<Item = (StepPlace, StoredStep)>,
         schemas: &SharedSchemas,
         check: ScriptCheck,
-        errors: &mut Vec<RegistryError>,
+        errors: &mut Vec<FileProblem>,
     ) -> BTreeMap<StepRef, Arc<RegisteredStep>> {
         let mut steps: BTreeMap<StepRef, Arc<RegisteredStep>> = BTreeMap::new();
         let mut places: BTreeMap<String, (StepRef, Arc<str>, TextPlace)> = BTreeMap::new();
@@ -237,7 +235,7 @@ impl Registry {
                         );
                         // The reader of a file has already reported an id that is twice in it.
                         if is_sealed || *other != reference || *file != at.file {
-                            errors.push(RegistryError::of_step(&at, message));
+                            errors.push(FileProblem::of_step(&at, message));
                         }
                     }
                 }
@@ -257,8 +255,8 @@ impl Registry {
     /// Returns the given errors and the errors of the registry itself, sorted.
     fn seal(
         steps: BTreeMap<StepRef, Arc<RegisteredStep>>,
-        mut errors: Vec<RegistryError>,
-    ) -> Result<Self, Vec<RegistryError>> {
+        mut errors: Vec<FileProblem>,
+    ) -> Result<Self, Vec<FileProblem>> {
         let leaves: Vec<RegistryLeaf> = steps
             .iter()
             .map(|(reference, step)| RegistryLeaf {
@@ -270,7 +268,10 @@ impl Registry {
         for leaf in &leaves {
             match canonical_of(leaf) {
                 Ok(bytes) => hashes.push(merkle::leaf_hash(&bytes)),
-                Err(error) => errors.push(whole(leaf.reference.as_str(), error.to_string())),
+                Err(error) => errors.push(FileProblem::whole(
+                    leaf.reference.as_str(),
+                    error.to_string(),
+                )),
             }
         }
         match canonical_of(&leaves) {
@@ -287,9 +288,9 @@ impl Registry {
             }
             manifest => {
                 errors.extend(
-                    manifest
-                        .err()
-                        .map(|error| whole("the registry's manifest", error.to_string())),
+                    manifest.err().map(|error| {
+                        FileProblem::whole("the registry's manifest", error.to_string())
+                    }),
                 );
                 errors.sort();
                 errors.dedup();
@@ -305,7 +306,7 @@ impl Registry {
 
     /// Returns facts about the runbook files that a person should know and that are no errors, sorted by file and
     /// place. A registry that was built from stored steps has no remarks.
-    pub fn remarks(&self) -> Vec<RegistryError> {
+    pub fn remarks(&self) -> Vec<FileProblem> {
         let mut remarks = self.remarks.clone();
         remarks.extend(self.steps().flat_map(|step| script_remarks(step)));
         remarks.sort();
@@ -314,7 +315,7 @@ impl Registry {
 
     /// Returns the first error of each runbook file that the registry leaves out, sorted by file. Only
     /// [`runbook_directories::InvalidFiles::Skipped`] leaves out a file.
-    pub fn skipped(&self) -> &[RegistryError] {
+    pub fn skipped(&self) -> &[FileProblem] {
         &self.skipped
     }
 

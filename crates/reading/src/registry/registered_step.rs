@@ -7,10 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    FoundStep, ParameterSchema, RegistryError, RenderError, ScriptTemplate, SharedSchemas,
-    StepPlace, TemplateFlaw, output_schema,
-    registry::{registry_error::whole, script_flaws::script_flaws},
-    step_template,
+    FileProblem, FoundStep, ParameterSchema, RenderError, ScriptTemplate, SharedSchemas, StepPlace,
+    TemplateFlaw, output_schema, registry::script_flaws::script_flaws, step_template,
 };
 use documents::{
     GroupSource, MAX_DEFINITION_BYTES, MAX_SOURCE_BYTES, StepDefinition, StepDigest, StepFile,
@@ -91,11 +89,11 @@ impl RegisteredStep {
     }
 
     /// Returns an error about the step, with the ref and the place.
-    pub fn flaw(&self, what: &impl fmt::Display) -> RegistryError {
+    pub fn flaw(&self, what: &impl fmt::Display) -> FileProblem {
         let reference = &self.definition.reference;
         match &self.place {
-            Some(place) => RegistryError::of_step(place, format!("{reference}: {what}")),
-            None => whole(reference.as_str(), what.to_string()),
+            Some(place) => FileProblem::of_step(place, format!("{reference}: {what}")),
+            None => FileProblem::whole(reference.as_str(), what.to_string()),
         }
     }
 }
@@ -142,13 +140,13 @@ impl From<String> for RegisterError {
 
 impl RegisterError {
     /// Returns the errors with their places. A store has no place of a step.
-    pub(super) fn at(self, place: &StepPlace) -> Vec<RegistryError> {
+    pub(super) fn at(self, place: &StepPlace) -> Vec<FileProblem> {
         match self {
             Self::Template(flaws) if place.place.line > 0 => flaws
                 .iter()
-                .map(|flaw| RegistryError::of_template(place, flaw))
+                .map(|flaw| FileProblem::of_template(place, flaw))
                 .collect(),
-            other => vec![RegistryError::of_step(place, other.to_string())],
+            other => vec![FileProblem::of_step(place, other.to_string())],
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::{RegisteredStep, RegistryError, registry::attributes::limit, yaml::unknown};
+use crate::{FileProblem, RegisteredStep, registry::attributes::limit, yaml::unknown};
 use documents::{
     Limit, OUTPUT_TYPES, Parameter, SessionUse, StepDefinition, StepOutput, StepPlan, StepRef,
 };
@@ -89,7 +89,7 @@ impl RunLinks {
 
 /// Returns an error for each step whose plan is no registered step, or takes other parameters. The parameters of a plan and
 /// of the step that applies it are equal, so both have the same names.
-pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<RegistryError> {
+pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<FileProblem> {
     let names = |step: &RegisteredStep| -> BTreeSet<String> {
         let keys = step.definition.params.keys();
         keys.map(|(name, _)| name.clone()).collect()
@@ -112,7 +112,7 @@ pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec
         .values()
         .filter_map(|step| Some((step.place.as_ref()?, objection(step)?)));
     found
-        .map(|(place, message)| RegistryError::of_step(place, message))
+        .map(|(place, message)| FileProblem::of_step(place, message))
         .collect()
 }
 

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{
-    FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, RegistryError, ScriptCheck,
-    SharedSchemas, StepPlace, StoredStep, YamlFlaw, on_all_cores, read_page, read_text,
-    registry::{
-        directory_walk::RunbookDirectoryWalk, registry_error::whole, run_links::plan_errors,
-    },
+    FileProblem, FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, ScriptCheck,
+    SharedSchemas, StepPlace, StoredStep, on_all_cores, read_page, read_text,
+    registry::{directory_walk::RunbookDirectoryWalk, run_links::plan_errors},
 };
 use documents::{StepDigest, StepRef};
 
@@ -53,21 +51,21 @@ struct FoundFiles {
     steps: Vec<(StepPlace, usize, FoundStep)>,
     /// Prefix of the file names of each directory.
     prefixes: Vec<String>,
-    remarks: Vec<RegistryError>,
+    remarks: Vec<FileProblem>,
     /// Errors in the content of files.
-    errors: Vec<RegistryError>,
+    errors: Vec<FileProblem>,
     /// Errors of paths, for example a link out of the directory or a file that another user can write. A skipped file
     /// must not hide such an error.
-    path_errors: Vec<RegistryError>,
+    path_errors: Vec<FileProblem>,
     schemas: SharedSchemas,
 }
 
 impl FoundFiles {
     /// Adds a page. The steps of a page with an error are added if they can only lead to more errors.
     fn add(&mut self, file: Arc<str>, home: usize, page: ReadPage, invalid: InvalidFiles) {
-        let at = |flaw: YamlFlaw| RegistryError::of_flaw(&file, flaw);
         if page.flaws.is_empty() {
-            self.remarks.extend(page.remarks.into_iter().map(at));
+            self.remarks
+                .extend(FileProblem::of_flaws(&*file, page.remarks));
         }
         if page.flaws.is_empty() || invalid == InvalidFiles::Refused {
             self.steps.extend(
@@ -76,7 +74,8 @@ impl FoundFiles {
                     .map(|step| (step.place_in(&file), home, step)),
             );
         }
-        self.errors.extend(page.flaws.into_iter().map(at));
+        self.errors
+            .extend(FileProblem::of_flaws(&*file, page.flaws));
     }
 }
 
@@ -97,7 +96,7 @@ impl RunbookDirectories {
     ///
     /// # Errors
     /// Returns all errors of all files, sorted by file and place.
-    pub fn load(&self) -> Result<Registry, Vec<RegistryError>> {
+    pub fn load(&self) -> Result<Registry, Vec<FileProblem>> {
         let FoundFiles {
             steps: found,
             prefixes,
@@ -165,8 +164,8 @@ impl RunbookDirectories {
     pub fn without(
         &self,
         registry: &Registry,
-        errors: Vec<RegistryError>,
-    ) -> Result<Registry, Vec<RegistryError>> {
+        errors: Vec<FileProblem>,
+    ) -> Result<Registry, Vec<FileProblem>> {
         let locked = self.locks == Locks::Checked
             && self
                 .paths
@@ -239,7 +238,7 @@ impl RunbookDirectories {
         homes: &BTreeMap<StepRef, usize>,
         prefixes: &[String],
         incomplete: bool,
-    ) -> Vec<RegistryError> {
+    ) -> Vec<FileProblem> {
         let mut errors = Vec::new();
         for (home, (dir, prefix)) in self.paths.iter().zip(prefixes).enumerate() {
             let file = format!("{prefix}{LOCK_FILE}");
@@ -248,7 +247,7 @@ impl RunbookDirectories {
                 Ok(Some(lock)) => lock,
                 Ok(None) => continue,
                 Err(message) => {
-                    errors.push(whole(&file, message));
+                    errors.push(FileProblem::whole(&file, message));
                     continue;
                 }
             };
@@ -264,9 +263,9 @@ impl RunbookDirectories {
                     .get(&reference)
                     .filter(|_| digests.contains_key(&reference));
                 match step.and_then(|step| step.place.as_ref()) {
-                    Some(at) => errors.push(RegistryError::of_step(at, message)),
+                    Some(at) => errors.push(FileProblem::of_step(at, message)),
                     None if incomplete => {}
-                    None => errors.push(whole(&file, message)),
+                    None => errors.push(FileProblem::whole(&file, message)),
                 }
             }
         }
@@ -277,11 +276,11 @@ impl RunbookDirectories {
 /// Removes the steps and the remarks of each file with an error, and of each file in `refused`. Returns the first error
 /// of each file.
 fn skip(
-    mut errors: Vec<RegistryError>,
+    mut errors: Vec<FileProblem>,
     mut refused: BTreeSet<String>,
     steps: &mut BTreeMap<StepRef, Arc<RegisteredStep>>,
-    remarks: &mut Vec<RegistryError>,
-) -> Vec<RegistryError> {
+    remarks: &mut Vec<FileProblem>,
+) -> Vec<FileProblem> {
     errors.sort();
     errors.dedup_by(|later, first| later.file == first.file);
     refused.extend(errors.iter().map(|error| error.file.clone()));
@@ -295,7 +294,7 @@ fn skip(
 }
 
 /// Returns an error for the first place of each step that exists twice. The later places have their errors already.
-fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<RegistryError> {
+fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<FileProblem> {
     let mut first: BTreeMap<&StepRef, &StepPlace> = BTreeMap::new();
     let mut errors = Vec::new();
     for (
@@ -316,7 +315,7 @@ fn first_of_duplicates(found: &[(StepPlace, usize, FoundStep)]) -> Vec<RegistryE
                     "the step {} is also at {file}:{}:{}: change the id of one of the two steps",
                     step.reference, place.line, place.column
                 );
-                errors.push(RegistryError::of_step(other, message));
+                errors.push(FileProblem::of_step(other, message));
             }
         }
     }

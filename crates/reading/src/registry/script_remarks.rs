@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    CallWord, RegisteredStep, RegistryError, ScriptCall, Shell, TemplateFlaw,
+    CallWord, FileProblem, RegisteredStep, ScriptCall, Shell, TemplateFlaw,
     registry::{
         call_habits::{habit, lists},
         placeholders::{angle_placeholder, is_prompt, replace, word_placeholder},
@@ -14,7 +14,7 @@ use crate::{
 use documents::{Proc, StepDefinition, parameter_variable};
 
 /// Returns the remarks about the script of a step. A step from a store has no remark.
-pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {
+pub fn script_remarks(step: &RegisteredStep) -> Vec<FileProblem> {
     let Some(place) = &step.place else {
         return Vec::new();
     };
@@ -29,7 +29,7 @@ pub fn script_remarks(step: &RegisteredStep) -> Vec<RegistryError> {
             // The columns of a template with sample values are not those of the file.
             (flaw.line, flaw.column) = (lines.get(flaw.line - 1).copied().unwrap_or(1), 1);
         }
-        RegistryError::of_template(place, &flaw)
+        FileProblem::of_template(place, &flaw)
     };
     remarks_of(&sample).into_iter().map(remark).collect()
 }

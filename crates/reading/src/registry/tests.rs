@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use super::*;
-use crate::{InvalidFiles, RunbookDirectories, registry::directory_walk::MAX_FILE_BYTES};
+use crate::{InvalidFiles, RunbookDirectories, YamlFlaw, registry::directory_walk::MAX_FILE_BYTES};
 use documents::MAX_SOURCE_BYTES;
 
 const NGINX: &str = "---\ncountersign: 1\ntitle: Nginx\nparams:\n  host: {type: string, pattern: \"^[a-z0-9-]{1,32}$\"}\n  drain: {type: boolean, default: true}\napprovals: {required: 1, from: [ops]}\n---\n# Restart nginx\n\nProse.\n\n```bash {#restart}\nprintf 'restarting nginx on %s\\n' \"$PARAM_HOST\"\n```\n";
@@ -32,7 +32,7 @@ impl Dir {
         self.0.path().to_owned()
     }
 
-    fn load(&self) -> Result<Registry, Vec<RegistryError>> {
+    fn load(&self) -> Result<Registry, Vec<FileProblem>> {
         load(&[self.path()], None)
     }
 
@@ -44,7 +44,7 @@ impl Dir {
     }
 }
 
-fn load(paths: &[PathBuf], owner: Option<u32>) -> Result<Registry, Vec<RegistryError>> {
+fn load(paths: &[PathBuf], owner: Option<u32>) -> Result<Registry, Vec<FileProblem>> {
     RunbookDirectories::strict(paths.to_vec(), owner).load()
 }
 

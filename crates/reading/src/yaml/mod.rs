@@ -22,6 +22,11 @@ pub struct TextPlace {
     pub column: usize,
 }
 
+impl TextPlace {
+    /// The beginning of a file.
+    pub const START: Self = Self { line: 1, column: 1 };
+}
+
 /// An error at a place in a file. The message states first the error and then its correction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct YamlFlaw {
@@ -66,11 +71,10 @@ impl YamlFlaw {
 
 impl fmt::Display for YamlFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}: {}",
-            self.place.line, self.place.column, self.message
-        )
+        if self.place.line > 0 {
+            write!(f, "{}:{}: ", self.place.line, self.place.column)?;
+        }
+        f.write_str(&self.message)
     }
 }
 

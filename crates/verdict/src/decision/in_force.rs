@@ -16,7 +16,7 @@ use documents::{
     Approvals, Authorization, Configuration, Permission, Profile, StepProof, StepRef, hex,
 };
 use reading::{
-    Builtins, Policy, PolicyDenied, PolicyProfile, ProgramNames, Registry, RegistryError, Ruling,
+    Builtins, FileProblem, Policy, PolicyDenied, PolicyProfile, ProgramNames, Registry, Ruling,
     SharedNames, on_all_cores, profile_of_step, required_permissions::needs, resolve,
 };
 
@@ -157,7 +157,7 @@ pub fn steps_in_force(
     builtins: &Builtins,
     roster: &TrustedRoster,
     configuration: &Configuration,
-) -> Result<StepsInForce, Vec<RegistryError>> {
+) -> Result<StepsInForce, Vec<FileProblem>> {
     let (steps, errors) = each_in_force(registry, policy, builtins, Some(roster), configuration);
     if errors.is_empty() {
         Ok(steps)
@@ -174,7 +174,7 @@ pub fn steps_to_seal(
     roster: Option<&TrustedRoster>,
     configuration: &Configuration,
     known: Option<&StepsInForce>,
-) -> (StepsInForce, Vec<RegistryError>) {
+) -> (StepsInForce, Vec<FileProblem>) {
     let (mut steps, mut errors) =
         each_in_force(registry, policy, Builtins::current(), roster, configuration);
     if let Some(known) = known {
@@ -206,7 +206,7 @@ fn each_in_force(
     builtins: &Builtins,
     roster: Option<&TrustedRoster>,
     configuration: &Configuration,
-) -> (StepsInForce, Vec<RegistryError>) {
+) -> (StepsInForce, Vec<FileProblem>) {
     let given = PolicyProfile::of(configuration);
     // A map that is built from a sorted list has full nodes.
     let mut steps: Vec<(StepRef, StepInForce)> = Vec::with_capacity(registry.steps().len());

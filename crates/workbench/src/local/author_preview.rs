@@ -20,7 +20,7 @@ use documents::{
     KeyList, Level, Nonce, PAYLOAD_TYPE, ProposalId, Roster, STRICT, SealDigest, SecretKey, SshKey,
     StepReference, Timestamp, joined, pae,
 };
-use reading::{Locks, Policy, RegisteredStep, Registry, RegistryError, StoredStep, builtins};
+use reading::{FileProblem, Locks, Policy, RegisteredStep, Registry, StoredStep, builtins};
 use verdict::{Chain, StepInForce};
 
 /// Policy and configuration under which the approvers would decide.
@@ -273,7 +273,7 @@ where
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-fn lines(errors: &[RegistryError]) -> String {
+fn lines(errors: &[FileProblem]) -> String {
     joined(errors, "\n")
 }
 

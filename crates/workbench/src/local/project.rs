@@ -260,8 +260,8 @@ fn text(file: &Path) -> Result<String, CommandFailure> {
         .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))
 }
 
-fn wrong(file: &Path, errors: Vec<reading::PolicyError>) -> CommandFailure {
-    problems(FileProblem::of_policy(file, errors))
+fn wrong(file: &Path, flaws: Vec<reading::YamlFlaw>) -> CommandFailure {
+    problems(FileProblem::of_flaws(file, flaws))
 }
 
 fn refuse(file: &Path, message: &str) -> CommandFailure {

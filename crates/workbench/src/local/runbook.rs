@@ -13,9 +13,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
-use reading::{
-    FileSteps, Params, RegisteredStep, Registry, RegistryError, Workflow, script_remarks,
-};
+use reading::{FileProblem, FileSteps, Params, RegisteredStep, Registry, Workflow, script_remarks};
 
 /// Chosen steps of a runbook, in the order of the file.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ pub struct Runbook {
     /// True if the person named the whole file, and it has several steps.
     pub is_walk: bool,
     /// Remarks about the file.
-    pub remarks: Vec<RegistryError>,
+    pub remarks: Vec<FileProblem>,
 }
 
 /// Workflow with the steps that it runs.
@@ -226,17 +224,12 @@ impl Runbook {
 }
 
 /// Returns one remark instead of the remarks about all blocks, for a person who runs one of them.
-fn short_remark(file: &str, remarks: &[RegistryError]) -> Vec<RegistryError> {
+fn short_remark(file: &str, remarks: &[FileProblem]) -> Vec<FileProblem> {
     let message = format!(
         "{} about this file: `countersign registry check FILE` shows them",
         remarks.len()
     );
-    let short = RegistryError {
-        file: file.to_owned(),
-        line: 0,
-        column: 0,
-        message,
-    };
+    let short = FileProblem::whole(file, message);
     remarks.first().map(|_| short).into_iter().collect()
 }
 

@@ -9,14 +9,14 @@ use client::aligned;
 use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
     DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
-    RegistryError, RunbookDirectories, lines_of,
+    RunbookDirectories, lines_of,
 };
 use sandbox::program_path;
 
 /// What a check of runbook files found.
 pub struct RunbookCheck {
     /// All errors. With an error, no boundary seals the files.
-    pub errors: Vec<RegistryError>,
+    pub errors: Vec<FileProblem>,
     /// The files without errors, or `None` if a path can't be read at all.
     pub sound_files: Option<Registry>,
     /// What policy says about each step, if a policy judged the steps.
@@ -109,8 +109,7 @@ impl RunbookCheck {
 
     /// Returns a line for each error, each remark and each missing program.
     pub fn lines(&self) -> Vec<String> {
-        let named = |what: &str, found: Vec<RegistryError>| {
-            let found: Vec<_> = found.into_iter().map(FileProblem::from).collect();
+        let named = |what: &str, found: Vec<FileProblem>| {
             lines_of(&found)
                 .into_iter()
                 .map(|line| format!("{what}: {line}"))

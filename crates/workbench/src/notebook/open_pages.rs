@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use console::{Heading, PageAnswer, Part, RefusedRequest, prose::prose};
 use documents::{StepDefinition, locked, sha256};
-use reading::{RegisteredStep, RegistryError, prose_tree};
+use reading::{FileProblem, RegisteredStep, prose_tree};
 use serde_json::Map;
 
 use crate::{Project, Runbook, read_image};
@@ -177,7 +177,7 @@ impl OpenPage {
     }
 
     /// Returns the step that contains the place of an error in this file.
-    pub fn step_at(&self, error: &RegistryError) -> Option<&PageStep> {
+    pub fn step_at(&self, error: &FileProblem) -> Option<&PageStep> {
         let is_own = self
             .runbook
             .real

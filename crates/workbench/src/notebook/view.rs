@@ -3,7 +3,7 @@
 use console::{Door, FieldErrors, OpenForms, Part, coloured, framed};
 use documents::visible;
 use maud::{Markup, html};
-use reading::{LoopSource, RegistryError};
+use reading::{FileProblem, LoopSource};
 
 use crate::{
     Board, CONFIRM, DIGEST, FieldKind, FormField, ListedFile, OpenPage, PREFIX, PageStep,
@@ -31,7 +31,7 @@ pub struct Views<'a> {
     /// The form whose errors the page shows.
     pub refused: Option<&'a RefusedStep>,
     /// Why no boundary would seal the file.
-    pub errors: &'a [RegistryError],
+    pub errors: &'a [FileProblem],
 }
 
 impl Views<'_> {

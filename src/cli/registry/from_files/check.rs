@@ -7,17 +7,14 @@ use serde_json::{Value, json};
 
 use crate::{
     Config, ConfigArgs,
-    cli::registry::from_files::{
-        files_read::missing_json,
-        policy_draft::{self, LISTED},
-    },
+    cli::registry::from_files::policy_draft::{self, LISTED},
     node::{file_refusals, rosters},
     surroundings,
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, read_version, write_new};
 use documents::StepRef;
-use reading::{LOCK_FILE, LockFile, Locks, Policy, Registry, RegistryError};
-use workbench::{Project, RunbookCheck, of_sound_files, problems, to_json};
+use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry};
+use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///
@@ -118,7 +115,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             .map(|(dir, state)| json!({"dir": dir, "lock": state}))
             .collect();
         let (remarks, missing) = sound_files.as_ref().map_or_else(Default::default, |files| {
-            (files.remarks(), missing_json(files))
+            let missing = missing_programs(files).into_iter();
+            let missing =
+                missing.map(|(program, steps)| json!({"program": program, "steps": steps}));
+            (files.remarks(), missing.collect::<Vec<_>>())
         });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
         terminal.object(&json!({
@@ -187,12 +187,7 @@ fn compare(
     let found = file_refusals::find(files, policy, tables, config, now);
     let file = roster.as_ref();
     let file = file.map_or_else(String::new, |(path, _)| path.display().to_string());
-    let whole = |message| RegistryError {
-        file: file.clone(),
-        line: 0,
-        column: 0,
-        message,
-    };
+    let whole = |message| FileProblem::whole(&file, message);
     checked.errors.extend(found.steps);
     checked
         .errors

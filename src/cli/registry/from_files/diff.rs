@@ -80,25 +80,23 @@ fn differences<'a>(
         .iter()
         .map(|step| (&step.reference, step.digest))
         .collect();
+    let difference = |step, change, fields| Difference {
+        step,
+        change,
+        fields,
+    };
     let mut found = Vec::new();
     for step in files.steps() {
         let reference = &step.definition.reference;
         match sealed.get(reference) {
             Some(digest) if *digest == step.digest => {}
-            None => found.push(Difference {
-                step: reference,
-                change: "added",
-                fields: Vec::new(),
-            }),
+            None => found.push(difference(reference, "added", Vec::new())),
             Some(_) => {
                 let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
                 let new = serde_json::from_slice(&step.canonical())
                     .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
-                found.push(Difference {
-                    step: reference,
-                    change: "changed",
-                    fields: changed_fields(&old.definition, &new),
-                });
+                let fields = changed_fields(&old.definition, &new);
+                found.push(difference(reference, "changed", fields));
             }
         }
     }
@@ -107,11 +105,7 @@ fn differences<'a>(
         .iter()
         .map(|step| &step.reference)
         .filter(|reference| files.get(reference).is_none());
-    found.extend(removed.map(|step| Difference {
-        step,
-        change: "removed",
-        fields: Vec::new(),
-    }));
+    found.extend(removed.map(|step| difference(step, "removed", Vec::new())));
     found.sort_by(|a, b| a.step.cmp(b.step));
     Ok(found)
 }

@@ -1,12 +1,10 @@
-//! Runbook files for the `registry` command: the registry, its remarks and its missing programs.
+//! Runbook files for the `registry` command: the registry.
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-
 use client::{CommandFailure, Exit};
 use reading::{Locks, Registry, RunbookDirectories};
-use workbench::{missing_programs, problems};
+use workbench::problems;
 
 /// Reads the runbooks of these directories.
 pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
@@ -19,11 +17,4 @@ pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, Com
         exit: Exit::CheckSaidNo,
         ..problems(errors)
     })
-}
-
-pub(super) fn missing_json(registry: &Registry) -> Vec<Value> {
-    let missing = missing_programs(registry).into_iter();
-    missing
-        .map(|(program, steps)| json!({"program": program, "steps": steps}))
-        .collect()
 }

@@ -90,7 +90,7 @@ pub(super) fn read(
         checked_text(text).map_err(|(at, message)| YamlFlaw::new(lines.place(at), message))?;
     // The parser has internal checks that panic. A page must not end the process.
     let parsed = catch_unwind(AssertUnwindSafe(|| markdown::to_mdast(&hidden, &options())));
-    let start = TextPlace { line: 1, column: 1 };
+    let start = TextPlace::START;
     let tree = match parsed {
         Ok(Ok(tree)) => tree,
         Ok(Err(message)) => return Err(flaw_of(&message, lines)),

@@ -53,7 +53,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     if page.text.len() > MAX_PAGE_BYTES {
         let message = format!("the page is larger than {MAX_PAGE_BYTES} bytes: split the page");
         return Some(ReadPage::of_flaws(vec![YamlFlaw::new(
-            TextPlace { line: 1, column: 1 },
+            TextPlace::START,
             message,
         )]));
     }
@@ -101,9 +101,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         )]));
     }
     if let Err(message) = check_path(page.name) {
-        notes
-            .flaws
-            .push(YamlFlaw::new(TextPlace { line: 1, column: 1 }, message));
+        notes.flaws.push(YamlFlaw::new(TextPlace::START, message));
     }
     let mut reader = Reader {
         page,

@@ -8,7 +8,7 @@ use crate::{
 /// Adds the flaws of the whole workflow.
 pub(super) fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
     if workflow.steps.is_empty() && flaws.is_empty() {
-        let start = TextPlace { line: 1, column: 1 };
+        let start = TextPlace::START;
         flaws.push(YamlFlaw::new(
             start,
             "the runbook has no step: write an H2 heading, for example ## 1. Build",

@@ -284,10 +284,7 @@ fn front_matter(text: &str, flaws: &mut Vec<YamlFlaw>) -> Result<usize, Vec<Yaml
     }) else {
         let message =
             "the front matter is not closed: write --- on a separate line below the front matter";
-        return Err(vec![YamlFlaw::new(
-            TextPlace { line: 1, column: 1 },
-            message,
-        )]);
+        return Err(vec![YamlFlaw::new(TextPlace::START, message)]);
     };
     let tree = yaml::parse_with_fractions(&rest[..end], 2).map_err(|flaw| vec![flaw])?;
     if !matches!(tree.kind, YamlKind::Map(_) | YamlKind::Null) {

@@ -5,13 +5,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{PolicyError, RegistryError, YamlFlaw};
+use crate::{
+    ScriptOrigin, StepPlace, TemplateFlaw, TextPlace, YamlFlaw, registry::step_place::in_other_file,
+};
 use documents::{StepRef, first_of};
 
 /// One error in a file, or in the access to a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FileProblem {
-    /// Path of the file, or the name of another object.
+    /// Path of the file, or the name of another object. A runbook is relative to its directory. If there are several
+    /// directories, the name of the directory comes first.
     pub file: String,
     /// Line in the file, starting at 1. The line is 0 if the problem concerns the whole file.
     pub line: usize,
@@ -25,46 +28,76 @@ pub struct FileProblem {
 }
 
 impl FileProblem {
-    /// Creates a problem of a whole file.
-    pub fn whole(file: &Path, message: impl Into<String>) -> Self {
+    /// Creates a problem at a place of a file.
+    fn placed(file: impl Into<String>, place: TextPlace, message: impl Into<String>) -> Self {
         Self {
-            file: file.display().to_string(),
-            line: 0,
-            column: 0,
+            file: file.into(),
+            line: place.line,
+            column: place.column,
             message: message.into(),
             can_pass: false,
         }
     }
 
+    /// Creates a problem of a whole file.
+    pub fn whole(file: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        let file = file.as_ref().display().to_string();
+        Self::placed(file, TextPlace::default(), message)
+    }
+
     /// Creates a problem of a store. `database` names it.
     pub fn of_store(database: &impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self {
-            file: database.to_string(),
-            line: 0,
-            column: 0,
-            message: what.to_string(),
-            can_pass: false,
+        Self::placed(database.to_string(), TextPlace::default(), what.to_string())
+    }
+
+    /// Creates the problems for flaws that a reader found in the file, or in files that it names.
+    pub fn of_flaws(file: impl AsRef<Path>, flaws: Vec<YamlFlaw>) -> Vec<Self> {
+        let file = file.as_ref().display().to_string();
+        let problem = |flaw| Self::of_flaw(&file, flaw);
+        flaws.into_iter().map(problem).collect()
+    }
+
+    /// Creates the problem for a flaw that a reader found in the file, or in a file that it names.
+    pub fn of_flaw(file: &str, flaw: YamlFlaw) -> Self {
+        let YamlFlaw {
+            place,
+            message,
+            other_file,
+        } = flaw;
+        match other_file {
+            None => Self::placed(file, place, message),
+            Some(other) => {
+                let (path, used_by) = in_other_file(file, &other);
+                Self::placed(path, place, format!("{message} (used by {used_by})"))
+            }
         }
     }
 
-    /// Creates a problem at the line and column that a parser reported.
-    pub fn at(file: &Path, flaw: &YamlFlaw) -> Self {
-        let YamlFlaw { place, message, .. } = flaw;
-        Self {
-            line: place.line,
-            column: place.column,
-            ..Self::whole(file, message.clone())
-        }
+    /// Creates a problem of a whole step.
+    pub(super) fn of_step(place: &StepPlace, message: String) -> Self {
+        Self::placed(&*place.file, place.place, message)
     }
 
-    /// Creates the problems of a policy file.
-    pub fn of_policy(file: &Path, errors: Vec<PolicyError>) -> Vec<Self> {
-        let problem = |error: PolicyError| Self {
-            line: error.line,
-            column: error.column,
-            ..Self::whole(file, error.message)
+    /// Creates the problem for a flaw of the template of a step.
+    pub(super) fn of_template(place: &StepPlace, flaw: &TemplateFlaw) -> Self {
+        let at = place.in_script(flaw.line, flaw.column);
+        let message = match (&place.script, at.used_by) {
+            (_, Some(used_by)) => format!("{} (used by {used_by})", flaw.message),
+            // The columns of the first line depend on the quotes of the attribute.
+            (ScriptOrigin::Attribute(_), None) => {
+                let column = place.column_in_file(flaw.line, flaw.column);
+                format!(
+                    "line {}, column {column} of the script: {}",
+                    flaw.line, flaw.message
+                )
+            }
+            (_, None) => flaw.message.clone(),
         };
-        errors.into_iter().map(problem).collect()
+        let line = TextPlace {
+            line: at.line,
+            column: at.column,
+        };
+        Self::placed(at.file, line, message)
     }
 
     /// Returns the message without the step at its beginning.
@@ -72,24 +105,6 @@ impl FileProblem {
         match self.message.split_once(' ') {
             Some((step, cause)) if step.trim_end_matches(':').parse::<StepRef>().is_ok() => cause,
             _ => &self.message,
-        }
-    }
-}
-
-impl From<RegistryError> for FileProblem {
-    fn from(error: RegistryError) -> Self {
-        let RegistryError {
-            file,
-            line,
-            column,
-            message,
-        } = error;
-        Self {
-            file,
-            line,
-            column,
-            message,
-            can_pass: false,
         }
     }
 }
@@ -156,9 +171,9 @@ impl Problems {
     }
 }
 
-impl<E: Into<FileProblem>> From<Vec<E>> for Problems {
-    fn from(problems: Vec<E>) -> Self {
-        Self::new(problems.into_iter().map(Into::into).collect())
+impl From<Vec<FileProblem>> for Problems {
+    fn from(problems: Vec<FileProblem>) -> Self {
+        Self::new(problems)
     }
 }
 
