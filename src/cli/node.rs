@@ -124,13 +124,10 @@ fn begin_epoch(
     );
     let ask = |request| control::ask(&config.socket(), &request).map_err(problems);
     let elsewhere = || {
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
+        CommandFailure::refused(format!(
+            "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
                  host of the active node"
-            ),
-        )
+        ))
     };
     // A node that stands by becomes active only now.
     let until = Instant::now() + TAKEOVER;
@@ -149,7 +146,7 @@ fn begin_epoch(
     }
     let question = "All earlier approvals end. Type yes to seal with a new epoch:";
     if !yes && terminal.ask(question, "or give --yes")? != "yes" {
-        return Err(CommandFailure::new(Exit::Refused, "nothing is sealed"));
+        return Err(CommandFailure::refused("nothing is sealed"));
     }
     let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
     let number = &value_of(sealed)?["seal"];

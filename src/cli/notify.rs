@@ -57,12 +57,11 @@ fn no_service(config: &Config) -> CommandFailure {
     let words = format!(
         "no service runs here, and only the service sends messages: countersign serve --config {path}"
     );
-    CommandFailure::new(Exit::Unreachable, words)
+    CommandFailure::unreachable(words)
 }
 
 fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let status =
-        NodeStatus::ask(config).map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let status = NodeStatus::ask(config).map_err(CommandFailure::unreachable)?;
     let status = status.ok_or_else(|| no_service(config))?;
     let targets = status
         .monitoring

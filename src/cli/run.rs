@@ -90,13 +90,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     runbook.check_beforehand()?;
     for remark in &runbook.remarks {
-        terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
+        terminal.say(&PrintableText::text(&format!("remark: {remark}")));
     }
     let secrets = LocalSecrets::of_options(&args.secret)?;
     secrets
         .notes()?
         .iter()
-        .for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
+        .for_each(|note| terminal.say(&PrintableText::text(&format!("note: {note}"))));
     runbook
         .steps
         .iter()
@@ -171,7 +171,7 @@ fn in_order(
                 terminal.say(&format!(
                     "not run, because {why}: {}; to go on in a new session: countersign run {} --from {next}",
                     rest.join(", "),
-                    PrintableText::text(&runbook.shown).as_str(),
+                    PrintableText::text(&runbook.shown),
                 ));
             }
             break;

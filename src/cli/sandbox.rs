@@ -113,7 +113,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let failed = |why| CommandFailure::new(Exit::Unreachable, why);
+    let failed = |why| CommandFailure::unreachable(why);
     let scratch = scratch("countersign-sandbox-").map_err(failed)?;
     // Without a handler, a signal during the trials of the host would leave the directory behind.
     let signals = Signals::listen(scratch.path())?;
@@ -131,12 +131,10 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile, false) {
-            terminal.say(PrintableText::text(&line).as_str());
+            terminal.say(&PrintableText::text(&line));
         }
     }
-    let prepared = sandbox
-        .check(&profile)
-        .map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
+    let prepared = sandbox.check(&profile).map_err(CommandFailure::refused)?;
     let prepared = if args.learn {
         prepared.learning()
     } else {
@@ -161,8 +159,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
     let plan = Plan::shell(script(&args.command), Vec::new());
-    let flag = CancelFlag::new()
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let flag = CancelFlag::new().map_err(CommandFailure::unreachable)?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
@@ -200,7 +197,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     tell(args, terminal, &profile, foreign, &report, &complaints)?;
     if args.learn && !terminal.json {
         for line in sandbox_programs::learned(report.learned.as_ref(), &report.end) {
-            terminal.say(PrintableText::text(&line).as_str());
+            terminal.say(&PrintableText::text(&line));
         }
     }
     match unwritten {
@@ -287,7 +284,7 @@ fn tell(
         .into_iter()
         .chain(programs)
     {
-        terminal.say(PrintableText::text(&line).as_str());
+        terminal.say(&PrintableText::text(&line));
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {

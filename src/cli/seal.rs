@@ -75,6 +75,6 @@ pub(crate) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
         ControlReply::Refused { code, message } => {
             Err(CommandFailure::new(Exit::of_code(code), message))
         }
-        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
+        ControlReply::Error(message) => Err(CommandFailure::unreachable(message)),
     }
 }

@@ -115,7 +115,7 @@ impl Migrate {
         database::migrate(&self.url, &table, &self.service_role, &mut |text| {
             terminal.say(text)
         })
-        .map_err(|fault| CommandFailure::usage(fault.to_string()))?;
+        .map_err(CommandFailure::usage)?;
         terminal.say(&format!(
             "The schema of the store is ready for the role {}: set `database` and [postgres] in countersign.toml, then start \
              the service.",
@@ -431,15 +431,12 @@ fn tell(
         report.size
     ));
     for note in &report.notes {
-        text.push_str(&format!(
-            "  note      {}\n",
-            PrintableText::message(note).as_str()
-        ));
+        text.push_str(&format!("  note      {}\n", PrintableText::message(note)));
     }
     for defect in &report.defects {
         text.push_str(&format!(
             "  DEFECT    {}\n",
-            PrintableText::text(&format!("{}: {}", defect.place, defect.what)).as_str()
+            PrintableText::text(&format!("{}: {}", defect.place, defect.what))
         ));
         text.push_str(&format!("            {}\n", defect.fix));
     }

@@ -127,7 +127,7 @@ impl JobArgs {
 const MAX_ISSUER_FILE: usize = 64 << 10;
 
 fn text_file(path: &Path) -> Result<String, CommandFailure> {
-    let text = read_owned(path).map_err(|problem| CommandFailure::usage(problem.to_string()))?;
+    let text = read_owned(path).map_err(CommandFailure::usage)?;
     if text.len() > MAX_ISSUER_FILE {
         return Err(CommandFailure::usage(format!(
             "{} has more than {MAX_ISSUER_FILE} bytes",
@@ -208,10 +208,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .flatten()
             .filter_map(Value::as_str)
         {
-            terminal.say(&format!(
-                "warning: {}",
-                PrintableText::text(warning).as_str()
-            ));
+            terminal.say(&format!("warning: {}", PrintableText::text(warning)));
         }
         value = value["audience"].take();
     }
@@ -348,8 +345,7 @@ fn print(
 }
 
 fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
-    let tokens = Vec::<TokenView>::deserialize(value)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let tokens = Vec::<TokenView>::deserialize(value).map_err(CommandFailure::unreachable)?;
     let or = |words: String, none: &str| {
         if words.is_empty() {
             none.to_owned()

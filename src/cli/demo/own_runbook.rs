@@ -212,10 +212,9 @@ fn play(
             || "more approvers must sign".to_owned(),
             |why| format!("{}: {}", why.code, why.detail),
         );
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("the step did not run: {why}"),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "the step did not run: {why}"
+        )));
     };
     let receipt = ended
         .receipt

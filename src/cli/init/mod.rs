@@ -115,7 +115,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     } else {
         answer
             .parse()
-            .map_err(|error: documents::IdentError| CommandFailure::usage(error.to_string()))
+            .map_err(|error: documents::IdentError| CommandFailure::usage(error))
     }
 }
 
@@ -139,7 +139,7 @@ pub fn make(
     approvers: &[(Name, SshKey)],
     nodes: &[(Name, SshKey)],
 ) -> Result<Vec<String>, CommandFailure> {
-    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
+    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error);
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| wrong(&error))?;
     let secret = SecretKey::from_seed(*seed);

@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Ok(Exit::Done);
     }
     for (name, value) in held.heading() {
-        terminal.line(PrintableText::text(&format!("{name}: {value}")).as_str())?;
+        terminal.line(&PrintableText::text(&format!("{name}: {value}")))?;
     }
     for note in held.other_endings() {
         terminal.say(&format!("note: {note}"));
@@ -95,11 +95,11 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             terminal.line(&format!(
                 "no list can contain the program {}, so the program can't start: its name must have at most 128 bytes and \
                  no control characters",
-                PrintableText::text(name).as_str()
+                PrintableText::text(name)
             ))?;
         }
         if let Some(line) = &one.without_list {
-            terminal.line(PrintableText::text(line).as_str())?;
+            terminal.line(&PrintableText::text(line))?;
         }
     }
     let mut with_interpreters = answered

@@ -406,9 +406,9 @@ mod tests {
         FileSigner, SIGNED,
         review::{
             render::full,
-            review_case::{case, judged, key, section, signature},
+            tests::review_case::{case, judged, key, section, signature},
         },
-        terminal::screen_decoder,
+        terminal::tests::screen_decoder,
         write_secret_key,
     };
     use documents::to_canonical;

@@ -303,7 +303,7 @@ fn print(
     for view in grants.iter().filter(|_| !terminal.json) {
         terminal.line(&format!(
             "{}; see `countersign approve {}`",
-            grant_words(view).as_str(),
+            grant_words(view),
             view.id
         ))?;
         bell();

@@ -86,7 +86,7 @@ fn table(runs: &[UnsettledRun], at: &str) -> String {
             lines += &format!("{row}\n");
         }
         for below in details(&group, at) {
-            lines += &format!("  {}\n", below.as_str());
+            lines += &format!("  {below}\n");
         }
     }
     lines

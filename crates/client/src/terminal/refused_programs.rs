@@ -375,7 +375,7 @@ pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
         if terminal.json {
             terminal.object(&json!({"type": "hint", "text": line}))?;
         } else {
-            terminal.say(PrintableText::text(line).as_str());
+            terminal.say(&PrintableText::text(line).as_str());
         }
     }
     Ok(())

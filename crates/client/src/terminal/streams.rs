@@ -228,7 +228,7 @@ impl Terminal {
     pub fn tell(&self, shown: &PrintableText) {
         match &self.audience {
             Some(audience) => audience.say(shown.as_str()),
-            None => drop(writeln!(io::stderr(), "{}", shown.as_str())),
+            None => drop(writeln!(io::stderr(), "{shown}")),
         }
     }
 

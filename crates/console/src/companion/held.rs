@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::CommandFailure;
 
 /// Longest time between the review and the signature.
 pub(crate) const LIFE: Duration = Duration::from_secs(600);
@@ -76,7 +76,7 @@ pub(crate) fn replaced(what: &str) -> CommandFailure {
         "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
          operator"
     );
-    CommandFailure::new(Exit::Refused, words)
+    CommandFailure::refused(words)
 }
 
 #[cfg(test)]

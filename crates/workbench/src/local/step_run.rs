@@ -15,8 +15,8 @@ use crate::{
     },
 };
 use client::{
-    CommandFailure, Exit, ListPlace, OutputComplaints, PrintableText, Terminal, outcome_words,
-    print_hints, refusal_lines,
+    CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, PrintableText, Terminal,
+    outcome_words, print_hints, refusal_lines,
 };
 use crossing::{check_files, outcome_of, planned_files, secret_permits};
 use documents::{Format, Outcome, canonical};
@@ -113,7 +113,7 @@ impl RunbookWalk<'_> {
     ///
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit, and the errors of [`Self::step`].
-    pub fn walk_step(&mut self, step: &WalkStep) -> Result<Exit, CommandFailure> {
+    pub fn walk_step(&mut self, step: &WalkStep) -> CommandResult {
         self.say_notes();
         let chosen = step.choose(self.carried.as_ref().map(WalkSession::outputs))?;
         self.step(&chosen)
@@ -135,7 +135,7 @@ impl RunbookWalk<'_> {
     ///
     /// # Errors
     /// Returns an error if the step is denied or refused. No process was started in this case.
-    pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
+    pub fn step(&mut self, chosen: &ChosenStep) -> CommandResult {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
         // The policy decides about the whole script before the first question, so the program asks no questions about a
@@ -221,7 +221,7 @@ impl RunbookWalk<'_> {
         self.run(prepared, plan, &around)
     }
 
-    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<(), CommandFailure> {
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> CommandResult<()> {
         let answers = self.rules.answers();
         for question in questions {
             let (terminal, wrote) = (self.terminal, self.wrote);
@@ -249,14 +249,14 @@ impl RunbookWalk<'_> {
             let place = question.places.first().map_or("", |place| &place.at);
             let mut message = format!(
                 "no part of {step} was run: {}: {} {} is denied: {why}",
-                PrintableText::text(place).as_str(),
+                PrintableText::text(place),
                 question.noun(),
-                PrintableText::quoted(&question.asked.what).as_str()
+                PrintableText::quoted(&question.asked.what)
             );
             if answers.nobody.is_some() {
                 message.push_str(&advice(questions));
             }
-            return Err(CommandFailure::new(Exit::Refused, message));
+            return Err(CommandFailure::refused(message));
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl RunbookWalk<'_> {
         withheld: &[String],
         work: WorkingDirectory,
         programs: &StepPrograms,
-    ) -> Result<(), CommandFailure> {
+    ) -> CommandResult<()> {
         let definition = &chosen.step.definition;
         let not_added = programs.not_added(prepared.profile());
         if not_added != self.told_not_added {
@@ -314,17 +314,9 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on, a failure of the step is an outcome and not an error.
-    fn run(
-        &mut self,
-        prepared: Prepared,
-        plan: Plan,
-        around: &StepSurroundings,
-    ) -> Result<Exit, CommandFailure> {
+    fn run(&mut self, prepared: Prepared, plan: Plan, around: &StepSurroundings) -> CommandResult {
         let odd = |error: std::io::Error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("the run can't be started: {error}"),
-            )
+            CommandFailure::unreachable(format!("the run can't be started: {error}"))
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel, around.masks.as_ref())?;
@@ -394,7 +386,7 @@ impl RunbookWalk<'_> {
         Ok(signal.map_or_else(|| Exit::of_outcome(&outcome), Exit::Signal))
     }
 
-    fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> Result<(), CommandFailure> {
+    fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> CommandResult<()> {
         if let End::NotStarted(why) | End::Lost(why) = end {
             self.terminal.say(&format!(
                 "the step did not start, or its end is unknown: {why}"
@@ -434,13 +426,10 @@ fn files(
     chosen: &ChosenStep,
     prepared: &Prepared,
     work: &WorkingDirectory,
-) -> Result<Vec<PlannedFile>, CommandFailure> {
+) -> CommandResult<Vec<PlannedFile>> {
     let refuse = |why: String| {
         let reference = &chosen.step.definition.reference;
-        CommandFailure::new(
-            Exit::Refused,
-            format!("{reference}: {}", PrintableText::text(&why).as_str()),
-        )
+        CommandFailure::refused(format!("{reference}: {}", PrintableText::text(&why)))
     };
     match check_files(&chosen.step.definition, prepared.profile()) {
         Err(_) if *work != WorkingDirectory::Declared => {

@@ -143,7 +143,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     );
     lines.extend(locks.iter().map(|(dir, state)| lock_line(dir, state)));
     for line in lines {
-        terminal.line(PrintableText::message(&line).as_str())?;
+        terminal.line(&PrintableText::message(&line))?;
     }
     terminal.put(checked.policy_tables().as_bytes())?;
     if let Some(line) = checked.not_checked_line() {

@@ -57,7 +57,7 @@ pub(super) fn run(
             few => few.iter().map(|one| one.step.to_string()).collect(),
         };
         for step in steps {
-            terminal.line(PrintableText::text(&format!("{change} {step}{fields}")).as_str())?;
+            terminal.line(&PrintableText::text(&format!("{change} {step}{fields}")))?;
         }
     }
     let seal = view.seal.number;
@@ -93,7 +93,7 @@ fn differences<'a>(
             Some(_) => {
                 let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
                 let new = serde_json::from_slice(&step.canonical())
-                    .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+                    .map_err(CommandFailure::unreachable)?;
                 found.push(Difference {
                     step: reference,
                     change: "changed",

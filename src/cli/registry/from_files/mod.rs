@@ -123,8 +123,7 @@ pub(super) fn show(
             ),
         ));
     };
-    let definition = serde_json::to_value(&found.definition)
-        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let definition = serde_json::to_value(&found.definition).map_err(CommandFailure::usage)?;
     // Policy may name further variables.
     let names = session_names(&registry)
         .remove(step.path())
