@@ -65,7 +65,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .lose_node(name)
             .in_store(database)
             .map_err(problems)?;
-        terminal.say(&format!("The node {name} is noted as lost."));
+        terminal.say(format!("The node {name} is noted as lost."));
         if needs_epoch {
             begin_epoch(&config, name, *yes, terminal)?;
         }
@@ -140,7 +140,7 @@ fn begin_epoch(
     let in_force = |token: &&Value| token["revoked_at"].is_null();
     for token in tokens.as_array().into_iter().flatten().filter(in_force) {
         let name = token["name"].as_str().unwrap_or_default();
-        terminal.say(&format!(
+        terminal.say(format!(
             "In force: the token {name}. If it was revoked, end it: countersign token revoke {name}"
         ));
     }
@@ -150,6 +150,6 @@ fn begin_epoch(
     }
     let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
     let number = &value_of(sealed)?["seal"];
-    terminal.say(&format!("seal {number} with a new epoch is in force"));
+    terminal.say(format!("seal {number} with a new epoch is in force"));
     Ok(())
 }

@@ -45,7 +45,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if terminal.json {
                 terminal.object(&value)?;
             } else {
-                terminal.line(&format!("{name} has the test message"))?;
+                terminal.line(format!("{name} has the test message"))?;
             }
             Ok(Exit::Done)
         }
@@ -68,11 +68,11 @@ fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .map(|monitoring| monitoring.targets)
         .unwrap_or_default();
     if terminal.json {
-        terminal.object(&serde_json::json!({ "targets": targets }))?;
+        terminal.object(serde_json::json!({ "targets": targets }))?;
         return Ok(Exit::Done);
     }
     if targets.is_empty() {
-        terminal.say(&format!("{} has no [[notify]]", config.path.display()));
+        terminal.say(format!("{} has no [[notify]]", config.path.display()));
         return Ok(Exit::Done);
     }
     let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);

@@ -40,14 +40,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .flatten()
         .filter_map(Value::as_str)
     {
-        terminal.say(&format!("not sealed: {note}"));
+        terminal.say(format!("not sealed: {note}"));
     }
     let state = if value["changed"] == true {
         "now in force"
     } else {
         "in force as before"
     };
-    terminal.line(&format!("seal {} is {state}", value["seal"]))?;
+    terminal.line(format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
 }
 

@@ -137,7 +137,7 @@ const READERS: usize = 128;
 /// Prints the address, the identity and the sandbox of the boundary.
 fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure> {
     if terminal.json {
-        return terminal.object(&json!({ "started": started }));
+        return terminal.object(json!({ "started": started }));
     }
     let steps = if started.steps == 1 {
         "1 step".to_owned()

@@ -116,7 +116,7 @@ impl Migrate {
             terminal.say(text)
         })
         .map_err(CommandFailure::usage)?;
-        terminal.say(&format!(
+        terminal.say(format!(
             "The schema of the store is ready for the role {}: set `database` and [postgres] in countersign.toml, then start \
              the service.",
             self.service_role
@@ -198,7 +198,7 @@ fn back_up(
         let _ = write!(std::io::stderr(), "\r");
     }
     if let Err(error) = last_backup::write(config, &made.id, began) {
-        terminal.say(&format!(
+        terminal.say(format!(
             "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
         ));
     }
@@ -222,7 +222,7 @@ fn back_up(
         )
         .as_bytes(),
     )?;
-    terminal.say(&format!(
+    terminal.say(format!(
         "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
         kept_checkpoint::FILE
     ));
@@ -409,7 +409,7 @@ fn tell(
             .iter()
             .map(|(what, count)| ((*what).to_owned(), json!(count)))
             .collect();
-        return terminal.object(&json!({
+        return terminal.object(json!({
             "store": database.to_string(),
             "boundary": report.boundary,
             "entries": report.size,

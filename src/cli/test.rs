@@ -188,12 +188,12 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
         let (word, reasons) = parts(result);
         if terminal.json {
             terminal
-                .object(&json!({"type": "test", "page": page, "test": name, "result": word, "reasons": reasons}))?;
+                .object(json!({"type": "test", "page": page, "test": name, "result": word, "reasons": reasons}))?;
             continue;
         }
-        terminal.line(&PrintableText::text(&format!("{word}  {page}: {name}")))?;
+        terminal.line(PrintableText::text(&format!("{word}  {page}: {name}")))?;
         for reason in reasons {
-            terminal.line(&format!("        {}", PrintableText::text(reason)))?;
+            terminal.line(format!("        {}", PrintableText::text(reason)))?;
         }
     }
     let count = |wanted: &str| {
@@ -204,7 +204,7 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
     };
     if !terminal.json {
         let (passed, failed, skipped) = (count("passed"), count("failed"), count("skipped"));
-        terminal.line(&format!(
+        terminal.line(format!(
             "tests: {}: {passed} passed, {failed} failed, {skipped} skipped",
             lines.len()
         ))?;

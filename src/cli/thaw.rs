@@ -43,12 +43,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if terminal.json {
         terminal.object(&value)?;
     } else {
-        terminal.line(&format!(
+        terminal.line(format!(
             "thawed: seal {} with a new epoch is in force",
             value["seal"]
         ))?;
         for grant in value["void_grants"].as_array().into_iter().flatten() {
-            terminal.line(&format!(
+            terminal.line(format!(
                 "the standing grant {} is void",
                 grant.as_str().unwrap_or_default()
             ))?;

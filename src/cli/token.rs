@@ -208,7 +208,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .flatten()
             .filter_map(Value::as_str)
         {
-            terminal.say(&format!("warning: {}", PrintableText::text(warning)));
+            terminal.say(format!("warning: {}", PrintableText::text(warning)));
         }
         value = value["audience"].take();
     }
@@ -271,9 +271,9 @@ impl SecretFile {
         self.filled = true;
         if terminal.json {
             return terminal
-                .object(&serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
+                .object(serde_json::json!({"token": token, "file": self.path.to_string_lossy()}));
         }
-        terminal.say(&format!(
+        terminal.say(format!(
             "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",
             self.path.display()
         ));
@@ -313,17 +313,18 @@ fn print(
         ControlRequest::TokenCreate {
             token,
             oidc: Some(binding),
-        } if terminal.json => terminal
-            .object(&serde_json::json!({"token": token, "oidc": binding, "audience": value})),
+        } if terminal.json => {
+            terminal.object(serde_json::json!({"token": token, "oidc": binding, "audience": value}))
+        }
         ControlRequest::TokenCreate { token, oidc: None } if terminal.json => {
-            terminal.object(&serde_json::json!({"token": token, "secret": value}))
+            terminal.object(serde_json::json!({"token": token, "secret": value}))
         }
         _ if terminal.json => terminal.object(value),
         ControlRequest::TokenCreate {
             token,
             oidc: Some(binding),
         } => {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
                 token.name,
                 binding_words(binding)
@@ -339,7 +340,7 @@ fn print(
             warn_without_owner(token, terminal);
             terminal.line(value.as_str().unwrap_or_default())
         }
-        ControlRequest::TokenRevoke { name } => terminal.line(&format!("{name} is revoked")),
+        ControlRequest::TokenRevoke { name } => terminal.line(format!("{name} is revoked")),
         _ => list(value, terminal),
     }
 }
@@ -379,7 +380,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     for TokenView { token, oidc, .. } in &tokens {
         if let Some(binding) = oidc {
             let words = binding_words(binding);
-            terminal.line(&format!("{} has no secret: {words}", token.name))?;
+            terminal.line(format!("{} has no secret: {words}", token.name))?;
         }
     }
     Ok(())
@@ -409,6 +410,6 @@ fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
         .iter()
         .filter(|note| ours.iter().any(|ours| note.contains(ours)))
     {
-        terminal.say(&format!("note: {note}"));
+        terminal.say(format!("note: {note}"));
     }
 }

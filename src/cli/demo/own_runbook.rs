@@ -83,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             // The messages of the boundary explain a refusal, for example with the line of the runbook.
             if failure.exit == Exit::Unreachable && !terminal.json {
-                terminal.say(&format!("the boundary's own log:\n{log}"));
+                terminal.say(format!("the boundary's own log:\n{log}"));
             }
             if let Some(keep) = &args.keep {
                 let _ = fs::remove_dir(keep);

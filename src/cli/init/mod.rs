@@ -68,7 +68,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let made = make(&args.dir, &name, &approvers, &nodes)?;
     if terminal.json {
         terminal.object(
-            &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
+            json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
         )?;
     } else {
         terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;

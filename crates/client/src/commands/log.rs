@@ -75,7 +75,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 let seen = SeenHead::parse(&head, "the boundary").map_err(|why| {
                     CommandFailure::unreachable(format!("the boundary's head: {why}"))
                 })?;
-                terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
+                terminal.object(json!({"size": seen.size, "checkpoint": head}))?;
             } else {
                 terminal.put(head.as_bytes())?;
             }
@@ -110,13 +110,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             if terminal.json {
                 terminal.object(&done)?;
             } else if *cosignatures > 0 {
-                terminal.line(&format!(
+                terminal.line(format!(
                     "nothing new: {size} entries; {cosignatures} more witness(es) have cosigned the head"
                 ))?;
             } else if size == before {
-                terminal.line(&format!("nothing new: {size} entries"))?;
+                terminal.line(format!("nothing new: {size} entries"))?;
             } else {
-                terminal.line(&format!(
+                terminal.line(format!(
                     "{size} entries ({} new): {tiles} tiles and {blobs} blobs written",
                     size - before
                 ))?;

@@ -105,7 +105,7 @@ pub fn check_statement(
         AuthorizationDigest::of(&payload),
     );
     let unknown = |failure: &CommandFailure| {
-        terminal.say(&format!(
+        terminal.say(format!(
             "note: the boundary did not answer whether this statement was denied or has run: {}",
             PrintableText::text(&failure.message)
         ));

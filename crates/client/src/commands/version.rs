@@ -41,14 +41,14 @@ impl BuildFacts {
             return Ok(Exit::Done);
         }
         let features = self.features.join(", ");
-        terminal.line(&format!("countersign {}", self.version))?;
-        terminal.line(&format!(
+        terminal.line(format!("countersign {}", self.version))?;
+        terminal.line(format!(
             "commit    {}",
             self.commit.as_deref().unwrap_or("unknown")
         ))?;
-        terminal.line(&format!("features  {features}"))?;
-        terminal.line(&format!("target    {}", self.target))?;
-        terminal.line(&format!("lock      {}", self.lock))?;
+        terminal.line(format!("features  {features}"))?;
+        terminal.line(format!("target    {}", self.target))?;
+        terminal.line(format!("lock      {}", self.lock))?;
         Ok(Exit::Done)
     }
 }

@@ -373,9 +373,9 @@ fn quoted(text: &str, quote: char) -> String {
 pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
     for line in lines {
         if terminal.json {
-            terminal.object(&json!({"type": "hint", "text": line}))?;
+            terminal.object(json!({"type": "hint", "text": line}))?;
         } else {
-            terminal.say(&PrintableText::text(line).as_str());
+            terminal.say(PrintableText::text(line).as_str());
         }
     }
     Ok(())

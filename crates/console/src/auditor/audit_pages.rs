@@ -48,7 +48,7 @@ pub fn run(
     terminal.say("making each decision again ...");
     let progress = |done: usize, all: usize| {
         if done > 0 {
-            terminal.say(&format!("{done} of {all} files"));
+            terminal.say(format!("{done} of {all} files"));
         }
     };
     let table = AuditTable::of(&evidence, &trust, progress);

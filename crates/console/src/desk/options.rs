@@ -104,8 +104,8 @@ pub fn run(
         let origin = origin(name, port);
         let desk = Desk::new(&origin, boundaries)
             .map_err(|error| failed("the desk can't make its secrets", error))?;
-        terminal.line(&format!("the desk serves {origin}"))?;
-        terminal.say(&format!(
+        terminal.line(format!("the desk serves {origin}"))?;
+        terminal.say(format!(
             "people make their passkeys at {origin}/enrol; Ctrl-C ends the command"
         ));
         let proxies = options
@@ -217,7 +217,7 @@ impl DeskFiles<'_> {
                 .and_then(|text| renewed.take(text, |text| self.check(text)))
             {
                 Ok(Some(valid)) => {
-                    terminal.say(&format!(
+                    terminal.say(format!(
                         "took a new certificate, which expires at {}",
                         valid.not_after
                     ));

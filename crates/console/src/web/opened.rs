@@ -59,18 +59,18 @@ pub fn serve_pages(
             ))
         })?;
         let door = Arc::new(door);
-        terminal.line(&format!(
+        terminal.line(format!(
             "open this address in a browser of this machine: {}",
             door.link().unwrap_or_default()
         ))?;
-        terminal.say(&format!(
+        terminal.say(format!(
             "the address works once; Ctrl-C ends the command; if the browser can't find the server, add this line to /etc/hosts: \
              127.0.0.1 {}",
             door.host_name()
         ));
         let file = options.browser.then(|| start(&door)).transpose();
         if let Err(error) = &file {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "note: the browser can't be started ({error}): open the address yourself"
             ));
         }

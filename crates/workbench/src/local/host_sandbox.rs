@@ -92,7 +92,7 @@ impl HostSandbox {
                 .filter(|state| state.layer != Layer::Programs)
             {
                 if let Some(missing) = &state.missing {
-                    terminal.say(&format!(
+                    terminal.say(format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
                         state.layer.word(),
                         missing.why,

@@ -128,7 +128,7 @@ impl RunbookWalk<'_> {
             .unwrap_or_default();
         notes
             .iter()
-            .for_each(|note| self.terminal.say(&format!("note: {note}")));
+            .for_each(|note| self.terminal.say(format!("note: {note}")));
     }
 
     /// Runs one step to its end.
@@ -234,7 +234,7 @@ impl RunbookWalk<'_> {
             let why = match self.session.answer(&question.asked, answers, asked) {
                 AnswerGiven::Allowed(words) => {
                     if terminal.json {
-                        terminal.object(&json!({"type": "answer", "question": question.words(), "answer": words}))?;
+                        terminal.object(json!({"type": "answer", "question": question.words(), "answer": words}))?;
                     }
                     continue;
                 }
@@ -276,14 +276,14 @@ impl RunbookWalk<'_> {
         }
         self.told_not_added = not_added;
         if self.terminal.json {
-            return self.terminal.object(&json!({
+            return self.terminal.object(json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": chosen.params.value(),
                 "policy": self.rules.digest(), "sandbox": prepared.level().word(), "layers": prepared.layers(),
                 "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
         if self.terminal.err_is_terminal() {
-            self.terminal.say(&format!(
+            self.terminal.say(format!(
                 "-- {} {} ({}; {})",
                 definition.reference,
                 chosen.step.digest,
@@ -291,7 +291,7 @@ impl RunbookWalk<'_> {
                 self.hold.wanted().words()
             ));
             if !withheld.is_empty() {
-                self.terminal.say(&format!(
+                self.terminal.say(format!(
                     "-- variables that policy allows, but that no step inherits: {}",
                     withheld.join(", ")
                 ));
@@ -301,7 +301,7 @@ impl RunbookWalk<'_> {
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
             self.terminal
-                .say(&format!("note: the step {}", work.words()));
+                .say(format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
         let words = programs.words(prepared.profile());
@@ -388,7 +388,7 @@ impl RunbookWalk<'_> {
 
     fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> CommandResult<()> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.terminal.say(&format!(
+            self.terminal.say(format!(
                 "the step did not start, or its end is unknown: {why}"
             ));
         }
@@ -398,9 +398,9 @@ impl RunbookWalk<'_> {
         }
         if self.terminal.json {
             self.terminal
-                .object(&json!({"type": "exit", "outcome": outcome}))?;
+                .object(json!({"type": "exit", "outcome": outcome}))?;
         } else if self.terminal.err_is_terminal() {
-            self.terminal.say(&format!("-- {}", outcome_words(outcome)));
+            self.terminal.say(format!("-- {}", outcome_words(outcome)));
         }
         Ok(())
     }

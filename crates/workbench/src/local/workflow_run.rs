@@ -106,7 +106,7 @@ impl<'a> WorkflowRun<'a> {
         }
         let iteration = current.iteration.as_ref();
         if self.terminal.json {
-            return self.terminal.object(&json!({
+            return self.terminal.object(json!({
                 "type": "unit", "unit": current.label, "title": shown(current, &current.unit.title),
                 "prompt": shown(current, &current.unit.prompt), "shown": current.unit.shown,
                 "runbooks": current.unit.runbooks.iter().map(|(_, path)| path).collect::<Vec<_>>(),
@@ -135,7 +135,7 @@ impl<'a> WorkflowRun<'a> {
         }
         for (_, runbook) in &current.unit.runbooks {
             self.terminal
-                .say(&format!("   another runbook, to run by itself: {runbook}"));
+                .say(format!("   another runbook, to run by itself: {runbook}"));
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl<'a> WorkflowRun<'a> {
         }
         if self.terminal.json {
             self.terminal
-                .object(&json!({"type": "answer", "question": label, "answer": if passed { "yes" } else { "no" }}))?;
+                .object(json!({"type": "answer", "question": label, "answer": if passed { "yes" } else { "no" }}))?;
         }
         Ok(passed)
     }
@@ -242,7 +242,7 @@ impl<'a> WorkflowRun<'a> {
         if self.terminal.json {
             return self
                 .terminal
-                .object(&json!({"type": "workflow", "end": word, "message": message}));
+                .object(json!({"type": "workflow", "end": word, "message": message}));
         }
         let message = message.map(|text| format!(": {text}")).unwrap_or_default();
         let words = if word == "complete" {
@@ -250,7 +250,7 @@ impl<'a> WorkflowRun<'a> {
         } else {
             "the workflow has stopped"
         };
-        self.terminal.say(&format!("== {words}{message}"));
+        self.terminal.say(format!("== {words}{message}"));
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn run(
     };
     let exit = if same { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
-        terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
+        terminal.object(json!({"same": same, "seal": view.seal.number, "differences": found}))?;
         return Ok(exit);
     }
     let part = |one: &Difference<'_>| one.step.path().split('/').next().map(str::to_owned);
@@ -57,7 +57,7 @@ pub(super) fn run(
             few => few.iter().map(|one| one.step.to_string()).collect(),
         };
         for step in steps {
-            terminal.line(&PrintableText::text(&format!("{change} {step}{fields}")))?;
+            terminal.line(PrintableText::text(&format!("{change} {step}{fields}")))?;
         }
     }
     let seal = view.seal.number;

@@ -121,7 +121,7 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     })?;
     let name = &approver.name;
     if !standing.lacks(before, next, &keyid) {
-        terminal.say(&format!(
+        terminal.say(format!(
             "{name} has signed this version already: nothing to do"
         ));
         return done(args, &proposed, proposed.envelope.clone(), name, terminal);
@@ -149,7 +149,7 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
         .map_err(|error| CommandFailure::refused(format!("nothing was written: {error}")))?;
     for other in fallen {
-        terminal.say(&format!(
+        terminal.say(format!(
             "left out: the signature of {}, which is not needed in addition to the signature of \
              {keyid}",
             other.keyid
@@ -231,7 +231,7 @@ fn done(
             terminal.object(&told)?;
         }
         let place = PrintableText::file(&at);
-        terminal.say(&format!("signed by {name}: {place}"));
+        terminal.say(format!("signed by {name}: {place}"));
         say_standing(&standing, terminal);
     }
     Ok(Exit::Done)
@@ -304,7 +304,7 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
         terminal.object(&told)?;
     }
     for line in &left_out {
-        terminal.say(&format!("left out: {line}"));
+        terminal.say(format!("left out: {line}"));
     }
     say_standing(&standing, terminal);
     Ok(Exit::Done)
