@@ -135,7 +135,7 @@ impl StepDefinition {
         for (at, output) in self.outputs.iter().enumerate() {
             if !OUTPUT_TYPES.contains(&output.schema.kind) {
                 let types = OUTPUT_TYPES.map(ParameterType::word).join(", ");
-                let message = format!("expected a schema with one of the types {types}");
+                let message = format!("expected one of the types {types}");
                 return Err(Malformed::at(format!("/step/outputs/{at}/schema"), message));
             }
         }

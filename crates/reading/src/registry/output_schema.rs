@@ -16,7 +16,7 @@ pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malforme
         ] {
             if is_there {
                 let message =
-                    format!("the schema of an output can't have `{word}`: leave the keyword out");
+                    format!("an output can't have `{word}`: leave the word out");
                 return Err(Malformed::at(
                     format!("/step/outputs/{at}/schema/{word}"),
                     message,
@@ -68,7 +68,7 @@ mod tests {
             {"name": "id", "schema": {"type": "string", "pattern": "^[a-z]+$"}},
             {"name": "size", "schema": {"type": "integer", "minimum": 1}},
         ]));
-        let schema = schema.expect("within the subset");
+        let schema = schema.expect("no error");
         assert!(
             schema.check(&json!({"id": "abc"})).is_ok(),
             "an output is optional"

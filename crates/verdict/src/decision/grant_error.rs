@@ -6,7 +6,7 @@ use documents::{Code, KeyId, Malformed, Name, StepRef, Timestamp, WindowError, j
 /// Reason why no run can use a grant now, or why a run can't use it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// A schema of the grant is outside the subset.
+    /// A declaration of the grant breaks a rule.
     #[error(transparent)]
     Schema(Malformed),
     /// The grant is for another boundary or another epoch.

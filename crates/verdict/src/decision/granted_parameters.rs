@@ -1,4 +1,4 @@
-//! The schemas of the parameters that a grant permits.
+//! The declarations of the parameters that a grant permits.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::GrantError;
 use documents::{Grant, Malformed, Parameter, StepDefinition};
 use reading::{ParameterSchema, escape};
 
-/// The schemas of a grant, each in the subset of section 10 of the formats. Only [`GrantedSchemas::of`] constructs this
+/// The checked declarations of a grant. Only [`GrantedSchemas::of`] constructs this
 /// value.
 #[derive(Debug)]
 pub struct GrantedSchemas(pub(super) Vec<ParameterSchema>);
@@ -35,7 +35,7 @@ impl GrantedSchemas {
             ParameterSchema::compile(&granted.params).map_err(|flaws| {
                 let flaw = flaws.into_iter().next();
                 flaw.map_or_else(
-                    || Malformed::at(at.clone(), "the schema is invalid"),
+                    || Malformed::at(at.clone(), "the declaration is invalid"),
                     |flaw| Malformed::at(format!("{at}{}", flaw.pointer), flaw.message),
                 )
             })

@@ -22,7 +22,7 @@ pub trait GranteeKey: Send + Sync {
     /// Returns the id of the key.
     fn keyid(&self) -> KeyId;
 
-    /// Checks given parameters with the schema of the grant, after the schema of the step has added its defaults.
+    /// Checks given parameters with the declaration of the grant, after that of the step has added its defaults.
     ///
     /// # Errors
     /// Returns the first difference.

@@ -1,4 +1,4 @@
-//! Converts the validations of a Boilerplate variable to keywords of a parameter schema.
+//! Converts the validations of a Boilerplate variable to words of a parameter's declaration.
 
 use crate::{
     Variable, YamlKind, YamlNode,
