@@ -68,11 +68,11 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     tallies(&mut screen, &standing);
     screen.heading("Summary");
     match &trusted_by {
-        Ok(words) => screen.field("trusted by", PrintableText::text(words)),
+        Ok(words) => screen.field("trusted by", words),
         Err(_) => screen.field_in(
             LineTone::Bad,
             "trusted by",
-            PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
+            "NOTHING: no roster that you trust leads to this roster",
         ),
     }
     if !proposed.is_whole() {
@@ -81,7 +81,7 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
-    screen.field("digest", PrintableText::text(&next.digest().to_string()));
+    screen.field("digest", next.digest().to_string());
     match args.output.as_deref() {
         _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
         _ if terminal.json => {}
