@@ -417,7 +417,7 @@ fn read_on(
 fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
     let exit = not_begun.exit();
     if !terminal.json {
-        terminal.say(&not_begun.words());
+        terminal.say(not_begun.words());
         return Ok(exit);
     }
     match not_begun {
@@ -427,7 +427,7 @@ fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
                 json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
             )?;
         }
-        NotBegun::Broken(finding) => terminal.object(&AuditEvent::Finding(Box::new(finding)))?,
+        NotBegun::Broken(finding) => terminal.object(AuditEvent::Finding(Box::new(finding)))?,
     }
     Ok(exit)
 }

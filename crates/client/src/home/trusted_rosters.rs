@@ -347,7 +347,7 @@ fn parse_digest(text: &str) -> CommandResult<RosterDigest> {
 }
 
 fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> CommandResult<ChosenTrust> {
-    let place = PrintableText::file(&path);
+    let place = PrintableText::file(path);
     let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
         CommandFailure::no_trust(format!("{place} is no roster: {error}; {advice}"))
@@ -390,7 +390,7 @@ pub struct PrivateFile(());
 /// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
 pub fn check_own(path: &Path) -> CommandResult<PrivateFile> {
     let failed = |path: &Path, error: std::io::Error| {
-        CommandFailure::no_trust(format!("{}: {error}", PrintableText::file(&path)))
+        CommandFailure::no_trust(format!("{}: {error}", PrintableText::file(path)))
     };
     let real = path.canonicalize().map_err(|error| failed(path, error))?;
     let me = rustix::process::geteuid().as_raw();
@@ -403,7 +403,7 @@ pub fn check_own(path: &Path) -> CommandResult<PrivateFile> {
             return Err(CommandFailure::no_trust(format!(
                 "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
                      {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:...",
-                PrintableText::file(&place),
+                PrintableText::file(place),
                 if meta.is_dir() {
                     "the file in it"
                 } else {

@@ -255,7 +255,7 @@ impl Terminal {
             return;
         }
         if self.json {
-            let _ = self.object(&failure.to_json());
+            let _ = self.object(failure.to_json());
         } else {
             // The message contains prose, and external text that is escaped already.
             let _ = writeln!(io::stderr(), "countersign: {}", visible(&failure.message));
@@ -328,10 +328,10 @@ pub fn write_new(path: &Path, bytes: &[u8], terminal: &Terminal) -> CommandResul
         .write(true)
         .create_new(true)
         .open(path)
-        .map_err(CommandFailure::unreachable)?;
+        .map_err(failed)?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
-        .map_err(CommandFailure::unreachable)
+        .map_err(failed)
 }
 
 /// Writes a document as one line of JSON to a new file, or to the standard output if the path is `-`.

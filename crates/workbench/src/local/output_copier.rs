@@ -147,7 +147,7 @@ fn write(
     bytes: Vec<u8>,
 ) -> CommandResult<()> {
     if terminal.json {
-        return terminal.object(&Event::output(stream, offset, Some(elapsed_ms), bytes));
+        return terminal.object(Event::output(stream, offset, Some(elapsed_ms), bytes));
     }
     match stream {
         StreamName::Stdout => terminal.put(&bytes),

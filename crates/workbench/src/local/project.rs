@@ -109,7 +109,7 @@ impl Project {
         if let (Some(root), Err(_)) = (&self.root, &below) {
             return Err(CommandFailure::usage(format!(
                 "{} is not below {}: name with --root the directory that the boundary has under `runbooks`",
-                PrintableText::file(&file),
+                PrintableText::file(file),
                 root.display()
             )));
         }

@@ -149,7 +149,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     if let Some(line) = checked.not_checked_line() {
         terminal.line(&line)?;
     }
-    terminal.line(&checked.verdict(lacking.len()))?;
+    terminal.line(checked.verdict(lacking.len()))?;
     Ok(exit)
 }
 

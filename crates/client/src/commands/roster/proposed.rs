@@ -35,7 +35,7 @@ impl ProposedRoster {
     /// Returns an error if the file is no roster, is version 1, or if its previous version was not found. A draft is also
     /// refused if the file of its version has another content, because that content may have signatures.
     pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> CommandResult<Self> {
-        let place = PrintableText::file(&file).as_str().to_owned();
+        let place = PrintableText::file(file).as_str().to_owned();
         let wrong =
             |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (mut envelope, next, is_draft) = read_version(file)?;
@@ -223,7 +223,7 @@ impl ProposedRoster {
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
 pub fn read_version(path: &Path) -> CommandResult<(Envelope, TrustedRoster, bool)> {
-    let place = PrintableText::file(&path).as_str().to_owned();
+    let place = PrintableText::file(path).as_str().to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
         let error = PrintableText::text(&error.to_string()).as_str().to_owned();
         CommandFailure::usage(format!("{place} is no version of a roster: {error}"))

@@ -83,7 +83,7 @@ fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     }
     screen.field("digest", next.digest().to_string());
     match args.output.as_deref() {
-        _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
+        _ if terminal.json && args.review => terminal.object(told(&proposed, &standing))?,
         _ if terminal.json => {}
         Some(output) if output == Path::new("-") => terminal.show_aside(&screen),
         _ => terminal.show(&screen)?,
@@ -230,7 +230,7 @@ fn done(
             told["file"] = json!(at.to_string_lossy());
             terminal.object(&told)?;
         }
-        let place = PrintableText::file(&at);
+        let place = PrintableText::file(at);
         terminal.say(format!("signed by {name}: {place}"));
         say_standing(&standing, terminal);
     }
@@ -253,7 +253,7 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
     let own = Ok((&args.file, proposed.envelope.clone(), next.clone()));
     for source in std::iter::once(own).chain(others) {
         let (path, envelope, roster) = source?;
-        let place = PrintableText::file(&path);
+        let place = PrintableText::file(path);
         if roster.digest() != next.digest() {
             return Err(CommandFailure::usage(format!(
                 "{place} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
@@ -313,13 +313,13 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
 fn put(path: &Path, envelope: &Envelope) -> CommandResult<()> {
     version_file::write(path, envelope)
         .map(drop)
-        .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::file(&path))))
+        .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::file(path))))
 }
 
 /// Prints the signatures that a version still needs.
 pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
-        terminal.say(&tally.to_string());
+        terminal.say(tally.to_string());
     }
     terminal.say(if standing.is_complete() {
         "the signatures are complete: `countersign seal` at the boundary puts this version in force. For a version without the \
@@ -415,7 +415,7 @@ fn shown_policy(
 
 /// Reads a policy file and checks that this version of the roster names the digest of the policy.
 fn read_policy(path: &Path, roster: &TrustedRoster) -> CommandResult<(Policy, String)> {
-    let place = PrintableText::file(&path).as_str().to_owned();
+    let place = PrintableText::file(path).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
