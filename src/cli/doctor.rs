@@ -98,7 +98,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         },
     }
     if terminal.json {
-        terminal.object(&json!({ "lines": lines }))?;
+        terminal.object(json!({ "lines": lines }))?;
     } else {
         terminal.put(text(&lines).as_bytes())?;
     }
@@ -180,7 +180,7 @@ fn production(
     lines.retain(|line| line.result == FindingResult::Fix);
     let points = hardening::list(boundary, &lines);
     if terminal.json {
-        terminal.object(&json!({ "points": points }))?;
+        terminal.object(json!({ "points": points }))?;
     } else {
         terminal.put(hardening::text(&points).as_bytes())?;
     }

@@ -65,7 +65,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             .lose_node(name)
             .in_store(database)
             .map_err(problems)?;
-        terminal.say(&format!("The node {name} is noted as lost."));
+        terminal.say(format!("The node {name} is noted as lost."));
         if needs_epoch {
             begin_epoch(&config, name, *yes, terminal)?;
         }
@@ -115,13 +115,10 @@ fn begin_epoch(
     );
     let ask = |request| control::ask(&config.socket(), &request).map_err(problems);
     let elsewhere = || {
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
+        CommandFailure::refused(format!(
+            "no new epoch has begun, because no active node runs on this host: run `countersign node lost {lost}` on the \
                  host of the active node"
-            ),
-        )
+        ))
     };
     // A node that stands by becomes active only now.
     let until = Instant::now() + TAKEOVER;
@@ -134,16 +131,16 @@ fn begin_epoch(
     let in_force = |token: &&Value| token["revoked_at"].is_null();
     for token in tokens.as_array().into_iter().flatten().filter(in_force) {
         let name = token["name"].as_str().unwrap_or_default();
-        terminal.say(&format!(
+        terminal.say(format!(
             "In force: the token {name}. If it was revoked, end it: countersign token revoke {name}"
         ));
     }
     let question = "All earlier approvals end. Type yes to seal with a new epoch:";
     if !yes && terminal.ask(question, "or give --yes")? != "yes" {
-        return Err(CommandFailure::new(Exit::Refused, "nothing is sealed"));
+        return Err(CommandFailure::refused("nothing is sealed"));
     }
     let sealed = ask(ControlRequest::Seal { new_epoch: true })?.ok_or_else(elsewhere)?;
     let number = &value_of(sealed)?["seal"];
-    terminal.say(&format!("seal {number} with a new epoch is in force"));
+    terminal.say(format!("seal {number} with a new epoch is in force"));
     Ok(())
 }

@@ -45,7 +45,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if terminal.json {
                 terminal.object(&value)?;
             } else {
-                terminal.line(&format!("{name} has the test message"))?;
+                terminal.line(format!("{name} has the test message"))?;
             }
             Ok(Exit::Done)
         }
@@ -57,23 +57,22 @@ fn no_service(config: &Config) -> CommandFailure {
     let words = format!(
         "no service runs here, and only the service sends messages: countersign serve --config {path}"
     );
-    CommandFailure::new(Exit::Unreachable, words)
+    CommandFailure::unreachable(words)
 }
 
 fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
-    let status =
-        NodeStatus::ask(config).map_err(|why| CommandFailure::new(Exit::Unreachable, why))?;
+    let status = NodeStatus::ask(config).map_err(CommandFailure::unreachable)?;
     let status = status.ok_or_else(|| no_service(config))?;
     let targets = status
         .monitoring
         .map(|monitoring| monitoring.targets)
         .unwrap_or_default();
     if terminal.json {
-        terminal.object(&serde_json::json!({ "targets": targets }))?;
+        terminal.object(serde_json::json!({ "targets": targets }))?;
         return Ok(Exit::Done);
     }
     if targets.is_empty() {
-        terminal.say(&format!("{} has no [[notify]]", config.path.display()));
+        terminal.say(format!("{} has no [[notify]]", config.path.display()));
         return Ok(Exit::Done);
     }
     let header = ["NAME", "KIND", "BEHIND", "GIVEN UP", "TROUBLE"].map(str::to_owned);

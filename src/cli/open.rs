@@ -104,9 +104,8 @@ pub fn run(
         secrets: args.secret.clone(),
         idle,
     };
-    let failed = |what: &str, error: std::io::Error| {
-        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
-    };
+    let failed =
+        |what: &str, error: std::io::Error| CommandFailure::unreachable(format!("{what}: {error}"));
     let worker = std::thread::Builder::new()
         .name("steps".to_owned())
         .spawn(move || workshop.work(&taken));

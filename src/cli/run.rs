@@ -90,13 +90,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     runbook.check_beforehand()?;
     for remark in &runbook.remarks {
-        terminal.say(PrintableText::text(&format!("remark: {remark}")).as_str());
+        terminal.say(PrintableText::text(&format!("remark: {remark}")));
     }
     let secrets = LocalSecrets::of_options(&args.secret)?;
     secrets
         .notes()?
         .iter()
-        .for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}")).as_str()));
+        .for_each(|note| terminal.say(PrintableText::text(&format!("note: {note}"))));
     runbook
         .steps
         .iter()
@@ -114,7 +114,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let wanted = args.sandbox.wanted(args.rules.allows_all());
     rules.say_what_is_off(terminal);
     if let SandboxChoice::Off(flag) = wanted {
-        terminal.say(&format!(
+        terminal.say(format!(
             "WARNING: {flag}: NO SANDBOX. The step can start every program, read and write what you can, reach the network, and \
              talk to your other processes"
         ));
@@ -135,7 +135,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     };
     if terminal.json {
         terminal.object(
-            &json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}),
+            json!({"type": "result", "exit": {"code": exit.code(), "kind": exit.word()}}),
         )?;
     }
     Ok(exit)
@@ -168,10 +168,10 @@ fn in_order(
                     Some(signal) => format!("signal {signal} ended this command"),
                     None => "the previous step did not succeed".to_owned(),
                 };
-                terminal.say(&format!(
+                terminal.say(format!(
                     "not run, because {why}: {}; to go on in a new session: countersign run {} --from {next}",
                     rest.join(", "),
-                    PrintableText::text(&runbook.shown).as_str(),
+                    PrintableText::text(&runbook.shown),
                 ));
             }
             break;

@@ -113,7 +113,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let failed = |why| CommandFailure::new(Exit::Unreachable, why);
+    let failed = |why| CommandFailure::unreachable(why);
     let scratch = scratch("countersign-sandbox-").map_err(failed)?;
     // Without a handler, a signal during the trials of the host would leave the directory behind.
     let signals = Signals::listen(scratch.path())?;
@@ -124,19 +124,17 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         profile = profile.with_programs(program_list(args)?);
     }
     if let Some(reason) = &profile.off_reason {
-        terminal.say(&format!(
+        terminal.say(format!(
             "THE SANDBOX IS OFF ({reason}): only the limits apply, and all processes are killed at the \
              end"
         ));
     }
     if args.explain && !terminal.json {
         for line in profile_words(&profile, false) {
-            terminal.say(PrintableText::text(&line).as_str());
+            terminal.say(PrintableText::text(&line));
         }
     }
-    let prepared = sandbox
-        .check(&profile)
-        .map_err(|why| CommandFailure::new(Exit::Refused, why.to_string()))?;
+    let prepared = sandbox.check(&profile).map_err(CommandFailure::refused)?;
     let prepared = if args.learn {
         prepared.learning()
     } else {
@@ -149,11 +147,11 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         } else {
             format!("; missing: {}", missing.join(", "))
         };
-        terminal.say(&format!("level here: {}{lacks}", prepared.level().word()));
+        terminal.say(format!("level here: {}{lacks}", prepared.level().word()));
     }
     if args.command.is_empty() {
         if terminal.json {
-            terminal.object(&json!({
+            terminal.object(json!({
                 "profile": profile, "level": prepared.level(), "missing": prepared.missing(),
             }))?;
         }
@@ -161,8 +159,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
     let foreign = foreign_tree(&profile, prepared.host_ids());
     let plan = Plan::shell(script(&args.command), Vec::new());
-    let flag = CancelFlag::new()
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let flag = CancelFlag::new().map_err(CommandFailure::unreachable)?;
     signals.run_begins(&flag);
     let mut sink = RunPrinter::new(terminal, OutputForm::default());
     let (mut unwritten, mut complaints) = (None, Vec::new());
@@ -200,7 +197,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     tell(args, terminal, &profile, foreign, &report, &complaints)?;
     if args.learn && !terminal.json {
         for line in sandbox_programs::learned(report.learned.as_ref(), &report.end) {
-            terminal.say(PrintableText::text(&line).as_str());
+            terminal.say(PrintableText::text(&line));
         }
     }
     match unwritten {
@@ -261,10 +258,10 @@ fn tell(
     complaints: &[u8],
 ) -> Result<(), CommandFailure> {
     match &report.end {
-        End::Killed(limit) => terminal.say(&format!("the limit {limit} ended the run")),
+        End::Killed(limit) => terminal.say(format!("the limit {limit} ended the run")),
         End::TimedOut => terminal.say("the limit wall_ms ended the run"),
-        End::NotStarted(why) => terminal.say(&format!("the command did not run: {why}")),
-        End::Lost(why) => terminal.say(&format!("the end of the run is not known: {why}")),
+        End::NotStarted(why) => terminal.say(format!("the command did not run: {why}")),
+        End::Lost(why) => terminal.say(format!("the end of the run is not known: {why}")),
         _ => {}
     }
     let complaints = String::from_utf8_lossy(complaints);
@@ -287,12 +284,12 @@ fn tell(
         .into_iter()
         .chain(programs)
     {
-        terminal.say(PrintableText::text(&line).as_str());
+        terminal.say(PrintableText::text(&line));
     }
     let written = report.stdout.bytes + report.stderr.bytes;
     if report.stdout.truncated || report.stderr.truncated {
         let output_bytes = profile.limits.output_bytes;
-        terminal.say(&format!(
+        terminal.say(format!(
             "only the first {output_bytes} of {written} bytes of output are shown, because of the limit \
              output_bytes"
         ));
@@ -300,7 +297,7 @@ fn tell(
     if terminal.json {
         let stream =
             |capture: &Capture| json!({"bytes": capture.bytes, "truncated": capture.truncated});
-        terminal.object(&json!({
+        terminal.object(json!({
             "profile": profile, "program_facts": report.programs, "learned": report.learned,
             "end": format!("{:?}", report.end), "sandbox": report.enforcement,
             "stdout": stream(&report.stdout), "stderr": stream(&report.stderr),
@@ -309,7 +306,7 @@ fn tell(
         }))?;
     } else if args.explain {
         let facts = serde_json::to_string(&report.enforcement).unwrap_or_default();
-        terminal.say(&format!(
+        terminal.say(format!(
             "the enforced sandbox, in the form of a receipt: {facts}"
         ));
     }

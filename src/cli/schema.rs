@@ -49,7 +49,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
                 };
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
                 std::fs::write(&path, text).map_err(failed)?;
-                terminal.say(&format!("wrote {name}"));
+                terminal.say(format!("wrote {name}"));
             }
             Ok(Exit::Done)
         }

@@ -42,7 +42,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     } else {
         "in force as before"
     };
-    terminal.line(&format!("seal {} is {state}", value["seal"]))?;
+    terminal.line(format!("seal {} is {state}", value["seal"]))?;
     Ok(Exit::Done)
 }
 
@@ -76,6 +76,6 @@ pub(crate) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
         ControlReply::Refused { code, message } => {
             Err(CommandFailure::new(Exit::of_code(code), message))
         }
-        ControlReply::Error(message) => Err(CommandFailure::new(Exit::Unreachable, message)),
+        ControlReply::Error(message) => Err(CommandFailure::unreachable(message)),
     }
 }

@@ -63,8 +63,7 @@ impl Args {
 /// Returns all problems that prevent the boundary from starting.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     // No thread may run yet, because `take` changes the environment.
-    let manager = ServiceManager::take()
-        .map_err(|message| CommandFailure::new(Exit::Unreachable, message))?;
+    let manager = ServiceManager::take().map_err(CommandFailure::unreachable)?;
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
     if args.watch && config.database.node().is_some() {
         let why = "with several nodes, only `countersign seal` puts changed runbooks in force: use --watch-only";
@@ -85,17 +84,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .max_blocking_threads(config.limits.runs.saturating_add(READERS))
         .build()
         .map_err(|error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("no threads can be started: {error}"),
-            )
+            CommandFailure::unreachable(format!("no threads can be started: {error}"))
         })?;
     runtime.block_on(async {
         let node = Node::open(config, manager).await.map_err(problems)?;
         announce(node.started(), terminal)?;
         node.serve(args.watched())
             .await
-            .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+            .map_err(CommandFailure::unreachable)?;
         let ended = "ended: every run has its receipt";
         match log {
             LogFormat::Text => terminal.say(ended),
@@ -141,7 +137,7 @@ const READERS: usize = 128;
 /// Prints the address, the identity and the sandbox of the boundary.
 fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure> {
     if terminal.json {
-        return terminal.object(&json!({ "started": started }));
+        return terminal.object(json!({ "started": started }));
     }
     let steps = if started.steps == 1 {
         "1 step".to_owned()
@@ -157,7 +153,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
         started.seal,
         started.roster,
         started.sandbox,
-        PrintableText::text(&started.control.to_string_lossy()).as_str(),
+        PrintableText::file(&started.control),
     );
     if let Some(metrics) = &started.metrics {
         text.push_str(&format!("  metrics   {metrics}\n"));
@@ -169,10 +165,7 @@ fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure
         ));
     }
     for note in &started.notes {
-        text.push_str(&format!(
-            "  note      {}\n",
-            PrintableText::message(note).as_str()
-        ));
+        text.push_str(&format!("  note      {}\n", PrintableText::message(note)));
     }
     if started.first {
         text.push_str(&format!(

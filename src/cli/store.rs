@@ -116,8 +116,8 @@ impl Migrate {
         database::migrate(&self.url, &table, &self.service_role, &mut |text| {
             terminal.say(text)
         })
-        .map_err(|fault| CommandFailure::usage(fault.to_string()))?;
-        terminal.say(&format!(
+        .map_err(CommandFailure::usage)?;
+        terminal.say(format!(
             "The schema of the store is ready for the role {}: set `database` and [postgres] in countersign.toml, then start \
              the service.",
             self.service_role
@@ -196,7 +196,7 @@ fn back_up(
         let _ = write!(std::io::stderr(), "\r");
     }
     if let Err(error) = last_backup::write(config, &made.id, began) {
-        terminal.say(&format!(
+        terminal.say(format!(
             "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
         ));
     }
@@ -220,7 +220,7 @@ fn back_up(
         )
         .as_bytes(),
     )?;
-    terminal.say(&format!(
+    terminal.say(format!(
         "The note above is the signed checkpoint of the log at this moment; the backup has it in the file `{}`.",
         kept_checkpoint::FILE
     ));
@@ -413,15 +413,12 @@ fn tell(
         report.size
     ));
     for note in &report.notes {
-        text.push_str(&format!(
-            "  note      {}\n",
-            PrintableText::message(note).as_str()
-        ));
+        text.push_str(&format!("  note      {}\n", PrintableText::message(note)));
     }
     for defect in &report.defects {
         text.push_str(&format!(
             "  DEFECT    {}\n",
-            PrintableText::text(&format!("{}: {}", defect.place, defect.what)).as_str()
+            PrintableText::text(&format!("{}: {}", defect.place, defect.what))
         ));
         text.push_str(&format!("            {}\n", defect.fix));
     }

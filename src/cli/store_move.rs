@@ -30,7 +30,7 @@ pub(super) fn run(
 ) -> Result<Exit, CommandFailure> {
     let from = args.from.display().to_string();
     let to = config.database.to_string();
-    terminal.say(&format!(
+    terminal.say(format!(
         "This command moves the log of {from} to {to}. There is no way back except a backup: at the end, the old file is \
          marked, and no version of this program serves it again. If the command is interrupted, run it again."
     ));
@@ -49,7 +49,7 @@ pub(super) fn run(
         let step = if terminal.err_is_terminal() { 1 } else { 10 };
         if told != Some(percent / step) {
             told = Some(percent / step);
-            terminal.say(&format!("{percent} % of {all} rows are copied"));
+            terminal.say(format!("{percent} % of {all} rows are copied"));
         }
     };
     let end = move_store(config, &args.from, &mut progress).map_err(problems)?;
@@ -58,7 +58,7 @@ pub(super) fn run(
         MoveEnd::WasFinished => None,
     };
     if terminal.json {
-        terminal.object(&json!({"from": from, "to": to, "entries": entries}))?;
+        terminal.object(json!({"from": from, "to": to, "entries": entries}))?;
         return Ok(Exit::Done);
     }
     terminal.say(&match entries {

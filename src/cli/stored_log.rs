@@ -13,7 +13,7 @@ use store::StoredLog;
 /// Returns an error if the directory is not such a store, or if the log cannot be read.
 pub(super) fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
-        let shown = PrintableText::text(&directory.to_string_lossy());
+        let shown = PrintableText::file(directory);
         CommandFailure::usage(format!(
             "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
              closed/ in the boundary's private directory",

@@ -70,7 +70,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     {
         return Err(CommandFailure::usage(format!(
             "no test has the name {}",
-            PrintableText::quoted(name).as_str()
+            PrintableText::quoted(name)
         )));
     }
     let hold = HostSandbox::prepare(args.sandbox.wanted(false), terminal)?;
@@ -102,10 +102,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     report(&lines, terminal)?;
     if let Some(file) = &args.junit {
         std::fs::write(file, junit(&lines)).map_err(|error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("can't write {}: {error}", file.display()),
-            )
+            CommandFailure::unreachable(format!("can't write {}: {error}", file.display()))
         })?;
     }
     let has = |wanted: fn(&TestResult) -> bool| lines.iter().any(|line| wanted(&line.result));
@@ -129,13 +126,13 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
         let path = path.to_string_lossy();
         CommandFailure::usage(format!(
             "can't read {}: {error}",
-            PrintableText::text(&path).as_str()
+            PrintableText::text(&path)
         ))
     };
     if page.extension().is_none_or(|extension| extension != "mdx") {
         return Err(CommandFailure::usage(format!(
             "{} is no Gruntwork runbook: name a file that ends in .mdx, or its directory",
-            PrintableText::text(&shown).as_str()
+            PrintableText::text(&shown)
         )));
     }
     let real = project
@@ -158,10 +155,7 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
         tests,
     };
     tested.check_names().map_err(|message| {
-        CommandFailure::usage(format!(
-            "{shown_tests}: {}",
-            PrintableText::text(&message).as_str()
-        ))
+        CommandFailure::usage(format!("{shown_tests}: {}", PrintableText::text(&message)))
     })?;
     let (steps, remarks) = (Vec::new(), Vec::new());
     Ok((
@@ -183,12 +177,12 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
         let (word, reasons) = parts(result);
         if terminal.json {
             terminal
-                .object(&json!({"type": "test", "page": page, "test": name, "result": word, "reasons": reasons}))?;
+                .object(json!({"type": "test", "page": page, "test": name, "result": word, "reasons": reasons}))?;
             continue;
         }
-        terminal.line(PrintableText::text(&format!("{word}  {page}: {name}")).as_str())?;
+        terminal.line(PrintableText::text(&format!("{word}  {page}: {name}")))?;
         for reason in reasons {
-            terminal.line(&format!("        {}", PrintableText::text(reason).as_str()))?;
+            terminal.line(format!("        {}", PrintableText::text(reason)))?;
         }
     }
     if !terminal.json {

@@ -37,16 +37,13 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             "say --yes",
         )? != "yes"
     {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            "the boundary stays as it is",
-        ));
+        return Err(CommandFailure::refused("the boundary stays as it is"));
     }
     let value = seal::ask(&config, ControlRequest::Thaw)?;
     if terminal.json {
         terminal.object(&value)?;
     } else {
-        terminal.line(&format!(
+        terminal.line(format!(
             "thawed: seal {} with a new epoch is in force",
             value["seal"]
         ))?;

@@ -133,7 +133,7 @@ impl JobArgs {
 const MAX_ISSUER_FILE: usize = 64 << 10;
 
 fn text_file(path: &Path) -> Result<String, CommandFailure> {
-    let text = read_owned(path).map_err(|problem| CommandFailure::usage(problem.to_string()))?;
+    let text = read_owned(path).map_err(CommandFailure::usage)?;
     if text.len() > MAX_ISSUER_FILE {
         return Err(CommandFailure::usage(format!(
             "{} has more than {MAX_ISSUER_FILE} bytes",
@@ -286,7 +286,7 @@ impl SecretFile {
         if terminal.json {
             return terminal.object(&json!({"token": token, "file": self.path.to_string_lossy()}));
         }
-        terminal.say(&format!(
+        terminal.say(format!(
             "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",
             self.path.display()
         ));
@@ -321,8 +321,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     if terminal.json {
         return terminal.object(value);
     }
-    let tokens = Vec::<TokenView>::deserialize(value)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+    let tokens = Vec::<TokenView>::deserialize(value).map_err(CommandFailure::unreachable)?;
     let or = |words: String, none: &str| {
         if words.is_empty() {
             none.to_owned()
@@ -356,7 +355,7 @@ fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
     for TokenView { token, oidc, .. } in &tokens {
         if let Some(binding) = oidc {
             let words = binding_words(binding);
-            terminal.line(&format!("{} has no secret: {words}", token.name))?;
+            terminal.line(format!("{} has no secret: {words}", token.name))?;
         }
     }
     Ok(())
@@ -386,6 +385,6 @@ fn tell_of(token: &SealedToken, notes: &[String], terminal: &Terminal) {
         .iter()
         .filter(|note| ours.iter().any(|ours| note.contains(ours)))
     {
-        terminal.say(&format!("note: {note}"));
+        terminal.say(format!("note: {note}"));
     }
 }

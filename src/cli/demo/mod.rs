@@ -55,7 +55,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         tale.note(&format!("Everything is in {}.", dir.display()))?;
     }
     if terminal.json {
-        terminal.object(&json!({"as_told": as_told, "lines": tale.lines()}))?;
+        terminal.object(json!({"as_told": as_told, "lines": tale.lines()}))?;
     }
     Ok(if as_told {
         Exit::Done

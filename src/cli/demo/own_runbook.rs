@@ -83,7 +83,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             }
             // The messages of the boundary explain a refusal, for example with the line of the runbook.
             if failure.exit == Exit::Unreachable && !terminal.json {
-                terminal.say(&format!("the boundary's own log:\n{log}"));
+                terminal.say(format!("the boundary's own log:\n{log}"));
             }
             if let Some(keep) = &args.keep {
                 let _ = fs::remove_dir(keep);
@@ -212,10 +212,9 @@ fn play(
             || "more approvers must sign".to_owned(),
             |why| format!("{}: {}", why.code, why.detail),
         );
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!("the step did not run: {why}"),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "the step did not run: {why}"
+        )));
     };
     let receipt = ended
         .receipt

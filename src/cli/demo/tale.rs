@@ -92,10 +92,7 @@ impl<'t> DemoReport<'t> {
     /// Prints text that a person or a step wrote, with a vertical bar before each line.
     pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
         for line in text.lines() {
-            self.put(&format!(
-                "  {who:>9} | {}\n",
-                PrintableText::text(line).as_str()
-            ))?;
+            self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line)))?;
         }
         Ok(())
     }
@@ -110,7 +107,7 @@ impl<'t> DemoReport<'t> {
 
     pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
         for line in words.lines() {
-            self.put(&format!("  {}\n", PrintableText::text(line).as_str()))?;
+            self.put(&format!("  {}\n", PrintableText::text(line)))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use client::{Address, Client, CommandFailure, Exit, KeyArgs, Keys, Secret, TlsFiles, key};
+use client::{Address, Client, CommandFailure, KeyArgs, Keys, Secret, TlsFiles, key};
 use workbench::Signals;
 
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
@@ -317,7 +317,7 @@ impl<T, E: std::fmt::Display> OrBroken<T> for Result<T, E> {
 }
 
 pub(super) fn broken(what: &str) -> CommandFailure {
-    CommandFailure::new(Exit::Unreachable, what.to_owned())
+    CommandFailure::unreachable(what.to_owned())
 }
 
 /// Time limit for each part of the demo.

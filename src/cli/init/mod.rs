@@ -69,7 +69,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let made = make(&args.dir, &name, &approvers, &nodes)?;
     if terminal.json {
         terminal.object(
-            &json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
+            json!({"dir": args.dir.to_string_lossy(), "name": name, "files": made, "approvers": args.approvers.len()}),
         )?;
     } else {
         terminal.put(next(&args.dir, &name, &made, &approvers).as_bytes())?;
@@ -116,7 +116,7 @@ fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure
     } else {
         answer
             .parse()
-            .map_err(|error: documents::IdentError| CommandFailure::usage(error.to_string()))
+            .map_err(|error: documents::IdentError| CommandFailure::usage(error))
     }
 }
 
@@ -140,7 +140,7 @@ pub fn make(
     approvers: &[(Name, SshKey)],
     nodes: &[(Name, SshKey)],
 ) -> Result<Vec<String>, CommandFailure> {
-    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error.to_string());
+    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error);
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| wrong(&error))?;
     let secret = SecretKey::from_seed(*seed);

@@ -131,7 +131,7 @@ impl PolicyAtHand {
             return Err(CommandFailure::usage(format!(
                 "{} is no script: name a script or a runbook; `countersign policy show --policy {}` shows the rules of a policy",
                 PrintableText::text(&shown).as_str(),
-                PrintableText::text(&shown).as_str()
+                PrintableText::text(&shown)
             )));
         }
         if matches!(ending, Some("md" | "mdx")) {

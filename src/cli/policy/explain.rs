@@ -55,23 +55,23 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         let scripts: Vec<_> = answered.iter().map(to_json).collect();
         let verdict = worst(answered.iter().map(|one| one.decision.verdict));
         terminal.object(
-            &json!({"verdict": word_of(verdict), "policy": held.found.file, "path": held.path(), "scripts": scripts}),
+            json!({"verdict": word_of(verdict), "policy": held.found.file, "path": held.path(), "scripts": scripts}),
         )?;
         return Ok(Exit::Done);
     }
     for (name, value) in held.heading() {
-        terminal.line(PrintableText::text(&format!("{name}: {value}")).as_str())?;
+        terminal.line(PrintableText::text(&format!("{name}: {value}")))?;
     }
     for note in held.other_endings() {
-        terminal.say(&format!("note: {note}"));
+        terminal.say(format!("note: {note}"));
     }
     for (at, one) in answered.iter().enumerate() {
         if at > 0 {
             terminal.line("")?;
         }
-        terminal.line(&heading(one))?;
+        terminal.line(heading(one))?;
         if let Some(message) = not_understood(one) {
-            terminal.line(&format!("  {message}"))?;
+            terminal.line(format!("  {message}"))?;
             continue;
         }
         if !is_read(&one.interpreter) {
@@ -92,14 +92,14 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             terminal.put(aligned(&by_origin(programs)).as_bytes())?;
         }
         for name in &one.not_listable {
-            terminal.line(&format!(
+            terminal.line(format!(
                 "no list can contain the program {}, so the program can't start: its name must have at most 128 bytes and \
                  no control characters",
-                PrintableText::text(name).as_str()
+                PrintableText::text(name)
             ))?;
         }
         if let Some(line) = &one.without_list {
-            terminal.line(PrintableText::text(line).as_str())?;
+            terminal.line(PrintableText::text(line))?;
         }
     }
     let mut with_interpreters = answered
@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         } else {
             "The sandbox restricts it."
         };
-        terminal.line(&format!(
+        terminal.line(format!(
             "\nPolicy can't read what an interpreter runs. {limit}"
         ))?;
     }

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
                 json!({"type": kind, "list": side, "pattern": entry.listed.text(), "origin": entry.origin.to_string()})
             })
             .collect();
-        terminal.object(&json!({
+        terminal.object(json!({
             "policy": held.found.file,
             "digest": held.found.file.as_ref().map(|_| held.found.policy.digest()),
             "mode": sourced(ruling.mode.value.word().into(), ruling.mode.origin.to_string()),
@@ -80,10 +80,10 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
         return Ok(Exit::Done);
     }
     for note in held.other_endings() {
-        terminal.say(&format!("note: {note}"));
+        terminal.say(format!("note: {note}"));
     }
     for warning in warnings(ruling) {
-        terminal.say(&format!("warning: {warning}"));
+        terminal.say(format!("warning: {warning}"));
     }
     let mut fields = held.heading();
     if held.found.file.is_some() {

@@ -103,7 +103,7 @@ pub fn run(
     }
     rosters::write_draft(&config, next.tables()).map_err(one)?;
     if terminal.json {
-        terminal.object(&json!({
+        terminal.object(json!({
             "version": version,
             "digest": next.digest(),
             "file": path.to_string_lossy(),
@@ -112,16 +112,16 @@ pub fn run(
             "changes": found,
         }))?;
     }
-    terminal.say(&format!(
+    terminal.say(format!(
         "draft of version {version} of the roster, {}",
         next.digest()
     ));
     for change in &found {
-        terminal.say(&format!("  {} {}", change.what, change.says));
+        terminal.say(format!("  {} {}", change.what, change.says));
     }
     if let (Some(before), true) = (before, is_new_policy) {
         let (old, new) = (before.policy(), next.policy());
-        terminal.say(&format!("  changed the policy: {old} to {new}"));
+        terminal.say(format!("  changed the policy: {old} to {new}"));
     }
     for (holder, key) in next.foreign_keys() {
         let is_known = before.is_some_and(|before| {
@@ -129,7 +129,7 @@ pub fn run(
             known.any(|(_, known)| known.keyid() == key.keyid())
         });
         if !is_known {
-            terminal.say(&format!("warning: {}", key.warning(holder)));
+            terminal.say(format!("warning: {}", key.warning(holder)));
         }
     }
     if !next.is_guarded() {
@@ -141,7 +141,7 @@ pub fn run(
         return Ok(Exit::Done);
     };
     if !needs_nobody {
-        terminal.say(&format!(
+        terminal.say(format!(
             "to sign: countersign roster sign {}",
             path.display()
         ));
@@ -149,7 +149,7 @@ pub fn run(
             terminal.say(&other);
         }
     } else if !is_changed {
-        terminal.say(&format!(
+        terminal.say(format!(
             "the draft has no change yet: edit {}, then run `countersign roster set`",
             path.display()
         ));
@@ -157,7 +157,7 @@ pub fn run(
     } else if there.is_some() {
         // Without a signature that does not count, the file would be a version of the chain.
         let signed = signed.display();
-        terminal.say(&format!(
+        terminal.say(format!(
             "{signed} has this content, but a signature in it does not count: run `countersign roster merge {signed}`"
         ));
         return Ok(Exit::Done);

@@ -36,7 +36,7 @@ pub fn of_configuration(
         if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
             && known.version() < chain.last().version()
         {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "version {} is signed: {} to put it in force, or to see why it can't be",
                 chain.last().version(),
                 config.puts_in_force()

@@ -99,7 +99,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     for (at, name) in names.iter().enumerate() {
         let name = PrintableText::text(name);
         if !terminal.json {
-            terminal.line(&format!("== {name} ({} of {}) ==", at + 1, names.len()))?;
+            terminal.line(format!("== {name} ({} of {}) ==", at + 1, names.len()))?;
         }
         if let Err(failure) = approve(at) {
             tell_failure(("proposal", name.as_str()), failure, &mut exit, terminal)?;
@@ -200,10 +200,10 @@ fn approve_one(
                 if path != std::path::Path::new("-") {
                     if terminal.json {
                         terminal.object(
-                            &json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
+                            json!({"digest": review.found.digest, "keyid": keyid, "approver": approver, "file": path.to_string_lossy()}),
                         )?;
                     }
-                    terminal.say(&format!(
+                    terminal.say(format!(
                         "signed by {approver}; give the file to the next approver, or submit it: countersign submit {}",
                         path.display()
                     ));
@@ -215,7 +215,7 @@ fn approve_one(
             let state = (answer.id.as_str(), answer.status.word());
             told_signature(&answer, &approver, state, &answer.approvals, terminal)?;
             if let Some(why) = answer.held_up.as_ref().filter(|_| !terminal.json) {
-                terminal.say(&held_up_words(why));
+                terminal.say(held_up_words(why));
             }
         }
     }
@@ -406,9 +406,9 @@ mod tests {
         FileSigner, SIGNED,
         review::{
             render::full,
-            review_case::{case, judged, key, section, signature},
+            tests::review_case::{case, judged, key, section, signature},
         },
-        terminal::screen_decoder,
+        terminal::tests::screen_decoder,
         write_secret_key,
     };
     use documents::to_canonical;

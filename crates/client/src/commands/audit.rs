@@ -118,8 +118,8 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     for place in &places {
         let shown = PrintableText::text(place).to_string();
         match terminal.json {
-            true => terminal.object(&json!({"type": "log", "place": place}))?,
-            false => terminal.line(&format!("== {shown} =="))?,
+            true => terminal.object(json!({"type": "log", "place": place}))?,
+            false => terminal.line(format!("== {shown} =="))?,
         }
         match audit_log(place, args, global, terminal) {
             Ok(exit) if exit.code() > worst.code() => worst = exit,
@@ -197,7 +197,7 @@ fn audit_log(
             Ok(earlier) => resume(&place, &trust, &expected, kept, &head, size, terminal)?
                 .map(|begun| (begun, earlier)),
             Err(why) => {
-                terminal.say(&format!(
+                terminal.say(format!(
                     "The audit reads the log from the first entry, because {why}."
                 ));
                 None
@@ -258,7 +258,7 @@ fn audit_log(
                 |earlier| root_at(&place, size, earlier),
             )? {
                 StateChange::Here => {}
-                StateChange::Further(entries) => terminal.say(&format!(
+                StateChange::Further(entries) => terminal.say(format!(
                     "The state was not changed, because another audit has saved a state of {entries} entries in the \
                      meantime."
                 )),
@@ -304,7 +304,7 @@ fn expect_what_was_seen(
     seen.at = kept.seen;
     expected.heads.push(seen);
     if !kept.is_ours() {
-        terminal.say(&format!("The audit reads the log from the first entry, because another version of the program saved the state ({}).", PrintableText::text(&kept.program)));
+        terminal.say(format!("The audit reads the log from the first entry, because another version of the program saved the state ({}).", PrintableText::text(&kept.program)));
     }
     Ok(())
 }
@@ -379,7 +379,7 @@ fn resume(
         Ok(deciding) => Ok(Some(left_to_newer(deciding))),
         Err(refused) => {
             for (trust, why) in refused {
-                terminal.say(&format!(
+                terminal.say(format!(
                     "The audit can't continue from the state with {}: {why}",
                     trust.from
                 ));
@@ -417,17 +417,17 @@ fn read_on(
 fn tell_not_begun(not_begun: NotBegun, terminal: &Terminal) -> CommandResult {
     let exit = not_begun.exit();
     if !terminal.json {
-        terminal.say(&not_begun.words());
+        terminal.say(not_begun.words());
         return Ok(exit);
     }
     match not_begun {
         NotBegun::Untrusted(untrusted) => {
             let (message, advice) = untrusted.words();
             terminal.object(
-                &json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
+                json!({"type": "untrusted", "message": message, "first_roster": untrusted.first, "advice": advice}),
             )?;
         }
-        NotBegun::Broken(finding) => terminal.object(&AuditEvent::Finding(Box::new(finding)))?,
+        NotBegun::Broken(finding) => terminal.object(AuditEvent::Finding(Box::new(finding)))?,
     }
     Ok(exit)
 }

@@ -67,7 +67,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             terminal.answer(&one, format!("added {}: {}, id {id}", one.name, one.url))?;
         }
         BoundaryCommand::List if terminal.json => {
-            terminal.object(&json!({ "boundaries": list.boundaries }))?
+            terminal.object(json!({ "boundaries": list.boundaries }))?
         }
         BoundaryCommand::List => {
             let mut rows = vec![["NAME", "URL", "ROSTER", "ID"].map(str::to_owned)];
@@ -86,7 +86,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         }
         BoundaryCommand::Remove { name } => {
             list.remove(name)?;
-            terminal.say(&format!("removed {name}"));
+            terminal.say(format!("removed {name}"));
         }
     }
     Ok(Exit::Done)

@@ -87,7 +87,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     write_document(path, &envelope, terminal)?;
     if terminal.json && path != std::path::Path::new("-") {
         terminal.object(
-            &json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
+            json!({"digest": review.found.digest, "keyid": signer.key().keyid(), "file": path.to_string_lossy()}),
         )?;
     }
     Ok(Exit::Done)

@@ -69,7 +69,7 @@ pub fn for_chosen<T: Send>(
     ask_each(&global.for_all_listed()?, ask, |one, found| {
         let name = one.shown_name();
         if !terminal.json && headed != name {
-            terminal.line(&format!("== {name} =="))?;
+            terminal.line(format!("== {name} =="))?;
             name.clone_into(&mut headed);
         }
         match found {
@@ -133,8 +133,8 @@ pub fn tell_failure(
         *exit = failure.exit;
     }
     if terminal.json {
-        return terminal.object(&json!({kind: name, "error": failure.message}));
+        return terminal.object(json!({kind: name, "error": failure.message}));
     }
-    terminal.say(&format!("{name}: {failure}"));
+    terminal.say(format!("{name}: {failure}"));
     Ok(())
 }

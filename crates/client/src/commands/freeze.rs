@@ -94,6 +94,6 @@ fn every_boundary(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> C
     };
     let failed =
         |failure: CommandFailure| CommandFailure::check_said_no(format!("NOT frozen: {failure}"));
-    let text = |_: &_, answer| terminal.line(&done_words(&answer, None));
+    let text = |_: &_, answer| terminal.line(done_words(&answer, None));
     show_chosen(&all, terminal, |one| freeze(one).map_err(failed), text)
 }

@@ -149,7 +149,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     }
     let gate = decide_gate(&report, &demands, now);
     if terminal.json {
-        terminal.object(&json!({
+        terminal.object(json!({
             "file": args.file.to_string_lossy(), "sha256": digest, "passed": gate.passed, "at": now, "exit": exit(&gate).code(),
             "trusted": {"roster": report.trust.roster, "from": trusted.from},
             "requirements": gate.requirements, "report": report,

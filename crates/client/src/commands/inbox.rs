@@ -111,7 +111,7 @@ fn look(
             // The boundary may be restarting, so `--watch` continues.
             Err(failure) if args.watch && failure.exit == Exit::Unreachable => {
                 if !std::mem::replace(&mut unreachable, true) {
-                    terminal.say(&format!("{}: {failure}; trying on", global.shown_name()));
+                    terminal.say(format!("{}: {failure}; trying on", global.shown_name()));
                 }
             }
             Err(failure) => return Err(failure),
@@ -279,7 +279,7 @@ fn print(
         // Otherwise the approvers may believe that the run has happened.
         for view in &approved {
             if let Some(why) = &view.held_up {
-                terminal.say(&format!(
+                terminal.say(format!(
                     "{}  {} is approved, but {}",
                     ending(view),
                     view.step,
@@ -301,9 +301,9 @@ fn print(
         }
     };
     for view in grants.iter().filter(|_| !terminal.json) {
-        terminal.line(&format!(
+        terminal.line(format!(
             "{}; see `countersign approve {}`",
-            grant_words(view).as_str(),
+            grant_words(view),
             view.id
         ))?;
         bell();
@@ -470,8 +470,8 @@ fn exec(command: &str, view: &ProposalView, terminal: &Terminal) {
         .status();
     match run {
         Ok(status) if status.success() => {}
-        Ok(status) => terminal.say(&format!("--exec for {}: {status}", view.id)),
-        Err(error) => terminal.say(&format!("--exec can't be run: {error}")),
+        Ok(status) => terminal.say(format!("--exec for {}: {status}", view.id)),
+        Err(error) => terminal.say(format!("--exec can't be run: {error}")),
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{
-    CommandFailure, CommandResult, Exit, Home, PrintableText, Terminal, open_signer,
-    write_public_key, write_secret_key,
+    CommandFailure, CommandResult, Home, PrintableText, Terminal, open_signer, write_public_key,
+    write_secret_key,
 };
 use documents::{SecretKey, SshKey};
 
@@ -72,7 +72,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             };
             let key = generate(&path, comment)?;
             if !terminal.json {
-                terminal.say(&format!(
+                terminal.say(format!(
                     "wrote {} (keep this file secret: it has no passphrase; ssh-keygen makes keys with a passphrase) \
                      and {}",
                     path.display(),
@@ -136,15 +136,11 @@ fn own_place() -> CommandResult<PathBuf> {
 }
 
 fn print(key: &SshKey, path: &Path, terminal: &Terminal) -> CommandResult {
-    if terminal.json {
-        terminal.object(
-            &json!({"keyid": key.keyid(), "line": key.line(), "file": path.to_string_lossy()}),
-        )?;
-    } else {
-        terminal.line(&PrintableText::text(key.line()))?;
-        terminal.line(key.keyid().as_str())?;
-    }
-    Ok(Exit::Done)
+    let keyid = key.keyid();
+    terminal.answer(
+        json!({"keyid": keyid, "line": key.line(), "file": path.to_string_lossy()}),
+        format!("{}\n{keyid}", PrintableText::text(key.line())),
+    )
 }
 
 #[cfg(test)]

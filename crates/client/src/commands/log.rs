@@ -75,7 +75,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 let seen = SeenHead::parse(&head, "the boundary").map_err(|why| {
                     CommandFailure::unreachable(format!("the boundary's head: {why}"))
                 })?;
-                terminal.object(&json!({"size": seen.size, "checkpoint": head}))?;
+                terminal.object(json!({"size": seen.size, "checkpoint": head}))?;
             } else {
                 terminal.put(head.as_bytes())?;
             }
@@ -107,20 +107,19 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 cosignatures,
                 ..
             } = &done;
-            if terminal.json {
-                terminal.object(&done)?;
-            } else if *cosignatures > 0 {
-                terminal.line(&format!(
+            let words = if *cosignatures > 0 {
+                format!(
                     "nothing new: {size} entries; {cosignatures} more witness(es) have cosigned the head"
-                ))?;
+                )
             } else if size == before {
-                terminal.line(&format!("nothing new: {size} entries"))?;
+                format!("nothing new: {size} entries")
             } else {
-                terminal.line(&format!(
+                format!(
                     "{size} entries ({} new): {tiles} tiles and {blobs} blobs written",
                     size - before
-                ))?;
-            }
+                )
+            };
+            terminal.answer(&done, words)?;
         }
     }
     Ok(Exit::Done)

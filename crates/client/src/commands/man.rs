@@ -27,7 +27,7 @@ pub fn run(args: &Args, command: clap::Command, terminal: &Terminal) -> CommandR
     for (name, page) in pages(&command) {
         let path = args.dir.join(&name);
         std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
-        terminal.say(&format!("wrote {name}"));
+        terminal.say(format!("wrote {name}"));
     }
     Ok(Exit::Done)
 }

@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     };
     if let Some(client) = args.print_config {
         let own_trust = global.trust(&args.trust);
-        terminal.line(&configuration(
+        terminal.line(configuration(
             client,
             global,
             &own_trust,
@@ -81,7 +81,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             args.same_user_approves,
         )?)?;
         if let Err(failure) = opened(args, options.clone(), is_all, terminal) {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "warning: a server with this configuration does not start yet: {}",
                 failure.message
             ));
@@ -89,7 +89,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         let risk = check_keys(&options, args)
             .map_or_else(|failure| Some(failure.message), |(risk, _)| risk);
         if let Some(risk) = risk.filter(|_| !args.same_user_approves) {
-            terminal.say(&format!("warning: as this user, {risk}"));
+            terminal.say(format!("warning: as this user, {risk}"));
         }
         return Ok(Exit::Done);
     }
@@ -162,7 +162,7 @@ fn opened(
         match (credentials(args, &one), &later) {
             (Ok((client, grantee)), _) => served.push((one, Remote::new(client, later), grantee)),
             (Err(failure), Some(listed)) => {
-                terminal.say(&format!("note: {} is not served: {failure}", listed.name))
+                terminal.say(format!("note: {} is not served: {failure}", listed.name))
             }
             (Err(failure), None) => return Err(failure),
         }

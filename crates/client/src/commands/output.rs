@@ -150,7 +150,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             pieces.consume(read);
         }
         if stream.truncated {
-            terminal.say(&truncated_words(name, stream.bytes, stream.recorded));
+            terminal.say(truncated_words(name, stream.bytes, stream.recorded));
         }
     }
     sink.end()?;
@@ -199,10 +199,10 @@ fn write_files(
         }
     }
     if terminal.json {
-        terminal.object(&json!({"receipt": id, "files": files, "outputs": outputs}))?;
+        terminal.object(json!({"receipt": id, "files": files, "outputs": outputs}))?;
     } else {
         for entry in &files {
-            terminal.line(&PrintableText::text(entry.path.as_str()))?;
+            terminal.line(PrintableText::text(entry.path.as_str()))?;
         }
     }
     Ok(Exit::Done)

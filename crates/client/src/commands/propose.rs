@@ -242,7 +242,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             terminal.object(&view)?;
         } else {
             terminal.line(view.id.as_str())?;
-            terminal.say(&format!(
+            terminal.say(format!(
                 "the proposal is {}, {}; to wait for its end: countersign wait {}",
                 view.status.word(),
                 needs(&view, args.grant.is_some()),
@@ -252,9 +252,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         return Ok(Exit::Done);
     }
     if terminal.json {
-        terminal.object(&json!({"type": "proposal", "proposal": view}))?;
+        terminal.object(json!({"type": "proposal", "proposal": view}))?;
     } else {
-        terminal.say(&format!(
+        terminal.say(format!(
             "{} {}, {}",
             view.id,
             view.status.word(),
@@ -514,10 +514,10 @@ fn offline(
     if path != Path::new("-") {
         if terminal.json {
             terminal.object(
-                &json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}),
+                json!({"proposal": id, "digest": digest, "file": path.to_string_lossy()}),
             )?;
         }
-        terminal.say(&format!(
+        terminal.say(format!(
             "{id}: have it signed with countersign approve {} -o signed.json, then countersign submit signed.json",
             path.display()
         ));

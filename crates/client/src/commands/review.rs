@@ -68,7 +68,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let keys = args.key.find().unwrap_or_default();
     let review = ProposalReview::make(&subject, client, &global.trust(&args.trust), &keys, now())?;
     if terminal.json {
-        terminal.object(&review.to_json())?;
+        terminal.object(review.to_json())?;
     } else if args.full {
         terminal.page(&review.full())?;
     } else {
@@ -77,7 +77,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     Ok(match review.found.standing {
         StatementVerdict::Sound => Exit::Done,
         StatementVerdict::NoTrust => {
-            terminal.say(&review.advice());
+            terminal.say(review.advice());
             Exit::NoTrust
         }
         StatementVerdict::Unsound => Exit::Refused,
@@ -105,7 +105,7 @@ pub fn check_statement(
         AuthorizationDigest::of(&payload),
     );
     let unknown = |failure: &CommandFailure| {
-        terminal.say(&format!(
+        terminal.say(format!(
             "note: the boundary did not answer whether this statement was denied or has run: {}",
             PrintableText::text(&failure.message)
         ));

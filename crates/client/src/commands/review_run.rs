@@ -419,7 +419,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     screen.heading("The run to review");
     if signed.emergency.is_some() {
         let words = "the run was an emergency, so other people approved it than normally";
-        screen.field_in(LineTone::Bad, "EMERGENCY", PrintableText::words(words));
+        screen.field_in(LineTone::Bad, "EMERGENCY", words);
     }
     screen.field(
         "step",
@@ -500,17 +500,14 @@ fn run_screen(
         screen.field("evidence", &words);
     }
     screen.heading("Your review");
-    screen.field(
-        "verdict",
-        PrintableText::words(verdict_word(review.verdict)),
-    );
+    screen.field("verdict", verdict_word(review.verdict));
     if let Some(end) = review.observed {
-        screen.field("observed", PrintableText::words(observed_word(end)));
+        screen.field("observed", observed_word(end));
     }
     screen.field("reason", PrintableText::quoted_prose(&review.reason));
     if approved && run.signed.emergency.is_some() {
         let words = "you approved this run, so your review does not count towards the reviews that the emergency needs";
-        screen.field_in(LineTone::Bad, "note", PrintableText::words(words));
+        screen.field_in(LineTone::Bad, "note", words);
     }
     screen
 }

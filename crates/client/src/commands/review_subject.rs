@@ -81,7 +81,7 @@ pub fn search_names(
     ask_each(&all, ask, |one, answer| {
         match answer {
             Ok((client, has)) => searched.push((one.clone(), client, has)),
-            Err(failure) => terminal.say(&format!(
+            Err(failure) => terminal.say(format!(
                 "note: {} was not searched: {failure}",
                 one.shown_name()
             )),

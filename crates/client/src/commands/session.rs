@@ -80,7 +80,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             if terminal.json {
                 terminal.object(&ended)?;
             } else {
-                terminal.say(&format!("the session {} is over", ended.id));
+                terminal.say(format!("the session {} is over", ended.id));
             }
         }
     }
@@ -118,7 +118,7 @@ fn created(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
         return terminal.object(session);
     }
     terminal.line(session.id.as_str())?;
-    terminal.say(&format!(
+    terminal.say(format!(
         "to run a step of {} in it: countersign propose {}:STEP --session {}",
         PrintableText::text(&session.runbook),
         PrintableText::text(&session.runbook),

@@ -75,9 +75,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
     let exit = Exit::of_outcome(&outcome);
     if terminal.json {
         let exit = json!({"code": exit.code(), "kind": exit.word()});
-        terminal.object(&json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
+        terminal.object(json!({"type": "result", "receipt": receipt, "outcome": outcome, "exit": exit, "bundle": args.bundle.as_deref().map(Path::to_string_lossy)}))?;
     } else {
-        terminal.say(&format!("{}; receipt {receipt}", outcome_words(&outcome)));
+        terminal.say(format!("{}; receipt {receipt}", outcome_words(&outcome)));
     }
     Ok(exit)
 }

@@ -17,7 +17,7 @@ pub fn told_signature(
     let missing = joined(&approvals.missing, ", somebody of ");
     terminal.answer(answer, format!("signed by {approver}: {id} is {status}"))?;
     if !terminal.json && !missing.is_empty() {
-        terminal.say(&format!("still needed: somebody of {missing}"));
+        terminal.say(format!("still needed: somebody of {missing}"));
     }
     Ok(Exit::Done)
 }

@@ -41,7 +41,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 .map(|listed| format!(" --boundary {}", listed.name));
             terminal.put(table(&list.runs, &at.unwrap_or_default()).as_bytes())?;
             if list.more > 0 {
-                terminal.say(&more_words(list.more));
+                terminal.say(more_words(list.more));
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ fn table(runs: &[UnsettledRun], at: &str) -> String {
             lines += &format!("{row}\n");
         }
         for below in details(&group, at) {
-            lines += &format!("  {}\n", below.as_str());
+            lines += &format!("  {below}\n");
         }
     }
     lines

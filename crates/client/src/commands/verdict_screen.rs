@@ -163,7 +163,7 @@ fn state(screen: &mut Screen, facts: &Facts) {
     if let Some(approved) = &facts.approved {
         if approved.emergency {
             let words = "other people approved this run than normally; only the whole log shows whether people reviewed it";
-            screen.field_in(LineTone::Bad, "EMERGENCY", PrintableText::words(words));
+            screen.field_in(LineTone::Bad, "EMERGENCY", words);
         }
         screen.field("receipt", approved.receipt.as_str());
         screen.field("step", format!("{} {}", approved.step, approved.digest));

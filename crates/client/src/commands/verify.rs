@@ -118,7 +118,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
                 let why = if args.quiet { &*failure.message } else { "" };
                 tally.add(word, path, None, why);
                 if terminal.json {
-                    terminal.object(&json!({
+                    terminal.object(json!({
                         "file": path.to_string_lossy(), "verified": false, "exit": failure.exit.code(), "error": failure.message,
                     }))?;
                 } else if !args.quiet {
@@ -179,12 +179,12 @@ fn verify(
             tally.add("no trust", path, None, why);
             let advice = advice(&untrusted);
             if terminal.json {
-                terminal.object(&json!({
+                terminal.object(json!({
                     "file": path.to_string_lossy(), "sha256": digest, "verified": false, "exit": Exit::NoTrust.code(),
                     "untrusted": untrusted, "advice": advice,
                 }))?;
             } else if !quiet {
-                terminal.say(&unverified_words(path, &untrusted));
+                terminal.say(unverified_words(path, &untrusted));
             }
             Ok(Exit::NoTrust)
         }

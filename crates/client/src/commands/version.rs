@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{CommandResult, Exit, Terminal};
+use crate::{CommandResult, Terminal};
 use documents::{hex, sha256};
 
 /// Facts about the build of this program.
@@ -36,20 +36,15 @@ impl BuildFacts {
     /// # Errors
     /// Returns an error if the standard output cannot be written.
     pub fn print(&self, terminal: &Terminal) -> CommandResult {
-        if terminal.json {
-            terminal.line(&json!(self).to_string())?;
-            return Ok(Exit::Done);
-        }
-        let features = self.features.join(", ");
-        terminal.line(&format!("countersign {}", self.version))?;
-        terminal.line(&format!(
-            "commit    {}",
-            self.commit.as_deref().unwrap_or("unknown")
-        ))?;
-        terminal.line(&format!("features  {features}"))?;
-        terminal.line(&format!("target    {}", self.target))?;
-        terminal.line(&format!("lock      {}", self.lock))?;
-        Ok(Exit::Done)
+        let words = format!(
+            "countersign {}\ncommit    {}\nfeatures  {}\ntarget    {}\nlock      {}",
+            self.version,
+            self.commit.as_deref().unwrap_or("unknown"),
+            self.features.join(", "),
+            self.target,
+            self.lock
+        );
+        terminal.answer(json!(self), words)
     }
 }
 

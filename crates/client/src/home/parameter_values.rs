@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{CommandFailure, CommandResult, Exit, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, json as strict};
 use wire::StepView;
 
@@ -33,10 +33,7 @@ pub fn read_params(path: &Path) -> CommandResult<Map<String, Value>> {
 /// Returns an error if this program can't read the declaration.
 pub fn step_parameters(step: &StepView) -> CommandResult<Parameter> {
     strict::typed(&step.definition["params"]).map_err(|error| {
-        CommandFailure::new(
-            Exit::Unreachable,
-            format!("the boundary's step can't be read: {error}"),
-        )
+        CommandFailure::unreachable(format!("the boundary's step can't be read: {error}"))
     })
 }
 
@@ -132,6 +129,7 @@ pub fn typed(given: &str, all: &Parameter) -> CommandResult<(String, Value)> {
 mod tests {
 
     use super::*;
+    use crate::Exit;
     use serde_json::json;
 
     fn schema() -> Parameter {

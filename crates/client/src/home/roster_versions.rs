@@ -170,8 +170,7 @@ pub fn contradiction(
         let (number, from) = (other.version(), PrintableText::text(&trust.from));
         let found = other.digest();
         format!(
-            "{place} has another version {number} of the roster ({found}) than you trust ({digest}, from {})",
-            from.as_str()
+            "{place} has another version {number} of the roster ({found}) than you trust ({digest}, from {from})"
         )
     })
 }

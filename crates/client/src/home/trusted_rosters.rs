@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{CommandFailure, Exit, Home, PrintableText, read_bounded};
+use crate::{CommandFailure, CommandResult, Home, PrintableText, read_bounded};
 use documents::{BoundaryName, Envelope, MAX_ROSTER_BYTES, RosterDigest, SshKey, json};
 use verdict::{Chain, Pinned, TrustedRoster, bundle_check as audit};
 
@@ -147,7 +147,7 @@ impl TrustArgs {
     ///
     /// # Errors
     /// Returns an error if a named roster cannot be read or parsed, or if other users can write the roster's file.
-    pub fn find(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    pub fn find(&self) -> CommandResult<Vec<ChosenTrust>> {
         self.find_by(read_own)
     }
 
@@ -156,14 +156,14 @@ impl TrustArgs {
     ///
     /// # Errors
     /// Returns the errors of [`Self::find`], except the error for a file that other users can write.
-    pub fn find_unchecked(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    pub fn find_unchecked(&self) -> CommandResult<Vec<ChosenTrust>> {
         self.find_by(|path| read_bounded(path, MAX_FILE_BYTES))
     }
 
     fn find_by(
         &self,
-        read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
-    ) -> Result<Vec<ChosenTrust>, CommandFailure> {
+        read: impl Fn(&Path) -> CommandResult<Vec<u8>>,
+    ) -> CommandResult<Vec<ChosenTrust>> {
         let variable = std::env::var_os("COUNTERSIGN_TRUST").filter(|value| !value.is_empty());
         if let ([], None, Some(listed)) = (&self.roster[..], &variable, &self.listed) {
             return named(listed, &format!("boundaries.toml: {listed}"), &read);
@@ -176,8 +176,8 @@ fn find(
     flags: &[String],
     variable: Option<OsString>,
     home: &Home,
-    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
-) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    read: impl Fn(&Path) -> CommandResult<Vec<u8>>,
+) -> CommandResult<Vec<ChosenTrust>> {
     if !flags.is_empty() {
         let mut given = Vec::new();
         for flag in flags {
@@ -205,7 +205,7 @@ fn find(
 }
 
 /// Returns an error that names two given rosters that can't be versions of one roster, although they seem to be.
-fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
+fn check_same(given: &[ChosenTrust]) -> CommandResult<()> {
     for (at, one) in given.iter().enumerate() {
         for other in &given[at + 1..] {
             let (Pinned::Roster(roster), Pinned::Roster(second)) = (&one.pinned, &other.pinned)
@@ -237,10 +237,7 @@ fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
                     other.from,
                     roster.tables().name
                 );
-                return Err(CommandFailure::new(
-                    Exit::NoTrust,
-                    PrintableText::text(&words).as_str(),
-                ));
+                return Err(CommandFailure::no_trust(PrintableText::text(&words)));
             }
         }
     }
@@ -251,7 +248,7 @@ fn check_same(given: &[ChosenTrust]) -> Result<(), CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if a file cannot be read or parsed, or if other users can write it.
-pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
+pub fn configured(home: &Home) -> CommandResult<Vec<ChosenTrust>> {
     let Some(config) = &home.config else {
         return Ok(Vec::new());
     };
@@ -291,8 +288,8 @@ pub fn configured(home: &Home) -> Result<Vec<ChosenTrust>, CommandFailure> {
 fn named(
     text: &str,
     from: &str,
-    read: impl Fn(&Path) -> Result<Vec<u8>, CommandFailure>,
-) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    read: impl Fn(&Path) -> CommandResult<Vec<u8>>,
+) -> CommandResult<Vec<ChosenTrust>> {
     if text.starts_with("sha256:") {
         return Ok(vec![digest(parse_digest(text)?, from.to_owned())]);
     }
@@ -307,10 +304,7 @@ fn named(
     }
     let failed = |why: &str| {
         let shown = PrintableText::text(text);
-        CommandFailure::new(
-            Exit::NoTrust,
-            format!("the directory {} {why}", shown.as_str()),
-        )
+        CommandFailure::no_trust(format!("the directory {shown} {why}"))
     };
     let files = json_files(path).map_err(|error| failed(&format!("can't be read: {error}")))?;
     if files.is_empty() {
@@ -347,26 +341,19 @@ fn digest(digest: RosterDigest, from: String) -> ChosenTrust {
     }
 }
 
-fn parse_digest(text: &str) -> Result<RosterDigest, CommandFailure> {
-    text.parse().map_err(|error| {
-        CommandFailure::usage(format!("{}: {error}", PrintableText::text(text).as_str()))
-    })
+fn parse_digest(text: &str) -> CommandResult<RosterDigest> {
+    text.parse()
+        .map_err(|error| CommandFailure::usage(format!("{}: {error}", PrintableText::text(text))))
 }
 
-fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> Result<ChosenTrust, CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy());
+fn roster_of(bytes: Vec<u8>, path: &Path, from: String) -> CommandResult<ChosenTrust> {
+    let place = PrintableText::file(path);
     let advice = "give the roster's envelope, as `countersign roster show --json` prints it";
     let envelope: Envelope = json::parse_as(&bytes, MAX_FILE_BYTES).map_err(|error| {
-        CommandFailure::new(
-            Exit::NoTrust,
-            format!("{} is no roster: {error}; {advice}", place.as_str()),
-        )
+        CommandFailure::no_trust(format!("{place} is no roster: {error}; {advice}"))
     })?;
     let pinned = Pinned::from_envelope(&envelope).map_err(|error| {
-        CommandFailure::new(
-            Exit::NoTrust,
-            format!("{} is no roster: {error}; {advice}", place.as_str()),
-        )
+        CommandFailure::no_trust(format!("{place} is no roster: {error}; {advice}"))
     })?;
     Ok(ChosenTrust {
         pinned,
@@ -387,7 +374,7 @@ fn is_stream(path: &Path) -> bool {
 
 /// Reads a file that the program will trust. The function refuses a file that users other than this user and root can
 /// write.
-fn read_own(path: &Path) -> Result<Vec<u8>, CommandFailure> {
+fn read_own(path: &Path) -> CommandResult<Vec<u8>> {
     let _own = check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
 }
@@ -401,15 +388,9 @@ pub struct PrivateFile(());
 ///
 /// # Errors
 /// Returns an error if the file is missing, belongs to another user, or can be written or replaced by other users.
-pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
+pub fn check_own(path: &Path) -> CommandResult<PrivateFile> {
     let failed = |path: &Path, error: std::io::Error| {
-        CommandFailure::new(
-            Exit::NoTrust,
-            format!(
-                "{}: {error}",
-                PrintableText::text(&path.to_string_lossy()).as_str()
-            ),
-        )
+        CommandFailure::no_trust(format!("{}: {error}", PrintableText::file(path)))
     };
     let real = path.canonicalize().map_err(|error| failed(path, error))?;
     let me = rustix::process::geteuid().as_raw();
@@ -419,19 +400,16 @@ pub fn check_own(path: &Path) -> Result<PrivateFile, CommandFailure> {
         let closed = meta.mode() & 0o022 == 0 || (meta.is_dir() && meta.mode() & 0o1000 != 0);
         if (meta.uid() != me && meta.uid() != 0) || !closed {
             let what = if meta.is_dir() { "the directory " } else { "" };
-            return Err(CommandFailure::new(
-                Exit::NoTrust,
-                format!(
-                    "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
+            return Err(CommandFailure::no_trust(format!(
+                "other users can write {what}{0}, so {1} can't be trusted: check its content, then run `chown \
                      {me} {0}` and `chmod go-w {0}`; or name the roster by its digest, --roster sha256:...",
-                    PrintableText::text(&place.to_string_lossy()).as_str(),
-                    if meta.is_dir() {
-                        "the file in it"
-                    } else {
-                        "it"
-                    },
-                ),
-            ));
+                PrintableText::file(place),
+                if meta.is_dir() {
+                    "the file in it"
+                } else {
+                    "it"
+                },
+            )));
         }
     }
     Ok(PrivateFile(()))
@@ -458,12 +436,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::Exit;
 
     fn found(
         flag: Option<&str>,
         variable: Option<OsString>,
         home: &Home,
-    ) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    ) -> CommandResult<Vec<ChosenTrust>> {
         find(
             &flag.map(str::to_owned).into_iter().collect::<Vec<_>>(),
             variable,

@@ -43,7 +43,7 @@ fn display_scripts(home: &Home, locale: &str, is_desk: bool) -> CommandResult<Di
             "{} is no configuration: {why}; correct the file",
             path.display()
         );
-        CommandFailure::usage(PrintableText::message(&words).as_str())
+        CommandFailure::usage(PrintableText::message(&words))
     };
     let text = String::from_utf8(read_bounded(&path, MAX_FILE_BYTES)?)
         .map_err(|_| wrong("the text is not UTF-8"))?;

@@ -125,7 +125,7 @@ impl Outage {
             return Err(failure);
         }
         if self.tries == 0 {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "{failure}; the command tries again for up to {} s",
                 self.most.as_secs()
             ));
@@ -274,7 +274,7 @@ pub fn conclude(
     refused_programs::explain(client, view, printer.complaints(), terminal)?;
     if terminal.json {
         let path = bundle.filter(|_| bundle_failure.is_none() && view.receipt.is_some());
-        terminal.object(&json!({
+        terminal.object(json!({
             "type": "result",
             "proposal": view,
             "exit": {"code": exit.code(), "kind": exit.word()},
@@ -289,7 +289,7 @@ pub fn conclude(
             "the run succeeded, but its bundle {failure}"
         ))),
         Some(failure) => {
-            terminal.say(&format!("the bundle {failure}"));
+            terminal.say(format!("the bundle {failure}"));
             Ok(exit)
         }
         None => Ok(exit),
@@ -320,7 +320,7 @@ fn fetch(
             return Ok(bytes);
         }
         if Instant::now() > deadline {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "only {found} of {witnesses} witnesses have cosigned so far: to get the bundle again later, run \
                  `countersign wait {} --witness {witnesses} --bundle FILE`",
                 receipt.proposal()

@@ -99,7 +99,7 @@ impl<'t> RunPrinter<'t> {
             Event::Status { status, code } => {
                 if self.terminal.err_is_terminal() {
                     let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-                    self.terminal.say(&format!("-- {}{code}", status.word()));
+                    self.terminal.say(format!("-- {}{code}", status.word()));
                 }
                 Ok(())
             }
@@ -110,7 +110,7 @@ impl<'t> RunPrinter<'t> {
                 };
                 // After an interruption, the stream repeats this event.
                 if self.held_up.as_ref() != Some(&why) {
-                    self.terminal.say(&held_up_words(&why));
+                    self.terminal.say(held_up_words(&why));
                     self.guard.line_ended();
                     self.held_up = Some(why);
                 }
@@ -118,7 +118,7 @@ impl<'t> RunPrinter<'t> {
             }
             Event::Signature { approver } => {
                 if self.terminal.err_is_terminal() {
-                    self.terminal.say(&format!("-- signed by {approver}"));
+                    self.terminal.say(format!("-- signed by {approver}"));
                 }
                 Ok(())
             }
@@ -128,7 +128,7 @@ impl<'t> RunPrinter<'t> {
                 recorded,
             } => {
                 self.terminal
-                    .say(&truncated_words(*stream, *bytes, *recorded));
+                    .say(truncated_words(*stream, *bytes, *recorded));
                 self.guard.line_ended();
                 Ok(())
             }

@@ -349,7 +349,7 @@ mod tests {
         LastRun,
         review::{
             compare::{fields_diff, lists_diff},
-            review_case::{case, kubectl, painted, program_list},
+            tests::review_case::{case, kubectl, painted, program_list},
         },
     };
     use documents::{
@@ -361,7 +361,7 @@ mod tests {
         let sign = |was: bool| if was { "was" } else { "now" };
         difference
             .iter()
-            .map(|line| format!("{} {}", sign(line.was), line.text.as_str()))
+            .map(|line| format!("{} {}", sign(line.was), line.text))
             .collect()
     }
 

@@ -265,7 +265,7 @@ impl Lines {
         let none = serde_json::Map::new();
         let params = signed.params.as_object().unwrap_or(&none);
         if params.is_empty() {
-            self.push("parameters", PrintableText::words("none"), &["params"]);
+            self.push("parameters", "none", &["params"]);
         }
         self.parameters = params
             .iter()

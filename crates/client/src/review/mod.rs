@@ -19,8 +19,6 @@ pub mod line;
 mod permission_line;
 mod program_lines;
 pub mod proposal_review;
-#[cfg(test)]
-pub(crate) mod review_case;
 pub mod reviewed_content;
 pub mod run_inputs;
 pub mod script_places;
@@ -29,3 +27,8 @@ pub mod signed_field;
 pub mod sources;
 pub mod step_files;
 pub mod value_words;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) mod review_case;
+}

@@ -239,7 +239,7 @@ pub struct OpenProposal(());
 mod tests {
     use crate::{
         ProposalReview,
-        review::review_case::{case, judged},
+        review::tests::review_case::{case, judged},
     };
 
     #[test]

@@ -358,7 +358,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
         });
     let programs = profile.programs.as_ref().map_or_else(
         || "may run: every program that the run can see".to_owned(),
-        |list| format!("may run: {}", list_words(list, step_programs).as_str()),
+        |list| format!("may run: {}", list_words(list, step_programs)),
     );
     let others = [
         programs,

@@ -184,7 +184,7 @@ mod tests {
 
     use crate::{
         ReviewSources, StatementVerdict,
-        review::review_case::{case, fails, judged, painted},
+        review::tests::review_case::{case, fails, judged, painted},
     };
     use documents::{Artifact, Artifacts, ContentDigest, PlanReference, SessionReference};
 

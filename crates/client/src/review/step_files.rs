@@ -83,7 +83,7 @@ mod tests {
 
     use crate::{
         RemarkSeverity, ReviewSources, StatementVerdict,
-        review::review_case::{case, fails, judged, painted, remarks},
+        review::tests::review_case::{case, fails, judged, painted, remarks},
     };
     use documents::ContentDigest;
 

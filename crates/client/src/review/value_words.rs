@@ -246,7 +246,7 @@ pub fn listed(names: &[&Name]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::review::review_case::program_list;
+    use crate::review::tests::review_case::program_list;
 
     #[test]
     fn the_default_tools_in_their_usual_files_are_one_phrase() {

@@ -251,7 +251,7 @@ mod tests {
     use unicode_general_category::GeneralCategory;
 
     use super::*;
-    use crate::{PrintableText, terminal::screen_decoder::unescape};
+    use crate::{PrintableText, terminal::tests::screen_decoder::unescape};
 
     fn scripts(names: &[&str]) -> DisplayScripts {
         DisplayScripts::named(names.iter().copied()).expect("scripts")

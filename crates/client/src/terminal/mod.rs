@@ -9,7 +9,10 @@ pub mod printable_text;
 pub mod refused_programs;
 pub mod run_output;
 pub mod screen;
-#[cfg(test)]
-pub(crate) mod screen_decoder;
 pub mod streams;
 pub mod table;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) mod screen_decoder;
+}

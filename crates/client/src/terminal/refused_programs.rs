@@ -373,7 +373,7 @@ fn quoted(text: &str, quote: char) -> String {
 pub fn print_hints(lines: &[String], terminal: &Terminal) -> CommandResult<()> {
     for line in lines {
         if terminal.json {
-            terminal.object(&json!({"type": "hint", "text": line}))?;
+            terminal.object(json!({"type": "hint", "text": line}))?;
         } else {
             terminal.say(PrintableText::text(line).as_str());
         }

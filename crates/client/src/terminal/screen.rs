@@ -290,7 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{DisplayScripts, terminal::screen_decoder};
+    use crate::{DisplayScripts, terminal::tests::screen_decoder};
 
     fn painted(text: &str, width: usize) -> String {
         let mut screen = Screen::default();

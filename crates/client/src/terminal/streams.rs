@@ -189,7 +189,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn line(&self, line: &(impl fmt::Display + ?Sized)) -> CommandResult<()> {
+    pub fn line(&self, line: impl fmt::Display) -> CommandResult<()> {
         self.put(format!("{line}\n").as_bytes())
     }
 
@@ -197,30 +197,29 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn object(&self, value: &impl Serialize) -> CommandResult<()> {
-        let failed = |error: serde_json::Error| CommandFailure::unreachable(error);
+    pub fn object(&self, value: impl Serialize) -> CommandResult<()> {
         if let Some(audience) = &self.audience {
-            audience.object(serde_json::to_value(value).map_err(failed)?);
+            audience.object(serde_json::to_value(&value).map_err(CommandFailure::unreachable)?);
             return Ok(());
         }
-        self.line(&serde_json::to_string(value).map_err(failed)?)
+        self.line(serde_json::to_string(&value).map_err(CommandFailure::unreachable)?)
     }
 
     /// Prints the answer of a command: as JSON with `--json`, or else the words.
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn answer(&self, value: &impl Serialize, words: impl fmt::Display) -> CommandResult {
+    pub fn answer(&self, value: impl Serialize, words: impl fmt::Display) -> CommandResult {
         if self.json {
             self.object(value)?;
         } else {
-            self.line(&words)?;
+            self.line(words)?;
         }
         Ok(Exit::Done)
     }
 
     /// Prints a message for a person. A write error on the standard error is ignored.
-    pub fn say(&self, words: &(impl fmt::Display + ?Sized)) {
+    pub fn say(&self, words: impl fmt::Display) {
         self.tell(&PrintableText::message(&words.to_string()));
     }
 
@@ -228,7 +227,7 @@ impl Terminal {
     pub fn tell(&self, shown: &PrintableText) {
         match &self.audience {
             Some(audience) => audience.say(shown.as_str()),
-            None => drop(writeln!(io::stderr(), "{}", shown.as_str())),
+            None => drop(writeln!(io::stderr(), "{shown}")),
         }
     }
 
@@ -256,7 +255,7 @@ impl Terminal {
             return;
         }
         if self.json {
-            let _ = self.object(&failure.to_json());
+            let _ = self.object(failure.to_json());
         } else {
             // The message contains prose, and external text that is escaped already.
             let _ = writeln!(io::stderr(), "countersign: {}", visible(&failure.message));

@@ -55,7 +55,7 @@ pub fn fitted<const N: usize, C: Clone + Into<PrintableText>>(
         .collect();
     let mut text = String::new();
     for (line, row) in aligned(&short).lines().zip(rows) {
-        text += &format!("{line}\n  {}\n", row[long].clone().into().as_str());
+        text += &format!("{line}\n  {}\n", row[long].clone().into());
     }
     text
 }

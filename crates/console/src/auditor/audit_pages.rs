@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::{
-    AuditTable, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs, bundles_of, is_log,
-    logs_below, named_log,
+    AuditTable, CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, bundles_of,
+    is_log, logs_below, named_log,
 };
 use tokio::sync::Semaphore;
 
@@ -27,7 +27,7 @@ pub fn run(
     open: OpenOptions,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let trust = trust.find()?;
     let mut evidence = Vec::new();
     for place in named {
@@ -48,15 +48,14 @@ pub fn run(
     terminal.say("making each decision again ...");
     let progress = |done: usize, all: usize| {
         if done > 0 {
-            terminal.say(&format!("{done} of {all} files"));
+            terminal.say(format!("{done} of {all} files"));
         }
     };
     let table = AuditTable::of(&evidence, &trust, progress);
     drop(evidence);
     table.unjudged.iter().for_each(|log| terminal.say(log));
-    let failed = |what: &str, error: std::io::Error| {
-        CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
-    };
+    let failed =
+        |what: &str, error: std::io::Error| CommandFailure::unreachable(format!("{what}: {error}"));
     let kept = KeptTable::new(named.join(", "), trust, table)
         .map_err(|error| failed("the file for uploaded bundles can't be made", error))?;
     serve_pages(open, terminal, |door| {

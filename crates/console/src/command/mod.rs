@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
+use client::{CommandResult, GlobalOptions, Terminal, TrustArgs};
 
 use crate::{
     OpenOptions,
@@ -53,11 +53,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the list of boundaries can't be read, if a named key can't be used, if the evidence does not exist,
 /// or if the port is taken.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.audit[..] {
         _ if args.desk.desk => desk::run(&args.desk, &args.trust, global, terminal),
         [_, ..] => audit_pages::run(&args.audit, &args.trust, args.open, global, terminal),

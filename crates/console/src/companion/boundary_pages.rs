@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Redirect;
 use axum::routing::{get, post};
-use client::{Client, CommandFailure, Exit};
+use client::{Client, CommandFailure, CommandResult};
 use documents::{ProposalId, SessionId, StepDigest, StepRef, to_canonical};
 use maud::{Markup, html};
 use wire::{
@@ -44,7 +44,7 @@ async fn shown<T: Send + 'static>(
     own: &PageState,
     at: usize,
     section: &'static str,
-    read: impl FnOnce(&ReachedBoundary, &Client) -> Result<T, CommandFailure> + Send + 'static,
+    read: impl FnOnce(&ReachedBoundary, &Client) -> CommandResult<T> + Send + 'static,
     page: impl FnOnce(&str, &T) -> Markup,
 ) -> PageAnswer<Markup> {
     let place = own.place(at)?;
@@ -78,7 +78,7 @@ async fn show_step(
             return Ok(view);
         }
         let what = "the definition has another digest than the boundary says: don't trust this boundary, and tell its operator";
-        Err(CommandFailure::new(Exit::Refused, what))
+        Err(CommandFailure::refused(what))
     };
     shown(&own, at, "Steps", read, |name, view| step(at, name, view)).await
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client::{CommandFailure, PrintableText, ReviewSubject, leaves};
+use client::{CommandFailure, CommandResult, PrintableText, ReviewSubject, leaves};
 use maud::{Markup, html};
 use serde_json::Value;
 use wire::ProposalView;
@@ -28,7 +28,7 @@ const ALWAYS_DIFFERENT: [&str; 7] = [
 type SignedFields = BTreeMap<String, String>;
 
 /// Reads the fields of the signed bytes, and not what the boundary says about them.
-pub(super) fn fields_of(view: &ProposalView) -> Result<SignedFields, CommandFailure> {
+pub(super) fn fields_of(view: &ProposalView) -> CommandResult<SignedFields> {
     let payload = ReviewSubject::Proposal(Box::new(view.clone())).payload()?;
     let document: Value = serde_json::from_slice(&payload).map_err(|error| {
         CommandFailure::usage(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::CommandFailure;
 use documents::locked;
 
 /// Longest time between the review and the signature.
@@ -77,7 +77,7 @@ pub(crate) fn replaced(what: &str) -> CommandFailure {
         "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
          operator"
     );
-    CommandFailure::new(Exit::Refused, words)
+    CommandFailure::refused(words)
 }
 
 #[cfg(test)]

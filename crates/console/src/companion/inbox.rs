@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::{Client, CommandFailure, myself, newest, proposals::list, waiting_grants};
+use client::{
+    Client, CommandFailure, CommandResult, myself, newest, proposals::list, waiting_grants,
+};
 use documents::{Name, RosteredApprover, StepDigest, Timestamp};
 use wire::{GrantView, ProposalView};
 
@@ -35,9 +37,9 @@ impl BoundaryInbox {
     /// Reads the proposals. `approver` is the person, or why nobody is.
     pub(crate) fn read(
         (place, client): (&ReachedBoundary, &Client),
-        approver: Result<RosteredApprover, CommandFailure>,
+        approver: CommandResult<RosteredApprover>,
         now: Timestamp,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let state = place.state(client)?;
         let pending = list(client, &[("status", "pending")])?;
         let is_mine = |view: &ProposalView| {
@@ -95,7 +97,7 @@ pub(super) async fn read_all(
     places: &[Arc<ReachedBoundary>],
     signing: &Arc<Signing>,
     now: Timestamp,
-) -> Vec<Result<BoundaryInbox, CommandFailure>> {
+) -> Vec<CommandResult<BoundaryInbox>> {
     let reads: Vec<_> = places
         .iter()
         .map(|place| {
@@ -117,7 +119,7 @@ pub(super) async fn read_all(
     for read in reads {
         all.push(
             read.await
-                .unwrap_or_else(|error| Err(CommandFailure::usage(error.to_string()))),
+                .unwrap_or_else(|error| Err(CommandFailure::usage(error))),
         );
     }
     all

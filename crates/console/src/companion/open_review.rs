@@ -1,7 +1,8 @@
 //! Reviews of proposals that are open, for all pages that sign. This module has no key.
 
 use client::{
-    Client, CommandFailure, Exit, ProposalReview, ReviewSubject, check_open, find_subject, now,
+    Client, CommandFailure, CommandResult, ProposalReview, ReviewSubject, check_open, find_subject,
+    now,
 };
 use documents::{Name, ProposalId};
 use wire::{ProposalStatus, ProposalView};
@@ -22,15 +23,15 @@ pub(crate) struct MadeReview {
 /// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
 /// nothing was signed.
 #[derive(Debug)]
-pub(crate) struct SentSignature<T>(pub(crate) Result<T, CommandFailure>, pub(crate) String);
+pub(crate) struct SentSignature<T>(pub(crate) CommandResult<T>, pub(crate) String);
 
 impl MadeReview {
     /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.
     pub(crate) fn read(
         (id, trust, client): (&ProposalId, &BoundaryTrust, &Client),
-        make: impl FnOnce(&ReviewSubject) -> Result<ProposalReview, CommandFailure>,
-        approver: impl FnOnce(&ProposalReview) -> Result<Name, CommandFailure>,
-    ) -> Result<Self, CommandFailure> {
+        make: impl FnOnce(&ReviewSubject) -> CommandResult<ProposalReview>,
+        approver: impl FnOnce(&ProposalReview) -> CommandResult<Name>,
+    ) -> CommandResult<Self> {
         let subject = find_subject(Some(id.as_str()), client)?;
         let ReviewSubject::Proposal(view) = &subject else {
             return Err(odd());
@@ -60,21 +61,18 @@ pub(crate) fn still_open(
     stops: bool,
     trust: &BoundaryTrust,
     client: &Client,
-) -> Result<ProposalReview, CommandFailure> {
+) -> CommandResult<ProposalReview> {
     let subject = find_subject(Some(id.as_str()), client)?;
     let ReviewSubject::Proposal(view) = &subject else {
         return Err(odd());
     };
     check_open(view, stops && is_stoppable(view.status))?;
     if subject.payload()? != review.sources.payload {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was signed: the boundary now returns another statement for {id} than this page showed \
+        return Err(CommandFailure::refused(format!(
+            "nothing was signed: the boundary now returns another statement for {id} than this page showed \
                  ({} instead of {}). Don't trust this boundary, and tell its operator",
-                view.digest, review.found.digest
-            ),
-        ));
+            view.digest, review.found.digest
+        )));
     }
     let review = review.again(now());
     let statement = review.found.statement.as_ref();
@@ -90,8 +88,5 @@ const fn is_stoppable(status: ProposalStatus) -> bool {
 }
 
 fn odd() -> CommandFailure {
-    CommandFailure::new(
-        Exit::Refused,
-        "nothing was signed: the address names no proposal",
-    )
+    CommandFailure::refused("nothing was signed: the address names no proposal")
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::{CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
+use client::{CommandResult, GlobalOptions, Terminal, TrustArgs};
 
 use crate::{
     Companion, OpenOptions, PageState, ReachedBoundary, Signing, companion::routes::routes,
@@ -20,7 +20,7 @@ pub fn run(
     open: OpenOptions,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let signing = Arc::new(Signing::new(keys));
     if !keys.is_empty() {
         // A wrong name is reported before a page opens.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use client::{CommandFailure, Exit, GrantReview, ProposalReview, RunReview, now};
+use client::{CommandFailure, CommandResult, Exit, GrantReview, ProposalReview, RunReview, now};
 use documents::{GrantId, ProposalId, ReceiptId, locked, visible};
 use maud::{Markup, html};
 
@@ -74,7 +74,7 @@ pub(crate) fn failed(
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
 pub(crate) fn after_signature<T>(
     pages: &PageState,
-    done: Result<SentSignature<T>, CommandFailure>,
+    done: CommandResult<SentSignature<T>>,
     (at, to, way): (usize, &str, Markup),
 ) -> PageAnswer<Response> {
     match done {
@@ -118,7 +118,7 @@ pub(crate) fn take_held<K: PartialEq, R>(
     let found = held.take(&form.number, Instant::now());
     found.filter(|held| held.boundary == at && held.id == *id && held.digest == form.contents).ok_or_else(|| {
         let what = "nothing was signed: the page is older than 10 minutes, or many other reviews were opened after it";
-        failed(NavPlace::at(at), "Load the review again", &CommandFailure::new(Exit::Refused, what), way)
+        failed(NavPlace::at(at), "Load the review again", &CommandFailure::refused(what), way)
     })
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn take_review<R>(
 /// Answers with the page of the proposal, after a signature about it.
 pub(crate) fn after_review(
     pages: &PageState,
-    done: Result<SentSignature<ProposalView>, CommandFailure>,
+    done: CommandResult<SentSignature<ProposalView>>,
     at: usize,
     id: &ProposalId,
 ) -> PageAnswer<Response> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use client::{
-    AskedText, CommandFailure, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
+    AskedText, CommandResult, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
 };
 use documents::ProposalId;
 use maud::{Markup, html};
@@ -48,7 +48,7 @@ struct ReviewView<'a> {
 pub(crate) fn shown_review(
     (pages, held): (&PageState, &HeldReviews<ProposalId, ProposalReview>),
     (at, id): (usize, ProposalId),
-    made: Result<MadeReview, CommandFailure>,
+    made: CommandResult<MadeReview>,
     question: impl FnOnce(&MadeReview) -> Option<PasskeyQuestion>,
     refused: &RefusedReview,
 ) -> PageAnswer<Response> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use client::{
-    Client, CommandFailure, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
+    Client, CommandResult, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,
     RevokingBoundary, RunReview, SaidOfRun, approve, check_pending, check_typed, deny, find_grant,
     now, review_run, revocation, revoke, signing as grants,
 };
@@ -55,7 +55,7 @@ impl Signing {
     }
 
     /// Loads the keys.
-    pub(super) fn keys(&self) -> Result<Keys, CommandFailure> {
+    pub(super) fn keys(&self) -> CommandResult<Keys> {
         self.keys.find()
     }
 
@@ -65,7 +65,7 @@ impl Signing {
         id: &ProposalId,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<MadeReview, CommandFailure> {
+    ) -> CommandResult<MadeReview> {
         let keys = self.keys().unwrap_or_default();
         MadeReview::read(
             (id, trust, client),
@@ -81,7 +81,7 @@ impl Signing {
         typed: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<SentSignature<ProposalView>, CommandFailure> {
+    ) -> CommandResult<SentSignature<ProposalView>> {
         let HeldReview { id, review, .. } = held;
         let review = still_open(&id, review, false, trust, client)?;
         let sound = review.check_sound()?;
@@ -104,7 +104,7 @@ impl Signing {
         reason: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<SentSignature<ProposalView>, CommandFailure> {
+    ) -> CommandResult<SentSignature<ProposalView>> {
         let review = still_open(&held.id, held.review, true, trust, client)?;
         let keys = self.keys()?;
         let roster = review.sources.roster.roster();
@@ -129,7 +129,7 @@ impl Signing {
         reason: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<RevocationView, CommandFailure> {
+    ) -> CommandResult<RevocationView> {
         let boundary = RevokingBoundary::read(client)?;
         trust.check_id(boundary.boundary.id)?;
         let keys = self.keys()?;
@@ -143,7 +143,7 @@ impl Signing {
         id: &GrantId,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<MadeGrant, CommandFailure> {
+    ) -> CommandResult<MadeGrant> {
         let view = find_grant(id.as_str(), client)?;
         let review = GrantReview::make(&view, client, &trust.rosters()?)?;
         trust.check_id(review.terms().boundary.id)?;
@@ -166,7 +166,7 @@ impl Signing {
         typed: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<SentSignature<GrantView>, CommandFailure> {
+    ) -> CommandResult<SentSignature<GrantView>> {
         let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
         if review.payload() != held.review.payload() {
             return Err(replaced(held.id.as_str()));
@@ -193,7 +193,7 @@ impl Signing {
         reason: &str,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<(RevocationView, String), CommandFailure> {
+    ) -> CommandResult<(RevocationView, String)> {
         let view = find_grant(id.as_str(), client)?;
         if view.digest.to_string() != digest {
             return Err(replaced(id.as_str()));
@@ -216,7 +216,7 @@ impl Signing {
         said: &SaidOfRun,
         trust: &BoundaryTrust,
         client: &Client,
-    ) -> Result<RunReview, CommandFailure> {
+    ) -> CommandResult<RunReview> {
         trust.check_id(run.signed.boundary.id)?;
         RunReview::make(run, said, client, &self.keys()?)
     }
@@ -226,7 +226,7 @@ impl Signing {
         &self,
         held: &HeldReview<ReceiptId, RunReview>,
         client: &Client,
-    ) -> Result<SentSignature<ReviewedView>, CommandFailure> {
+    ) -> CommandResult<SentSignature<ReviewedView>> {
         let keys = self.keys()?;
         let turn = locked(&self.turn);
         let signed = held.review.sign(&keys)?;

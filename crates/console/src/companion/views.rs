@@ -1,7 +1,7 @@
 //! The markup of the inbox, and parts of all pages of the companion.
 
 use client::{
-    CommandFailure, end_of, freeze_words, grant_words, heaviest, held_up_words, parameter_words,
+    CommandResult, end_of, freeze_words, grant_words, heaviest, held_up_words, parameter_words,
     step_words, time_left,
 };
 use documents::{Timestamp, visible};
@@ -106,7 +106,7 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
     }
 }
 
-type Read = Result<BoundaryInbox, CommandFailure>;
+type Read = CommandResult<BoundaryInbox>;
 
 /// Returns the inbox over all boundaries, with `last` as its end.
 pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {

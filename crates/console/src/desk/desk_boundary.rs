@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use client::{Client, CommandFailure, Exit, GlobalOptions, TrustArgs};
+use client::{Client, CommandFailure, CommandResult, GlobalOptions, TrustArgs};
 use documents::{ForeignKey, KeyId, Name};
 use verdict::{KeyHolder, TrustedRoster};
 
@@ -26,7 +26,7 @@ impl DeskBoundary {
         options: GlobalOptions,
         trust: &TrustArgs,
         host: &str,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let own = options.clone();
         let public = ReachedBoundary::new(options.clone(), trust, move || own.client_with(None));
         let boundary = Self {
@@ -47,7 +47,7 @@ impl DeskBoundary {
                     boundary.public.shown_name()
                 )
             };
-            return Err(CommandFailure::new(Exit::NoTrust, words));
+            return Err(CommandFailure::no_trust(words));
         }
         Ok(boundary)
     }
@@ -67,7 +67,7 @@ impl DeskBoundary {
         })
     }
 
-    fn rosters(&self) -> Result<Vec<TrustedRoster>, CommandFailure> {
+    fn rosters(&self) -> CommandResult<Vec<TrustedRoster>> {
         let pinned = self.public.trust.rosters()?;
         Ok(pinned
             .iter()
@@ -94,7 +94,7 @@ impl DeskBoundary {
         trust: &BoundaryTrust,
         client: &Client,
         keyid: KeyId,
-    ) -> Result<String, CommandFailure> {
+    ) -> CommandResult<String> {
         let (challenge, id) = client.challenge(keyid)?;
         trust.check_id(id)?;
         Ok(challenge)

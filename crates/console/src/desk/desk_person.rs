@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::{Client, CommandFailure, Exit};
+use client::{Client, CommandFailure, CommandResult};
 use documents::{BrowserAnswer, EnvelopeSignature, ForeignKey, PasskeyMessage, RosteredApprover};
 use verdict::TrustedRoster;
 
@@ -34,9 +34,8 @@ impl DeskPerson {
         &self,
         payload: &[u8],
         answer: Option<&BrowserAnswer>,
-    ) -> Result<EnvelopeSignature, CommandFailure> {
-        let refused =
-            |why: String| CommandFailure::new(Exit::Refused, format!("nothing was signed: {why}"));
+    ) -> CommandResult<EnvelopeSignature> {
+        let refused = |why: String| CommandFailure::refused(format!("nothing was signed: {why}"));
         let answer =
             answer.ok_or_else(|| refused("the browser sent no answer of a passkey".to_owned()))?;
         let blob = PasskeyMessage::of_statement(payload)
@@ -57,14 +56,12 @@ impl DeskPerson {
     pub(super) fn approver_of<'r>(
         &self,
         roster: Option<&'r TrustedRoster>,
-    ) -> Result<&'r RosteredApprover, CommandFailure> {
+    ) -> CommandResult<&'r RosteredApprover> {
         let found = roster.and_then(|roster| roster.statement_approver(&self.key.keyid()));
         found.map(|(approver, _)| approver).ok_or_else(|| {
             let version = roster.map_or(0, TrustedRoster::version);
             let keyid = self.key.keyid();
-            CommandFailure::new(
-                Exit::Refused,
-                format!("nothing was signed: your passkey {keyid} belongs to no approver in roster version {version}"),
+            CommandFailure::refused(format!("nothing was signed: your passkey {keyid} belongs to no approver in roster version {version}"),
             )
         })
     }
@@ -74,7 +71,7 @@ impl DeskPerson {
         &self,
         place: &ReachedBoundary,
         client: &Client,
-    ) -> Result<RosteredApprover, CommandFailure> {
+    ) -> CommandResult<RosteredApprover> {
         let (_, roster) = place.roster(client)?;
         self.approver_of(roster.trusted()).cloned()
     }

@@ -12,7 +12,7 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::{CHALLENGE_TYPE, CommandFailure, Exit, now};
+use client::{CHALLENGE_TYPE, CommandFailure, now};
 use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
 use maud::{Markup, html};
 
@@ -203,7 +203,7 @@ fn not_logged_in(what: &str) -> Markup {
 }
 
 fn no_secret(error: std::io::Error) -> RefusedRequest {
-    failed(&CommandFailure::new(Exit::Unreachable, error.to_string()))
+    failed(&CommandFailure::unreachable(error))
 }
 
 fn failed(failure: &CommandFailure) -> RefusedRequest {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::{
-    CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs, now, read_bounded, read_private,
-    show_own_letters,
+    CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, now, read_bounded,
+    read_private, show_own_letters,
 };
 use documents::check_origin;
 use tokio::net::TcpListener;
@@ -66,7 +66,7 @@ pub fn run(
     trust: &TrustArgs,
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let (Some(host), Some(certificate), Some(key)) = (
         &options.host,
         &options.certificate,
@@ -104,8 +104,8 @@ pub fn run(
         let origin = origin(name, port);
         let desk = Desk::new(&origin, boundaries)
             .map_err(|error| failed("the desk can't make its secrets", error))?;
-        terminal.line(&format!("the desk serves {origin}"))?;
-        terminal.say(&format!(
+        terminal.line(format!("the desk serves {origin}"))?;
+        terminal.say(format!(
             "people make their passkeys at {origin}/enrol; Ctrl-C ends the command"
         ));
         let proxies = options
@@ -120,8 +120,7 @@ pub fn run(
             proxies,
         ));
         files.keep(renewed, serving, terminal).await;
-        Err(CommandFailure::new(
-            Exit::Unreachable,
+        Err(CommandFailure::unreachable(
             "the server of the desk ended too early: start the desk again",
         ))
     })
@@ -169,7 +168,7 @@ struct DeskFiles<'a> {
 }
 
 impl DeskFiles<'_> {
-    fn read(&self) -> Result<PairText, CommandFailure> {
+    fn read(&self) -> CommandResult<PairText> {
         Ok(PairText {
             certificate: read_bounded(self.certificate, MAX_PEM)?,
             key: read_private(self.key, MAX_PEM, "private key")?.into(),
@@ -177,7 +176,7 @@ impl DeskFiles<'_> {
         })
     }
 
-    fn check(&self, text: &PairText) -> Result<ServerPair, CommandFailure> {
+    fn check(&self, text: &PairText) -> CommandResult<ServerPair> {
         let Self {
             name,
             certificate,
@@ -218,7 +217,7 @@ impl DeskFiles<'_> {
                 .and_then(|text| renewed.take(text, |text| self.check(text)))
             {
                 Ok(Some(valid)) => {
-                    terminal.say(&format!(
+                    terminal.say(format!(
                         "took a new certificate, which expires at {}",
                         valid.not_after
                     ));

@@ -8,8 +8,7 @@ use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use client::{
-    AskedText, CommandFailure, Exit, PrintableText, ProposalReview, approve, deny, now,
-    render::brief,
+    AskedText, CommandFailure, PrintableText, ProposalReview, approve, deny, now, render::brief,
 };
 use documents::{Envelope, ProposalId};
 use maud::{Markup, html};
@@ -101,9 +100,7 @@ async fn show_review(
                 let approver = person.approver_of(review.sources.roster.trusted())?;
                 match review.found.passkeys {
                     Some(_) => Ok(approver.name.clone()),
-                    None => Err(CommandFailure::new(
-                        Exit::Refused,
-                        "nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
+                    None => Err(CommandFailure::refused("nothing was signed: the policy in force counts no passkey: sign with `countersign approve` on your own \
                          machine",
                     )),
                 }

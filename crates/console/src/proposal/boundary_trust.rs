@@ -1,6 +1,6 @@
 //! What the person trusts at one boundary: its id in the list of boundaries, and its roster.
 
-use client::{ChosenTrust, CommandFailure, GlobalOptions, ListedBoundary, TrustArgs};
+use client::{ChosenTrust, CommandResult, GlobalOptions, ListedBoundary, TrustArgs};
 use documents::SealDigest;
 
 /// What the person trusts at one boundary.
@@ -23,7 +23,7 @@ impl BoundaryTrust {
     ///
     /// # Errors
     /// Returns an error if a roster can't be read.
-    pub fn rosters(&self) -> Result<Vec<ChosenTrust>, CommandFailure> {
+    pub fn rosters(&self) -> CommandResult<Vec<ChosenTrust>> {
         self.options.find()
     }
 
@@ -36,7 +36,7 @@ impl BoundaryTrust {
     ///
     /// # Errors
     /// Returns an error if the id is another one.
-    pub fn check_id(&self, found: SealDigest) -> Result<(), CommandFailure> {
+    pub fn check_id(&self, found: SealDigest) -> CommandResult<()> {
         self.listed
             .as_ref()
             .map_or(Ok(()), |listed| listed.check_id(found))

@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use client::{
-    CommandFailure, OutputPainter, StreamLine, held_up_words, piece_of, read_line, truncated_words,
+    CommandResult, OutputPainter, StreamLine, held_up_words, piece_of, read_line, truncated_words,
 };
 use documents::{ProposalId, StreamName};
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ fn forward(
     lines: &mut impl std::io::BufRead,
     mut run: LiveRun,
     send: &Sender<EventPart>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     loop {
         let text = match read_line(lines)? {
             StreamLine::Document(line) => {
@@ -156,7 +156,7 @@ struct LiveRun {
 
 impl LiveRun {
     /// Returns what the page shows for an event, or null for nothing.
-    fn shown(&mut self, event: &Event) -> Result<Value, CommandFailure> {
+    fn shown(&mut self, event: &Event) -> CommandResult<Value> {
         if let Some((stream, piece)) = piece_of(event)? {
             return Ok(self.output(stream, &piece));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use client::{ChosenTrust, Client, CommandFailure, Exit, LogSource, Terminal, export};
+use client::{ChosenTrust, Client, CommandFailure, CommandResult, LogSource, Terminal, export};
 use documents::{Checkpoint, Note, locked};
 use tempfile::TempDir;
 use verdict::{Pinned, TrustedRoster};
@@ -51,7 +51,7 @@ impl VerifiedHashes {
         chosen: &[ChosenTrust],
         trusted: Option<&TrustedRoster>,
         client: &Client,
-    ) -> Result<CheckedHead, CommandFailure> {
+    ) -> CommandResult<CheckedHead> {
         // A copy of hashes names no roster, so the export needs the roster itself, also if the person pinned a digest.
         let pinned = chosen.first().zip(trusted).map(|(from, roster)| {
             let pinned = Pinned::Roster(Box::new(roster.clone()));
@@ -80,10 +80,7 @@ impl VerifiedHashes {
             &Terminal::new(true),
         )?;
         let unread = |why: String| {
-            CommandFailure::new(
-                Exit::CheckSaidNo,
-                format!("the head of the log can't be read: {why}"),
-            )
+            CommandFailure::check_said_no(format!("the head of the log can't be read: {why}"))
         };
         let note = LogSource::Directory(directory.path().to_owned()).head()?;
         let note = note.ok_or_else(|| unread("it is missing".to_owned()))?;

@@ -1,7 +1,9 @@
 //! A proposal in words, and what a page says if a boundary does not give it.
 
 use axum::http::StatusCode;
-use client::{Client, CommandFailure, Exit, PrintableText, denial_words, outcome_words};
+use client::{
+    Client, CommandFailure, CommandResult, Exit, PrintableText, denial_words, outcome_words,
+};
 use documents::{Code, ProposalId, refused_words};
 use wire::ProposalView;
 
@@ -25,7 +27,7 @@ pub fn standing_words(view: &ProposalView) -> String {
 ///
 /// # Errors
 /// Returns an error if the boundary refuses, does not answer, or returns another proposal.
-pub fn proposal_of(client: &Client, id: &ProposalId) -> Result<ProposalView, CommandFailure> {
+pub fn proposal_of(client: &Client, id: &ProposalId) -> CommandResult<ProposalView> {
     let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
     if view.id == *id {
         return Ok(view);
@@ -34,7 +36,7 @@ pub fn proposal_of(client: &Client, id: &ProposalId) -> Result<ProposalView, Com
         "this page asked for {id}, but the boundary returned {}: don't trust this boundary",
         view.id
     );
-    Err(CommandFailure::new(Exit::Refused, what))
+    Err(CommandFailure::refused(what))
 }
 
 /// Returns the status of the page that shows this failure.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::{
-    Client, CommandFailure, Exit, GlobalOptions, RosterSource, TrustArgs, roster_in_force,
+    Client, CommandFailure, CommandResult, GlobalOptions, RosterSource, TrustArgs, roster_in_force,
 };
 use documents::{BoundaryName, locked};
 use tokio::sync::Semaphore;
@@ -19,7 +19,7 @@ pub const PAGE_WAITS: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 8;
 
 /// Makes the client with the access of the person.
-type ClientMaker = Box<dyn Fn() -> Result<Client, CommandFailure> + Send + Sync>;
+type ClientMaker = Box<dyn Fn() -> CommandResult<Client> + Send + Sync>;
 
 /// A boundary that this program reads.
 pub struct ReachedBoundary {
@@ -64,7 +64,7 @@ impl ReachedBoundary {
     pub fn new(
         options: GlobalOptions,
         trust: &TrustArgs,
-        make: impl Fn() -> Result<Client, CommandFailure> + Send + Sync + 'static,
+        make: impl Fn() -> CommandResult<Client> + Send + Sync + 'static,
     ) -> Self {
         let name = options.shown_name().to_owned();
         let trust = BoundaryTrust::new(&options, trust);
@@ -101,10 +101,7 @@ impl ReachedBoundary {
     ///
     /// # Errors
     /// Returns the error of the work, or the reason why there is no client.
-    pub fn with<T>(
-        &self,
-        work: impl FnOnce(&Client) -> Result<T, CommandFailure>,
-    ) -> Result<T, CommandFailure> {
+    pub fn with<T>(&self, work: impl FnOnce(&Client) -> CommandResult<T>) -> CommandResult<T> {
         let known = locked(&self.client).clone();
         let client = match known {
             Some(client) => client,
@@ -119,7 +116,7 @@ impl ReachedBoundary {
     ///
     /// # Errors
     /// Returns an error if the boundary does not answer, or has another id than the list of boundaries states.
-    pub fn state(&self, client: &Client) -> Result<BoundaryState, CommandFailure> {
+    pub fn state(&self, client: &Client) -> CommandResult<BoundaryState> {
         let (registry, roster) = self.roster(client)?;
         let is_trusted = roster
             .trusted()
@@ -137,7 +134,7 @@ impl ReachedBoundary {
     ///
     /// # Errors
     /// As for [`Self::state`].
-    pub fn roster(&self, client: &Client) -> Result<(RegistryView, RosterSource), CommandFailure> {
+    pub fn roster(&self, client: &Client) -> CommandResult<(RegistryView, RosterSource)> {
         let (registry, roster) = roster_in_force(client, &self.trust.rosters()?)?;
         self.trust.check_id(registry.boundary.id)?;
         *locked(&self.own_name) = Some(registry.boundary.name.clone());
@@ -150,8 +147,8 @@ impl ReachedBoundary {
     /// Returns the error of the work, or that the boundary did not answer in time.
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
-    ) -> Result<T, CommandFailure> {
+        work: impl FnOnce(&Self, &Client) -> CommandResult<T> + Send + 'static,
+    ) -> CommandResult<T> {
         // A request that no page waits for must not hold one of the few places of the boundary.
         let limited = move |own: &Self, client: &Client| {
             client.limit_reads(Some(PAGE_WAITS + Duration::from_secs(2)));
@@ -161,14 +158,11 @@ impl ReachedBoundary {
         };
         match tokio::time::timeout(PAGE_WAITS, self.act(limited)).await {
             Ok(result) => result,
-            Err(_) => Err(CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "the boundary at {} did not answer within {} s: load the page again, or ask its operator",
-                    self.options.url,
-                    PAGE_WAITS.as_secs()
-                ),
-            )),
+            Err(_) => Err(CommandFailure::unreachable(format!(
+                "the boundary at {} did not answer within {} s: load the page again, or ask its operator",
+                self.options.url,
+                PAGE_WAITS.as_secs()
+            ))),
         }
     }
 
@@ -179,14 +173,10 @@ impl ReachedBoundary {
     /// Returns the error of the work.
     pub async fn act<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Self, &Client) -> Result<T, CommandFailure> + Send + 'static,
-    ) -> Result<T, CommandFailure> {
-        let ended = |what: String| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("the work ended too early: {what}"),
-            )
-        };
+        work: impl FnOnce(&Self, &Client) -> CommandResult<T> + Send + 'static,
+    ) -> CommandResult<T> {
+        let ended =
+            |what: String| CommandFailure::unreachable(format!("the work ended too early: {what}"));
         let place = self
             .places
             .clone()

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use client::{
-    Client, ColouredText, CommandFailure, Exit, Home, JudgedBundle, OutputPainter, trust_advice,
-    with_any,
+    Client, ColouredText, CommandFailure, CommandResult, Home, JudgedBundle, OutputPainter,
+    trust_advice, with_any,
 };
 use documents::{Blake3Digest, ContentDigest, Outcome, ProposalId, ReceiptId, Stream};
 use verdict::{ApprovedFacts, BundleReport, VerifyOptions};
@@ -88,12 +88,9 @@ pub fn check(
 ///
 /// # Errors
 /// Returns an error if the proposal has no receipt, or if the boundary does not give the bundle.
-pub async fn sent_bundle(
-    place: &Arc<ReachedBoundary>,
-    id: ProposalId,
-) -> Result<Response, CommandFailure> {
+pub async fn sent_bundle(place: &Arc<ReachedBoundary>, id: ProposalId) -> CommandResult<Response> {
     let read = place.read(move |_, client| {
-        let none = || CommandFailure::new(Exit::Refused, "the proposal has no receipt");
+        let none = || CommandFailure::refused("the proposal has no receipt");
         let receipt = proposal_of(client, &id)?.receipt.ok_or_else(none)?;
         Ok((
             client.bytes(&format!("/v1/receipts/{receipt}/bundle"))?,

@@ -55,7 +55,7 @@ impl RunView<'_> {
             dl.pairs {
                 dt { "Proposal" } dd { code { (view.id.as_str()) } }
                 dt { "State" } dd { strong { (standing_words(view)) } }
-                dt { "Parameters" } dd { code { (PrintableText::json(&view.params).as_str()) } }
+                dt { "Parameters" } dd { code { (PrintableText::json(&view.params)) } }
                 @if !view.reason.is_empty() { dt { "Reason" } dd { (PrintableText::quoted_prose(&view.reason).as_str()) } }
                 dt { "Digest" } dd { code { (view.digest.to_string()) } }
                 @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }

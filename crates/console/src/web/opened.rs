@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Exit, Terminal};
 
 use crate::{
     Door,
@@ -25,14 +25,14 @@ pub struct OpenOptions {
 
 /// Returns the failure of a server.
 pub(crate) fn failed(what: &str, error: io::Error) -> CommandFailure {
-    CommandFailure::new(Exit::Unreachable, format!("{what}: {error}"))
+    CommandFailure::unreachable(format!("{what}: {error}"))
 }
 
 /// Runs the server of the pages or of the desk to its end.
 pub(crate) fn run_server<T>(
     of: &str,
-    server: impl Future<Output = Result<T, CommandFailure>>,
-) -> Result<T, CommandFailure> {
+    server: impl Future<Output = CommandResult<T>>,
+) -> CommandResult<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -50,7 +50,7 @@ pub fn serve_pages(
     options: OpenOptions,
     terminal: &Terminal,
     pages: impl FnOnce(Arc<Door>) -> Router,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     run_server("pages", async {
         let port = options.port;
         let (door, listener) = Door::open(port).await.map_err(|error| {
@@ -59,18 +59,18 @@ pub fn serve_pages(
             ))
         })?;
         let door = Arc::new(door);
-        terminal.line(&format!(
+        terminal.line(format!(
             "open this address in a browser of this machine: {}",
             door.link().unwrap_or_default()
         ))?;
-        terminal.say(&format!(
+        terminal.say(format!(
             "the address works once; Ctrl-C ends the command; if the browser can't find the server, add this line to /etc/hosts: \
              127.0.0.1 {}",
             door.host_name()
         ));
         let file = options.browser.then(|| start(&door)).transpose();
         if let Err(error) = &file {
-            terminal.say(&format!(
+            terminal.say(format!(
                 "note: the browser can't be started ({error}): open the address yourself"
             ));
         }

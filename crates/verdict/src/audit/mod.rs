@@ -8,8 +8,6 @@ pub(crate) mod documents;
 pub mod entry;
 pub mod evidence_files;
 pub mod finding;
-#[cfg(test)]
-mod fixture;
 pub mod grant_uses;
 pub mod history;
 pub mod longer_copy;
@@ -29,4 +27,8 @@ pub(crate) mod used_values;
 pub(crate) mod witness_check;
 
 #[cfg(test)]
-use crate::{BundleReport, RosterTrust, VerifyOptions, verify};
+mod tests {
+    pub(crate) mod fixture;
+
+    use crate::{BundleReport, RosterTrust, VerifyOptions, verify};
+}

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::{
         CheckFinding, CheckName, TrustBasis, VerifyOptions,
-        audit::fixture::{FixtureStage, HistoryCase},
+        audit::tests::fixture::{FixtureStage, HistoryCase},
     };
     use documents::{SecretKey, SshKey, TlogProof};
 

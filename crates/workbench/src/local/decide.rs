@@ -12,7 +12,7 @@ use crate::{
         prompt::Occurrence,
     },
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, PrintableText, Terminal};
 use documents::{MAX_PERMISSIONS, Permission, PermissionKind, PermissionReason, PolicyDigest};
 use reading::{
     AppliedRule, Builtins, Decided, DecisionPlace, DefaultAnswers, Flags, MAX_SHOWN, Policy,
@@ -49,7 +49,7 @@ impl RuleArgs {
     ///
     /// # Errors
     /// Returns an error if a directory cannot be read.
-    pub fn project(&self) -> Result<Project, CommandFailure> {
+    pub fn project(&self) -> CommandResult<Project> {
         Project::with_root(self.root.as_deref())
     }
 }
@@ -76,11 +76,7 @@ impl LocalRules {
     ///
     /// # Errors
     /// Returns all errors in the policy file, or an error about an option that is not a valid pattern.
-    pub fn find(
-        args: &RuleArgs,
-        project: &Project,
-        runbook: &Runbook,
-    ) -> Result<Self, CommandFailure> {
+    pub fn find(args: &RuleArgs, project: &Project, runbook: &Runbook) -> CommandResult<Self> {
         Self::of_name(args, project, &runbook.name)
     }
 
@@ -88,11 +84,7 @@ impl LocalRules {
     ///
     /// # Errors
     /// As for [`Self::find`].
-    pub fn of_name(
-        args: &RuleArgs,
-        project: &Project,
-        runbook: &str,
-    ) -> Result<Self, CommandFailure> {
+    pub fn of_name(args: &RuleArgs, project: &Project, runbook: &str) -> CommandResult<Self> {
         let (policy, from) = if args.grants.allows_all() {
             // With `--allow-all`, no policy file is read.
             (Policy::untouched(), "no policy (--allow-all)".to_owned())
@@ -144,14 +136,14 @@ impl LocalRules {
         &self,
         ruling: &Ruling,
         chosen: &ChosenStep,
-    ) -> Result<(PolicyDecision, Vec<Question>), CommandFailure> {
+    ) -> CommandResult<(PolicyDecision, Vec<Question>)> {
         let definition = &chosen.step.definition;
         let decision = decide_step(ruling, definition, DecisionPlace::Terminal, &self.flags);
         let refused = |why: String| {
-            CommandFailure::new(
-                Exit::Refused,
-                format!("no part of {} was run: {why}", definition.reference),
-            )
+            CommandFailure::refused(format!(
+                "no part of {} was run: {why}",
+                definition.reference
+            ))
         };
         let place = |one: &Decided| {
             one.place.map_or_else(
@@ -164,8 +156,8 @@ impl LocalRules {
                 let place = chosen.place_in_script(not.place.line, not.place.column);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
-                    PrintableText::text(&place).as_str(),
-                    PrintableText::text(&not.message).as_str()
+                    PrintableText::text(&place),
+                    PrintableText::text(&not.message)
                 )));
             }
             let denied: Vec<String> = decision
@@ -201,7 +193,7 @@ impl LocalRules {
             let advice = built_in_advice(&decision);
             return Err(refused(format!(
                 "{}{more}{advice}",
-                PrintableText::text(&shown.join("; ")).as_str()
+                PrintableText::text(&shown.join("; "))
             )));
         }
         let mut questions: Vec<Question> = Vec::new();

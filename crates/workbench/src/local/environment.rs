@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-use client::{CommandFailure, Exit, PrintableText};
+use client::{CommandFailure, CommandResult, PrintableText};
 use sandbox::{CODE_VARIABLES, matches_any};
 
 /// Variables that are never inherited, even if the policy allows them, besides [`CODE_VARIABLES`]: this program sets them.
@@ -53,10 +53,7 @@ impl InheritedEnvironment {
     ///
     /// # Errors
     /// Returns an error if the environment is too large for a run.
-    pub fn with(
-        mut self,
-        set: Vec<(String, String)>,
-    ) -> Result<Vec<(String, String)>, CommandFailure> {
+    pub fn with(mut self, set: Vec<(String, String)>) -> CommandResult<Vec<(String, String)>> {
         self.variables
             .retain(|(name, _)| set.iter().all(|(other, _)| other != name));
         self.variables.extend(set);
@@ -73,14 +70,11 @@ impl InheritedEnvironment {
             .iter()
             .max_by_key(|(_, value)| value.len())
             .map_or("", |(name, _)| name);
-        Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
+        Err(CommandFailure::refused(format!(
+            "the step would inherit an environment of {bytes} bytes, but the limit is {MOST} bytes: unset {}, or \
                  deny it in the policy's env rules",
-                PrintableText::text(largest).as_str()
-            ),
-        ))
+            PrintableText::text(largest)
+        )))
     }
 }
 

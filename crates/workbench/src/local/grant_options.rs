@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::{Project, real_program};
-use client::{CommandFailure, PrintableText};
+use client::{CommandFailure, CommandResult, PrintableText};
 use documents::PermissionKind;
 use reading::{Flags, Granted, split_patterns};
 
@@ -75,7 +75,7 @@ impl GrantArgs {
     ///
     /// # Errors
     /// Returns an error if a value is not a valid pattern, or if a path does not exist.
-    pub fn flags(&self, project: &Project) -> Result<(Flags, [Vec<PathBuf>; 2]), CommandFailure> {
+    pub fn flags(&self, project: &Project) -> CommandResult<(Flags, [Vec<PathBuf>; 2])> {
         let mut granted = Granted::default();
         let mut elsewhere = [Vec::new(), Vec::new()];
         for (kind, flag, patterns) in self.grants() {
@@ -112,22 +112,19 @@ impl GrantArgs {
 }
 
 /// Resolves the symbolic links in a path from the command line. The path must exist.
-fn real_path(project: &Project, flag: &str, path: &str) -> Result<PathBuf, CommandFailure> {
+fn real_path(project: &Project, flag: &str, path: &str) -> CommandResult<PathBuf> {
     let shown = PrintableText::text(path);
     if path.contains(['*', '?', '{']) {
         return Err(CommandFailure::usage(format!(
-            "{flag} {}: name whole paths, not patterns",
-            shown.as_str()
+            "{flag} {shown}: name whole paths, not patterns"
         )));
     }
     let real = project.cwd.join(path).canonicalize();
-    let real =
-        real.map_err(|error| CommandFailure::usage(format!("{flag} {}: {error}", shown.as_str())))?;
+    let real = real.map_err(|error| CommandFailure::usage(format!("{flag} {shown}: {error}")))?;
     match real.to_str() {
         Some(_) => Ok(real),
         None => Err(CommandFailure::usage(format!(
-            "{flag} {}: its real path is not UTF-8",
-            shown.as_str()
+            "{flag} {shown}: its real path is not UTF-8"
         ))),
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     LocalRules, Project, SandboxChoice, StepPrograms, WorkingDirectory,
     local::step_programs::not_enforced,
 };
-use client::{CommandFailure, Exit, Home, Terminal};
+use client::{CommandFailure, CommandResult, Home, Terminal};
 use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
 use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
 use sandbox::{LocalSandbox, Missing, Prepared, Setup, Unavailable};
@@ -32,7 +32,7 @@ pub fn profile(
     declared: &DeclaredSandbox,
     rules: &LocalRules,
     work: &mut WorkingDirectory,
-) -> Result<Profile, CommandFailure> {
+) -> CommandResult<Profile> {
     let level = match wanted {
         SandboxChoice::Strict => RequiredLayers::Strict,
         SandboxChoice::BestEffort => RequiredLayers::BestEffort(held),
@@ -51,7 +51,7 @@ pub fn profile(
             words_of(&errors, rules.compared_path()),
             rules.compared_path()
         );
-        CommandFailure::new(Exit::Refused, message)
+        CommandFailure::refused(message)
     })?;
     if matches!(wanted, SandboxChoice::Off(_)) {
         // A step without a sandbox can reach every path, so only the working directory is set.
@@ -70,7 +70,7 @@ impl HostSandbox {
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
-    pub fn prepare(wanted: SandboxChoice, terminal: &Terminal) -> Result<Self, CommandFailure> {
+    pub fn prepare(wanted: SandboxChoice, terminal: &Terminal) -> CommandResult<Self> {
         // The keys of the person are hidden from every step.
         let home = Home::of_process();
         let ssh = home.home.map(|home| home.join(".ssh"));
@@ -92,7 +92,7 @@ impl HostSandbox {
                 .filter(|state| state.layer != Layer::Programs)
             {
                 if let Some(missing) = &state.missing {
-                    terminal.say(&format!(
+                    terminal.say(format!(
                         "warning: the sandbox layer {} is missing on this host: {}; fix it with: {}",
                         state.layer.word(),
                         missing.why,
@@ -113,12 +113,11 @@ impl HostSandbox {
         Ok(hold)
     }
 
-    fn new(wanted: SandboxChoice, private: Vec<PathBuf>) -> Result<Self, CommandFailure> {
+    fn new(wanted: SandboxChoice, private: Vec<PathBuf>) -> CommandResult<Self> {
         let failed = |error: std::io::Error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("no run can be prepared ({error}): set TMPDIR to a writable directory"),
-            )
+            CommandFailure::unreachable(format!(
+                "no run can be prepared ({error}): set TMPDIR to a writable directory"
+            ))
         };
         let scratch = tempfile::Builder::new()
             .prefix("countersign-run-")
@@ -142,10 +141,7 @@ impl HostSandbox {
         };
         let sandbox = LocalSandbox::open(&setup);
         let sandbox = sandbox.map_err(|error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("no run can be prepared: {error}"),
-            )
+            CommandFailure::unreachable(format!("no run can be prepared: {error}"))
         })?;
         Ok(Self {
             wanted,
@@ -201,7 +197,7 @@ impl HostSandbox {
         rules: &LocalRules,
         work: &mut WorkingDirectory,
         programs: &mut StepPrograms,
-    ) -> Result<Prepared, CommandFailure> {
+    ) -> CommandResult<Prepared> {
         let check = |work: &mut WorkingDirectory, programs: &StepPrograms| {
             let profile = profile(
                 self.wanted,
@@ -241,7 +237,7 @@ impl HostSandbox {
                 }
                 _ => "",
             };
-            CommandFailure::new(Exit::Refused, format!("nothing was run: {unavailable}{advice}"))
+            CommandFailure::refused(format!("nothing was run: {unavailable}{advice}"))
         })
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{ChosenStep, LocalRules, Question};
 use boundary::{SecretSource, json_note, secret_sources::read};
-use client::{CommandFailure, Exit, PrintableText};
+use client::{CommandFailure, CommandResult, PrintableText};
 use crossing::{SecretPermits, SecretUse, sign_in_block, uses_of};
 use documents::{
     Format, Permission, PermissionKind, PermissionReason, SecretAs, SecretName, StepDefinition,
@@ -40,7 +40,7 @@ impl LocalSecrets {
     ///
     /// # Errors
     /// Returns an error about the first text that is not valid.
-    pub fn of_options(given: &[String]) -> Result<Self, CommandFailure> {
+    pub fn of_options(given: &[String]) -> CommandResult<Self> {
         let mut secrets = Self {
             given: BTreeMap::new(),
             of_environment: true,
@@ -59,8 +59,7 @@ impl LocalSecrets {
                     // The rest of the text may be a value, so the message does not repeat it.
                     let shown = PrintableText::text(name);
                     return Err(CommandFailure::usage(format!(
-                        "--secret {0}: write {0}=env:VARIABLE or {0}=file:PATH; a value is never part of the command",
-                        shown.as_str()
+                        "--secret {shown}: write {shown}=env:VARIABLE or {shown}=file:PATH; a value is never part of the command"
                     )));
                 }
             };
@@ -80,11 +79,10 @@ impl LocalSecrets {
     ///
     /// # Errors
     /// Returns an error about the first value that can't be read or masked.
-    pub fn notes(&self) -> Result<Vec<String>, CommandFailure> {
+    pub fn notes(&self) -> CommandResult<Vec<String>> {
         let mut notes = Vec::new();
         for (name, source) in &self.given {
-            let refused =
-                |why| CommandFailure::new(Exit::Refused, format!("--secret {name}: {why}"));
+            let refused = |why| CommandFailure::refused(format!("--secret {name}: {why}"));
             notes.extend(json_note(name, &read(source).map_err(refused)?));
         }
         Ok(notes)
@@ -119,7 +117,7 @@ impl LocalSecrets {
     ///
     /// # Errors
     /// Returns an error that names the missing secrets, with the options that give them.
-    pub fn check(&self, step: &StepDefinition, params: &Value) -> Result<(), CommandFailure> {
+    pub fn check(&self, step: &StepDefinition, params: &Value) -> CommandResult<()> {
         let block = |at: usize| {
             sign_in_block(&step.secrets[at]).filter(|_| step.format == Format::Gruntwork)
         };
@@ -173,7 +171,7 @@ impl LocalSecrets {
         chosen: &ChosenStep,
         rules: &LocalRules,
         ruling: &Ruling,
-    ) -> Result<NeededSecrets, CommandFailure> {
+    ) -> CommandResult<NeededSecrets> {
         let (step, params) = (&*chosen.step.definition, chosen.params.value());
         self.check(step, params)?;
         let mut needed = NeededSecrets {
@@ -208,7 +206,7 @@ impl LocalSecrets {
                         "no part of {} was run: variable {variable} is denied ({rule})",
                         step.reference
                     );
-                    return Err(CommandFailure::new(Exit::Refused, message));
+                    return Err(CommandFailure::refused(message));
                 }
             };
             let (all, variables) = asked.entry(block).or_insert((why, Vec::new()));
@@ -244,7 +242,7 @@ impl NeededSecrets {
     pub fn read(
         self,
         has_own_root: bool,
-    ) -> Result<(Vec<PlannedSecret>, Option<Arc<SecretMasks>>), CommandFailure> {
+    ) -> CommandResult<(Vec<PlannedSecret>, Option<Arc<SecretMasks>>)> {
         let Self { uses, sources, .. } = self;
         let value = move |name: &SecretName| {
             sources
@@ -254,10 +252,7 @@ impl NeededSecrets {
         let planned =
             SecretPermits::new(BTreeMap::new(), Arc::new(value)).read(&uses, has_own_root);
         let planned = planned.map_err(|refusal| {
-            CommandFailure::new(
-                Exit::Refused,
-                PrintableText::text(&refusal.detail).as_str().to_owned(),
-            )
+            CommandFailure::refused(PrintableText::text(&refusal.detail).as_str().to_owned())
         })?;
         let masks = SecretMasks::new(planned.iter().map(|secret| (&secret.name, &secret.value)));
         Ok((planned, masks.map(Arc::new)))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::{Project, local::workflow_walk::loop_values};
-use client::{CommandFailure, Exit, PrintableText, read_bounded};
+use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use documents::{ContentDigest, json as strict};
 use reading::{LoopSource, MAX_ITERATIONS, Workflow};
 
@@ -44,11 +44,7 @@ impl LoopLists {
     /// # Errors
     /// Returns an error if a list is missing, not needed or given twice, if its file is not inside of the project, or if a
     /// list has more than 10,000 items.
-    pub fn read(
-        given: &[String],
-        workflow: &Workflow,
-        project: &Project,
-    ) -> Result<Self, CommandFailure> {
+    pub fn read(given: &[String], workflow: &Workflow, project: &Project) -> CommandResult<Self> {
         let needed: Vec<&str> = workflow
             .steps
             .iter()
@@ -60,10 +56,7 @@ impl LoopLists {
         let mut lists = BTreeMap::new();
         for given in given {
             let wrong = |what: String| {
-                CommandFailure::usage(format!(
-                    "--var {}: {what}",
-                    PrintableText::text(given).as_str()
-                ))
+                CommandFailure::usage(format!("--var {}: {what}", PrintableText::text(given)))
             };
             let (name, value) = given
                 .split_once('=')
@@ -124,7 +117,7 @@ impl LoopLists {
     ///
     /// # Errors
     /// Returns an error if the path leads to another file, or if the content differs.
-    pub fn check_unchanged(&self, source: &LoopSource) -> Result<(), CommandFailure> {
+    pub fn check_unchanged(&self, source: &LoopSource) -> CommandResult<()> {
         let LoopSource::List { name, .. } = source else {
             return Ok(());
         };
@@ -143,14 +136,11 @@ impl LoopLists {
         if bytes.is_some_and(|bytes| ContentDigest::of(&bytes) == file.digest) {
             return Ok(());
         }
-        Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "the file {} has changed since the workflow began, so the loop over {name} stops: check the file, and run \
+        Err(CommandFailure::refused(format!(
+            "the file {} has changed since the workflow began, so the loop over {name} stops: check the file, and run \
                  the rest of the items again",
-                PrintableText::text(&file.typed.to_string_lossy()).as_str()
-            ),
-        ))
+            PrintableText::file(&file.typed)
+        )))
     }
 }
 
@@ -166,7 +156,7 @@ fn from_text(text: &str) -> Result<Vec<String>, String> {
     Ok(items)
 }
 
-fn from_file(path: &Path, project: &Project) -> Result<LoopList, CommandFailure> {
+fn from_file(path: &Path, project: &Project) -> CommandResult<LoopList> {
     let typed = project.cwd.join(path);
     let real = typed
         .canonicalize()
@@ -219,7 +209,7 @@ fn from_file(path: &Path, project: &Project) -> Result<LoopList, CommandFailure>
     })
 }
 
-fn json_value(text: &str, line: usize) -> Result<Value, CommandFailure> {
+fn json_value(text: &str, line: usize) -> CommandResult<Value> {
     strict::parse(text.as_bytes(), MAX_LIST_BYTES).map_err(|error| {
         CommandFailure::usage(format!(
             "line {line} of the file is not valid JSON: {error}"

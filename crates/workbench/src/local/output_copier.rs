@@ -9,7 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Terminal};
 use documents::StreamName;
 use sandbox::{CancelFlag, Capture, Chunk, OutputStream, SecretMasks, StreamMasker};
 use wire::Event;
@@ -22,7 +22,7 @@ const QUEUE: usize = 256;
 pub struct OutputCopier {
     begun: Instant,
     queue: SyncSender<(StreamName, u64, u64, Vec<u8>)>,
-    writer: JoinHandle<Result<(), CommandFailure>>,
+    writer: JoinHandle<CommandResult<()>>,
     stdout: Tally,
     stderr: Tally,
 }
@@ -43,7 +43,7 @@ impl OutputCopier {
         terminal: &Terminal,
         cancel: &CancelFlag,
         masks: Option<&Arc<SecretMasks>>,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let (queue, pieces) = sync_channel::<(StreamName, u64, u64, Vec<u8>)>(QUEUE);
         let (terminal, cancel) = (terminal.clone(), cancel.clone());
         let writer = std::thread::Builder::new()
@@ -61,10 +61,7 @@ impl OutputCopier {
                 result
             });
         let writer = writer.map_err(|error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("the thread for output can't be started: {error}"),
-            )
+            CommandFailure::unreachable(format!("the thread for output can't be started: {error}"))
         })?;
         let tally = || Tally {
             masker: masks.map(|masks| StreamMasker::new(masks.clone())),
@@ -113,7 +110,7 @@ impl OutputCopier {
     ///
     /// # Errors
     /// Returns an error if the output could not be written.
-    pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> Result<(), CommandFailure> {
+    pub fn end(mut self, stdout: &Capture, stderr: &Capture) -> CommandResult<()> {
         for (name, cut) in [
             (StreamName::Stdout, stdout.truncated),
             (StreamName::Stderr, stderr.truncated),
@@ -133,8 +130,7 @@ impl OutputCopier {
         let Self { queue, writer, .. } = self;
         drop(queue);
         let panicked = |_| {
-            Err(CommandFailure::new(
-                Exit::Unreachable,
+            Err(CommandFailure::unreachable(
                 "the output could not be written",
             ))
         };
@@ -149,9 +145,9 @@ fn write(
     offset: u64,
     elapsed_ms: u64,
     bytes: Vec<u8>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     if terminal.json {
-        return terminal.object(&Event::output(stream, offset, Some(elapsed_ms), bytes));
+        return terminal.object(Event::output(stream, offset, Some(elapsed_ms), bytes));
     }
     match stream {
         StreamName::Stdout => terminal.put(&bytes),

@@ -1,6 +1,6 @@
 //! Conversion from errors in a person's files to a command failure.
 
-use client::{CommandFailure, Exit};
+use client::CommandFailure;
 use reading::Problems;
 
 /// Returns a command failure that lists all errors in the files.
@@ -14,6 +14,6 @@ pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
     );
     CommandFailure {
         problem: Some(serde_json::json!({ "errors": places })),
-        ..CommandFailure::new(Exit::Usage, message)
+        ..CommandFailure::usage(message)
     }
 }

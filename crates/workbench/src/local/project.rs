@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::problems;
-use client::{CommandFailure, PrintableText, read_bounded};
+use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy};
 
 /// Directories for the rules of a policy.
@@ -40,7 +40,7 @@ impl Project {
     ///
     /// # Errors
     /// Returns an error if the working directory cannot be read.
-    pub fn here() -> Result<Self, CommandFailure> {
+    pub fn here() -> CommandResult<Self> {
         let unreadable = |error: io::Error| {
             CommandFailure::usage(format!("the working directory can't be read: {error}"))
         };
@@ -62,7 +62,7 @@ impl Project {
             let place = place.to_string_lossy();
             return Err(CommandFailure::usage(format!(
                 "the path {} is not UTF-8, so no rule could match it: go to another directory",
-                PrintableText::text(&place).as_str()
+                PrintableText::text(&place)
             )));
         }
         Ok(Self {
@@ -77,7 +77,7 @@ impl Project {
     ///
     /// # Errors
     /// Returns an error if the working directory or `root` cannot be read.
-    pub fn with_root(root: Option<&Path>) -> Result<Self, CommandFailure> {
+    pub fn with_root(root: Option<&Path>) -> CommandResult<Self> {
         let real = |root: &Path| {
             let real = root.canonicalize().ok().filter(|root| root.is_dir());
             real.ok_or_else(|| {
@@ -103,13 +103,13 @@ impl Project {
     ///
     /// # Errors
     /// Returns an error if the file is not below the named directory, because no override would match its path.
-    pub fn runbook(&self, file: &Path) -> Result<String, CommandFailure> {
+    pub fn runbook(&self, file: &Path) -> CommandResult<String> {
         let real = real_path(&self.cwd.join(file));
         let below = real.strip_prefix(self.root.as_ref().unwrap_or(&self.repo));
         if let (Some(root), Err(_)) = (&self.root, &below) {
             return Err(CommandFailure::usage(format!(
                 "{} is not below {}: name with --root the directory that the boundary has under `runbooks`",
-                PrintableText::text(&file.to_string_lossy()).as_str(),
+                PrintableText::file(file),
                 root.display()
             )));
         }
@@ -121,7 +121,7 @@ impl Project {
     ///
     /// # Errors
     /// Returns all errors in the policy file. A policy in a JavaScript file is also an error.
-    pub fn policy(&self, named: Option<&Path>) -> Result<FoundPolicy, CommandFailure> {
+    pub fn policy(&self, named: Option<&Path>) -> CommandResult<FoundPolicy> {
         if let Some(file) = named {
             let text = text(file)?;
             let policy = if file.file_name().is_some_and(|name| name == PACKAGE) {
@@ -152,7 +152,7 @@ impl Project {
 }
 
 /// Loads the policy of one directory, if the directory contains a policy.
-fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure> {
+fn in_directory(directory: &Path) -> CommandResult<Option<FoundPolicy>> {
     for name in FILES {
         let file = directory.join(name);
         if is_there(&file)? {
@@ -187,7 +187,7 @@ fn in_directory(directory: &Path) -> Result<Option<FoundPolicy>, CommandFailure>
 }
 
 /// Returns true if the file exists. Returns an error if another user owns the file or every user can write it.
-fn is_there(file: &Path) -> Result<bool, CommandFailure> {
+fn is_there(file: &Path) -> CommandResult<bool> {
     match std::fs::symlink_metadata(file) {
         Err(error)
             if matches!(
@@ -250,11 +250,11 @@ fn has_member(file: &Path) -> bool {
         .is_ok_and(|package| package.get(MEMBER).is_some())
 }
 
-fn member(text: &str, file: &Path) -> Result<Option<Policy>, CommandFailure> {
+fn member(text: &str, file: &Path) -> CommandResult<Option<Policy>> {
     Policy::load_member(text, MEMBER).map_err(|errors| wrong(file, errors))
 }
 
-fn text(file: &Path) -> Result<String, CommandFailure> {
+fn text(file: &Path) -> CommandResult<String> {
     let bytes = read_bounded(file, MAX_FILE_BYTES)?;
     String::from_utf8(bytes)
         .map_err(|_| refuse(file, "the file is not UTF-8: save the file as UTF-8"))

@@ -11,7 +11,7 @@ use crate::{
     local::walk_session::{StepOutputs, add_outputs, may_come_from},
     problems,
 };
-use client::{CommandFailure, Exit, PrintableText, typed};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
 use reading::{FileProblem, FileSteps, Params, RegisteredStep, Registry, Workflow, script_remarks};
 
@@ -63,7 +63,7 @@ pub struct ChosenStep {
 
 /// Splits `FILE` or `FILE:STEP`. The file name must end in `.md` or `.mdx`, because this ending separates the file from
 /// the step.
-fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
+fn target(text: &str) -> CommandResult<(&Path, Option<&str>)> {
     let is_file = |text: &str| text.ends_with(".md") || text.ends_with(".mdx");
     if is_file(text) {
         return Ok((Path::new(text), None));
@@ -76,7 +76,7 @@ fn target(text: &str) -> Result<(&Path, Option<&str>), CommandFailure> {
         _ => Err(CommandFailure::usage(format!(
             "{} is no runbook: name a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE.md:STEP; a \
              step of a boundary is run with `countersign propose`",
-            PrintableText::text(text).as_str()
+            PrintableText::text(text)
         ))),
     }
 }
@@ -96,17 +96,12 @@ fn in_directory(text: &str) -> String {
     files.sort();
     if files.is_empty() {
         return format!(
-            "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook, or one of its \
-             steps as FILE.md:STEP",
-            shown.as_str()
+            "{shown} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook, or one of its \
+             steps as FILE.md:STEP"
         );
     }
     let files = PrintableText::text(&first_of(&files, MAX_NAMED));
-    format!(
-        "{} is a directory: name one of its files: {}",
-        shown.as_str(),
-        files.as_str()
-    )
+    format!("{shown} is a directory: name one of its files: {files}")
 }
 
 fn is_runbook_name(path: &Path) -> bool {
@@ -130,7 +125,7 @@ impl Runbook {
         given: &[String],
         params: Map<String, Value>,
         project: &Project,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let (file, wanted) = target(text)?;
         let shown = file.to_string_lossy().into_owned();
         // All later rules use this real path, so a path with `./`, `..` or a symbolic link cannot avoid a rule about
@@ -138,13 +133,13 @@ impl Runbook {
         let real = project.cwd.join(file).canonicalize().map_err(|error| {
             CommandFailure::usage(format!(
                 "can't read {}: {error}",
-                PrintableText::text(&shown).as_str()
+                PrintableText::text(&shown)
             ))
         })?;
         if !real.is_file() {
             return Err(CommandFailure::usage(format!(
                 "{} is no file",
-                PrintableText::text(&shown).as_str()
+                PrintableText::text(&shown)
             )));
         }
         let name = project.runbook(&real)?;
@@ -158,7 +153,7 @@ impl Runbook {
                 return Err(CommandFailure::usage(format!(
                     "{}: a workflow takes no parameters; give the lists of its loops with --var, or name one step as \
                      FILE:STEP",
-                    PrintableText::text(name).as_str()
+                    PrintableText::text(name)
                 )));
             }
             let steps = steps
@@ -182,7 +177,7 @@ impl Runbook {
         if steps.is_empty() {
             return Err(CommandFailure::usage(format!(
                 "{} contains no step: {}",
-                PrintableText::text(&shown).as_str(),
+                PrintableText::text(&shown),
                 how_to_write_a_step(&shown)
             )));
         }
@@ -235,12 +230,7 @@ fn short_remark(file: &str, remarks: &[FileProblem]) -> Vec<FileProblem> {
 
 fn no_step(shown: &str, wanted: &str, all: &[&str]) -> CommandFailure {
     let (shown, wanted) = (PrintableText::text(shown), PrintableText::quoted(wanted));
-    let message = format!(
-        "{} has no step {}; it has {}",
-        shown.as_str(),
-        wanted.as_str(),
-        all.join(", ")
-    );
+    let message = format!("{shown} has no step {wanted}; it has {}", all.join(", "));
     CommandFailure::new(Exit::UnknownStep, message)
 }
 
@@ -249,7 +239,7 @@ impl Runbook {
     ///
     /// # Errors
     /// Returns an error about an unknown step, or about a workflow.
-    pub fn begin_at(&mut self, id: &str) -> Result<(), CommandFailure> {
+    pub fn begin_at(&mut self, id: &str) -> CommandResult<()> {
         if self.workflow.is_some() {
             let message =
                 "a workflow begins at its first step: name one step as FILE:STEP instead of --from";
@@ -272,7 +262,7 @@ impl Runbook {
     ///
     /// # Errors
     /// Returns an error about the first missing or wrong parameter.
-    pub fn check_beforehand(&self) -> Result<(), CommandFailure> {
+    pub fn check_beforehand(&self) -> CommandResult<()> {
         self.steps
             .iter()
             .enumerate()
@@ -307,7 +297,7 @@ fn unknown_parameters(
     steps: &[&Arc<RegisteredStep>],
     given: &[String],
     params: &Map<String, Value>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let names = given
         .iter()
         .filter_map(|given| given.split_once('=').map(|(name, _)| name));
@@ -325,8 +315,8 @@ fn unknown_parameters(
             };
             return Err(CommandFailure::usage(format!(
                 "{}: the step has no such parameter; {}",
-                PrintableText::text(name).as_str(),
-                PrintableText::text(&known).as_str()
+                PrintableText::text(name),
+                PrintableText::text(&known)
             )));
         }
     }
@@ -346,7 +336,7 @@ impl WalkStep {
         step: &Arc<RegisteredStep>,
         given: &[String],
         params: &Map<String, Value>,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let mut own: Map<String, Value> = params.clone();
         own.retain(|name, _| knows(step, name));
         for given in given {
@@ -372,7 +362,7 @@ impl WalkStep {
 
     /// Checks the parameters before the first step runs, unless an earlier step may write a missing parameter as an
     /// output.
-    fn check_beforehand(&self, earlier: &[Self]) -> Result<(), CommandFailure> {
+    fn check_beforehand(&self, earlier: &[Self]) -> CommandResult<()> {
         let may_follow = |name: &str| {
             earlier
                 .iter()
@@ -388,7 +378,7 @@ impl WalkStep {
     ///
     /// # Errors
     /// Returns an error if an output does not have the type of its parameter.
-    pub fn missing_after(&self, outputs: &StepOutputs) -> Result<Vec<String>, CommandFailure> {
+    pub fn missing_after(&self, outputs: &StepOutputs) -> CommandResult<Vec<String>> {
         let mut own = self.own.clone();
         add_outputs(&self.step, outputs, &mut own)?;
         Ok(self.missing(&own).map(str::to_owned).collect())
@@ -410,7 +400,7 @@ impl WalkStep {
     ///
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit.
-    pub fn choose(&self, outputs: Option<&StepOutputs>) -> Result<ChosenStep, CommandFailure> {
+    pub fn choose(&self, outputs: Option<&StepOutputs>) -> CommandResult<ChosenStep> {
         let (step, mut own) = (&self.step, self.own.clone());
         let reference = &step.definition.reference;
         if let Some(outputs) = outputs {
@@ -428,7 +418,7 @@ impl WalkStep {
             };
             CommandFailure::usage(format!(
                 "{reference}: {}{advice}",
-                PrintableText::text(&joined(&errors, "; ")).as_str()
+                PrintableText::text(&joined(&errors, "; "))
             ))
         })?;
         let filled = step.filled(params.value()).map_err(|error| {

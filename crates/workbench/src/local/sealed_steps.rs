@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use client::{Client, CommandFailure, DefinitionDifferences, definitions_diff};
+use client::{Client, CommandResult, DefinitionDifferences, definitions_diff};
 use documents::{Code, StepDigest, locked};
 use reading::RegisteredStep;
 use wire::{RegistryView, StepView};
@@ -37,7 +37,7 @@ impl SealedSteps {
         }
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CommandFailure> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> CommandResult<T> {
         locked(&self.client).get(path)
     }
 
@@ -64,7 +64,7 @@ impl SealedSteps {
 
     /// Compares a step with the sealed step of the same name.
     pub(super) fn compare(&self, step: &RegisteredStep) -> ComparedStep {
-        let sealed: Result<StepView, CommandFailure> =
+        let sealed: CommandResult<StepView> =
             self.get(&format!("/v1/steps/{}", step.definition.reference));
         let sealed = match sealed {
             Ok(sealed) if sealed.digest == step.digest => return ComparedStep::Same(sealed.digest),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use documents::locked;
 use sandbox::CancelFlag;
 
@@ -44,15 +44,12 @@ impl Signals {
     ///
     /// # Errors
     /// Returns an error if the handlers cannot be installed.
-    pub fn listen(scratch: &Path) -> Result<Self, CommandFailure> {
+    pub fn listen(scratch: &Path) -> CommandResult<Self> {
         let failed = |what: String| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!(
-                    "can't install the handler for Ctrl-C: \
+            CommandFailure::unreachable(format!(
+                "can't install the handler for Ctrl-C: \
             {what}"
-                ),
-            )
+            ))
         };
         let state = State {
             scratch: scratch.to_owned(),

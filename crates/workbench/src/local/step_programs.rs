@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{LocalRules, Project, SandboxChoice};
-use client::{CommandFailure, Exit, OWN_DIRECTORIES, PrintableText};
+use client::{CommandFailure, CommandResult, OWN_DIRECTORIES, PrintableText};
 use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
     ProgramMode, StepDefinition, first_of,
@@ -111,7 +111,7 @@ impl StepPrograms {
     /// # Errors
     /// Returns an error if this host lacks a program that the step needs, or if no list can contain a program that the
     /// step would see.
-    pub fn put(&self, profile: Profile) -> Result<Profile, CommandFailure> {
+    pub fn put(&self, profile: Profile) -> CommandResult<Profile> {
         match self {
             Self::Any(_) => Ok(profile),
             Self::Listed(names) => names.put(profile),
@@ -265,13 +265,8 @@ impl NamedPrograms {
         found
     }
 
-    fn put(&self, profile: Profile) -> Result<Profile, CommandFailure> {
-        let refused = |why: String| {
-            Err(CommandFailure::new(
-                Exit::Refused,
-                format!("nothing was run: {why}"),
-            ))
-        };
+    fn put(&self, profile: Profile) -> CommandResult<Profile> {
+        let refused = |why: String| Err(CommandFailure::refused(format!("nothing was run: {why}")));
         let given = |path: &str| is_below(path, profile.write.iter().map(String::as_str));
         let read =
             |path: &str| is_below(path, profile.read.iter().map(String::as_str)) && !given(path);
@@ -290,7 +285,7 @@ impl NamedPrograms {
             return refused(format!(
                 "{} is outside of the system directories, so no list of programs can contain it: to let this step start \
                  every program, say `sandbox: {{programs: {{mode: any}}}}` in the policy",
-                PrintableText::text(name.as_str()).as_str()
+                PrintableText::text(name.as_str())
             ));
         }
         names

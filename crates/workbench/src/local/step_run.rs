@@ -15,8 +15,8 @@ use crate::{
     },
 };
 use client::{
-    CommandFailure, Exit, ListPlace, OutputComplaints, PrintableText, Terminal, outcome_words,
-    print_hints, refusal_lines,
+    CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, PrintableText, Terminal,
+    outcome_words, print_hints, refusal_lines,
 };
 use crossing::{check_files, outcome_of, planned_files, secret_permits};
 use documents::{Format, Outcome, canonical};
@@ -113,7 +113,7 @@ impl RunbookWalk<'_> {
     ///
     /// # Errors
     /// Returns an error if a parameter is missing or does not fit, and the errors of [`Self::step`].
-    pub fn walk_step(&mut self, step: &WalkStep) -> Result<Exit, CommandFailure> {
+    pub fn walk_step(&mut self, step: &WalkStep) -> CommandResult {
         self.say_notes();
         let chosen = step.choose(self.carried.as_ref().map(WalkSession::outputs))?;
         self.step(&chosen)
@@ -128,14 +128,14 @@ impl RunbookWalk<'_> {
             .unwrap_or_default();
         notes
             .iter()
-            .for_each(|note| self.terminal.say(&format!("note: {note}")));
+            .for_each(|note| self.terminal.say(format!("note: {note}")));
     }
 
     /// Runs one step to its end.
     ///
     /// # Errors
     /// Returns an error if the step is denied or refused. No process was started in this case.
-    pub fn step(&mut self, chosen: &ChosenStep) -> Result<Exit, CommandFailure> {
+    pub fn step(&mut self, chosen: &ChosenStep) -> CommandResult {
         let definition = &chosen.step.definition;
         let ruling = self.rules.ruling();
         // The policy decides about the whole script before the first question, so the program asks no questions about a
@@ -221,7 +221,7 @@ impl RunbookWalk<'_> {
         self.run(prepared, plan, &around)
     }
 
-    fn ask_all(&mut self, step: &str, questions: &[Question]) -> Result<(), CommandFailure> {
+    fn ask_all(&mut self, step: &str, questions: &[Question]) -> CommandResult<()> {
         let answers = self.rules.answers();
         for question in questions {
             let (terminal, wrote) = (self.terminal, self.wrote);
@@ -234,7 +234,7 @@ impl RunbookWalk<'_> {
             let why = match self.session.answer(&question.asked, answers, asked) {
                 AnswerGiven::Allowed(words) => {
                     if terminal.json {
-                        terminal.object(&json!({"type": "answer", "question": question.words(), "answer": words}))?;
+                        terminal.object(json!({"type": "answer", "question": question.words(), "answer": words}))?;
                     }
                     continue;
                 }
@@ -249,14 +249,14 @@ impl RunbookWalk<'_> {
             let place = question.places.first().map_or("", |place| &place.at);
             let mut message = format!(
                 "no part of {step} was run: {}: {} {} is denied: {why}",
-                PrintableText::text(place).as_str(),
+                PrintableText::text(place),
                 question.noun(),
-                PrintableText::quoted(&question.asked.what).as_str()
+                PrintableText::quoted(&question.asked.what)
             );
             if answers.nobody.is_some() {
                 message.push_str(&advice(questions));
             }
-            return Err(CommandFailure::new(Exit::Refused, message));
+            return Err(CommandFailure::refused(message));
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl RunbookWalk<'_> {
         withheld: &[String],
         work: WorkingDirectory,
         programs: &StepPrograms,
-    ) -> Result<(), CommandFailure> {
+    ) -> CommandResult<()> {
         let definition = &chosen.step.definition;
         let not_added = programs.not_added(prepared.profile());
         if not_added != self.told_not_added {
@@ -276,14 +276,14 @@ impl RunbookWalk<'_> {
         }
         self.told_not_added = not_added;
         if self.terminal.json {
-            return self.terminal.object(&json!({
+            return self.terminal.object(json!({
                 "type": "step", "step": definition.reference, "digest": chosen.step.digest, "params": chosen.params.value(),
                 "policy": self.rules.digest(), "sandbox": prepared.level().word(), "layers": prepared.layers(),
                 "workdir": work.word(), "programs": programs.json(prepared.profile()), "withheld": withheld,
             }));
         }
         if self.terminal.err_is_terminal() {
-            self.terminal.say(&format!(
+            self.terminal.say(format!(
                 "-- {} {} ({}; {})",
                 definition.reference,
                 chosen.step.digest,
@@ -291,7 +291,7 @@ impl RunbookWalk<'_> {
                 self.hold.wanted().words()
             ));
             if !withheld.is_empty() {
-                self.terminal.say(&format!(
+                self.terminal.say(format!(
                     "-- variables that policy allows, but that no step inherits: {}",
                     withheld.join(", ")
                 ));
@@ -301,7 +301,7 @@ impl RunbookWalk<'_> {
         let in_place = matches!(work, WorkingDirectory::InPlace { .. });
         if self.told.as_ref() != Some(&work) && (!in_place || self.terminal.err_is_terminal()) {
             self.terminal
-                .say(&format!("note: the step {}", work.words()));
+                .say(format!("note: the step {}", work.words()));
         }
         self.told = Some(work);
         let words = programs.words(prepared.profile());
@@ -314,17 +314,9 @@ impl RunbookWalk<'_> {
     }
 
     /// Runs the step. From here on, a failure of the step is an outcome and not an error.
-    fn run(
-        &mut self,
-        prepared: Prepared,
-        plan: Plan,
-        around: &StepSurroundings,
-    ) -> Result<Exit, CommandFailure> {
+    fn run(&mut self, prepared: Prepared, plan: Plan, around: &StepSurroundings) -> CommandResult {
         let odd = |error: std::io::Error| {
-            CommandFailure::new(
-                Exit::Unreachable,
-                format!("the run can't be started: {error}"),
-            )
+            CommandFailure::unreachable(format!("the run can't be started: {error}"))
         };
         let cancel = CancelFlag::new().map_err(odd)?;
         let mut live = OutputCopier::begin(self.terminal, &cancel, around.masks.as_ref())?;
@@ -394,9 +386,9 @@ impl RunbookWalk<'_> {
         Ok(signal.map_or_else(|| Exit::of_outcome(&outcome), Exit::Signal))
     }
 
-    fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> Result<(), CommandFailure> {
+    fn end(&self, outcome: &Outcome, end: &End, cut: bool) -> CommandResult<()> {
         if let End::NotStarted(why) | End::Lost(why) = end {
-            self.terminal.say(&format!(
+            self.terminal.say(format!(
                 "the step did not start, or its end is unknown: {why}"
             ));
         }
@@ -406,9 +398,9 @@ impl RunbookWalk<'_> {
         }
         if self.terminal.json {
             self.terminal
-                .object(&json!({"type": "exit", "outcome": outcome}))?;
+                .object(json!({"type": "exit", "outcome": outcome}))?;
         } else if self.terminal.err_is_terminal() {
-            self.terminal.say(&format!("-- {}", outcome_words(outcome)));
+            self.terminal.say(format!("-- {}", outcome_words(outcome)));
         }
         Ok(())
     }
@@ -434,13 +426,10 @@ fn files(
     chosen: &ChosenStep,
     prepared: &Prepared,
     work: &WorkingDirectory,
-) -> Result<Vec<PlannedFile>, CommandFailure> {
+) -> CommandResult<Vec<PlannedFile>> {
     let refuse = |why: String| {
         let reference = &chosen.step.definition.reference;
-        CommandFailure::new(
-            Exit::Refused,
-            format!("{reference}: {}", PrintableText::text(&why).as_str()),
-        )
+        CommandFailure::refused(format!("{reference}: {}", PrintableText::text(&why)))
     };
     match check_files(&chosen.step.definition, prepared.profile()) {
         Err(_) if *work != WorkingDirectory::Declared => {

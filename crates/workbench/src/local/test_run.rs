@@ -92,9 +92,10 @@ impl TestRunner<'_> {
         for command in &test.cleanup {
             // The directory of the test is discarded anyway. In Gruntwork, a failed cleanup fails no test either.
             if let Err(why) = run.script(command) {
-                self.terminal.say(
-                    PrintableText::text(&format!("note: cleanup of {}: {why}", test.name)).as_str(),
-                );
+                self.terminal.say(PrintableText::text(&format!(
+                    "note: cleanup of {}: {why}",
+                    test.name
+                )));
             }
         }
         if self.signals.caught().is_some() {

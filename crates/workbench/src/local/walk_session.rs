@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::local::environment::InheritedEnvironment;
-use client::{CommandFailure, Exit, PrintableText, typed};
+use client::{CommandFailure, CommandResult, PrintableText, typed};
 use documents::{Format, Profile, Workdir};
 use reading::RegisteredStep;
 use sandbox::{
@@ -143,7 +143,7 @@ impl WalkSession {
     /// # Errors
     /// Returns an error if the directory of the step before no longer exists. In another directory, the same script
     /// could do harm.
-    pub fn plan(&self, step: &RegisteredStep) -> Result<PlannedSession, CommandFailure> {
+    pub fn plan(&self, step: &RegisteredStep) -> CommandResult<PlannedSession> {
         let definition = &step.definition;
         let own = self.tree.as_ref().map(|tree| tree.path());
         if let Some(cwd) = self
@@ -155,15 +155,12 @@ impl WalkSession {
             && !cwd.is_dir()
         {
             let cwd = cwd.display().to_string();
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "no part of {} was run: the step before ended in the directory {}, which was not kept: keep it with \
+            return Err(CommandFailure::refused(format!(
+                "no part of {} was run: the step before ended in the directory {}, which was not kept: keep it with \
                      --allow-write, or begin each step with its own cd",
-                    definition.reference,
-                    PrintableText::text(&cwd).as_str()
-                ),
-            ));
+                definition.reference,
+                PrintableText::text(&cwd)
+            )));
         }
         Ok(PlannedSession {
             env: self
@@ -228,7 +225,7 @@ impl WalkSession {
             self.notes.push(format!(
                 "{} ended in {}, which no other step sees: the next step starts in its work directory",
                 around.step,
-                PrintableText::text(&String::from_utf8_lossy(&directory)).as_str()
+                PrintableText::text(&String::from_utf8_lossy(&directory))
             ));
         }
         let tree = results
@@ -318,7 +315,7 @@ pub fn files_note(results: &RunResults, limits: &ResultLimits) -> Option<String>
     Some(format!(
         "note: `countersign run` keeps no files of $COUNTERSIGN_OUTPUT: {}; write them to the working directory with \
          --allow-write .",
-        PrintableText::text(&names.join(", ")).as_str()
+        PrintableText::text(&names.join(", "))
     ))
 }
 
@@ -378,7 +375,7 @@ pub fn add_outputs(
     step: &RegisteredStep,
     outputs: &StepOutputs,
     own: &mut Map<String, Value>,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let schema = &step.definition.params;
     let is_template = step.definition.format == Format::Gruntwork;
     for (name, value) in outputs

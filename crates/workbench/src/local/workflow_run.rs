@@ -6,7 +6,7 @@ use crate::{
     ChosenStep, LocalRules, LoopLists, NextUnit, RunbookWalk, Signals, WorkflowWalk,
     local::{runbook::WorkflowSteps, workflow_walk::CurrentUnit},
 };
-use client::{AnswerButton, CommandFailure, Exit, PrintableText, Terminal};
+use client::{AnswerButton, CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use documents::{ParameterType, joined};
 use reading::{Params, UnitScript, WorkflowStep};
 
@@ -35,7 +35,7 @@ impl<'a> WorkflowRun<'a> {
         rules: &'a LocalRules,
         signals: &'a Signals,
         terminal: &'a Terminal,
-    ) -> Result<Self, CommandFailure> {
+    ) -> CommandResult<Self> {
         let run = Self {
             file,
             lists,
@@ -60,7 +60,7 @@ impl<'a> WorkflowRun<'a> {
     /// # Errors
     /// Returns an error if a step is denied or refused, if nobody can answer a question, or if the file of a loop has
     /// changed.
-    pub fn run(mut self, walk: &mut RunbookWalk<'_>) -> Result<Exit, CommandFailure> {
+    pub fn run(mut self, walk: &mut RunbookWalk<'_>) -> CommandResult {
         let (mut position, mut next) =
             WorkflowWalk::begin(&self.file.workflow, self.lists.values(&self.file.workflow));
         loop {
@@ -98,7 +98,7 @@ impl<'a> WorkflowRun<'a> {
     }
 
     /// Checks the file of the loop, and shows where the workflow is.
-    fn enter(&self, current: &CurrentUnit<'_>) -> Result<(), CommandFailure> {
+    fn enter(&self, current: &CurrentUnit<'_>) -> CommandResult<()> {
         if let (Some(clause), Some(iteration)) = (&current.step.repeat, &current.iteration)
             && iteration.begins
         {
@@ -106,7 +106,7 @@ impl<'a> WorkflowRun<'a> {
         }
         let iteration = current.iteration.as_ref();
         if self.terminal.json {
-            return self.terminal.object(&json!({
+            return self.terminal.object(json!({
                 "type": "unit", "unit": current.label, "title": shown(current, &current.unit.title),
                 "prompt": shown(current, &current.unit.prompt), "shown": current.unit.shown,
                 "runbooks": current.unit.runbooks.iter().map(|(_, path)| path).collect::<Vec<_>>(),
@@ -135,7 +135,7 @@ impl<'a> WorkflowRun<'a> {
         }
         for (_, runbook) in &current.unit.runbooks {
             self.terminal
-                .say(&format!("   another runbook, to run by itself: {runbook}"));
+                .say(format!("   another runbook, to run by itself: {runbook}"));
         }
         Ok(())
     }
@@ -150,11 +150,7 @@ impl<'a> WorkflowRun<'a> {
         }
     }
 
-    fn script(
-        &self,
-        current: &CurrentUnit<'_>,
-        walk: &mut RunbookWalk<'_>,
-    ) -> Result<Exit, CommandFailure> {
+    fn script(&self, current: &CurrentUnit<'_>, walk: &mut RunbookWalk<'_>) -> CommandResult {
         let Some(script) = &current.unit.script else {
             return Ok(Exit::Done);
         };
@@ -171,7 +167,7 @@ impl<'a> WorkflowRun<'a> {
         step: &WorkflowStep,
         script: &UnitScript,
         value: Option<&str>,
-    ) -> Result<ChosenStep, CommandFailure> {
+    ) -> CommandResult<ChosenStep> {
         let Some(found) = self.file.steps.get(&script.id) else {
             return Err(CommandFailure::new(
                 Exit::UnknownStep,
@@ -197,8 +193,8 @@ impl<'a> WorkflowRun<'a> {
             CommandFailure::usage(format!(
                 "{}: the value {} of the loop does not fit: {}",
                 found.definition.reference,
-                PrintableText::quoted(value.unwrap_or_default()).as_str(),
-                PrintableText::text(&joined(&errors, "; ")).as_str()
+                PrintableText::quoted(value.unwrap_or_default()),
+                PrintableText::text(&joined(&errors, "; "))
             ))
         })?;
         Ok(ChosenStep {
@@ -207,15 +203,12 @@ impl<'a> WorkflowRun<'a> {
         })
     }
 
-    fn ask(&self, current: &CurrentUnit<'_>) -> Result<bool, CommandFailure> {
+    fn ask(&self, current: &CurrentUnit<'_>) -> CommandResult<bool> {
         let label = &current.label;
         if let Some(why) = self.rules.answers().nobody {
-            return Err(CommandFailure::new(
-                Exit::Refused,
-                format!(
-                    "{label} is a question to a person, but {why}: run the workflow at a terminal"
-                ),
-            ));
+            return Err(CommandFailure::refused(format!(
+                "{label} is a question to a person, but {why}: run the workflow at a terminal"
+            )));
         }
         let mut passed = false;
         for _ in 0..TRIES {
@@ -240,16 +233,16 @@ impl<'a> WorkflowRun<'a> {
         }
         if self.terminal.json {
             self.terminal
-                .object(&json!({"type": "answer", "question": label, "answer": if passed { "yes" } else { "no" }}))?;
+                .object(json!({"type": "answer", "question": label, "answer": if passed { "yes" } else { "no" }}))?;
         }
         Ok(passed)
     }
 
-    fn end(&self, word: &str, message: Option<&str>) -> Result<(), CommandFailure> {
+    fn end(&self, word: &str, message: Option<&str>) -> CommandResult<()> {
         if self.terminal.json {
             return self
                 .terminal
-                .object(&json!({"type": "workflow", "end": word, "message": message}));
+                .object(json!({"type": "workflow", "end": word, "message": message}));
         }
         let message = message.map(|text| format!(": {text}")).unwrap_or_default();
         let words = if word == "complete" {
@@ -257,7 +250,7 @@ impl<'a> WorkflowRun<'a> {
         } else {
             "the workflow has stopped"
         };
-        self.terminal.say(&format!("== {words}{message}"));
+        self.terminal.say(format!("== {words}{message}"));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::{LocalRules, Project};
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 use documents::{Layer, PermissionKind, Profile, Workdir};
 use reading::Ruling;
 
@@ -100,7 +100,7 @@ impl WorkingDirectory {
     ///
     /// # Errors
     /// Returns an error if the step cannot get a path from the command line together with this working directory.
-    pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> Result<(), CommandFailure> {
+    pub fn put(&mut self, profile: &mut Profile, rules: &LocalRules) -> CommandResult<()> {
         if profile.workdir != Workdir::Private
             || !profile.read.is_empty()
             || !profile.write.is_empty()

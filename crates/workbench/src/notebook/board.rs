@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use client::{AnswerButton, Audience, ColouredText, CommandFailure, Exit, PrintableText};
+use client::{AnswerButton, Audience, ColouredText, CommandResult, PrintableText};
 use documents::{Outcome, StreamName, locked};
 use sandbox::CapturedFile;
 use serde_json::{Value, json};
@@ -86,12 +86,7 @@ impl Board {
     }
 
     /// Shows the end of a run.
-    pub fn end(
-        &self,
-        result: Result<Exit, CommandFailure>,
-        facts: Vec<String>,
-        files: Vec<CapturedFile>,
-    ) {
+    pub fn end(&self, result: CommandResult, facts: Vec<String>, files: Vec<CapturedFile>) {
         let mut state = locked(&self.state);
         let Some(place) = state.running.take() else {
             return;
@@ -342,7 +337,7 @@ pub fn file_path((page, step): PlaceOnPage, file: usize) -> String {
 pub fn file_words(file: &CapturedFile) -> String {
     format!(
         "{} ({} bytes)",
-        PrintableText::text(file.path.as_str()).as_str(),
+        PrintableText::text(file.path.as_str()),
         file.bytes
     )
 }

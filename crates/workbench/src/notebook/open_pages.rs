@@ -13,7 +13,7 @@ use reading::{FileProblem, RegisteredStep, prose_tree};
 use serde_json::Map;
 
 use crate::{Project, Runbook, read_image};
-use client::{CommandFailure, PrintableText, definitions_diff};
+use client::{CommandFailure, CommandResult, PrintableText, definitions_diff};
 
 /// Maximum number of pages that one command opens.
 pub const MOST: usize = 500;
@@ -106,17 +106,10 @@ impl OpenPage {
     ///
     /// # Errors
     /// Returns all errors in the file.
-    pub fn read(
-        file: &str,
-        project: &Project,
-        known: Option<&Self>,
-    ) -> Result<Self, CommandFailure> {
+    pub fn read(file: &str, project: &Project, known: Option<&Self>) -> CommandResult<Self> {
         let runbook = Runbook::read(file, &[], Map::new(), project)?;
         let unread = |why: &dyn std::fmt::Display| {
-            CommandFailure::usage(format!(
-                "can't read {}: {why}",
-                PrintableText::text(file).as_str()
-            ))
+            CommandFailure::usage(format!("can't read {}: {why}", PrintableText::text(file)))
         };
         let text = std::fs::read_to_string(&runbook.real).map_err(|error| unread(&error))?;
         let steps: Vec<Arc<RegisteredStep>> = match &runbook.workflow {
@@ -216,11 +209,7 @@ impl OpenPage {
                         definitions_diff((&old.source, &value(old)), (&new.source, &value(new)));
                     let changes = found.script.iter().chain(&found.fields).take(MOST_CHANGES);
                     lines.extend(changes.map(|change| {
-                        format!(
-                            "{} {}",
-                            if change.was { "-" } else { "+" },
-                            change.text.as_str()
-                        )
+                        format!("{} {}", if change.was { "-" } else { "+" }, change.text)
                     }));
                 }
                 None => lines.push(format!("the step {} is new", step.name())),
@@ -269,7 +258,7 @@ impl OpenFiles {
     ///
     /// # Errors
     /// Returns the errors of the file. The errors of a file in a directory are shown on the page instead.
-    pub fn open(path: &str, project: &Project, keeps_broken: bool) -> Result<Self, CommandFailure> {
+    pub fn open(path: &str, project: &Project, keeps_broken: bool) -> CommandResult<Self> {
         let place = project.cwd.join(path);
         let directory = place.is_dir().then(|| place.clone());
         let own = Self {
@@ -281,8 +270,7 @@ impl OpenFiles {
             if own.find_new().is_empty() {
                 let shown = PrintableText::text(path);
                 return Err(CommandFailure::usage(format!(
-                    "{} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook",
-                    shown.as_str()
+                    "{shown} is a directory without a file that ends in .md, .runbook.md or .mdx: name a runbook"
                 )));
             }
         } else {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 
 use crate::{LocalRules, OpenFiles, Project, RuleArgs, notebook::open_pages::MOST};
 
@@ -19,11 +19,7 @@ impl PageRules {
     ///
     /// # Errors
     /// Returns an error if a policy can't be read.
-    pub fn read(
-        options: &RuleArgs,
-        project: &Project,
-        files: &OpenFiles,
-    ) -> Result<Self, CommandFailure> {
+    pub fn read(options: &RuleArgs, project: &Project, files: &OpenFiles) -> CommandResult<Self> {
         let rules = std::iter::repeat_with(OnceLock::new).take(MOST).collect();
         let own = Self {
             options: options.clone(),
@@ -40,7 +36,7 @@ impl PageRules {
     ///
     /// # Errors
     /// Returns an error if there is no such page, or if its policy can't be read.
-    pub fn of(&self, at: usize, files: &OpenFiles) -> Result<&LocalRules, CommandFailure> {
+    pub fn of(&self, at: usize, files: &OpenFiles) -> CommandResult<&LocalRules> {
         let none = || CommandFailure::usage("no such page");
         let (place, file) = self.rules.get(at).zip(files.get(at)).ok_or_else(none)?;
         if let Some(known) = place.get() {

@@ -8,7 +8,7 @@ use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
-use client::{Client, CommandFailure, Exit, newest, now};
+use client::{Client, CommandFailure, CommandResult, Exit, newest, now};
 use console::{
     CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunAddresses,
     RunView, RunWatchers, TakenForm, check, framed, plain, plain_prose, proposal_of, sent_bundle,
@@ -185,7 +185,7 @@ async fn propose(
         let Some((name, SealedBlock::Sealed(step, _))) = found else {
             let what = "the step is sealed in another form now, or the file no longer has it. Nothing was proposed: load the \
                 runbook again, and read the step that is sealed now";
-            return Err(CommandFailure::new(Exit::Refused, what));
+            return Err(CommandFailure::refused(what));
         };
         let confirmations = asked.steps.iter().find(|one| one.name() == name).map_or(0, |one| one.confirmations.len());
         let problems = if (0..confirmations).all(|one| wish.sent.contains_key(&format!("{CONFIRM}{one}"))) {
@@ -305,7 +305,7 @@ async fn run(
 }
 
 /// Returns the steps that apply the plan of this run, from the same runbook. A run that did not succeed leaves no plan.
-fn applying(client: &Client, view: &ProposalView) -> Result<Vec<SealedStep>, CommandFailure> {
+fn applying(client: &Client, view: &ProposalView) -> CommandResult<Vec<SealedStep>> {
     let succeeded = view
         .outcome
         .as_ref()
@@ -345,7 +345,7 @@ async fn apply(
         let (Some(step), Some(receipt)) = (step, plan.receipt.clone()) else {
             let what =
                 "the step is sealed in another form now. Nothing was proposed: load the page again";
-            return Err(CommandFailure::new(Exit::Refused, what));
+            return Err(CommandFailure::refused(what));
         };
         CheckedWish::apply(&step, receipt, &plan.params, &GivenWish::of(&sent)).propose(client)
     });

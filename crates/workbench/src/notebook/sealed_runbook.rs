@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use client::{Client, CommandFailure, DefinitionDifferences, Exit};
+use client::{Client, CommandFailure, CommandResult, DefinitionDifferences, Exit};
 use documents::{
     Approvals, SessionId, SessionUse, StepDefinition, StepDigest, StepRef, json as strict,
     to_canonical,
@@ -36,7 +36,7 @@ impl SealedStep {
     ///
     /// # Errors
     /// Returns an error if the boundary does not answer, or if it returns another definition than its digest names.
-    pub fn read(client: &Client, listed: &StepSummary) -> Result<Self, CommandFailure> {
+    pub fn read(client: &Client, listed: &StepSummary) -> CommandResult<Self> {
         let reference = &listed.reference;
         let view: StepView = client.get(&format!("/v1/steps/{reference}"))?;
         let lie = |what: &str| {
@@ -44,7 +44,7 @@ impl SealedStep {
                 "{what}: nothing of this step is shown, and it can't be proposed here. Don't trust this boundary, and tell \
                  its operator"
             );
-            CommandFailure::new(Exit::Refused, what)
+            CommandFailure::refused(what)
         };
         let digest = StepDigest::of(&to_canonical(&view.definition));
         if digest != view.digest {
@@ -64,9 +64,7 @@ impl SealedStep {
                 "this page asked for {reference}, but the boundary returned another step"
             )));
         }
-        definition
-            .check()
-            .map_err(|error| CommandFailure::new(Exit::Refused, error.to_string()))?;
+        definition.check().map_err(CommandFailure::refused)?;
         let denied = view
             .denied
             .map(|why| format!("policy refuses each run of the step: {why}"));
@@ -124,7 +122,7 @@ impl SealedRunbook {
     ///
     /// # Errors
     /// Returns an error if the boundary refuses or does not answer.
-    pub fn read(client: &Client, page: &OpenPage) -> Result<Self, CommandFailure> {
+    pub fn read(client: &Client, page: &OpenPage) -> CommandResult<Self> {
         let registry: RegistryView = client.get("/v1/registry")?;
         let paths: BTreeSet<&str> = registry
             .steps
@@ -180,7 +178,7 @@ fn block(
     client: &Client,
     listed: &StepSummary,
     in_file: &[Arc<RegisteredStep>],
-) -> Result<SealedBlock, CommandFailure> {
+) -> CommandResult<SealedBlock> {
     let sealed = match SealedStep::read(client, listed) {
         Ok(mut sealed) => {
             if takes_session(&sealed.definition) {

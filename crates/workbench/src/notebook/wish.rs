@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use client::{Client, CommandFailure, Exit};
+use client::{Client, CommandFailure, CommandResult, Exit};
 use documents::{ReceiptId, SessionId, StepDefinition};
 use reading::{ParameterError, ParameterSchema};
 use serde_json::Value;
@@ -259,7 +259,7 @@ impl CheckedWish {
     ///
     /// # Errors
     /// Returns the refusal of the boundary, or that it made another proposal.
-    pub fn propose(mut self, client: &Client) -> Result<ProposalView, CommandFailure> {
+    pub fn propose(mut self, client: &Client) -> CommandResult<ProposalView> {
         if let Some(runbook) = self.begins.take() {
             let begun: SessionView = client.post("/v1/sessions", &NewSession { runbook })?;
             self.body.session = Some(begun.id);
@@ -286,6 +286,6 @@ impl CheckedWish {
              proposal with `countersign cancel {}`",
             view.id, view.id
         );
-        Err(CommandFailure::new(Exit::Refused, what))
+        Err(CommandFailure::refused(what))
     }
 }

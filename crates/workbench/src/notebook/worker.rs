@@ -12,7 +12,7 @@ use crate::{
     Board, HostSandbox, LocalSecrets, LoopLists, OpenFiles, OpenPage, PageRules, Project,
     RunbookWalk, Signals, WalkSession, WalkStep, WorkflowRun,
 };
-use client::{CommandFailure, Exit, Terminal, value_words};
+use client::{CommandFailure, CommandResult, Terminal, value_words};
 
 /// What the worker does next.
 #[derive(Debug)]
@@ -123,8 +123,8 @@ impl Workshop {
         page: usize,
         open: &OpenPage,
         terminal: &'a Terminal,
-        run: impl FnOnce(&mut RunbookWalk<'a>) -> Result<Exit, CommandFailure>,
-    ) -> Result<Exit, CommandFailure> {
+        run: impl FnOnce(&mut RunbookWalk<'a>) -> CommandResult,
+    ) -> CommandResult {
         let rules = self.rules.of(page, &self.files)?;
         let (walk, used) = match walks.entry(page) {
             Entry::Occupied(place) => place.into_mut(),
@@ -156,7 +156,7 @@ impl Workshop {
         walks: &BTreeMap<usize, UsedWalk<'_>>,
         page: usize,
         open: &OpenPage,
-        result: Result<Exit, CommandFailure>,
+        result: CommandResult,
     ) {
         let has_secrets = open
             .steps

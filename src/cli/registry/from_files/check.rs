@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
             (files.remarks(), missing.collect::<Vec<_>>())
         });
         let scripts: Vec<Value> = checked.scripts.iter().map(to_json).collect();
-        terminal.object(&json!({
+        terminal.object(json!({
             "sound": is_sound, "steps": steps().count(),
             "errors": errors, "remarks": remarks, "missing_programs": missing, "locks": locks,
             "missing_secrets": lacking.iter().map(|(step, why)| json!({"step": step, "message": why})).collect::<Vec<_>>(),
@@ -143,13 +143,13 @@ pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailu
     );
     lines.extend(locks.iter().map(|(dir, state)| lock_line(dir, state)));
     for line in lines {
-        terminal.line(PrintableText::message(&line).as_str())?;
+        terminal.line(PrintableText::message(&line))?;
     }
     terminal.put(checked.policy_tables().as_bytes())?;
     if let Some(line) = checked.not_checked_line() {
         terminal.line(&line)?;
     }
-    terminal.line(&checked.verdict(lacking.len()))?;
+    terminal.line(checked.verdict(lacking.len()))?;
     Ok(exit)
 }
 

@@ -33,7 +33,7 @@ pub(super) fn run(
     };
     let exit = if same { Exit::Done } else { Exit::CheckSaidNo };
     if terminal.json {
-        terminal.object(&json!({"same": same, "seal": view.seal.number, "differences": found}))?;
+        terminal.object(json!({"same": same, "seal": view.seal.number, "differences": found}))?;
         return Ok(exit);
     }
     let part = |one: &Difference<'_>| one.step.path().split('/').next().map(str::to_owned);
@@ -57,7 +57,7 @@ pub(super) fn run(
             few => few.iter().map(|one| one.step.to_string()).collect(),
         };
         for step in steps {
-            terminal.line(PrintableText::text(&format!("{change} {step}{fields}")).as_str())?;
+            terminal.line(PrintableText::text(&format!("{change} {step}{fields}")))?;
         }
     }
     let seal = view.seal.number;
@@ -94,7 +94,7 @@ fn differences<'a>(
             Some(_) => {
                 let old: StepView = client.get(&format!("/v1/steps/{reference}"))?;
                 let new = serde_json::from_slice(&step.canonical())
-                    .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+                    .map_err(CommandFailure::unreachable)?;
                 let fields = changed_fields(&old.definition, &new);
                 found.push(difference(reference, "changed", fields));
             }

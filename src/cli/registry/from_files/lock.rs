@@ -44,7 +44,7 @@ pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, Command
         }
     }
     if terminal.json {
-        terminal.object(&json!({ "locks": written }))?;
+        terminal.object(json!({ "locks": written }))?;
     }
     Ok(Exit::Done)
 }

@@ -84,10 +84,10 @@ pub(super) fn list(
                 |step| json!({"ref": step.definition.reference, "digest": step.digest, "title": step.definition.title}),
             )
             .collect();
-        terminal.object(&json!({"registry_root": registry.root(), "steps": steps}))?;
+        terminal.object(json!({"registry_root": registry.root(), "steps": steps}))?;
         return Ok(Exit::Done);
     }
-    terminal.say(&format!("registry root {}", registry.root()));
+    terminal.say(format!("registry root {}", registry.root()));
     let rows = steps.map(|step| {
         let of_step = std::slice::from_ref(&step.definition.approvals);
         [
@@ -123,8 +123,7 @@ pub(super) fn show(
             ),
         ));
     };
-    let definition = serde_json::to_value(&found.definition)
-        .map_err(|error| CommandFailure::usage(error.to_string()))?;
+    let definition = serde_json::to_value(&found.definition).map_err(CommandFailure::usage)?;
     // Policy may name further variables.
     let names = session_names(&registry)
         .remove(step.path())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use client::{CommandFailure, Exit};
+use client::CommandFailure;
 use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
     Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
@@ -244,12 +244,9 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
 
 pub(super) fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
-    CommandFailure::new(
-        Exit::Unreachable,
-        format!(
-            "the policy for these runbooks is no valid policy ({first}): check fewer runbooks at a time"
-        ),
-    )
+    CommandFailure::unreachable(format!(
+        "the policy for these runbooks is no valid policy ({first}): check fewer runbooks at a time"
+    ))
 }
 
 /// Returns the hosts of the URLs in a script, each with its port.

@@ -158,7 +158,7 @@ fn cut_cell(shown: &PrintableText, text: &[u8]) -> Box<str> {
     }
     format!(
         "{} ({} bytes, {})",
-        shown.cut(MOST_IN_CELL).as_str(),
+        shown.cut(MOST_IN_CELL),
         text.len(),
         BlobDigest::of(text)
     )

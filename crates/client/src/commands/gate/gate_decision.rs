@@ -485,7 +485,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
 }
 
 #[cfg(test)]
-#[path = "../../../../verdict/src/audit/fixture.rs"]
+#[path = "../../../../verdict/src/audit/tests/fixture.rs"]
 #[allow(dead_code, reason = "the tests of the verifier use more of it")]
 mod fixture;
 

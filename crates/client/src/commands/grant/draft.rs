@@ -166,7 +166,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         } else {
             &missing
         };
-        terminal.say(&format!(
+        terminal.say(format!(
             "the draft waits for {from}: countersign approve {}",
             view.id
         ));
@@ -360,7 +360,7 @@ fn from_history(
             args.step
         ));
     }
-    terminal.say(&format!(
+    terminal.say(format!(
         "{counted} verified runs were approved by hand in this time, and all succeeded"
     ));
     Ok(values

@@ -219,7 +219,7 @@ impl GrantReview {
     /// Draws what may scroll off the screen.
     fn texts(&self) -> Screen {
         let mut screen = Screen::default();
-        screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
+        screen.push(LineTone::Bad, String::new(), HEADING);
         screen.push(LineTone::Plain, "  digest ", self.digest.to_string());
         let grant = &self.grant;
         let mut window = format!("{} to {}", grant.not_before, grant.expires_at);
@@ -252,7 +252,7 @@ impl GrantReview {
     fn block(&self, now: Timestamp) -> Screen {
         let mut screen = Screen::default();
         let (grant, grantee) = (&self.grant, &self.grant.grantee);
-        screen.push(LineTone::Bad, String::new(), PrintableText::words(HEADING));
+        screen.push(LineTone::Bad, String::new(), HEADING);
         let roster = self
             .steps
             .first()

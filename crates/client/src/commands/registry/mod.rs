@@ -92,9 +92,9 @@ fn list_sealed(pattern: Option<&Pattern>, client: &Client, terminal: &Terminal) 
         return Ok(Exit::Done);
     }
     for drift in &view.seal.drift {
-        terminal.say(&format!("note: {drift}"));
+        terminal.say(format!("note: {drift}"));
     }
-    terminal.say(&format!(
+    terminal.say(format!(
         "seal {} of {}, registry root {}",
         view.seal.number, view.boundary.name, view.seal.registry_root
     ));

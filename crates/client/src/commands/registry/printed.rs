@@ -73,7 +73,7 @@ pub fn print_step(
     terminal: &Terminal,
 ) -> CommandResult {
     if terminal.json {
-        terminal.object(&json!({"digest": digest, "definition": definition, "in_force": rest}))?;
+        terminal.object(json!({"digest": digest, "definition": definition, "in_force": rest}))?;
         return Ok(Exit::Done);
     }
     let mut screen = Screen::default();

@@ -173,7 +173,7 @@ pub fn review(
     screen.field("roster", PrintableText::quoted(&next.tables().name));
     screen.field(
         "version",
-        PrintableText::text(&format!("{} to {}", before.version(), next.version())),
+        format!("{} to {}", before.version(), next.version()),
     );
     let changes = changes(before.tables(), next.tables());
     if changes.is_empty() {
@@ -185,11 +185,7 @@ pub fn review(
         } else {
             LineTone::Strong
         };
-        screen.push(
-            tone,
-            format!("  {:<13} ", change.what),
-            PrintableText::text(&change.says),
-        );
+        screen.push(tone, format!("  {:<13} ", change.what), &change.says);
     }
     let is_known = |key: &ForeignKey| {
         before
@@ -205,24 +201,16 @@ pub fn review(
         screen.push(
             LineTone::Bad,
             format!("  {:<13} ", "warning"),
-            PrintableText::text(&key.warning(holder)),
+            key.warning(holder),
         );
     }
     screen.heading("Policy");
     let is_changed = before.policy() != next.policy();
     if is_changed {
-        screen.field_in(
-            LineTone::Bad,
-            "before",
-            PrintableText::text(&before.policy().to_string()),
-        );
-        screen.field_in(
-            LineTone::Bad,
-            "CHANGED to",
-            PrintableText::text(&next.policy().to_string()),
-        );
+        screen.field_in(LineTone::Bad, "before", before.policy().to_string());
+        screen.field_in(LineTone::Bad, "CHANGED to", next.policy().to_string());
     } else {
-        screen.field("unchanged", PrintableText::text(&next.policy().to_string()));
+        screen.field("unchanged", next.policy().to_string());
     }
     draw_differences(&mut screen, policy.differences.iter());
     if is_changed {

@@ -7,8 +7,7 @@ pub mod show;
 pub mod sign;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary,
-    read_version,
+    CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, needs_boundary, read_version,
 };
 
 /// Show the roster, or draft, sign and merge its next version.
@@ -42,11 +41,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Show(ShowArgs {
             file: Some(file),

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    ChosenTrust, CommandFailure, DecidingRoster, Exit, NewestRoster, PrintableText, newest_of,
-    newest_unconnected, read_bounded, seem_same,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, NewestRoster, PrintableText,
+    newest_of, newest_unconnected, read_bounded, seem_same,
 };
 use documents::{Base64, Envelope, Roster, RosterDigest, json};
 use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
@@ -34,14 +34,8 @@ impl ProposedRoster {
     /// # Errors
     /// Returns an error if the file is no roster, is version 1, or if its previous version was not found. A draft is also
     /// refused if the file of its version has another content, because that content may have signatures.
-    pub fn read(
-        file: &Path,
-        earlier: &[PathBuf],
-        trust: &[ChosenTrust],
-    ) -> Result<Self, CommandFailure> {
-        let place = PrintableText::text(&file.to_string_lossy())
-            .as_str()
-            .to_owned();
+    pub fn read(file: &Path, earlier: &[PathBuf], trust: &[ChosenTrust]) -> CommandResult<Self> {
+        let place = PrintableText::file(file).as_str().to_owned();
         let wrong =
             |error: &dyn std::fmt::Display| CommandFailure::usage(format!("{place}: {error}"));
         let (mut envelope, next, is_draft) = read_version(file)?;
@@ -60,16 +54,13 @@ impl ProposedRoster {
         if is_draft && own.symlink_metadata().is_ok() {
             let (there, other, _) = read_version(&own)?;
             if other.digest() != next.digest() {
-                return Err(CommandFailure::new(
-                    Exit::Refused,
-                    format!(
-                        "nothing was changed: {} contains another version {} with {} signatures: name that file, or \
+                return Err(CommandFailure::refused(format!(
+                    "nothing was changed: {} contains another version {} with {} signatures: name that file, or \
                          delete the file, which discards its signatures",
-                        PrintableText::text(&own.to_string_lossy()).as_str(),
-                        other.version(),
-                        there.signatures.len()
-                    ),
-                ));
+                    PrintableText::file(&own),
+                    other.version(),
+                    there.signatures.len()
+                )));
             }
             envelope = there;
         }
@@ -149,11 +140,11 @@ impl ProposedRoster {
     /// # Errors
     /// Returns an error if no trusted roster is connected with the previous version, or if a newer version is already
     /// trusted.
-    pub fn trusted_by(&self, trust: &[ChosenTrust]) -> Result<String, CommandFailure> {
+    pub fn trusted_by(&self, trust: &[ChosenTrust]) -> CommandResult<String> {
         let already = |trust: &ChosenTrust, version| {
             vec![format!(
                 "{} is version {version} already",
-                PrintableText::text(&trust.from).as_str()
+                PrintableText::text(&trust.from)
             )]
         };
         let connect = |trust: &ChosenTrust| match &self.chain {
@@ -202,17 +193,14 @@ impl ProposedRoster {
         } else {
             format!(" ({})", why.join("; "))
         };
-        Err(CommandFailure::new(
-            Exit::NoTrust,
-            format!(
-                "nothing was signed: you trust no roster that this version follows{why}; this version follows \
+        Err(CommandFailure::no_trust(format!(
+            "nothing was signed: you trust no roster that this version follows{why}; this version follows \
                  version {} ({}): ask the person who maintains the roster for the digest, over another channel than \
                  this file; if the digest is the same, give --roster {}",
-                self.before.version(),
-                self.before.digest(),
-                self.before.digest()
-            ),
-        ))
+            self.before.version(),
+            self.before.digest(),
+            self.before.digest()
+        )))
     }
 
     fn newest_before(&self) -> NewestRoster {
@@ -234,10 +222,8 @@ impl ProposedRoster {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or contains no roster.
-pub fn read_version(path: &Path) -> Result<(Envelope, TrustedRoster, bool), CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy())
-        .as_str()
-        .to_owned();
+pub fn read_version(path: &Path) -> CommandResult<(Envelope, TrustedRoster, bool)> {
+    let place = PrintableText::file(path).as_str().to_owned();
     let wrong = |error: &dyn std::fmt::Display| {
         let error = PrintableText::text(&error.to_string()).as_str().to_owned();
         CommandFailure::usage(format!("{place} is no version of a roster: {error}"))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{CommandFailure, Exit, PrintableText, Terminal, fitted};
+use crate::{CommandResult, Exit, PrintableText, Terminal, fitted};
 use documents::{Envelope, ForeignKey, SshKey, joined};
 use verdict::TrustedRoster;
 
@@ -25,7 +25,7 @@ pub fn print(
     envelope: &Envelope,
     allowed_signers: bool,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     if allowed_signers {
         terminal.put(roster.allowed_signers().as_bytes())?;
     } else if terminal.json {
@@ -50,7 +50,7 @@ fn text(roster: &TrustedRoster, width: usize) -> String {
     };
     let mut text = format!(
         "roster {}, version {}; {guard}\n\n",
-        PrintableText::text(&tables.name).as_str(),
+        PrintableText::text(&tables.name),
         tables.version
     );
     let mut rows = vec![["WHO", "NAME", "GROUPS", "KEY"].map(str::to_owned)];

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText, Screen,
-    SignaturePurpose, Signer, Terminal, TrustArgs, changes,
+    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText,
+    Screen, SignaturePurpose, Signer, Terminal, TrustArgs, changes,
     commands::roster::{
         change::{ShownPolicy, review},
         policy_change::{changed_steps, differences, sealed_policy},
@@ -36,7 +36,7 @@ impl SigningCommand {
     ///
     /// # Errors
     /// Returns the reason why the roster was not signed or merged.
-    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    pub fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::Sign(args) => run(args, global, terminal),
             Self::Merge(args) => merge(args, terminal),
@@ -49,36 +49,30 @@ impl SigningCommand {
 /// # Errors
 /// Returns an error if no trusted roster is connected with this version, the key belongs to no approver, or the
 /// person declines.
-fn run(
-    args: &SignArgs,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn run(args: &SignArgs, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let trust = find_with_list(&global.trust(&args.trust))?;
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &trust)?;
     let (before, next) = (&proposed.before, &proposed.next);
     let policy = shown_policy(args, global, &proposed)?;
     let trusted_by = proposed.trusted_by(&trust);
-    let standing = SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
+    let standing =
+        SuccessionTallies::of(before, next, &proposed.envelope.signatures).map_err(|error| {
+            CommandFailure::refused(format!(
                 "{error}; `countersign roster merge {}` leaves out signatures that do not count",
                 proposed.file.display()
-            ),
-        )
-    })?;
+            ))
+        })?;
     // Without trust in the version before, a difference from that version proves nothing.
     let mut screen = review(before, next, &policy, args.full || trusted_by.is_err());
     screen.heading("Signatures");
     tallies(&mut screen, &standing);
     screen.heading("Summary");
     match &trusted_by {
-        Ok(words) => screen.field("trusted by", PrintableText::text(words)),
+        Ok(words) => screen.field("trusted by", words),
         Err(_) => screen.field_in(
             LineTone::Bad,
             "trusted by",
-            PrintableText::text("NOTHING: no roster that you trust leads to this roster"),
+            "NOTHING: no roster that you trust leads to this roster",
         ),
     }
     if !proposed.is_whole() {
@@ -87,9 +81,9 @@ fn run(
             "Not checked: the reuse of a key of an earlier version (some earlier versions were not found).",
         );
     }
-    screen.field("digest", PrintableText::text(&next.digest().to_string()));
+    screen.field("digest", next.digest().to_string());
     match args.output.as_deref() {
-        _ if terminal.json && args.review => terminal.object(&told(&proposed, &standing))?,
+        _ if terminal.json && args.review => terminal.object(told(&proposed, &standing))?,
         _ if terminal.json => {}
         Some(output) if output == Path::new("-") => terminal.show_aside(&screen),
         _ => terminal.show(&screen)?,
@@ -101,13 +95,10 @@ fn run(
     if let Some(expected) = args.expect
         && expected != next.digest()
     {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was signed: --expect names {expected}, but the digest of this roster is {}",
-                next.digest()
-            ),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "nothing was signed: --expect names {expected}, but the digest of this roster is {}",
+            next.digest()
+        )));
     }
     let keys = args.key.find()?;
     let person = |key: &SshKey| {
@@ -121,9 +112,7 @@ fn run(
     let signer = needed.map_or_else(|| keys.preferred(|key| person(key).is_some()), Ok)?;
     let keyid = signer.key().keyid();
     let (approver, _) = person(signer.key()).ok_or_else(|| {
-        CommandFailure::new(
-            Exit::Refused,
-            format!(
+        CommandFailure::refused(format!(
                 "nothing was signed: {keyid} is no approver's key in version {} or {}; name your key with --key FILE",
                 before.version(),
                 next.version()
@@ -132,7 +121,7 @@ fn run(
     })?;
     let name = &approver.name;
     if !standing.lacks(before, next, &keyid) {
-        terminal.say(&format!(
+        terminal.say(format!(
             "{name} has signed this version already: nothing to do"
         ));
         return done(args, &proposed, proposed.envelope.clone(), name, terminal);
@@ -148,24 +137,19 @@ fn run(
         None if proposed.file.exists() => {
             let (there, roster, _) = read_version(&proposed.file)?;
             if roster.digest() != next.digest() {
-                return Err(CommandFailure::new(
-                    Exit::Refused,
-                    format!(
-                        "nothing was written: {} now contains another version, so review the file again",
-                        proposed.file.display()
-                    ),
-                ));
+                return Err(CommandFailure::refused(format!(
+                    "nothing was written: {} now contains another version, so review the file again",
+                    proposed.file.display()
+                )));
             }
             there.signatures
         }
         _ => proposed.envelope.signatures.clone(),
     };
-    let fallen =
-        SuccessionTallies::join(before, next, &mut signatures, signature).map_err(|error| {
-            CommandFailure::new(Exit::Refused, format!("nothing was written: {error}"))
-        })?;
+    let fallen = SuccessionTallies::join(before, next, &mut signatures, signature)
+        .map_err(|error| CommandFailure::refused(format!("nothing was written: {error}")))?;
     for other in fallen {
-        terminal.say(&format!(
+        terminal.say(format!(
             "left out: the signature of {}, which is not needed in addition to the signature of \
              {keyid}",
             other.keyid
@@ -173,12 +157,9 @@ fn run(
     }
     signatures.sort();
     if signatures.len() > MAX_SIGNATURES {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"
-            ),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "nothing was written: the envelope already has {MAX_SIGNATURES} signatures, which is the limit"
+        )));
     }
     let signed = Envelope::new(next.payload(), signatures);
     done(args, &proposed, signed, name, terminal)
@@ -191,11 +172,7 @@ struct Consent(());
 /// the review.
 const DIGITS: usize = 8;
 
-fn ask(
-    proposed: &ProposedRoster,
-    name: &Name,
-    terminal: &Terminal,
-) -> Result<Consent, CommandFailure> {
+fn ask(proposed: &ProposedRoster, name: &Name, terminal: &Terminal) -> CommandResult<Consent> {
     let hex = proposed.next.digest().hex();
     let end = &hex[hex.len() - DIGITS..];
     let answer = terminal.ask(
@@ -207,8 +184,7 @@ fn ask(
     if answer.eq_ignore_ascii_case(end) {
         Ok(Consent(()))
     } else {
-        Err(CommandFailure::new(
-            Exit::Refused,
+        Err(CommandFailure::refused(
             "nothing was signed: the typed text is not the end of the digest",
         ))
     }
@@ -219,7 +195,7 @@ fn sign(
     proposed: &ProposedRoster,
     consent: Consent,
     signer: &dyn Signer,
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let Consent(()) = consent;
     keys::sign(
         signer,
@@ -235,14 +211,12 @@ fn done(
     signed: Envelope,
     name: &Name,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let standing = SuccessionTallies::of(&proposed.before, &proposed.next, &signed.signatures)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        .map_err(CommandFailure::unreachable)?;
     match &args.output {
         Some(path) => {
-            let mut bytes = signed
-                .to_canonical()
-                .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+            let mut bytes = signed.to_canonical().map_err(CommandFailure::unreachable)?;
             bytes.push(b'\n');
             write_new(path, &bytes, terminal)?;
         }
@@ -256,8 +230,8 @@ fn done(
             told["file"] = json!(at.to_string_lossy());
             terminal.object(&told)?;
         }
-        let place = PrintableText::text(&at.to_string_lossy());
-        terminal.say(&format!("signed by {name}: {}", place.as_str()));
+        let place = PrintableText::file(at);
+        terminal.say(format!("signed by {name}: {place}"));
         say_standing(&standing, terminal);
     }
     Ok(Exit::Done)
@@ -267,7 +241,7 @@ fn done(
 ///
 /// # Errors
 /// Returns an error if a file contains another roster version, or if a file cannot be read or written.
-fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn merge(args: &MergeArgs, terminal: &Terminal) -> CommandResult {
     let proposed = ProposedRoster::read(&args.file, &args.earlier, &[])?;
     let (before, next) = (&proposed.before, &proposed.next);
     let mut signatures: Vec<EnvelopeSignature> = Vec::new();
@@ -279,12 +253,11 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     let own = Ok((&args.file, proposed.envelope.clone(), next.clone()));
     for source in std::iter::once(own).chain(others) {
         let (path, envelope, roster) = source?;
-        let place = PrintableText::text(&path.to_string_lossy());
+        let place = PrintableText::file(path);
         if roster.digest() != next.digest() {
             return Err(CommandFailure::usage(format!(
-                "{} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
+                "{place} is {} (version {}), but {} is {}: nothing was changed, because a signature counts only for its \
                  own version",
-                place.as_str(),
                 roster.digest(),
                 roster.version(),
                 args.file.display(),
@@ -308,7 +281,7 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
                         other.keyid
                     )
                 })),
-                Err(error) => left_out.push(format!("{}: {error}", place.as_str())),
+                Err(error) => left_out.push(format!("{place}: {error}")),
             }
         }
     }
@@ -323,7 +296,7 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
     let merged = Envelope::new(next.payload(), signatures);
     put(&proposed.file, &merged)?;
     let standing = SuccessionTallies::of(before, next, &merged.signatures)
-        .map_err(|error| CommandFailure::new(Exit::Unreachable, error.to_string()))?;
+        .map_err(CommandFailure::unreachable)?;
     if terminal.json {
         let mut told = told(&proposed, &standing);
         told["left_out"] = json!(left_out);
@@ -331,27 +304,22 @@ fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<Exit, CommandFailure> 
         terminal.object(&told)?;
     }
     for line in &left_out {
-        terminal.say(&format!("left out: {line}"));
+        terminal.say(format!("left out: {line}"));
     }
     say_standing(&standing, terminal);
     Ok(Exit::Done)
 }
 
-fn put(path: &Path, envelope: &Envelope) -> Result<(), CommandFailure> {
+fn put(path: &Path, envelope: &Envelope) -> CommandResult<()> {
     version_file::write(path, envelope)
         .map(drop)
-        .map_err(|why| {
-            CommandFailure::usage(format!(
-                "{}: {why}",
-                PrintableText::text(&path.to_string_lossy()).as_str()
-            ))
-        })
+        .map_err(|why| CommandFailure::usage(format!("{}: {why}", PrintableText::file(path))))
 }
 
 /// Prints the signatures that a version still needs.
 pub fn say_standing(standing: &SuccessionTallies, terminal: &Terminal) {
     for tally in [&standing.of_before, &standing.of_next] {
-        terminal.say(&tally.to_string());
+        terminal.say(tally.to_string());
     }
     terminal.say(if standing.is_complete() {
         "the signatures are complete: `countersign seal` at the boundary puts this version in force. For a version without the \
@@ -396,7 +364,7 @@ fn shown_policy(
     args: &SignArgs,
     global: &GlobalOptions,
     ProposedRoster { before, next, .. }: &ProposedRoster,
-) -> Result<ShownPolicy, CommandFailure> {
+) -> CommandResult<ShownPolicy> {
     let Some(path) = &args.policy else {
         return Ok(ShownPolicy::default());
     };
@@ -446,25 +414,20 @@ fn shown_policy(
 }
 
 /// Reads a policy file and checks that this version of the roster names the digest of the policy.
-fn read_policy(path: &Path, roster: &TrustedRoster) -> Result<(Policy, String), CommandFailure> {
-    let place = PrintableText::text(&path.to_string_lossy())
-        .as_str()
-        .to_owned();
+fn read_policy(path: &Path, roster: &TrustedRoster) -> CommandResult<(Policy, String)> {
+    let place = PrintableText::file(path).as_str().to_owned();
     let bytes = read_bounded(path, file::MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| CommandFailure::usage(format!("{place} is not UTF-8: save it as UTF-8")))?;
     let policy = Policy::load(&text)
         .map_err(|errors| CommandFailure::usage(format!("{place}: {}", joined(&errors, "; "))))?;
     if policy.digest() != roster.policy() {
-        return Err(CommandFailure::new(
-            Exit::Refused,
-            format!(
-                "{place} is the policy {}, but version {} of the roster names the policy {}",
-                policy.digest(),
-                roster.version(),
-                roster.policy()
-            ),
-        ));
+        return Err(CommandFailure::refused(format!(
+            "{place} is the policy {}, but version {} of the roster names the policy {}",
+            policy.digest(),
+            roster.version(),
+            roster.policy()
+        )));
     }
     Ok((policy, text))
 }

@@ -6,7 +6,7 @@ use crate::{
     Derived, FieldReason, ReviewFinding, StatementVerdict,
     review::{
         coverage::fields,
-        review_case::{ReviewCase, case, decided, emergency, fails, judged},
+        tests::review_case::{ReviewCase, case, decided, emergency, fails, judged},
     },
 };
 use documents::{StepDefinition, to_canonical};

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     RemarkSeverity, ReviewFinding, ReviewSources, RosterSource, StatementVerdict,
-    review::review_case::{
+    review::tests::review_case::{
         NOW, ReviewCase, case, fails, judged, kubectl, painted, remarks, signature,
     },
 };

@@ -6,9 +6,11 @@ use crate::{
     RemarkSeverity, RosterSource, StatementVerdict,
     review::{
         render::brief,
-        review_case::{ReviewCase, case, fails, is_script, judged, painted, program_list, remarks},
+        tests::review_case::{
+            ReviewCase, case, fails, is_script, judged, painted, program_list, remarks,
+        },
     },
-    terminal::screen_decoder,
+    terminal::tests::screen_decoder,
 };
 use documents::{Authorization, Group, OWN_PROGRAMS, PresenceRule, to_canonical};
 use verdict::TrustedRoster;

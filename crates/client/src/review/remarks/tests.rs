@@ -6,7 +6,7 @@ use crate::{
     FieldReason, MOST_REMARKS, ProposalReview, RemarkSeverity, ReviewSources, StatementVerdict,
     review::{
         render::{block, brief},
-        review_case::{case, emergency, fails, judged, painted, program_list, remarks},
+        tests::review_case::{case, emergency, fails, judged, painted, program_list, remarks},
     },
 };
 use documents::OWN_PROGRAMS;

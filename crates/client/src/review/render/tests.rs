@@ -8,12 +8,12 @@ use crate::{
     SIGNED, StatementVerdict, lines_of, profile_words,
     review::{
         render::{DEFINITION, block, brief, decision, full},
-        review_case::{
+        tests::review_case::{
             ReviewCase, case, decided, fails, is_script, judged, painted, program_list, section,
         },
         value_words::grouped,
     },
-    terminal::screen_decoder,
+    terminal::tests::screen_decoder,
 };
 use documents::{Layer, Limits, Proc, Profile, STRICT, Workdir, to_canonical};
 use reading::DEFAULT_TOOLS;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::audit::fixture::{FixtureStage, HistoryCase, read_by_another_version};
+use crate::audit::tests::fixture::{FixtureStage, HistoryCase, read_by_another_version};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/conformance/golden")

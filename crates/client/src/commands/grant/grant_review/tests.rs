@@ -4,7 +4,7 @@ use documents::Statement;
 use serde_json::json;
 
 use super::*;
-use crate::review::review_case::{case, signature};
+use crate::review::tests::review_case::{case, signature};
 
 fn review(of: &Value) -> Option<GrantReview> {
     let grant: Grant = serde_json::from_value(of.clone()).ok()?;

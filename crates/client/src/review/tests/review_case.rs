@@ -21,7 +21,7 @@ use reading::{
 };
 use verdict::TrustedRoster;
 
-pub(super) const NOW: i64 = 1_795_167_600;
+pub(crate) const NOW: i64 = 1_795_167_600;
 
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
@@ -38,7 +38,7 @@ pub(crate) fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
     )
 }
 
-pub(super) fn kubectl() -> Permission {
+pub(crate) fn kubectl() -> Permission {
     Permission {
         kind: PermissionKind::Run,
         what: "kubectl".to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn kubectl() -> Permission {
 }
 
 /// Returns a list of these programs, each a name and a path.
-pub(super) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
+pub(crate) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
     let list = programs.iter().map(|(name, path)| ListedProgram {
         name: name.parse().expect("name"),
         path: path.parse().expect("path"),
@@ -60,18 +60,18 @@ pub(super) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
 
 /// Documents of a review, before they are hashed and signed.
 pub(crate) struct ReviewCase {
-    pub(super) definition: Value,
-    pub(super) policy: Value,
-    pub(super) builtins: Vec<u8>,
-    pub(super) configuration: Value,
+    pub(crate) definition: Value,
+    pub(crate) policy: Value,
+    pub(crate) builtins: Vec<u8>,
+    pub(crate) configuration: Value,
     pub(crate) reason: String,
-    pub(super) params: Value,
+    pub(crate) params: Value,
     /// Changes the correct statement.
-    pub(super) spoil: fn(&mut Authorization),
+    pub(crate) spoil: fn(&mut Authorization),
     /// Function that changes the seal before it is signed.
-    pub(super) seal: fn(&mut Seal),
+    pub(crate) seal: fn(&mut Seal),
     /// Seed of the key that signs the seal.
-    pub(super) sealer: u8,
+    pub(crate) sealer: u8,
 }
 
 pub(crate) fn case() -> ReviewCase {
@@ -110,7 +110,7 @@ pub(crate) fn emergency() -> ReviewCase {
 impl ReviewCase {
     /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
     /// returns an empty list and the profile of a run without resources of the host.
-    pub(super) fn granted(&self) -> (Vec<Permission>, Profile) {
+    pub(crate) fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || {
             (
                 Vec::new(),
@@ -289,12 +289,12 @@ pub(crate) fn judged(sources: &ReviewSources) -> Derived {
     derive(sources, Timestamp::from_unix(NOW))
 }
 
-pub(super) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
+pub(crate) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
 /// Returns the decision screen without its digest, because every change of the document changes the digest.
-pub(super) fn decided(sources: &ReviewSources) -> String {
+pub(crate) fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen
         .lines()
@@ -303,7 +303,7 @@ pub(super) fn decided(sources: &ReviewSources) -> String {
         .join("\n")
 }
 
-pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
+pub(crate) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     let lines = judged(sources).lines.remarks;
     let severity = |weight| match weight {
         LineWeight::Remark(severity) => severity,
@@ -315,7 +315,7 @@ pub(super) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> 
         .collect()
 }
 
-pub(super) fn fails(found: &Derived) -> String {
+pub(crate) fn fails(found: &Derived) -> String {
     let fails: Vec<_> = found
         .checks
         .iter()
@@ -328,7 +328,7 @@ pub(super) fn fails(found: &Derived) -> String {
 }
 
 /// Returns true if a line has the margin of the script.
-pub(super) fn is_script(line: &str) -> bool {
+pub(crate) fn is_script(line: &str) -> bool {
     let number = line.get(2..7).map(str::trim_start).unwrap_or_default();
     line.starts_with("  ")
         && !number.is_empty()

@@ -40,7 +40,7 @@ const BOUNDARY: u8 = 3;
 macro_rules! golden {
     ($path:literal) => {
         serde_json::from_slice::<Value>(include_bytes!(concat!(
-            "../../../../tests/conformance/golden/valid/",
+            "../../../../../tests/conformance/golden/valid/",
             $path
         )))
         .expect($path)
