@@ -14,17 +14,17 @@ const SHOWN: usize = 3;
 
 /// What this host has of the programs of all steps with a list.
 #[derive(Debug, Default)]
-pub(super) struct ProgramFindings {
+pub struct ProgramFindings {
     /// Number of steps with a list of programs.
-    pub(super) listed: usize,
+    pub listed: usize,
     /// Problems because of which this host can't run a step, each with its steps.
-    pub(super) problems: Vec<String>,
+    pub problems: Vec<String>,
     /// Programs that this host does not have, but without which a step can run, each with its steps.
-    pub(super) lacking: Vec<String>,
+    pub lacking: Vec<String>,
 }
 
 /// Looks on this host for the programs of all steps that may execute only listed programs.
-pub(super) fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
+pub fn find(registry: &Registry, policy: &Policy) -> ProgramFindings {
     let (mut problems, mut lacking) = (BTreeMap::new(), BTreeMap::new());
     let (mut listed, mut of_policy) = (0, BTreeSet::new());
     for step in registry.steps() {
@@ -83,7 +83,7 @@ fn add(found: &mut BTreeMap<String, Vec<StepRef>>, what: String, step: &StepRef)
 }
 
 /// Returns true if the step starts a program of the network and does not declare the network.
-pub(super) fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {
+pub fn reaches_without_declaration(step: &RegisteredStep, policy: &Policy) -> bool {
     let sandbox = &step.definition.sandbox;
     if !matches!(sandbox.network, None | Some(DeclaredNetwork::None))
         || sandbox.off_reason.is_some()

@@ -13,7 +13,7 @@ use store::NodesReport;
 use verdict::TrustedRoster;
 
 /// A boundary that `doctor` inspects.
-pub(crate) struct InspectedBoundary<'a> {
+pub struct InspectedBoundary<'a> {
     pub(super) config: &'a Config,
     pub(super) files: Result<BoundaryFiles, Problems>,
     pub(super) stored: Result<StoredState, Problems>,

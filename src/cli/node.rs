@@ -79,7 +79,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         .map_err(problems)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
-        terminal.object(&nodes)?;
+        terminal.object(nodes)?;
         return Ok(Exit::Done);
     }
     if nodes.is_empty() {

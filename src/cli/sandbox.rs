@@ -210,7 +210,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 ///
 /// # Errors
 /// Returns an error if the directory can't be made.
-pub(crate) fn scratch(prefix: &str) -> Result<TempDir, String> {
+pub fn scratch(prefix: &str) -> Result<TempDir, String> {
     tempfile::Builder::new().prefix(prefix).tempdir().map_err(|error| {
         format!(
             "can't create a temporary directory ({error}): make /tmp writable, or set TMPDIR to a writable directory"
@@ -219,10 +219,10 @@ pub(crate) fn scratch(prefix: &str) -> Result<TempDir, String> {
 }
 
 /// A sandbox of this host, with the directory of its runs.
-pub(crate) struct HostTrial {
-    pub(crate) sandbox: LocalSandbox,
+pub struct HostTrial {
+    pub sandbox: LocalSandbox,
     /// Deleted after the end of the sandbox.
-    pub(crate) scratch: TempDir,
+    pub scratch: TempDir,
 }
 
 impl HostTrial {
@@ -230,7 +230,7 @@ impl HostTrial {
     ///
     /// # Errors
     /// Returns an error if no run can be prepared.
-    pub(crate) fn open(scratch: TempDir) -> Result<Self, String> {
+    pub fn open(scratch: TempDir) -> Result<Self, String> {
         let place = scratch.path().to_owned();
         // A run may have its own user id, so other users must be able to enter the directory.
         let opened =

@@ -7,7 +7,7 @@ use reading::Builtins;
 use sandbox::{End, LearnedPrograms, ListError, WantedPrograms, list_of};
 
 /// Leaves out each program that another program of the list starts to do its job. The command itself stays.
-pub(super) fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
+pub fn shortened(mut learned: LearnedPrograms, command: &str) -> LearnedPrograms {
     let command = command.rsplit('/').next();
     let allowed: BTreeMap<String, BTreeSet<String>> = learned
         .list
@@ -51,7 +51,7 @@ fn allowed_with(entry: &str) -> BTreeSet<String> {
 
 /// Returns the list of the given programs and of all programs that these programs start.
 /// `is_host_user` is true if the run has the ids of a user of this host.
-pub(super) fn list_with_started(
+pub fn list_with_started(
     required: &BTreeSet<Program>,
     is_host_user: bool,
 ) -> Result<ProgramList, ListError> {
@@ -73,7 +73,7 @@ pub(super) fn list_with_started(
 }
 
 /// Returns the lines with the list of programs that a command needs.
-pub(super) fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<String> {
+pub fn learned(learned: Option<&LearnedPrograms>, end: &End) -> Vec<String> {
     let is_empty = learned.is_some_and(|learned| learned.started.is_empty() && learned.more == 0);
     if is_empty || matches!(end, End::NotStarted(_)) {
         return vec!["the command did not start, so there is no list".to_owned()];
@@ -136,7 +136,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// Quotes a text for a shell, if necessary.
-pub(crate) fn in_a_shell(text: &str) -> String {
+pub fn in_a_shell(text: &str) -> String {
     if is_plain(text) {
         text.to_owned()
     } else {

@@ -35,7 +35,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Done);
     }
     for note in texts(&value["notes"]) {
-        terminal.say(&format!("not sealed: {note}"));
+        terminal.say(format!("not sealed: {note}"));
     }
     let state = if value["changed"] == true {
         "now in force"
@@ -47,18 +47,18 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Returns the texts of a list.
-pub(super) fn texts(list: &Value) -> impl Iterator<Item = &str> {
+pub fn texts(list: &Value) -> impl Iterator<Item = &str> {
     let items = list.as_array().into_iter().flatten();
     items.filter_map(Value::as_str)
 }
 
 /// Sends a request to the running boundary, or answers it from the store if no boundary runs.
-pub(super) fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFailure> {
+pub fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFailure> {
     value_of(answer(config, request)?.0)
 }
 
 /// Returns the answer to a request, and the notes of the start if no boundary runs.
-pub(super) fn answer(
+pub fn answer(
     config: &Config,
     request: ControlRequest,
 ) -> Result<(ControlReply, Option<Vec<String>>), CommandFailure> {
@@ -70,7 +70,7 @@ pub(super) fn answer(
 }
 
 /// Returns the result of a request to a boundary.
-pub(crate) fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
+pub fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
     match answer {
         ControlReply::Ok(value) => Ok(value),
         ControlReply::Refused { code, message } => {

@@ -391,7 +391,7 @@ fn tell(
     let root = format!("sha256:{}", documents::hex(&report.root));
     if terminal.json {
         let counts: BTreeMap<_, _> = report.counts.iter().copied().collect();
-        return terminal.object(&json!({
+        return terminal.object(json!({
             "store": database.to_string(),
             "boundary": report.boundary,
             "entries": report.size,

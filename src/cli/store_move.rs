@@ -10,7 +10,7 @@ use store::MoveEnd;
 use workbench::problems;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Move {
+pub struct Move {
     /// The SQLite file of this boundary. `database` in countersign.toml already names the new database
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
@@ -23,11 +23,7 @@ pub(super) struct Move {
 ///
 /// # Errors
 /// Returns an error if a store cannot be used. The same command then continues the move.
-pub(super) fn run(
-    args: &Move,
-    config: &Config,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let from = args.from.display().to_string();
     let to = config.database.to_string();
     terminal.say(format!(

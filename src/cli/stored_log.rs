@@ -11,7 +11,7 @@ use store::StoredLog;
 ///
 /// # Errors
 /// Returns an error if the directory is not such a store, or if the log cannot be read.
-pub(super) fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
+pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
         let shown = PrintableText::file(directory);
         CommandFailure::usage(format!(

@@ -187,7 +187,7 @@ fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure>
     }
     if !terminal.json {
         let [passed, failed, skipped] = counts(lines);
-        terminal.line(&format!(
+        terminal.line(format!(
             "tests: {}: {passed} passed, {failed} failed, {skipped} skipped",
             lines.len()
         ))?;

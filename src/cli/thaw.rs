@@ -48,7 +48,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             value["seal"]
         ))?;
         for grant in seal::texts(&value["void_grants"]) {
-            terminal.line(&format!("the standing grant {grant} is void"))?;
+            terminal.line(format!("the standing grant {grant} is void"))?;
         }
     }
     Ok(Exit::Done)

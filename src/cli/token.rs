@@ -172,7 +172,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
             if terminal.json {
                 terminal.object(&value)?;
             } else {
-                terminal.line(&format!("{name} is revoked"))?;
+                terminal.line(format!("{name} is revoked"))?;
             }
         }
     }
@@ -208,7 +208,7 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> Result<(),
             return file.fill(secret, &token, terminal);
         }
         if terminal.json {
-            return terminal.object(&json!({"token": token, "secret": secret}));
+            return terminal.object(json!({"token": token, "secret": secret}));
         }
         terminal.say(
             "The secret is shown only once, and anyone with the secret can use the token. Give the secret in \
@@ -218,16 +218,16 @@ fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> Result<(),
         return terminal.line(secret);
     };
     for warning in texts(&value["warnings"]) {
-        terminal.say(&format!(
+        terminal.say(format!(
             "warning: {}",
             PrintableText::text(warning).as_str()
         ));
     }
     let audience = &value["audience"];
     if terminal.json {
-        return terminal.object(&json!({"token": token, "oidc": binding, "audience": audience}));
+        return terminal.object(json!({"token": token, "oidc": binding, "audience": audience}));
     }
-    terminal.say(&format!(
+    terminal.say(format!(
         "{} has no secret: {}. Jobs must get their ID tokens for this audience:",
         token.name,
         binding_words(&binding)
@@ -284,7 +284,7 @@ impl SecretFile {
         })?;
         self.filled = true;
         if terminal.json {
-            return terminal.object(&json!({"token": token, "file": self.path.to_string_lossy()}));
+            return terminal.object(json!({"token": token, "file": self.path.to_string_lossy()}));
         }
         terminal.say(format!(
             "wrote the token to {} (mode 0600); commands read it with --token-file or COUNTERSIGN_TOKEN_FILE",

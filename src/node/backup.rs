@@ -328,13 +328,13 @@ fn delete_others(dir: &Path, names: &[Blake3Digest]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     private_directory(to.parent().unwrap_or(Path::new("/")))?;
     fs::copy(from, to)?;
     File::open(to)?.sync_all()
 }
 
-pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     private_directory(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -351,7 +351,7 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Syncs a directory and all its subdirectories to disk. Returns the total size of the files in the directory, in
 /// bytes.
-pub(super) fn sync_tree(path: &Path) -> io::Result<u64> {
+pub fn sync_tree(path: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(path)? {
         let entry = entry?;

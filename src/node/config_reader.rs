@@ -50,10 +50,10 @@ impl Config {
 }
 
 /// A reader of one configuration file, with the errors that it has found.
-pub(super) struct Reader {
-    pub(super) file: PathBuf,
+pub struct Reader {
+    pub file: PathBuf,
     directory: PathBuf,
-    pub(super) flaws: Vec<YamlFlaw>,
+    pub flaws: Vec<YamlFlaw>,
 }
 
 impl Reader {
@@ -141,7 +141,7 @@ impl Reader {
 
     /// Returns a reader of the file at `path`, and the values of the file. A key that `text` does not have has the value
     /// of the template, at the place `0:0`.
-    pub(super) fn new(path: &Path, text: &str) -> (Self, YamlNode) {
+    pub fn new(path: &Path, text: &str) -> (Self, YamlNode) {
         let (mut tree, flaws) = toml_tree::read(text);
         let (defaults, _) = toml_tree::read(&template(""));
         add_defaults(&mut tree, &defaults);
@@ -157,14 +157,14 @@ impl Reader {
     }
 
     /// Returns the configuration if the reader has found no error.
-    pub(super) fn finish(self, config: Option<Config>) -> Result<Config, Problems> {
+    pub fn finish(self, config: Option<Config>) -> Result<Config, Problems> {
         match config {
             Some(config) if self.flaws.is_empty() => Ok(config),
             _ => Err(FileProblem::of_flaws(&self.file, self.flaws).into()),
         }
     }
 
-    pub(super) fn name(&mut self, tree: &YamlNode) -> Option<BoundaryName> {
+    pub fn name(&mut self, tree: &YamlNode) -> Option<BoundaryName> {
         if !tree.value("name").is_some_and(is_written) {
             return self.flaw(
                 tree,
@@ -175,19 +175,14 @@ impl Reader {
         self.parsed(tree, "name")
     }
 
-    pub(super) fn address(
-        &mut self,
-        node: &YamlNode,
-        key: &str,
-        example: &str,
-    ) -> Option<SocketAddr> {
+    pub fn address(&mut self, node: &YamlNode, key: &str, example: &str) -> Option<SocketAddr> {
         self.value(node, key, |text| {
             let wrong = |_| format!("{text:?} is not an address with a port: write {example:?}");
             text.parse().map_err(wrong)
         })
     }
 
-    pub(super) fn hosts(&mut self, tree: &YamlNode) -> Vec<String> {
+    pub fn hosts(&mut self, tree: &YamlNode) -> Vec<String> {
         let hosts = self.list(tree, "hosts");
         for host in &hosts {
             if host.is_empty()
@@ -209,7 +204,7 @@ impl Reader {
     }
 
     /// Returns the files of TLS, or `None` if the table is missing or empty.
-    pub(super) fn tls(&mut self, tree: &YamlNode) -> Option<TlsTable> {
+    pub fn tls(&mut self, tree: &YamlNode) -> Option<TlsTable> {
         let section = self.table(tree, "tls", TlsTable::KEYS);
         if section.entries().is_empty() {
             return None;
@@ -230,7 +225,7 @@ impl Reader {
     }
 
     /// Returns the address of the listener for metrics, which needs no token and therefore must be a loopback address.
-    pub(super) fn metrics_listen(
+    pub fn metrics_listen(
         &mut self,
         tree: &YamlNode,
         listen: Option<SocketAddr>,
@@ -255,7 +250,7 @@ impl Reader {
         Some(address)
     }
 
-    pub(super) fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
+    pub fn secrets(&mut self, tree: &YamlNode) -> Vec<ConfiguredSecret> {
         let Some(section) = tree.value("secrets") else {
             return Vec::new();
         };
@@ -334,7 +329,7 @@ impl Reader {
         })
     }
 
-    pub(super) fn check_patterns(&mut self, node: &YamlNode, steps: &[String]) {
+    pub fn check_patterns(&mut self, node: &YamlNode, steps: &[String]) {
         for error in steps.iter().filter_map(|step| Pattern::parse(step).err()) {
             self.flaw::<()>(node, "steps", error.to_string());
         }
@@ -378,7 +373,7 @@ impl Reader {
     }
 
     /// Returns the limits of a step that declares none, and the highest limits that a step may declare.
-    pub(super) fn run_limits(&mut self, section: &YamlNode) -> (Limits, Limits) {
+    pub fn run_limits(&mut self, section: &YamlNode) -> (Limits, Limits) {
         let words = LIMITS.map(|(word, _)| word);
         let above = section.value("maximum").cloned().unwrap_or_else(empty);
         self.known(&above, "[limits.maximum]", &words);
@@ -425,24 +420,24 @@ impl Reader {
     }
 
     /// Returns a table of the file.
-    pub(super) fn table(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
+    pub fn table(&mut self, tree: &YamlNode, name: &str, keys: &[&str]) -> YamlNode {
         let table = tree.value(name).cloned().unwrap_or_else(empty);
         self.known(&table, &format!("[{name}]"), keys);
         table
     }
 
-    pub(super) fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
+    pub fn known(&mut self, node: &YamlNode, what: &str, keys: &[&str]) {
         node.closed_map(what, keys, &mut self.flaws);
     }
 
-    pub(super) fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
+    pub fn text(&mut self, node: &YamlNode, key: &str) -> Option<String> {
         node.value(key)?
             .text(&format!("`{key}`"), &mut self.flaws)
             .map(str::to_owned)
     }
 
     /// Returns the value of the word that the file has for a key.
-    pub(super) fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &mut self,
         node: &YamlNode,
         key: &str,
@@ -457,11 +452,7 @@ impl Reader {
     }
 
     /// Returns the value of a type that parses its own text.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(
-        &mut self,
-        node: &YamlNode,
-        key: &str,
-    ) -> Option<T> {
+    pub fn parsed<T: FromStr<Err: Display>>(&mut self, node: &YamlNode, key: &str) -> Option<T> {
         self.value(node, key, str::parse)
     }
 
@@ -478,11 +469,11 @@ impl Reader {
         }
     }
 
-    pub(super) fn optional_path(&mut self, node: &YamlNode, key: &str) -> Option<PathBuf> {
+    pub fn optional_path(&mut self, node: &YamlNode, key: &str) -> Option<PathBuf> {
         node.value(key).is_some().then(|| self.path(node, key))
     }
 
-    pub(super) fn path(&mut self, node: &YamlNode, key: &str) -> PathBuf {
+    pub fn path(&mut self, node: &YamlNode, key: &str) -> PathBuf {
         let Some(text) = self.text(node, key) else {
             return self.directory.clone();
         };
@@ -496,14 +487,14 @@ impl Reader {
         self.directory.join(text)
     }
 
-    pub(super) fn paths(&mut self, node: &YamlNode, key: &str) -> Vec<PathBuf> {
+    pub fn paths(&mut self, node: &YamlNode, key: &str) -> Vec<PathBuf> {
         self.list(node, key)
             .iter()
             .map(|text| self.directory.join(text))
             .collect()
     }
 
-    pub(super) fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
+    pub fn list(&mut self, node: &YamlNode, key: &str) -> Vec<String> {
         let what = format!("`{key}`");
         let items = node
             .value(key)
@@ -516,7 +507,7 @@ impl Reader {
     }
 
     /// Returns the tables of a list of tables.
-    pub(super) fn items(&mut self, list: &YamlNode, message: &str) -> Vec<YamlNode> {
+    pub fn items(&mut self, list: &YamlNode, message: &str) -> Vec<YamlNode> {
         match &list.kind {
             YamlKind::List(items)
                 if items
@@ -532,7 +523,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
+    pub fn switch(&mut self, node: &YamlNode, key: &str) -> bool {
         match node.value(key).map(|value| &value.kind) {
             Some(YamlKind::Boolean(on)) => *on,
             _ => self
@@ -542,7 +533,7 @@ impl Reader {
     }
 
     /// Returns a number from 1 to `most`. A default above `most` becomes `most`.
-    pub(super) fn number(&mut self, node: &YamlNode, key: &str, most: u64) -> u64 {
+    pub fn number(&mut self, node: &YamlNode, key: &str, most: u64) -> u64 {
         let Some(value) = node.value(key) else {
             return most;
         };
@@ -562,12 +553,12 @@ impl Reader {
     }
 
     /// Returns a duration in seconds.
-    pub(super) fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
+    pub fn seconds(&mut self, node: &YamlNode, key: &str) -> i64 {
         self.value(node, key, duration).unwrap_or_default()
     }
 
     /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.
-    pub(super) fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
+    pub fn flaw<T>(&mut self, node: &YamlNode, key: &str, message: String) -> Option<T> {
         let place = node
             .value(key)
             .filter(|value| is_written(value))

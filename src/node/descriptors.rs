@@ -8,11 +8,11 @@ use rustix::process::{Resource, getrlimit};
 use boundary::HttpConfig;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct DescriptorShares {
-    pub(super) runs: usize,
-    pub(super) connections: usize,
+pub struct DescriptorShares {
+    pub runs: usize,
+    pub connections: usize,
     /// Message to the operator if `runs` is lower than the configured number of runs.
-    pub(super) note: Option<String>,
+    pub note: Option<String>,
 }
 
 /// Number of file descriptors that one run needs in this process: socket, output, process, cancellation, and one more
@@ -36,7 +36,7 @@ const PROCESSES_BESIDE: u64 = 160;
 ///
 /// # Errors
 /// Returns the message for the operator if the limit is too low.
-pub(super) fn check() -> Result<(), String> {
+pub fn check() -> Result<(), String> {
     match getrlimit(Resource::Nofile).maximum {
         Some(most) if most < LEAST => Err(format!(
             "this process may open at most {most} files, but the service with one run needs {LEAST}: raise the limit \
@@ -48,7 +48,7 @@ pub(super) fn check() -> Result<(), String> {
 
 /// Divides the hard limit of open files between runs and connections. The sandbox raises the soft limit to the hard
 /// limit.
-pub(super) fn share(runs: usize) -> DescriptorShares {
+pub fn share(runs: usize) -> DescriptorShares {
     let mut shares = of(
         getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
         runs,

@@ -16,10 +16,10 @@ use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revo
 
 #[derive(Debug)]
 #[must_use]
-pub(super) struct KeyHandoverChecked(());
+pub struct KeyHandoverChecked(());
 
 /// Checks that no open work needs an earlier key of the boundary.
-pub(super) fn check(
+pub fn check(
     config: &Config,
     ledger: &Ledger,
     key: &FileSigner,
@@ -39,7 +39,7 @@ pub(super) fn check(
 }
 
 /// Checks again and again whether a node may become active with its key.
-pub(crate) struct StandbyKey {
+pub struct StandbyKey {
     database: Database,
     keyid: KeyId,
     reads: Option<Arc<StoreReads>>,

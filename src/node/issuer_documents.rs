@@ -10,7 +10,7 @@ use boundary::MAX_DOCUMENT_BYTES;
 ///
 /// # Errors
 /// Returns a message with the address.
-pub(super) fn fetch(
+pub fn fetch(
     url: &str,
     authorities: Option<&str>,
     proxy: Option<&ProxyAddress>,

@@ -9,7 +9,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 ///
 /// # Errors
 /// Returns an error if the kernel refuses.
-pub(super) fn make_private() -> io::Result<()> {
+pub fn make_private() -> io::Result<()> {
     rustix::process::setrlimit(
         Resource::Core,
         Rlimit {
@@ -24,7 +24,7 @@ pub(super) fn make_private() -> io::Result<()> {
 
 /// Returns freed memory to the kernel, which is about 20 MB after a large registry was read. Without this call, the
 /// allocator returns pages only while the program allocates memory, and an idle service allocates no memory.
-pub(super) fn release_freed_memory() {
+pub fn release_freed_memory() {
     #[expect(unsafe_code, reason = "a function of C without arguments in memory")]
     // SAFETY: `mi_collect` may be called at any time from any thread (mimalloc's documentation, "Extended Functions").
     unsafe {

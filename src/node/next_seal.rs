@@ -21,30 +21,30 @@ use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
 /// Findings about the operator's files.
 #[derive(Debug, Default)]
-pub(super) struct FileFindings {
-    pub(super) notes: Vec<String>,
+pub struct FileFindings {
+    pub notes: Vec<String>,
     /// Notes about missing signatures and missing files of newer roster versions.
-    pub(super) following: Vec<String>,
+    pub following: Vec<String>,
     /// Newest roster version that has enough signatures.
-    pub(super) newest: u64,
+    pub newest: u64,
     /// The first error of each runbook that is not sealed.
-    pub(super) skipped: Vec<FileProblem>,
+    pub skipped: Vec<FileProblem>,
 }
 
 /// The inputs of the next seal, except the files.
-pub(super) struct NextSeal<'a> {
-    pub(super) config: &'a Config,
-    pub(super) ledger: &'a Ledger,
-    pub(super) keyid: KeyId,
-    pub(super) sandbox: &'a LinuxSandbox,
+pub struct NextSeal<'a> {
+    pub config: &'a Config,
+    pub ledger: &'a Ledger,
+    pub keyid: KeyId,
+    pub sandbox: &'a LinuxSandbox,
     /// The revocations, also those of keys in closed logs.
-    pub(super) revoked: &'a Revocations,
-    pub(super) configuration: Configuration,
+    pub revoked: &'a Revocations,
+    pub configuration: Configuration,
 }
 
 impl NextSeal<'_> {
     /// Returns the content of the seal after `sealed`. An unusable new roster or policy is not put in force.
-    pub(super) fn content(
+    pub fn content(
         &self,
         sealed: &Sealed,
         files: &BoundaryFiles,
@@ -113,11 +113,7 @@ impl NextSeal<'_> {
     }
 
     /// Removes the runbooks that the host or the policy does not allow, if the configuration says so.
-    pub(super) fn sound(
-        &self,
-        mut content: SealContent,
-        known: Option<&StepsInForce>,
-    ) -> SealContent {
+    pub fn sound(&self, mut content: SealContent, known: Option<&StepsInForce>) -> SealContent {
         if self.config.skip_invalid_runbooks
             && let Ok(registry) = sound_registry(
                 &content,
@@ -131,7 +127,7 @@ impl NextSeal<'_> {
         content
     }
 
-    pub(super) fn is_key_of(&self, roster: &TrustedRoster) -> bool {
+    pub fn is_key_of(&self, roster: &TrustedRoster) -> bool {
         roster
             .boundary_key(&self.config.name, &self.keyid)
             .is_some()
@@ -161,7 +157,7 @@ impl NextSeal<'_> {
     }
 
     /// Returns a note if `content`, which comes from the files of this node, differs from the seal in force.
-    pub(super) fn differences(&self, content: &SealContent, sealed: &Sealed) -> Option<String> {
+    pub fn differences(&self, content: &SealContent, sealed: &Sealed) -> Option<String> {
         let draft = match content.draft(SealPredecessor::After(sealed), self.ledger.now()) {
             Ok(draft) => draft.seal,
             Err(error) => return Some(format!("the files of this node can't be sealed: {error}")),
@@ -199,7 +195,7 @@ impl NextSeal<'_> {
 }
 
 /// Puts the files of the operator in force while the boundary is open. Returns the answer for the operator.
-pub(super) async fn seal_files(
+pub async fn seal_files(
     config: Config,
     boundary: &Boundary,
     new_epoch: bool,

@@ -16,7 +16,7 @@ const SECRET: &str = "whsec_";
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Returns a CloudEvent. Its id is the same at each attempt.
-pub(super) fn cloud_event(boundary: &BoundaryRef, notice: &Notice) -> Vec<u8> {
+pub fn cloud_event(boundary: &BoundaryRef, notice: &Notice) -> Vec<u8> {
     let event = &notice.event;
     let mut value = json!({
         "specversion": "1.0",
@@ -34,14 +34,14 @@ pub(super) fn cloud_event(boundary: &BoundaryRef, notice: &Notice) -> Vec<u8> {
 }
 
 /// The keys with which messages are signed: one, or two while a receiver changes from one to the other.
-pub(super) struct WebhookKeys(Vec<hmac::Key>);
+pub struct WebhookKeys(Vec<hmac::Key>);
 
 impl WebhookKeys {
     /// Reads the keys, one on each line.
     ///
     /// # Errors
     /// Returns what is wrong, without the text of a key.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "the file is no text".to_owned())?;
         let lines: Vec<&str> = text
             .lines()
@@ -74,7 +74,7 @@ impl WebhookKeys {
     }
 
     /// Returns the value of the header `webhook-signature`.
-    pub(super) fn sign(&self, id: &str, at: Timestamp, body: &[u8]) -> String {
+    pub fn sign(&self, id: &str, at: Timestamp, body: &[u8]) -> String {
         let signed = [
             id.as_bytes(),
             b".",
@@ -89,7 +89,7 @@ impl WebhookKeys {
 }
 
 /// Returns the message of an incoming webhook of Slack, without markup.
-pub(super) fn slack(notice: &Notice) -> Vec<u8> {
+pub fn slack(notice: &Notice) -> Vec<u8> {
     let text = text_of(notice)
         .replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -98,7 +98,7 @@ pub(super) fn slack(notice: &Notice) -> Vec<u8> {
 }
 
 /// Returns the message for the JSON interface of ntfy.
-pub(super) fn ntfy(topic: &str, notice: &Notice) -> Vec<u8> {
+pub fn ntfy(topic: &str, notice: &Notice) -> Vec<u8> {
     let priority = if notice.urgent { 4 } else { 3 };
     let message = notice.lines.join("\n");
     let value =
@@ -107,7 +107,7 @@ pub(super) fn ntfy(topic: &str, notice: &Notice) -> Vec<u8> {
 }
 
 /// Returns a mail for `sendmail -t`. All values are ASCII of our own grammar, so no value can add a header.
-pub(super) fn mail(boundary: &BoundaryRef, to: &str, notice: &Notice) -> Vec<u8> {
+pub fn mail(boundary: &BoundaryRef, to: &str, notice: &Notice) -> Vec<u8> {
     let id = boundary.id.hex();
     let subject: String = notice
         .title

@@ -141,7 +141,7 @@ pub fn role_of_command(config: &Config, key: &FileSigner) -> Result<Role, Proble
     }
 }
 
-pub(super) fn make_directories(config: &Config) -> Result<(), FileProblem> {
+pub fn make_directories(config: &Config) -> Result<(), FileProblem> {
     let make = |path: &Path, mode: u32| {
         let made = DirBuilder::new()
             .recursive(true)
@@ -163,7 +163,7 @@ pub(super) fn make_directories(config: &Config) -> Result<(), FileProblem> {
     make(&config.scratch(), 0o711)
 }
 
-pub(super) fn open_ledger(
+pub fn open_ledger(
     config: &Config,
     key: &FileSigner,
     around: &Surroundings,
@@ -226,7 +226,7 @@ pub fn settings(
 }
 
 /// Opens the closed logs. An unreadable closed log only causes a note, because new runs do not need it.
-pub(super) fn closed_ledgers(
+pub fn closed_ledgers(
     config: &Config,
     key: &FileSigner,
     around: &Surroundings,
@@ -251,11 +251,11 @@ pub(super) fn closed_ledgers(
 
 /// Copies the private key, because the ledger and the boundary each need one. `SecretKey` does not implement `Clone`,
 /// so that code cannot copy a key by accident.
-pub(super) fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
+pub fn copy_of(config: &Config, key: &FileSigner) -> Result<SecretKey, Problems> {
     Ok(SecretKey::from_pkcs8_pem(&key.secret().to_pkcs8_v1_pem()).at(&config.key)?)
 }
 
-pub(super) fn boottime() -> Duration {
+pub fn boottime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),

@@ -10,7 +10,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Returns a client that follows no redirect. The proxy is for TLS only.
-pub(super) fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
+pub fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
     let mut config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)

@@ -14,7 +14,7 @@ pub const DATABASE: &str = "countersign.db";
 pub const OUTPUTS: &str = "outputs";
 
 /// Name of the directory of closed logs in a backup.
-pub(crate) const CLOSED: &str = "closed";
+pub const CLOSED: &str = "closed";
 
 impl Config {
     /// Returns the path of the control socket.
@@ -83,7 +83,7 @@ pub fn closed(config: &Config) -> Vec<PathBuf> {
     directories(&config.closed())
 }
 
-pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
+pub fn directories(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -93,10 +93,10 @@ pub(super) fn directories(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
+pub fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-pub(super) fn sync(directory: &Path) -> io::Result<()> {
+pub fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

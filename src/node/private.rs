@@ -147,7 +147,7 @@ fn linked(config: &Config) -> Vec<FileProblem> {
 }
 
 /// Resolves symbolic links in the part of the path that exists.
-pub(super) fn real(path: &Path) -> PathBuf {
+pub fn real(path: &Path) -> PathBuf {
     let mut rest = Vec::new();
     let mut at = path;
     loop {

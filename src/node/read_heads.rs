@@ -17,7 +17,7 @@ use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Keeps the checkpoints that a node reads.
-pub(super) struct ReadHeads {
+pub struct ReadHeads {
     config: Config,
     settings: LedgerConfig,
     reads: Option<Arc<StoreReads>>,
@@ -27,7 +27,7 @@ pub(super) struct ReadHeads {
 }
 
 impl ReadHeads {
-    pub(super) fn new(config: &Config, key: &FileSigner) -> Result<Self, Problems> {
+    pub fn new(config: &Config, key: &FileSigner) -> Result<Self, Problems> {
         let settings = open_store::settings(config, key, &start::surroundings())?;
         Ok(Self {
             config: config.clone(),
@@ -42,7 +42,7 @@ impl ReadHeads {
     ///
     /// # Errors
     /// Returns a fault if the log does not contain the kept checkpoint, or can't be read.
-    pub(super) fn keep(&mut self) -> Result<(), StoreFault> {
+    pub fn keep(&mut self) -> Result<(), StoreFault> {
         if self.read_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return Ok(());
         }

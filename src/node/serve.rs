@@ -39,15 +39,15 @@ pub struct Node {
 }
 
 /// Signals to the service. The handlers are installed before the store is opened, so that no signal is lost.
-pub(super) struct ServiceSignals {
-    pub(super) hangup: Signal,
-    pub(super) end: Signal,
-    pub(super) interrupt: Signal,
+pub struct ServiceSignals {
+    pub hangup: Signal,
+    pub end: Signal,
+    pub interrupt: Signal,
 }
 
 impl ServiceSignals {
     /// Waits until a signal ends the service.
-    pub(super) async fn ended(&mut self) {
+    pub async fn ended(&mut self) {
         tokio::select! {
             _ = self.end.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -55,7 +55,7 @@ impl ServiceSignals {
     }
 
     /// Installs the handlers.
-    pub(super) fn listen(config: &Config) -> Result<Self, FileProblem> {
+    pub fn listen(config: &Config) -> Result<Self, FileProblem> {
         let watch = |kind| {
             signal(kind)
                 .map_err(|error| format!("the signal handlers can't be installed: {error}"))

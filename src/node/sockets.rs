@@ -16,7 +16,7 @@ use reading::FileProblem;
 
 /// The addresses of the service. They belong to this process, but nobody can connect before [`BoundSockets::listen`].
 /// Otherwise the service would execute requests whose clients no longer wait.
-pub(super) struct BoundSockets {
+pub struct BoundSockets {
     http: HttpSocket,
     metrics: Option<(SocketAddr, TcpSocket)>,
     control: ControlSocket,
@@ -29,11 +29,11 @@ enum HttpSocket {
 }
 
 /// The sockets of the service, on which it accepts connections.
-pub(super) struct Listeners {
-    pub(super) http: TcpListener,
-    pub(super) metrics: Option<TcpListener>,
-    pub(super) control: UnixListener,
-    pub(super) control_file: ControlFile,
+pub struct Listeners {
+    pub http: TcpListener,
+    pub metrics: Option<TcpListener>,
+    pub control: UnixListener,
+    pub control_file: ControlFile,
 }
 
 impl BoundSockets {
@@ -41,7 +41,7 @@ impl BoundSockets {
     ///
     /// # Errors
     /// Returns an error if an address is not free.
-    pub(super) fn bind(
+    pub fn bind(
         config: &Config,
         passed: Option<std::net::TcpListener>,
     ) -> Result<Self, FileProblem> {
@@ -70,7 +70,7 @@ impl BoundSockets {
     ///
     /// # Errors
     /// Returns an error if another process listens on an address since [`BoundSockets::bind`].
-    pub(super) fn listen(self, config: &Config) -> Result<Listeners, FileProblem> {
+    pub fn listen(self, config: &Config) -> Result<Listeners, FileProblem> {
         let http = match self.http {
             HttpSocket::Passed(listener) => TcpListener::from_std(listener),
             HttpSocket::Bound(socket) => listen(socket),
@@ -124,7 +124,7 @@ fn not_listening(
 }
 
 /// Takes the listener that systemd passed, if any. Its address replaces `listen`, so that all rules for `listen` apply.
-pub(super) fn passed(
+pub fn passed(
     config: &mut Config,
     manager: &mut ServiceManager,
 ) -> Result<Option<std::net::TcpListener>, FileProblem> {

@@ -23,15 +23,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONG_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a waiting node answers with.
-pub(super) struct Standby<'a> {
-    pub(super) config: &'a Config,
-    pub(super) certificate: Option<&'a ServedCertificate>,
+pub struct Standby<'a> {
+    pub config: &'a Config,
+    pub certificate: Option<&'a ServedCertificate>,
     /// The listener that systemd passed.
-    pub(super) passed: Option<&'a std::net::TcpListener>,
-    pub(super) notifier: &'a Notifier,
-    pub(super) nodes: Option<Arc<SeenNodes>>,
+    pub passed: Option<&'a std::net::TcpListener>,
+    pub notifier: &'a Notifier,
+    pub nodes: Option<Arc<SeenNodes>>,
     /// The reason to wait, for the log and for `/ready`.
-    pub(super) why: Arc<Mutex<StandbyReason>>,
+    pub why: Arc<Mutex<StandbyReason>>,
 }
 
 impl Standby<'_> {
@@ -40,7 +40,7 @@ impl Standby<'_> {
     ///
     /// # Errors
     /// Returns an error if the database is another one or was changed by hand, or if the address of the service is not free.
-    pub(super) async fn wait(
+    pub async fn wait(
         &self,
         lock: &NodeLock,
         key: &FileSigner,

@@ -219,7 +219,7 @@ pub async fn assemble<S>(
 }
 
 /// Returns the error for a key of this node that the sealed roster does not list. The message ends with `more`.
-pub(super) fn other_key(config: &Config, more: &str) -> Problems {
+pub fn other_key(config: &Config, more: &str) -> Problems {
     let message = format!(
         "this key is not in the sealed roster as a key of the boundary {}, so its signatures would not count: use the key that the roster lists{more}",
         config.name

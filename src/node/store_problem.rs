@@ -7,7 +7,7 @@ use reading::FileProblem;
 use store::{Database, StoreFault};
 
 /// An error that becomes a problem of a file.
-pub(crate) trait InFile<T> {
+pub trait InFile<T> {
     /// Names the file, or another path, to which the error belongs.
     fn at(self, path: &Path) -> Result<T, FileProblem>;
 }
@@ -19,7 +19,7 @@ impl<T, E: Display> InFile<T> for Result<T, E> {
 }
 
 /// A fault that becomes a problem of its store.
-pub(crate) trait InStore<T> {
+pub trait InStore<T> {
     /// Names the store. A node waits if its database server can't be used now.
     fn in_store(self, database: &Database) -> Result<T, FileProblem>;
 }

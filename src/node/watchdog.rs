@@ -23,7 +23,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Each report needs four things: the timer of the event loop, the thread that polls this future, a thread of the event
 /// loop, and an answer of the store's writer. The service manager restarts the service if one of them stands still for
 /// longer than the interval. The caller must poll this future in the task that accepts connections.
-pub(super) async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Infallible {
+pub async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Infallible {
     if let Some(time) = manager.watchdog.filter(|_| manager.notifier.is_connected()) {
         let mut every = interval((time / 2).max(SHORTEST_PAUSE));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -38,11 +38,7 @@ pub(super) async fn keep_alive(manager: &ServiceManager, ledger: &Ledger) -> Inf
 }
 
 /// Requests more time from the service manager while the writer of the store works, for at most the time `most`.
-pub(super) async fn extend(
-    notifier: &Notifier,
-    ledger: &Ledger,
-    most: Option<Duration>,
-) -> Infallible {
+pub async fn extend(notifier: &Notifier, ledger: &Ledger, most: Option<Duration>) -> Infallible {
     let began = Instant::now();
     while notifier.is_connected() && most.is_none_or(|most| began.elapsed() < most) {
         if writer_answers(ledger).await {
@@ -56,7 +52,7 @@ pub(super) async fn extend(
 /// Requests more time from the service manager while the service opens its store, until the returned value is dropped.
 ///
 /// The first request is sent at once. A store that opens for longer than [`LONGEST_OPENING`] counts as stuck.
-pub(super) fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
+pub fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
     let (notifier, began, mut asking) = (notifier.clone(), Instant::now(), JoinSet::new());
     if notifier.is_connected() {
         notifier.extend(EXTENSION);

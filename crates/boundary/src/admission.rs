@@ -104,7 +104,7 @@ struct Opened {
 
 /// The holder of an admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Holder {
+pub enum Holder {
     /// A key that answered a challenge.
     Key(KeyId),
     /// A token that an ID token opened.
@@ -385,7 +385,7 @@ fn too_many() -> Refusal {
     .retry_after(5)
 }
 
-pub(super) fn new_bearer(surroundings: &Surroundings) -> String {
+pub fn new_bearer(surroundings: &Surroundings) -> String {
     let random: [u8; 32] = surroundings.bytes();
     format!("{BEARER_PREFIX}{}", URL_SAFE_NO_PAD.encode(random))
 }

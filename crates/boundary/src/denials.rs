@@ -273,7 +273,7 @@ impl Proposals {
     }
 }
 
-pub(super) fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
+pub fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
     let here = &sealed.boundary;
     let _ = check_place(signed, &here.name, &here.id, &here.epoch).map_err(refusal_of)?;
     Ok(())

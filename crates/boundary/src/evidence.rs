@@ -34,7 +34,7 @@ const RUNS_OF_OUTPUT: usize = 1000;
 
 /// The log that contains a receipt.
 #[derive(Clone, Copy)]
-pub(super) enum Within<'a> {
+pub enum Within<'a> {
     /// The boundary's own log, which grows and has a signed checkpoint for each new size.
     Own(&'a Ledger),
     /// A log that a restore closed and that the boundary's own log continues. The checkpoints of a closed log do not
@@ -43,7 +43,7 @@ pub(super) enum Within<'a> {
 }
 
 impl<'a> Within<'a> {
-    pub(super) const fn ledger(self) -> &'a Ledger {
+    pub const fn ledger(self) -> &'a Ledger {
         match self {
             Self::Own(ledger) | Self::Closed(ledger) => ledger,
         }

@@ -242,7 +242,7 @@ impl Feed {
 }
 
 /// Returns the kind of an event.
-pub(super) fn kind_of(what: &EventFact) -> FeedKind {
+pub fn kind_of(what: &EventFact) -> FeedKind {
     match what {
         EventFact::Proposal { status, .. } => match view_status(*status) {
             ProposalStatus::Pending => FeedKind::Pending,

@@ -19,7 +19,7 @@ use verdict::{
 use wire::{ApprovalsView, DraftTerms, GrantList, GrantStatus, GrantView, RefusalView};
 
 /// Maximum number of grants in a list.
-pub(super) const MOST_LISTED: usize = 1000;
+pub const MOST_LISTED: usize = 1000;
 /// Advice about a grant that needs more approvals than people can give.
 const ENOUGH_SIGNERS: &str =
     "let another person or token draft the grant, or add approvers to the roster";

@@ -510,7 +510,7 @@ fn revoked_in_roster(sealed: &Sealed, revoked: &Revocations) -> Vec<String> {
 }
 
 /// Returns the reason why a proposer has too few approvers, and the next action.
-pub(super) fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
+pub fn of_owners(excluded: &ExcludedSigners, proposer: &Name) -> String {
     in_words(
         &owners_of(excluded, proposer),
         &format!("{proposer} proposes"),

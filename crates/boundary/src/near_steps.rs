@@ -23,10 +23,7 @@ const SAME_RUNBOOK: usize = 3;
 /// Returns the steps that a wrong reference most likely means, the nearest first. A step is near if folders are missing or
 /// too many, if names are shortened or have typing errors, or if it is in the named runbook. A step of another service is
 /// never near. For a text without a colon, which names only a runbook, all steps of the runbook are near.
-pub(super) fn near_steps<'a>(
-    wrong: &str,
-    known: impl Iterator<Item = &'a StepRef>,
-) -> Vec<&'a StepRef> {
+pub fn near_steps<'a>(wrong: &str, known: impl Iterator<Item = &'a StepRef>) -> Vec<&'a StepRef> {
     if wrong.len() > MAX_BYTES {
         return Vec::new();
     }

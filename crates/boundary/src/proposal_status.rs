@@ -3,7 +3,7 @@
 use store::StoredStatus;
 use wire::ProposalStatus;
 
-pub(super) const fn is_over(status: StoredStatus) -> bool {
+pub const fn is_over(status: StoredStatus) -> bool {
     matches!(
         status,
         StoredStatus::Finished
@@ -14,7 +14,7 @@ pub(super) const fn is_over(status: StoredStatus) -> bool {
     )
 }
 
-pub(super) const fn view_status(status: StoredStatus) -> ProposalStatus {
+pub const fn view_status(status: StoredStatus) -> ProposalStatus {
     match status {
         StoredStatus::Running => ProposalStatus::Running,
         StoredStatus::Finished => ProposalStatus::Finished,
@@ -27,7 +27,7 @@ pub(super) const fn view_status(status: StoredStatus) -> ProposalStatus {
     }
 }
 
-pub(super) const fn status_of(status: ProposalStatus) -> StoredStatus {
+pub const fn status_of(status: ProposalStatus) -> StoredStatus {
     match status {
         ProposalStatus::Running => StoredStatus::Running,
         ProposalStatus::Finished => StoredStatus::Finished,

@@ -377,7 +377,7 @@ impl Proposals {
 }
 
 /// Returns the people who can't approve a proposal of `proposer`.
-pub(super) fn excluded(
+pub fn excluded(
     proposer: &Name,
     sealed: &Sealed,
     now: Timestamp,
@@ -401,7 +401,7 @@ fn window_of(wanted: Option<i64>, emergency: bool, held: &StepInForce) -> Result
 }
 
 /// Returns the refusal for an unknown step. The refusal names near steps that the caller may see.
-pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
+pub fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef) -> Refusal {
     let advice = hint(caller, sealed, reference.as_str())
         .unwrap_or_else(|| "see `GET /v1/registry`".to_owned());
     Refusal::new(
@@ -411,12 +411,7 @@ pub(super) fn unknown_step(caller: &Caller, sealed: &Sealed, reference: &StepRef
 }
 
 /// Adds near steps to the refusal of a caller whose token is for other steps, and of a text that names only a runbook.
-pub(super) fn with_near_steps(
-    stopped: Stopped,
-    caller: &Caller,
-    sealed: &Sealed,
-    text: &str,
-) -> Stopped {
+pub fn with_near_steps(stopped: Stopped, caller: &Caller, sealed: &Sealed, text: &str) -> Stopped {
     let Stopped::Refused(mut refusal) = stopped else {
         return stopped;
     };
@@ -462,17 +457,17 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
 }
 
 /// Encodes the code and the text of a status.
-pub(super) fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
+pub fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
 
 /// Decodes the code and the text of a status.
-pub(super) fn stored_refusal(row: &Proposal) -> Option<RefusalView> {
+pub fn stored_refusal(row: &Proposal) -> Option<RefusalView> {
     let detail = row.detail.as_ref()?;
     json::parse_as(detail, detail.len()).ok()
 }
 
-pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
+pub fn verified_of(signature: &Signature) -> VerifiedSignature {
     VerifiedSignature {
         keyid: signature.keyid,
         presence: signature.presence,
@@ -481,7 +476,7 @@ pub(super) fn verified_of(signature: &Signature) -> VerifiedSignature {
 }
 
 /// Formats a duration in the same form as the configuration file.
-pub(super) fn span(seconds: i64) -> String {
+pub fn span(seconds: i64) -> String {
     match seconds {
         whole if whole % 86_400 == 0 => format!("{} days", whole / 86_400),
         whole => format!("{whole} s"),
@@ -495,7 +490,7 @@ fn not_found(id: &ProposalId) -> Refusal {
     )
 }
 
-pub(super) fn wrong_state(row: &Proposal) -> Refusal {
+pub fn wrong_state(row: &Proposal) -> Refusal {
     let refusal =
         Refusal::new(Code::WrongState, format!("it is {} already", row.status)).about(&row.core.id);
     if row.receipt.is_some() {

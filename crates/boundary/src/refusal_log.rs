@@ -128,7 +128,7 @@ impl Hour {
 
 /// Returns the refusals of the current hour from the log, or none if the log can't be read. An error is not needed,
 /// because the service stops if its log can't be read.
-pub(super) fn left(ledger: &Ledger) -> Refusals {
+pub fn left(ledger: &Ledger) -> Refusals {
     let now = ledger.now();
     let began = Timestamp::from_unix(now.unix() / HOUR_S * HOUR_S);
     match ledger.reads().refusals(began, MOST_LOOKED_AT) {

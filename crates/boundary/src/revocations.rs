@@ -11,7 +11,7 @@ use verdict::{RevocationContext, check_may_revoke};
 use wire::RevocationView;
 
 /// Maximum number of attempts to log what was checked with the state in force. An attempt fails if the state in force changed after the check.
-pub(super) const MOST_TRIES: usize = 16;
+pub const MOST_TRIES: usize = 16;
 /// Pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -151,7 +151,7 @@ impl Proposals {
 ///
 /// # Errors
 /// Returns the refusal of a write for which another check is no help.
-pub(super) async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
+pub async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
     match stop {
         // A new seal is in the log a moment before it is in force here.
         WriteStop::Moved => tokio::time::sleep(PAUSE).await,
@@ -165,6 +165,6 @@ pub(super) async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
 }
 
 /// Returns the refusal after [`MOST_TRIES`] checks.
-pub(super) fn changes_too_often() -> Stopped {
+pub fn changes_too_often() -> Stopped {
     busy("the state in force changes too often at this time").into()
 }

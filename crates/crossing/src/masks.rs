@@ -14,7 +14,7 @@ const LOOKED_AT: usize = 8;
 
 /// Returns the enforcement facts of a run. If this run masked no names, the facts contain the number of names that the
 /// previous run masked.
-pub(super) fn with_masks_before(
+pub fn with_masks_before(
     ledger: &Ledger,
     mut facts: Enforcement,
     step: &StepReference,

@@ -7,10 +7,10 @@ use sandbox::End;
 
 /// Longest time from the request to spend a nonce to the start of the run, if the boundary has several nodes. It is shorter
 /// than the time after which another node can close the run.
-pub(super) const LATEST_START: Duration = Duration::from_secs(20);
+pub const LATEST_START: Duration = Duration::from_secs(20);
 
 /// The refusal of a run whose nonce was spent too late for its start.
-pub(super) const TOO_LATE: &str = "the database confirmed the spent nonce too late: the run does not start, and its receipt will say that its end is unknown";
+pub const TOO_LATE: &str = "the database confirmed the spent nonce too late: the run does not start, and its receipt will say that its end is unknown";
 
 /// Returns the outcome for the end of a run.
 pub fn outcome_of(end: &End) -> Outcome {
@@ -29,7 +29,7 @@ pub fn outcome_of(end: &End) -> Outcome {
 }
 
 /// Returns the reason why the end of a run is unknown. The receipt has no field for it.
-pub(super) fn why_unknown(end: &End) -> Option<String> {
+pub fn why_unknown(end: &End) -> Option<String> {
     match end {
         End::Lost(why) => Some(why.clone()),
         _ => None,
@@ -37,15 +37,11 @@ pub(super) fn why_unknown(end: &End) -> Option<String> {
 }
 
 /// Reason for the unknown end of a run that has a consumption and no receipt when the service starts.
-pub(super) const SERVICE_ENDED: &str = "the service ended during the run, because it was killed or crashed, or because the machine lost power";
+pub const SERVICE_ENDED: &str = "the service ended during the run, because it was killed or crashed, or because the machine lost power";
 
 /// Returns the start time that the receipt states. If the outcome is `unknown`, start and end are both the time of
 /// recovery, because readers would understand a difference as the duration of the run.
-pub(super) fn shown_start(
-    outcome: &Outcome,
-    started_at: Timestamp,
-    finished_at: Timestamp,
-) -> Timestamp {
+pub fn shown_start(outcome: &Outcome, started_at: Timestamp, finished_at: Timestamp) -> Timestamp {
     if outcome.status == Status::Unknown {
         finished_at
     } else {

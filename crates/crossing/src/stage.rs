@@ -138,40 +138,40 @@ impl VerifiedRequest {
 pub struct ClockTrusted(pub(super) ());
 
 /// A run that people allowed: by their signatures, or by a grant.
-pub(super) struct AllowedRun {
-    pub(super) authority: Authority,
+pub struct AllowedRun {
+    pub authority: Authority,
     /// The people whose signatures do not count.
-    pub(super) excluded: ExcludedSigners,
+    pub excluded: ExcludedSigners,
     /// The use of the grant that the run must claim.
-    pub(super) claim: Option<GrantClaim>,
+    pub claim: Option<GrantClaim>,
     /// Maximum number of emergencies without a review, if the run is an emergency.
-    pub(super) emergency: Option<u64>,
+    pub emergency: Option<u64>,
     /// The people whose signatures count, each with the id of the key, if they came in a whole envelope.
-    pub(super) signers: Vec<(Name, KeyId)>,
+    pub signers: Vec<(Name, KeyId)>,
 }
 
 #[expect(
     dead_code,
     reason = "some results have no content: their existence is the proof"
 )]
-pub(super) struct CheckResults {
-    pub(super) clock: ClockTrusted,
-    pub(super) place: AtThisBoundary,
-    pub(super) not_revoked: NotRevoked,
-    pub(super) may_propose: MayPropose,
-    pub(super) step: StepSealed,
+pub struct CheckResults {
+    pub clock: ClockTrusted,
+    pub place: AtThisBoundary,
+    pub not_revoked: NotRevoked,
+    pub may_propose: MayPropose,
+    pub step: StepSealed,
     /// The step in the registry, with the contents of its files.
-    pub(super) registered: Arc<RegisteredStep>,
-    pub(super) parameters: ParametersFit,
-    pub(super) permissions: PermissionsCovered,
-    pub(super) profile: ProfileHolds,
+    pub registered: Arc<RegisteredStep>,
+    pub parameters: ParametersFit,
+    pub permissions: PermissionsCovered,
+    pub profile: ProfileHolds,
     /// The secrets that the run needs, without their values.
-    pub(super) secrets: Vec<SecretUse>,
+    pub secrets: Vec<SecretUse>,
     /// The variables that the session of the run carries.
-    pub(super) carried: Option<CarriedVariables>,
-    pub(super) sandbox: Prepared,
-    pub(super) allowed: AllowedRun,
-    pub(super) window: WithinWindow,
+    pub carried: Option<CarriedVariables>,
+    pub sandbox: Prepared,
+    pub allowed: AllowedRun,
+    pub window: WithinWindow,
 }
 
 /// The verdict that the run is allowed under this state.
@@ -274,14 +274,14 @@ pub struct Consumed {
 
 /// Part of the receipt that is known before the run.
 #[derive(Debug, Clone)]
-pub(super) struct ReceiptBasis {
-    pub(super) proposal: ProposalId,
-    pub(super) authorization: AuthorizationDigest,
-    pub(super) step: StepReference,
-    pub(super) session: Option<SessionReference>,
-    pub(super) grant: Option<ContentDigest>,
-    pub(super) envelope: Envelope,
-    pub(super) decision: documents::Decision,
+pub struct ReceiptBasis {
+    pub proposal: ProposalId,
+    pub authorization: AuthorizationDigest,
+    pub step: StepReference,
+    pub session: Option<SessionReference>,
+    pub grant: Option<ContentDigest>,
+    pub envelope: Envelope,
+    pub decision: documents::Decision,
 }
 
 impl Consumed {
@@ -342,25 +342,25 @@ impl Consumed {
 
 /// The inputs of a run.
 #[derive(Debug, Default)]
-pub(super) struct RunInputs {
-    pub(super) files: Vec<PlannedInput>,
-    pub(super) session: Option<PlannedSession>,
+pub struct RunInputs {
+    pub files: Vec<PlannedInput>,
+    pub session: Option<PlannedSession>,
     /// The first time at which the plan is too old.
-    pub(super) plan_ends: Option<Timestamp>,
+    pub plan_ends: Option<Timestamp>,
 }
 
 /// Input of a receipt, for a run that ended or that recovery found.
-pub(super) struct Closing {
-    pub(super) claim: SpentNonce,
-    pub(super) basis: ReceiptBasis,
+pub struct Closing {
+    pub claim: SpentNonce,
+    pub basis: ReceiptBasis,
     /// Capacity that was reserved before the nonce was spent. It is released when the receipt is durable.
-    pub(super) room: Option<Room>,
+    pub room: Option<Room>,
     /// The session that the run uses. It is free again when this value is dropped.
-    pub(super) session: Option<SessionClaim>,
+    pub session: Option<SessionClaim>,
     /// What decides which results of the run are kept.
-    pub(super) given: ResultsBasis,
+    pub given: ResultsBasis,
     /// The change of the session, after the run.
-    pub(super) change: Option<SessionChange>,
+    pub change: Option<SessionChange>,
 }
 
 /// The run has ended, or its end is unknown.
@@ -373,7 +373,7 @@ pub struct Ran {
 }
 
 /// End of a run, as far as the boundary knows.
-pub(super) enum RunEnd {
+pub enum RunEnd {
     /// The sandbox observed the end of the run.
     Seen {
         /// The report of the sandbox.

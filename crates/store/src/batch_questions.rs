@@ -98,7 +98,7 @@ batch_statements! {
 }
 
 /// Returns the questions by their kinds. A kind without questions is not asked.
-pub(super) fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
+pub fn of<'a>(questions: &'a Questions<'_>) -> [BatchRows<'a>; 8] {
     let new = &questions.new;
     [
         BatchRows::of(CANDIDATES, &questions.runs, |core| {

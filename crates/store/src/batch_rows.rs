@@ -74,12 +74,12 @@ pub trait OpenBatch {
 }
 
 /// Returns a statement with the text of SQLite and the text of PostgreSQL.
-pub(super) const fn pair(sqlite: &'static str, postgres: &'static str) -> BatchStatement {
+pub const fn pair(sqlite: &'static str, postgres: &'static str) -> BatchStatement {
     BatchStatement { sqlite, postgres }
 }
 
 /// Returns a statement for both engines. It has single values as parameters: `$1`, `$2` and so on.
-pub(super) const fn same(sql: &'static str) -> BatchStatement {
+pub const fn same(sql: &'static str) -> BatchStatement {
     pair(sql, sql)
 }
 
@@ -218,7 +218,7 @@ batch_statements! {
 
 /// Returns all rows of a batch in the order in which they are written. `node` is the name of
 /// this node.
-pub(super) fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>> {
+pub fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>> {
     let mut rows = RowList::default();
     rows.add_log(writes);
     rows.add_proposals(writes);
@@ -231,11 +231,11 @@ pub(super) fn of<'a>(writes: &'a Writes<'_>, node: &'a str) -> Vec<BatchRows<'a>
 
 /// A list of the statements of a batch.
 #[derive(Default)]
-pub(super) struct RowList<'a>(pub(super) Vec<BatchRows<'a>>);
+pub struct RowList<'a>(pub Vec<BatchRows<'a>>);
 
 impl<'a> RowList<'a> {
     /// Adds a row for each item. A statement without rows is left out.
-    pub(super) fn add<T, const N: usize>(
+    pub fn add<T, const N: usize>(
         &mut self,
         statement: &'static BatchStatement,
         items: impl IntoIterator<Item = T>,

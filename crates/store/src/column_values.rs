@@ -3,23 +3,23 @@
 use documents::{GrantId, ObservedEnd, Presence, ProposalId, ReviewVerdict};
 
 /// Combines a leaf index and an item number (below 64) into one number.
-pub(super) const fn place(index: u64, item: u32) -> i64 {
+pub const fn place(index: u64, item: u32) -> i64 {
     (index << 6 | item as u64).cast_signed()
 }
 
 /// Returns the leaf index and the item number of [`place`].
-pub(super) const fn unplace(place: i64) -> (u64, u32) {
+pub const fn unplace(place: i64) -> (u64, u32) {
     let place = place.cast_unsigned();
     (place >> 6, (place & 63) as u32)
 }
 
 /// Combines a level and an index of a tile into one number.
-pub(super) const fn tile_id(level: u8, index: u64) -> i64 {
+pub const fn tile_id(level: u8, index: u64) -> i64 {
     ((level as u64) << 48 | index).cast_signed()
 }
 
 /// Returns the 16 bytes of the UUIDv7. They begin with the time, so the rows are stored in the order of their creation.
-pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
+pub fn id_bytes(id: &ProposalId) -> [u8; 16] {
     // A `ProposalId` is always `prp_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..])
         .map(uuid::Uuid::into_bytes)
@@ -27,7 +27,7 @@ pub(super) fn id_bytes(id: &ProposalId) -> [u8; 16] {
 }
 
 /// Returns the 16 bytes of the UUIDv7 of a grant.
-pub(super) fn grant_bytes(id: &GrantId) -> [u8; 16] {
+pub fn grant_bytes(id: &GrantId) -> [u8; 16] {
     // A `GrantId` is always `grt_` and a UUID.
     uuid::Uuid::try_parse(&id.as_str()[4..])
         .map(uuid::Uuid::into_bytes)
@@ -35,14 +35,14 @@ pub(super) fn grant_bytes(id: &GrantId) -> [u8; 16] {
 }
 
 /// Returns the id of a grant with these bytes, or `None` if they are no UUIDv7.
-pub(super) fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
+pub fn grant_id(bytes: [u8; 16]) -> Option<GrantId> {
     format!("grt_{}", uuid::Uuid::from_bytes(bytes))
         .parse()
         .ok()
 }
 
 /// Returns the number that a row of `signature` stores for the presence of the signer.
-pub(super) const fn presence_number(presence: Presence) -> i16 {
+pub const fn presence_number(presence: Presence) -> i16 {
     match presence {
         Presence::Unknown | Presence::NotTouched => 0,
         Presence::Touched => 1,
@@ -51,7 +51,7 @@ pub(super) const fn presence_number(presence: Presence) -> i16 {
 }
 
 /// The observed ends. A row of `review` stores the place of its end in this list.
-pub(super) const OBSERVED: [ObservedEnd; 4] = [
+pub const OBSERVED: [ObservedEnd; 4] = [
     ObservedEnd::Succeeded,
     ObservedEnd::Failed,
     ObservedEnd::NotStarted,
@@ -59,7 +59,7 @@ pub(super) const OBSERVED: [ObservedEnd; 4] = [
 ];
 
 /// Returns the verdict for a stored truth value.
-pub(super) const fn verdict_of(accepted: bool) -> ReviewVerdict {
+pub const fn verdict_of(accepted: bool) -> ReviewVerdict {
     if accepted {
         ReviewVerdict::Accepted
     } else {
@@ -68,7 +68,7 @@ pub(super) const fn verdict_of(accepted: bool) -> ReviewVerdict {
 }
 
 /// Returns the presence for a stored number. An unknown number means that the presence is unknown.
-pub(super) const fn presence_of(number: i16) -> Presence {
+pub const fn presence_of(number: i16) -> Presence {
     match number {
         1 => Presence::Touched,
         2 => Presence::Verified,

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// Returns a fault if the store cannot be copied. Problems inside the store are defects.
-pub(super) fn check_copy(
+pub fn check_copy(
     server: &ServerSettings,
     scope: &StoreScope,
     progress: &mut dyn FnMut(u64, u64),

@@ -5,19 +5,19 @@ use std::sync::LazyLock;
 use crate::{ADD_ONLY, CHANGED, Cell, LOG_TABLES, OBJECTS};
 
 /// The values of a row, in the order of [`CopiedTable::columns`].
-pub(super) type CopiedRow = Vec<Cell<'static>>;
+pub type CopiedRow = Vec<Cell<'static>>;
 
 /// A table that both engines have.
 #[derive(Debug)]
-pub(super) struct CopiedTable {
-    pub(super) name: &'static str,
+pub struct CopiedTable {
+    pub name: &'static str,
     /// Name and PostgreSQL type of each column.
-    pub(super) columns: Vec<(&'static str, &'static str)>,
+    pub columns: Vec<(&'static str, &'static str)>,
     /// The columns that order the rows, quoted where PostgreSQL needs quotes. The order is unique. The table `output` has another
     /// order in each engine.
-    pub(super) key: Vec<&'static str>,
+    pub key: Vec<&'static str>,
     /// True if rows are changed or deleted. In the other tables, rows are only added.
-    pub(super) changes: bool,
+    pub changes: bool,
 }
 
 impl CopiedTable {
@@ -43,25 +43,25 @@ impl CopiedTable {
     }
 
     /// Returns the names of the columns, separated by commas.
-    pub(super) fn column_list(&self) -> String {
+    pub fn column_list(&self) -> String {
         // `authorization` is a reserved word of PostgreSQL.
         let names = self.columns.iter().map(|(name, _)| format!("\"{name}\""));
         names.collect::<Vec<_>>().join(", ")
     }
 
     /// Returns the place of a column in a row.
-    pub(super) fn place(&self, column: &str) -> usize {
+    pub fn place(&self, column: &str) -> usize {
         let mut names = self.columns.iter().map(|(name, _)| *name);
         names.position(|name| name == column).unwrap_or(usize::MAX)
     }
 }
 
 /// Maximum size in bytes of the rows that a copy holds in memory.
-pub(super) const CHUNK: usize = 4 << 20;
+pub const CHUNK: usize = 4 << 20;
 /// Maximum number of rows that a copy holds in memory.
-pub(super) const CHUNK_ROWS: usize = 4096;
+pub const CHUNK_ROWS: usize = 4096;
 /// Size of a piece of a large output in bytes.
-pub(super) const PIECE: usize = 1 << 20;
+pub const PIECE: usize = 1 << 20;
 
 /// The tables and the columns that only PostgreSQL has. All other tables have rows of the same form in both engines, but for
 /// the tables `state` and `meta`.
@@ -78,7 +78,7 @@ const OF_SERVER: [&str; 9] = [
 ];
 
 /// The tables of both engines, in the order of a copy: the tables whose rows are only added come first.
-pub(super) static TABLES: LazyLock<Vec<CopiedTable>> = LazyLock::new(|| {
+pub static TABLES: LazyLock<Vec<CopiedTable>> = LazyLock::new(|| {
     let names = [LOG_TABLES, ADD_ONLY, CHANGED].concat().into_iter();
     names
         .filter(|name| !OF_SERVER.contains(name))
@@ -87,4 +87,4 @@ pub(super) static TABLES: LazyLock<Vec<CopiedTable>> = LazyLock::new(|| {
 });
 
 /// The table of outputs. Its order of recording is `rowid` in SQLite, and `number` in PostgreSQL.
-pub(super) const OUTPUT: &str = "output";
+pub const OUTPUT: &str = "output";

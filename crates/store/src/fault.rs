@@ -92,14 +92,14 @@ impl StoreFault {
 }
 
 /// Returns the fault of a store that cannot be used.
-pub(crate) fn refused(message: impl Into<String>) -> StoreFault {
+pub fn refused(message: impl Into<String>) -> StoreFault {
     StoreFault::Unusable {
         message: message.into(),
     }
 }
 
 /// Returns the fault for something that the administrator of the server can repair, so that a node waits for it.
-pub(crate) fn waits(message: impl Into<String>) -> StoreFault {
+pub fn waits(message: impl Into<String>) -> StoreFault {
     StoreFault::Unreachable {
         message: message.into(),
     }

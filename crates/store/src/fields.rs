@@ -142,7 +142,7 @@ impl<'a, T: Into<Cell<'a>>> From<Option<T>> for Cell<'a> {
 }
 
 /// A Rust type of a column.
-pub(super) trait FromCell<'r>: Sized {
+pub trait FromCell<'r>: Sized {
     /// Converts the value, or returns the reason why this program does not write the value.
     fn from_cell(cell: Cell<'r>) -> Result<Self, &'static str>;
 }
@@ -267,7 +267,7 @@ impl FromCell<'_> for ProposalId {
 }
 
 /// A row of one engine.
-pub(super) trait EngineRow {
+pub trait EngineRow {
     /// Returns the value of a column, or the reason why the engine cannot read the column.
     fn cell(&self, at: usize) -> Result<Cell<'_>, String>;
 

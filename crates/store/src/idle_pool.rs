@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use documents::locked;
 
 /// Idle connections, and the number of all places.
-pub(crate) struct IdlePool<C> {
+pub struct IdlePool<C> {
     most: usize,
     idle: Mutex<(Vec<C>, usize)>,
     returned: Condvar,
@@ -13,7 +13,7 @@ pub(crate) struct IdlePool<C> {
 
 impl<C> IdlePool<C> {
     /// Makes a pool with at most `most` places.
-    pub(crate) const fn new(most: usize) -> Self {
+    pub const fn new(most: usize) -> Self {
         Self {
             most,
             idle: Mutex::new((Vec::new(), 0)),
@@ -23,7 +23,7 @@ impl<C> IdlePool<C> {
 
     /// Returns a place with an idle connection, or without a connection, which the caller may then make. The call waits
     /// while all places are taken.
-    pub(crate) fn place(&self) -> PlaceInPool<'_, C> {
+    pub fn place(&self) -> PlaceInPool<'_, C> {
         let mut idle = locked(&self.idle);
         loop {
             let connection = idle.0.pop();
@@ -44,9 +44,9 @@ impl<C> IdlePool<C> {
 }
 
 /// The place of one caller, which returns its connection to the pool also after a panic.
-pub(crate) struct PlaceInPool<'p, C> {
+pub struct PlaceInPool<'p, C> {
     pool: &'p IdlePool<C>,
-    pub(crate) connection: Option<C>,
+    pub connection: Option<C>,
 }
 
 impl<C> Drop for PlaceInPool<'_, C> {

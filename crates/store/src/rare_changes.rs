@@ -60,7 +60,7 @@ batch_statements! {
 }
 
 /// Statements about pieces, which only PostgreSQL has.
-pub(super) const OF_PIECES: &[&BatchStatement] = &[OBJECTS, DELETE_PIECES];
+pub const OF_PIECES: &[&BatchStatement] = &[OBJECTS, DELETE_PIECES];
 const OBJECTS: &BatchStatement =
     &same("SELECT DISTINCT name FROM piece WHERE name > $1 ORDER BY name LIMIT $2");
 /// The end of a run and the end of an upload write the pieces before the row that refers to them.
@@ -72,7 +72,7 @@ const DELETE_PIECES: &BatchStatement = &same(
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.
-pub(super) fn change_tokens(
+pub fn change_tokens(
     batch: &dyn OpenBatch,
     changes: &[TokenChange],
 ) -> Result<Option<Name>, StoreFault> {
@@ -124,7 +124,7 @@ pub(super) fn change_tokens(
 
 /// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
 /// used before.
-pub(super) fn admit(
+pub fn admit(
     batch: &dyn OpenBatch,
     used: &IdTokenUse,
     mark: Timestamp,
@@ -142,7 +142,7 @@ pub(super) fn admit(
 }
 
 /// Marks at most `limit` overdue proposals as expired.
-pub(super) fn expire(
+pub fn expire(
     batch: &dyn OpenBatch,
     now: Timestamp,
     limit: usize,
@@ -157,7 +157,7 @@ pub(super) fn expire(
 }
 
 /// Examines the next `limit` nonces that follow the nonce `after`, and deletes those that expired at or before `mark`.
-pub(super) fn prune(
+pub fn prune(
     batch: &dyn OpenBatch,
     mark: Timestamp,
     after: &[u8],
@@ -184,7 +184,7 @@ pub(super) fn prune(
 /// according to `cut`.
 ///
 /// Rows of finished proposals stay, because they lead to receipts. The rows that connect runs with outputs stay too.
-pub(super) fn retire(
+pub fn retire(
     batch: &dyn OpenBatch,
     cut: RetentionCut,
     walk: RetentionWalk,

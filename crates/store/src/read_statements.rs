@@ -32,25 +32,25 @@ macro_rules! page {
 }
 
 /// The statements that each engine writes in its own way, because the index needs the engine's form of a condition.
-pub(super) struct EngineStatements {
+pub struct EngineStatements {
     /// The pages in the order of [`ProposalSource`](crate::stored_proposal::ProposalSource).
-    pub(super) pages: [&'static str; 7],
+    pub pages: [&'static str; 7],
     /// Finished runs of a step ($1) that ended between $2 and $3, for each
     /// [`RunOutcome`](crate::stored_proposal::RunOutcome). An empty digest of parameters ($4) or an empty name of a
     /// proposer ($5) means any. $6 is the number of rows, after $7 others.
-    pub(super) runs: [&'static str; 2],
+    pub runs: [&'static str; 2],
     /// The newest uses of a grant, and whether the grant pauses.
-    pub(super) uses: &'static str,
+    pub uses: &'static str,
     /// The runs that need a review.
-    pub(super) owed_open: &'static str,
+    pub owed_open: &'static str,
     /// The runs without a receipt.
-    pub(super) unfinished: &'static str,
+    pub unfinished: &'static str,
 }
 
 impl EngineStatements {
     /// Returns all statements of the engine.
     #[cfg(test)]
-    pub(super) fn all(&self) -> Vec<&'static str> {
+    pub fn all(&self) -> Vec<&'static str> {
         let others = [self.uses, self.owed_open, self.unfinished];
         [&self.pages[..], &self.runs, &others].concat()
     }

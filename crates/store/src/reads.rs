@@ -33,10 +33,10 @@ use documents::{
 const MAX_SCAN: usize = 10_000;
 
 /// Takes a row, and returns false if no more rows are needed.
-pub(super) type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> Result<bool, StoreFault>;
+pub type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> Result<bool, StoreFault>;
 
 /// The reading connections of one engine.
-pub(super) trait Readers: Send + Sync {
+pub trait Readers: Send + Sync {
     /// Returns the statements that are the engine's own.
     fn statements(&self) -> &'static EngineStatements;
 

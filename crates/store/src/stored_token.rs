@@ -69,6 +69,6 @@ impl fmt::Debug for Token {
 }
 
 /// Returns the text of a column with JSON.
-pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
+pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
     serde_json::to_string(value).map_err(|error| StoreFault::database("writing a token", error))
 }

@@ -67,7 +67,7 @@ pub struct Writer {
 
 /// The checked requests of one batch.
 #[derive(Default)]
-pub(crate) struct Batch<'m> {
+pub struct Batch<'m> {
     writes: Writes<'m>,
     /// Known states of proposals, with the changes of this batch.
     states: HashMap<ProposalId, ProposalState>,

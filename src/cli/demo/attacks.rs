@@ -14,7 +14,7 @@ use documents::{Base64, Envelope, EnvelopeSignature, canonical};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
-pub(super) fn try_all(
+pub fn try_all(
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     ran: &Envelope,

@@ -10,10 +10,10 @@ use client::CommandFailure;
 use wire::{ProposalStatus, ProposalView};
 
 /// The rostered proposer that uses the grant.
-pub(super) const GRANTEE: &str = "deploy-bot";
+pub const GRANTEE: &str = "deploy-bot";
 
 /// Permits grants in the policy, and adds the grantee to the roster, before the boundary first starts.
-pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
+pub fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
     let (home, key) = (world.home_text(), world.key(GRANTEE).with_extension("pub"));
     let key = key.to_string_lossy();
     let _draft = world.ask(&[
@@ -27,7 +27,7 @@ pub(super) fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
 }
 
 /// Shows a grant from its draft to its end.
-pub(super) fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     tale.part("Two approvers sign once for several runs")?;
     let step = "service:restart";
     let draft = [

@@ -42,10 +42,7 @@ fi
 "#;
 
 /// Runs the main part, and returns the signed envelope of the run.
-pub(super) fn tell(
-    world: &mut DemoSetup,
-    tale: &mut DemoReport<'_>,
-) -> Result<Envelope, CommandFailure> {
+pub fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
     tale.part("Set up")?;
     init(world, tale)?;
     granted::prepare(world)?;
@@ -71,10 +68,7 @@ pub(super) fn tell(
 }
 
 /// Starts the boundary, and gives the agent its token and the people their roster.
-pub(super) fn serve(
-    world: &mut DemoSetup,
-    tale: &mut DemoReport<'_>,
-) -> Result<(), CommandFailure> {
+pub fn serve(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let started = world.serve()?;
     tale.check(
         true,
@@ -89,7 +83,7 @@ pub(super) fn serve(
 }
 
 /// Lets the agent propose a run.
-pub(super) fn propose(
+pub fn propose(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     wish: &Value,
@@ -105,7 +99,7 @@ pub(super) fn propose(
 }
 
 /// Lets both approvers review and sign the proposal. Returns their signatures.
-pub(super) fn approve(
+pub fn approve(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     view: &ProposalView,
@@ -118,7 +112,7 @@ pub(super) fn approve(
 }
 
 /// Stops the boundary, and verifies the bundle of a run offline.
-pub(super) fn audit(
+pub fn audit(
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     ended: &ProposalView,
@@ -148,15 +142,15 @@ pub(super) fn audit(
 }
 
 /// Name of the file with the bundle of the run.
-pub(super) const BUNDLE: &str = "run.bundle.json";
+pub const BUNDLE: &str = "run.bundle.json";
 
 /// Writes a file of the boundary.
-pub(super) fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
+pub fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
     std::fs::write(world.home().join(name), text).or_broken(name)
 }
 
 /// Creates the directory and the configuration of the boundary.
-pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
     let home = world.home_text();
     let approver = |person: &str, key: &str| {
         format!(
@@ -184,14 +178,14 @@ pub(super) fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), C
 
 /// Which findings of the doctor count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DoctorFindings {
+pub enum DoctorFindings {
     All,
     /// Only the layers of the sandbox. A runbook of the user may have other steps that the boundary can't run.
     Layers,
 }
 
 /// Configures the strongest sandbox level that this host supports.
-pub(super) fn choose_sandbox(
+pub fn choose_sandbox(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     counts: DoctorFindings,
@@ -336,7 +330,7 @@ fn review_and_sign(
 }
 
 /// Signs a statement with the key of a person.
-pub(super) fn signature(
+pub fn signature(
     world: &DemoSetup,
     name: &str,
     payload: &[u8],
@@ -347,7 +341,7 @@ pub(super) fn signature(
 }
 
 /// Hands in a signature over a proposal. Returns the new state of the proposal.
-pub(super) fn hand_in(
+pub fn hand_in(
     client: &Client,
     view: &ProposalView,
     signature: EnvelopeSignature,
@@ -359,7 +353,7 @@ pub(super) fn hand_in(
 }
 
 /// Prints the output of the run live. Returns the last state of the proposal, and the output.
-pub(super) fn watch(
+pub fn watch(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
     view: &ProposalView,
@@ -397,10 +391,7 @@ pub(super) fn watch(
 }
 
 /// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
-pub(super) fn verify(
-    world: &DemoSetup,
-    bundle: &str,
-) -> Result<(Option<i32>, Value), CommandFailure> {
+pub fn verify(world: &DemoSetup, bundle: &str) -> Result<(Option<i32>, Value), CommandFailure> {
     let roster = world.roster();
     let output = world.program(&[
         "--json",
@@ -423,13 +414,13 @@ fn count(report: &Value, finding: &str) -> usize {
     })
 }
 
-pub(super) fn succeeded(view: &ProposalView) -> bool {
+pub fn succeeded(view: &ProposalView) -> bool {
     view.outcome
         .as_ref()
         .is_some_and(|outcome| outcome.status == Status::Succeeded)
 }
 
-pub(super) fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
+pub fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
     Base64::Strict
         .decode("/payload", &view.payload)
         .or_broken("the proposal")

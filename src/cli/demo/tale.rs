@@ -6,7 +6,7 @@ use client::{CommandFailure, PrintableText, Screen, Terminal};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum DemoResult {
+pub enum DemoResult {
     /// The check confirmed the statement in the line.
     AsTold,
     /// The check cannot be made on this host.
@@ -16,14 +16,14 @@ pub(crate) enum DemoResult {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct DemoLine {
+pub struct DemoLine {
     state: DemoResult,
     what: String,
     found: String,
 }
 
 /// The lines that were printed so far.
-pub(crate) struct DemoReport<'t> {
+pub struct DemoReport<'t> {
     terminal: &'t Terminal,
     lines: Vec<DemoLine>,
 }

@@ -16,7 +16,7 @@ use workbench::Signals;
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
 const PEOPLE: [&str; 6] = ["alice", "alice-2", "bob", "carol", "mallory", "deploy-bot"];
 
-pub(crate) struct DemoSetup {
+pub struct DemoSetup {
     /// Temporary directory, which is deleted at the end unless `--keep` was given.
     _temporary: Option<tempfile::TempDir>,
     pub(super) root: PathBuf,
@@ -284,7 +284,7 @@ impl Drop for DemoSetup {
 }
 
 /// Calls `look` repeatedly until `look` returns a value.
-pub(super) fn until<T>(
+pub fn until<T>(
     what: &str,
     mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
 ) -> Result<T, CommandFailure> {
@@ -300,12 +300,12 @@ pub(super) fn until<T>(
     }
 }
 
-pub(super) fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// An error that ends the demo.
-pub(super) trait OrBroken<T> {
+pub trait OrBroken<T> {
     /// Names what failed.
     fn or_broken(self, what: &str) -> Result<T, CommandFailure>;
 }
@@ -316,7 +316,7 @@ impl<T, E: std::fmt::Display> OrBroken<T> for Result<T, E> {
     }
 }
 
-pub(super) fn broken(what: &str) -> CommandFailure {
+pub fn broken(what: &str) -> CommandFailure {
     CommandFailure::unreachable(what.to_owned())
 }
 

@@ -8,23 +8,23 @@ use reading::FileProblem;
 
 /// One finding.
 #[derive(Debug, Serialize)]
-pub(crate) struct DoctorFinding {
+pub struct DoctorFinding {
     /// What it means for the operator.
-    pub(crate) result: FindingResult,
+    pub result: FindingResult,
     /// What was checked. Empty in the hardening list, whose points have names.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) what: String,
+    pub what: String,
     /// What was found.
-    pub(crate) says: String,
+    pub says: String,
     /// The command or the change that fixes a failure, if `says` does not name it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fix: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// What a finding means for the operator, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum FindingResult {
+pub enum FindingResult {
     /// The check succeeded.
     Ok,
     /// The operator should know this.
@@ -37,7 +37,7 @@ pub(crate) enum FindingResult {
 
 impl FindingResult {
     /// Returns the word for a terminal.
-    pub(crate) const fn mark(self) -> &'static str {
+    pub const fn mark(self) -> &'static str {
         match self {
             Self::Ok => "ok   ",
             Self::Note => "note ",
@@ -49,7 +49,7 @@ impl FindingResult {
 
 impl DoctorFinding {
     /// Returns the text of a finding for a terminal, behind its mark and its name.
-    pub(crate) fn row(&self, head: &str) -> String {
+    pub fn row(&self, head: &str) -> String {
         let says = PrintableText::message(&self.says);
         let mut row = format!("{head}  {}\n", says.as_str());
         if let Some(fix) = &self.fix {
@@ -65,7 +65,7 @@ impl DoctorFinding {
     }
 }
 
-pub(crate) fn found(
+pub fn found(
     result: FindingResult,
     what: impl Into<String>,
     says: impl Into<String>,
@@ -78,27 +78,27 @@ pub(crate) fn found(
     }
 }
 
-pub(crate) fn ok(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+pub fn ok(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Ok, what, says)
 }
 
-pub(crate) fn noted(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+pub fn noted(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Note, what, says)
 }
 
-pub(crate) fn fix(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+pub fn fix(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Fix, what, says)
 }
 
-pub(crate) fn pass(says: impl Into<String>) -> DoctorFinding {
+pub fn pass(says: impl Into<String>) -> DoctorFinding {
     ok("", says)
 }
 
-pub(crate) fn yours(says: impl Into<String>) -> DoctorFinding {
+pub fn yours(says: impl Into<String>) -> DoctorFinding {
     found(FindingResult::Yours, "", says)
 }
 
-pub(crate) fn fail(says: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
+pub fn fail(says: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
     DoctorFinding {
         fix: Some(fix.into()),
         ..found(FindingResult::Fix, "", says)
@@ -106,10 +106,7 @@ pub(crate) fn fail(says: impl Into<String>, fix: impl Into<String>) -> DoctorFin
 }
 
 /// Reports files that can't be read, so that their point is not checked.
-pub(crate) fn unread(
-    boundary: &InspectedBoundary<'_>,
-    problems: &[FileProblem],
-) -> Vec<DoctorFinding> {
+pub fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec<DoctorFinding> {
     let fix = format!("{} lists the problems", boundary.command("doctor"));
     let one = |problem: &FileProblem| fail(format!("not checked: {problem}"), &*fix);
     problems.iter().take(1).map(one).collect()

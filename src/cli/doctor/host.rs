@@ -11,7 +11,7 @@ use documents::{Layer, Level, UNBOUNDED_WORDS};
 use sandbox::{Attempt, LocalSandbox, Missing, attempts};
 
 /// Finds the layers that this host supports, by setting up one sandbox.
-pub(super) fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
+pub fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
     let trial = match scratch("countersign-doctor-").and_then(HostTrial::open) {
         Ok(trial) => trial,
         Err(error) => {
@@ -95,13 +95,13 @@ pub(super) fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
 }
 
 /// Text of the note for a service that is not root, on a host without user namespaces.
-pub(super) const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
+pub const SHARED_ID: &str = "runs have the user id of the service: the other layers protect the content of its files, \
                          but a step can change the modes and times of these files, also of the boundary's key; run \
                          the service as root, or allow user namespaces";
 
 /// Reports a host on which no run can have an overlay. If the host lacks the layer `filesystem`, another line already
 /// reports the cause.
-pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<DoctorFinding> {
+pub fn overlay(sandbox: &LocalSandbox) -> Option<DoctorFinding> {
     let has_root = sandbox.probe().held().contains(&Layer::Filesystem);
     let Missing { why, knob } = sandbox.overlay().filter(|_| has_root)?;
     Some(noted(
@@ -111,7 +111,7 @@ pub(super) fn overlay(sandbox: &LocalSandbox) -> Option<DoctorFinding> {
 }
 
 /// Reports each attempt to leave the sandbox that succeeded in a real step.
-pub(super) fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFinding {
+pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFinding {
     let what = "attempts to get out";
     let attempts = match tried {
         Err(error) => return fix(what, format!("the attempts failed to start: {error}")),

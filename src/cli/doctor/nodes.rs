@@ -10,7 +10,7 @@ use crossing::LateReceipts;
 use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 
 /// Reports the nodes, their clock, hanging server processes, and late receipts.
-pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
     let mut lines: Vec<DoctorFinding> = late
@@ -64,7 +64,7 @@ pub(super) fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
 }
 
 /// Returns true if the service of this node stands by. Such a service has no control socket.
-pub(super) fn stands_by(boundary: &InspectedBoundary<'_>) -> bool {
+pub fn stands_by(boundary: &InspectedBoundary<'_>) -> bool {
     let nodes = boundary.nodes.iter().flat_map(|report| &report.nodes);
     nodes
         .filter(|node| node.word() == "standby")

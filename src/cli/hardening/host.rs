@@ -12,7 +12,7 @@ use client::lock_digest;
 use documents::Level;
 
 /// Reminds the operator to check where the program comes from.
-pub(super) fn program() -> Vec<DoctorFinding> {
+pub fn program() -> Vec<DoctorFinding> {
     vec![yours(format!(
         "countersign {} with the dependencies of Cargo.lock {}: compare the digest with the release \
          (`countersign --version --long`, SHA256SUMS of the packages)",
@@ -23,7 +23,7 @@ pub(super) fn program() -> Vec<DoctorFinding> {
 
 /// Checks the sandbox level, and whether the machine runs only this service. `is_sound` is true if `doctor`, which reports
 /// each missing layer, reports no problem.
-pub(super) fn isolation(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
+pub fn isolation(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
     let level = match config.sandbox.level {
         Level::Strict => is_sound.then(|| pass("runs have the sandbox level strict")),
         configured => Some(fail(
@@ -61,7 +61,7 @@ fn store_owner(config: &Config) -> Option<(&Path, u32)> {
 }
 
 /// Checks that the service does not run as root.
-pub(super) fn user(config: &Config) -> Vec<DoctorFinding> {
+pub fn user(config: &Config) -> Vec<DoctorFinding> {
     vec![match store_owner(config) {
         None => yours("there is no store yet: run the service as a separate user"),
         Some((path, 0)) => fail(
@@ -80,7 +80,7 @@ pub(super) fn user(config: &Config) -> Vec<DoctorFinding> {
 
 /// Checks that no run and no other user can reach the key and the private files. `is_sound` is true if `doctor`, which
 /// checks the places of these files, reports no problem.
-pub(super) fn keys_and_files(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
+pub fn keys_and_files(config: &Config, is_sound: bool) -> Vec<DoctorFinding> {
     // The database does not exist before the first start.
     let database = config.database.file().filter(|path| path.exists());
     let paths = [&*config.key, &config.path, &config.policy, &config.rosters]

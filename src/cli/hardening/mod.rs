@@ -13,23 +13,20 @@ use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::findin
 
 /// One point of the hardening list.
 #[derive(Debug, Serialize)]
-pub(super) struct HardeningPoint {
+pub struct HardeningPoint {
     /// Number of the point, from 1 to 12.
     number: usize,
     /// Name of the point.
     point: &'static str,
     /// The worst result of the findings.
-    pub(super) result: FindingResult,
+    pub result: FindingResult,
     /// The findings. Each point has at least one finding.
     findings: Vec<DoctorFinding>,
 }
 
 /// Checks all points of the list for a boundary. `to_fix` contains the problems that `doctor` reports without
 /// `--production`. They fail the list too, because they stop or disturb the service.
-pub(super) fn list(
-    boundary: &InspectedBoundary<'_>,
-    to_fix: &[DoctorFinding],
-) -> Vec<HardeningPoint> {
+pub fn list(boundary: &InspectedBoundary<'_>, to_fix: &[DoctorFinding]) -> Vec<HardeningPoint> {
     let (config, address) = (boundary.config, boundary.address());
     let is_sound = |point| {
         let mut found = to_fix.iter();
@@ -102,7 +99,7 @@ fn point_of(line: &str) -> Option<&'static str> {
 }
 
 /// Returns the list as text for a terminal.
-pub(super) fn text(points: &[HardeningPoint]) -> String {
+pub fn text(points: &[HardeningPoint]) -> String {
     let names = points.iter().map(|point| point.point.len());
     let width = names.max().unwrap_or(0);
     let mut text = String::new();

@@ -18,7 +18,7 @@ const WITNESS_S: i64 = 3600;
 const DAYS_AHEAD: u64 = 30;
 
 /// Checks the daily operation.
-pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let now = (start::surroundings().now)();
     let mut findings = vec![space(boundary, now), backup(boundary, now)];
     findings.extend(checkpoints(boundary));

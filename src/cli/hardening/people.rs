@@ -10,7 +10,7 @@ use reading::Pattern;
 use store::Token;
 
 /// Checks that each valid token expires, and that each valid token that proposes is limited to steps and has an owner.
-pub(super) fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let ledger = match &boundary.stored {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(StoredState { ledger: None, .. }) => {
@@ -111,7 +111,7 @@ const UNUSUAL_STEPS: [&str; 2] = [
 ];
 
 /// Checks that no single person decides about the roster, and that a person with a security key must approve some runs.
-pub(super) fn roster(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn roster(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let roster = match boundary.roster() {
         Ok(roster) => roster,
         Err(problems) => return unread(boundary, problems),

@@ -11,7 +11,7 @@ use crate::{
 const LEFT_S: i64 = 14 * 86_400;
 
 /// Checks that clients reach the service only over the loopback or with TLS.
-pub(super) fn network(address: ServedAddress) -> Vec<DoctorFinding> {
+pub fn network(address: ServedAddress) -> Vec<DoctorFinding> {
     let ServedAddress { listen, tls } = address;
     vec![if tls {
         pass(format!("{listen} accepts only TLS"))
@@ -31,7 +31,7 @@ pub(super) fn network(address: ServedAddress) -> Vec<DoctorFinding> {
 }
 
 /// Checks the certificate of the service.
-pub(super) fn certificate(config: &Config) -> Vec<DoctorFinding> {
+pub fn certificate(config: &Config) -> Vec<DoctorFinding> {
     let Some(files) = &config.tls else {
         return vec![pass(
             "there is no certificate: the service does not use TLS",
@@ -73,7 +73,7 @@ pub(super) fn certificate(config: &Config) -> Vec<DoctorFinding> {
 }
 
 /// Reminds the operator of the firewall, which this program can't check.
-pub(super) fn firewall(address: ServedAddress) -> Vec<DoctorFinding> {
+pub fn firewall(address: ServedAddress) -> Vec<DoctorFinding> {
     if address.listen.ip().is_loopback() {
         return vec![pass(
             "no firewall rule is necessary: the service listens on the loopback only",

@@ -8,7 +8,7 @@ use documents::StepDefinition;
 use reading::SandboxPermission;
 
 /// Lists the steps with access to the host, and the interpreters whose scripts policy can't read.
-pub(super) fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let files = match &boundary.files {
         Err(problems) => return unread(boundary, problems.list()),
         Ok(files) => files,

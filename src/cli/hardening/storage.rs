@@ -10,7 +10,7 @@ use crate::{
 use store::{Database, Replicas};
 
 /// Checks the store.
-pub(super) fn database(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+pub fn database(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let mut findings = match &boundary.config.database {
         Database::File(path) => {
             vec![file_system(

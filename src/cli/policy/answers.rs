@@ -14,17 +14,17 @@ use workbench::{
 
 /// Option that names the policy.
 #[derive(Debug, clap::Args)]
-pub(crate) struct PolicyOptions {
+pub struct PolicyOptions {
     /// The policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
     /// .rundownrc.yaml, .rundownrc.yml or package.json. Without one, the built-in lists apply
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 }
 
-pub(super) struct PolicyAtHand {
-    pub(super) found: FoundPolicy,
-    pub(super) ruling: Ruling,
-    pub(super) project: Project,
+pub struct PolicyAtHand {
+    pub found: FoundPolicy,
+    pub ruling: Ruling,
+    pub project: Project,
     runbook: RunbookPath,
 }
 
@@ -59,7 +59,7 @@ impl PolicyOptions {
 impl PolicyAtHand {
     /// Returns the names and values above the answers: the policy, and if it has overrides, the path that it compared with
     /// them, and each override that matched.
-    pub(super) fn heading(&self) -> Vec<(&'static str, String)> {
+    pub fn heading(&self) -> Vec<(&'static str, String)> {
         let (policy, path) = (&self.found.policy, &self.runbook);
         let found = policy.overrides().zip(policy.override_lines()).enumerate();
         let met: Vec<_> = found
@@ -90,12 +90,12 @@ impl PolicyAtHand {
     }
 
     /// Returns the path of the runbook that policy compares with its overrides.
-    pub(super) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         self.runbook.shown()
     }
 
     /// Returns a note for each override whose pattern does not match the runbook because of its ending.
-    pub(super) fn other_endings(&self) -> Vec<String> {
+    pub fn other_endings(&self) -> Vec<String> {
         let overrides = self.found.policy.overrides();
         let differs = overrides.filter(|(pattern, _, _)| self.runbook.differs_in_ending(pattern));
         let note = |name: &str| {
@@ -108,7 +108,7 @@ impl PolicyAtHand {
     }
 
     /// Decides about every script of the file.
-    pub(super) fn answer(
+    pub fn answer(
         &self,
         file: &Path,
         at: DecisionPlace,
@@ -174,7 +174,7 @@ impl PolicyAtHand {
 }
 
 /// Reads the steps of a runbook of any format. There is at least one.
-pub(crate) fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
+pub fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
     let shown = file.display().to_string();
     let name = file
         .file_name()
@@ -193,7 +193,7 @@ pub(crate) fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandF
 
 /// Returns true if the program executes its arguments or its input. A rule that allows such a program allows
 /// everything.
-pub(crate) fn is_interpreter(name: &str) -> bool {
+pub fn is_interpreter(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or_default();
     let plain = base.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     INTERPRETERS.contains(&plain)

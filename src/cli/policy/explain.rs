@@ -19,7 +19,7 @@ use workbench::{Project, heading, heads, not_understood, to_json, word_of, worst
   countersign policy explain deploy.sh
   countersign policy explain runbooks/service.md --runbook deploy/service
   echo 'git log | xargs rm' | countersign policy explain -")]
-pub(super) struct Args {
+pub struct Args {
     /// A script, a runbook (*.md, *.mdx), or - for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Args {
     boundary: bool,
 }
 
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
     let held = args.under.hold(
         Project::with_root(args.root.as_deref())?,

@@ -15,7 +15,7 @@ use workbench::Project;
   countersign policy show
   countersign policy show deploy/service:restart
   countersign policy show --policy boundary/policy.yaml --json")]
-pub(super) struct Args {
+pub struct Args {
     /// A step or a runbook, such as `deploy/service:restart`, which selects overrides and grants
     #[arg(value_name = "STEP")]
     step: Option<String>,
@@ -23,7 +23,7 @@ pub(super) struct Args {
     under: PolicyOptions,
 }
 
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let runbook = args
         .step
         .as_deref()

@@ -26,7 +26,7 @@ pub fn of_configuration(
     // roster, and whether the files differ.
     let status = NodeStatus::ask(&config).ok().flatten();
     for note in status.iter().flat_map(|status| &status.ready.notes) {
-        terminal.say(&format!("note: {note}"));
+        terminal.say(format!("note: {note}"));
     }
     let in_force = status.map(|status| status.ready.roster.digest);
     if let Some(waits) = roster_succession::waiting(&config) {

@@ -12,7 +12,7 @@ pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
 /// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace
 /// the proofs for a closed log.
-pub(super) const MOST_PROOFS: usize = 256;
+pub const MOST_PROOFS: usize = 256;
 
 impl CheckpointProofs {
     pub(super) fn find(&self, index: u64, checkpoint: &str) -> Option<Arc<str>> {

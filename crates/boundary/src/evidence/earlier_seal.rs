@@ -47,6 +47,6 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stop
     })
 }
 
-pub(super) fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
+pub fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
     String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
 }

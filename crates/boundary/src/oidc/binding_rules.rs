@@ -168,7 +168,7 @@ pub fn steps_without_parameter(
 
 /// Returns the claim by which a binding is not for the ID token, with the number of claims that agree before it. The
 /// result is `None` if the binding is for the ID token.
-pub(super) fn differing<'b>(
+pub fn differing<'b>(
     binding: &'b OidcBinding,
     claims: SignedClaims<'_>,
 ) -> Option<(usize, &'b str)> {
@@ -198,7 +198,7 @@ pub(super) fn differing<'b>(
 ///
 /// # Errors
 /// Returns `unauthenticated` if a claim of `--bind` is missing.
-pub(super) fn admitted(
+pub fn admitted(
     binding: &OidcBinding,
     claims: SignedClaims<'_>,
 ) -> Result<AdmittedCaller, Stopped> {

@@ -38,7 +38,7 @@ pub struct IdToken {
 pub struct SignedClaims<'t>(pub(super) &'t Map<String, Value>);
 
 /// Returns the refusal of an ID token because of a claim.
-pub(super) fn refused(claim: &str, why: &str) -> Refusal {
+pub fn refused(claim: &str, why: &str) -> Refusal {
     Refusal::new(
         Code::Unauthenticated,
         format!("the ID token is refused: the claim `{claim}` {why}"),

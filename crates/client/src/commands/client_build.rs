@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::{CommandFailure, CommandResult, LogSource, PrintableText};
 
 /// Returns the message for a command that the client does not have.
-pub(super) fn lacks(command: &str) -> String {
+pub fn lacks(command: &str) -> String {
     let remedy = if command == "`console`" {
         "install the client with pages: `cargo install --path crates/console-program --locked` in its source directory"
     } else if cfg!(target_os = "linux") {
@@ -20,7 +20,7 @@ pub(super) fn lacks(command: &str) -> String {
 }
 
 /// Returns the failure of a command that needs a part of the whole program.
-pub(crate) fn needs_boundary(command: &str) -> CommandFailure {
+pub fn needs_boundary(command: &str) -> CommandFailure {
     CommandFailure::usage(lacks(command))
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn needs_boundary(command: &str) -> CommandFailure {
 ///
 /// # Errors
 /// Always returns an error, which names the way to a copy of the log.
-pub(super) fn refused_store(directory: &Path) -> CommandResult<LogSource> {
+pub fn refused_store(directory: &Path) -> CommandResult<LogSource> {
     let shown = PrintableText::file(directory);
     Err(CommandFailure::usage(format!(
         "{shown} is a store, which the client can't read: copy its log with the whole program (`countersign log \

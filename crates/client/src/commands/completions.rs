@@ -88,7 +88,7 @@ pub fn run(args: &Args, name: &str, terminal: &Terminal) -> CommandResult {
 
 /// Answers a call of a completion script, `COMPLETE=SHELL countersign -- WORDS`, and ends the program. Any other call goes on, so
 /// that the variable alone changes no command.
-pub(super) fn answer(command: fn() -> Command) {
+pub fn answer(command: fn() -> Command) {
     if std::env::var_os("COMPLETE").is_some()
         && std::env::args_os()
             .nth(1)
@@ -105,10 +105,10 @@ pub(super) fn answer(command: fn() -> Command) {
 }
 
 /// Reads the line in which a value for the argument with this id is completed: its options, and its key.
-pub(super) type ReadLine = fn(&str) -> Option<(GlobalOptions, Option<OsString>)>;
+pub type ReadLine = fn(&str) -> Option<(GlobalOptions, Option<OsString>)>;
 
 /// Completes the arguments of a command that calls a boundary.
-pub(super) fn with_values(command: Command, line: ReadLine) -> Command {
+pub fn with_values(command: Command, line: ReadLine) -> Command {
     let complete = |argument: Arg| {
         let id = argument.get_id().to_string();
         if !["step", "runbook", "proposal", "proposals"].contains(&id.as_str()) {
@@ -124,7 +124,7 @@ pub(super) fn with_values(command: Command, line: ReadLine) -> Command {
 }
 
 /// Completes the name of a boundary of the list.
-pub(super) fn boundaries() -> ArgValueCandidates {
+pub fn boundaries() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         BoundaryList::of_process()
             .into_iter()

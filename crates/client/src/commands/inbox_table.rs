@@ -12,7 +12,7 @@ use documents::{Authorization, Timestamp};
 use wire::{AdmittedJob, ProposalView};
 
 /// Returns the last digits of an id, which name a proposal at the command line.
-pub(super) fn ending(view: &ProposalView) -> &str {
+pub fn ending(view: &ProposalView) -> &str {
     end_of(view, ENDING)
 }
 
@@ -53,7 +53,7 @@ const GIVE_WAY: [(usize, usize); 10] = [
 ];
 
 /// Returns the heading and the row of each proposal, as wide as the terminal. Dots mark what was cut.
-pub(super) fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>) {
+pub fn inbox_table(views: &[ProposalView], width: usize) -> (String, Vec<String>) {
     let unique = |length: &usize| {
         let ends: BTreeSet<&str> = views.iter().map(|view| end_of(view, *length)).collect();
         ends.len() == views.len()

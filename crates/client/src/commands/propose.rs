@@ -426,7 +426,7 @@ fn parse_window(text: &str) -> Result<i64, String> {
     window.ok_or_else(|| "write the time like 90s, 30m, 1h30m or 1d, from 1s to 24h".to_owned())
 }
 
-pub(crate) fn new_nonce() -> CommandResult<Nonce> {
+pub fn new_nonce() -> CommandResult<Nonce> {
     let millis = u64::try_from(now().unix()).unwrap_or_default() * 1000;
     Ok(Nonce::new(millis, random()?))
 }

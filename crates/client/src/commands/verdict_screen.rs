@@ -41,7 +41,7 @@ impl VerdictInputs<'_> {
 }
 
 /// Returns the verdict with all checks.
-pub(super) fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
+pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     let report = basis.report;
     let mut screen = Screen::default();
     screen.heading("Checks");
@@ -301,4 +301,4 @@ fn execution_words(executions: &Option<Executions>) -> String {
 }
 
 /// Beginning of the detail of each check that was not made because the check `roster-chain` is not established.
-pub(super) const WITHOUT_ROSTER: &str = "because roster-chain ";
+pub const WITHOUT_ROSTER: &str = "because roster-chain ";

@@ -7,13 +7,13 @@ use crate::{Exit, LineTone, PrintableText, Screen};
 use verdict::Facts;
 
 /// Word of a verified bundle in the list.
-pub(super) const VERIFIED: &str = "verified";
+pub const VERIFIED: &str = "verified";
 /// Word of a bundle for which versions of the roster are missing.
-pub(super) const UNDECIDED: &str = "not decided";
+pub const UNDECIDED: &str = "not decided";
 
 /// Results of several bundles.
-pub(super) struct Tally {
-    pub(super) exit: Exit,
+pub struct Tally {
+    pub exit: Exit,
     lines: Vec<(&'static str, String, PrintableText)>,
     receipts: BTreeMap<String, usize>,
 }
@@ -29,20 +29,14 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn worst(&mut self, one: Exit) {
+    pub fn worst(&mut self, one: Exit) {
         if one.code() > self.exit.code() {
             self.exit = one;
         }
     }
 
     /// Adds a result. `why` is the reason if the bundle is not verified, and empty otherwise.
-    pub(super) fn add(
-        &mut self,
-        verdict: &'static str,
-        path: &Path,
-        facts: Option<&Facts>,
-        why: &str,
-    ) {
+    pub fn add(&mut self, verdict: &'static str, path: &Path, facts: Option<&Facts>, why: &str) {
         let mut words = path.to_string_lossy().into_owned();
         if let Some(approved) = facts.and_then(|facts| facts.approved.as_ref()) {
             words = format!("{words}: {} of {}", approved.receipt, approved.step);
@@ -69,7 +63,7 @@ impl Tally {
             .push((verdict, boundary, PrintableText::text(&words)));
     }
 
-    pub(super) fn screen(&self, skipped: &[(String, String)]) -> Screen {
+    pub fn screen(&self, skipped: &[(String, String)]) -> Screen {
         let mut screen = Screen::default();
         screen.heading("All bundles");
         let width = self

@@ -4,7 +4,7 @@ use crate::{ReviewFinding, ReviewedContent};
 use documents::ContentDigest;
 
 /// Takes each content from the boundary if it has the signed digest. Returns no finding if there are no files.
-pub(super) fn check<'c>(
+pub fn check<'c>(
     signed: impl Iterator<Item = (ReviewedContent, Option<&'c Vec<u8>>)>,
 ) -> (Vec<ReviewedContent>, Option<ReviewFinding>) {
     let (mut lacking, mut other) = (Vec::new(), Vec::new());

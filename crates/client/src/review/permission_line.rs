@@ -7,20 +7,20 @@ use reading::SandboxPermission;
 
 /// Line of a review screen about one sandbox permission of a profile.
 #[derive(Debug)]
-pub(crate) struct PermissionLine<'p> {
+pub struct PermissionLine<'p> {
     /// Description of what the run can do.
-    pub(crate) words: &'static str,
+    pub words: &'static str,
     /// Values from other people, which the screen shows in quotes after the description, each with words of this program
     /// that follow it.
-    pub(crate) values: Vec<(&'p str, &'static str)>,
+    pub values: Vec<(&'p str, &'static str)>,
     /// Fields of the profile whose complete values the line shows.
-    pub(crate) shows: Vec<String>,
+    pub shows: Vec<String>,
     /// True if the approver must read the line before signing, because it differs from an empty, closed sandbox.
-    pub(crate) is_remark: bool,
+    pub is_remark: bool,
 }
 
 /// Returns the line of a review screen about this sandbox permission.
-pub(crate) fn permission_line<'p>(
+pub fn permission_line<'p>(
     permission: SandboxPermission,
     profile: &'p Profile,
 ) -> PermissionLine<'p> {

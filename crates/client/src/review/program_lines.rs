@@ -8,7 +8,7 @@ use documents::{Authorization, PermissionKind, PermissionReason, Profile, StepDe
 
 /// Returns the line about programs, files and variables that are in no list, and about a script that policy can't read.
 /// Without both, there is no line. Remarks name what a built-in list denies.
-pub(super) fn asked(
+pub fn asked(
     definition: Option<&StepDefinition>,
     signed: &Authorization,
     places: &ScriptPlaces,
@@ -55,7 +55,7 @@ pub(super) fn asked(
 }
 
 /// Returns the line with the programs that the run can start, in a few words. If the sandbox is off, a remark says so.
-pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
+pub fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     if profile.off_reason.is_some() {
         return None;
     }
@@ -67,7 +67,7 @@ pub(super) fn may_run(profile: &Profile, step_programs: bool) -> Option<ReviewLi
 }
 
 /// Returns the line above the script with each program of the list.
-pub(super) fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
+pub fn listed(profile: &Profile, step_programs: bool) -> Option<ReviewLine> {
     let programs = profile.programs.as_ref()?;
     let each = |at| {
         ["name", "path"]

@@ -38,7 +38,7 @@ impl ReviewedContent {
 }
 
 /// Draws all files below a heading. The content of a binary file is not shown.
-pub(super) fn draw(screen: &mut Screen, heading: &'static str, all: &[ReviewedContent]) {
+pub fn draw(screen: &mut Screen, heading: &'static str, all: &[ReviewedContent]) {
     if !all.is_empty() {
         screen.heading(heading);
     }

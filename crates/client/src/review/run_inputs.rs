@@ -14,7 +14,7 @@ use documents::{Authorization, ContentDigest, SessionUse, StepDefinition};
 /// Name of the check that the inputs have the signed digests.
 pub const INPUTS: &str = "the files that the run gets have the signed digests";
 /// Heading of the inputs above the script.
-pub(super) const HEADING: &str = "Files that the run gets";
+pub const HEADING: &str = "Files that the run gets";
 /// Name of the output of a plan among the inputs.
 const PLAN: &str = "plan";
 /// Number of earlier runs of a session that the line names.

@@ -14,7 +14,7 @@ use documents::{ContentDigest, StepDefinition};
 /// Name of the check that the files have the signed digests.
 pub const FILES: &str = "the files shown have the digests in the definition";
 /// Heading of the files above the script.
-pub(super) const HEADING: &str = "Files beside the script";
+pub const HEADING: &str = "Files beside the script";
 /// Maximum number of files that the line below the script names.
 const MOST_NAMED: usize = 12;
 

@@ -249,7 +249,7 @@ impl SignerError {
 const MAX_KEY_FILE: u64 = 16 << 10;
 
 /// Opens a regular file for reading.
-pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
+pub fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
     // NONBLOCK: opening a FIFO must not block the program.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | extra;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {
@@ -268,7 +268,7 @@ pub(crate) fn open(path: &Path, extra: OFlags) -> Result<File, SignerError> {
 }
 
 /// Reads the text of an open key file.
-pub(crate) fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
+pub fn read_bounded(mut file: &File, path: &Path) -> Result<Zeroizing<String>, SignerError> {
     // Allocate the whole length at once, because a growing buffer would leave copies of the secret in memory.
     let mut bytes = Zeroizing::new(vec![
         0_u8;

@@ -208,7 +208,7 @@ impl DisplayScripts {
 }
 
 /// Returns the word at the beginning of a text, or else its first character.
-pub(super) fn first_piece(text: &str) -> &str {
+pub fn first_piece(text: &str) -> &str {
     let end = text.find(|c| !is_of_word(c)).unwrap_or(text.len());
     if end > 0 {
         &text[..end]

@@ -290,7 +290,7 @@ const INDENT: usize = 16;
 const LONGEST_ESCAPE: usize = 24;
 
 /// Returns the first escape of a text, or else its first character with the marks on it.
-pub(crate) fn first_token(text: &str) -> Option<&str> {
+pub fn first_token(text: &str) -> Option<&str> {
     let marked = || {
         let next = text
             .char_indices()

@@ -6,7 +6,7 @@ use documents::{StreamName, push_escape, push_visible};
 /// codes, invisible characters, bidirectional marks and invalid UTF-8 become visible escapes. Newline and tab are
 /// unchanged.
 #[derive(Debug, Default)]
-pub(super) struct EscapedOutput {
+pub struct EscapedOutput {
     tail: Vec<u8>,
     /// Last character.
     before: char,
@@ -15,7 +15,7 @@ pub(super) struct EscapedOutput {
 impl EscapedOutput {
     /// Returns the next piece of the output as printable text. An incomplete character at the end waits for the next
     /// call.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> String {
+    pub fn feed(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.tail);
         bytes.extend_from_slice(piece);
         // An incomplete character at the end waits for its other bytes.
@@ -37,7 +37,7 @@ impl EscapedOutput {
     }
 
     /// Returns the incomplete character at the end of the stream, if there is one, as an escape.
-    pub(super) fn end(&mut self) -> String {
+    pub fn end(&mut self) -> String {
         let mut out = String::new();
         raw(&std::mem::take(&mut self.tail), &mut out);
         out

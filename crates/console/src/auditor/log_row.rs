@@ -7,7 +7,7 @@ use client::{
 use verdict::{DecisionLine, DenialLine, Finding, ReviewedLine, RevocationLine};
 
 /// Returns everything that the audit found about a row, or `None` for the row of a bundle.
-pub(super) fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
+pub fn log_row(table: &AuditTable, row: &AuditRow) -> Option<Screen> {
     let mut screen = Screen::default();
     let entries = match &row.place {
         RowPlace::Decision(line) => {

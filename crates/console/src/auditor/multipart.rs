@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 /// Maximum number of files in one form.
-pub(super) const MAX_FILES: usize = 2000;
+pub const MAX_FILES: usize = 2000;
 /// Maximum size of the head of a part, in bytes.
 const MAX_HEAD: usize = 8 << 10;
 
 /// A file of a form.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SentFile<'b> {
+pub struct SentFile<'b> {
     /// Name of the file, as the browser sent it. For a file of a directory, the path below the directory.
     pub name: String,
     /// Contents of the file.
@@ -18,7 +18,7 @@ pub(super) struct SentFile<'b> {
 
 /// The fields and files of a form.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct SentForm<'b> {
+pub struct SentForm<'b> {
     /// Fields by their names.
     pub fields: BTreeMap<String, String>,
     /// Files in the order of the form.
@@ -30,7 +30,7 @@ impl<'b> SentForm<'b> {
     ///
     /// # Errors
     /// Returns the reason if the body is no complete form, or has too many files.
-    pub(super) fn parse(content_type: &str, body: &'b [u8]) -> Result<Self, String> {
+    pub fn parse(content_type: &str, body: &'b [u8]) -> Result<Self, String> {
         let broken = || "the form did not arrive completely: send it again".to_owned();
         let boundary = content_type
             .strip_prefix("multipart/form-data;")

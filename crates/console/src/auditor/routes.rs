@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// Maximum size of one upload, in bytes.
-pub(super) const MAX_UPLOAD: usize = 64 << 20;
+pub const MAX_UPLOAD: usize = 64 << 20;
 
 /// What the routes need.
 #[derive(Debug)]
-pub(super) struct AuditorPages {
+pub struct AuditorPages {
     /// The table.
     pub kept: KeptTable,
     /// The way in.
@@ -38,7 +38,7 @@ pub(super) struct AuditorPages {
 type Fields = Query<BTreeMap<String, String>>;
 
 /// Returns the routes.
-pub(super) fn routes(pages: Arc<AuditorPages>) -> Router {
+pub fn routes(pages: Arc<AuditorPages>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/row/{number}", get(row))

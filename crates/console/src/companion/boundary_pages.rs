@@ -28,7 +28,7 @@ use crate::{
 const ON_PAGE: usize = 50;
 
 /// Returns the routes. Only `end` changes something, and no route uses a key to sign a statement.
-pub(crate) fn routes() -> Router<Arc<PageState>> {
+pub fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/steps", get(list_steps))
         .route("/b/{at}/step/{*step}", get(show_step))

@@ -19,15 +19,15 @@ use crate::{
 
 /// Seals and numbers of the forms that end sessions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SessionForms<'a> {
+pub struct SessionForms<'a> {
     /// Seals of the forms.
-    pub(super) form_key: &'a FormKey,
+    pub form_key: &'a FormKey,
     /// Numbers of the forms.
-    pub(super) numbers: &'a OpenForms,
+    pub numbers: &'a OpenForms,
 }
 
 /// Returns the list of the steps of a boundary.
-pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
+pub fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
     let main = html! {
         @for drift in &registry.seal.drift { div.admonition role="note" { (plain(drift)) } }
         p.hint { "Seal " (registry.seal.number) ", registry root " code { (registry.seal.registry_root.to_string()) } }
@@ -53,7 +53,7 @@ pub(super) fn steps(at: usize, name: &str, registry: &RegistryView) -> Markup {
 }
 
 /// Returns the page of one step: its script, and its whole definition.
-pub(super) fn step(at: usize, name: &str, view: &StepView) -> Markup {
+pub fn step(at: usize, name: &str, view: &StepView) -> Markup {
     let text = |field: &str| visible(view.definition[field].as_str().unwrap_or_default());
     let title = format!("{} at {}", text("ref"), plain(name));
     let main = html! {
@@ -67,12 +67,7 @@ pub(super) fn step(at: usize, name: &str, view: &StepView) -> Markup {
 }
 
 /// Returns the list of the sessions of a boundary.
-pub(super) fn sessions(
-    at: usize,
-    name: &str,
-    found: &[SessionView],
-    forms: SessionForms<'_>,
-) -> Markup {
+pub fn sessions(at: usize, name: &str, found: &[SessionView], forms: SessionForms<'_>) -> Markup {
     let run = |id: &ProposalId, words: &str| html! { a href=(format!("/b/{at}/run/{id}")) { (plain(words)) } };
     let main = html! {
         @if found.is_empty() {
@@ -108,7 +103,7 @@ pub(super) fn sessions(
 }
 
 /// Returns one page of the ended proposals of a boundary. `later` is true if newer proposals are on another page.
-pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Markup {
+pub fn receipts(at: usize, name: &str, found: &ProposalList, later: bool) -> Markup {
     let ended: Vec<_> = found
         .proposals
         .iter()
@@ -145,7 +140,7 @@ pub(super) fn receipts(at: usize, name: &str, found: &ProposalList, later: bool)
 
 /// Returns what the boundary leaves to people: the runs that need a review, in the words of `countersign unsettled`, and the
 /// grants, in those of `countersign grant list`.
-pub(super) fn open_work(
+pub fn open_work(
     at: usize,
     name: &str,
     UnsettledList { runs, more }: &UnsettledList,
@@ -191,7 +186,7 @@ pub(super) fn open_work(
 }
 
 /// Returns the head of the log, and what was verified here.
-pub(super) fn log(at: usize, name: &str, head: &CheckedHead) -> Markup {
+pub fn log(at: usize, name: &str, head: &CheckedHead) -> Markup {
     let main = html! {
         dl.pairs {
             dt { "Log" } dd { code { (plain(&head.checkpoint.origin)) } }
@@ -233,7 +228,7 @@ fn plain_lines(text: &str) -> String {
 }
 
 /// Returns what a person can do if a page of a boundary can't be read.
-pub(super) fn unread_advice(failure: &CommandFailure) -> Markup {
+pub fn unread_advice(failure: &CommandFailure) -> Markup {
     let refused = [Code::Forbidden, Code::Unauthenticated]
         .iter()
         .any(|code| failure.has_code(*code));

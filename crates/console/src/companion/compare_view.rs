@@ -10,7 +10,7 @@ use wire::ProposalView;
 use crate::{NavPlace, companion_page, path_of, plain};
 
 /// Maximum number of proposals in one table.
-pub(super) const MOST: usize = 12;
+pub const MOST: usize = 12;
 /// Maximum length of a value in the table. The review of each proposal shows all of it.
 const MOST_OF_VALUE: usize = 400;
 /// Beginnings of the paths that the table shows last: they differ for every proposal.
@@ -28,7 +28,7 @@ const ALWAYS_DIFFERENT: [&str; 7] = [
 type SignedFields = BTreeMap<String, String>;
 
 /// Reads the fields of the signed bytes, and not what the boundary says about them.
-pub(super) fn fields_of(view: &ProposalView) -> CommandResult<SignedFields> {
+pub fn fields_of(view: &ProposalView) -> CommandResult<SignedFields> {
     let payload = ReviewSubject::Proposal(Box::new(view.clone())).payload()?;
     let document: Value = serde_json::from_slice(&payload).map_err(|error| {
         CommandFailure::usage(format!(
@@ -72,7 +72,7 @@ fn different(all: &[SignedFields]) -> Vec<&str> {
 }
 
 /// Returns the page.
-pub(super) fn compare(
+pub fn compare(
     boundary: usize,
     name: &str,
     views: &[ProposalView],

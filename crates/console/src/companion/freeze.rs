@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// Word that the person types, so that nobody freezes by a click.
-pub(crate) const WORD: &str = "freeze";
+pub const WORD: &str = "freeze";
 
 /// Returns the routes. A sent form uses a key.
-pub(super) fn routes() -> Router<Arc<Companion>> {
+pub fn routes() -> Router<Arc<Companion>> {
     Router::new().route("/b/{at}/freeze", get(ask).post(freeze))
 }
 
@@ -32,7 +32,7 @@ async fn ask(State(own): Shared, Path(at): Path<usize>) -> PageAnswer<Markup> {
 }
 
 /// Returns the page. `refused` is the reason of a form without the word, and `more` stands below the form.
-pub(crate) async fn page(
+pub async fn page(
     own: &PageState,
     at: usize,
     refused: Option<&str>,
@@ -49,7 +49,7 @@ pub(crate) async fn page(
 }
 
 /// Returns the form of a revocation, which asks for a word. `refused` is the reason of a form without the word.
-pub(crate) fn word_form(
+pub fn word_form(
     own: &PageState,
     (path, word): (&str, &str),
     refused: Option<&str>,

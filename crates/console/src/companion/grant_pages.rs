@@ -20,7 +20,7 @@ use crate::{
 const WORD: &str = "revoke";
 
 /// Returns the routes. A sent form uses a key.
-pub(super) fn routes() -> Router<Arc<Companion>> {
+pub fn routes() -> Router<Arc<Companion>> {
     Router::new()
         .route("/b/{at}/grant/{id}", get(show).post(sign))
         .route("/b/{at}/revoke/{id}", post(revoke))

@@ -8,31 +8,31 @@ use client::CommandFailure;
 use documents::locked;
 
 /// Longest time between the review and the signature.
-pub(crate) const LIFE: Duration = Duration::from_secs(600);
+pub const LIFE: Duration = Duration::from_secs(600);
 /// Maximum number of reviews. A review can hold several MiB. The oldest review stops working first.
 const MOST: usize = 32;
 
 /// A review `R` that a page shows, of the document with the id `K`.
 #[derive(Debug)]
-pub(crate) struct HeldReview<K, R> {
+pub struct HeldReview<K, R> {
     /// Place of the boundary in the list.
-    pub(crate) boundary: usize,
+    pub boundary: usize,
     /// The document.
-    pub(crate) id: K,
+    pub id: K,
     /// Digest in the form of the page.
-    pub(crate) digest: String,
+    pub digest: String,
     /// The review, with the bytes that a signature covers.
-    pub(crate) review: R,
+    pub review: R,
     /// Time of the review.
-    pub(crate) made: Instant,
+    pub made: Instant,
 }
 
 /// The reviews of all pages, by the numbers of their forms.
 #[derive(Debug)]
-pub(crate) struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
+pub struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
 
 impl<K, R> HeldReview<K, R> {
-    pub(crate) fn new(boundary: usize, id: K, digest: String, review: R) -> Self {
+    pub fn new(boundary: usize, id: K, digest: String, review: R) -> Self {
         Self {
             boundary,
             id,
@@ -51,7 +51,7 @@ impl<K, R> Default for HeldReviews<K, R> {
 
 impl<K, R> HeldReviews<K, R> {
     /// Keeps a review for the form with this number.
-    pub(crate) fn keep(&self, number: &str, held: HeldReview<K, R>) {
+    pub fn keep(&self, number: &str, held: HeldReview<K, R>) {
         let Ok(number) = number.parse() else { return };
         let mut all = locked(&self.0);
         let time = held.made;
@@ -64,7 +64,7 @@ impl<K, R> HeldReviews<K, R> {
 
     /// Takes the review of a form, so that no other request can use it. Returns `None` if the review is too old, or was
     /// used.
-    pub(crate) fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
+    pub fn take(&self, number: &str, now: Instant) -> Option<HeldReview<K, R>> {
         let mut all = locked(&self.0);
         let held = all.remove(&number.parse().ok()?)?;
         (now.saturating_duration_since(held.made) < LIFE).then_some(held)
@@ -72,7 +72,7 @@ impl<K, R> HeldReviews<K, R> {
 }
 
 /// Returns the failure for a document that the boundary replaced after a page had shown it.
-pub(crate) fn replaced(what: &str) -> CommandFailure {
+pub fn replaced(what: &str) -> CommandFailure {
     let words = format!(
         "nothing was signed: the boundary now returns another statement for {what}. Don't trust this boundary, and tell its \
          operator"

@@ -16,7 +16,7 @@ const MOST_ENDED: usize = 20;
 
 /// The proposals of one boundary.
 #[derive(Debug)]
-pub(crate) struct BoundaryInbox {
+pub struct BoundaryInbox {
     /// What the boundary says about itself.
     pub(super) state: BoundaryState,
     /// The approver that the keys belong to, or why no key belongs to one.
@@ -35,7 +35,7 @@ pub(crate) struct BoundaryInbox {
 
 impl BoundaryInbox {
     /// Reads the proposals. `approver` is the person, or why nobody is.
-    pub(crate) fn read(
+    pub fn read(
         (place, client): (&ReachedBoundary, &Client),
         approver: CommandResult<RosteredApprover>,
         now: Timestamp,
@@ -93,7 +93,7 @@ fn is_same_day(one: Timestamp, other: Timestamp) -> bool {
 }
 
 /// Reads all boundaries at the same time. The result has the order of the list.
-pub(super) async fn read_all(
+pub async fn read_all(
     places: &[Arc<ReachedBoundary>],
     signing: &Arc<Signing>,
     now: Timestamp,

@@ -11,23 +11,23 @@ use crate::BoundaryTrust;
 
 /// A review that was just made.
 #[derive(Debug)]
-pub(crate) struct MadeReview {
+pub struct MadeReview {
     /// The review.
-    pub(crate) review: ProposalReview,
+    pub review: ProposalReview,
     /// The proposal, as the boundary reports it.
-    pub(crate) view: ProposalView,
+    pub view: ProposalView,
     /// The approver whose key would sign, or why no key can sign.
-    pub(crate) approver: Result<Name, String>,
+    pub approver: Result<Name, String>,
 }
 
 /// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
 /// nothing was signed.
 #[derive(Debug)]
-pub(crate) struct SentSignature<T>(pub(crate) CommandResult<T>, pub(crate) String);
+pub struct SentSignature<T>(pub CommandResult<T>, pub String);
 
 impl MadeReview {
     /// Reads a proposal and makes its review. A proposal that is over has no review. `approver` says whose key would sign.
-    pub(crate) fn read(
+    pub fn read(
         (id, trust, client): (&ProposalId, &BoundaryTrust, &Client),
         make: impl FnOnce(&ReviewSubject) -> CommandResult<ProposalReview>,
         approver: impl FnOnce(&ProposalReview) -> CommandResult<Name>,
@@ -55,7 +55,7 @@ impl MadeReview {
 
 /// Reads the proposal again. The boundary must still return the statement that the page showed, and the proposal must
 /// still be open. The review is judged again at the present time.
-pub(crate) fn still_open(
+pub fn still_open(
     id: &ProposalId,
     review: ProposalReview,
     stops: bool,

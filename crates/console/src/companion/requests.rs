@@ -20,18 +20,18 @@ use wire::ProposalView;
 
 /// What all pages need. It has no key, so a desk has these pages too.
 #[derive(Debug)]
-pub(crate) struct PageState {
-    pub(crate) places: Vec<Arc<ReachedBoundary>>,
-    pub(crate) form_key: FormKey,
-    pub(crate) forms: OpenForms,
-    pub(crate) watchers: RunWatchers,
+pub struct PageState {
+    pub places: Vec<Arc<ReachedBoundary>>,
+    pub form_key: FormKey,
+    pub forms: OpenForms,
+    pub watchers: RunWatchers,
     /// What a person signed with these pages and when, each with the page about it.
     signed: Mutex<Vec<(String, String)>>,
 }
 
 /// What the pages need that sign with a key of this program.
 #[derive(Debug)]
-pub(crate) struct Companion {
+pub struct Companion {
     pub(super) pages: Arc<PageState>,
     pub(super) signing: Arc<Signing>,
     pub(super) held: HeldReviews<ProposalId, ProposalReview>,
@@ -40,11 +40,11 @@ pub(crate) struct Companion {
 }
 
 /// The fields of a form.
-pub(crate) type Sent = Form<BTreeMap<String, String>>;
+pub type Sent = Form<BTreeMap<String, String>>;
 /// The state of the pages without a key.
-pub(crate) type SharedPages = State<Arc<PageState>>;
+pub type SharedPages = State<Arc<PageState>>;
 /// The state that all requests of the companion share.
-pub(crate) type Shared = State<Arc<Companion>>;
+pub type Shared = State<Arc<Companion>>;
 
 impl Companion {
     pub(super) fn new(pages: PageState, signing: Arc<Signing>) -> Self {
@@ -60,19 +60,14 @@ impl Companion {
 }
 
 /// Returns the page of a request that failed, with the way back to the proposal.
-pub(crate) fn failed(
-    nav: NavPlace,
-    title: &str,
-    failure: &CommandFailure,
-    way: Markup,
-) -> RefusedRequest {
+pub fn failed(nav: NavPlace, title: &str, failure: &CommandFailure, way: Markup) -> RefusedRequest {
     let main =
         html! { h1 { (title) } div.question role="alert" { (visible(&failure.message)) } (way) };
     RefusedRequest::with(status_of(failure), companion_page(nav, title, main))
 }
 
 /// Returns the answer to a signature, or the page that says why nothing was signed. `to` is the page after a signature.
-pub(crate) fn after_signature<T>(
+pub fn after_signature<T>(
     pages: &PageState,
     done: CommandResult<SentSignature<T>>,
     (at, to, way): (usize, &str, Markup),
@@ -108,7 +103,7 @@ pub(crate) fn after_signature<T>(
 
 /// Takes the review that the page of a form showed. A page of this program made the form for this path, and the form works
 /// once. `way` leads back to the page.
-pub(crate) fn take_held<K: PartialEq, R>(
+pub fn take_held<K: PartialEq, R>(
     pages: &PageState,
     held: &HeldReviews<K, R>,
     (path, sent): (&str, &BTreeMap<String, String>),
@@ -123,7 +118,7 @@ pub(crate) fn take_held<K: PartialEq, R>(
 }
 
 /// Takes the review of a proposal that a form shows.
-pub(crate) fn take_review<R>(
+pub fn take_review<R>(
     pages: &PageState,
     held: &HeldReviews<ProposalId, R>,
     (at, page, id): (usize, &str, &ProposalId),
@@ -134,7 +129,7 @@ pub(crate) fn take_review<R>(
 }
 
 /// Answers with the page of the proposal, after a signature about it.
-pub(crate) fn after_review(
+pub fn after_review(
     pages: &PageState,
     done: CommandResult<SentSignature<ProposalView>>,
     at: usize,
@@ -145,7 +140,7 @@ pub(crate) fn after_review(
 }
 
 /// Returns the links from a failure back to its proposal.
-pub(crate) fn ways(at: usize, id: &ProposalId) -> Markup {
+pub fn ways(at: usize, id: &ProposalId) -> Markup {
     html! {
         ul {
             li { a href=(format!("/b/{at}/review/{id}")) { "Load the review again" } }
@@ -156,7 +151,7 @@ pub(crate) fn ways(at: usize, id: &ProposalId) -> Markup {
 
 impl PageState {
     /// Makes the state for these boundaries.
-    pub(crate) fn new(places: Vec<Arc<ReachedBoundary>>, form_key: FormKey) -> Self {
+    pub fn new(places: Vec<Arc<ReachedBoundary>>, form_key: FormKey) -> Self {
         Self {
             places,
             form_key,
@@ -167,13 +162,13 @@ impl PageState {
     }
 
     /// Returns what the person signed with these pages, for the page about it.
-    pub(crate) fn signed(&self, page: &str) -> Markup {
+    pub fn signed(&self, page: &str) -> Markup {
         let signed = locked(&self.signed);
         html! { @for (_, words) in signed.iter().filter(|(to, _)| to == page) { p role="status" { strong { (words) } } } }
     }
 
     /// Returns a boundary of the list.
-    pub(crate) fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
+    pub fn place(&self, at: usize) -> PageAnswer<Arc<ReachedBoundary>> {
         let what =
             "Your list has no boundary at this address. The list is read when the program starts.";
         self.places
@@ -183,11 +178,7 @@ impl PageState {
     }
 
     /// Takes a form that a page of this program made for this path, once.
-    pub(crate) fn take(
-        &self,
-        path: &str,
-        sent: &BTreeMap<String, String>,
-    ) -> PageAnswer<TakenForm> {
+    pub fn take(&self, path: &str, sent: &BTreeMap<String, String>) -> PageAnswer<TakenForm> {
         let what = "This form was sent before, or it does not come from a page that this program made. Nothing was signed \
             or stopped by this request. Load the page again.";
         let taken = TakenForm::take(&self.form_key, &self.forms, path, sent);

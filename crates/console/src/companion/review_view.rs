@@ -45,7 +45,7 @@ struct ReviewView<'a> {
 ///
 /// # Errors
 /// Returns the page that says why there is no review.
-pub(crate) fn shown_review(
+pub fn shown_review(
     (pages, held): (&PageState, &HeldReviews<ProposalId, ProposalReview>),
     (at, id): (usize, ProposalId),
     made: CommandResult<MadeReview>,
@@ -74,27 +74,27 @@ pub(crate) fn shown_review(
 
 /// A form of a review that was refused before anything was signed.
 #[derive(Debug, Default)]
-pub(crate) struct RefusedReview {
+pub struct RefusedReview {
     /// What the person typed, by the names of the fields.
-    pub(crate) sent: BTreeMap<String, String>,
+    pub sent: BTreeMap<String, String>,
     /// What was wrong.
-    pub(crate) errors: FieldErrors,
+    pub errors: FieldErrors,
 }
 
 impl RefusedReview {
     /// A form without an error so far.
-    pub(crate) fn of(sent: BTreeMap<String, String>) -> Self {
+    pub fn of(sent: BTreeMap<String, String>) -> Self {
         Self {
             sent,
             errors: FieldErrors::default(),
         }
     }
 
-    pub(crate) fn is_refused(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         !self.errors.0.is_empty()
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         if self.is_refused() {
             StatusCode::UNPROCESSABLE_ENTITY
         } else {
@@ -103,13 +103,7 @@ impl RefusedReview {
     }
 
     /// Checks that the page that was sent showed the statement that the boundary returns now.
-    pub(crate) fn check_digest(
-        &self,
-        at: usize,
-        digest: &str,
-        what: &str,
-        way: Markup,
-    ) -> PageAnswer<()> {
+    pub fn check_digest(&self, at: usize, digest: &str, what: &str, way: Markup) -> PageAnswer<()> {
         match self.sent.get("digest") {
             Some(before) if before != digest => {
                 let (nav, title) = (NavPlace::at(at), "Nothing was signed");
@@ -120,7 +114,7 @@ impl RefusedReview {
     }
 
     /// Compares what the person sent to sign with what the review asks for.
-    pub(crate) fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_signature(asked: &AskedText, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if asked.more > 0 && found.value("more").trim().parse() != Ok(asked.more) {
             found.wrong(
@@ -144,7 +138,7 @@ impl RefusedReview {
     }
 
     /// Checks what the person sent to deny.
-    pub(crate) fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_denial(review: &ProposalReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if let Err(failure) = deny::payload(review, found.value("reason").trim()) {
             found.wrong("reason", "Reason of a denial", failure.message);
@@ -160,7 +154,7 @@ impl RefusedReview {
     }
 
     /// Compares what the person sent to sign a grant with what its review asks for.
-    pub(crate) fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_grant(review: &GrantReview, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if check_typed(review, found.value("answer")).is_err() {
             let message =
@@ -176,7 +170,7 @@ impl RefusedReview {
     }
 
     /// Compares the typed word with the word that the page asks for.
-    pub(crate) fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
+    pub fn of_word(word: &str, sent: BTreeMap<String, String>) -> Self {
         let mut found = Self::of(sent);
         if found.value("word").trim() != word {
             found.wrong(
@@ -189,7 +183,7 @@ impl RefusedReview {
     }
 
     /// Notes what is wrong with a field.
-    pub(crate) fn wrong(&mut self, id: &str, label: &str, message: String) {
+    pub fn wrong(&mut self, id: &str, label: &str, message: String) {
         self.errors.0.push(FieldError {
             id: id.to_owned(),
             label: label.to_owned(),
@@ -198,7 +192,7 @@ impl RefusedReview {
     }
 
     /// Returns what the person typed to sign.
-    pub(crate) fn typed(&self) -> String {
+    pub fn typed(&self) -> String {
         let fields = ["more", "digits"]
             .into_iter()
             .filter_map(|name| self.sent.get(name))
@@ -207,7 +201,7 @@ impl RefusedReview {
     }
 
     /// Returns what the person sent in a field.
-    pub(crate) fn value(&self, name: &str) -> &str {
+    pub fn value(&self, name: &str) -> &str {
         self.sent.get(name).map_or("", String::as_str)
     }
 }
@@ -339,7 +333,7 @@ impl ReviewView<'_> {
 }
 
 /// Returns the text of the command `countersign review`, with the remarks last, directly above the question.
-pub(crate) fn review_text(review: &ProposalReview) -> Markup {
+pub fn review_text(review: &ProposalReview) -> Markup {
     html! {
         section #review aria-label="The review" { (screen_lines(&review.screen(), 2)) }
     }

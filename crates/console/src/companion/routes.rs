@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Returns the routes. Only `sign`, `deny` and the pages of the freeze, of grants and of runs to review use a key.
-pub(super) fn routes(companion: Arc<Companion>) -> Router {
+pub fn routes(companion: Arc<Companion>) -> Router {
     Router::new()
         .route("/", get(first))
         .route("/b/{at}/review/{id}", get(review))

@@ -29,7 +29,7 @@ use crate::{
 const CANCEL_ADVICE: &str = "only the proposer and operators can cancel: to stop this proposal as an approver, deny it on its review page";
 
 /// Returns the routes. No route uses a key.
-pub(crate) fn routes() -> Router<Arc<PageState>> {
+pub fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/compare/{digest}", get(side_by_side))
         .route("/b/{at}/run/{id}", get(run))

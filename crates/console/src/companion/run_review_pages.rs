@@ -35,7 +35,7 @@ const ENDS: [ObservedEnd; 4] = [
 ];
 
 /// Returns the routes. Only `sign` uses a key.
-pub(super) fn routes() -> Router<Arc<Companion>> {
+pub fn routes() -> Router<Arc<Companion>> {
     Router::new()
         .route("/b/{at}/review-run/{id}", get(show).post(make))
         .route("/b/{at}/sign-review/{id}", post(sign))

@@ -19,7 +19,7 @@ use crate::{
 
 /// The keys of the approver.
 #[derive(Debug)]
-pub(crate) struct Signing {
+pub struct Signing {
     keys: KeyArgs,
     /// One signature at a time: a security key or a passphrase asks for one thing at a time.
     turn: Mutex<()>,
@@ -27,13 +27,13 @@ pub(crate) struct Signing {
 
 /// A grant that was just read.
 #[derive(Debug)]
-pub(super) struct MadeGrant {
+pub struct MadeGrant {
     /// The review.
-    pub(super) review: GrantReview,
+    pub review: GrantReview,
     /// The grant, as the boundary reports it.
-    pub(super) view: GrantView,
+    pub view: GrantView,
     /// The approver whose key would sign, or why nobody can sign.
-    pub(super) approver: Result<Name, String>,
+    pub approver: Result<Name, String>,
 }
 
 impl Signing {

@@ -16,12 +16,12 @@ const MOST_WORDS: usize = 160;
 const ENDING: usize = 8;
 
 /// Returns the path of a page about a proposal.
-pub(crate) fn path_of(page: &str, boundary: usize, view: &ProposalView) -> String {
+pub fn path_of(page: &str, boundary: usize, view: &ProposalView) -> String {
     format!("/b/{boundary}/{page}/{}", view.id)
 }
 
 /// Name of the page of the freeze.
-pub(crate) const FREEZE: &str = "Freeze";
+pub const FREEZE: &str = "Freeze";
 
 /// The pages of one boundary: their names, and the last part of their paths.
 const SECTIONS: [(&str, &str); 6] = [
@@ -35,16 +35,16 @@ const SECTIONS: [(&str, &str); 6] = [
 
 /// Place of a page in the navigation.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NavPlace {
+pub struct NavPlace {
     /// Place of the boundary in the list. `None` if the page is about several boundaries.
-    pub(crate) boundary: Option<usize>,
+    pub boundary: Option<usize>,
     /// Name of this page, if the navigation has a link to it.
-    pub(crate) here: Option<&'static str>,
+    pub here: Option<&'static str>,
 }
 
 impl NavPlace {
     /// Returns the place of a page about one proposal, or about several proposals of one boundary.
-    pub(crate) const fn at(boundary: usize) -> Self {
+    pub const fn at(boundary: usize) -> Self {
         Self {
             boundary: Some(boundary),
             here: None,
@@ -52,7 +52,7 @@ impl NavPlace {
     }
 
     /// Returns the place of a page of the boundary.
-    pub(crate) const fn section(boundary: usize, here: &'static str) -> Self {
+    pub const fn section(boundary: usize, here: &'static str) -> Self {
         Self {
             boundary: Some(boundary),
             here: Some(here),
@@ -75,24 +75,24 @@ impl NavPlace {
 }
 
 /// Returns a page of the companion.
-pub(crate) fn companion_page(place: NavPlace, title: &str, main: Markup) -> Markup {
+pub fn companion_page(place: NavPlace, title: &str, main: Markup) -> Markup {
     live_page(place, title, main, false)
 }
 
 /// Returns a page that browsers without JavaScript load again if it `changes`.
-pub(crate) fn live_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> Markup {
+pub fn live_page(place: NavPlace, title: &str, main: Markup, changes: bool) -> Markup {
     framed(title, None, &html! { (place.links()) (main) }, changes)
 }
 
 /// Returns a page of one section of a boundary.
-pub(crate) fn section_page(at: usize, section: &'static str, title: &str, main: &Markup) -> Markup {
+pub fn section_page(at: usize, section: &'static str, title: &str, main: &Markup) -> Markup {
     let title = plain(title);
     let main = html! { h1 { (title) } (main) };
     companion_page(NavPlace::section(at, section), &title, main)
 }
 
 /// Returns the last digits of the id.
-pub(crate) fn id_end(view: &ProposalView) -> &str {
+pub fn id_end(view: &ProposalView) -> &str {
     end_of(view, ENDING)
 }
 
@@ -109,7 +109,7 @@ fn boundary_words(name: &str, state: &BoundaryState) -> String {
 type Read = CommandResult<BoundaryInbox>;
 
 /// Returns the inbox over all boundaries, with `last` as its end.
-pub(crate) fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {
+pub fn inbox(all: &[(String, Read)], now: Timestamp, last: &Markup) -> Markup {
     let each = || {
         let read = all
             .iter()
@@ -228,6 +228,6 @@ fn card(at: usize, name: &str, view: &ProposalView, now: Timestamp, pending: boo
 }
 
 /// Returns true if the page of the run changes by itself.
-pub(crate) const fn is_live(status: ProposalStatus) -> bool {
+pub const fn is_live(status: ProposalStatus) -> bool {
     matches!(status, ProposalStatus::Approved | ProposalStatus::Running)
 }

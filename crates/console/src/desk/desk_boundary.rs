@@ -10,7 +10,7 @@ use crate::{BoundaryTrust, ReachedBoundary};
 
 /// A boundary of a desk.
 #[derive(Debug)]
-pub(crate) struct DeskBoundary {
+pub struct DeskBoundary {
     options: GlobalOptions,
     trust: TrustArgs,
     /// The boundary without credentials, for the login.

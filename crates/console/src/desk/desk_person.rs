@@ -10,7 +10,7 @@ use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
 
 /// A person who is logged in.
 #[derive(Debug, Clone)]
-pub(crate) struct DeskPerson {
+pub struct DeskPerson {
     pub(super) key: ForeignKey,
     /// Name of the desk.
     pub(super) host: String,
@@ -78,7 +78,7 @@ impl DeskPerson {
 }
 
 /// Reads the answer of the browser from a form.
-pub(crate) fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
+pub fn browser_answer(sent: &BTreeMap<String, String>) -> Option<BrowserAnswer> {
     let [client_data, authenticator_data, signature] =
         ANSWER_FIELDS.map(|name| sent.get(name).map_or("", String::as_str));
     BrowserAnswer::parse(client_data, authenticator_data, signature)

@@ -29,7 +29,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Returns all routes. Before the login, only the pages of the login, of the enrolment and of links work.
-pub(super) fn desk_routes(desk: Arc<Desk>) -> Router {
+pub fn desk_routes(desk: Arc<Desk>) -> Router {
     let inner = Router::new()
         .route("/p/{boundary}/{id}", get(linked))
         .route("/go/{boundary}/{id}", get(go))

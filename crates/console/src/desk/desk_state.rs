@@ -22,11 +22,11 @@ const LONGEST: usize = 200;
 
 /// The page after the login: a path of this desk.
 #[derive(Debug, Clone)]
-pub(super) struct LoginTarget(String);
+pub struct LoginTarget(String);
 
 impl LoginTarget {
     /// Takes a path of this desk, with plain characters only. `//host` would lead to another site.
-    pub(super) fn parse(path: &str) -> Option<Self> {
+    pub fn parse(path: &str) -> Option<Self> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"/._-:".contains(&c);
         let own = path.starts_with('/')
             && !path.contains("//")
@@ -35,7 +35,7 @@ impl LoginTarget {
         own.then(|| Self(path.to_owned()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -54,18 +54,18 @@ impl std::fmt::Display for LoginTarget {
 
 /// A login that has begun. The desk keeps it for the form of the page.
 #[derive(Debug, Default)]
-pub(super) struct LoginAttempt {
+pub struct LoginAttempt {
     /// Place of the boundary. `None` if the desk has no such boundary.
-    pub(super) place: Option<usize>,
+    pub place: Option<usize>,
     /// Number of the passkey of this person that is asked for.
-    pub(super) key: usize,
-    pub(super) name: Option<Name>,
-    pub(super) to: LoginTarget,
+    pub key: usize,
+    pub name: Option<Name>,
+    pub to: LoginTarget,
 }
 
 impl LoginAttempt {
     /// Returns the boundary, and the passkeys of the person.
-    pub(super) fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
+    pub fn keys<'d>(&self, desk: &'d Desk) -> Option<(&'d DeskBoundary, Vec<ForeignKey>)> {
         let boundary = desk.boundaries.get(self.place?)?;
         Some((
             boundary,
@@ -75,11 +75,11 @@ impl LoginAttempt {
 }
 
 /// The address of the browser.
-pub(crate) type Peer = Extension<BrowserAddress>;
+pub type Peer = Extension<BrowserAddress>;
 
 /// What the requests before the login need.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub struct Desk {
     /// Address as browsers write an origin.
     pub(super) origin: String,
     pub(super) boundaries: Vec<DeskBoundary>,

@@ -18,7 +18,7 @@ const ENROL: &str = "/enrol";
 /// Name of the field with the public key, which the script fills.
 const PUBLIC_KEY: &str = "public_key";
 
-pub(super) fn routes() -> Router<Arc<Desk>> {
+pub fn routes() -> Router<Arc<Desk>> {
     Router::new().route(ENROL, get(ask).post(show))
 }
 

@@ -34,10 +34,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Address of the browser at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BrowserAddress(pub(super) IpAddr);
+pub struct BrowserAddress(pub(super) IpAddr);
 
 /// Serves the pages for ever. A connection from one of the `proxies` begins with a header that names the browser.
-pub(super) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     tls: Arc<TlsServer>,
     pages: Router,
@@ -141,11 +141,11 @@ const MOST_ADDRESSES: usize = 65_536;
 
 /// Limit for attempts to log in or to make a passkey, by address. An entry is the time at which the limit is full again.
 #[derive(Debug, Default)]
-pub(super) struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
+pub struct AttemptLimits(Mutex<HashMap<Option<IpAddr>, Instant>>);
 
 impl AttemptLimits {
     /// Counts an attempt. Returns false if the address has made too many.
-    pub(super) fn take(&self, peer: IpAddr, now: Instant) -> bool {
+    pub fn take(&self, peer: IpAddr, now: Instant) -> bool {
         let mut all = locked(&self.0);
         if all.len() >= MOST_ADDRESSES {
             all.retain(|_, full| *full > now);

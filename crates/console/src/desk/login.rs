@@ -31,7 +31,7 @@ use crate::{
 const LOGIN: &str = "/login";
 const ANSWER: &str = "/login/answer";
 
-pub(super) fn routes() -> Router<Arc<Desk>> {
+pub fn routes() -> Router<Arc<Desk>> {
     Router::new()
         .route(LOGIN, get(show).post(begin))
         .route(ANSWER, post(answered))
@@ -47,7 +47,7 @@ async fn show(Query(query): Query<BTreeMap<String, String>>) -> Markup {
 }
 
 /// Returns the page of the login.
-pub(super) fn login_page(boundary: &str, to: &LoginTarget) -> Markup {
+pub fn login_page(boundary: &str, to: &LoginTarget) -> Markup {
     let main = html! {
         h1 { "Log in" }
         form method="post" action=(LOGIN) {

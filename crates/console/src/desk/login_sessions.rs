@@ -15,20 +15,20 @@ use crate::web::{door::cookie_of, secrets::random};
 /// Name of the cookie. Browsers take a cookie with this prefix only over TLS, from this host, and for all paths.
 const COOKIE_NAME: &str = "__Host-countersign_desk";
 /// Path of the form that ends a login.
-pub(crate) const LOG_OUT: &str = "/logout";
+pub const LOG_OUT: &str = "/logout";
 /// Maximum number of logins of one person. The oldest login ends first.
 const MOST_OF_ONE: usize = 4;
 
 /// One login.
-pub(super) struct LoginSession {
+pub struct LoginSession {
     /// The person.
-    pub(super) person: Name,
+    pub person: Name,
     /// Place of the boundary in the list of the desk.
-    pub(super) boundary: usize,
+    pub boundary: usize,
     /// The pages of the person.
-    pub(super) pages: Router,
+    pub pages: Router,
     /// End of the access.
-    pub(super) ends: Instant,
+    pub ends: Instant,
 }
 
 impl fmt::Debug for LoginSession {
@@ -41,14 +41,14 @@ impl fmt::Debug for LoginSession {
 
 /// All logins, by the hashes of their cookies.
 #[derive(Debug, Default)]
-pub(super) struct LoginSessions(Mutex<HashMap<blake3::Hash, LoginSession>>);
+pub struct LoginSessions(Mutex<HashMap<blake3::Hash, LoginSession>>);
 
 impl LoginSessions {
     /// Keeps a login, and returns its cookie.
     ///
     /// # Errors
     /// Returns an error if the system has no random bytes.
-    pub(super) fn open(&self, session: LoginSession, now: Instant) -> io::Result<HeaderValue> {
+    pub fn open(&self, session: LoginSession, now: Instant) -> io::Result<HeaderValue> {
         let secret = hex(&random::<32>()?);
         let cookie = format!("{COOKIE_NAME}={secret}; Path=/; Secure; HttpOnly; SameSite=Strict");
         let mut all = locked(&self.0);
@@ -68,7 +68,7 @@ impl LoginSessions {
     }
 
     /// Returns the pages and the boundary of the login that a request belongs to.
-    pub(super) fn find(&self, headers: &HeaderMap, now: Instant) -> Option<(Router, usize)> {
+    pub fn find(&self, headers: &HeaderMap, now: Instant) -> Option<(Router, usize)> {
         let cookie = blake3::hash(cookie_of(headers, COOKIE_NAME)?.as_bytes());
         let all = locked(&self.0);
         all.get(&cookie)
@@ -77,7 +77,7 @@ impl LoginSessions {
     }
 
     /// Ends the login that a request belongs to.
-    pub(super) fn end(&self, headers: &HeaderMap) {
+    pub fn end(&self, headers: &HeaderMap) {
         if let Some(cookie) = cookie_of(headers, COOKIE_NAME) {
             let mut all = locked(&self.0);
             all.remove(&blake3::hash(cookie.as_bytes()));

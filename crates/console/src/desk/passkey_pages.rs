@@ -42,7 +42,7 @@ struct PasskeyPages {
 type Own = State<Arc<PasskeyPages>>;
 
 /// Returns the pages of this person, with the access of this person to one boundary.
-pub(super) fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Result<Router> {
+pub fn routes(place: ReachedBoundary, person: DeskPerson) -> std::io::Result<Router> {
     let pages = Arc::new(PageState::new(vec![Arc::new(place)], FormKey::random()?));
     let stops = StopPages::new(pages.clone(), person.clone());
     let (held, denials) = Default::default();

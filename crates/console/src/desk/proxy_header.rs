@@ -21,7 +21,7 @@ const MOST: usize = 520;
 ///
 /// # Errors
 /// Returns what is wrong with the header.
-pub(super) async fn read_proxy_header(
+pub async fn read_proxy_header(
     stream: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<IpAddr>, &'static str> {
     let early = |_| "the connection ended before the end of its header";

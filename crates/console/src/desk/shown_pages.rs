@@ -14,7 +14,7 @@ use crate::{
     screen_lines,
 };
 
-pub(super) fn routes() -> Router<Arc<PageState>> {
+pub fn routes() -> Router<Arc<PageState>> {
     Router::new()
         .route("/b/{at}/grant/{id}", get(grant))
         .route("/b/{at}/review-run/{id}", get(run))

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Returns the page on which the passkey signs a statement of few words.
-pub(crate) fn signing_page(
+pub fn signing_page(
     pages: &PageState,
     (at, title): (usize, &str),
     statement: &Markup,

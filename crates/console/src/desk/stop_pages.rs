@@ -25,14 +25,14 @@ const WORD: &str = "revoke";
 
 /// What these pages need.
 #[derive(Debug)]
-pub(super) struct StopPages {
+pub struct StopPages {
     pages: Arc<PageState>,
     person: DeskPerson,
     held: HeldReviews<&'static str, Vec<u8>>,
 }
 
 impl StopPages {
-    pub(super) fn new(pages: Arc<PageState>, person: DeskPerson) -> Self {
+    pub fn new(pages: Arc<PageState>, person: DeskPerson) -> Self {
         Self {
             pages,
             person,
@@ -43,7 +43,7 @@ impl StopPages {
 
 type Own = State<Arc<StopPages>>;
 
-pub(super) fn routes() -> Router<Arc<StopPages>> {
+pub fn routes() -> Router<Arc<StopPages>> {
     Router::new()
         .route("/b/{at}/freeze", get(ask_freeze).post(freeze))
         .route("/b/{at}/my-key", get(ask_key).post(end_key))

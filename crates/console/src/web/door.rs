@@ -121,7 +121,7 @@ impl Door {
 }
 
 /// Returns the value of the only cookie of this name.
-pub(crate) fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub fn cookie_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let values = headers
         .get_all(COOKIE)
         .iter()

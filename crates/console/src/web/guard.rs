@@ -42,7 +42,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 ];
 
 /// Maximum length of a form.
-pub(crate) const MAX_FORM: usize = 64 << 10;
+pub const MAX_FORM: usize = 64 << 10;
 
 /// Mark of a request from a browser that was let in.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,7 @@ pub fn guarded(door: Arc<Door>, pages: Router) -> Router {
 }
 
 /// Returns the routes of the style and of the script.
-pub(crate) fn files() -> Router {
+pub fn files() -> Router {
     Router::new()
         .route(
             STYLE_PATH,
@@ -92,7 +92,7 @@ async fn outside(State(door): State<Arc<Door>>, mut request: Request, next: Next
 }
 
 /// Returns the answer with a page in place of a bare text, and with the headers of each answer.
-pub(crate) fn finish(answer: Response) -> Response {
+pub fn finish(answer: Response) -> Response {
     let mut answer = with_page(answer);
     if answer.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let what = format!(

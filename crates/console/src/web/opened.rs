@@ -24,15 +24,12 @@ pub struct OpenOptions {
 }
 
 /// Returns the failure of a server.
-pub(crate) fn failed(what: &str, error: io::Error) -> CommandFailure {
+pub fn failed(what: &str, error: io::Error) -> CommandFailure {
     CommandFailure::unreachable(format!("{what}: {error}"))
 }
 
 /// Runs the server of the pages or of the desk to its end.
-pub(crate) fn run_server<T>(
-    of: &str,
-    server: impl Future<Output = CommandResult<T>>,
-) -> CommandResult<T> {
+pub fn run_server<T>(of: &str, server: impl Future<Output = CommandResult<T>>) -> CommandResult<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -39,7 +39,7 @@ impl IntoResponse for RefusedRequest {
 
 /// Gives the page of an unknown address in place of an answer without a page: no route has the path, or a part of the path can't
 /// be read.
-pub(crate) fn with_page(response: Response) -> Response {
+pub fn with_page(response: Response) -> Response {
     let kind = response
         .headers()
         .get(CONTENT_TYPE)

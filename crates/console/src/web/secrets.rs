@@ -39,13 +39,13 @@ impl fmt::Debug for FormKey {
 }
 
 /// Returns random bytes.
-pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(bytes)
 }
 
 /// Compares two secrets. The time does not depend on their contents, because only their hashes are compared.
-pub(super) fn equal(own: &str, given: &str) -> bool {
+pub fn equal(own: &str, given: &str) -> bool {
     blake3::hash(own.as_bytes()) == blake3::hash(given.as_bytes())
 }

@@ -1,6 +1,6 @@
 //! Escapes of texts in canonical JSON.
 
-pub(super) fn write_escaped(out: &mut Vec<u8>, text: &str) {
+pub fn write_escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
         let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));

@@ -20,7 +20,7 @@ use crate::{
 pub const PASSKEY: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
 
 /// The type of a signature that a browser made. A signature of `ssh-keygen` with the same type of key has another type.
-pub(crate) const ASSERTION: &str = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
+pub const ASSERTION: &str = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com";
 
 /// Maximum size of the client data, in bytes. Chromium writes 200 to 350 bytes.
 pub const MAX_CLIENT_DATA: usize = 1024;
@@ -87,7 +87,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// What an authenticator and a browser signed: the part of an SSHSIG after the type of the signature.
-pub(super) struct Assertion<'a> {
+pub struct Assertion<'a> {
     /// The numbers r and s, each of 32 bytes.
     numbers: [u8; 64],
     flags: u8,
@@ -100,7 +100,7 @@ pub(super) struct Assertion<'a> {
 impl<'a> Assertion<'a> {
     // Format: string(mpint r | mpint s) | byte flags | uint32 counter | string origin | string clientData
     // | string extensions
-    pub(super) fn read(inner: &mut WireReader<'a>) -> Result<Self, AssertionError> {
+    pub fn read(inner: &mut WireReader<'a>) -> Result<Self, AssertionError> {
         let cut = || AssertionError("it ends too early");
         let mut pair = WireReader(inner.string().ok_or_else(cut)?);
         let mut numbers = [0; 64];
@@ -124,11 +124,7 @@ impl<'a> Assertion<'a> {
 
     /// Verifies the signature of `key` over the SSHSIG data `signed`. `(r, s)` and `(r, n - s)` are both valid, so a
     /// signature is not unique.
-    pub(super) fn verify(
-        &self,
-        key: &Passkey,
-        signed: &[u8],
-    ) -> Result<SignatureProof, AssertionError> {
+    pub fn verify(&self, key: &Passkey, signed: &[u8]) -> Result<SignatureProof, AssertionError> {
         self.check_flags()?;
         self.check_client_data(key, signed)?;
         let mut asserted = sha256(key.host.as_bytes()).to_vec();
@@ -200,12 +196,12 @@ impl<'a> Assertion<'a> {
     }
 
     /// Returns true if the authenticator verified the person, by a PIN or by a feature of the body.
-    pub(super) const fn is_verified(&self) -> bool {
+    pub const fn is_verified(&self) -> bool {
         self.flags & VERIFIED != 0
     }
 
     /// Returns true if a service may copy the passkey to other devices.
-    pub(super) const fn is_synced(&self) -> bool {
+    pub const fn is_synced(&self) -> bool {
         self.flags & CAN_BE_COPIED != 0
     }
 }

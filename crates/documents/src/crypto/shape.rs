@@ -15,15 +15,15 @@ use serde_json::Value;
 /// The error for a value that does not fit its type.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct TypeMismatch {
+pub struct TypeMismatch {
     /// Keys and indexes on the path to the value, innermost element first.
     path: Vec<String>,
-    pub(super) message: String,
+    pub message: String,
 }
 
 impl TypeMismatch {
     /// Returns the RFC 6901 pointer to the value.
-    pub(super) fn pointer(&self) -> String {
+    pub fn pointer(&self) -> String {
         let mut pointer = String::new();
         self.path
             .iter()
@@ -129,7 +129,7 @@ fn one_of(known: &[&str]) -> String {
 }
 
 // RFC 6901, section 3: `~` is written as `~0`, and `/` is written as `~1`.
-pub(super) fn push_step(pointer: &mut String, step: &str) {
+pub fn push_step(pointer: &mut String, step: &str) {
     pointer.push('/');
     for c in step.chars() {
         match c {
@@ -142,7 +142,7 @@ pub(super) fn push_step(pointer: &mut String, step: &str) {
 
 /// A JSON value that is read as a struct only if the value is an object.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Strict<'de>(pub(super) &'de Value);
+pub struct Strict<'de>(pub &'de Value);
 
 impl Strict<'_> {
     fn word(&self) -> Unexpected<'_> {

@@ -21,8 +21,8 @@ use crate::{
 /// Maximum length of a public key line, in bytes, because the size of a roster is limited.
 pub const MAX_LINE_BYTES: usize = 1024;
 
-pub(super) const PLAIN: &str = "ssh-ed25519";
-pub(super) const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
+pub const PLAIN: &str = "ssh-ed25519";
+pub const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
 
 /// Public key as a line in OpenSSH's format. Clones are cheap. Two keys are equal if their lines are equal.
 #[derive(Clone)]

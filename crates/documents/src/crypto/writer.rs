@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// Returns the canonical bytes of a document, or the rule of the strict reader that the document breaks.
-pub(super) fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<Flaw>> {
+pub fn write<T: Serialize + ?Sized>(document: &T) -> Result<Vec<u8>, Box<Flaw>> {
     let mut writer = Writer::new(true);
     document.serialize(&mut writer)?;
     Ok(writer.out)
 }
 
 /// Returns the canonical bytes of a value without checking the rules of the strict reader.
-pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
+pub fn write_unchecked(value: &Value) -> Vec<u8> {
     let mut writer = Writer::new(false);
     #[expect(
         clippy::expect_used,
@@ -39,12 +39,12 @@ pub(super) fn write_unchecked(value: &Value) -> Vec<u8> {
 }
 
 #[derive(Debug)]
-pub(super) struct Flaw {
+pub struct Flaw {
     /// Broken rule, or `None` if a part cannot be written at all.
-    pub(super) rule: Option<Reason>,
+    pub rule: Option<Reason>,
     /// Description of the part that cannot be written, if no rule is broken.
-    pub(super) message: String,
-    pub(super) pointer: String,
+    pub message: String,
+    pub pointer: String,
 }
 
 impl Flaw {

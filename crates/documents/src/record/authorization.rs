@@ -240,7 +240,7 @@ fn bounded(
 ///
 /// # Errors
 /// Returns an error that names the size of the reason.
-pub(super) fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
+pub fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(reason)
         .map_err(|error| Malformed::at(pointer, error.to_string()))?;
     // The quotes do not count towards the size.
@@ -270,10 +270,7 @@ fn fitting(reason: &str) -> usize {
 ///
 /// # Errors
 /// Returns an error for the first permission that breaks a rule.
-pub(super) fn check_permissions(
-    pointer: &str,
-    permissions: &[Permission],
-) -> Result<(), Malformed> {
+pub fn check_permissions(pointer: &str, permissions: &[Permission]) -> Result<(), Malformed> {
     if permissions.len() > MAX_PERMISSIONS {
         return Err(Malformed::too_large(
             pointer,

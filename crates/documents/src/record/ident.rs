@@ -17,7 +17,7 @@ pub struct IdentError {
     pub given: String,
 }
 
-pub(super) fn refuse(expected: &'static str, given: &str) -> IdentError {
+pub fn refuse(expected: &'static str, given: &str) -> IdentError {
     IdentError {
         expected,
         given: given.chars().take(80).collect(),
@@ -71,7 +71,7 @@ const fn lower_or_digit(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
-pub(super) fn is_name(text: &str, extra: &[u8]) -> bool {
+pub fn is_name(text: &str, extra: &[u8]) -> bool {
     let bytes = text.as_bytes();
     (1..=64).contains(&bytes.len())
         && lower_or_digit(bytes[0])
@@ -118,7 +118,7 @@ fn is_step_ref(text: &str) -> bool {
 }
 
 /// Returns true if the text is `prefix` and then a UUIDv7 in lower case (RFC 9562).
-pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
+pub fn is_uuid7(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|uuid| {
         let bytes = uuid.as_bytes();
         bytes.len() == 36
@@ -132,7 +132,7 @@ pub(super) fn is_uuid7(text: &str, prefix: &str) -> bool {
 }
 
 /// Makes an id from its prefix, `millis` since 1970 and ten random bytes.
-pub(super) fn uuid7(prefix: &str, millis: u64, random: &[u8; 10]) -> Arc<str> {
+pub fn uuid7(prefix: &str, millis: u64, random: &[u8; 10]) -> Arc<str> {
     let uuid = uuid::Builder::from_unix_timestamp_millis(millis, random).into_uuid();
     format!("{prefix}{uuid}").into()
 }

@@ -461,7 +461,7 @@ impl Predicate for Receipt {
 ///
 /// # Errors
 /// Returns an error for the stream that contradicts itself.
-pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
+pub fn check_output(output: &Output) -> Result<(), Malformed> {
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         // The masking of secrets changes lengths, so `bytes` and `recorded` are compared only if nothing was masked.
         let whole = stream.recorded == stream.bytes;
@@ -479,7 +479,7 @@ pub(super) fn check_output(output: &Output) -> Result<(), Malformed> {
 ///
 /// # Errors
 /// Returns the error with its place in the payload.
-pub(super) fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malformed> {
+pub fn check_programs(programs: Option<&ProgramFacts>) -> Result<(), Malformed> {
     programs.map_or(Ok(()), |programs| {
         programs
             .check()

@@ -28,12 +28,7 @@ pub const MAX_GRANT_S: u64 = 30 * 24 * 3600;
 ///
 /// # Errors
 /// Returns an error with the allowed range.
-pub(crate) fn check_range(
-    pointer: &str,
-    value: u64,
-    least: u64,
-    most: u64,
-) -> Result<(), Malformed> {
+pub fn check_range(pointer: &str, value: u64, least: u64, most: u64) -> Result<(), Malformed> {
     if (least..=most).contains(&value) {
         Ok(())
     } else {
@@ -48,7 +43,7 @@ pub(crate) fn check_range(
 ///
 /// # Errors
 /// Returns an error with the found and the expected number.
-pub(crate) fn check_count(
+pub fn check_count(
     pointer: &str,
     found: usize,
     least: usize,
@@ -68,7 +63,7 @@ pub(crate) fn check_count(
 ///
 /// # Errors
 /// Returns an error for the first element that is out of order.
-pub(crate) fn check_by<T, K: Ord + ?Sized>(
+pub fn check_by<T, K: Ord + ?Sized>(
     pointer: &str,
     items: &[T],
     key: fn(&T) -> &K,
@@ -89,11 +84,7 @@ pub(crate) fn check_by<T, K: Ord + ?Sized>(
 ///
 /// # Errors
 /// Returns an error with the size of the part.
-pub(crate) fn check_bytes<T: Serialize>(
-    pointer: &str,
-    part: &T,
-    most: usize,
-) -> Result<(), Malformed> {
+pub fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(part)
         .map_err(|error| Malformed::at(pointer, error.to_string()))?
         .len();
@@ -198,7 +189,7 @@ impl Artifacts {
 ///
 /// # Errors
 /// Returns the error, with a pointer into the artifacts.
-pub(super) fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
+pub fn check_artifact_bytes(artifacts: &[Artifact]) -> Result<(), Malformed> {
     for (at, artifact) in artifacts.iter().enumerate() {
         check_range(
             &format!("/{at}/bytes"),

@@ -9,7 +9,7 @@ use documents::{DeclaredSandbox, Profile};
 
 /// Writes the declarations of a step into its profile. Returns an error for each declaration that is malformed, or that
 /// policy does not allow.
-pub(super) fn give(
+pub fn give(
     rule: &SandboxRule,
     declared: &DeclaredSandbox,
     profile: &mut Profile,
@@ -52,7 +52,7 @@ pub(super) fn give(
 }
 
 /// Sorts the patterns and removes duplicates. Returns an error if a pattern is malformed or matches everything.
-pub(super) fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
+pub fn denied(mut patterns: Vec<String>) -> Result<Vec<String>, ProfileError> {
     patterns.sort();
     patterns.dedup();
     for text in &patterns {

@@ -195,7 +195,7 @@ impl PathPattern {
 }
 
 /// Message about a pattern with a variable of the shell.
-pub(super) const VARIABLE: &str = "variables are not expanded in a pattern: write the whole path, with [$] for a `$` in the path itself";
+pub const VARIABLE: &str = "variables are not expanded in a pattern: write the whole path, with [$] for a `$` in the path itself";
 
 /// Returns the part of `path` below `directory`, which is empty for `directory` itself.
 fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {

@@ -160,7 +160,7 @@ const ESCAPED_SLASH: &str = "a slash always separates segments: write / without 
 
 /// One part of an alternative of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum PatternPart {
+pub enum PatternPart {
     Literal(char),
     Star,
     Any,
@@ -222,7 +222,7 @@ fn literal(tokens: &[PatternPart]) -> Option<String> {
 ///
 /// # Errors
 /// Returns the problem in the braces or in a class.
-pub(super) fn alternatives(text: &str) -> Result<Vec<Vec<PatternPart>>, String> {
+pub fn alternatives(text: &str) -> Result<Vec<Vec<PatternPart>>, String> {
     expand(&text.chars().collect::<Vec<char>>())
 }
 

@@ -90,7 +90,7 @@ impl Policy {
 ///
 /// # Errors
 /// Returns all problems in the lists as an error.
-pub(super) fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<YamlFlaw>> {
+pub fn read_lists(value: &Value) -> Result<Vec<CompiledPattern>, Vec<YamlFlaw>> {
     let tree = YamlNode::of_json(value);
     let mut reader = Reader::new(Reading::Sealed);
     let keys = ["version", "run", "read", "write", "env", "closures"];

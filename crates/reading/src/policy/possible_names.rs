@@ -32,11 +32,7 @@ enum Names {
 ///
 /// # Errors
 /// Returns an error with what to write instead.
-pub(super) fn check_listed(
-    kind: PermissionKind,
-    side: ListSide,
-    text: &str,
-) -> Result<(), PatternError> {
+pub fn check_listed(kind: PermissionKind, side: ListSide, text: &str) -> Result<(), PatternError> {
     let names = match kind {
         PermissionKind::Run if text.contains('/') => Names::ProgramPaths,
         PermissionKind::Run => Names::Programs,
@@ -50,7 +46,7 @@ pub(super) fn check_listed(
 ///
 /// # Errors
 /// Returns an error with what to write instead.
-pub(super) fn check_runbook(text: &str) -> Result<(), PatternError> {
+pub fn check_runbook(text: &str) -> Result<(), PatternError> {
     let names = Names::Runbooks;
     check(names, text)
         .map_err(|part| PatternError::new(text, advice(names, ListSide::Allow, text, part)))
@@ -86,7 +82,7 @@ pub fn check_program(text: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns an error with what to write instead.
-pub(super) fn check_deny(text: &str) -> Result<(), String> {
+pub fn check_deny(text: &str) -> Result<(), String> {
     host_access::check_deny(text)?;
     check_listed(PermissionKind::Read, ListSide::Deny, text).map_err(|error| error.to_string())
 }

@@ -222,7 +222,7 @@ pub fn named_origins(
 }
 
 /// Returns the program that the sandbox starts for an interpreter.
-pub(super) fn program_of(interpreter: &str) -> Option<Program> {
+pub fn program_of(interpreter: &str) -> Option<Program> {
     let program = match interpreter {
         "python" => "python3",
         "javascript" => "node",

@@ -8,7 +8,7 @@ use crate::{
 use documents::{DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode};
 
 /// Reads the rule. `of_all` is true for the rule `default`.
-pub(super) fn read(
+pub fn read(
     node: &YamlNode,
     is_sealed: bool,
     of_all: bool,

@@ -19,13 +19,13 @@ use StepProblem::{Endless, Proc, Root, Terminal};
 type Habit = (StepProblem, [&'static str; 4], &'static str);
 
 /// Returns true if a list contains a word. Blanks separate the words of the list.
-pub(super) fn lists(list: &str, word: &str) -> bool {
+pub fn lists(list: &str, word: &str) -> bool {
     list.split(' ').any(|one| one == word)
 }
 
 /// Returns the message about a call that a step can't use as a person does. `sees_proc` is true if the step sees all files
 /// of `/proc`.
-pub(super) fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
+pub fn habit(call: &ScriptCall, sees_proc: bool) -> Option<String> {
     let arguments = call.words.iter().skip(1).map(|word| word.text.as_str());
     let arguments: Vec<&str> = arguments.take_while(|word| *word != "--").collect();
     let behind = |program: &str| call.via.iter().any(|name| name == program);

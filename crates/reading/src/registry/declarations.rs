@@ -12,7 +12,7 @@ use crate::{
 use documents::{Parameter, ParameterType, parameter_variable};
 
 /// Returns every error of the declaration of all parameters of a step.
-pub(super) fn check(all: &Parameter, patterns: &ParameterPatterns) -> Vec<ParameterError> {
+pub fn check(all: &Parameter, patterns: &ParameterPatterns) -> Vec<ParameterError> {
     let mut checker = Checker {
         patterns,
         flaws: Vec::new(),
@@ -48,7 +48,7 @@ pub(super) fn check(all: &Parameter, patterns: &ParameterPatterns) -> Vec<Parame
 }
 
 /// Returns every wrong word, and every wrong or missing type. The typed reader would report only the first one.
-pub(super) fn check_words(written: &Value, at: &str) -> Vec<ParameterError> {
+pub fn check_words(written: &Value, at: &str) -> Vec<ParameterError> {
     let mut flaws = Vec::new();
     let types = ParameterType::ALL.map(ParameterType::word);
     if written.is_object() && written.get("type").is_none() {

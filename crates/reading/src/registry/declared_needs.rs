@@ -28,7 +28,7 @@ pub struct DeclaredNeeds {
 }
 
 /// Returns the names of all needs. A block can't switch off the sandbox.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+pub fn names() -> impl Iterator<Item = &'static str> {
     let permissions = SandboxPermission::ALL
         .into_iter()
         .filter(|permission| *permission != SandboxPermission::Off);

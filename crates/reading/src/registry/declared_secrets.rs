@@ -8,7 +8,7 @@ const MAX_SECRETS: usize = 32;
 /// Reads a list of secrets. `NAME=env:VARIABLE` is a secret in a variable. `NAME=file:VARIABLE` is a secret in a file, and
 /// the variable contains the path of the file. `NAME` is a secret in a file without a variable. The result is sorted by
 /// name, like every array of a definition.
-pub(crate) fn declared_secrets(text: &str) -> Result<Vec<StepSecret>, String> {
+pub fn declared_secrets(text: &str) -> Result<Vec<StepSecret>, String> {
     let mut found: Vec<StepSecret> = Vec::new();
     for one in text.split(',').map(str::trim) {
         let (name, rest) = one

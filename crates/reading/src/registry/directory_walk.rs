@@ -10,28 +10,23 @@ use crate::{
 };
 
 /// Runbook files and errors found in one runbook directory.
-pub(super) struct RunbookDirectoryWalk {
+pub struct RunbookDirectoryWalk {
     /// Path of the directory, with all symbolic links resolved.
     root: PathBuf,
     /// User who, besides root, may be able to write the runbooks. `None` allows any user.
     owner: Option<u32>,
-    pub(super) prefix: String,
+    pub prefix: String,
     /// Relative name and path of each runbook.
-    pub(super) files: Vec<(String, PathBuf)>,
-    pub(super) errors: Vec<FileProblem>,
+    pub files: Vec<(String, PathBuf)>,
+    pub errors: Vec<FileProblem>,
     /// Remarks about files that are not read because of the ending of their names.
-    pub(super) remarks: Vec<FileProblem>,
+    pub remarks: Vec<FileProblem>,
 }
 
 impl RunbookDirectoryWalk {
     /// Walks through `dir`. The names of its files are relative to `within`, or else to `dir`. `prefix` is the text before
     /// the file names in errors.
-    pub(super) fn through(
-        dir: &Path,
-        within: Option<&Path>,
-        prefix: String,
-        owner: Option<u32>,
-    ) -> Self {
+    pub fn through(dir: &Path, within: Option<&Path>, prefix: String, owner: Option<u32>) -> Self {
         let (files, errors, remarks) = (Vec::new(), Vec::new(), Vec::new());
         let mut walk = Self {
             root: PathBuf::new(),
@@ -219,7 +214,7 @@ impl RunbookDirectoryWalk {
 }
 
 /// Returns the text of a runbook file.
-pub(crate) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
+pub fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
     let flaw = |message: String| vec![YamlFlaw::new(TextPlace::START, message)];
     let too_large = || {
         flaw(format!(
@@ -257,7 +252,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Vec<YamlFlaw>> {
 
 /// Returns the steps without flaws of the text of a file, together with the remarks and the flaws of the file. If `owner`
 /// is given, only this user and root may be able to write the other files that the runbook names.
-pub(crate) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
+pub fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u32>) -> ReadPage {
     let files = RunbookFiles::new(path.parent().unwrap_or(Path::new("")).to_owned(), owner);
     let page = |ending: &str| Page {
         name: relative.strip_suffix(ending).unwrap_or(relative),
@@ -282,6 +277,6 @@ pub(crate) fn read_page(relative: &str, path: &Path, text: &str, owner: Option<u
 }
 
 /// Maximum size of a runbook, in bytes. People review runbooks, so a larger file is not useful.
-pub(super) const MAX_FILE_BYTES: u64 = 256 << 10;
+pub const MAX_FILE_BYTES: u64 = 256 << 10;
 /// Maximum nesting depth of directories.
 const MAX_DEPTH: usize = 16;

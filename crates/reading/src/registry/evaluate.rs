@@ -11,7 +11,7 @@ use documents::{Parameter, ParameterType, json::MAX_INTEGER, secret_name};
 
 /// Returns the errors of a value, at most [`MAX_ERRORS`]. With `fill`, the missing defaults are added. Otherwise a missing
 /// default is an error.
-pub(super) fn evaluate(
+pub fn evaluate(
     one: &Parameter,
     value: &mut Value,
     fill: bool,

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Returns a remark if the block has a name in the form of another program: Pandoc, Runme, kramdown or R Markdown.
-pub(super) fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlFlaw> {
+pub fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Option<YamlFlaw> {
     let info = block.info.text.trim();
     // kramdown has the attributes of a block in the line above or below the block.
     let below = block.fence.line + block.lines() + 2;
@@ -48,7 +48,7 @@ pub(super) fn of_other_form(block: &FencedBlock, lines: &TextLines<'_>) -> Optio
 
 /// Returns a remark for each fence of a step that Markdown does not read as a fence, because the line is indented or in an
 /// HTML element, or because an earlier block contains the line.
-pub(super) fn hidden_fences(
+pub fn hidden_fences(
     text: &str,
     blocks: &[FencedBlock],
     is_step: impl Fn(&str) -> bool,
@@ -109,13 +109,13 @@ fn fence(line: &str) -> Option<(usize, &str)> {
 }
 
 /// Returns true for the info string of a step in Countersign Markdown.
-pub(super) fn is_step(info: &str) -> bool {
+pub fn is_step(info: &str) -> bool {
     attributes::parse(info, TextPlace::START, &mut Vec::new())
         .is_some_and(|(_, id, _)| id.is_some())
 }
 
 /// Returns a remark if a page without steps was probably meant as a runbook.
-pub(super) fn of_prose(text: &str) -> Option<YamlFlaw> {
+pub fn of_prose(text: &str) -> Option<YamlFlaw> {
     let is_meant =
         |line: &str| is_version(line) || fence(line).is_some_and(|(_, info)| is_step(info));
     // Most pages have no such line, so no parser reads them.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Fenced block of a document.
-pub(crate) struct FencedBlock {
+pub struct FencedBlock {
     /// Place of the first fence character.
     pub(super) fence: TextPlace,
     pub(super) info: PlacedText,
@@ -110,7 +110,7 @@ impl FencedBlock {
 }
 
 /// Returns all fenced blocks of `text`, starting at byte `from`.
-pub(crate) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<FencedBlock> {
+pub fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<FencedBlock> {
     let mut found: Vec<FencedBlock> = Vec::new();
     let (mut heading, mut in_heading): (Option<String>, Option<String>) = (None, None);
     let mut in_block = false;
@@ -158,7 +158,7 @@ pub(crate) fn fenced_blocks(text: &str, from: usize, lines: &TextLines<'_>) -> V
 }
 
 /// Adds an error for each kind of character that breaks scripts.
-pub(crate) fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
+pub fn check_characters(text: &str, lines: &TextLines<'_>, flaws: &mut Vec<YamlFlaw>) {
     for (bad, message) in REFUSED_CHARACTERS {
         if let Some(at) = text.find(bad) {
             flaws.push(YamlFlaw::new(lines.place(at), message));

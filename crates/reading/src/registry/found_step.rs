@@ -21,7 +21,7 @@ pub struct FoundStep {
 }
 
 /// Adds a step, so that its script is checked, and an error if an earlier step has the same id.
-pub(crate) fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
+pub fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<YamlFlaw>) {
     let reference = &one.definition.reference;
     if let Some(FoundStep { place: at, .. }) = found
         .iter()

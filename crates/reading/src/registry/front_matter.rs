@@ -27,23 +27,23 @@ use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
 /// Settings in the front matter for every step of the file.
 #[derive(Debug, Clone)]
-pub(crate) struct FrontMatter {
-    pub(crate) title: Option<String>,
-    pub(crate) params: DeclaredParams,
-    pub(crate) approvals: Approvals,
+pub struct FrontMatter {
+    pub title: Option<String>,
+    pub params: DeclaredParams,
+    pub approvals: Approvals,
     /// Limits and sandbox permissions of every step. Sandbox permissions that only a single step may declare are not
     /// included.
-    pub(crate) sandbox: DeclaredSandbox,
-    pub(crate) interpreter: Option<String>,
+    pub sandbox: DeclaredSandbox,
+    pub interpreter: Option<String>,
 }
 
 /// Parameters that the front matter declares.
 #[derive(Debug, Clone)]
-pub(crate) struct DeclaredParams {
+pub struct DeclaredParams {
     /// Declaration of all parameters, which most steps of the file share.
     all: Arc<Parameter>,
     /// True if the parameters have a flaw, so that they are unknown.
-    pub(crate) unread: bool,
+    pub unread: bool,
 }
 
 impl DeclaredParams {
@@ -54,12 +54,12 @@ impl DeclaredParams {
         }
     }
 
-    pub(crate) fn names(&self) -> Vec<&str> {
+    pub fn names(&self) -> Vec<&str> {
         self.all.keys().map(|(name, _)| name.as_str()).collect()
     }
 
     /// Returns the declaration of the parameters. If `only` is given, the result contains only these parameters.
-    pub(crate) fn declared(&self, only: Option<&[String]>) -> Arc<Parameter> {
+    pub fn declared(&self, only: Option<&[String]>) -> Arc<Parameter> {
         let Some(only) = only else {
             return Arc::clone(&self.all);
         };
@@ -76,7 +76,7 @@ impl DeclaredParams {
 
 impl FrontMatter {
     /// Returns the settings of a file without front matter.
-    pub(crate) fn absent() -> Self {
+    pub fn absent() -> Self {
         Self {
             title: None,
             params: DeclaredParams::none(false),
@@ -90,7 +90,7 @@ impl FrontMatter {
 /// Reads the YAML tree of a front matter. If a field has a flaw, the field keeps its default and reading continues.
 ///
 /// A key that resembles a setting is an error, because its author expects an effect. Any other unknown key is a remark.
-pub(crate) fn read(
+pub fn read(
     tree: &YamlNode,
     yaml: &str,
     flaws: &mut Vec<YamlFlaw>,
@@ -212,7 +212,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
 }
 
 /// Adds a limit or a sandbox permission to a declaration. The caller has refused all other names.
-pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
+pub fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> Result<(), String> {
     if let Some((_, kind)) = LIMITS.iter().find(|(known, _)| *known == name) {
         return limit(*kind, text)
             .map(|value| sandbox.limits.get_or_insert_default().declare(*kind, value));
@@ -222,7 +222,7 @@ pub(crate) fn declare(sandbox: &mut DeclaredSandbox, name: &str, text: &str) -> 
 }
 
 /// Checks a title: one line that fits on a screen.
-pub(crate) fn title(text: &str) -> Result<String, String> {
+pub fn title(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         Err("the title is empty: write a title, or remove `title`".to_owned())
     } else if text.len() > MAX_TITLE_BYTES || text.chars().any(char::is_control) {
@@ -235,7 +235,7 @@ pub(crate) fn title(text: &str) -> Result<String, String> {
     }
 }
 
-pub(crate) fn interpreter(text: &str) -> Result<String, String> {
+pub fn interpreter(text: &str) -> Result<String, String> {
     if INTERPRETERS.contains(&text) {
         return Ok(text.to_owned());
     }
@@ -294,7 +294,7 @@ fn params(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredParams {
 }
 
 /// Keys whose values the program reads.
-pub(super) const KEYS: [&str; 5] = ["countersign", "title", "params", "approvals", "defaults"];
+pub const KEYS: [&str; 5] = ["countersign", "title", "params", "approvals", "defaults"];
 
 /// Keys of other programs that resemble a setting by chance.
 const EVERYDAY: [&str; 4] = ["language", "region", "risk", "version"];
@@ -324,7 +324,7 @@ const OF_POLICY: [&str; 20] = [
 ];
 
 /// Interpreters that can run a step.
-pub(crate) const INTERPRETERS: [&str; 9] = [
+pub const INTERPRETERS: [&str; 9] = [
     "bash", "sh", "zsh", "python", "python3", "node", "ruby", "go", "perl",
 ];
 const MAX_TITLE_BYTES: usize = 200;

@@ -30,7 +30,7 @@ pub fn escape(token: &str) -> String {
 }
 
 /// Cuts a text to 300 characters, because a hostile value could make a message very long.
-pub(super) fn cut(text: &str) -> String {
+pub fn cut(text: &str) -> String {
     match text.char_indices().nth(300) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

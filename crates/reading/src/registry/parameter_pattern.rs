@@ -11,14 +11,14 @@ use regex::{Regex, RegexBuilder};
 /// time. Therefore a pattern is compiled when it is first used, and at most [`MAX_COMPILED`] compiled patterns are
 /// kept.
 #[derive(Debug, Default)]
-pub(crate) struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
+pub struct ParameterPatterns(Mutex<HashMap<Box<str>, Arc<Regex>>>);
 
 impl ParameterPatterns {
     /// Checks that the pattern is within the closed subset, and returns the compiled pattern.
     ///
     /// # Errors
     /// Returns the problem in the pattern and the correct form.
-    pub(crate) fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
+    pub fn get(&self, pattern: &str) -> Result<Arc<Regex>, String> {
         let lock = || locked(&self.0);
         if let Some(compiled) = lock().get(pattern) {
             return Ok(Arc::clone(compiled));
@@ -34,7 +34,7 @@ impl ParameterPatterns {
     }
 
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         locked(&self.0).len()
     }
 }

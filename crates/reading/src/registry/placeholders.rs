@@ -4,7 +4,7 @@ use crate::{CallWord, ScriptCall, registry::call_habits::lists};
 use documents::{Format, parameter_variable};
 
 /// Returns the text `<name>`. `at` is the offset after `<`. Redirections such as `<in >out` are no placeholders.
-pub(super) fn angle_placeholder(text: &str, at: usize) -> Option<&str> {
+pub fn angle_placeholder(text: &str, at: usize) -> Option<&str> {
     let before = text[..at].strip_suffix('<')?;
     let (name, after) = text[at..].split_once('>')?;
     let glued = !before.is_empty() && !before.ends_with(char::is_whitespace);
@@ -24,7 +24,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Returns the placeholder in an argument of a call.
-pub(super) fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Option<&'a str> {
+pub fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Option<&'a str> {
     let text = word.text.as_str();
     // The arguments of these programs are text or patterns.
     if lists(
@@ -62,7 +62,7 @@ pub(super) fn word_placeholder<'a>(call: &ScriptCall, word: &'a CallWord) -> Opt
 }
 
 /// Returns the advice about a placeholder. `word` is the argument that contains it.
-pub(super) fn replace(placeholder: &str, word: &str, format: Format) -> String {
+pub fn replace(placeholder: &str, word: &str, format: Format) -> String {
     let name = placeholder
         .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
         .to_ascii_lowercase();
@@ -88,14 +88,14 @@ pub(super) fn replace(placeholder: &str, word: &str, format: Format) -> String {
 }
 
 /// Returns true for `$`, `%`, `user@host:~$`, `[root@host` and other signs of a shell that waits for a command.
-pub(super) fn is_prompt(word: &str) -> bool {
+pub fn is_prompt(word: &str) -> bool {
     let names_host = word.contains('@') || word.starts_with("sh-") || word.starts_with("bash-");
     lists("$ % ➜ ❯", word)
         || names_host && (word.ends_with(['$', '#', '%', '>']) || word.starts_with('['))
 }
 
 /// Returns the advice that explains why the parser can't read this line of a script.
-pub(super) fn advice_about(script: &str, line: usize) -> Option<String> {
+pub fn advice_about(script: &str, line: usize) -> Option<String> {
     let of_line = |line: &str| {
         line.trim_start()
             .split_once(' ')

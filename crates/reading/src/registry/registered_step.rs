@@ -125,7 +125,7 @@ impl StoredStep {
 
 /// Reason why this version can't seal a step.
 #[derive(Debug)]
-pub(super) enum RegisterError {
+pub enum RegisterError {
     /// Reason that concerns the whole step.
     Step(String),
     /// Flaws of the template, with places in the script.
@@ -140,7 +140,7 @@ impl From<String> for RegisterError {
 
 impl RegisterError {
     /// Returns the errors with their places. A store has no place of a step.
-    pub(super) fn at(self, place: &StepPlace) -> Vec<FileProblem> {
+    pub fn at(self, place: &StepPlace) -> Vec<FileProblem> {
         match self {
             Self::Template(flaws) if place.place.line > 0 => flaws
                 .iter()
@@ -162,7 +162,7 @@ impl fmt::Display for RegisterError {
 
 /// How the script of a step is checked before the step is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScriptCheck {
+pub enum ScriptCheck {
     /// The step comes from a store and stays in force: only a template that no version renders is refused.
     Sealed,
     /// A person runs the step at a terminal without policy: the template has only places that this version renders.
@@ -172,7 +172,7 @@ pub(crate) enum ScriptCheck {
 }
 
 /// Seals one step, or returns the reason why this version can't seal the step.
-pub(super) fn register(
+pub fn register(
     definition: StepDefinition,
     contents: Vec<Arc<[u8]>>,
     place: Option<StepPlace>,

@@ -89,7 +89,7 @@ impl RunLinks {
 
 /// Returns an error for each step whose plan is no registered step, or takes other parameters. The parameters of a plan and
 /// of the step that applies it are equal, so both have the same names.
-pub(super) fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<FileProblem> {
+pub fn plan_errors(steps: &BTreeMap<StepRef, Arc<RegisteredStep>>) -> Vec<FileProblem> {
     let names = |step: &RegisteredStep| -> BTreeSet<String> {
         let keys = step.definition.params.keys();
         keys.map(|(name, _)| name.clone()).collect()

@@ -10,7 +10,7 @@ use documents::{StepDefinition, parameter_variable};
 
 /// Returns the errors of a script. `sample` is the script that the parser reads: a template has a value in each place.
 /// Returns no error for a script of another language.
-pub(super) fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
+pub fn script_flaws(step: &StepDefinition, sample: Option<&str>) -> Vec<TemplateFlaw> {
     let shell = match step.interpreter.as_str() {
         "bash" => Shell::Bash,
         "sh" => Shell::Sh,

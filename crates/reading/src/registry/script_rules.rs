@@ -7,7 +7,7 @@ use documents::{MAX_SOURCE_BYTES, StepRef};
 ///
 /// # Errors
 /// Returns a message that states the allowed form of an id.
-pub(crate) fn step_ref(path: &str, id: &str) -> Result<StepRef, String> {
+pub fn step_ref(path: &str, id: &str) -> Result<StepRef, String> {
     format!("{path}:{id}").parse().map_err(|_| {
         format!(
             "{id:?} is not a valid step id: use letters, digits and . _ -, begin with a letter, a digit or _, and use at \
@@ -20,7 +20,7 @@ pub(crate) fn step_ref(path: &str, id: &str) -> Result<StepRef, String> {
 ///
 /// # Errors
 /// Returns a message that states the allowed form of a path.
-pub(crate) fn check_path(path: &str) -> Result<(), String> {
+pub fn check_path(path: &str) -> Result<(), String> {
     if format!("{path}:x").parse::<StepRef>().is_ok() {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns a message about a shebang that the boundary can't honour.
-pub(crate) fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
+pub fn interpreter_of_shebang(source: &str) -> Result<Option<String>, String> {
     let Some(shebang) = source.strip_prefix("#!") else {
         return Ok(None);
     };
@@ -70,7 +70,7 @@ pub(crate) fn interpreter_of_shebang(source: &str) -> Result<Option<String>, Str
 ///
 /// # Errors
 /// Returns a message if the script is too large for a step.
-pub(crate) fn check_size(source: &str) -> Result<(), String> {
+pub fn check_size(source: &str) -> Result<(), String> {
     if source.len() <= MAX_SOURCE_BYTES {
         return Ok(());
     }
@@ -80,11 +80,11 @@ pub(crate) fn check_size(source: &str) -> Result<(), String> {
 }
 
 /// Message about a byte order mark at the beginning of a file, which hides a fence or a heading in the first line.
-pub(crate) const BYTE_ORDER_MARK: &str =
+pub const BYTE_ORDER_MARK: &str =
     "the file begins with a byte order mark: save the file without this mark";
 
 /// Characters that no script and no runbook may contain, with the messages.
-pub(crate) const REFUSED_CHARACTERS: [(char, &str); 2] = [
+pub const REFUSED_CHARACTERS: [(char, &str); 2] = [
     (
         '\r',
         "the file has Windows line endings, which break scripts: save the file with LF line endings",

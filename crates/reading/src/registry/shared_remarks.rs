@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{TextPlace, YamlFlaw};
 
 /// Kind of remark: the text before the names, and the text after the names.
-pub(crate) type RemarkKind = (&'static str, &'static str);
+pub type RemarkKind = (&'static str, &'static str);
 
 /// Remarks of one page.
 #[derive(Debug, Default)]
-pub(super) struct SharedRemarks(BTreeMap<RemarkKind, (BTreeSet<String>, BTreeSet<TextPlace>)>);
+pub struct SharedRemarks(BTreeMap<RemarkKind, (BTreeSet<String>, BTreeSet<TextPlace>)>);
 
 impl SharedRemarks {
     /// Adds a name to the remark of this kind.
-    pub(super) fn add(&mut self, kind: RemarkKind, name: &str, place: TextPlace) {
+    pub fn add(&mut self, kind: RemarkKind, name: &str, place: TextPlace) {
         let (names, places) = self.0.entry(kind).or_default();
         names.insert(name.to_owned());
         places.insert(place);
     }
 
     /// Returns the remarks, each at its first place.
-    pub(super) fn into_remarks(self) -> Vec<YamlFlaw> {
+    pub fn into_remarks(self) -> Vec<YamlFlaw> {
         let remark = |((before, after), (names, places)): (
             RemarkKind,
             (BTreeSet<String>, BTreeSet<TextPlace>),

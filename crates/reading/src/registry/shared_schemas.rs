@@ -8,7 +8,7 @@ use documents::{Parameter, StepDefinition, locked};
 
 /// Parameter schemas of a registry. Several steps with equal schemas share one checked schema.
 #[derive(Default)]
-pub(crate) struct SharedSchemas {
+pub struct SharedSchemas {
     patterns: Arc<ParameterPatterns>,
     known: Mutex<HashMap<Arc<Parameter>, ParameterSchema>>,
 }

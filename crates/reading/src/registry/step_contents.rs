@@ -43,7 +43,7 @@ pub fn put_files(definition: &mut StepDefinition, files: &[FileContent]) -> Vec<
 ///
 /// # Errors
 /// Returns a message about a path that leaves the directory of the run, that is hidden, or that is the script.
-pub(super) fn check_file_path(path: &str) -> Result<(), String> {
+pub fn check_file_path(path: &str) -> Result<(), String> {
     if let Err(error) = path.parse::<RelativePath>() {
         return Err(format!(
             "{path:?} can't be the path of a file of the step: {error}"
@@ -71,10 +71,7 @@ pub(super) fn check_file_path(path: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns a message about the first name that is no file of the runbook's directory, or about a limit.
-pub(crate) fn named_files(
-    text: &str,
-    directory: &RunbookFiles,
-) -> Result<Vec<FileContent>, String> {
+pub fn named_files(text: &str, directory: &RunbookFiles) -> Result<Vec<FileContent>, String> {
     let mut found: Vec<FileContent> = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
@@ -102,7 +99,7 @@ pub(crate) fn named_files(
 ///
 /// # Errors
 /// Returns a message about two files that can't both exist, or about a limit.
-pub(super) fn check_files(found: &mut [FileContent]) -> Result<(), String> {
+pub fn check_files(found: &mut [FileContent]) -> Result<(), String> {
     found.sort_by(|a, b| a.file.path.cmp(&b.file.path));
     if let Some(pair) = found
         .windows(2)

@@ -81,7 +81,7 @@ impl StepPlace {
 }
 
 /// Returns the path of a file that the runbook `page` names, and the words that name its user.
-pub(super) fn in_other_file(page: &str, other: &OtherFile) -> (String, String) {
+pub fn in_other_file(page: &str, other: &OtherFile) -> (String, String) {
     let path = Path::new(&other.path);
     let plain: std::path::PathBuf = path
         .components()

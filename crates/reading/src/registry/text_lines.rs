@@ -3,7 +3,7 @@
 use crate::TextPlace;
 
 /// Text with the byte offsets of its lines.
-pub(crate) struct TextLines<'a> {
+pub struct TextLines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }

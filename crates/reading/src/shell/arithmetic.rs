@@ -188,7 +188,7 @@ impl Parser<'_> {
 
 /// Adds to `parts` the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text.
 /// `known` is the part of it that is known before the run.
-pub(super) fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
+pub fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
     parts.extend(names.map(|name| WordPart::Sets(name.to_owned(), at)));

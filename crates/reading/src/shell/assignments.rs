@@ -97,7 +97,7 @@ const ELEMENTS: UnknownReason = UnknownReason::programs(
 
 /// Returns true for a word like `a[1]=x` or `a+=x`, which is an assignment in bash and a command in dash. No program
 /// has such a name, unless the word contains a slash, or an expansion that may contain a slash.
-pub(super) fn assigns_for_bash(word: &Word) -> bool {
+pub fn assigns_for_bash(word: &Word) -> bool {
     let source = word.source();
     if source.contains(['/', '$', '`']) {
         return false;

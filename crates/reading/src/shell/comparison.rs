@@ -3,18 +3,18 @@
 use crate::{CommandList, Redirect, Script, ShellNode, Word, WordPart};
 
 /// Two scripts that are compared.
-pub(super) struct Comparison<'c> {
-    pub(super) planned: &'c Script,
-    pub(super) found: &'c Script,
+pub struct Comparison<'c> {
+    pub planned: &'c Script,
+    pub found: &'c Script,
     /// True if `a` and `'a'` are different words.
-    pub(super) quotes: bool,
+    pub quotes: bool,
     /// Returns true if the second script has the right text in the place of the text of the first script.
-    pub(super) is_text: &'c dyn Fn(&str, &str) -> bool,
+    pub is_text: &'c dyn Fn(&str, &str) -> bool,
 }
 
 impl Comparison<'_> {
     /// Returns true if the two scripts have the same structure.
-    pub(super) fn is_same(&self) -> bool {
+    pub fn is_same(&self) -> bool {
         self.is_same_list(&self.planned.list, &self.found.list)
     }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// Returns the words of a git command with which git may start programs that the script chooses. Everyday commands have no
 /// such words. `name` is the word `git`.
-pub(super) fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
+pub fn starts<'w>(name: &'w Word, arguments: &'w [Word]) -> Vec<Vec<&'w Word>> {
     let all = || vec![iter::once(name).chain(arguments).collect()];
     let Ok(options) = read(&GLOBAL, arguments) else {
         return all();

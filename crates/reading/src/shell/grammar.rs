@@ -6,7 +6,7 @@ use crate::{
 
 /// End of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ListEnd {
+pub enum ListEnd {
     /// The list ends at the end of the text.
     End,
     /// `)`
@@ -18,7 +18,7 @@ pub(crate) enum ListEnd {
 }
 
 /// Reserved words. At the beginning of a command, a reserved word is not the name of a program.
-pub(super) const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while",
     "until", "for", "[[", "select", "function", "coproc", "time",
 ];

@@ -4,13 +4,13 @@ use crate::{OptionGrammar, shell::options::OptionValue};
 
 use OptionValue::{Nothing, Optional, Value};
 
-pub(super) const EXEC: OptionGrammar = OptionGrammar {
+pub const EXEC: OptionGrammar = OptionGrammar {
     flags: "cl",
     values: "a",
     ..OptionGrammar::NONE
 };
 
-pub(super) const ENV: OptionGrammar = OptionGrammar {
+pub const ENV: OptionGrammar = OptionGrammar {
     flags: "i0v",
     values: "uCSa",
     long: &[
@@ -29,7 +29,7 @@ pub(super) const ENV: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const TIME: OptionGrammar = OptionGrammar {
+pub const TIME: OptionGrammar = OptionGrammar {
     flags: "pvaqlhV",
     values: "of",
     long: &[
@@ -43,7 +43,7 @@ pub(super) const TIME: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const TIMEOUT: OptionGrammar = OptionGrammar {
+pub const TIMEOUT: OptionGrammar = OptionGrammar {
     flags: "vfp",
     values: "ks",
     long: &[
@@ -56,13 +56,13 @@ pub(super) const TIMEOUT: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const NICE: OptionGrammar = OptionGrammar {
+pub const NICE: OptionGrammar = OptionGrammar {
     values: "n",
     long: &[("adjustment", Value)],
     ..OptionGrammar::NONE
 };
 
-pub(super) const IONICE: OptionGrammar = OptionGrammar {
+pub const IONICE: OptionGrammar = OptionGrammar {
     flags: "t",
     values: "cnpPu",
     long: &[
@@ -76,27 +76,27 @@ pub(super) const IONICE: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const SETSID: OptionGrammar = OptionGrammar {
+pub const SETSID: OptionGrammar = OptionGrammar {
     flags: "cfw",
     long: &[("ctty", Nothing), ("fork", Nothing), ("wait", Nothing)],
     ..OptionGrammar::NONE
 };
 
-pub(super) const SSH_AGENT: OptionGrammar = OptionGrammar {
+pub const SSH_AGENT: OptionGrammar = OptionGrammar {
     flags: "cDdksTv",
     values: "aEOPt",
     ..OptionGrammar::NONE
 };
 
 /// Everyday options of ssh. With the others, ssh may read commands from a file (`-F`), load code (`-I`) or run no command.
-pub(super) const SSH: OptionGrammar = OptionGrammar {
+pub const SSH: OptionGrammar = OptionGrammar {
     flags: "46AaCfKkMNnqTtVvXxYy",
     values: "BbcDEeiJLlmopRSw",
     ..OptionGrammar::NONE
 };
 
 /// Options of flock, but for `-c`, which runs a command.
-pub(super) const FLOCK: OptionGrammar = OptionGrammar {
+pub const FLOCK: OptionGrammar = OptionGrammar {
     flags: "sxeunoF",
     values: "wE",
     long: &[
@@ -109,13 +109,13 @@ pub(super) const FLOCK: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const STDBUF: OptionGrammar = OptionGrammar {
+pub const STDBUF: OptionGrammar = OptionGrammar {
     values: "ioe",
     long: &[("error", Value), ("input", Value), ("output", Value)],
     ..OptionGrammar::NONE
 };
 
-pub(super) const XARGS: OptionGrammar = OptionGrammar {
+pub const XARGS: OptionGrammar = OptionGrammar {
     flags: "0oprtx",
     values: "adEILnPs",
     optional: "eil",
@@ -139,7 +139,7 @@ pub(super) const XARGS: OptionGrammar = OptionGrammar {
     ],
 };
 
-pub(super) const SUDO: OptionGrammar = OptionGrammar {
+pub const SUDO: OptionGrammar = OptionGrammar {
     flags: "AbBEeHiKklNnPSsVv",
     values: "aCcDghpRrTtUu",
     long: &[
@@ -176,13 +176,13 @@ pub(super) const SUDO: OptionGrammar = OptionGrammar {
     ..OptionGrammar::NONE
 };
 
-pub(super) const READ: OptionGrammar = OptionGrammar {
+pub const READ: OptionGrammar = OptionGrammar {
     flags: "ers",
     values: "adinNptu",
     ..OptionGrammar::NONE
 };
 
-pub(super) const MAPFILE: OptionGrammar = OptionGrammar {
+pub const MAPFILE: OptionGrammar = OptionGrammar {
     flags: "t",
     values: "dnOsuCc",
     ..OptionGrammar::NONE

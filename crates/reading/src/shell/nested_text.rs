@@ -149,7 +149,7 @@ impl ScriptWalk<'_> {
 }
 
 /// Checks that the command in `word` is not nested too deep.
-pub(super) fn check_nesting(word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+pub fn check_nesting(word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
     if context.nested < MAX_NESTED {
         return Ok(());
     }

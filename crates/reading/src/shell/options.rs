@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Options of a program.
-pub(crate) struct OptionGrammar {
+pub struct OptionGrammar {
     /// Letters without a value.
     pub(super) flags: &'static str,
     /// Option letters that take a value, which is the rest of the word or the next word.
@@ -19,7 +19,7 @@ pub(crate) struct OptionGrammar {
 
 /// Kind of a long option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OptionValue {
+pub enum OptionValue {
     /// No value.
     Nothing,
     /// The value follows `=` or is the next word.
@@ -40,29 +40,29 @@ impl OptionGrammar {
 
 /// An option in the arguments: a letter, or the full name of a long option.
 #[derive(Debug)]
-pub(super) struct GivenOption {
-    pub(super) name: String,
-    pub(super) value: Option<Word>,
+pub struct GivenOption {
+    pub name: String,
+    pub value: Option<Word>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct ReadOptions<'w> {
+pub struct ReadOptions<'w> {
     /// Given options, in order.
-    pub(super) given: Vec<GivenOption>,
+    pub given: Vec<GivenOption>,
     /// Words after the options.
-    pub(super) rest: &'w [Word],
+    pub rest: &'w [Word],
 }
 
 impl ReadOptions<'_> {
     /// Returns true if the arguments contain one of the options in `names`.
-    pub(super) fn has(&self, names: &[&str]) -> bool {
+    pub fn has(&self, names: &[&str]) -> bool {
         self.given
             .iter()
             .any(|given| names.contains(&given.name.as_str()))
     }
 
     /// Returns the values of all options in `names`.
-    pub(super) fn values<'o>(&'o self, names: &'o [&str]) -> impl Iterator<Item = &'o Word> {
+    pub fn values<'o>(&'o self, names: &'o [&str]) -> impl Iterator<Item = &'o Word> {
         self.given
             .iter()
             .filter(|given| names.contains(&given.name.as_str()))
@@ -71,14 +71,14 @@ impl ReadOptions<'_> {
 }
 
 /// A word that cannot be read as an option or an operand, with the reason.
-pub(super) type UnreadableWord<'w> = (&'w Word, UnknownReason);
+pub type UnreadableWord<'w> = (&'w Word, UnknownReason);
 
 /// Parses the options in `words`, which are the arguments of a program.
 ///
 /// # Errors
 /// Returns the first word that may become an option, several words or no word at run time, or that is an option outside
 /// `grammar`, because the meaning of the following words is then unknown.
-pub(super) fn read<'w>(
+pub fn read<'w>(
     grammar: &OptionGrammar,
     words: &'w [Word],
 ) -> Result<ReadOptions<'w>, UnreadableWord<'w>> {

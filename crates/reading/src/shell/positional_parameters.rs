@@ -125,7 +125,7 @@ fn sets_parameters(arguments: &[Word]) -> bool {
 }
 
 /// Builtins that change the parameters `$1`, `$2` and so on.
-pub(super) const MOVES: &[&str] = &["set", "shift"];
+pub const MOVES: &[&str] = &["set", "shift"];
 
 const MAX_CALLS: usize = 256;
 const CALL: usize = 64;

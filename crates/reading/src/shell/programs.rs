@@ -14,7 +14,7 @@ use crate::{HOLE, Word};
 
 /// What the shell parser reads in the arguments of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ArgumentReading {
+pub enum ArgumentReading {
     /// The commands that a process of the run starts from the arguments.
     Exact,
     /// The commands that the program starts as another user or with other rights. A list of programs does not answer
@@ -37,7 +37,7 @@ pub(crate) enum ArgumentReading {
 
 /// Arguments with which a program can start another program. Names are separated by blanks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StartOptions {
+pub struct StartOptions {
     /// Letters of short options, also in clusters.
     short: &'static str,
     /// Long options, which a script may abbreviate.
@@ -229,7 +229,7 @@ const PROGRAMS: &[(ArgumentReading, u16, &str)] = &[
 
 /// Programs that run a program after one of these subcommands, with the number of operands before the program, and the
 /// letters of options without a value.
-pub(crate) const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
+pub const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
     (
         &[
             "docker",
@@ -271,7 +271,7 @@ pub(crate) const RUNS_PROGRAM: &[(&[&str], &str, usize, &str)] = &[
 ];
 
 /// Programs with options whose value is a program, or a file with code. The templates read this table.
-pub(crate) const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
+pub const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
     (
         &["c++", "cc", "clang", "clang++", "g++", "gcc"],
         &["-B", "-fplugin", "-specs", "--specs", "-wrapper"],
@@ -283,7 +283,7 @@ pub(crate) const PROGRAM_OPTIONS: &[(&[&str], &[&str])] = &[
 ];
 
 /// Commands that evaluate each argument behind the subcommand. The templates read this table.
-pub(crate) const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
+pub const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
     ("kamal", &["exec"]),
     (
         "redis-cli",
@@ -295,13 +295,13 @@ pub(crate) const EVALUATES_BEHIND: &[(&str, &[&str])] = &[
 
 /// Variables on the command line of `make` whose value is a program or a makefile: those of its built-in rules, and those
 /// that the makefiles of most projects use. The templates read this table.
-pub(crate) const MAKE_PROGRAMS: &str = "AR AS AWK BASH CC CHECKOUT CO CPP CROSS_COMPILE CTANGLE CURL CWEAVE CXX DOCKER \
+pub const MAKE_PROGRAMS: &str = "AR AS AWK BASH CC CHECKOUT CO CPP CROSS_COMPILE CTANGLE CURL CWEAVE CXX DOCKER \
      F77 FC GET GNUMAKEFLAGS GO GREP HELM HOSTCC HOSTCXX INSTALL JAVA KUBECTL LD LEX LINT M2C MAKE MAKEFILES MAKEFLAGS \
      MAKEINFO MAKE_COMMAND MFLAGS NM NODE NPM OBJC OBJCOPY OBJDUMP PC PERL PIP PKG_CONFIG PYTHON PYTHON3 RANLIB RM RUBY SED \
      SHELL STRIP TANGLE TERRAFORM TEX TEXI2DVI WEAVE WGET YACC";
 
 /// Beginnings of such variables, for example `COMPILE.c`.
-pub(crate) const MAKE_RULES: &[&str] = &[
+pub const MAKE_RULES: &[&str] = &[
     ".SHELL",
     "COMPILE.",
     "LEX.",
@@ -346,7 +346,7 @@ static BY_NAME: LazyLock<HashMap<&'static str, (ArgumentReading, u16)>> = LazyLo
 });
 
 /// Returns what the parser reads in the arguments of the program `name`, a name without a directory.
-pub(super) fn reading(name: &str) -> ArgumentReading {
+pub fn reading(name: &str) -> ArgumentReading {
     match BY_NAME.get(name) {
         Some((reading, _)) => *reading,
         // Debian's builds of vim, for example `vim.basic`.
@@ -357,12 +357,12 @@ pub(super) fn reading(name: &str) -> ArgumentReading {
 }
 
 /// Returns true if the parser reads more of the program than its name.
-pub(crate) fn is_known(name: &str) -> bool {
+pub fn is_known(name: &str) -> bool {
     reading(name) != Plain
 }
 
 /// Returns true if the program has one of these uses.
-pub(crate) fn is_used_for(name: &str, uses: u16) -> bool {
+pub fn is_used_for(name: &str, uses: u16) -> bool {
     BY_NAME.get(name).is_some_and(|(_, has)| has & uses != 0)
 }
 
@@ -415,7 +415,7 @@ impl StartOptions {
 }
 
 /// Returns each word for which `starts` is true, with the next word if this word may be the value of an option.
-pub(super) fn with_values(words: &[Word], starts: impl Fn(&Word) -> bool) -> Vec<Vec<&Word>> {
+pub fn with_values(words: &[Word], starts: impl Fn(&Word) -> bool) -> Vec<Vec<&Word>> {
     let found = (0..words.len()).filter(|at| starts(&words[*at]));
     let is_joined = |word: &Word| word.text.starts_with("--") && word.text.contains('=');
     found
@@ -429,7 +429,7 @@ pub(super) fn with_values(words: &[Word], starts: impl Fn(&Word) -> bool) -> Vec
 }
 
 /// Returns true if `text` is an option cluster with a letter of `short`, or may be an abbreviation of a name in `long`.
-pub(super) fn is_option(text: &str, short: &str, long: &str) -> bool {
+pub fn is_option(text: &str, short: &str, long: &str) -> bool {
     match (text.strip_prefix("--"), text.strip_prefix('-')) {
         (Some(""), _) | (_, None) => false,
         (Some(name), _) => {

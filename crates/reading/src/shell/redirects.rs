@@ -202,7 +202,7 @@ impl Parser<'_> {
 }
 
 /// Returns true if a redirection writes to a file, which the script may run later.
-pub(super) fn writes_a_file(redirects: &[Redirect]) -> bool {
+pub fn writes_a_file(redirects: &[Redirect]) -> bool {
     let descriptor = |word: &Word| {
         word.exactly()
             .is_some_and(|text| text.bytes().all(|c| c.is_ascii_digit() || c == b'-'))

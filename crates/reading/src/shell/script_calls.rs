@@ -64,7 +64,7 @@ impl From<&Word> for CallWord {
 }
 
 /// Returns true if the command reads all of its input, so that it never ends the command before it.
-pub(super) fn reads_all(node: &ShellNode) -> bool {
+pub fn reads_all(node: &ShellNode) -> bool {
     let ShellNode::Simple(simple) = node else {
         return false;
     };

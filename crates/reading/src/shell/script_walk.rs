@@ -8,16 +8,16 @@ use crate::{
 };
 
 /// A result with a byte offset instead of line and column.
-pub(super) struct RawFinding {
-    pub(super) at: usize,
-    pub(super) what: FoundKind,
-    pub(super) via: Vec<String>,
-    pub(super) source: String,
+pub struct RawFinding {
+    pub at: usize,
+    pub what: FoundKind,
+    pub via: Vec<String>,
+    pub source: String,
 }
 
 /// Circumstances of a command in the script.
 #[derive(Clone, Copy)]
-pub(crate) struct Context<'a> {
+pub struct Context<'a> {
     /// Bodies of the here-documents of the surrounding text.
     pub(super) bodies: &'a [Word],
     /// Dialect in which the surrounding text is parsed.
@@ -77,7 +77,7 @@ impl<'a> Context<'a> {
 
 /// Shell that parses a text which a command receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TextReader {
+pub enum TextReader {
     /// The shell that runs the surrounding text, including its functions.
     Here,
     /// A new bash process.
@@ -88,7 +88,7 @@ pub(crate) enum TextReader {
     Sh,
 }
 
-pub(crate) struct ScriptWalk<'s> {
+pub struct ScriptWalk<'s> {
     pub(super) script: &'s str,
     pub(super) shell: Shell,
     pub(super) found: Vec<RawFinding>,
@@ -154,8 +154,8 @@ pub(crate) struct ScriptWalk<'s> {
 }
 
 /// Calls of each function, by the function's name and the text of the arguments.
-pub(super) type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
-pub(super) type ArgumentText = Vec<(String, bool)>;
+pub type FunctionCalls = BTreeMap<String, BTreeMap<ArgumentText, Vec<Word>>>;
+pub type ArgumentText = Vec<(String, bool)>;
 
 impl<'s> ScriptWalk<'s> {
     pub(super) fn new(script: &'s str, shell: Shell) -> Self {
@@ -201,7 +201,7 @@ impl<'s> ScriptWalk<'s> {
     }
 }
 
-pub(super) fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
+pub fn raw(word: &Word, what: FoundKind, context: Context<'_>) -> RawFinding {
     let what = match what {
         FoundKind::Unknown(reason)
             if context
@@ -251,9 +251,9 @@ const MAX_SOURCE: usize = 200;
 const PRIVATE: char = '\u{F0000}';
 
 /// Returns the maximum number of bytes of all nested texts of a script.
-pub(super) fn budget(script: &str) -> usize {
+pub fn budget(script: &str) -> usize {
     4 * script.len() + 4096
 }
 
 /// Name of the function that bash calls if a command does not exist.
-pub(crate) const NOT_FOUND: &str = "command_not_found_handle";
+pub const NOT_FOUND: &str = "command_not_found_handle";

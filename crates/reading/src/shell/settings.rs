@@ -1,7 +1,7 @@
 //! Variables that change which commands a shell runs later. The table is frozen (CONTRIBUTING.md).
 
 /// Returns true if a shell, the loader or an interpreter uses the variable to choose, find or parse a program.
-pub(crate) fn changes(name: &str) -> bool {
+pub fn changes(name: &str) -> bool {
     EXACT.binary_search(&name).is_ok()
         || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
             && !HARMLESS.iter().any(|prefix| name.starts_with(prefix))
@@ -21,7 +21,7 @@ pub const TRUSTED: [&str; 6] = [
 
 /// Returns true if the assignment `source` adds to `PATH` only directories of the system, so that a name still means a
 /// program that only the system's owner can write.
-pub(super) fn keeps_programs(source: &str) -> bool {
+pub fn keeps_programs(source: &str) -> bool {
     let value = source
         .strip_prefix("PATH=")
         .map(|value| value.replace('"', ""));
@@ -31,31 +31,31 @@ pub(super) fn keeps_programs(source: &str) -> bool {
 }
 
 /// Returns true if `text` assigns to `IFS` only characters that are in no number.
-pub(super) fn keeps_numbers(text: &str) -> bool {
+pub fn keeps_numbers(text: &str) -> bool {
     let in_number = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     text.strip_prefix("IFS=")
         .is_some_and(|value| !value.contains(in_number))
 }
 
 /// Returns the names in `text` of variables that change later commands, because arithmetic in `text` may set them.
-pub(super) fn named_in(text: &str) -> impl Iterator<Item = &str> {
+pub fn named_in(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
         .filter(|name| changes(name))
 }
 
 /// Returns true if a shell runs the file that this variable names, or if the variable's value redefines a command.
-pub(super) fn names_a_file(name: &str) -> bool {
+pub fn names_a_file(name: &str) -> bool {
     matches!(name, "BASH_ENV" | "ENV" | "BASH_ALIASES" | "BASH_CMDS")
         || name.starts_with("BASH_FUNC_")
 }
 
 /// Returns true if a shell performs expansions (also command substitutions) in the value of this variable.
-pub(super) fn is_expanded(name: &str) -> bool {
+pub fn is_expanded(name: &str) -> bool {
     matches!(name, "PROMPT_COMMAND" | "PS0" | "PS1" | "PS2" | "PS4")
 }
 
 /// Returns true if bash evaluates values of this variable as arithmetic.
-pub(super) fn is_integer(name: &str) -> bool {
+pub fn is_integer(name: &str) -> bool {
     matches!(
         name,
         "BASHPID"
@@ -71,7 +71,7 @@ pub(super) fn is_integer(name: &str) -> bool {
 }
 
 /// Returns true if bash itself defines this variable as an array.
-pub(super) fn is_array(name: &str) -> bool {
+pub fn is_array(name: &str) -> bool {
     name.starts_with("BASH_")
         || matches!(
             name,

@@ -8,13 +8,13 @@ use crate::UnknownReason;
 
 /// Placeholder for a part of a word that is known only at run time. It is a Unicode noncharacter, and a script that
 /// contains it is refused.
-pub(crate) const HOLE: char = '\u{10FFFE}';
+pub const HOLE: char = '\u{10FFFE}';
 /// Maximum nesting of brackets, compound commands and substitutions, because the stack is limited.
-pub(crate) const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     /// GNU bash, called as `bash` or as `sh`.
     Bash,
     /// dash and similar shells, with the POSIX grammar only.
@@ -23,7 +23,7 @@ pub(crate) enum Dialect {
 
 /// Reason why the parser stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SyntaxFlaw {
+pub struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
     /// The problem and its correction.
@@ -35,7 +35,7 @@ pub(crate) struct SyntaxFlaw {
 
 /// Position of a text in the outermost script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ByteOrigin {
+pub enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
     /// Position of every byte, because the text was changed.
@@ -54,8 +54,8 @@ impl ByteOrigin {
 
 /// Result of parsing a text.
 #[derive(Debug, Default)]
-pub(crate) struct Script {
-    pub(crate) list: CommandList,
+pub struct Script {
+    pub list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.
     pub(super) bodies: Vec<Word>,
     /// Places of the comments, in order, each to the end of its line.
@@ -69,12 +69,12 @@ pub(crate) struct Script {
 }
 
 /// Commands in script order.
-pub(crate) type CommandList = Vec<Pipeline>;
+pub type CommandList = Vec<Pipeline>;
 
 /// A pipeline.
 #[derive(Debug, Default)]
-pub(crate) struct Pipeline {
-    pub(crate) nodes: Vec<ShellNode>,
+pub struct Pipeline {
+    pub nodes: Vec<ShellNode>,
     /// True after `&&`, so that the pipeline runs only if the previous pipeline succeeded.
     pub(super) and: bool,
     /// True after `!`.
@@ -91,7 +91,7 @@ pub(crate) struct Pipeline {
 
 /// One command.
 #[derive(Debug)]
-pub(crate) enum ShellNode {
+pub enum ShellNode {
     /// `A=1 name word >file`
     Simple(SimpleCommand),
     /// A command with inner lists, for example a group, a condition, a loop, `case`, `[[ ]]` or `(( ))`.
@@ -106,55 +106,55 @@ pub(crate) enum ShellNode {
 
 /// A simple command.
 #[derive(Debug, Default)]
-pub(crate) struct SimpleCommand {
+pub struct SimpleCommand {
     /// Assignments before the first word.
-    pub(crate) assigns: Vec<Word>,
+    pub assigns: Vec<Word>,
     /// Name and arguments.
-    pub(crate) words: Vec<Word>,
-    pub(crate) redirects: Vec<Redirect>,
+    pub words: Vec<Word>,
+    pub redirects: Vec<Redirect>,
 }
 
 /// A compound command.
 #[derive(Debug, Default)]
-pub(crate) struct CompoundCommand {
+pub struct CompoundCommand {
     /// Variables that the command sets (`for x`, `select x`, `coproc x`).
-    pub(crate) sets: Vec<Word>,
+    pub sets: Vec<Word>,
     /// Words that the shell expands but does not run, in `for`, `case`, `[[ ]]` and `(( ))`.
-    pub(crate) words: Vec<Word>,
-    pub(crate) lists: Vec<CommandList>,
-    pub(crate) redirects: Vec<Redirect>,
+    pub words: Vec<Word>,
+    pub lists: Vec<CommandList>,
+    pub redirects: Vec<Redirect>,
     /// True for `select`.
     pub(super) menu: bool,
     /// True if the script may read the command's output (`coproc`).
-    pub(crate) read: bool,
+    pub read: bool,
 }
 
 /// A redirection.
 #[derive(Debug)]
-pub(crate) struct Redirect {
+pub struct Redirect {
     /// Operator without the descriptor.
-    pub(crate) operator: &'static str,
+    pub operator: &'static str,
     /// True if the redirection changes standard input: `<` without a number, or any operator with the number 0.
-    pub(crate) input: bool,
+    pub input: bool,
     /// File, descriptor or delimiter.
-    pub(crate) target: Word,
+    pub target: Word,
     /// Index of the body if the redirection is a here-document.
     pub(super) body: Option<usize>,
 }
 
 /// Word without quotes, with all parts that are known before the run.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Word {
+pub struct Word {
     /// Byte offset of the word in the outermost script.
     pub(super) at: usize,
     /// The text of the word, with a [`HOLE`] for each unknown part.
-    pub(crate) text: String,
+    pub text: String,
     /// Source text of the word, if different from `text`.
     pub(super) raw: Option<Box<str>>,
     /// True if `text` has no unknown part and becomes exactly one field.
-    pub(crate) exact: bool,
+    pub exact: bool,
     /// True if every expansion of the word is exactly one field.
-    pub(crate) one: bool,
+    pub one: bool,
     /// True if the word has an unquoted number such as `$#`, which is one field unless `IFS` contains digits.
     pub(super) number: bool,
     /// True if a part of the word is quoted.
@@ -164,7 +164,7 @@ pub(crate) struct Word {
     /// True if the word assigns elements of an array.
     pub(super) array: bool,
     /// Elements of the array, without the effects of their expansions, which are in `parts`.
-    pub(crate) elements: Vec<Word>,
+    pub elements: Vec<Word>,
     /// Length of the variable's name in `text`, if the word has the form of an assignment.
     pub(super) name: Option<usize>,
     /// Effects of the expansion.
@@ -173,7 +173,7 @@ pub(crate) struct Word {
 
 /// Effect of the expansion of a word.
 #[derive(Debug, Clone)]
-pub(crate) enum WordPart {
+pub enum WordPart {
     /// A substitution, which runs a list of commands.
     Script(std::rc::Rc<CommandList>),
     /// A variable that an expansion `${name:=word}` or an arithmetic expression sets.
@@ -186,13 +186,13 @@ pub(crate) enum WordPart {
 
 impl Script {
     /// Returns the body of a here-document.
-    pub(crate) fn body(&self, redirect: &Redirect) -> Option<&Word> {
+    pub fn body(&self, redirect: &Redirect) -> Option<&Word> {
         self.bodies.get(redirect.body?)
     }
 
     /// Calls `visit` for each word of the script, also in substitutions and here-documents. The body of a here-document comes
     /// with its delimiter.
-    pub(crate) fn each_word(&self, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
+    pub fn each_word(&self, visit: &mut dyn FnMut(&Word, Option<&Word>)) {
         self.each_of_list(&self.list, visit);
     }
 
@@ -228,7 +228,7 @@ impl Script {
     }
 
     /// Calls `visit` for the word and each word in it.
-    pub(crate) fn each_in(
+    pub fn each_in(
         &self,
         word: &Word,
         delimiter: Option<&Word>,
@@ -246,7 +246,7 @@ impl Script {
 
 impl Word {
     /// Returns the commands of each substitution in the word.
-    pub(crate) fn lists(&self) -> impl Iterator<Item = &CommandList> {
+    pub fn lists(&self) -> impl Iterator<Item = &CommandList> {
         self.parts.iter().filter_map(|part| match part {
             WordPart::Script(list) => Some(&**list),
             WordPart::Sets(..) | WordPart::Unknown(..) | WordPart::Trap(_) => None,
@@ -310,7 +310,7 @@ impl Word {
 }
 
 /// Parses a text, and returns all commands before the first error.
-pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
+pub fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usize) -> Script {
     let mut parser = Parser::new(text, dialect, origin, depth);
     let mut script = Script::default();
     script.flaw = parser.whole(&mut script.list).err();
@@ -325,7 +325,7 @@ pub(super) fn parse(text: &str, dialect: Dialect, origin: ByteOrigin, depth: usi
 }
 
 /// Parser of a text.
-pub(crate) struct Parser<'t> {
+pub struct Parser<'t> {
     pub(super) text: &'t str,
     /// Position of the next byte in the text.
     pub(super) pos: usize,
@@ -355,19 +355,19 @@ pub(crate) struct Parser<'t> {
 }
 
 /// A here-document whose body the parser has not read yet.
-pub(super) struct PendingHereDocument {
+pub struct PendingHereDocument {
     /// Index in `bodies`.
-    pub(super) body: usize,
+    pub body: usize,
     /// Text of the line that ends the body.
-    pub(super) delimiter: String,
+    pub delimiter: String,
     /// True if the shell expands nothing in the body.
-    pub(super) quoted: bool,
+    pub quoted: bool,
     /// True for `<<-`, which ignores tabs at the beginning of lines.
-    pub(super) tabs: bool,
+    pub tabs: bool,
 }
 
 /// Result of the parser.
-pub(crate) type Read<T> = Result<T, SyntaxFlaw>;
+pub type Read<T> = Result<T, SyntaxFlaw>;
 
 impl<'t> Parser<'t> {
     /// Reads a variable's name and removes line continuations.
@@ -481,7 +481,7 @@ impl<'t> Parser<'t> {
 }
 
 /// Returns true if `text` is a valid name of a variable.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes
         .next()

@@ -4,7 +4,7 @@ use crate::{HOLE, Word};
 
 /// Returns true if evaluating a text as arithmetic or as a name may run a command. `text` may be a part of the
 /// evaluated text, so that the brackets of an index may be missing.
-pub(crate) fn is_trap(text: &str) -> bool {
+pub fn is_trap(text: &str) -> bool {
     // Most words have none of these characters, and one of them is in each of the texts below.
     if !text.bytes().any(|byte| matches!(byte, b'$' | b'`' | b'@')) {
         return false;
@@ -25,14 +25,14 @@ pub(crate) fn is_trap(text: &str) -> bool {
 }
 
 /// Returns true if evaluating the complete `text` may run a command.
-pub(super) fn is_whole_trap(text: &str) -> bool {
+pub fn is_whole_trap(text: &str) -> bool {
     text.find('[')
         .is_some_and(|bracket| is_trap(&text[bracket..]))
 }
 
 /// Returns true if a word or its assigned value contains a name with an open index and an unknown part, for example
 /// `x="a[$y"`.
-pub(crate) fn opens_index(word: &Word) -> bool {
+pub fn opens_index(word: &Word) -> bool {
     if word.exact || word.array || !word.text.contains('[') {
         return false;
     }
@@ -56,7 +56,7 @@ pub(crate) fn opens_index(word: &Word) -> bool {
 }
 
 /// Returns true if `text` contains a name with an open index and an unknown part.
-pub(super) fn is_open_index(text: &str) -> bool {
+pub fn is_open_index(text: &str) -> bool {
     if !text.contains('[') {
         return false;
     }

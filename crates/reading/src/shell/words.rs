@@ -7,7 +7,7 @@ use crate::{
 
 /// Position of a word in the syntax, which decides how the word is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WordPosition {
+pub enum WordPosition {
     /// The position of an assignment or of the command's name.
     First,
     /// An argument, a file name or a delimiter.
@@ -22,7 +22,7 @@ pub(crate) enum WordPosition {
 
 /// Quotes around an expansion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum QuoteKind {
+pub enum QuoteKind {
     /// No quotes.
     None,
     /// `"…"`
@@ -31,7 +31,7 @@ pub(crate) enum QuoteKind {
     Body,
 }
 
-pub(crate) struct WordBuilder {
+pub struct WordBuilder {
     pub(super) word: Word,
     /// Position in `word.text` at which a pattern `[` may begin.
     pub(super) bracket: Option<usize>,
@@ -386,11 +386,11 @@ impl Parser<'_> {
 }
 
 /// Reason for an array index with an unknown part.
-pub(super) const INDEX: UnknownReason = UnknownReason::programs(
+pub const INDEX: UnknownReason = UnknownReason::programs(
     "an index that is not literal text may run a command: check the index with `case`, then write `name=(...)` or use several variables",
 );
 
-pub(super) fn finished(mut w: WordBuilder, raw: &str) -> Word {
+pub fn finished(mut w: WordBuilder, raw: &str) -> Word {
     let holes = w.word.text.contains(HOLE);
     w.word.exact = !holes && w.word.one;
     w.word.glob &= !w.dynamic;

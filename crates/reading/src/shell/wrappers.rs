@@ -18,11 +18,11 @@ use crate::{
 };
 
 /// Result of reading a call of a wrapper.
-pub(crate) type Done = Result<(), SyntaxFlaw>;
+pub type Done = Result<(), SyntaxFlaw>;
 
 /// Finds the commands that the wrapper `base`, written as `name` in the script, runs from its `arguments`. `outside` is
 /// the context of the wrapper, and `inside` that of the commands.
-pub(super) fn run(
+pub fn run(
     finding: &mut ScriptWalk<'_>,
     base: &str,
     name: &Word,
@@ -137,7 +137,7 @@ fn starts_nothing(base: &str, arguments: &[Word]) -> bool {
 }
 
 /// One call of a wrapper.
-pub(crate) struct WrapperCall<'f, 's, 'a> {
+pub struct WrapperCall<'f, 's, 'a> {
     pub(super) finding: &'f mut ScriptWalk<'s>,
     pub(super) name: &'a Word,
     pub(super) arguments: &'a [Word],

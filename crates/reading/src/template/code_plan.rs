@@ -16,15 +16,15 @@ use documents::to_canonical;
 
 /// Places for the slots of a variant.
 #[derive(Debug)]
-pub(super) struct CodePlan {
+pub struct CodePlan {
     language: CodeLanguage,
-    pub(super) places: Vec<TemplatePlace>,
+    pub places: Vec<TemplatePlace>,
     /// Flaws by the checks of this version: the places that do not take every value.
-    pub(super) flaws: Flaws,
+    pub flaws: Flaws,
 }
 
 /// Finds the place of each slot.
-pub(super) fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws> {
+pub fn plan(variant: &Variant, language: CodeLanguage) -> Result<CodePlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(
@@ -206,7 +206,7 @@ fn evaluates(language: CodeLanguage, text: &str, parts: &[CodeSegment]) -> Optio
 
 impl CodePlan {
     /// Checks that the strings and comments of a rendered script are the planned ones.
-    pub(super) fn check(
+    pub fn check(
         &self,
         variant: &Variant,
         script: &str,
@@ -228,11 +228,7 @@ impl CodePlan {
     }
 
     /// Returns the script with these values.
-    pub(super) fn render(
-        &self,
-        variant: &Variant,
-        values: &[Value],
-    ) -> Result<String, RenderError> {
+    pub fn render(&self, variant: &Variant, values: &[Value]) -> Result<String, RenderError> {
         let mut written = Vec::new();
         for (slot, value) in values.iter().enumerate() {
             let text = self.written(slot, value);

@@ -4,7 +4,7 @@
 
 /// Language of a script, other than a shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CodeLanguage {
+pub enum CodeLanguage {
     Python,
     JavaScript,
     Go,
@@ -12,7 +12,7 @@ pub(crate) enum CodeLanguage {
 
 /// Kind of a part of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SegmentKind {
+pub enum SegmentKind {
     /// Code outside of strings and comments.
     Code,
     /// A string in single or double quotes, in which `\u` is an escape.
@@ -27,17 +27,17 @@ pub(super) enum SegmentKind {
 
 /// Part of a script, with its byte offsets. A string contains its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CodeSegment {
-    pub(super) kind: SegmentKind,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub struct CodeSegment {
+    pub kind: SegmentKind,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// Splits a script into its parts.
 ///
 /// # Errors
 /// Returns the byte offset of a text that the reader does not understand, and what to do.
-pub(super) fn segments(
+pub fn segments(
     language: CodeLanguage,
     text: &str,
 ) -> Result<Vec<CodeSegment>, (usize, &'static str)> {
@@ -298,13 +298,13 @@ impl CodeReader<'_> {
 }
 
 /// Returns true for a character of names, and for every character outside of ASCII.
-pub(super) fn is_name(c: char) -> bool {
+pub fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
 /// Returns true if a string ends inside an escape, so that the next character would become a part of the escape.
 /// `text` is the string from its opening quote up to the placeholder.
-pub(super) fn ends_in_escape(text: &str) -> bool {
+pub fn ends_in_escape(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         rest = &rest[at + 1..];

@@ -6,7 +6,7 @@ use crate::RenderError;
 
 /// Value to which a template refers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ValueName {
+pub enum ValueName {
     /// A parameter.
     Parameter(String),
     /// The item of the surrounding `{{ range }}`.
@@ -17,7 +17,7 @@ pub(crate) enum ValueName {
 
 /// Condition of a branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Condition {
+pub enum Condition {
     /// A value, which is true unless it is empty, zero or false.
     Value(ValueName),
     /// A literal text, number, or `true` or `false`.
@@ -32,7 +32,7 @@ pub(crate) enum Condition {
 }
 
 /// Parses a condition. `name` reads the name of a value.
-pub(super) fn parse_condition(
+pub fn parse_condition(
     text: &str,
     name: &mut dyn FnMut(&str) -> Result<ValueName, String>,
 ) -> Result<Condition, String> {

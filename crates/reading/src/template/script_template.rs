@@ -96,7 +96,7 @@ struct Rendering {
     script: String,
 }
 
-pub(super) fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
+pub fn is_invalid(flaws: &[TemplateFlaw]) -> RenderError {
     RenderError::new(
         "",
         flaws.first().map_or_else(String::new, |flaw| {
@@ -498,7 +498,7 @@ fn template_language(name: &str) -> Option<TemplateLanguage> {
     })
 }
 
-pub(super) fn parameter<'p>(name: &str, params: &'p Value) -> Result<&'p Value, RenderError> {
+pub fn parameter<'p>(name: &str, params: &'p Value) -> Result<&'p Value, RenderError> {
     params.get(name).ok_or_else(|| {
         RenderError::new(name, "the value is missing: add a value for this parameter")
     })
@@ -542,7 +542,7 @@ fn value_of<'v>(
     }
 }
 
-pub(super) fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
+pub fn names(nodes: &[TemplateNode]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut open: Vec<&TemplateNode> = nodes.iter().collect();
     while let Some(node) = open.pop() {

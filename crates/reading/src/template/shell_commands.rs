@@ -16,7 +16,7 @@ use crate::{
 
 /// What a slot may contain, beyond its quoting.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct SlotRule {
+pub struct SlotRule {
     /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
     pub(super) argument: bool,
     /// True if the value may never begin with `-`.
@@ -44,13 +44,13 @@ impl SlotRule {
 }
 
 /// Returns true for the name of a `make` program.
-pub(super) fn is_make(name: &str) -> bool {
+pub fn is_make(name: &str) -> bool {
     matches!(name, "make" | "gmake" | "bmake")
 }
 
 /// Returns true for `NAME=value` if `make` runs the value, or a recipe usually does: `CC=value`, also with another sign of an
 /// assignment (`CC:=value`), and `X!=value`.
-pub(super) fn is_program_of_make(text: &str) -> bool {
+pub fn is_program_of_make(text: &str) -> bool {
     let Some((name, _)) = text.split_once('=') else {
         return false;
     };
@@ -63,7 +63,7 @@ pub(super) fn is_program_of_make(text: &str) -> bool {
 }
 
 /// Returns the rule for a value in the word `at` of a command, or the reason why no value is allowed there.
-pub(super) fn argument_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
+pub fn argument_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
     if !words[0].exact {
         return Err(UNKNOWN_NAME);
     }
@@ -385,7 +385,7 @@ fn declare_rule(words: &[Word], at: usize) -> Result<SlotRule, &'static str> {
 }
 
 /// Returns true if a command evaluates one of its words that is known only at run time, for example `eval "$1"`.
-pub(super) fn evaluates_words(simple: &SimpleCommand, functions: &[String]) -> bool {
+pub fn evaluates_words(simple: &SimpleCommand, functions: &[String]) -> bool {
     let words = &simple.words;
     if words.len() > MAX_WORDS {
         return words.iter().any(|word| !word.exact);
@@ -417,7 +417,7 @@ pub(super) fn evaluates_words(simple: &SimpleCommand, functions: &[String]) -> b
 }
 
 /// Returns why no value is allowed anywhere in a script with this command.
-pub(super) fn hazard(simple: &SimpleCommand) -> Option<&'static str> {
+pub fn hazard(simple: &SimpleCommand) -> Option<&'static str> {
     let first = simple
         .words
         .iter()
@@ -441,7 +441,7 @@ pub(super) fn hazard(simple: &SimpleCommand) -> Option<&'static str> {
 }
 
 /// Returns why no value is allowed anywhere in a script with this text.
-pub(super) fn text_hazard(script: &str) -> Option<&'static str> {
+pub fn text_hazard(script: &str) -> Option<&'static str> {
     let mut names = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let evaluated =
         names.any(|name| matches!(name, "PS4" | "BASH_ENV" | "command_not_found_handle"));
@@ -449,7 +449,7 @@ pub(super) fn text_hazard(script: &str) -> Option<&'static str> {
 }
 
 /// Returns true if a command of the lists, or of a list in them, reads a program from its standard input.
-pub(super) fn any_reads_code<'l>(
+pub fn any_reads_code<'l>(
     lists: impl IntoIterator<Item = &'l CommandList>,
     functions: &[String],
 ) -> bool {
@@ -461,7 +461,7 @@ pub(super) fn any_reads_code<'l>(
 }
 
 /// Returns true if a command reads a program from its standard input.
-pub(super) fn reads_code(node: &ShellNode, functions: &[String]) -> bool {
+pub fn reads_code(node: &ShellNode, functions: &[String]) -> bool {
     match node {
         ShellNode::Simple(simple) => simple_reads_code(simple, functions),
         ShellNode::Compound(compound) => any_reads_code(&compound.lists, functions),
@@ -469,7 +469,7 @@ pub(super) fn reads_code(node: &ShellNode, functions: &[String]) -> bool {
     }
 }
 
-pub(super) fn simple_reads_code(simple: &SimpleCommand, functions: &[String]) -> bool {
+pub fn simple_reads_code(simple: &SimpleCommand, functions: &[String]) -> bool {
     let words = &simple.words;
     let Some(first) = words.first() else {
         return false;
@@ -561,10 +561,10 @@ const SETTINGS: &str = "the value could become a setting of the shell: write `se
 const EVALUATED: &str = "the command may evaluate this argument as code: write `\"$PARAM_NAME\"` as an argument of its own, \
                          behind `--` if the command has options (`ssh -- \"$PARAM_NAME\" uptime`), or read this variable \
                          inside the code";
-pub(super) const DECIDES: &str =
+pub const DECIDES: &str =
     "the value would decide which program runs: write the name of the program itself";
 const TEST: &str = "a value in this test could become an operator: write one comparison, for example `[ \"a\" = \"b\" ]`, and \
                     join comparisons with `&&`";
 const DECLARED: &str = "these options change how the shell reads the value: write `NAME=...` on a line, and the declaration before it";
-pub(super) const VARIABLE_NAME: &str =
+pub const VARIABLE_NAME: &str =
     "the name of a variable can't come from a parameter: write the name itself";

@@ -9,9 +9,9 @@ use crate::{MARK_BYTES, TemplatePlace, template::shell_roles::slot_of};
 
 /// What the rules find in a script in which each slot is marked.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ShellPlaces {
+pub struct ShellPlaces {
     /// Place of each slot, or `None` if no value can be written there.
-    pub(crate) places: Vec<Option<TemplatePlace>>,
+    pub places: Vec<Option<TemplatePlace>>,
     /// Slots in double quotes or here-documents directly after `$NAME`, where the text of a value would continue the name.
     pub(super) after_names: Vec<usize>,
     /// The bodies of here-documents.
@@ -22,7 +22,7 @@ pub(crate) struct ShellPlaces {
 
 /// Body of a here-document, without the line of its delimiter.
 #[derive(Debug, Clone)]
-pub(super) struct HereDocumentBody {
+pub struct HereDocumentBody {
     lines: Range<usize>,
     delimiter: String,
     tabs: bool,
@@ -31,7 +31,7 @@ pub(super) struct HereDocumentBody {
 impl HereDocumentBody {
     /// Returns true if a line of the filled-in here-document fits `test`, which gets the line and the delimiter. `fill`
     /// writes the values into a text.
-    pub(super) fn any_line(
+    pub fn any_line(
         &self,
         marked: &str,
         fill: impl Fn(&str) -> String,
@@ -50,7 +50,7 @@ impl HereDocumentBody {
 }
 
 /// Finds the places of `slots` slots.
-pub(crate) fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
+pub fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
     let found = ShellPlaces {
         places: vec![None; slots],
         ..ShellPlaces::default()

@@ -15,8 +15,8 @@ use crate::{
 
 /// Places for the slots of a variant.
 #[derive(Debug)]
-pub(super) struct ShellPlan {
-    pub(super) places: Vec<TemplatePlace>,
+pub struct ShellPlan {
+    pub places: Vec<TemplatePlace>,
     /// The script with the mark of each slot as its value.
     marked: String,
     found: ShellPlaces,
@@ -24,16 +24,16 @@ pub(super) struct ShellPlan {
 
 /// Rules for the slots of a variant, and what its script does, for the checks of this version.
 #[derive(Debug)]
-pub(super) struct ShellChecks {
+pub struct ShellChecks {
     shell: Shell,
-    pub(super) rules: Vec<SlotRule>,
+    pub rules: Vec<SlotRule>,
     /// The script with the mark of each slot as its value, quoted for its place.
     base: String,
     findings: Vec<(FoundKind, Vec<String>)>,
 }
 
 /// Flaws of a variant, each with a byte offset in the source.
-pub(crate) type Flaws = Vec<(usize, String)>;
+pub type Flaws = Vec<(usize, String)>;
 
 fn no_place(variant: &Variant, marked: &str, slot: usize) -> (usize, String) {
     let before = before(marked, slot);
@@ -63,7 +63,7 @@ fn is_first_line(before: &str) -> bool {
 }
 
 /// Finds the place of each slot.
-pub(super) fn plan(variant: &Variant) -> Result<ShellPlan, Flaws> {
+pub fn plan(variant: &Variant) -> Result<ShellPlan, Flaws> {
     let count = variant.slots.len();
     if count > MAX_SLOTS {
         return Err(vec![(
@@ -90,11 +90,7 @@ pub(super) fn plan(variant: &Variant) -> Result<ShellPlan, Flaws> {
 }
 
 /// Checks that the shell parser supports every place, and that every place takes any value.
-pub(super) fn checks(
-    variant: &Variant,
-    shell: Shell,
-    plan: &ShellPlan,
-) -> Result<ShellChecks, Flaws> {
+pub fn checks(variant: &Variant, shell: Shell, plan: &ShellPlan) -> Result<ShellChecks, Flaws> {
     let count = plan.places.len();
     let raw = ReadScript::new(shell, &plan.marked, ReadLimit::Step);
     let mut flaws = raw
@@ -233,7 +229,7 @@ fn confirm(
 
 impl ShellPlan {
     /// Returns the script with a harmless value in each place.
-    pub(super) fn sample(&self, variant: &Variant) -> String {
+    pub fn sample(&self, variant: &Variant) -> String {
         write(variant, &self.places, &|_| "7".to_owned())
     }
 
@@ -286,11 +282,7 @@ impl ShellPlan {
     }
 
     /// Returns the script with these values.
-    pub(super) fn render(
-        &self,
-        variant: &Variant,
-        values: &[Value],
-    ) -> Result<String, RenderError> {
+    pub fn render(&self, variant: &Variant, values: &[Value]) -> Result<String, RenderError> {
         let values = texts(variant, values)?;
         for (slot, value) in values.iter().enumerate() {
             check_value(self.places[slot], value)
@@ -318,7 +310,7 @@ impl ShellPlan {
 impl ShellChecks {
     /// Checks that each value obeys the rule of its slot, and that the rendered script has the planned structure. `dash`
     /// returns true for a slot whose schema allows a dash at the beginning.
-    pub(super) fn check(
+    pub fn check(
         &self,
         variant: &Variant,
         plan: &ShellPlan,

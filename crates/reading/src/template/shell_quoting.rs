@@ -28,7 +28,7 @@ pub enum TemplatePlace {
 }
 
 /// Returns the text of a scalar value.
-pub(super) fn plain(value: &Value) -> Result<String, String> {
+pub fn plain(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(value) => Ok(value.to_string()),
@@ -42,7 +42,7 @@ pub(super) fn plain(value: &Value) -> Result<String, String> {
 }
 
 /// Returns the text that a shell reads as `value` in this place.
-pub(super) fn quoted(place: TemplatePlace, value: &str) -> String {
+pub fn quoted(place: TemplatePlace, value: &str) -> String {
     match place {
         TemplatePlace::BareWord => format!("'{}'", value.replace('\'', r"'\''")),
         TemplatePlace::SingleQuotes => value.replace('\'', r"'\''"),

@@ -13,10 +13,10 @@ use crate::{
 /// First of the private-use characters that mark the slots of a script.
 const FIRST_MARK: u32 = 0xF_0000;
 /// Maximum number of slots of a script, because each has a character of its own.
-pub(crate) const MAX_SLOTS: usize = 4096;
+pub const MAX_SLOTS: usize = 4096;
 
 /// Returns the character that marks a slot.
-pub(crate) fn mark(slot: usize) -> char {
+pub fn mark(slot: usize) -> char {
     u32::try_from(slot)
         .ok()
         .and_then(|slot| char::from_u32(FIRST_MARK + slot))
@@ -24,25 +24,25 @@ pub(crate) fn mark(slot: usize) -> char {
 }
 
 /// Returns the slot that a character marks.
-pub(super) fn slot_of(character: char) -> Option<usize> {
+pub fn slot_of(character: char) -> Option<usize> {
     let slot = u32::from(character).checked_sub(FIRST_MARK)? as usize;
     (slot < MAX_SLOTS).then_some(slot)
 }
 
 /// Returns the slots whose marks are in a text, each with the byte offset of its mark.
-pub(crate) fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+pub fn marks(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     text.char_indices()
         .filter_map(|(at, character)| Some((at, slot_of(character)?)))
 }
 
 /// Number of bytes of a mark.
-pub(crate) const MARK_BYTES: usize = 4;
+pub const MARK_BYTES: usize = 4;
 
 /// Rules for all slots of a script.
-pub(super) struct SlotRules<'s> {
-    pub(super) rules: Vec<SlotRule>,
+pub struct SlotRules<'s> {
+    pub rules: Vec<SlotRule>,
     /// Refused slots, each with the reason.
-    pub(super) refused: Vec<(usize, String)>,
+    pub refused: Vec<(usize, String)>,
     /// The script as one shell reads it.
     script: &'s Script,
     /// Functions that read code from standard input.
@@ -57,7 +57,7 @@ pub(super) struct SlotRules<'s> {
 
 /// Returns the rules for the slots of a script, of which each is marked with its [`mark`]. `readings` contains the script as
 /// each shell reads it, and `arithmetic` the variables that the shell evaluates as arithmetic.
-pub(super) fn slot_rules<'s>(
+pub fn slot_rules<'s>(
     readings: &[&'s Script],
     slots: usize,
     arithmetic: BTreeSet<String>,

@@ -3,11 +3,11 @@
 use crate::{Condition, TemplateFlaw, ValueName, template::condition::parse_condition};
 
 /// Beginning of the names of parameters for outputs.
-pub(super) const OUTPUTS: &str = "outputs_";
+pub const OUTPUTS: &str = "outputs_";
 
 /// Part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TemplateNode {
+pub enum TemplateNode {
     /// Text of the script, with its byte offset in the source.
     Text(String, usize),
     /// A placeholder. The number is its byte offset in the source.
@@ -20,14 +20,14 @@ pub(crate) enum TemplateNode {
 
 /// Names that a `{{ range }}` declares.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RangeScope {
-    pub(super) inside: bool,
+pub struct RangeScope {
+    pub inside: bool,
     index: Option<String>,
     item: Option<String>,
 }
 
 /// Parses the source of a template.
-pub(super) fn parse(source: &str) -> Result<Vec<TemplateNode>, Vec<TemplateFlaw>> {
+pub fn parse(source: &str) -> Result<Vec<TemplateNode>, Vec<TemplateFlaw>> {
     let fail = |(at, message): (usize, String)| vec![TemplateFlaw::new(source, at, message)];
     let mut parser = TemplateParser {
         pieces: pieces(source).map_err(fail)?,

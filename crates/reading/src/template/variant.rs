@@ -4,14 +4,14 @@ use crate::{Condition, RenderError, TemplateNode, ValueName};
 
 /// Script for one set of decisions.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Variant {
+pub struct Variant {
     pub(super) parts: Vec<VariantPart>,
     pub(super) slots: Vec<VariantSlot>,
 }
 
 /// Part of a variant.
 #[derive(Debug, Clone)]
-pub(super) enum VariantPart {
+pub enum VariantPart {
     /// Text of the script, with its byte offset in the source.
     Text(String, usize),
     /// A value, as an index of [`Variant::slots`].
@@ -20,17 +20,17 @@ pub(super) enum VariantPart {
 
 /// Place for a value.
 #[derive(Debug, Clone)]
-pub(super) struct VariantSlot {
+pub struct VariantSlot {
     /// Byte offset of the placeholder in the source.
-    pub(super) offset: usize,
+    pub offset: usize,
     /// The parameter that contains the value.
-    pub(super) parameter: String,
-    pub(super) part: SlotPart,
+    pub parameter: String,
+    pub part: SlotPart,
 }
 
 /// Part of a parameter that a slot contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SlotPart {
+pub enum SlotPart {
     Whole,
     /// Item of the list with this index.
     Item(usize),
@@ -39,7 +39,7 @@ pub(super) enum SlotPart {
 }
 
 /// A place of a template where the values decide what follows.
-pub(super) enum VariantDecision<'t> {
+pub enum VariantDecision<'t> {
     /// Which branch is taken.
     Branch(&'t [(Option<Condition>, Vec<TemplateNode>)], RangeItem<'t>),
     /// How many items the list of the named parameter has.
@@ -47,10 +47,10 @@ pub(super) enum VariantDecision<'t> {
 }
 
 /// The list of the surrounding range, with the index of the current item.
-pub(super) type RangeItem<'t> = Option<(&'t str, usize)>;
+pub type RangeItem<'t> = Option<(&'t str, usize)>;
 
 /// Returns the variant for the decisions of `decide`.
-pub(super) fn expand<'t, E>(
+pub fn expand<'t, E>(
     nodes: &'t [TemplateNode],
     decide: &mut dyn FnMut(VariantDecision<'t>) -> Result<usize, E>,
 ) -> Result<Variant, E> {
@@ -104,7 +104,7 @@ fn expand_into<'t, E>(
 
 /// Returns every variant of a template with its decisions, with 0, 1 and 2 items for each list, or `None` if there are
 /// more than [`MAX_VARIANTS`].
-pub(super) fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> {
+pub fn all(nodes: &[TemplateNode]) -> Option<Vec<(Vec<usize>, Variant)>> {
     let mut variants = Vec::new();
     // The decisions of a variant, each with the number of its possible results.
     let mut path: Vec<(usize, usize)> = Vec::new();
@@ -213,6 +213,6 @@ impl Variant {
 }
 
 /// Maximum number of variants, because every variant is parsed.
-pub(super) const MAX_VARIANTS: usize = 64;
+pub const MAX_VARIANTS: usize = 64;
 /// Number of items of a list up to which every variant is parsed beforehand.
-pub(super) const MAX_ITEMS: usize = 2;
+pub const MAX_ITEMS: usize = 2;

@@ -5,7 +5,7 @@ use documents::{Approvals, GroupName, GroupSource};
 
 /// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
 /// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
-pub(crate) fn read_approvals(
+pub fn read_approvals(
     node: &YamlNode,
     groups: GroupSource,
     flaws: &mut Vec<YamlFlaw>,
@@ -20,7 +20,7 @@ pub(crate) fn read_approvals(
 }
 
 /// Reads `required` and `from` of a map that has the keys `known`.
-pub(crate) fn approvals_among(
+pub fn approvals_among(
     what: &str,
     known: &[&str],
     groups: GroupSource,

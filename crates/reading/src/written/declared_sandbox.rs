@@ -8,11 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::{YamlFlaw, YamlKind, YamlNode, yaml::unknown};
 use documents::{AllowedHost, DeclaredNetwork, IdentError, OWN_PROGRAMS, Program, check_host};
 
-pub(crate) fn word<T: DeserializeOwned>(
-    name: &str,
-    text: &str,
-    known: &[&str],
-) -> Result<T, String> {
+pub fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     serde_json::from_value(text.into())
         .map_err(|_| unknown(&format!("value of {name}"), text, known))
 }
@@ -43,10 +39,7 @@ fn network<H: DeserializeOwned>(
 }
 
 /// Reads the network that a step declares.
-pub(crate) fn network_of_step(
-    node: &YamlNode,
-    flaws: &mut Vec<YamlFlaw>,
-) -> Option<DeclaredNetwork> {
+pub fn network_of_step(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<DeclaredNetwork> {
     network(
         node,
         |allow, flaws| list(allow, "`allow`", check_host, flaws),
@@ -55,7 +48,7 @@ pub(crate) fn network_of_step(
 }
 
 /// Reads the network that a rule of policy allows.
-pub(crate) fn network_of_rule(
+pub fn network_of_rule(
     node: &YamlNode,
     flaws: &mut Vec<YamlFlaw>,
 ) -> Option<DeclaredNetwork<AllowedHost>> {
@@ -96,7 +89,7 @@ fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHos
 }
 
 /// Reads a list of texts and checks each text.
-pub(crate) fn list(
+pub fn list(
     node: &YamlNode,
     what: &str,
     check: fn(&str) -> Result<(), String>,
@@ -158,7 +151,7 @@ fn list_of<T>(
 }
 
 /// Checks each text of a list, and sorts the texts.
-pub(crate) fn checked(
+pub fn checked(
     mut items: Vec<String>,
     check: fn(&str) -> Result<(), String>,
 ) -> Result<Vec<String>, String> {

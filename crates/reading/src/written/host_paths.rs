@@ -20,7 +20,7 @@ const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.
-pub(crate) fn check_host_path(text: &str) -> Result<(), String> {
+pub fn check_host_path(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the path {:?} {why}", shortened(text)));
     if text.len() > MAX_PATH_BYTES {
         return refuse(format!(
@@ -81,7 +81,7 @@ pub(crate) fn check_host_path(text: &str) -> Result<(), String> {
 
 /// Returns true if `path` equals `directory` or lies below `directory`, compared by segments. Both paths must be in
 /// plain form.
-pub(crate) fn is_at_or_below(path: &str, directory: &str) -> bool {
+pub fn is_at_or_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || directory == "/")
 }
@@ -90,7 +90,7 @@ pub(crate) fn is_at_or_below(path: &str, directory: &str) -> bool {
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.
-pub(crate) fn check_pattern(text: &str) -> Result<(), String> {
+pub fn check_pattern(text: &str) -> Result<(), String> {
     let refuse = |why: String| Err(format!("the deny pattern {:?} {why}", shortened(text)));
     if text.len() > MAX_PATTERN_BYTES {
         return refuse(format!(
@@ -149,7 +149,7 @@ pub fn split_patterns(text: &str) -> Vec<String> {
 ///
 /// # Errors
 /// Returns a message with the error and the text to write instead.
-pub(crate) fn check_reason(text: &str) -> Result<(), String> {
+pub fn check_reason(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("the reason is empty: write why the step cannot run in the sandbox".to_owned());
     }

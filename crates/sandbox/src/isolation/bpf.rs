@@ -6,32 +6,32 @@
 /// One instruction, with the layout of the kernel's `struct sock_filter`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Instruction {
-    pub(crate) code: u16,
-    pub(crate) jump_true: u8,
-    pub(crate) jump_false: u8,
-    pub(crate) value: u32,
+pub struct Instruction {
+    pub code: u16,
+    pub jump_true: u8,
+    pub jump_false: u8,
+    pub value: u32,
 }
 
 /// The decision for a system call (a value `SECCOMP_RET_…` of the kernel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FilterVerdict(pub(crate) u32);
+pub struct FilterVerdict(pub u32);
 
 impl FilterVerdict {
-    pub(crate) const ALLOW: Self = Self(0x7fff_0000);
-    pub(crate) const KILL: Self = Self(0x8000_0000);
+    pub const ALLOW: Self = Self(0x7fff_0000);
+    pub const KILL: Self = Self(0x8000_0000);
     /// The call waits until the process with the filter's listener has answered.
-    pub(crate) const NOTIFY: Self = Self(0x7fc0_0000);
+    pub const NOTIFY: Self = Self(0x7fc0_0000);
 
     /// Returns the verdict that the call fails with `errno` and is not executed.
-    pub(crate) const fn errno(errno: u16) -> Self {
+    pub const fn errno(errno: u16) -> Self {
         Self(0x0005_0000 | errno as u32)
     }
 }
 
 /// The rule for a system call, which is a verdict or a list of argument checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FilterEntry {
+pub enum FilterEntry {
     Is(FilterVerdict),
     Looks(&'static [ArgumentTest]),
 }
@@ -39,7 +39,7 @@ pub(crate) enum FilterEntry {
 /// A check of the lower 32 bits of an argument. The checks of a call are made in order. The last check must match every
 /// argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ArgumentTest {
+pub enum ArgumentTest {
     /// Matches if the argument has any of these bits.
     AnyBit {
         argument: u32,
@@ -83,7 +83,7 @@ const ARGUMENTS: u32 = 16;
 /// Returns the program for one architecture. `entries` are sorted by number, and each entry applies to all numbers
 /// below the number of the next entry. Numbers below the number of the first entry are allowed. A call of another
 /// architecture kills the process.
-pub(crate) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
+pub fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruction> {
     let mut program = vec![
         instruction(LOAD, ARCH),
         jump(EQUAL, arch, 1, 0),
@@ -97,7 +97,7 @@ pub(crate) fn program(arch: u32, entries: &[(u32, FilterEntry)]) -> Vec<Instruct
 }
 
 /// Returns the program as the bytes that the kernel receives. The receipt contains the SHA-256 of these bytes.
-pub(crate) fn bytes(program: &[Instruction]) -> Vec<u8> {
+pub fn bytes(program: &[Instruction]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(program.len() * 8);
     for one in program {
         bytes.extend_from_slice(&one.code.to_le_bytes());

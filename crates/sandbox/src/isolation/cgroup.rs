@@ -18,27 +18,27 @@ use documents::Limits;
 
 /// The parent directory of the control groups of runs.
 #[derive(Debug)]
-pub(crate) struct GroupParent {
+pub struct GroupParent {
     parent: PathBuf,
-    pub(crate) controllers: Controllers,
+    pub controllers: Controllers,
 }
 
 /// The limits that a control group enforces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Controllers {
-    pub(crate) memory: bool,
-    pub(crate) pids: bool,
-    pub(crate) cpu: bool,
+pub struct Controllers {
+    pub memory: bool,
+    pub pids: bool,
+    pub cpu: bool,
 }
 
 impl Controllers {
-    pub(crate) fn any(self) -> bool {
+    pub fn any(self) -> bool {
         self.memory || self.pids || self.cpu
     }
 
     /// Returns the names of the controllers in the kernel.
-    pub(crate) fn names(self) -> Vec<&'static str> {
+    pub fn names(self) -> Vec<&'static str> {
         [
             ("cpu", self.cpu),
             ("memory", self.memory),
@@ -52,22 +52,22 @@ impl Controllers {
 
 /// Control group of one run. Dropping the value removes the group if it has no processes.
 #[derive(Debug)]
-pub(crate) struct RunGroup {
+pub struct RunGroup {
     path: PathBuf,
-    pub(crate) controllers: Controllers,
+    pub controllers: Controllers,
 }
 
 /// Counters of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct GroupEvents {
+pub struct GroupEvents {
     /// Number of processes that the kernel killed because the memory limit was reached.
-    pub(crate) memory_kills: u64,
+    pub memory_kills: u64,
     /// Number of forks that the kernel refused because of the process limit.
-    pub(crate) refused_processes: u64,
+    pub refused_processes: u64,
     /// Peak memory of the group, in bytes.
-    pub(crate) memory_peak: Option<u64>,
+    pub memory_peak: Option<u64>,
     /// CPU time of all processes, in microseconds.
-    pub(crate) cpu_us: Option<u64>,
+    pub cpu_us: Option<u64>,
 }
 
 /// Maximum time to wait for the end of an earlier service's processes.
@@ -84,7 +84,7 @@ impl GroupParent {
     ///
     /// # Errors
     /// Returns the reason as an error if no control groups can be used.
-    pub(crate) fn find(mark: &str) -> Result<Self, String> {
+    pub fn find(mark: &str) -> Result<Self, String> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")
             .map_err(|error| format!("read the mounts: {error}"))?;
         let (root, mount) = mount_of(&mounts).ok_or("cgroup v2 is not mounted on this host")?;
@@ -118,7 +118,7 @@ impl GroupParent {
     }
 
     /// Describes the missing controllers, or returns `None` if control groups enforce all limits.
-    pub(crate) fn lacking(&self) -> Option<String> {
+    pub fn lacking(&self) -> Option<String> {
         let all = ["cpu", "memory", "pids"];
         let held = self.controllers.names();
         let missing: Vec<&str> = all
@@ -138,7 +138,7 @@ impl GroupParent {
     ///
     /// # Errors
     /// Fails if the group can't be created or a limit can't be set.
-    pub(crate) fn make(&self, limits: &Limits) -> io::Result<RunGroup> {
+    pub fn make(&self, limits: &Limits) -> io::Result<RunGroup> {
         let path = self
             .parent
             .join(format!("run-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
@@ -179,14 +179,14 @@ impl Drop for GroupParent {
 
 impl RunGroup {
     /// Opens the directory of the group, so that a process can be created in the group.
-    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+    pub fn open(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(rustix::fs::open(&self.path, flags, Mode::empty())?)
     }
 
     /// Kills all processes of the group and waits until the group is empty. Returns the number of processes that did
     /// not end within the time `most`.
-    pub(crate) fn end(&self, most: Duration) -> u64 {
+    pub fn end(&self, most: Duration) -> u64 {
         let begun = Instant::now();
         while !self.is_empty() {
             let _ = self.set("cgroup.kill", "1");
@@ -199,7 +199,7 @@ impl RunGroup {
         0
     }
 
-    pub(crate) fn seen(&self) -> GroupEvents {
+    pub fn seen(&self) -> GroupEvents {
         let read = |name: &str| fs::read_to_string(self.path.join(name)).unwrap_or_default();
         let value = |text: &str, key: &str| -> Option<u64> {
             text.lines().find_map(|line| {

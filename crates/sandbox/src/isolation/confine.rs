@@ -42,16 +42,16 @@ const STACK: u64 = 64 << 20;
 const SIGNALS: u64 = 1024;
 
 /// Restrictions of this process, which the step inherits.
-pub(crate) struct Confinement {
+pub struct Confinement {
     /// True if the capability bounding set is empty.
-    pub(crate) bounded: bool,
+    pub bounded: bool,
     /// SHA-256 of the system-call filter, if one is installed.
-    pub(crate) seccomp: Option<String>,
+    pub seccomp: Option<String>,
 }
 
 /// Starts the step, and waits until exec succeeded or an earlier call failed. If the programs of the run are recorded, the
 /// step's process sends a listener for them to `control`.
-pub(crate) fn start(
+pub fn start(
     request: &RunRequest,
     view: &StepPaths,
     texts: &RunTexts,
@@ -72,7 +72,7 @@ pub(crate) fn start(
 }
 
 /// Empties the capability bounding set. Returns true if the set is empty. The current capabilities are kept.
-pub(crate) fn empty_bounding_set() -> Result<bool, SetupFailure> {
+pub fn empty_bounding_set() -> Result<bool, SetupFailure> {
     let mut empty = true;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -96,7 +96,7 @@ pub(crate) fn empty_bounding_set() -> Result<bool, SetupFailure> {
 }
 
 /// Drops all capabilities permanently. Changes to the user id `own_id`, if there is one.
-pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
+pub fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
     let stage = SetupStage::Capabilities;
     // With locked secure bits, neither a change of ids nor an executed file can add a capability. The bits also forbid
     // ambient capabilities.
@@ -140,7 +140,7 @@ pub(crate) fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
 
 /// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Other files do not
 /// belong to the run and keep their owner.
-pub(crate) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
+pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
     let what = "give the output pipes to the run's user";
     for stream in output {
         let mode = rustix::fs::fstat(stream)
@@ -158,7 +158,7 @@ pub(crate) fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), S
 }
 
 /// Changes to the only id of this process's user namespace and keeps the capabilities.
-pub(crate) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
+pub fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
     let what = "become the run's id";
     let (uid, gid) = (
         rustix::process::Uid::from_raw(id),
@@ -169,7 +169,7 @@ pub(crate) fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
 }
 
 /// Changes to the id `id` and drops the supplementary groups.
-pub(crate) fn take_id(id: u32) -> Result<(), SetupFailure> {
+pub fn take_id(id: u32) -> Result<(), SetupFailure> {
     let what = || format!("become the run's own id {id}");
     let (uid, gid) = (
         rustix::process::Uid::from_raw(id),
@@ -489,7 +489,7 @@ fn is_counted() -> Result<bool, SetupFailure> {
 }
 
 /// Returns the CPU limit of each process in seconds, computed from the wall time and the CPU share.
-pub(crate) fn cpu_seconds(limits: &documents::Limits) -> u64 {
+pub fn cpu_seconds(limits: &documents::Limits) -> u64 {
     limits
         .wall_ms
         .saturating_mul(limits.cpu_milli)
@@ -498,7 +498,7 @@ pub(crate) fn cpu_seconds(limits: &documents::Limits) -> u64 {
 }
 
 /// Raises the soft limit of open descriptors to the hard limit.
-pub(crate) fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -543,7 +543,7 @@ fn processes_of_this_user() -> u64 {
 }
 
 /// Opens the null device as standard input, which all processes of the helper inherit.
-pub(crate) fn read_nothing() -> Result<(), SetupFailure> {
+pub fn read_nothing() -> Result<(), SetupFailure> {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new()
         .read(true)
@@ -554,7 +554,7 @@ pub(crate) fn read_nothing() -> Result<(), SetupFailure> {
 }
 
 /// Replaces standard output and standard error of this process.
-pub(crate) fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+pub fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
     let what = "replace standard output and standard error";
     rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)

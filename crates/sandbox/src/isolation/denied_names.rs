@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::{AtStage, SetupFailure, SetupStage, isolation::remove::entries};
 
 #[derive(Debug)]
-pub(crate) struct NamePatterns {
+pub struct NamePatterns {
     /// Patterns for whole paths, or `None` if there are no such patterns.
     whole: Option<RegexSet>,
     /// Patterns for paths below an allowed directory.
@@ -34,22 +34,22 @@ pub(crate) struct NamePatterns {
 
 /// The denied names below one directory.
 #[derive(Debug, Default)]
-pub(crate) struct DeniedNames {
+pub struct DeniedNames {
     /// Denied paths, relative to the searched directory, with their file types, sorted. Names below a denied directory
     /// are left out.
-    pub(crate) names: Vec<(PathBuf, FileType)>,
+    pub names: Vec<(PathBuf, FileType)>,
     /// The denied files of all searched directories.
-    pub(crate) files: Rc<BTreeSet<Inode>>,
+    pub files: Rc<BTreeSet<Inode>>,
     /// The files that have several names and at least one allowed name.
-    pub(crate) links: Rc<BTreeSet<Inode>>,
+    pub links: Rc<BTreeSet<Inode>>,
 }
 
 /// Device number and inode number, which all hard links of a file share.
-pub(crate) type Inode = (u64, u64);
+pub type Inode = (u64, u64);
 
 impl DeniedNames {
     /// Returns the file type of a denied name, or `None` if `path` is not denied.
-    pub(crate) fn kind(&self, path: &Path) -> Option<FileType> {
+    pub fn kind(&self, path: &Path) -> Option<FileType> {
         let at = self
             .names
             .binary_search_by(|(name, _)| name.as_path().cmp(path))
@@ -59,7 +59,7 @@ impl DeniedNames {
 
     /// Returns true if an opened file must not be read under any name. This is a file with a denied name, or a file
     /// that got a further name after the search.
-    pub(crate) fn has(&self, stat: &Stat) -> bool {
+    pub fn has(&self, stat: &Stat) -> bool {
         let inode = (stat.st_dev, stat.st_ino);
         self.files.contains(&inode) || stat.st_nlink > 1 && !self.links.contains(&inode)
     }
@@ -68,7 +68,7 @@ impl DeniedNames {
 /// Maximum number of entries in one tree, because a longer search would delay the start of a run too much.
 const MAX_ENTRIES: u64 = 2_000_000;
 /// Maximum depth of the search, because each level needs an open descriptor. Deeper directories are denied.
-pub(crate) const MAX_DEPTH: usize = 128;
+pub const MAX_DEPTH: usize = 128;
 /// Maximum length of a directory's path in bytes. Directories with longer paths are denied. In the run's trees and in
 /// overlay layers, the path of each name must fit into `PATH_MAX`.
 const MAX_LENGTH: usize = 2048;
@@ -80,7 +80,7 @@ impl NamePatterns {
     ///
     /// # Errors
     /// Returns the reason as an error if a pattern is invalid.
-    pub(crate) fn new(patterns: &[String]) -> Result<Self, String> {
+    pub fn new(patterns: &[String]) -> Result<Self, String> {
         let (mut whole, mut below) = (Vec::new(), Vec::new());
         for pattern in patterns {
             let (list, text) = match pattern.strip_prefix('/') {
@@ -109,7 +109,7 @@ impl NamePatterns {
 
     /// Adds the sockets that the run may use. All others are denied, because a process that can read a directory can
     /// connect to its sockets.
-    pub(crate) fn with_sockets(self, sockets: &[String]) -> Self {
+    pub fn with_sockets(self, sockets: &[String]) -> Self {
         Self {
             sockets: sockets.iter().map(PathBuf::from).collect(),
             ..self
@@ -117,7 +117,7 @@ impl NamePatterns {
     }
 
     /// Returns true if a pattern denies `below`, a path relative to the directory `allowed`.
-    pub(crate) fn deny(&self, allowed: &Path, below: &Path) -> bool {
+    pub fn deny(&self, allowed: &Path, below: &Path) -> bool {
         let whole = allowed.join(below);
         let whole = whole.as_os_str().as_bytes();
         matches(&self.whole, whole.strip_prefix(b"/").unwrap_or(whole))
@@ -125,7 +125,7 @@ impl NamePatterns {
     }
 
     /// Returns true if a pattern for whole paths denies the absolute `path`.
-    pub(crate) fn deny_named(&self, path: &str) -> bool {
+    pub fn deny_named(&self, path: &str) -> bool {
         matches(&self.whole, path.trim_start_matches('/').as_bytes())
     }
 
@@ -138,7 +138,7 @@ impl NamePatterns {
     ///
     /// # Errors
     /// Fails if a root can't be searched completely, or if directories are renamed during every search.
-    pub(crate) fn find(
+    pub fn find(
         &self,
         roots: &[(BorrowedFd<'_>, &Path)],
         surely: bool,
@@ -437,7 +437,7 @@ impl Walk<'_> {
     }
 }
 
-pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY
+pub const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::CLOEXEC);
 

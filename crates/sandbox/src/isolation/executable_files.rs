@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 /// The files that a run may execute, and the places from which the run may map code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ExecutableFiles {
+pub struct ExecutableFiles {
     /// Number of entries in the list.
-    pub(crate) listed: u64,
+    pub listed: u64,
     /// Real paths of the listed programs and of the loaders that these programs need, sorted.
-    pub(crate) programs: Vec<PathBuf>,
+    pub programs: Vec<PathBuf>,
     /// Real paths of directories with shared libraries, sorted.
-    pub(crate) libraries: Vec<PathBuf>,
+    pub libraries: Vec<PathBuf>,
     /// Real paths of unlisted programs, and of directories with unlisted programs, below the directories with shared
     /// libraries. The paths are sorted.
-    pub(crate) closed: Vec<PathBuf>,
+    pub closed: Vec<PathBuf>,
     /// Directories and files that the run may read, but from which the run can't execute anything.
-    pub(crate) readable: Vec<PathBuf>,
+    pub readable: Vec<PathBuf>,
     /// True if the run may also execute the files in the directories that it may write.
-    pub(crate) own: bool,
+    pub own: bool,
 }

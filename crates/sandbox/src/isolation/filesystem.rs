@@ -37,7 +37,7 @@ use crate::{
 use documents::{Proc, Workdir};
 
 /// git's system configuration, created for a run that gets paths of the host.
-pub(crate) const GIT_CONFIG: &str = "/etc/gitconfig";
+pub const GIT_CONFIG: &str = "/etc/gitconfig";
 /// Git configuration that accepts repositories of any owner, because git refuses repositories of another user ("dubious
 /// ownership"). The approvers have allowed all repositories that a run can see. An environment variable is not enough,
 /// because git does not pass `GIT_CONFIG_COUNT` to the process that serves a clone.
@@ -53,7 +53,7 @@ const ROOT_OPTIONS: &str = "mode=0755,size=16m,nr_inodes=4096";
 const INODES: std::ops::RangeInclusive<u64> = 1024..=262_144;
 /// Builds the root file system of a run and changes into it. Only the first process of a new mount namespace may call
 /// this function. The contents of the inputs and of the session's work directory arrive over `control`.
-pub(crate) fn own_root(
+pub fn own_root(
     request: &RunRequest,
     texts: &RunTexts,
     control: &mut UnixStream,

@@ -17,14 +17,14 @@ use rustix::io::Errno;
 
 use crate::{AtStage, SetupFailure, SetupStage, isolation::syscalls};
 
-pub(crate) struct PathGrant {
-    pub(crate) path: PathBuf,
-    pub(crate) access: PathAccess,
+pub struct PathGrant {
+    pub path: PathBuf,
+    pub access: PathAccess,
 }
 
 /// The access of a step to a path.
 #[derive(Clone, Copy)]
-pub(crate) enum PathAccess {
+pub enum PathAccess {
     /// The right to list the names in the directory.
     List,
     Read,
@@ -43,7 +43,7 @@ pub(crate) enum PathAccess {
 
 /// Restricts this process and all its future children permanently with Landlock. If `ports` is true, the process can't
 /// use TCP ports. Returns the Landlock ABI and the number of rules.
-pub(crate) fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
+pub fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
     let version =
         syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);

@@ -16,7 +16,7 @@ use documents::locked;
 
 /// The current helper process, and the data to start a new one.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub struct Helper {
     /// Open file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
     /// Unique text in the helper's command line, by which a later service finds leftover helpers.
@@ -26,7 +26,7 @@ pub(crate) struct Helper {
 
 /// A helper process, which is killed on drop. The death of a helper ends all its runs.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     socket: OwnedFd,
     /// Child process, taken when this value is dropped.
     child: Option<Child>,
@@ -35,7 +35,7 @@ pub(crate) struct Running {
 }
 
 impl Helper {
-    pub(crate) fn new(binary: File, mark: String) -> Self {
+    pub fn new(binary: File, mark: String) -> Self {
         Self {
             binary,
             mark,
@@ -49,11 +49,7 @@ impl Helper {
     ///
     /// # Errors
     /// Fails if no helper can be started or reached. No run was started in this case.
-    pub(crate) fn begin(
-        &self,
-        start: &Start,
-        descriptors: &Descriptors,
-    ) -> io::Result<Arc<Running>> {
+    pub fn begin(&self, start: &Start, descriptors: &Descriptors) -> io::Result<Arc<Running>> {
         let mut running = locked(&self.running);
         if let Some(helper) = running.as_ref() {
             match send_start(&helper.socket, start, descriptors) {
@@ -71,7 +67,7 @@ impl Helper {
     }
 
     /// Stops sending requests to this helper. Its runs continue.
-    pub(crate) fn replace(&self, silent: &Arc<Running>) {
+    pub fn replace(&self, silent: &Arc<Running>) {
         let mut running = locked(&self.running);
         if running
             .as_ref()
@@ -109,12 +105,12 @@ impl Helper {
 
 impl Running {
     /// Records that the helper sent a message.
-    pub(crate) fn hear(&self) {
+    pub fn hear(&self) {
         *locked(&self.heard) = Instant::now();
     }
 
     /// Returns the time of the helper's latest message.
-    pub(crate) fn heard(&self) -> Instant {
+    pub fn heard(&self) -> Instant {
         *locked(&self.heard)
     }
 }
@@ -141,7 +137,7 @@ impl Drop for Running {
 
 /// Maximum time in which the helper must read a packet or start the next queued run. Both take only milliseconds, so a
 /// helper that is silent for this time counts as stopped or stuck.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Time to wait for the end of a killed helper, in milliseconds. Most helpers end within this time.
 const SOON: u32 = 200;

@@ -16,7 +16,7 @@ const LOW: u32 = 57_344;
 
 /// The user ids for runs, from `base` on. `base` is `None` if the service may not change ids.
 #[derive(Debug)]
-pub(crate) struct Ids {
+pub struct Ids {
     base: Option<u32>,
 }
 
@@ -52,14 +52,14 @@ impl Taken {
 
 /// The user id of a run. No other run gets this id before the value is dropped.
 #[derive(Debug)]
-pub(crate) struct Id {
+pub struct Id {
     base: u32,
     number: u32,
     of: &'static Taken,
 }
 
 impl Id {
-    pub(crate) fn number(&self) -> u32 {
+    pub fn number(&self) -> u32 {
         self.base + self.number
     }
 }
@@ -72,7 +72,7 @@ impl Drop for Id {
 
 impl Ids {
     /// Reads the id maps of the service's user namespace. Only root can change to another id.
-    pub(crate) fn of_this_process() -> Self {
+    pub fn of_this_process() -> Self {
         let root = rustix::process::geteuid().is_root();
         Self {
             base: if root {
@@ -83,12 +83,12 @@ impl Ids {
         }
     }
 
-    pub(crate) fn available(&self) -> bool {
+    pub fn available(&self) -> bool {
         self.base.is_some()
     }
 
     /// Returns a user id for a run, or `None` if the service may not change ids or 4096 runs use all ids.
-    pub(crate) fn take(&self) -> Option<Id> {
+    pub fn take(&self) -> Option<Id> {
         TAKEN.take(self.base?)
     }
 }
@@ -97,7 +97,7 @@ impl Ids {
 ///
 /// # Errors
 /// Returns an error with the reason and a correction if a run can't use the id of this user.
-pub(crate) fn of_user(name: &str) -> Result<HostId, String> {
+pub fn of_user(name: &str) -> Result<HostId, String> {
     let users =
         std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let maps = Maps::of_this_process();

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Returns the text that marks the command line of all helpers of a service with the directory `scratch`. Every process
 /// can read this text, so it contains a hash of the path.
-pub(crate) fn mark(scratch: &Path) -> String {
+pub fn mark(scratch: &Path) -> String {
     hex(&sha256(scratch.as_os_str().as_encoded_bytes()))[..32].to_owned()
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn mark(scratch: &Path) -> String {
 ///
 /// # Errors
 /// Fails if a process does not end. The service must then not report the runs as ended.
-pub(crate) fn end(mark: &str) -> io::Result<usize> {
+pub fn end(mark: &str) -> io::Result<usize> {
     let (begun, service) = (
         Instant::now(),
         rustix::process::getpid().as_raw_nonzero().get(),
@@ -90,13 +90,13 @@ fn wait(begun: Instant, helper: i32) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) struct Process {
-    pub(super) pid: i32,
-    pub(super) parent: i32,
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
     dead: bool,
 }
 
-pub(super) fn processes() -> Vec<Process> {
+pub fn processes() -> Vec<Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {

@@ -11,13 +11,13 @@ use rustix::fs::{CWD, OFlags};
 use rustix::mount::{MountFlags, MoveMountFlags};
 
 /// Flags for a directory that is only a place, never a symbolic link.
-pub(super) const DIRECTORY_PLACE: OFlags = OFlags::PATH
+pub const DIRECTORY_PLACE: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
 /// Attaches a mount over an existing path, relative to the new root.
-pub(crate) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
+pub fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
     let target = target.as_ref();
     rustix::mount::move_mount(
         mount,
@@ -29,7 +29,7 @@ pub(crate) fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), S
     .at(SetupStage::Mounts, format!("attach {}", target.display()))
 }
 
-pub(crate) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+pub fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     let place = Path::new(name);
     match make(place) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -40,7 +40,7 @@ pub(crate) fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -
     }
 }
 
-pub(super) fn tmpfs(
+pub fn tmpfs(
     target: impl AsRef<Path>,
     options: &str,
     more: MountFlags,
@@ -54,7 +54,7 @@ pub(super) fn tmpfs(
         .at(SetupStage::Mounts, what())
 }
 
-pub(crate) fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
+pub fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
     let path = path.as_ref();
     let what = format!("make the directory {}", path.display());
     fs::DirBuilder::new()
@@ -63,16 +63,16 @@ pub(crate) fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), Setu
         .at(SetupStage::Mounts, what)
 }
 
-pub(crate) fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
+pub fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
     new_file(Path::new(path), bytes, mode).at(SetupStage::Mounts, format!("write {path}"))
 }
 
-pub(super) fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub fn new_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     create_file(path, mode)?.write_all(bytes)
 }
 
 /// Creates a file, which must not exist.
-pub(super) fn create_file(path: &Path, mode: u32) -> io::Result<fs::File> {
+pub fn create_file(path: &Path, mode: u32) -> io::Result<fs::File> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The mounts that this process sees (proc_pid_mountinfo(5)).
 #[derive(Debug, Default)]
-pub(crate) struct Mounts(Vec<Mount>);
+pub struct Mounts(Vec<Mount>);
 
 #[derive(Debug)]
 struct Mount {
@@ -25,7 +25,7 @@ impl Mounts {
     ///
     /// # Errors
     /// Fails if `/proc` can't be read.
-    pub(crate) fn of_this_process() -> io::Result<Self> {
+    pub fn of_this_process() -> io::Result<Self> {
         Ok(Self::parse(&std::fs::read("/proc/self/mountinfo")?))
     }
 
@@ -43,7 +43,7 @@ impl Mounts {
     }
 
     /// Returns true if one of the two real paths contains the other, or a part of it.
-    pub(crate) fn overlap(&self, path: &Path, other: &Path) -> bool {
+    pub fn overlap(&self, path: &Path, other: &Path) -> bool {
         if path.starts_with(other) || other.starts_with(path) {
             return true;
         }
@@ -59,7 +59,7 @@ impl Mounts {
     }
 
     /// Returns a mount point below `path`, or `None` if no mount point is below `path`.
-    pub(crate) fn below(&self, path: &Path) -> Option<&Path> {
+    pub fn below(&self, path: &Path) -> Option<&Path> {
         self.0
             .iter()
             .map(|mount| mount.point.as_path())

@@ -22,11 +22,11 @@ pub struct HostProbe {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct ProbeFailures {
+pub struct ProbeFailures {
     /// Failure of the namespaces or of the run's own root file system.
-    pub(crate) namespaces: Option<SetupFailure>,
-    pub(crate) landlock: Option<SetupFailure>,
-    pub(crate) seccomp: Option<SetupFailure>,
+    pub namespaces: Option<SetupFailure>,
+    pub landlock: Option<SetupFailure>,
+    pub seccomp: Option<SetupFailure>,
 }
 
 /// The state of one layer on this host.
@@ -139,7 +139,7 @@ impl HostProbe {
 }
 
 /// Returns the level that a set of enforced layers reaches.
-pub(crate) fn level(held: &[Layer]) -> Level {
+pub fn level(held: &[Layer]) -> Level {
     if STRICT.iter().all(|layer| held.contains(layer)) {
         Level::Strict
     } else if held.is_empty() {

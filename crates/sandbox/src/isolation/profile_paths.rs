@@ -13,7 +13,7 @@ use documents::{ISOLATED, Profile, Workdir};
 /// Directories that the sandbox creates in each run. No path of the host can be mounted in these directories.
 const OWN: [&str; 5] = ["/proc", "/dev", "/sys", "/run/step", "/tmp/work"];
 
-pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
+pub fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
     for written in paths {
         let wrong = |why: String| {
             Err(Unavailable::Path {
@@ -65,7 +65,7 @@ pub(crate) fn check_paths(paths: &[String]) -> Result<(), Unavailable> {
     Ok(())
 }
 
-pub(crate) fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
+pub fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
     let trees: Vec<String> = step_paths::host_paths(&profile.write)
         .map(str::to_owned)
         .collect();
@@ -99,7 +99,7 @@ pub(crate) fn check_trees(profile: &Profile) -> Result<(), Unavailable> {
     Ok(())
 }
 
-pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
+pub fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
     use std::os::unix::fs::FileTypeExt as _;
     check_paths(&profile.sockets)?;
     let copied = matches!(profile.workdir, Workdir::Copy | Workdir::Overlay);
@@ -130,7 +130,7 @@ pub(crate) fn check_sockets(profile: &Profile) -> Result<(), Unavailable> {
 }
 
 /// Refuses a path that the profile both names and denies. Otherwise this mistake would only appear during the run.
-pub(crate) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
+pub fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
     let Ok(patterns) = NamePatterns::new(&profile.deny) else {
         return Ok(());
     };
@@ -162,7 +162,7 @@ pub(crate) fn check_denied(profile: &Profile) -> Result<(), Unavailable> {
 }
 
 /// Refuses a profile with an overlay if the kernel can't mount overlays.
-pub(crate) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
+pub fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(), Unavailable> {
     let Missing { why, knob } = missing;
     let why = format!("can have no overlay on this host ({why}): {knob}");
     match step_paths::host_paths(&profile.write).next() {
@@ -175,7 +175,7 @@ pub(crate) fn without_overlays(profile: &Profile, missing: &Missing) -> Result<(
 }
 
 /// Refuses an overlay over a tree that contains another mount, because an overlay covers one file system only.
-pub(crate) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
+pub fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), Unavailable> {
     if profile.workdir != Workdir::Overlay {
         return Ok(());
     }
@@ -198,7 +198,7 @@ pub(crate) fn check_overlays(profile: &Profile, mounts: &Mounts) -> Result<(), U
 /// Checks that the run's first process can enter the directories of the profile. This process may have no special
 /// rights on the host, and the run would fail at a closed directory after the nonce is spent. A host user in `run_as`
 /// is not checked, because ACLs may give more rights than the mode bits.
-pub(crate) fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
+pub fn check_reached(profile: &Profile, probe: &HostProbe) -> Result<(), Unavailable> {
     if profile.run_as != ISOLATED {
         return Ok(());
     }

@@ -11,26 +11,26 @@ use documents::{
 
 /// Maximum number of started programs, and of refused programs, that are counted by their path. Further programs are only
 /// counted together.
-pub(crate) const MAX_PATHS: usize = 128;
+pub const MAX_PATHS: usize = 128;
 /// Number of latest refusals that are kept, to recognize a repeated one.
 const MAX_RECENT: usize = 32;
 
 /// Device and inode number of a file.
-pub(crate) type FileId = (u64, u64);
+pub type FileId = (u64, u64);
 
 /// A program that the kernel executes, or that the list refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FoundProgram {
+pub struct FoundProgram {
     /// Real path of the program in the run.
-    pub(crate) path: String,
+    pub path: String,
     /// The path that the caller gave.
-    pub(crate) given: String,
-    pub(crate) file: FileId,
+    pub given: String,
+    pub file: FileId,
 }
 
 /// The programs of one attempt to execute a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ExecAttempt {
+pub enum ExecAttempt {
     /// The file, then the interpreter of each script.
     Started(Vec<FoundProgram>),
     /// The list refuses this program.
@@ -43,7 +43,7 @@ pub(crate) enum ExecAttempt {
 
 /// Counters of one run.
 #[derive(Debug, Default)]
-pub(crate) struct ProgramCounts {
+pub struct ProgramCounts {
     started: CountsByPath,
     refused: CountsByPath,
     unknown: u64,
@@ -97,7 +97,7 @@ impl CountsByPath {
 
 impl ProgramCounts {
     /// Counts an attempt of a thread.
-    pub(crate) fn add(&mut self, thread: u32, attempt: ExecAttempt) {
+    pub fn add(&mut self, thread: u32, attempt: ExecAttempt) {
         match attempt {
             ExecAttempt::Started(programs) => programs
                 .into_iter()
@@ -132,7 +132,7 @@ impl ProgramCounts {
 
     /// Returns the facts for a receipt. They have at most [`MAX_PROGRAM_FACTS_BYTES`]. If the facts are too large, the
     /// longest paths are only counted, of equal lengths first those of started programs.
-    pub(crate) fn facts(&self, mode: ProgramMode, listed: u64) -> ProgramFacts {
+    pub fn facts(&self, mode: ProgramMode, listed: u64) -> ProgramFacts {
         let nothing_read =
             self.unknown > 0 && self.started.named.is_empty() && self.refused.named.is_empty();
         if nothing_read {
@@ -183,7 +183,7 @@ impl ProgramCounts {
     }
 
     /// Returns the started programs: the path, the number of executions, and the path that the first caller gave.
-    pub(crate) fn started(&self) -> impl Iterator<Item = (&str, u64, &str)> {
+    pub fn started(&self) -> impl Iterator<Item = (&str, u64, &str)> {
         self.started
             .named
             .iter()
@@ -191,7 +191,7 @@ impl ProgramCounts {
     }
 
     /// Returns the number of executions whose program is not named by [`Self::started`].
-    pub(crate) fn more(&self) -> u64 {
+    pub fn more(&self) -> u64 {
         self.started.more.saturating_add(self.unknown)
     }
 }

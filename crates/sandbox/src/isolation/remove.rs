@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// # Errors
 /// Returns an error if `path` is no directory or an entry can't be deleted. Even after an error, all other entries are
 /// deleted.
-pub(crate) fn tree(path: &Path) -> io::Result<()> {
+pub fn tree(path: &Path) -> io::Result<()> {
     let begun = Instant::now();
     let top = open(CWD, path)?;
     let mut number = 0_u64;
@@ -107,7 +107,7 @@ fn open(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
 }
 
 /// Returns the entries of a directory, without the directory itself and its parent.
-pub(crate) fn entries(directory: Dir) -> impl Iterator<Item = rustix::io::Result<DirEntry>> {
+pub fn entries(directory: Dir) -> impl Iterator<Item = rustix::io::Result<DirEntry>> {
     let is_dots = |entry: &DirEntry| matches!(entry.file_name().to_bytes(), b"." | b"..");
     directory.filter(move |entry| !entry.as_ref().is_ok_and(is_dots))
 }

@@ -10,7 +10,7 @@ const PREFIX: &str = "run-";
 
 /// The private directory of a run on the host. The directory is deleted when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct RunDir {
+pub struct RunDir {
     path: PathBuf,
     keeps: bool,
     /// Id of the run. A later run with the same id could change the files.
@@ -19,7 +19,7 @@ pub(crate) struct RunDir {
 
 impl RunDir {
     /// Creates the directory below `scratch`.
-    pub(crate) fn make(scratch: &Path) -> io::Result<Self> {
+    pub fn make(scratch: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix(PREFIX)
             .tempdir_in(scratch)?;
@@ -31,17 +31,17 @@ impl RunDir {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Keeps the id of the run from other runs until the directory is deleted.
-    pub(crate) fn hold(&mut self, id: Option<Id>) {
+    pub fn hold(&mut self, id: Option<Id>) {
         self.id = id;
     }
 
     /// Leaves the directory for the next start of the service, because a living process may still write to it.
-    pub(crate) fn keep(mut self) {
+    pub fn keep(mut self) {
         self.keeps = true;
         // The living process may still use this user id. If it were reused, the end of one run would kill processes of
         // the other.
@@ -58,7 +58,7 @@ impl Drop for RunDir {
 }
 
 /// Deletes the directories of runs that an earlier service did not delete.
-pub(crate) fn sweep(scratch: &Path) {
+pub fn sweep(scratch: &Path) {
     for entry in std::fs::read_dir(scratch).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             delete(&entry.path());

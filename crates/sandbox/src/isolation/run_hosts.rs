@@ -21,7 +21,7 @@ use documents::is_localhost;
 const NEW_ADDRESS: Duration = Duration::from_secs(1);
 
 /// Opens a listener for each host, and sends the listeners to the service.
-pub(crate) fn listen(hosts: &[String], control: &UnixStream) -> Result<(), SetupFailure> {
+pub fn listen(hosts: &[String], control: &UnixStream) -> Result<(), SetupFailure> {
     let what = |host: &String| format!("listen for connections of the run to {host}");
     let hosts: Vec<_> = hosts.iter().zip(addresses(hosts)).collect();
     // An address can be listed with several ports. All addresses are added first, because the kernel makes a new IPv6
@@ -61,7 +61,7 @@ fn bind(at: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Returns the lines of the run's `/etc/hosts` for the names of the list. The list is sorted.
-pub(super) fn lines(hosts: &[String]) -> String {
+pub fn lines(hosts: &[String]) -> String {
     let is_name =
         |(host, at): &(&String, SocketAddr)| host.parse() != Ok(*at) && !is_localhost(host);
     let named = hosts.iter().zip(addresses(hosts)).filter(is_name);

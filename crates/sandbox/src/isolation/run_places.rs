@@ -28,21 +28,21 @@ use crate::{
 use documents::{ContentDigest, Sha256Stream};
 
 /// The directory of a run's results that `$COUNTERSIGN_OUTPUT` names.
-pub(crate) const FILES: &str = "files";
+pub const FILES: &str = "files";
 /// The directory of a run's results with the file [`OUTPUTS`].
-pub(crate) const VALUES: &str = "values";
+pub const VALUES: &str = "values";
 /// The file that `$RUNBOOK_OUTPUT` names.
-pub(crate) const OUTPUTS: &str = "outputs";
+pub const OUTPUTS: &str = "outputs";
 /// The directory of a run's results with the file [`STATE`].
-pub(crate) const SESSION: &str = "session";
+pub const SESSION: &str = "session";
 /// The file to which the wrapper of a session writes the state of the shell.
-pub(crate) const STATE: &str = "state";
+pub const STATE: &str = "state";
 /// Directory of the inputs and of the wrapper in a run with its own root.
 const STEP: &str = "/run/step";
 /// Directory of the results in a run with its own root.
-pub(crate) const RESULTS: &str = "/run/results";
+pub const RESULTS: &str = "/run/results";
 /// Directory of the captured files in a run with its own root.
-pub(crate) const OUTPUT: &str = "/run/results/files";
+pub const OUTPUT: &str = "/run/results/files";
 /// Temporary place of the file system with the results, relative to the new root.
 const DISK: &str = "run/step/results";
 /// Name of the directory with the inputs.
@@ -52,27 +52,27 @@ const WORK: &str = "work";
 /// Private work directory, relative to the new root.
 const WORK_PLACE: &str = "tmp/work";
 /// Home directory of a run with a session and its own root.
-pub(crate) const SESSION_HOME: &str = "/tmp/home";
+pub const SESSION_HOME: &str = "/tmp/home";
 /// Size of a page of memory, to which a file in memory is rounded up, in bytes. A larger page only needs more slack.
 const PAGE: u64 = 4096;
 
 /// Paths in the run of what it is given and of what it leaves.
 #[derive(Default)]
-pub(crate) struct RunPlaces {
+pub struct RunPlaces {
     artifacts: Option<PathBuf>,
     results: Option<PathBuf>,
     state: Option<PathBuf>,
     wrapper: Option<PathBuf>,
     /// Home directory of a run with a session.
-    pub(crate) home: Option<PathBuf>,
+    pub home: Option<PathBuf>,
     /// Descriptor of the directory with the results, and of the work directory of a session.
     left: (Option<OwnedFd>, Option<OwnedFd>),
-    pub(crate) grants: Vec<PathGrant>,
+    pub grants: Vec<PathGrant>,
 }
 
 /// Creates the places in a run with its own root, below the current directory. `options` are the mount options of the
 /// run's private files.
-pub(crate) fn in_own_root(
+pub fn in_own_root(
     request: &RunRequest,
     texts: &RunTexts,
     from: &mut UnixStream,
@@ -217,7 +217,7 @@ fn directories(request: &RunRequest) -> impl Iterator<Item = &'static str> {
 
 /// Creates the places in the private directory of a run on the host, which is the current directory. The user
 /// `request.own_id` owns the directories that the step may write.
-pub(crate) fn on_the_host(
+pub fn on_the_host(
     request: &RunRequest,
     run_dir: &Path,
     texts: &RunTexts,
@@ -294,7 +294,7 @@ fn results_on_the_host(
 impl RunPlaces {
     /// Sends the descriptors of the results to the service. `new` are the numbers of the step's files that were created
     /// in the work directory.
-    pub(crate) fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> Result<(), SetupFailure> {
+    pub fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> Result<(), SetupFailure> {
         let what = "hand on the results of the run";
         if let Some(results) = self.left.0.take() {
             protocol::send_descriptor(control, &HelperMessage::Results, results.as_fd())
@@ -308,7 +308,7 @@ impl RunPlaces {
     }
 
     /// Returns the variables of the step that name its places.
-    pub(crate) fn variables(&self) -> Vec<(&'static str, PathBuf)> {
+    pub fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         let mut all = Vec::new();
         all.extend(
             self.artifacts
@@ -325,7 +325,7 @@ impl RunPlaces {
     }
 
     /// Replaces the placeholders in a text of the wrapper.
-    pub(crate) fn fill(&self, text: &str) -> Vec<u8> {
+    pub fn fill(&self, text: &str) -> Vec<u8> {
         let path = |path: &Option<PathBuf>| {
             path.as_ref()
                 .map_or(String::new(), |path| path.display().to_string())
@@ -337,10 +337,10 @@ impl RunPlaces {
 }
 
 /// Names of variables that a session never sets, because other runs of the session may have them.
-pub(crate) const OF_RESULTS: [&str; 3] = ["RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
+pub const OF_RESULTS: [&str; 3] = ["RUNBOOKS_OUTPUT", "GENERATED_FILES", "RUNBOOK_OUTPUT"];
 
 /// Returns the variables of a session, each as name and value.
-pub(crate) fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8], &[u8])> {
     texts
         .session_env
         .split(|byte| *byte == 0)
@@ -351,7 +351,7 @@ pub(crate) fn session_variables(texts: &RunTexts) -> impl Iterator<Item = (&[u8]
 }
 
 /// Returns the directory in which a run with a session starts, if it is not the usual one.
-pub(crate) fn session_cwd(request: &RunRequest) -> Option<&Path> {
+pub fn session_cwd(request: &RunRequest) -> Option<&Path> {
     let cwd = request.session.as_ref()?.cwd.as_deref()?;
     Some(Path::new(OsStr::from_bytes(cwd)))
 }

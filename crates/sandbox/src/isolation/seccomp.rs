@@ -37,7 +37,7 @@ use documents::{hex, sha256};
 ///
 /// # Errors
 /// Returns an error if the kernel does not support filters or rejects this filter.
-pub(crate) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
+pub fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
     let (program, digest) = made(leaves)?;
     syscalls::set_seccomp_filter(program)
         .at(SetupStage::Seccomp, "install the system-call filter")?;
@@ -58,7 +58,7 @@ pub(crate) fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
 ///
 /// # Errors
 /// Returns an error if the kernel or the container of the service gives no listener. No filter is installed then.
-pub(crate) fn announce_programs() -> io::Result<OwnedFd> {
+pub fn announce_programs() -> io::Result<OwnedFd> {
     let mut calls = [libc::SYS_execve, libc::SYS_execveat]
         .map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     calls.sort_unstable();
@@ -73,7 +73,7 @@ pub(crate) fn announce_programs() -> io::Result<OwnedFd> {
 }
 
 /// Generates all filters before the first fork, so that child processes inherit them.
-pub(crate) fn prepare() {
+pub fn prepare() {
     for leaves in ALL {
         let _ = made(leaves);
     }

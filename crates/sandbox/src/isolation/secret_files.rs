@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Returns the description of a secret for the first process of a run.
-pub(crate) fn entry_of(secret: &PlannedSecret) -> SecretEntry {
+pub fn entry_of(secret: &PlannedSecret) -> SecretEntry {
     SecretEntry {
         name: secret.name.clone(),
         bytes: secret.value.expose().len() as u64,
@@ -32,7 +32,7 @@ pub(crate) fn entry_of(secret: &PlannedSecret) -> SecretEntry {
 
 /// Mounts the directory with the secret files. The current directory is the new root of the run, and the process has the
 /// user id of the step.
-pub(crate) fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupFailure> {
+pub fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupFailure> {
     let mut files = request
         .secrets
         .iter()
@@ -63,7 +63,7 @@ pub(crate) fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupF
 }
 
 /// Returns the variables of the secrets: a value, or the path of a file.
-pub(crate) fn variables<'a>(
+pub fn variables<'a>(
     request: &'a RunRequest,
     texts: &'a RunTexts,
 ) -> impl Iterator<Item = (&'a str, zeroize::Zeroizing<Vec<u8>>)> {

@@ -5,39 +5,39 @@ use serde::{Deserialize, Serialize};
 use documents::{ArtifactName, ContentDigest};
 
 /// Text that stands for the path of the state in a wrapper.
-pub(crate) const STATE_PLACEHOLDER: &str = "{state}";
+pub const STATE_PLACEHOLDER: &str = "{state}";
 /// Text that stands for the path of the file of a wrapper.
-pub(crate) const WRAPPER_PLACEHOLDER: &str = "{wrapper}";
+pub const WRAPPER_PLACEHOLDER: &str = "{wrapper}";
 
 /// An input of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct InputEntry {
-    pub(crate) name: ArtifactName,
-    pub(crate) bytes: u64,
-    pub(crate) digest: ContentDigest,
+pub struct InputEntry {
+    pub name: ArtifactName,
+    pub bytes: u64,
+    pub digest: ContentDigest,
 }
 
 /// What a run gets from its session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SessionRequest {
-    pub(crate) env_bytes: u64,
+pub struct SessionRequest {
+    pub env_bytes: u64,
     /// Names of defaults that the run does not get.
-    pub(crate) unset: Vec<Vec<u8>>,
+    pub unset: Vec<Vec<u8>>,
     /// The directory in which the step starts, as bytes.
-    pub(crate) cwd: Option<Vec<u8>>,
+    pub cwd: Option<Vec<u8>>,
     /// True if the content of the work directory follows the inputs.
-    pub(crate) tree: bool,
-    pub(crate) wrapper: Option<WrapperRequest>,
+    pub tree: bool,
+    pub wrapper: Option<WrapperRequest>,
 }
 
 /// The file through which a shell saves its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WrapperRequest {
-    pub(crate) name: String,
-    pub(crate) bytes: u64,
-    pub(crate) env: Vec<(String, String)>,
-    pub(crate) arguments: Option<Vec<String>>,
+pub struct WrapperRequest {
+    pub name: String,
+    pub bytes: u64,
+    pub env: Vec<(String, String)>,
+    pub arguments: Option<Vec<String>>,
 }

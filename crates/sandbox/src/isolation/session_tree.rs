@@ -223,7 +223,7 @@ fn at(name: &Path, error: &io::Error) -> io::Error {
 }
 
 /// Returns true if the first process of the run no longer reads, because it reports its own error.
-pub(crate) fn is_of_socket(error: &io::Error) -> bool {
+pub fn is_of_socket(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, WouldBlock};
     matches!(
         error.kind(),
@@ -233,8 +233,8 @@ pub(crate) fn is_of_socket(error: &io::Error) -> bool {
 
 /// A directory that a dead run left. If its mode forbids its owner to read it, it has another mode while this value
 /// exists.
-pub(crate) struct LeftDirectory {
-    pub(crate) opened: OwnedFd,
+pub struct LeftDirectory {
+    pub opened: OwnedFd,
     /// The mode that the run gave the directory.
     mode: Option<Mode>,
 }
@@ -248,7 +248,7 @@ impl Drop for LeftDirectory {
 }
 
 /// Opens a directory below a directory that a dead run left, without following a link.
-pub(crate) fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<LeftDirectory> {
+pub fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<LeftDirectory> {
     let readable = Mode::RUSR | Mode::XUSR;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -265,7 +265,7 @@ pub(crate) fn enter(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result
 }
 
 /// Opens a regular file in a directory that a dead run left, without following a link.
-pub(crate) fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<File> {
+pub fn open_file(directory: &OwnedFd, name: &Path, stat: &Stat) -> io::Result<File> {
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -421,11 +421,7 @@ impl<R: Read> ChunkReader<'_, R> {
 /// # Errors
 /// Returns an error that names the entry that could not be written, for example if the size limit of the run's file
 /// system is exceeded.
-pub(crate) fn receive(
-    from: &mut impl Read,
-    to: &Path,
-    owner: Option<u32>,
-) -> Result<(), SetupFailure> {
+pub fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
     let mut chunks = ChunkReader {
         from,
         buffer: Vec::new(),

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 /// Stage and error because of which the step was not executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct SetupFailure {
-    pub(crate) stage: SetupStage,
-    pub(crate) what: String,
-    pub(crate) errno: Option<i32>,
+pub struct SetupFailure {
+    pub stage: SetupStage,
+    pub what: String,
+    pub errno: Option<i32>,
 }
 
 /// The part of the set-up in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum SetupStage {
+pub enum SetupStage {
     Request,
     /// The answer of the helper to a request.
     Helper,
@@ -42,7 +42,7 @@ pub(crate) enum SetupStage {
 }
 
 impl SetupFailure {
-    pub(crate) fn from_io(stage: SetupStage, what: impl Into<String>, error: io::Error) -> Self {
+    pub fn from_io(stage: SetupStage, what: impl Into<String>, error: io::Error) -> Self {
         let (what, errno) = (what.into(), error.raw_os_error());
         Self {
             stage,
@@ -55,7 +55,7 @@ impl SetupFailure {
         }
     }
 
-    pub(crate) fn new(stage: SetupStage, what: impl Into<String>) -> Self {
+    pub fn new(stage: SetupStage, what: impl Into<String>) -> Self {
         Self {
             stage,
             what: what.into(),
@@ -74,7 +74,7 @@ impl fmt::Display for SetupFailure {
 }
 
 /// Adds the stage and the failed action to the error of a call.
-pub(crate) trait AtStage<T> {
+pub trait AtStage<T> {
     fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
 }
 

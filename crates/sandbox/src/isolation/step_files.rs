@@ -32,11 +32,11 @@ const DIRECTORY_MODE: u32 = 0o755;
 
 /// What was done with the files of a step.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct PutFiles {
+pub struct PutFiles {
     /// Path of the script beside the files, or `None` if the step has no files.
-    pub(crate) script: Option<PathBuf>,
+    pub script: Option<PathBuf>,
     /// Numbers of the files that did not exist before: 0 for the script, 1 for the first file.
-    pub(crate) new: Vec<u32>,
+    pub new: Vec<u32>,
 }
 
 /// A file to write: its path below the directory of the step, its content and its mode.
@@ -60,10 +60,7 @@ impl SeededFile<'_> {
 }
 
 /// Returns the paths of the executable files of a step that starts in `work`.
-pub(crate) fn programs<'a>(
-    work: &'a Path,
-    files: &'a [StepFile],
-) -> impl Iterator<Item = PathBuf> + 'a {
+pub fn programs<'a>(work: &'a Path, files: &'a [StepFile]) -> impl Iterator<Item = PathBuf> + 'a {
     files
         .iter()
         .filter(|file| file.executable)
@@ -101,7 +98,7 @@ fn seeded<'a>(
 
 /// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
 /// new root. A file or link of a private tree with the same path is covered or replaced.
-pub(crate) fn mount(
+pub fn mount(
     request: &RunRequest,
     texts: &RunTexts,
     work: &Path,
@@ -140,7 +137,7 @@ pub(crate) fn mount(
 }
 
 /// Links the files of the step, which is in `work`, in the directory for temporary files `tmp`. The step may remove a link.
-pub(crate) fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), SetupFailure> {
+pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), SetupFailure> {
     for file in request.files.iter().filter(|_| request.files_in_tmp) {
         let first = file.path.split('/').next().unwrap_or_default();
         match symlink(work.join(first), tmp.join(first)) {
@@ -229,7 +226,7 @@ fn make_above<'a>(
 /// Writes the files of a run and its script into the directory `work` on the host. The user `owner` owns the new
 /// directories, and the user of the service owns the files. In the work directory of a session, a file or link with the
 /// same path is replaced, and no link above is followed.
-pub(crate) fn write(
+pub fn write(
     request: &RunRequest,
     texts: &RunTexts,
     work: &Path,
@@ -264,7 +261,7 @@ fn write_below(root: &OwnedFd, file: &SeededFile<'_>, owner: Option<u32>) -> io:
 
 /// Removes a file of a step from a work directory that a run left, so that the next run of the session does not find it.
 /// An error leaves the file.
-pub(crate) fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
+pub fn remove(work: &OwnedFd, path: &str) -> io::Result<()> {
     let mut parent = work.try_clone()?;
     let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
     for directory in above.split('/').filter(|part| !part.is_empty()) {

@@ -6,29 +6,29 @@ use crate::{PathGrant, RunRequest, isolation::run_places::RunPlaces};
 use documents::{Profile, Workdir};
 
 /// Paths and access rights of the step.
-pub(crate) struct StepPaths {
+pub struct StepPaths {
     /// The directory in which the step starts.
-    pub(crate) work: PathBuf,
+    pub work: PathBuf,
     /// The step's home: its private directory, or with a session an empty directory.
-    pub(crate) home: PathBuf,
-    pub(crate) tmp: PathBuf,
-    pub(crate) script: PathBuf,
-    pub(crate) params: PathBuf,
+    pub home: PathBuf,
+    pub tmp: PathBuf,
+    pub script: PathBuf,
+    pub params: PathBuf,
     /// The paths that Landlock allows.
-    pub(crate) grants: Vec<PathGrant>,
+    pub grants: Vec<PathGrant>,
     /// Number of names that deny patterns masked, or `None` if the profile has no deny patterns.
-    pub(crate) masked: Option<u64>,
+    pub masked: Option<u64>,
     /// Paths of the inputs, the results and the session.
-    pub(crate) places: RunPlaces,
+    pub places: RunPlaces,
     /// Numbers of the step's files that were created in its directory.
-    pub(crate) new_files: Vec<u32>,
+    pub new_files: Vec<u32>,
 }
 
 /// Path of the step's private directory in the run's own root file system.
-pub(crate) const HOME: &str = "/tmp/work";
+pub const HOME: &str = "/tmp/work";
 
 /// Returns the paths in the list `write` that exist on the host.
-pub(crate) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
+pub fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
     write
         .iter()
         .map(String::as_str)
@@ -36,7 +36,7 @@ pub(crate) fn host_paths(write: &[String]) -> impl Iterator<Item = &str> {
 }
 
 /// Returns all paths of the host that a profile names.
-pub(crate) fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
+pub fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
     profile
         .read
         .iter()
@@ -46,12 +46,12 @@ pub(crate) fn named_paths(profile: &Profile) -> impl Iterator<Item = &str> {
 }
 
 /// Returns true if the run gets paths of the host.
-pub(crate) fn gives_paths(request: &RunRequest) -> bool {
+pub fn gives_paths(request: &RunRequest) -> bool {
     !request.profile.read.is_empty() || host_paths(&request.profile.write).next().is_some()
 }
 
 /// Returns the first tree of the host in which the step works and starts, if there is one.
-pub(super) fn begins_in(profile: &Profile) -> Option<&str> {
+pub fn begins_in(profile: &Profile) -> Option<&str> {
     if profile.workdir == Workdir::Private {
         None
     } else {
@@ -60,6 +60,6 @@ pub(super) fn begins_in(profile: &Profile) -> Option<&str> {
 }
 
 /// Returns the directory in which a step with its own root file system starts.
-pub(crate) fn work_of(profile: &Profile) -> &str {
+pub fn work_of(profile: &Profile) -> &str {
     begins_in(profile).unwrap_or(HOME)
 }

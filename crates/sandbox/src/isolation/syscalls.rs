@@ -15,13 +15,13 @@ use std::ptr;
 use crate::Instruction;
 
 /// Marks all descriptors with the number `first` or a higher number as close-on-exec.
-pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     close_range(first, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes all descriptors with the number `first` or a higher number. Only the start of the helper may call this, when
 /// no value owns a descriptor.
-pub(crate) fn close_from(first: u32) -> io::Result<()> {
+pub fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
 
@@ -34,7 +34,7 @@ fn close_range(first: u32, flags: libc::c_uint) -> io::Result<()> {
 }
 
 /// The process (parent or child) in which a fork returned.
-pub(crate) enum ForkSide {
+pub enum ForkSide {
     /// The new process.
     Child,
     /// The parent process, with the process id of the child.
@@ -42,7 +42,7 @@ pub(crate) enum ForkSide {
 }
 
 /// Calls fork(2). Only for the helper and its child processes.
-pub(crate) fn fork() -> io::Result<ForkSide> {
+pub fn fork() -> io::Result<ForkSide> {
     #[expect(unsafe_code, reason = "there is no safe wrapper of fork")]
     #[expect(
         clippy::disallowed_methods,
@@ -58,7 +58,7 @@ pub(crate) fn fork() -> io::Result<ForkSide> {
 }
 
 /// The process (parent or child) in which a clone returned.
-pub(crate) enum Cloned {
+pub enum Cloned {
     /// The new process.
     Child,
     /// The parent process, with the process id and a pidfd of the child.
@@ -69,7 +69,7 @@ pub(crate) enum Cloned {
 }
 
 /// Calls clone3(2) to create a process with new `namespaces` (`CLONE_NEW…`) in `cgroup`. Only for the helper.
-pub(crate) fn clone_process(
+pub fn clone_process(
     namespaces: libc::c_int,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
@@ -123,7 +123,7 @@ pub(crate) fn clone_process(
 /// Changes that `work` makes in memory remain afterwards. The new process has its own working directory, descriptors,
 /// ids, limits, filters and signal handlers. If `work` returns, the new process exits immediately. Only for the first
 /// process of a run, which has all signals blocked.
-pub(crate) fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
+pub fn spawn(mut work: &mut dyn FnMut()) -> io::Result<rustix::process::Pid> {
     extern "C" fn enter(work: *mut libc::c_void) -> libc::c_int {
         #[expect(unsafe_code, reason = "an argument that went through C")]
         // SAFETY: The kernel passes to this function the pointer that `clone` received below. The pointer refers to a
@@ -211,7 +211,7 @@ impl Drop for Stack {
 }
 
 /// Executes the program at the path `program`, which must contain a slash. Returns only after an error.
-pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+pub fn execute(program: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts
             .iter()
@@ -231,7 +231,7 @@ pub(crate) fn execute(program: &CStr, arguments: &[CString], environment: &[CStr
 }
 
 /// Exits immediately without clean-up, because a copy of a process must not run the clean-up of the original.
-pub(crate) fn end(code: i32) -> ! {
+pub fn end(code: i32) -> ! {
     #[expect(unsafe_code, reason = "std's exit tidies up")]
     // SAFETY: The call takes an integer, and no code of this process runs after the call.
     unsafe {
@@ -241,7 +241,7 @@ pub(crate) fn end(code: i32) -> ! {
 
 /// Releases memory pages that are identical to their files, most of them pages of the program. The kernel reads them
 /// again when they are needed.
-pub(crate) fn forget_files() {
+pub fn forget_files() {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     for (from, to) in as_in_files(&maps) {
         #[expect(unsafe_code, reason = "memory is named by address")]
@@ -294,7 +294,7 @@ fn addresses(range: &str) -> Option<(usize, usize)> {
 
 /// Moves this descriptor to number 3 and closes all descriptors with higher numbers. Only for a cloned process, at its
 /// start. It exits with `end`, which drops no values, so the owners of the other descriptors are never used.
-pub(crate) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const AT: libc::c_int = 3;
     #[expect(unsafe_code, reason = "the safe wrapper wants an owner of the target")]
     // SAFETY: The call takes two integers. In the helper's memory, a descriptor with this number may have an owner.
@@ -309,18 +309,18 @@ pub(crate) fn keep_only(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// A child process that ended and was reaped.
-pub(crate) struct ReapedChild {
-    pub(crate) process: rustix::process::Pid,
+pub struct ReapedChild {
+    pub process: rustix::process::Pid,
     /// The signal that killed the process, or `None` if the process exited.
-    pub(crate) signal: Option<i32>,
+    pub signal: Option<i32>,
     /// CPU time in microseconds of the process and of all children that the process reaped.
-    pub(crate) cpu_us: u64,
+    pub cpu_us: u64,
     /// Maximum resident set size of the process or of one of its reaped children, in bytes.
-    pub(crate) resident_peak: u64,
+    pub resident_peak: u64,
 }
 
 /// Reaps one child that has ended, or returns `None` if no child has ended.
-pub(crate) fn reap_any() -> Option<ReapedChild> {
+pub fn reap_any() -> Option<ReapedChild> {
     let mut status = 0;
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
@@ -344,7 +344,7 @@ pub(crate) fn reap_any() -> Option<ReapedChild> {
 }
 
 /// Creates a descriptor that is readable while a blocked signal is pending.
-pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
+pub fn signal_descriptor() -> io::Result<OwnedFd> {
     let set = full_set()?;
     #[expect(unsafe_code, reason = "there is no safe wrapper of signalfd")]
     // SAFETY: The set is alive, and -1 requests a new descriptor.
@@ -357,13 +357,13 @@ pub(crate) fn signal_descriptor() -> io::Result<OwnedFd> {
 }
 
 /// Discards the pending signals that a [`signal_descriptor`] reports.
-pub(crate) fn drain(signals: &OwnedFd) {
+pub fn drain(signals: &OwnedFd) {
     let mut buffer = [0; 8 * size_of::<libc::signalfd_siginfo>()];
     while rustix::io::read(signals, &mut buffer).is_ok_and(|read| read == buffer.len()) {}
 }
 
 /// Sends `signal` to all other processes that this process may signal: those in its pid namespace, or with its user id.
-pub(crate) fn signal_all(signal: rustix::process::Signal) {
+pub fn signal_all(signal: rustix::process::Signal) {
     #[expect(unsafe_code, reason = "the safe wrapper takes no -1")]
     // SAFETY: The call takes two integers. The caller is the first process of a run's pid namespace, or has just
     // changed to a user id that only one run has.
@@ -373,7 +373,7 @@ pub(crate) fn signal_all(signal: rustix::process::Signal) {
 }
 
 /// Calls unshare(2), which may receive only `CLONE_NEW…` flags.
-pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+pub fn unshare(flags: libc::c_int) -> io::Result<()> {
     #[expect(
         unsafe_code,
         reason = "the safe wrapper is deprecated because of CLONE_FILES, which is not used here"
@@ -385,11 +385,7 @@ pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
 
 /// Calls mount_setattr(2) to set `flags` (`MOUNT_ATTR_…`) on `mount`, and on all mounts below it if `recursive` is
 /// true.
-pub(crate) fn set_mount_flags(
-    mount: BorrowedFd<'_>,
-    flags: u64,
-    recursive: bool,
-) -> io::Result<()> {
+pub fn set_mount_flags(mount: BorrowedFd<'_>, flags: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: flags,
         attr_clr: 0,
@@ -415,7 +411,7 @@ pub(crate) fn set_mount_flags(
 
 /// Returns the kernel's Landlock ABI. The error is `EOPNOTSUPP` if Landlock is disabled, and `ENOSYS` if the kernel was
 /// built without Landlock.
-pub(crate) fn landlock_abi() -> io::Result<i32> {
+pub fn landlock_abi() -> io::Result<i32> {
     const VERSION: libc::c_uint = 1;
     #[expect(unsafe_code, reason = "the landlock crate keeps this query private")]
     // SAFETY: With the flag `LANDLOCK_CREATE_RULESET_VERSION` the kernel requires a null pointer and size 0, and reads
@@ -433,13 +429,13 @@ pub(crate) fn landlock_abi() -> io::Result<i32> {
 
 /// Installs a seccomp filter for this process and all its future children, permanently. The kernel requires that the
 /// process has set `no_new_privs` before this call.
-pub(crate) fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
+pub fn set_seccomp_filter(program: &[Instruction]) -> io::Result<()> {
     seccomp_filter(program, 0).map(drop)
 }
 
 /// Installs a filter like [`set_seccomp_filter`], and returns its listener, which receives the calls with the verdict
 /// [`FilterVerdict::NOTIFY`](crate::isolation::bpf::FilterVerdict::NOTIFY).
-pub(crate) fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
+pub fn set_notifying_filter(program: &[Instruction]) -> io::Result<OwnedFd> {
     let listen = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
     // With the second flag, a signal that does not kill the process does not interrupt a call that the listener already
     // has. Kernels before 5.19 refuse this flag.
@@ -477,7 +473,7 @@ fn seccomp_filter(program: &[Instruction], flags: libc::c_ulong) -> io::Result<l
 }
 
 /// Joins a new session keyring, so that this process can't use the keyring of the service.
-pub(crate) fn join_new_session_keyring() -> io::Result<()> {
+pub fn join_new_session_keyring() -> io::Result<()> {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
     #[expect(unsafe_code, reason = "there is no safe wrapper of keyctl")]
     // SAFETY: A null name requests an anonymous keyring, and the kernel reads no memory.
@@ -487,12 +483,12 @@ pub(crate) fn join_new_session_keyring() -> io::Result<()> {
 }
 
 /// Blocks all signals, so that signals can be read from a [`signal_descriptor`].
-pub(crate) fn block_signals() -> io::Result<()> {
+pub fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &full_set()?)
 }
 
 /// Resets all signal handlers to their defaults, which child processes inherit.
-pub(crate) fn reset_signals() {
+pub fn reset_signals() {
     for signal in 1..=64 {
         #[expect(unsafe_code, reason = "there is no safe wrapper of signal")]
         // SAFETY: The default handler of a signal runs no code of this program. For a signal that can't be changed, the
@@ -504,13 +500,13 @@ pub(crate) fn reset_signals() {
 }
 
 /// Unblocks all signals, because programs expect to start with an empty mask.
-pub(crate) fn unblock_signals() -> io::Result<()> {
+pub fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK, &full_set()?)
 }
 
 /// Returns the CPU time of all reaped descendants in microseconds, and the maximum resident set size of one descendant
 /// in bytes.
-pub(crate) fn usage_of_children() -> io::Result<(u64, u64)> {
+pub fn usage_of_children() -> io::Result<(u64, u64)> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `rusage` consists of integers, for which all zeroes are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

@@ -14,11 +14,11 @@ use crate::{
 use documents::{Network, NetworkMode};
 
 /// Directories that programs need, mounted read-only. Symbolic links (`/bin` to `usr/bin`) are created as links.
-pub(crate) const SYSTEM: [&str; 7] = [
+pub const SYSTEM: [&str; 7] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32",
 ];
 /// Directories of `/etc` that programs need, for alternatives and certificates.
-pub(super) const ETC_DIRECTORIES: [&str; 5] = [
+pub const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/alternatives",
     "/etc/ssl/certs",
     "/etc/pki/tls/certs",
@@ -26,10 +26,10 @@ pub(super) const ETC_DIRECTORIES: [&str; 5] = [
     "/etc/crypto-policies",
 ];
 /// Directory of JDKs. On Debian, the configuration of a JDK is in a directory such as `/etc/java-17-openjdk`.
-pub(super) const JDKS: &str = "/usr/lib/jvm";
+pub const JDKS: &str = "/usr/lib/jvm";
 /// Files of `/etc` that programs need. A run with its own root file system has private files for users, groups and
 /// hosts.
-pub(super) const ETC_FILES: [&str; 5] = [
+pub const ETC_FILES: [&str; 5] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
     "/etc/localtime",
@@ -37,21 +37,21 @@ pub(super) const ETC_FILES: [&str; 5] = [
     "/etc/ssl/openssl.cnf",
 ];
 /// Further files of `/etc` that only a run on the host's root file system reads from the host.
-pub(super) const ETC_HOST_FILES: [&str; 4] = [
+pub const ETC_HOST_FILES: [&str; 4] = [
     "/etc/passwd",
     "/etc/group",
     "/etc/nsswitch.conf",
     "/etc/hosts",
 ];
 /// The run's user id in its user namespace. This id is neither root nor a user of the host.
-pub(crate) const INNER_ID: u32 = 1000;
+pub const INNER_ID: u32 = 1000;
 /// The run's host name.
-pub(crate) const HOST_NAME: &str = "countersign";
+pub const HOST_NAME: &str = "countersign";
 /// Maximum size of a copied file of `/etc`, in bytes.
-pub(super) const MAX_COPY: u64 = 2 << 20;
+pub const MAX_COPY: u64 = 2 << 20;
 
 /// Returns the paths of the host that every run can see, with any profile.
-pub(crate) fn always_visible() -> impl Iterator<Item = &'static Path> {
+pub fn always_visible() -> impl Iterator<Item = &'static Path> {
     SYSTEM
         .into_iter()
         .chain(etc_directories())
@@ -60,7 +60,7 @@ pub(crate) fn always_visible() -> impl Iterator<Item = &'static Path> {
         .map(Path::new)
 }
 
-pub(super) fn etc_directories() -> impl Iterator<Item = &'static str> {
+pub fn etc_directories() -> impl Iterator<Item = &'static str> {
     static JAVA: LazyLock<Vec<String>> = LazyLock::new(|| java_directories(Path::new(JDKS)));
     ETC_DIRECTORIES
         .into_iter()
@@ -68,7 +68,7 @@ pub(super) fn etc_directories() -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns the configuration directory of each JDK, for example `/etc/java-17-openjdk` for `java-17-openjdk-amd64`.
-pub(super) fn java_directories(jdks: &Path) -> Vec<String> {
+pub fn java_directories(jdks: &Path) -> Vec<String> {
     let name = |entry: io::Result<fs::DirEntry>| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let version = name.strip_prefix("java-")?.split_once("-openjdk")?.0;
@@ -86,14 +86,14 @@ pub(super) fn java_directories(jdks: &Path) -> Vec<String> {
 }
 
 /// Returns true if a run has its own file at this path instead of the host's file.
-pub(crate) fn is_made_for_each_run(path: &Path) -> bool {
+pub fn is_made_for_each_run(path: &Path) -> bool {
     ETC_HOST_FILES.iter().any(|own| path == Path::new(own))
 }
 
 /// The paths of the host that every run sees, read once.
-pub(super) struct Host {
+pub struct Host {
     /// Directories to mount.
-    pub(super) directories: Vec<&'static str>,
+    pub directories: Vec<&'static str>,
     /// Links to create.
     links: Vec<(&'static str, PathBuf)>,
     /// Small files to copy.
@@ -102,7 +102,7 @@ pub(super) struct Host {
 
 impl Host {
     /// Reads what a run with this network sees.
-    pub(super) fn look(home: &str, network: &Network) -> Self {
+    pub fn look(home: &str, network: &Network) -> Self {
         let mut host = Self {
             directories: Vec::new(),
             links: Vec::new(),
@@ -157,7 +157,7 @@ impl Host {
     }
 
     /// Creates links and files below the working directory, which is the new root of the run.
-    pub(super) fn put(&self) -> Result<(), SetupFailure> {
+    pub fn put(&self) -> Result<(), SetupFailure> {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');
             with_parents(name, |place| symlink(target, place))

@@ -39,7 +39,7 @@ const MAX_FIXED: usize = 4096;
 
 /// The file system for all private files of a run, with one size limit. It is mounted at a temporary place, from where
 /// its directories are bound to their targets. Then it is detached from this place.
-pub(crate) struct Disk {
+pub struct Disk {
     /// Temporary place, relative to the new root of the run.
     place: &'static str,
     /// Additional mount flags of the overlays.
@@ -48,7 +48,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Mounts the file system at `place` below the current directory. The current directory is the new root of the run.
-    pub(crate) fn mount(
+    pub fn mount(
         place: &'static str,
         options: &str,
         flags: MountFlags,
@@ -59,12 +59,12 @@ impl Disk {
     }
 
     /// Returns the current path of the directory `name`.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         Path::new(self.place).join(name)
     }
 
     /// Binds the directory `name` of this file system to `target`, which must exist.
-    pub(crate) fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
+    pub fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
         let what = format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
         let tree = rustix::mount::open_tree(
@@ -86,7 +86,7 @@ impl Disk {
 
     /// Copies `tree` into the directory `name`. `allowed` is the path of `tree` in the profile. Denied files and
     /// directories are created empty, so that they can be masked later.
-    pub(crate) fn copy(
+    pub fn copy(
         &self,
         name: &str,
         tree: &OwnedFd,
@@ -108,7 +108,7 @@ impl Disk {
 
     /// Mounts an overlay over `tree` at `target`. In it, a denied file becomes an empty file, which can be masked, and
     /// a denied directory is hidden.
-    pub(crate) fn overlay(
+    pub fn overlay(
         &self,
         name: &str,
         tree: &OwnedFd,
@@ -149,7 +149,7 @@ impl Disk {
     }
 
     /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
-    pub(crate) fn detach(self) -> Result<(), SetupFailure> {
+    pub fn detach(self) -> Result<(), SetupFailure> {
         rustix::mount::unmount(self.place, UnmountFlags::DETACH)
             .at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(self.place).at(SetupStage::Mounts, "remove the place of the run's disk")
@@ -303,7 +303,7 @@ impl Copy<'_> {
     }
 }
 
-pub(crate) fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
+pub fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
     open_beneath(target).at(
         SetupStage::Deny,
         format!("look for denied names in /{}", target.display()),
@@ -326,7 +326,7 @@ const TURNS: usize = 3;
 
 /// Repeats the search and the masking until no denied name disappears in between. A file whose name disappeared may
 /// exist under another name.
-pub(crate) fn settle(
+pub fn settle(
     mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>,
 ) -> Result<(), SetupFailure> {
     for number in 0..TURNS {
@@ -342,19 +342,19 @@ pub(crate) fn settle(
 
 /// Result of one round: `Something` if a denied name disappeared after the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RemovedTree {
+pub enum RemovedTree {
     Nothing,
     Something,
 }
 
 impl RemovedTree {
-    pub(crate) fn or(self, other: Self) -> Self {
+    pub fn or(self, other: Self) -> Self {
         if self == Self::Nothing { other } else { self }
     }
 }
 
 /// Masks each denied name at and below `target` that has no mask yet, so that the step can't open, rename or remove it.
-pub(crate) fn cover(
+pub fn cover(
     target: &Path,
     allowed: &Path,
     denied: &DeniedNames,
@@ -405,7 +405,7 @@ pub(crate) fn cover(
 /// After a rename of such a directory, the denied name would no longer match its pattern, and the next run could read
 /// the file. The kernel returns EBUSY if a process renames or removes a mount point of its own mount namespace, so each
 /// directory is bound onto itself.
-pub(crate) fn fix(
+pub fn fix(
     target: &Path,
     allowed: &Path,
     denied: &DeniedNames,
@@ -464,7 +464,7 @@ const ONTO: MoveMountFlags =
     MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
 
 /// Device and directory without any access rights, which are mounted over denied names.
-pub(crate) struct EmptyMountSources {
+pub struct EmptyMountSources {
     /// An opened device on a mount with the flag nodev. No user can open this device.
     file: OwnedFd,
     /// A directory with mode 0 on a read-only mount, so that its owner can't change the mode.
@@ -477,7 +477,7 @@ pub(crate) struct EmptyMountSources {
 
 impl EmptyMountSources {
     /// Takes an opened device of the host's `/dev` and creates the empty directory.
-    pub(crate) fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
+    pub fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
         let what = "make an empty directory to hide denied names";
         const PLACE: &str = "run/step/nothing";
         directory_at(PLACE, 0o700)?;
@@ -492,7 +492,7 @@ impl EmptyMountSources {
         })
     }
 
-    pub(crate) fn covered(&self) -> u64 {
+    pub fn covered(&self) -> u64 {
         self.covered.len() as u64
     }
 

@@ -25,7 +25,7 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 ///
 /// If the thread has ended, another thread of the host can have its number. The answer to the call then fails, so the
 /// result is not used.
-pub(crate) struct WaitingProcess<'a> {
+pub struct WaitingProcess<'a> {
     thread: u32,
     /// Root directory of the run.
     root: &'a OwnedFd,
@@ -33,7 +33,7 @@ pub(crate) struct WaitingProcess<'a> {
 
 /// Opens the root directory of the run to which a call belongs. All processes of a run have the same root, because none
 /// has the capability to change its root. Returns `None` if the call no longer waits.
-pub(crate) fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<OwnedFd>, Errno> {
+pub fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<OwnedFd>, Errno> {
     let root = rustix::fs::open(format!("/proc/{}/root", call.thread), PLACE, Mode::empty());
     // While the call waits, no other thread can have the number of its thread.
     if notifications::is_waiting(listener, call.id) {
@@ -44,7 +44,7 @@ pub(crate) fn root_of(listener: &OwnedFd, call: &WaitingCall) -> Result<Option<O
 }
 
 impl<'a> WaitingProcess<'a> {
-    pub(crate) fn new(call: &WaitingCall, root: &'a OwnedFd) -> Self {
+    pub fn new(call: &WaitingCall, root: &'a OwnedFd) -> Self {
         Self {
             thread: call.thread,
             root,
@@ -52,7 +52,7 @@ impl<'a> WaitingProcess<'a> {
     }
 
     /// Returns the file that the call names and the given path, or `None` if no file has this path.
-    pub(crate) fn file_of(&self, call: &WaitingCall) -> Result<Option<(OwnedFd, Vec<u8>)>, Errno> {
+    pub fn file_of(&self, call: &WaitingCall) -> Result<Option<(OwnedFd, Vec<u8>)>, Errno> {
         let [first, second, _, _, fifth, _] = call.arguments;
         let (directory, address, flags) = if libc::c_long::from(call.number) == libc::SYS_execveat {
             (first as i32, second, fifth as i32)
@@ -80,7 +80,7 @@ impl<'a> WaitingProcess<'a> {
     }
 
     /// Returns the file at a path, from the working directory of the process.
-    pub(crate) fn interpreter(&self, path: &[u8]) -> Result<Option<OwnedFd>, Errno> {
+    pub fn interpreter(&self, path: &[u8]) -> Result<Option<OwnedFd>, Errno> {
         self.find(WORKING_DIRECTORY, path, true)
     }
 
@@ -244,13 +244,13 @@ impl<'a> WaitingProcess<'a> {
 }
 
 /// Returns the real path of an open file, as the process sees the path.
-pub(crate) fn path_of(file: &OwnedFd) -> Result<String, Errno> {
+pub fn path_of(file: &OwnedFd) -> Result<String, Errno> {
     let path = rustix::fs::readlink(format!("/proc/self/fd/{}", file.as_raw_fd()), Vec::new())?;
     Ok(String::from_utf8_lossy(path.as_bytes()).into_owned())
 }
 
 /// Opens a regular file again for reading. A file that the run has leased is not waited for.
-pub(crate) fn head_of(file: &impl AsFd) -> Result<Vec<u8>, Errno> {
+pub fn head_of(file: &impl AsFd) -> Result<Vec<u8>, Errno> {
     /// Number of bytes of a script that the kernel reads (`BINPRM_BUF_SIZE`).
     const HEAD: usize = 256;
     let place = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());

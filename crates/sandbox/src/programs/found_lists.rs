@@ -27,7 +27,7 @@ const MAX_LISTS: usize = 64;
 
 /// Search for the files of lists, with the results of earlier searches.
 #[derive(Debug, Default)]
-pub(crate) struct FoundLists {
+pub struct FoundLists {
     known: Mutex<Known>,
 }
 
@@ -52,7 +52,7 @@ impl FoundLists {
     ///
     /// # Errors
     /// Returns the same messages as [`listed_programs::find`].
-    pub(crate) fn files_of(&self, list: &ProgramList) -> Result<ExecutableFiles, String> {
+    pub fn files_of(&self, list: &ProgramList) -> Result<ExecutableFiles, String> {
         listed_programs::check_binary_formats()?;
         let mut known = locked(&self.known);
         if known.has_changed() {

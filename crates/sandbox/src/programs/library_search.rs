@@ -20,7 +20,7 @@ const SETTLED_S: i64 = 2;
 
 /// The search for programs between shared libraries, with the results of earlier searches.
 #[derive(Debug, Default)]
-pub(crate) struct LibrarySearch {
+pub struct LibrarySearch {
     known: HashMap<PathBuf, FoundPrograms>,
 }
 
@@ -44,7 +44,7 @@ impl LibrarySearch {
     ///
     /// # Errors
     /// Returns a message about a directory that can't be read.
-    pub(crate) fn programs_below(
+    pub fn programs_below(
         &mut self,
         tree: &Path,
         places: &mut BTreeSet<PathBuf>,

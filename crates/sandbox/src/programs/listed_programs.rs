@@ -56,7 +56,7 @@ const MAX_CLOSED: usize = 1024;
 ///
 /// # Errors
 /// Returns a message about the entry of `binfmt_misc` because of which no list can be enforced.
-pub(crate) fn check_binary_formats() -> Result<(), String> {
+pub fn check_binary_formats() -> Result<(), String> {
     if let Some(entry) = open_interpreter(Path::new("/proc/sys/fs/binfmt_misc")) {
         return Err(format!(
             "this host starts the interpreter of the binfmt_misc entry {entry} without asking Landlock (flag F), so no list can \
@@ -72,7 +72,7 @@ pub(crate) fn check_binary_formats() -> Result<(), String> {
 /// # Errors
 /// Returns a message about the first program that this host does not have or that no run can see, or about a property of
 /// this host because of which no list can be enforced.
-pub(crate) fn find(
+pub fn find(
     list: &ProgramList,
     search: &mut LibrarySearch,
     places: &mut BTreeSet<PathBuf>,
@@ -196,7 +196,7 @@ fn open_interpreter(entries: &Path) -> Option<String> {
 }
 
 /// Returns true if one of the programs compiles code in memory. The paths must be real paths.
-pub(crate) fn compile_in_memory(programs: &[PathBuf]) -> bool {
+pub fn compile_in_memory(programs: &[PathBuf]) -> bool {
     let compiles = |path: &Path| {
         COMPILERS_IN_MEMORY.iter().any(|name| path.ends_with(name)) || is_below(path, JVM)
     };
@@ -287,7 +287,7 @@ fn real(path: &Path) -> Result<PathBuf, String> {
         .map_err(|error| format!("this host has no program {}: {error}", path.display()))
 }
 
-pub(crate) fn lies_in_system(path: &Path) -> bool {
+pub fn lies_in_system(path: &Path) -> bool {
     SYSTEM.iter().any(|system| path.starts_with(system))
 }
 

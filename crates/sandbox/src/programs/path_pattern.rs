@@ -11,7 +11,7 @@ const MAX_MATCHES: usize = 1024;
 ///
 /// # Errors
 /// Returns a message if too many paths match.
-pub(crate) fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
+pub fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
     let mut paths = vec![PathBuf::from("/")];
     for segment in pattern.split('/').filter(|segment| !segment.is_empty()) {
         let mut next = Vec::new();

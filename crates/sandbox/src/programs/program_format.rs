@@ -9,7 +9,7 @@ use crate::interpreter;
 
 /// The format of an executable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FileFormat {
+pub enum FileFormat {
     /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically or the file is no 64-bit
     /// program.
     Elf { loader: Option<PathBuf> },
@@ -23,7 +23,7 @@ pub(crate) enum FileFormat {
 }
 
 /// Reads the format of a file from the first bytes of the file.
-pub(crate) fn format_of(path: &Path) -> Result<FileFormat, String> {
+pub fn format_of(path: &Path) -> Result<FileFormat, String> {
     let unreadable = |error: std::io::Error| format!("{} can't be read: {error}", path.display());
     let (file, head) = head_of(path).map_err(unreadable)?;
     if head.starts_with(b"#!") {
@@ -58,7 +58,7 @@ fn head_of(path: &Path) -> std::io::Result<(File, Vec<u8>)> {
 
 /// Returns true if the dynamic loader could start the file as a program. The loader checks neither the name of the file nor
 /// the right to execute the file. `library` is true if the file has the name of a library.
-pub(crate) fn can_be_mapped_as_program(path: &Path, library: bool) -> bool {
+pub fn can_be_mapped_as_program(path: &Path, library: bool) -> bool {
     match head_of(path) {
         Ok((file, head)) => elf_program(&head, |at, bytes| file.read_exact_at(bytes, at))
             // The C library and libcap have a dynamic loader too, but a run needs them as libraries.

@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// The files that a run may execute.
 #[derive(Debug, Clone)]
-pub(crate) struct ProgramRules {
+pub struct ProgramRules {
     mode: ProgramMode,
     /// Number of entries in the list.
     listed: u64,
@@ -52,11 +52,7 @@ pub(crate) struct ProgramRules {
 
 impl ProgramRules {
     /// Returns the rules of a run with a list of programs. The run may also execute the files `of_step`.
-    pub(crate) fn listed(
-        list: &ExecutableFiles,
-        writable: Vec<PathBuf>,
-        of_step: Vec<PathBuf>,
-    ) -> Self {
+    pub fn listed(list: &ExecutableFiles, writable: Vec<PathBuf>, of_step: Vec<PathBuf>) -> Self {
         let directories = if list.own {
             writable.clone()
         } else {
@@ -75,7 +71,7 @@ impl ProgramRules {
     }
 
     /// Returns the rules of a run without a list, which may execute all files in `readable` and `writable`.
-    pub(crate) fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
+    pub fn any(readable: Vec<PathBuf>, writable: Vec<PathBuf>) -> Self {
         let system = system_paths::SYSTEM
             .iter()
             .filter_map(|path| Path::new(path).canonicalize().ok());
@@ -196,7 +192,7 @@ impl ProgramRules {
 }
 
 /// Records the programs of one run.
-pub(crate) struct ProgramRecorder {
+pub struct ProgramRecorder {
     mode: ProgramMode,
     listed: u64,
     writable: Vec<PathBuf>,
@@ -208,7 +204,7 @@ pub(crate) struct ProgramRecorder {
 impl ProgramRecorder {
     /// Starts the thread of a recorder. Returns `None` if this host gives no thread. The run must then have no listener,
     /// because each program would wait forever.
-    pub(crate) fn start(rules: ProgramRules) -> Option<Self> {
+    pub fn start(rules: ProgramRules) -> Option<Self> {
         let (begin, listeners) = mpsc::channel();
         let (mode, listed, writable) = (rules.mode, rules.listed, rules.writable.clone());
         let counts = Arc::<Mutex<ProgramCounts>>::default();
@@ -229,14 +225,14 @@ impl ProgramRecorder {
     }
 
     /// Begins the record.
-    pub(crate) fn begin(&mut self, listener: OwnedFd, announced: AnnouncedPrograms) {
+    pub fn begin(&mut self, listener: OwnedFd, announced: AnnouncedPrograms) {
         if let Some(begin) = self.begin.take() {
             let _ = begin.send((listener, announced));
         }
     }
 
     /// Returns the facts for a receipt.
-    pub(crate) fn facts(&self) -> ProgramFacts {
+    pub fn facts(&self) -> ProgramFacts {
         if self.begin.is_some() {
             return nothing_recorded(self.listed);
         }
@@ -244,7 +240,7 @@ impl ProgramRecorder {
     }
 
     /// Returns the started programs for a person who writes a list, or `None` if nothing was recorded.
-    pub(crate) fn learned(&self) -> Option<LearnedPrograms> {
+    pub fn learned(&self) -> Option<LearnedPrograms> {
         let counts = locked(&self.counts);
         self.begin
             .is_none()
@@ -253,7 +249,7 @@ impl ProgramRecorder {
 }
 
 /// Returns the facts of a run with a list of programs if the host gave no record.
-pub(crate) fn nothing_recorded(listed: u64) -> ProgramFacts {
+pub fn nothing_recorded(listed: u64) -> ProgramFacts {
     ProgramFacts {
         mode: ProgramMode::Listed,
         listed,

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 /// Returns true if `address` belongs to this host. A socket can be bound only to addresses of this host, unless
 /// `ip_nonlocal_bind` is set. With this setting, `address` is compared with the source address that the kernel selects.
-pub(super) fn is_own(address: IpAddr) -> bool {
+pub fn is_own(address: IpAddr) -> bool {
     let (any, family): (IpAddr, &str) = match address {
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED.into(), "ipv4"),
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), "ipv6"),
@@ -34,7 +34,7 @@ pub(super) fn is_own(address: IpAddr) -> bool {
 }
 
 /// Returns true if this process listens on a port, at any address of this host. Without `/proc`, the answer is always true.
-pub(super) fn listens_on(port: u16) -> bool {
+pub fn listens_on(port: u16) -> bool {
     let is_own = |socket: PathBuf| match std::fs::read_dir("/proc/self/fd") {
         Ok(own) => own
             .flatten()

@@ -29,7 +29,7 @@ pub fn nothing_enforced() -> Enforcement {
 
 /// Returns the layers and limits that were enforced, from the facts that the first process and the step's process
 /// reported. `group` has the limits of the run's control group, if the run had one.
-pub(crate) fn enforced(
+pub fn enforced(
     prepared: &Prepared,
     facts: &Confined,
     group: Option<Controllers>,

@@ -13,7 +13,7 @@ const MAX_ENV: usize = 100 << 10;
 const MAX_VARIABLE: usize = 128 << 10;
 
 /// Returns the reason why no run can have this plan, if there is one.
-pub(crate) fn invalid(plan: &Plan, limits: &Limits) -> Option<String> {
+pub fn invalid(plan: &Plan, limits: &Limits) -> Option<String> {
     if !interpreter::is_name(&plan.interpreter) {
         return Some(format!(
             "{:?} is not the name of an interpreter",

@@ -126,13 +126,13 @@ impl Prepared {
 
 /// Facts about the service that the checks need.
 #[derive(Debug)]
-pub(crate) struct HostSurroundings {
+pub struct HostSurroundings {
     /// The private set, as real paths.
-    pub(crate) private: Vec<PathBuf>,
+    pub private: Vec<PathBuf>,
     /// Directories that no run may change, as real paths.
     unwritable: Vec<PathBuf>,
     /// Parent directory of the directories of runs on the host's root file system.
-    pub(crate) scratch: PathBuf,
+    pub scratch: PathBuf,
     /// The search for the files of lists.
     lists: FoundLists,
     /// A private path that every run would see, and the visible directory that overlaps with it.
@@ -141,7 +141,7 @@ pub(crate) struct HostSurroundings {
 
 impl HostSurroundings {
     /// Determines which private path every run would see on this host.
-    pub(crate) fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
+    pub fn new(private: Vec<PathBuf>, unwritable: Vec<PathBuf>, scratch: PathBuf) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let visible: Vec<PathBuf> = system_paths::always_visible().map(real).collect();
         let mounts = Mounts::of_this_process().unwrap_or_default();
@@ -159,7 +159,7 @@ impl HostSurroundings {
 }
 
 /// Checks if `profile` can be enforced on the host that `probe` describes.
-pub(crate) fn check(
+pub fn check(
     profile: &Profile,
     probe: &HostProbe,
     around: &HostSurroundings,
@@ -239,7 +239,7 @@ fn user(profile: &Profile) -> Result<Option<HostId>, Unavailable> {
 /// Smallest memory limit with which a script starts. Bash alone needs 384 KiB of data. In a control group, the stack of
 /// bash, the page tables and the run's first process count too. The other limits need no minimum, because an empty
 /// script succeeds even with their smallest values, except with a time limit of about a millisecond.
-pub(crate) const LEAST_MEMORY: u64 = 4 << 20;
+pub const LEAST_MEMORY: u64 = 4 << 20;
 
 fn refuse_what_makes_no_sense(profile: &Profile) -> Result<(), Unavailable> {
     let invalid = |why: &str| Err(Unavailable::Invalid { why: why.into() });

@@ -16,13 +16,13 @@ use crate::{
 const BUFFER: usize = 64 << 10;
 
 /// The reason why a run did not get its contents.
-pub(crate) struct NotSent {
-    pub(crate) failure: SetupFailure,
+pub struct NotSent {
+    pub failure: SetupFailure,
     /// True if the service could not read a content, so that a report of the first process has no more information.
-    pub(crate) is_own: bool,
+    pub is_own: bool,
 }
 
-pub(crate) fn entry(input: &PlannedInput) -> InputEntry {
+pub fn entry(input: &PlannedInput) -> InputEntry {
     InputEntry {
         name: input.name.clone(),
         bytes: input.bytes,
@@ -31,7 +31,7 @@ pub(crate) fn entry(input: &PlannedInput) -> InputEntry {
 }
 
 /// Returns the request for a session in a run whose private work directory is `work`.
-pub(crate) fn session(session: &PlannedSession, work: &Path) -> SessionRequest {
+pub fn session(session: &PlannedSession, work: &Path) -> SessionRequest {
     let cwd = session.cwd.as_ref().map(|cwd| {
         // The work directory may have had another path in the last run.
         let before = session.tree.as_ref().map(|tree| tree.path());
@@ -70,7 +70,7 @@ fn variables(session: &PlannedSession) -> Vec<u8> {
 /// # Errors
 /// Returns an error if the first process of the run does not read, or if a content can't be read. The run is not started
 /// then.
-pub(crate) fn send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<(), NotSent> {
+pub fn send(to: &mut UnixStream, request: &RunRequest, plan: &Plan) -> Result<(), NotSent> {
     let sent = try_send(to, request, plan);
     if sent.is_err() {
         // The first process waits for the rest otherwise.

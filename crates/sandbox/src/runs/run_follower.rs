@@ -25,7 +25,7 @@ use documents::Limits;
 /// Time that a step has after SIGTERM to clean up, before the whole run is killed.
 pub const GRACE: Duration = Duration::from_millis(750);
 /// Maximum time that a killed run may take to end. The kernel can't kill a process that is stuck in a system call.
-pub(crate) const DEATH: Duration = Duration::from_secs(30);
+pub const DEATH: Duration = Duration::from_secs(30);
 /// Maximum wall time, so that the computation of the deadline can't overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Part of the CPU limit (in thousandths) that a run must have used, so that a signal means an exceeded limit. The
@@ -39,11 +39,11 @@ const BUFFER: usize = 64 << 10;
 const PIPE: usize = 1 << 20;
 
 /// A run that the helper was asked to start.
-pub(crate) struct LaunchedRun {
-    pub(crate) helper: Arc<Running>,
-    pub(crate) control: UnixStream,
-    pub(crate) stdout: PipeReader,
-    pub(crate) stderr: PipeReader,
+pub struct LaunchedRun {
+    pub helper: Arc<Running>,
+    pub control: UnixStream,
+    pub stdout: PipeReader,
+    pub stderr: PipeReader,
 }
 
 /// The reason why the service ends a run.
@@ -62,20 +62,20 @@ enum Asked {
 }
 
 /// A function that receives the listeners for all hosts of a run, in the order of its list.
-pub(crate) type Egress = Box<dyn FnOnce(Vec<TcpListener>) + Send>;
+pub type Egress = Box<dyn FnOnce(Vec<TcpListener>) + Send>;
 
-pub(crate) struct FollowedRun {
+pub struct FollowedRun {
     begun: Instant,
     deadline: Instant,
     /// CPU limit of each process in seconds, used if no control group limits CPU time.
     cpu_seconds: u64,
-    pub(crate) recorder: Recorder,
+    pub recorder: Recorder,
     confined: Option<Confined>,
     /// The failure that prevented the start of the run.
-    pub(crate) failure: Option<SetupFailure>,
-    pub(crate) step: Option<StepEnd>,
+    pub failure: Option<SetupFailure>,
+    pub step: Option<StepEnd>,
     /// Resources that the run used, set when all its processes are dead.
-    pub(crate) spent: Option<SpentResources>,
+    pub spent: Option<SpentResources>,
     why: Option<Why>,
     lost: Option<String>,
     /// Descriptor of the helper's latest message.
@@ -85,40 +85,40 @@ pub(crate) struct FollowedRun {
     /// Time at which the first process was seen dead. The helper must report this within a time limit.
     dead: Option<Instant>,
     /// With `RunForm::Namespaces`, killing the first process kills the whole run.
-    pub(crate) form: RunForm,
+    pub form: RunForm,
     /// Counters of the run's control group, if it had one.
-    pub(crate) seen: Option<(Controllers, GroupEvents)>,
+    pub seen: Option<(Controllers, GroupEvents)>,
     /// The limit of size that the run had reached when the step ended.
     reached: Option<SizeLimit>,
     /// Starts the relay if the network mode is an allow list. It is called once and must not block.
-    pub(crate) egress: Option<Egress>,
+    pub egress: Option<Egress>,
     /// Listeners for the first hosts of the list.
     listeners: Vec<TcpListener>,
     /// Number of hosts of the list.
-    pub(crate) hosts: usize,
+    pub hosts: usize,
     /// The hosts to which the run connected, and those to which it could not.
-    pub(crate) contacts: Option<NetworkContacts>,
+    pub contacts: Option<NetworkContacts>,
     /// Records the programs of the run, if the run has a record.
-    pub(crate) programs: Option<ProgramRecorder>,
+    pub programs: Option<ProgramRecorder>,
     /// Directory with the results of the run.
-    pub(crate) results: Option<OwnedFd>,
+    pub results: Option<OwnedFd>,
     /// Private work directory of a run with a session, and the numbers of the step's new files in it.
-    pub(crate) work: Option<(OwnedFd, Vec<u32>)>,
+    pub work: Option<(OwnedFd, Vec<u32>)>,
     /// What the run left, set when the run has ended.
-    pub(crate) left: Option<RunResults>,
+    pub left: Option<RunResults>,
     /// True if the processes of the run did not end within the time limit.
-    pub(crate) stuck: bool,
+    pub stuck: bool,
     /// True if the helper sent no message within the time limit.
-    pub(crate) silent: bool,
+    pub silent: bool,
 }
 
 impl FollowedRun {
     /// Returns true if the run or its helper did not answer in time.
-    pub(crate) const fn is_late(&self) -> bool {
+    pub const fn is_late(&self) -> bool {
         self.silent || matches!(self.why, Some(Why::TimedOut))
     }
 
-    pub(crate) fn new(spool: &Path, limits: &Limits) -> Self {
+    pub fn new(spool: &Path, limits: &Limits) -> Self {
         let begun = Instant::now();
         let wall = Duration::from_millis(limits.wall_ms).min(LONGEST);
         Self {
@@ -153,7 +153,7 @@ impl FollowedRun {
 
     /// Reads all output and messages until the helper reports that the run has no processes, or until the helper has
     /// exited.
-    pub(crate) fn follow(
+    pub fn follow(
         &mut self,
         launched: &mut LaunchedRun,
         live: &mut dyn FnMut(Chunk<'_>),
@@ -385,12 +385,12 @@ impl FollowedRun {
     }
 
     /// Returns true if the step's program may have been executed.
-    pub(crate) fn may_have_begun(&self) -> bool {
+    pub fn may_have_begun(&self) -> bool {
         self.failure.is_none() || self.confined.is_some()
     }
 
     /// Ends a run whose helper sends no more reports. The first process is then dead, or the run is marked as stuck.
-    pub(crate) fn end_by_force(&mut self) {
+    pub fn end_by_force(&mut self) {
         let Some(process) = &self.process else { return };
         let kill = || {
             let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);

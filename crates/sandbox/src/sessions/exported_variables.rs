@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 /// Exported variables by name.
-pub(crate) type Exports = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Exports = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Reads the output of `export -p`. Variables without a value, and arrays, are left out. Returns `None` if the text is
 /// no such output.
-pub(crate) fn read_exports(text: &[u8]) -> Option<Exports> {
+pub fn read_exports(text: &[u8]) -> Option<Exports> {
     let mut reader = ExportReader { rest: text };
     let mut variables = BTreeMap::new();
     while !reader.rest.is_empty() {

@@ -58,13 +58,13 @@ impl ToSql for Cell<'_> {
 }
 
 /// Returns the parameters of a statement with single values.
-pub(super) fn boxed<'a>(values: &'a [Cell<'_>]) -> Vec<Value<'a>> {
+pub fn boxed<'a>(values: &'a [Cell<'_>]) -> Vec<Value<'a>> {
     let values = values.iter();
     values.map(|cell| Box::new(cell) as Value<'_>).collect()
 }
 
 /// Returns one array for each column. `cells` has the columns of the first row, then those of the next row, and so on.
-pub(super) fn arrays<'a>(cells: &'a [Cell<'_>], width: usize) -> Vec<Value<'a>> {
+pub fn arrays<'a>(cells: &'a [Cell<'_>], width: usize) -> Vec<Value<'a>> {
     let column = |at| cells.iter().skip(at).step_by(width).collect::<Vec<_>>();
     (0..width)
         .map(|at| Box::new(column(at)) as Value<'_>)
@@ -72,6 +72,6 @@ pub(super) fn arrays<'a>(cells: &'a [Cell<'_>], width: usize) -> Vec<Value<'a>> 
 }
 
 /// Returns the number as the database stores it. No number of this program is larger than 2^63.
-pub(super) const fn signed(number: u64) -> i64 {
+pub const fn signed(number: u64) -> i64 {
     number.cast_signed()
 }

@@ -16,7 +16,7 @@ const MAJORS: std::ops::RangeInclusive<i32> = 15..=18;
 const FREE: i64 = 8;
 
 /// The tables to which the service may only add rows.
-pub(crate) const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
+pub const LOG_TABLES: &[&str] = &["leaf", "tile", "seal", "denial", "batch"];
 
 /// The type of a connection of another role is not visible to the service, but its database and its role are.
 const SERVER: &str = "SELECT version(), current_setting('server_version_num')::int, pg_is_in_recovery(), \
@@ -42,7 +42,7 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersisten
 /// # Errors
 /// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of the
 /// server has changed it.
-pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let mut flight = Flight::default();
     flight.add(SERVER, values![]);
     // Another product can lack these catalogs, so its name is checked first.
@@ -201,7 +201,7 @@ fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
 
 /// Checks that a lock of one connection excludes another connection. A pooler in transaction mode gives both the same
 /// connection to the server.
-pub(super) fn check_locks(link: &Link, other: &Link, key: i64) -> Result<(), StoreFault> {
+pub fn check_locks(link: &Link, other: &Link, key: i64) -> Result<(), StoreFault> {
     let take = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
     let row = |link: &Link| -> Result<(bool, i32), StoreFault> {
         let rows = link.query(DURING, take, values![key])?;

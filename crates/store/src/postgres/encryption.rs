@@ -11,16 +11,16 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use wire::{DatabaseStream, DatabaseTls};
 
 /// Makes the encrypted stream of one connection.
-pub(super) struct Encryption(pub(super) DatabaseTls);
+pub struct Encryption(pub DatabaseTls);
 
 /// The handshake with one server.
-pub(super) struct Handshake {
+pub struct Handshake {
     tls: DatabaseTls,
     host: String,
 }
 
 /// An encrypted stream to the server.
-pub(super) struct Encrypted<S>(DatabaseStream<S>);
+pub struct Encrypted<S>(DatabaseStream<S>);
 
 impl<S> MakeTlsConnect<S> for Encryption
 where

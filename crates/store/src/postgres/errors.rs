@@ -6,10 +6,10 @@ use tokio_postgres::error::SqlState;
 use crate::{StoreFault, refused, waits};
 
 /// Begin of the reason if a connection pooler answers.
-pub(super) const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
+pub const POOLER: &str = "a connection pooler answers in place of PostgreSQL";
 
 /// Returns the fault of a statement that failed before the commit, so that nothing of its batch is stored.
-pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
+pub fn fault(during: &'static str, error: &Error) -> StoreFault {
     let Some(said) = error.as_db_error() else {
         return if error.is_closed()
             || std::error::Error::source(error)
@@ -52,14 +52,14 @@ pub(super) fn fault(during: &'static str, error: &Error) -> StoreFault {
     }
 }
 
-pub(super) fn unreachable(during: &'static str, why: &str) -> StoreFault {
+pub fn unreachable(during: &'static str, why: &str) -> StoreFault {
     waits(format!(
         "{during}: the database cannot be used now: {why}; try again later"
     ))
 }
 
 /// Returns the message of the server, or of the operating system.
-pub(super) fn words(error: &Error) -> String {
+pub fn words(error: &Error) -> String {
     if let Some(said) = error.as_db_error() {
         let detail = said
             .detail()

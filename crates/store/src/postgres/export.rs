@@ -100,7 +100,7 @@ fn rows_of(
 }
 
 /// Returns the first `count` columns of a row.
-pub(super) fn cells(row: &Row, count: usize) -> Result<CopiedRow, StoreFault> {
+pub fn cells(row: &Row, count: usize) -> Result<CopiedRow, StoreFault> {
     let fields = Fields::new(DURING, row);
     let cell = |at| fields.get::<Cell<'_>>(at).map(Cell::into_owned);
     (0..count).map(cell).collect()
@@ -147,7 +147,7 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
 }
 
 /// Returns the number of rows of a table, by ranges of its pages, so that no statement reaches its time limit.
-pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
+pub fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
     let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
     let mut all = 0;
     for (first, end) in pages(link, table, 1 << 14)? {
@@ -159,10 +159,10 @@ pub(super) fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault>
 }
 
 /// Condition for the rows in a range of pages.
-pub(super) const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
+pub const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
 
 /// Returns ranges with all pages of a table. A page usually has 8 KiB.
-pub(super) fn pages(
+pub fn pages(
     link: &Link,
     table: &CopiedTable,
     each: usize,
@@ -181,6 +181,6 @@ pub(super) fn pages(
 }
 
 /// Returns the number of pieces that an output of this size has.
-pub(super) const fn pieces_of(bytes: u64) -> i64 {
+pub const fn pieces_of(bytes: u64) -> i64 {
     signed(bytes.div_ceil(crate::copied_tables::PIECE as u64))
 }

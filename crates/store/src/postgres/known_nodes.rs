@@ -17,7 +17,7 @@ const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
 const SEEN: &str = "SELECT name, keyid FROM node";
 
 #[derive(Debug, Clone)]
-pub(super) struct KnownNodes {
+pub struct KnownNodes {
     path: PathBuf,
     /// Fingerprint of the key, by name.
     keys: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub(super) struct KnownNodes {
 
 impl KnownNodes {
     /// Reads the file in the private directory `data`.
-    pub(super) fn read(data: &Path) -> Result<Self, StoreFault> {
+    pub fn read(data: &Path) -> Result<Self, StoreFault> {
         let path = data.join(KNOWN_NODES);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -39,7 +39,7 @@ impl KnownNodes {
     }
 
     /// Enters the known nodes that the database lacks.
-    pub(super) fn enter(&self, link: &Link) -> Result<(), StoreFault> {
+    pub fn enter(&self, link: &Link) -> Result<(), StoreFault> {
         let (names, keys): (Vec<_>, Vec<_>) = self
             .keys
             .iter()
@@ -49,7 +49,7 @@ impl KnownNodes {
     }
 
     /// Stores the nodes of the database that the file lacks.
-    pub(super) fn note(&mut self, link: &Link) -> Result<(), StoreFault> {
+    pub fn note(&mut self, link: &Link) -> Result<(), StoreFault> {
         let mut keys = self.keys.clone();
         for row in &link.query(DURING, SEEN, values![])? {
             let row = Fields::new(DURING, row);

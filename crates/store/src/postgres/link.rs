@@ -33,7 +33,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(40);
 
 /// The value of one parameter of a statement.
-pub(crate) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+pub type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
 
 /// Boxes the values of one statement.
 macro_rules! values {
@@ -42,23 +42,23 @@ macro_rules! values {
 
 /// Statements that are sent together, so that all of them take one round trip.
 #[derive(Default)]
-pub(super) struct Flight<'a>(Vec<(&'a str, Vec<Value<'a>>)>);
+pub struct Flight<'a>(Vec<(&'a str, Vec<Value<'a>>)>);
 
 impl<'a> Flight<'a> {
     /// Adds a statement, and returns its position among the answers.
-    pub(super) fn add(&mut self, sql: &'a str, values: Vec<Value<'a>>) -> usize {
+    pub fn add(&mut self, sql: &'a str, values: Vec<Value<'a>>) -> usize {
         self.0.push((sql, values));
         self.0.len() - 1
     }
 
     /// Returns the statements in their order.
-    pub(super) fn statements(&self) -> Vec<&'a str> {
+    pub fn statements(&self) -> Vec<&'a str> {
         self.0.iter().map(|(sql, _)| *sql).collect()
     }
 }
 
 /// A connection with its prepared statements.
-pub(crate) struct Link {
+pub struct Link {
     client: Client,
     /// Warnings and worse messages that the server sent without an error.
     warnings: Arc<Mutex<Vec<String>>>,
@@ -305,7 +305,7 @@ fn connect_problem(error: &Error) -> String {
 }
 
 /// Returns the first row of an answer that always has a row.
-pub(super) fn first<'r>(during: &'static str, rows: &'r [Row]) -> Result<Fields<'r>, StoreFault> {
+pub fn first<'r>(during: &'static str, rows: &'r [Row]) -> Result<Fields<'r>, StoreFault> {
     let row = rows.first();
     row.map(|row| Fields::new(during, row))
         .ok_or_else(|| StoreFault::broken(during, "the server sent no row"))

@@ -8,7 +8,7 @@ use crate::{
 use documents::locked;
 
 /// A pool of connections with the same options.
-pub(crate) struct Pool {
+pub struct Pool {
     pub(super) settings: ServerSettings,
     options: &'static str,
     reads: bool,

@@ -29,30 +29,30 @@ statements! {
 }
 
 /// The answers to the first flight, before the store compares them with its own last batch.
-pub(super) struct Begun {
-    pub(super) head: StoreHead,
-    pub(super) last: LastBatch,
-    pub(super) server_clock: Timestamp,
+pub struct Begun {
+    pub head: StoreHead,
+    pub last: LastBatch,
+    pub server_clock: Timestamp,
     /// Hashes of the leaves that the writer does not know.
-    pub(super) hashes: Vec<Hash>,
-    pub(super) answers: Answers,
+    pub hashes: Vec<Hash>,
+    pub answers: Answers,
 }
 
 /// The row of the last batch.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LastBatch {
-    pub(super) number: i64,
-    pub(super) id: Option<Vec<u8>>,
+pub struct LastBatch {
+    pub number: i64,
+    pub id: Option<Vec<u8>>,
     /// Term in the state of the boundary, which each takeover raises.
-    pub(super) term: i64,
+    pub term: i64,
     /// True if a commit waits for a synchronous replica.
-    pub(super) has_replicas: bool,
+    pub has_replicas: bool,
     /// A lost node whose kept head was not compared with the log.
-    pub(super) lost: Option<String>,
+    pub lost: Option<String>,
 }
 
 /// Reads the state of the boundary outside of a batch.
-pub(super) fn read_head(link: &Link) -> Result<(StoreHead, LastBatch), StoreFault> {
+pub fn read_head(link: &Link) -> Result<(StoreHead, LastBatch), StoreFault> {
     let mut flight = Flight::default();
     flight.add(HEAD, values![]);
     flight.add(EXCLUSIVE, values![]);
@@ -95,7 +95,7 @@ fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBatch), Store
 }
 
 /// Sends the first flight. After an error, the transaction must be undone.
-pub(super) fn begin(
+pub fn begin(
     link: &Link,
     key: i64,
     size: u64,

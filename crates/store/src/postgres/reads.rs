@@ -43,7 +43,7 @@ macro_rules! runs_with {
     };
 }
 
-pub(super) const STATEMENTS: EngineStatements = EngineStatements {
+pub const STATEMENTS: EngineStatements = EngineStatements {
     pages: [
         page!("", "WHERE"),
         page!("", "WHERE p.step = $3 AND"),
@@ -101,12 +101,12 @@ fn pool(settings: ServerSettings) -> Pool {
 }
 
 /// Returns readers that connect when they are used.
-pub(super) fn readers(settings: ServerSettings) -> StoreReads {
+pub fn readers(settings: ServerSettings) -> StoreReads {
     StoreReads::new(PostgresReads(pool(settings)))
 }
 
 /// Returns readers of a schema that no service can use yet, because a move or a restore has not copied all rows.
-pub(super) fn readers_of_copy(settings: ServerSettings) -> StoreReads {
+pub fn readers_of_copy(settings: ServerSettings) -> StoreReads {
     let mut pool = pool(settings);
     pool.of_copy = true;
     StoreReads::new(PostgresReads(pool))

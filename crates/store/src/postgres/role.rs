@@ -146,19 +146,19 @@ impl ServerRole {
 }
 
 /// What the writer must know about the role.
-pub(super) struct RoleWatch {
+pub struct RoleWatch {
     /// Term of this node.
-    pub(super) term: i64,
+    pub term: i64,
     /// The server at the last comparison of the kept heads.
     server: Mutex<String>,
     /// The server of the writer's connection.
     of_writer: Mutex<String>,
     /// Raised when the server may be another one, before this node shows its kept head to the other nodes.
-    pub(super) changes: AtomicU64,
+    pub changes: AtomicU64,
     /// False while the kept heads must be compared before the next consumption.
-    pub(super) compared: AtomicBool,
+    pub compared: AtomicBool,
     /// True if another node has taken over.
-    pub(super) lost: AtomicBool,
+    pub lost: AtomicBool,
     /// The reason why this node can't confirm its role.
     why: Mutex<Option<String>>,
 }
@@ -166,7 +166,7 @@ pub(super) struct RoleWatch {
 impl RoleWatch {
     /// Notes the server of a new connection of the writer. No consumption is possible before the kept heads are compared
     /// again, unless this was done for the first connection. Returns the number of changes that it made.
-    pub(super) fn see(&self, server: &str, is_first: bool) -> u64 {
+    pub fn see(&self, server: &str, is_first: bool) -> u64 {
         server.clone_into(&mut locked(&self.of_writer));
         let stops = !is_first || *locked(&self.server) != server;
         if stops {

@@ -9,12 +9,12 @@ use crate::{
 const NUMBER: i32 = 1;
 const FIRST: &str = include_str!("0001_first.sql");
 /// The tables, columns and indexes after the migration. The test `the_listed_schema_is_the_migrated_schema` writes it.
-pub(crate) const OBJECTS: &str = include_str!("0001_first.objects");
+pub const OBJECTS: &str = include_str!("0001_first.objects");
 
 /// The tables to which the service may add rows, but whose rows it must not change: the log and what the log names.
-pub(crate) const ADD_ONLY: &[&str] = &["checkpoint", "blob", "review"];
+pub const ADD_ONLY: &[&str] = &["checkpoint", "blob", "review"];
 /// The tables whose rows the service may change.
-pub(crate) const CHANGED: &[&str] = &[
+pub const CHANGED: &[&str] = &[
     "proposal",
     "payload",
     "crossing",
@@ -63,7 +63,7 @@ const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'tabl
     JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1 WHERE NOT t.tgisinternal ORDER BY 1";
 
 /// Returns the objects of the schema, one a line.
-pub(super) fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFault> {
+pub fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFault> {
     const DURING: &str = "reading the schema of the database";
     link.query(DURING, LISTING, values![schema])?
         .iter()
@@ -73,7 +73,7 @@ pub(super) fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFau
 
 /// Refuses a schema that is empty, half made, newer than this program, or changed by hand, and a schema with only a part of
 /// the rows of another store.
-pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     check_objects(link, settings)?;
     if !link.value::<bool>(
         DURING,
@@ -94,7 +94,7 @@ pub(super) fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreF
 const DURING: &str = "checking the schema of the database";
 
 /// Checks the schema without its rows.
-pub(super) fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     let schema = &settings.schema;
     let place = settings.place();
     if !link.value::<bool>(DURING, SESSION, values![])? {

@@ -8,6 +8,6 @@ const SERVER: &str = "SELECT concat_ws(' ', (pg_control_system()).system_identif
 
 /// Returns start, identity and timeline of the server. The timeline comes from the log that the server writes: the control
 /// file gets the timeline of a promoted server some seconds later.
-pub(crate) fn server_of(link: &Link) -> Result<String, StoreFault> {
+pub fn server_of(link: &Link) -> Result<String, StoreFault> {
     link.value(DURING, SERVER, values![])
 }

@@ -17,7 +17,7 @@ const OPTIONS: &str = "-c lock_timeout=5000 -c statement_timeout=30000 -c idle_i
     -c synchronous_commit=on -c client_encoding=UTF8 -c plan_cache_mode=force_generic_plan \
     -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off";
 /// Number of attempts to take the lock, 5 s each.
-pub(super) const LOCK_ATTEMPTS: usize = 4;
+pub const LOCK_ATTEMPTS: usize = 4;
 
 const SESSION: &str = "SELECT current_database()::text, pg_backend_pid(), backend_start::text \
     FROM pg_stat_activity WHERE pid = pg_backend_pid()";
@@ -33,30 +33,30 @@ const OWN_BATCH: &str = "SELECT coalesce((SELECT n FROM batch ORDER BY n DESC LI
     (SELECT n FROM batch WHERE id = $1), (SELECT id FROM batch ORDER BY n DESC LIMIT 1)";
 
 /// A connection whose server and tables are checked.
-pub(super) struct WriterLink {
-    pub(super) link: Link,
+pub struct WriterLink {
+    pub link: Link,
     /// Key of the lock that excludes other writers.
-    pub(super) key: i64,
-    pub(super) session: OldSession,
+    pub key: i64,
+    pub session: OldSession,
 }
 
 /// The server process of a connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OldSession {
+pub struct OldSession {
     pid: i32,
     began: String,
 }
 
 /// A batch whose commit was not confirmed.
 #[derive(Debug, Clone)]
-pub(super) struct UnknownBatch {
-    pub(super) id: Vec<u8>,
-    pub(super) term: i64,
-    pub(super) session: OldSession,
+pub struct UnknownBatch {
+    pub id: Vec<u8>,
+    pub term: i64,
+    pub session: OldSession,
 }
 
 /// Returns all statements of the writer.
-pub(super) fn statements() -> Vec<&'static str> {
+pub fn statements() -> Vec<&'static str> {
     let rows = [
         batch_questions::ALL,
         batch_rows::ALL,
@@ -69,17 +69,17 @@ pub(super) fn statements() -> Vec<&'static str> {
 }
 
 /// The decision about an unknown commit.
-pub(super) struct Settled {
-    pub(super) durable: bool,
+pub struct Settled {
+    pub durable: bool,
     /// Number and id of the last batch, which `settle` committed.
-    pub(super) last: (i64, Vec<u8>),
+    pub last: (i64, Vec<u8>),
     /// Id of the batch before it.
-    pub(super) before: Option<Vec<u8>>,
+    pub before: Option<Vec<u8>>,
 }
 
 impl WriterLink {
     /// Connects, and checks the server, the schema and the locks.
-    pub(super) fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
+    pub fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
         const DURING: &str = "opening the database";
         let link = Link::open(settings, OPTIONS)?;
         durability::check(&link, settings)?;
@@ -102,7 +102,7 @@ impl WriterLink {
     }
 
     /// Ends the connections of frozen services that hold the lock.
-    pub(super) fn end_frozen(&self) -> Result<(), StoreFault> {
+    pub fn end_frozen(&self) -> Result<(), StoreFault> {
         self.link
             .query("ending a frozen connection", END_FROZEN, values![self.key])
             .map(drop)
@@ -110,7 +110,7 @@ impl WriterLink {
 
     /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
     /// no replica, for example after a restart of the server. A later commit without a warning shows that it is durable.
-    pub(super) fn settle(
+    pub fn settle(
         &self,
         unknown: &UnknownBatch,
         node: &str,

@@ -27,7 +27,7 @@ statements! {
 }
 
 /// The row of the current batch.
-pub(crate) struct BatchRow {
+pub struct BatchRow {
     pub(super) number: i64,
     pub(super) term: i64,
     pub(super) node: String,
@@ -73,7 +73,7 @@ fn flight<'a>(rows: &'a [BatchRows<'_>]) -> Flight<'a> {
 }
 
 /// Sends all rows, the row of the batch and the commit together.
-pub(super) fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
+pub fn commit(link: &Link, writes: &Writes<'_>, batch: &BatchRow) -> Commit {
     if let Some(fault) = forked_size(writes) {
         return Commit::NotDone(fault);
     }
@@ -163,7 +163,7 @@ fn returned(rows: &[Row]) -> Vec<Hash> {
 }
 
 /// Returns a new id for a batch.
-pub(crate) fn batch_id() -> Result<Vec<u8>, StoreFault> {
+pub fn batch_id() -> Result<Vec<u8>, StoreFault> {
     let mut id = vec![0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;

@@ -6,14 +6,14 @@ use tokio::sync::mpsc;
 
 /// Maximum number of messages in one batch, because a failed commit affects all of them, and the first message waits
 /// for the commit.
-pub(super) const MAX_BATCH: usize = 256;
+pub const MAX_BATCH: usize = 256;
 
 /// Duration of one pause of [`gather`]. In this time, two cores check two or three requests.
 const PAUSE: Duration = Duration::from_micros(150);
 
 /// Waits for more messages while fewer than half of the callers that announced a message have sent it, because every
 /// commit has a fixed cost. The wait ends when no message arrived during one pause. One or two callers never wait.
-pub(super) fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, announced: usize) {
+pub fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, announced: usize) {
     let mut before = 0;
     while batch.len() > before && batch.len() < MAX_BATCH && 2 * batch.len() < announced {
         before = batch.len();
@@ -28,7 +28,7 @@ pub(super) fn gather<M>(inbox: &mut mpsc::Receiver<M>, batch: &mut Vec<M>, annou
 
 /// Refuses all further messages. A message that is sent while the receiver is dropped would stay in the channel, and its
 /// sender would wait for ever.
-pub(super) fn close<M>(inbox: &mut mpsc::Receiver<M>) {
+pub fn close<M>(inbox: &mut mpsc::Receiver<M>) {
     inbox.close();
     while inbox.blocking_recv().is_some() {}
 }

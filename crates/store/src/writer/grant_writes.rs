@@ -76,7 +76,7 @@ impl Writer {
 }
 
 /// The uses that the runs of a batch claim.
-pub(super) struct ClaimedUses<'a> {
+pub struct ClaimedUses<'a> {
     uses: HashMap<&'a ContentDigest, Vec<SpentUse>>,
     /// Grants that a receipt of the batch pauses.
     paused: HashSet<&'a ContentDigest>,
@@ -84,7 +84,7 @@ pub(super) struct ClaimedUses<'a> {
 
 impl<'a> ClaimedUses<'a> {
     /// Takes over the newest uses of each grant, the newest first.
-    pub(super) fn new(
+    pub fn new(
         claims: &[&'a GrantClaim],
         stored: Vec<Vec<SpentUse>>,
         paused: HashSet<&'a ContentDigest>,
@@ -100,7 +100,7 @@ impl<'a> ClaimedUses<'a> {
     ///
     /// # Errors
     /// Returns the limit that the use would exceed.
-    pub(super) fn next(&self, claim: &GrantClaim, at: Timestamp) -> Result<u64, ConsumeStop> {
+    pub fn next(&self, claim: &GrantClaim, at: Timestamp) -> Result<u64, ConsumeStop> {
         let uses = self.uses.get(&claim.grant).map_or(&[][..], Vec::as_slice);
         if self.paused.contains(&claim.grant) || uses.first().is_some_and(|newest| newest.paused) {
             return Err(ConsumeStop::GrantPaused);
@@ -132,7 +132,7 @@ impl<'a> ClaimedUses<'a> {
     }
 
     /// Claims a use.
-    pub(super) fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
+    pub fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
         self.uses.entry(&claim.grant).or_default().insert(
             0,
             SpentUse {

@@ -15,7 +15,7 @@ use crate::{
 use documents::{Hash, ProposalId, Timestamp};
 
 /// Period in seconds for which denials of unknown authorizations are counted.
-pub(super) const AHEAD_S: i64 = 86_400;
+pub const AHEAD_S: i64 = 86_400;
 
 /// Channel for the answer to a message.
 pub type ReplySender<T, E> = oneshot::Sender<Result<T, E>>;
@@ -119,7 +119,7 @@ pub struct Hashed<T> {
 }
 
 /// Collects what the checks of the messages must know.
-pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
+pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     let mut questions = Questions::default();
     for message in messages {
         match message {
@@ -155,7 +155,7 @@ pub(super) fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     questions
 }
 
-pub(crate) fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
+pub fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
     if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
         asked.set(result);
         asked.send(None);

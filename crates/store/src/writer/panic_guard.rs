@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::StoreFault;
 
 /// Ends the process if the writer panics, because no other thread can write.
-pub(super) struct Panicked(pub(super) Arc<dyn Fn(&StoreFault) + Send + Sync>);
+pub struct Panicked(pub Arc<dyn Fn(&StoreFault) + Send + Sync>);
 
 impl Drop for Panicked {
     fn drop(&mut self) {

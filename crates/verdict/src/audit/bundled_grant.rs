@@ -22,21 +22,21 @@ use documents::{
 };
 
 /// A well-formed grant whose signatures are not verified.
-pub(crate) struct ReadGrant {
+pub struct ReadGrant {
     signed: Signed<Grant>,
     schemas: GrantedSchemas,
 }
 
 /// A grant whose signatures of approvers in force are verified.
-pub(crate) struct BundledGrant {
-    pub(crate) verified: Verified<Grant>,
+pub struct BundledGrant {
+    pub verified: Verified<Grant>,
     schemas: GrantedSchemas,
     /// Number of all signatures.
     signatures: usize,
 }
 
 /// Reads the grant of the bundle. The parser of the bundle has already read its document.
-pub(crate) fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String), CheckStop> {
+pub fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String), CheckStop> {
     let Some(envelope) = &bundle.grant else {
         return Ok((None, NO_GRANT.to_owned()));
     };
@@ -52,7 +52,7 @@ pub(crate) fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String),
 }
 
 /// Checks that the bundle has a grant exactly if the authorization names one.
-pub(crate) fn check_present(
+pub fn check_present(
     grant: Option<ReadGrant>,
     signed: &Authorization,
 ) -> Result<(Option<ReadGrant>, String), CheckStop> {
@@ -74,7 +74,7 @@ pub(crate) fn check_present(
 }
 
 /// Verifies the signatures of the approvers in force.
-pub(crate) fn verify_signers(
+pub fn verify_signers(
     grant: Option<ReadGrant>,
     roster: &TrustedRoster,
 ) -> Result<(Option<BundledGrant>, String), CheckStop> {
@@ -98,7 +98,7 @@ pub(crate) fn verify_signers(
 }
 
 /// Checks that the grant is a log entry before the consumption.
-pub(crate) fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), String), CheckStop> {
+pub fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), String), CheckStop> {
     let (Some(envelope), Some(proof)) = (&bundle.grant, &bundle.proofs.grant) else {
         return Ok(((), NO_GRANT.to_owned()));
     };
@@ -115,7 +115,7 @@ pub(crate) fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), Stri
 
 impl BundledGrant {
     /// Checks that the grant covers the run. The steps of the grant that did not run are not checked.
-    pub(crate) fn check_covers(
+    pub fn check_covers(
         &self,
         authorization: &Verified<Authorization>,
         spent: &Spent,
@@ -159,7 +159,7 @@ impl BundledGrant {
     }
 
     /// Returns the facts for the report.
-    pub(crate) fn facts(&self, spent: Option<&Spent>) -> UsedGrant {
+    pub fn facts(&self, spent: Option<&Spent>) -> UsedGrant {
         let terms = self.verified.predicate();
         UsedGrant {
             grant: terms.grant.clone(),
@@ -175,7 +175,7 @@ impl BundledGrant {
 }
 
 /// Returns the item of the consumption that the receipt names.
-pub(crate) fn item<'c>(receipt: &Receipt, consumption: &'c Consumption) -> Option<&'c Spent> {
+pub fn item<'c>(receipt: &Receipt, consumption: &'c Consumption) -> Option<&'c Spent> {
     consumption
         .spent
         .get(usize::try_from(receipt.consumption.item).ok()?)

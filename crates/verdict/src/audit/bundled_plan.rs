@@ -11,18 +11,18 @@ use documents::{
 };
 
 /// The run of a bundle, which may carry out a plan.
-pub(crate) struct RunOfPlan<'a> {
-    pub(crate) bundle: &'a Bundle,
-    pub(crate) sealed: &'a SealedRoster<'a>,
-    pub(crate) log: &'a LogProofs,
-    pub(crate) consumption: &'a Consumption,
-    pub(crate) authorization: &'a Authorization,
-    pub(crate) step: &'a StepDefinition,
+pub struct RunOfPlan<'a> {
+    pub bundle: &'a Bundle,
+    pub sealed: &'a SealedRoster<'a>,
+    pub log: &'a LogProofs,
+    pub consumption: &'a Consumption,
+    pub authorization: &'a Authorization,
+    pub step: &'a StepDefinition,
 }
 
 impl RunOfPlan<'_> {
     /// Checks the bundle of the plan, of which `report` is the report, and then the plan itself.
-    pub(crate) fn check(&self, report: Option<&BundleReport>) -> Result<((), String), CheckStop> {
+    pub fn check(&self, report: Option<&BundleReport>) -> Result<((), String), CheckStop> {
         let (asked, signed) = match (&self.step.plan, &self.authorization.plan) {
             (Some(asked), Some(signed)) => (asked, signed),
             _ => {

@@ -6,11 +6,11 @@ use std::fmt;
 use crate::{Check, CheckFinding, CheckName};
 
 /// Value of an established check, or the reason why the check was not established.
-pub(crate) type CheckOutcome<T> = Result<T, CheckName>;
+pub type CheckOutcome<T> = Result<T, CheckName>;
 
 /// Reason why a check established nothing.
 #[derive(Debug)]
-pub(crate) enum CheckStop {
+pub enum CheckStop {
     /// The check was made and failed.
     Failed(String),
     /// The check could not be made, and no other check is the cause.
@@ -31,12 +31,12 @@ impl From<&CheckName> for CheckStop {
     }
 }
 
-pub(crate) fn failed(why: impl fmt::Display) -> CheckStop {
+pub fn failed(why: impl fmt::Display) -> CheckStop {
     CheckStop::Failed(why.to_string())
 }
 
 /// Returns a failed check unless `holds` is true.
-pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
+pub fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
     if holds {
         Ok(())
     } else {
@@ -46,11 +46,11 @@ pub(crate) fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), Ch
 
 /// Results of the checks that were made, at most one result for each check.
 #[derive(Debug, Default)]
-pub(crate) struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
+pub struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
 
 impl CheckLedger {
     /// Makes one check and records the result. The value is returned only if the check was established.
-    pub(crate) fn check<T>(
+    pub fn check<T>(
         &mut self,
         name: CheckName,
         check: impl FnOnce() -> Result<(T, String), CheckStop>,
@@ -82,7 +82,7 @@ impl CheckLedger {
     }
 
     /// Returns all checks in their order. A check without a recorded result is *not checked*.
-    pub(crate) fn into_checks(self) -> Vec<Check> {
+    pub fn into_checks(self) -> Vec<Check> {
         let mut results = self.0;
         CheckName::ALL
             .iter()

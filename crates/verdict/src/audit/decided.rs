@@ -23,17 +23,17 @@ use reading::{
 };
 
 /// Permissions and approval rules that policy gives for the step.
-pub(crate) struct StepInSeal {
+pub struct StepInSeal {
     /// Permissions that policy requires for each run, or the reason why policy denies the step.
-    pub(crate) asked: Result<Vec<Permission>, PolicyDenied>,
-    pub(crate) rules: QuorumRules,
+    pub asked: Result<Vec<Permission>, PolicyDenied>,
+    pub rules: QuorumRules,
     /// Names of the programs that a run may execute, or `None` if a run may execute every program.
-    pub(crate) programs: Option<ProgramNames>,
+    pub programs: Option<ProgramNames>,
     /// The rules of policy for the step.
-    pub(crate) ruling: Ruling,
+    pub ruling: Ruling,
 }
 
-pub(crate) fn check_seal(
+pub fn check_seal(
     bundle: &Bundle,
     sealed: &SealedRoster<'_>,
     consumption: &Consumption,
@@ -76,7 +76,7 @@ pub(crate) fn check_seal(
     ))
 }
 
-pub(crate) fn check_consumption(
+pub fn check_consumption(
     bundle: &Bundle,
     log: &LogProofs,
     consumption: &Consumption,
@@ -149,7 +149,7 @@ pub(crate) fn check_consumption(
 }
 
 /// Checks that the receipt has the state of the signed session as the state before the run, or no session.
-pub(crate) fn check_session(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
+pub fn check_session(signed: &Authorization, receipt: &Receipt) -> Result<(), CheckStop> {
     match (&signed.session, &receipt.session) {
         (None, None) => Ok(()),
         (Some(session), Some(change)) => ensure(change.before == session.state, || {
@@ -167,7 +167,7 @@ pub(crate) fn check_session(signed: &Authorization, receipt: &Receipt) -> Result
     }
 }
 
-pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
+pub fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
     let reference = bundle
         .step
         .get("ref")
@@ -201,7 +201,7 @@ pub(crate) fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), Stri
     ))
 }
 
-pub(crate) fn read_rules(
+pub fn read_rules(
     bundle: &Bundle,
     step: &HashedStep,
     signed: &Authorization,
@@ -241,7 +241,7 @@ pub(crate) fn read_rules(
     ))
 }
 
-pub(crate) fn check_excluded(
+pub fn check_excluded(
     signed: &Authorization,
     grant: Option<&Grant>,
     receipt: &Receipt,
@@ -277,9 +277,7 @@ pub(crate) fn check_excluded(
 }
 
 /// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
-pub(crate) fn check_each_counts(
-    count: SignatureCount,
-) -> Result<(SignatureCount, String), CheckStop> {
+pub fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount, String), CheckStop> {
     let others: Vec<_> = count
         .uncounted()
         .iter()
@@ -291,7 +289,7 @@ pub(crate) fn check_each_counts(
     Ok((count, format!("of {names}")))
 }
 
-pub(crate) fn check_quorum(
+pub fn check_quorum(
     rules: &QuorumRules,
     count: &SignatureCount,
     receipt: &Receipt,
@@ -312,7 +310,7 @@ pub(crate) fn check_quorum(
     Ok((met, detail))
 }
 
-pub(crate) fn check_asked(
+pub fn check_asked(
     rules: &StepInSeal,
     step: &HashedStep,
     signed: &Authorization,
@@ -369,10 +367,7 @@ pub(crate) fn check_asked(
     }
 }
 
-pub(crate) fn check_sandbox(
-    signed: &Authorization,
-    receipt: &Receipt,
-) -> Result<((), String), CheckStop> {
+pub fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), CheckStop> {
     let held = &receipt.sandbox;
     if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
         return Err(CheckStop::NotChecked(format!(
@@ -441,10 +436,7 @@ fn check_program_facts(signed: &Authorization, receipt: &Receipt) -> Result<(), 
     })
 }
 
-pub(crate) fn check_outcome(
-    receipt: &Receipt,
-    consumed_at: Timestamp,
-) -> Result<((), String), CheckStop> {
+pub fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), CheckStop> {
     receipt.outcome.check().map_err(failed)?;
     ensure(consumed_at <= receipt.started_at, || {
         format!(
@@ -465,7 +457,7 @@ pub(crate) fn check_outcome(
 
 /// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
 /// the receipt has already compared the other subjects with the receipt's fields.
-pub(crate) fn check_subjects(
+pub fn check_subjects(
     bundle: &Bundle,
     receipt: &Verified<Receipt>,
 ) -> Result<((), String), CheckStop> {
@@ -520,7 +512,7 @@ fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
 }
 
 /// Checks that the digests of the output and the files agree with their counts.
-pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
+pub fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [
         ("stdout", &receipt.output.stdout),
@@ -567,7 +559,7 @@ pub(crate) fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop
 
 /// Checks that the newest roster still has all keys that signed. If the roster no longer has a key, the result is *not
 /// checked*, because only the log can show whether the key was removed before this run.
-pub(crate) fn check_still_rostered(
+pub fn check_still_rostered(
     chain: &Chain,
     sealed: &SealedRoster<'_>,
     receipt: &Verified<Receipt>,

@@ -11,24 +11,24 @@ use documents::{
 };
 
 /// Seal in force, with its roster and the boundary's id.
-pub(crate) struct SealedRoster<'a> {
-    pub(crate) seal: Verified<Seal>,
-    pub(crate) digest: SealDigest,
-    pub(crate) id: SealDigest,
-    pub(crate) roster: &'a TrustedRoster,
+pub struct SealedRoster<'a> {
+    pub seal: Verified<Seal>,
+    pub digest: SealDigest,
+    pub id: SealDigest,
+    pub roster: &'a TrustedRoster,
 }
 
 /// Inclusion proofs of the receipt, the consumption and the seal in one checkpoint.
-pub(crate) struct LogProofs {
-    pub(crate) checkpoint: Checkpoint,
+pub struct LogProofs {
+    pub checkpoint: Checkpoint,
     /// Signed note of the checkpoint, with all its signatures.
-    pub(crate) note: Note,
-    pub(crate) receipt: TlogProof,
-    pub(crate) consumption: TlogProof,
-    pub(crate) seal: TlogProof,
+    pub note: Note,
+    pub receipt: TlogProof,
+    pub consumption: TlogProof,
+    pub seal: TlogProof,
 }
 
-pub(crate) fn check_document<P: Predicate>(
+pub fn check_document<P: Predicate>(
     ledger: &mut CheckLedger,
     name: CheckName,
     envelope: CheckOutcome<&Envelope>,
@@ -40,7 +40,7 @@ pub(crate) fn check_document<P: Predicate>(
     })
 }
 
-pub(crate) fn verify_seal(
+pub fn verify_seal(
     seal: Signed<Seal>,
     roster: &TrustedRoster,
 ) -> Result<(Verified<Seal>, String), CheckStop> {
@@ -69,7 +69,7 @@ pub(crate) fn verify_seal(
     Ok((seal, detail))
 }
 
-pub(crate) fn check_roster_in_seal<'a>(
+pub fn check_roster_in_seal<'a>(
     seal: Verified<Seal>,
     chain: &'a Chain,
 ) -> Result<(SealedRoster<'a>, String), CheckStop> {
@@ -124,7 +124,7 @@ pub(crate) fn check_roster_in_seal<'a>(
     ))
 }
 
-pub(crate) fn verify_by_boundary<P: Predicate>(
+pub fn verify_by_boundary<P: Predicate>(
     signed: Signed<P>,
     sealed: &SealedRoster<'_>,
 ) -> Result<(Verified<P>, String), CheckStop> {
@@ -141,7 +141,7 @@ pub(crate) fn verify_by_boundary<P: Predicate>(
     Ok((verified, format!("by boundary {name}")))
 }
 
-pub(crate) fn check_checkpoint(
+pub fn check_checkpoint(
     bundle: &Bundle,
     sealed: &SealedRoster<'_>,
 ) -> Result<(LogProofs, String), CheckStop> {
@@ -192,7 +192,7 @@ pub(crate) fn check_checkpoint(
     ))
 }
 
-pub(crate) fn check_included(
+pub fn check_included(
     envelope: &Envelope,
     proof: &TlogProof,
     log: &LogProofs,
@@ -213,13 +213,13 @@ pub(crate) fn check_included(
 }
 
 /// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
-pub(crate) fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
+pub fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
     canonical::canonical_of(envelope)
         .map(|data| merkle::leaf_hash(&data))
         .map_err(failed)
 }
 
-pub(crate) fn verify_authorization(
+pub fn verify_authorization(
     signed: Signed<Authorization>,
     roster: &TrustedRoster,
 ) -> Result<(Verified<Authorization>, String), CheckStop> {
@@ -257,7 +257,7 @@ pub(crate) fn verify_authorization(
 
 /// Returns the authorization in an envelope without a check of the signatures, if the envelope and the document are well
 /// formed.
-pub(crate) fn stated_authorization(envelope: &Envelope) -> Option<Authorization> {
+pub fn stated_authorization(envelope: &Envelope) -> Option<Authorization> {
     let signed = Signed::<Authorization>::from_envelope(envelope, Base64::Strict).ok()?;
     let _well_formed = signed.check_document().ok()?;
     let payload = Base64::Strict.decode("", &envelope.payload).ok()?;

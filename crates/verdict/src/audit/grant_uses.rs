@@ -21,13 +21,13 @@ use reading::without_list;
 
 /// The grants of the log, by the digest of the payload.
 #[derive(Default)]
-pub(crate) struct GrantUses(BTreeMap<ContentDigest, LoggedGrant>);
+pub struct GrantUses(BTreeMap<ContentDigest, LoggedGrant>);
 
 /// A grant, and its uses so far.
-pub(crate) struct LoggedGrant {
-    pub(crate) terms: Grant,
+pub struct LoggedGrant {
+    pub terms: Grant,
     /// Log entry of the grant.
-    pub(crate) entry: u64,
+    pub entry: u64,
     data: Box<[u8]>,
     signed: Signed<Grant>,
     /// The grant as prepared with this roster.
@@ -73,7 +73,7 @@ pub struct SavedGrant {
 impl GrantUses {
     /// Adds the grant of the log entry `entry`. The decision about a use checks the people and policy, because the
     /// entry of a grant states no time.
-    pub(crate) fn add(
+    pub fn add(
         &mut self,
         entry: u64,
         (data, payload, signed): (&[u8], &[u8], Signed<Grant>),
@@ -123,12 +123,12 @@ impl GrantUses {
     }
 
     /// Returns the grant with this digest.
-    pub(crate) fn get(&self, digest: &ContentDigest) -> Option<&LoggedGrant> {
+    pub fn get(&self, digest: &ContentDigest) -> Option<&LoggedGrant> {
         self.0.get(digest)
     }
 
     /// Returns the grant of an item, with the number of the use.
-    pub(crate) fn used(&self, spent: &Spent) -> Option<UsedGrant> {
+    pub fn used(&self, spent: &Spent) -> Option<UsedGrant> {
         let digest = spent.grant?;
         let LoggedGrant { terms, signed, .. } = self.0.get(&digest)?;
         Some(UsedGrant {
@@ -142,7 +142,7 @@ impl GrantUses {
     }
 
     /// Notes who revoked a grant.
-    pub(crate) fn revoke(&mut self, digest: &ContentDigest, signer: &str) {
+    pub fn revoke(&mut self, digest: &ContentDigest, signer: &str) {
         if let Some(grant) = self.0.get_mut(digest) {
             grant.revoked_by = Some(signer.to_owned());
         }
@@ -150,7 +150,7 @@ impl GrantUses {
 
     /// Counts the item of a consumption at `at`. Returns the broken rules. `is_known` is true if an earlier item has the
     /// session of this item.
-    pub(crate) fn count(
+    pub fn count(
         &mut self,
         spent: &Spent,
         at: Timestamp,
@@ -205,21 +205,21 @@ impl GrantUses {
     }
 
     /// Follows the receipt of a use.
-    pub(crate) fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
+    pub fn end(&mut self, digest: &ContentDigest, receipt: u64, status: Status) {
         if let Some(grant) = self.0.get_mut(digest).filter(|_| status == Status::Unknown) {
             grant.unsettled.insert(receipt);
         }
     }
 
     /// Follows the review that settles the run with the receipt at this entry.
-    pub(crate) fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
+    pub fn settle(&mut self, digest: &ContentDigest, receipt: u64) {
         if let Some(grant) = self.0.get_mut(digest) {
             grant.unsettled.remove(&receipt);
         }
     }
 
     /// Returns one line for each grant at the time `at`, in log order.
-    pub(crate) fn lines(
+    pub fn lines(
         &self,
         in_force: Option<&SealInForce>,
         revocations: &Revocations,
@@ -248,7 +248,7 @@ impl GrantUses {
         lines
     }
 
-    pub(crate) fn keep(&self) -> Vec<SavedGrant> {
+    pub fn keep(&self) -> Vec<SavedGrant> {
         let kept = |grant: &LoggedGrant| {
             Some(SavedGrant {
                 entry: grant.entry,
@@ -265,7 +265,7 @@ impl GrantUses {
     }
 
     /// Restores the saved grants.
-    pub(crate) fn resume(saved: &[SavedGrant]) -> Result<Self, String> {
+    pub fn resume(saved: &[SavedGrant]) -> Result<Self, String> {
         let mut grants = BTreeMap::new();
         for one in saved {
             let entry = LogEntry::of(one.data.clone().into_bytes());
@@ -293,7 +293,7 @@ impl GrantUses {
 }
 
 /// Makes a decision about a grant in a sealed state at a time.
-pub(crate) fn decide_in<T>(
+pub fn decide_in<T>(
     in_force: &SealInForce,
     (state, revoked): (&SealedState, RevokedBefore<'_>),
     at: Timestamp,
@@ -351,10 +351,7 @@ impl LoggedGrant {
     }
 
     /// Verifies the signatures with this roster. The uses under one roster share the result.
-    pub(crate) fn prepared(
-        &self,
-        roster: &TrustedRoster,
-    ) -> Result<Arc<PreparedGrant>, GrantError> {
+    pub fn prepared(&self, roster: &TrustedRoster) -> Result<Arc<PreparedGrant>, GrantError> {
         let mut last = locked(&self.prepared);
         if let Some((_, known)) = last.as_ref().filter(|(of, _)| *of == roster.digest()) {
             return Ok(known.clone());

@@ -561,7 +561,7 @@ const NO_SEAL: &str = "the log has no seal";
 
 /// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
 /// can differ, and a witness cosigns a short time after the entry.
-pub(crate) const LATE_S: i64 = 600;
+pub const LATE_S: i64 = 600;
 
 fn signed<P: Predicate>(
     payload: &[u8],

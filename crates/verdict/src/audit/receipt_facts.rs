@@ -6,7 +6,7 @@ use crate::{
 };
 use documents::{Authorization, Consumption, Receipt, StatementKey, Verified};
 
-pub(crate) fn collect(
+pub fn collect(
     receipt: &Verified<Receipt>,
     roster: &TrustedRoster,
     consumption: Option<&Verified<Consumption>>,
@@ -95,7 +95,7 @@ fn approved(signed: &Authorization) -> ApprovedFacts {
 }
 
 /// Lists the facts that rest only on the boundary's statement, because verification can't check them.
-pub(crate) fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -> Vec<String> {
+pub fn boundary_says(witnesses: &[WitnessFacts], facts: Option<&Facts>) -> Vec<String> {
     let times = match witnesses.iter().min_by_key(|witness| witness.at) {
         None => "the times: no witness outside the boundary confirms these times".to_owned(),
         Some(first) => format!(

@@ -30,8 +30,8 @@ use documents::{
 
 /// Nonces, authorizations, proposals and runs that later entries can refer to.
 #[derive(Default)]
-pub(crate) struct Runs {
-    pub(crate) used: UsedValues,
+pub struct Runs {
+    pub used: UsedValues,
     open: BTreeMap<Place, Open>,
     /// Index of the log entry with the last receipt, for each exclusive name.
     exclusive: HashMap<String, u64>,
@@ -39,8 +39,8 @@ pub(crate) struct Runs {
     plans: PlanReceipts,
     /// Time of the entry at which the audit last dropped old plans.
     plans_forgotten: Option<Timestamp>,
-    pub(crate) grants: GrantUses,
-    pub(crate) reviewed: ReviewedRuns,
+    pub grants: GrantUses,
+    pub reviewed: ReviewedRuns,
     /// Questions that could not be decided.
     unchecked: BTreeMap<FindingKind, UncheckedQuestion>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Runs {
 const PATIENCE_S: i64 = 24 * 3600;
 
 impl Runs {
-    pub(crate) fn consume(
+    pub fn consume(
         &mut self,
         (index, leaf): (u64, Hash),
         document: &Verified<Consumption>,
@@ -166,7 +166,7 @@ impl Runs {
     }
 
     /// Drops expired records. An expired authorization can't be spent, even with a nonce that was never spent.
-    pub(crate) fn forget(&mut self, now: Timestamp) {
+    pub fn forget(&mut self, now: Timestamp) {
         self.used.forget(now);
         // This looks at every plan, so it is not done for each consumption.
         if self
@@ -181,7 +181,7 @@ impl Runs {
 
     /// Checks a receipt that the boundary signed, closes its run and repeats the decision. The result also contains the
     /// seal of the run.
-    pub(crate) fn close(
+    pub fn close(
         &mut self,
         index: u64,
         document: &Verified<Receipt>,
@@ -400,12 +400,12 @@ impl Runs {
         }
     }
 
-    pub(crate) fn unchecked(&self) -> Vec<UncheckedQuestion> {
+    pub fn unchecked(&self) -> Vec<UncheckedQuestion> {
         self.unchecked.values().cloned().collect()
     }
 
     /// Returns the runs without a receipt, in log order.
-    pub(crate) fn open(&self) -> impl Iterator<Item = OpenRun> {
+    pub fn open(&self) -> impl Iterator<Item = OpenRun> {
         self.open
             .iter()
             .map(|(&(consumption, item), open)| OpenRun {
@@ -417,7 +417,7 @@ impl Runs {
     }
 
     /// Returns the runs without a receipt that must have ended by this time.
-    pub(crate) fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
+    pub fn overdue(&self, now: Timestamp) -> Vec<OpenRun> {
         self.open()
             .zip(self.open.values())
             .filter_map(|(run, open)| (open.until()?.plus(PATIENCE_S) < now).then_some(run))
@@ -425,7 +425,7 @@ impl Runs {
     }
 
     /// Returns the latest time at which an open run can end, or `None` if no run is open.
-    pub(crate) fn open_until(&self) -> Option<Timestamp> {
+    pub fn open_until(&self) -> Option<Timestamp> {
         self.open
             .values()
             .map(|open| open.until().unwrap_or(open.at))
@@ -433,7 +433,7 @@ impl Runs {
     }
 
     /// Returns the seals of all open runs in log order, and then the seal in force.
-    pub(crate) fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
+    pub fn seals(&self, in_force: &Arc<SealInForce>) -> Vec<Arc<SealInForce>> {
         let mut seals: BTreeMap<u64, Arc<SealInForce>> = self
             .open
             .values()
@@ -444,7 +444,7 @@ impl Runs {
     }
 
     /// Returns the records to store for a later audit.
-    pub(crate) fn keep(&self) -> SavedRuns {
+    pub fn keep(&self) -> SavedRuns {
         let open = self.open.iter().map(|(&place, open)| SavedOpenRun {
             place,
             leaf: LeafHash::from_bytes(open.leaf),
@@ -469,7 +469,7 @@ impl Runs {
     }
 
     /// Restores the stored records under the seals that were stored with them.
-    pub(crate) fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
+    pub fn resume(kept: &SavedAudit, seals: &[Arc<SealInForce>]) -> Result<Self, String> {
         let SavedRuns {
             open,
             exclusive,

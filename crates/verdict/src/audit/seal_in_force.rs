@@ -18,54 +18,54 @@ use documents::{
 use reading::PasskeysRule;
 
 #[derive(Debug)]
-pub(crate) struct SealInForce {
-    pub(crate) index: u64,
-    pub(crate) digest: SealDigest,
-    pub(crate) number: u64,
-    pub(crate) boundary: BoundaryRef,
-    pub(crate) roster: Arc<TrustedRoster>,
+pub struct SealInForce {
+    pub index: u64,
+    pub digest: SealDigest,
+    pub number: u64,
+    pub boundary: BoundaryRef,
+    pub roster: Arc<TrustedRoster>,
     /// Program version that decided under the seal, according to the boundary.
-    pub(crate) engine: Arc<str>,
+    pub engine: Arc<str>,
     /// True if this program version made the seal, or if the auditor accepts no differences of other versions. In
     /// this case, every difference is a failure.
-    pub(crate) ours: bool,
+    pub ours: bool,
     /// The same for findings that depend on how a program version parses scripts.
-    pub(crate) parsed_alike: bool,
+    pub parsed_alike: bool,
     /// State of the seal, or `None` if the state could not be read.
-    pub(crate) state: Option<Arc<SealedState>>,
+    pub state: Option<Arc<SealedState>>,
     /// Bytes of the seal's log entry. A later audit resumes from these bytes.
-    pub(crate) entry: Arc<[u8]>,
+    pub entry: Arc<[u8]>,
 }
 
 impl SealInForce {
     /// Returns the passkeys that count, or `None` if none counts. Without a readable policy, none counts.
-    pub(crate) fn passkeys(&self) -> Option<PasskeysRule> {
+    pub fn passkeys(&self) -> Option<PasskeysRule> {
         self.state.as_ref().and_then(|state| state.steps.passkeys)
     }
 }
 
 /// Seals that were read so far.
 #[derive(Debug, Default)]
-pub(crate) struct Seals {
-    pub(crate) current: Option<Arc<SealInForce>>,
+pub struct Seals {
+    pub current: Option<Arc<SealInForce>>,
     /// Last sealed state that could be read.
-    pub(crate) last: Option<Arc<SealedState>>,
+    pub last: Option<Arc<SealedState>>,
     /// True if every difference counts as a failure, even under a seal of another program version.
-    pub(crate) no_differences: bool,
+    pub no_differences: bool,
     /// Epochs that were replaced.
-    pub(crate) past_epochs: BTreeSet<Epoch>,
+    pub past_epochs: BTreeSet<Epoch>,
     /// Names of tokens that were removed.
-    pub(crate) gone_tokens: BTreeSet<Name>,
+    pub gone_tokens: BTreeSet<Name>,
 }
 
 type Flaws = Vec<SealFlaw>;
 
 #[derive(Debug)]
-pub(crate) struct SealFlaw {
-    pub(crate) what: FindingKind,
-    pub(crate) why: String,
+pub struct SealFlaw {
+    pub what: FindingKind,
+    pub why: String,
     /// True if the program version that the seal names may accept the seal, although this version refuses it.
-    pub(crate) differs: bool,
+    pub differs: bool,
 }
 
 /// Returns the words that follow the reasons why the state of a seal of this engine can't be read.
@@ -80,7 +80,7 @@ fn advice_about(engine: &str) -> String {
 
 impl Seals {
     /// Checks the seal in log entry `index`. Returns all defects. Also returns the seal if the boundary signed it.
-    pub(crate) fn follow(
+    pub fn follow(
         &mut self,
         index: u64,
         entry: &[u8],
@@ -279,7 +279,7 @@ impl Seals {
     }
 
     /// Reads the state of a seal that an earlier audit already accepted.
-    pub(crate) fn again(
+    pub fn again(
         index: u64,
         entry: &[u8],
         (payload, signed): (&[u8], Signed<Seal>),
@@ -321,7 +321,7 @@ impl Seals {
 type UnderRoster = (Verified<Seal>, Arc<TrustedRoster>);
 
 /// Verifies the signature of the seal with the boundary's keys in the roster that the seal names.
-pub(crate) fn verify(
+pub fn verify(
     payload: &[u8],
     signed: Signed<Seal>,
     rosters: &mut Rosters,

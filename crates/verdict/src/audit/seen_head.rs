@@ -57,7 +57,7 @@ impl SeenHead {
 }
 
 /// Verifies a signed checkpoint of this boundary's log with a key of the roster in force.
-pub(crate) fn verify_head(
+pub fn verify_head(
     head: &str,
     boundary: &BoundaryRef,
     roster: &TrustedRoster,

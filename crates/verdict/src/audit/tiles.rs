@@ -6,7 +6,7 @@ use documents::{Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, merkle::root}
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
 /// tile.
 #[derive(Debug, Default)]
-pub(crate) struct Tiles {
+pub struct Tiles {
     levels: Vec<Level>,
 }
 
@@ -20,7 +20,7 @@ struct Level {
 
 impl Tiles {
     /// Creates the tiles for a log whose first `size` entries were read by an earlier audit.
-    pub(crate) fn after(size: u64) -> Self {
+    pub fn after(size: u64) -> Self {
         let width = u64::from(TILE_WIDTH);
         let mut levels = Vec::new();
         let mut next = size;
@@ -35,7 +35,7 @@ impl Tiles {
     }
 
     /// Adds the next leaf hash and compares every tile that becomes complete.
-    pub(crate) fn append(
+    pub fn append(
         &mut self,
         leaf: Hash,
         beside: &dyn EvidenceFiles,
@@ -77,7 +77,7 @@ impl Tiles {
     }
 
     /// Compares the incomplete tiles at the end of the log with the tile files of the copy.
-    pub(crate) fn finish(
+    pub fn finish(
         &self,
         beside: &dyn EvidenceFiles,
         say: &mut dyn FnMut(Finding),

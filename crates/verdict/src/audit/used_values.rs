@@ -10,11 +10,11 @@ use crate::{Finding, FindingKind};
 use documents::{AuthorizationDigest, Nonce, ProposalId, Timestamp, sha256};
 
 /// Log entry and item of a consumption. For a proposal: log entry of the receipt, and 0.
-pub(crate) type Place = (u64, u64);
+pub type Place = (u64, u64);
 
 /// A value that a log may use only once.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum UsedValue<'a> {
+pub enum UsedValue<'a> {
     Nonce(&'a Nonce),
     Authorization(&'a AuthorizationDigest),
     Proposal(&'a ProposalId),
@@ -29,7 +29,7 @@ const PERIOD_S: i64 = 6 * 3600;
 
 /// The values that a log has used so far.
 #[derive(Default)]
-pub(crate) struct UsedValues {
+pub struct UsedValues {
     /// Hashes and packed places of the values of the last day, by the time after which they are dropped.
     recent: BTreeMap<i64, BTreeMap<u128, u64>>,
     /// Short hashes of the nonces and proposals that this audit has read, in sorted chunks.
@@ -47,7 +47,7 @@ pub(crate) struct UsedValues {
 
 impl UsedValue<'_> {
     /// Returns the first 16 bytes of a SHA-256.
-    pub(crate) fn hash(self) -> u128 {
+    pub fn hash(self) -> u128 {
         let (kind, value) = match self {
             Self::Nonce(nonce) => (b"nonce:", nonce.as_str().as_bytes()),
             Self::Authorization(digest) => (b"autho:", &digest.as_bytes()[..]),
@@ -61,13 +61,13 @@ impl UsedValue<'_> {
 }
 
 /// Returns the short hash of a value with this hash.
-pub(crate) const fn short(hash: u128) -> u64 {
+pub const fn short(hash: u128) -> u64 {
     (hash >> 64) as u64
 }
 
 impl UsedValues {
     /// Returns the place of an earlier use of the value with this hash, if it was used during the last day.
-    pub(crate) fn earlier(&self, hash: u128) -> Option<Place> {
+    pub fn earlier(&self, hash: u128) -> Option<Place> {
         self.recent
             .values()
             .find_map(|period| period.get(&hash))
@@ -75,7 +75,7 @@ impl UsedValues {
     }
 
     /// Remembers the place of the first use until `until`. Before this time, a second use is found at once.
-    pub(crate) fn add(&mut self, hash: u128, place: Place, until: Timestamp) {
+    pub fn add(&mut self, hash: u128, place: Place, until: Timestamp) {
         let end = until
             .unix()
             .div_euclid(PERIOD_S)
@@ -89,7 +89,7 @@ impl UsedValues {
     }
 
     /// Remembers the short hash for ever.
-    pub(crate) fn keep(&mut self, hash: u128) {
+    pub fn keep(&mut self, hash: u128) {
         self.count += 1;
         self.newest.push(short(hash));
         if self.newest.len() == CHUNK {
@@ -98,7 +98,7 @@ impl UsedValues {
     }
 
     /// Drops the places and the 16 bytes of the values whose time is over.
-    pub(crate) fn forget(&mut self, now: Timestamp) {
+    pub fn forget(&mut self, now: Timestamp) {
         while self
             .recent
             .first_key_value()
@@ -109,33 +109,33 @@ impl UsedValues {
     }
 
     /// Number of nonces and proposals that this audit has read.
-    pub(crate) const fn count(&self) -> u64 {
+    pub const fn count(&self) -> u64 {
         self.count
     }
 
     /// Number of short hashes of earlier audits that were compared.
-    pub(crate) const fn compared(&self) -> u64 {
+    pub const fn compared(&self) -> u64 {
         self.compared
     }
 
     /// Excludes a use, or all uses of an entry, from the search for second uses.
-    pub(crate) fn leave_out(&mut self, entry: u64, item: Option<u64>) {
+    pub fn leave_out(&mut self, entry: u64, item: Option<u64>) {
         self.left_out.insert((entry, item));
     }
 
     /// Returns true if the use counts in the search for second uses.
-    pub(crate) fn counts(&self, (entry, item): Place) -> bool {
+    pub fn counts(&self, (entry, item): Place) -> bool {
         !self.left_out.contains(&(entry, None)) && !self.left_out.contains(&(entry, Some(item)))
     }
 
     /// Returns the short hashes of this audit, in sorted chunks.
-    pub(crate) fn sorted(&mut self) -> &[Vec<u64>] {
+    pub fn sorted(&mut self) -> &[Vec<u64>] {
         self.sort();
         &self.sorted
     }
 
     /// Compares short hashes of earlier audits with the short hashes of this audit. Sorted sequences are compared faster.
-    pub(crate) fn compare(&mut self, earlier: &[u64]) {
+    pub fn compare(&mut self, earlier: &[u64]) {
         self.sort();
         self.compared += earlier.len() as u64;
         for sequence in earlier.chunk_by(|one, next| one <= next) {
@@ -146,7 +146,7 @@ impl UsedValues {
     }
 
     /// Takes the short hashes that occur twice in this audit, or in this audit and an earlier one.
-    pub(crate) fn take_twice(&mut self) -> BTreeSet<u64> {
+    pub fn take_twice(&mut self) -> BTreeSet<u64> {
         self.sort();
         let mut twice = std::mem::take(&mut self.twice);
         for (at, chunk) in self.sorted.iter().enumerate() {
@@ -173,7 +173,7 @@ impl UsedValues {
 }
 
 /// Returns the finding about a receipt for an item that is no open run.
-pub(crate) fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -> Finding {
+pub fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -> Finding {
     let message = format!("item {item} of entry {entry} ");
     if has_receipt {
         Finding::at(
@@ -191,12 +191,12 @@ pub(crate) fn without_run(index: u64, (entry, item): Place, has_receipt: bool) -
 }
 
 /// Says that an earlier item has spent the nonce.
-pub(crate) fn spent_before(nonce: &Nonce, (entry, item): Place) -> String {
+pub fn spent_before(nonce: &Nonce, (entry, item): Place) -> String {
     format!("the nonce {nonce} was already spent by item {item} of entry {entry}")
 }
 
 /// Says that an earlier receipt has the proposal.
-pub(crate) fn has_receipt(proposal: &ProposalId) -> String {
+pub fn has_receipt(proposal: &ProposalId) -> String {
     format!("the proposal {proposal} already has a receipt, for another authorization")
 }
 

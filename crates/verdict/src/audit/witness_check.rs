@@ -14,7 +14,7 @@ use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey};
 /// A key with two names in the roster counts once. A key that belonged to the boundary in any known roster version does
 /// not count, because the operator may still hold this key. If `at` is given, a cosignature with a later time does not
 /// count.
-pub(crate) fn check_witnesses(
+pub fn check_witnesses(
     note: &Note,
     chain: &Chain,
     boundary: &BoundaryName,

@@ -96,15 +96,12 @@ fn may_agree(one: &Parameter, other: &Parameter) -> bool {
 }
 
 /// Returns the pointer of the schema of a step.
-pub(super) fn place(at: usize) -> String {
+pub fn place(at: usize) -> String {
     format!("/predicate/steps/{at}/params")
 }
 
 /// Returns the first parameter that only one of the two declarations names.
-pub(super) fn differing_name<'a>(
-    granted: &'a Parameter,
-    of_step: &'a Parameter,
-) -> Option<&'a String> {
+pub fn differing_name<'a>(granted: &'a Parameter, of_step: &'a Parameter) -> Option<&'a String> {
     let lacks = |all: &Parameter, name: &str| all.key(name).is_none();
     let mut of_both = of_step.keys().chain(granted.keys()).map(|(name, _)| name);
     of_both.find(|name| lacks(granted, name) || lacks(of_step, name))

@@ -16,7 +16,7 @@ pub struct QuorumRules {
 
 /// A signer, as the rules see this person.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct RuleSigner<'p> {
+pub struct RuleSigner<'p> {
     /// The groups for which the signature counts.
     pub(super) groups: &'p BTreeSet<GroupName>,
     pub(super) program: SigningProgram,

@@ -71,7 +71,7 @@ const EXPECTED: &str = "expected an object, like {\"n\": 5}";
 ///
 /// # Errors
 /// Returns an error for a text that holds no object.
-pub(crate) fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::Error> {
+pub fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::Error> {
     let given = Value::deserialize(reader)?;
     let Value::String(text) = &given else {
         return Ok(given);
@@ -89,9 +89,7 @@ pub(crate) fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::E
 ///
 /// # Errors
 /// Returns an error for any other value.
-pub(crate) fn params_object<'de, D: Deserializer<'de>>(
-    reader: D,
-) -> Result<Map<String, Value>, D::Error> {
+pub fn params_object<'de, D: Deserializer<'de>>(reader: D) -> Result<Map<String, Value>, D::Error> {
     match params(reader)? {
         Value::Object(params) => Ok(params),
         _ => Err(D::Error::custom(EXPECTED)),

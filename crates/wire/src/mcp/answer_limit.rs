@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 /// Maximum number of bytes of the JSON of an answer or a resource.
-pub(super) const MAX_ANSWER_BYTES: usize = 64_000;
+pub const MAX_ANSWER_BYTES: usize = 64_000;
 /// Part of [`MAX_ANSWER_BYTES`] for the note about what is cut out.
 const NOTE_BYTES: usize = 1000;
 /// Number of bytes from which a text is cut out.
 const LONG_TEXT_BYTES: usize = 1000;
 /// How a person or a program gets what is cut out.
-pub(super) const WHOLE: &str = "on the command line, `countersign registry show STEP --json` or `countersign wait ID --bundle \
+pub const WHOLE: &str = "on the command line, `countersign registry show STEP --json` or `countersign wait ID --bundle \
     FILE`; over HTTP, `/v1/registry?under=FOLDER`, `/v1/steps/STEP`, `/v1/proposals/ID` or `/v1/receipts/RECEIPT/bundle`";
 
 /// Cuts the largest members out of an answer until the answer is small enough. The member `cut` then names these members.
-pub(crate) fn within_limit(mut answer: Value) -> Value {
+pub fn within_limit(mut answer: Value) -> Value {
     let mut cut: Vec<String> = Vec::new();
     while size(&answer) > MAX_ANSWER_BYTES - NOTE_BYTES {
         let members = answer.as_object_mut().into_iter().flatten();

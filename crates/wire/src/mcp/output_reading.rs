@@ -14,7 +14,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// No byte is returned before the digest of all bytes was compared with the digest in the receipt. If a call ends
 /// before the last byte, the next call for the same stream reads on.
 #[derive(Debug, Default)]
-pub(super) struct OutputReading {
+pub struct OutputReading {
     /// The stream, as its receipt states it.
     stream: Option<Stream>,
     /// The bytes to keep: all, or the part that the agent asked for if the stream is too large.
@@ -27,7 +27,7 @@ pub(super) struct OutputReading {
 
 impl OutputReading {
     /// Begins to read a stream, or goes on if the bytes of `part` were or will be kept.
-    pub(super) fn begin(&mut self, stream: &Stream, part: &Range<u64>) {
+    pub fn begin(&mut self, stream: &Stream, part: &Range<u64>) {
         let covers = self.wanted.start <= part.start && part.end <= self.wanted.end;
         if self.stream.as_ref() != Some(stream) || !covers {
             let wanted = if stream.recorded <= MAX_KEPT_BYTES {
@@ -44,13 +44,13 @@ impl OutputReading {
     }
 
     /// Returns the bytes that the next request asks for. Empty after the last byte.
-    pub(super) fn next(&self) -> Range<u64> {
+    pub fn next(&self) -> Range<u64> {
         let recorded = self.stream.as_ref().map_or(0, |stream| stream.recorded);
         self.read..self.read.saturating_add(PIECE_BYTES).min(recorded)
     }
 
     /// Adds the bytes that [`Self::next`] named.
-    pub(super) fn add(&mut self, piece: &[u8]) {
+    pub fn add(&mut self, piece: &[u8]) {
         let end = self.read + piece.len() as u64;
         let place =
             |byte: u64| usize::try_from(byte.clamp(self.read, end) - self.read).unwrap_or_default();
@@ -62,7 +62,7 @@ impl OutputReading {
 
     /// Returns the bytes of `part` after all bytes of the stream were read. Returns `None`, and forgets the bytes, if
     /// the stream is not the one of the receipt.
-    pub(super) fn checked(&mut self, part: &Range<u64>) -> Option<Vec<u8>> {
+    pub fn checked(&mut self, part: &Range<u64>) -> Option<Vec<u8>> {
         if !self.is_checked {
             let digest = ContentDigest::from_bytes(std::mem::take(&mut self.digest).finish());
             self.is_checked = self

@@ -15,7 +15,7 @@ use documents::ProposalId;
 
 /// Returns the error for a request whose method is unknown, or whose parameters do not fit the method. `rmcp` does not
 /// distinguish these requests.
-pub(super) fn unread_request(request: &CustomRequest) -> ErrorData {
+pub fn unread_request(request: &CustomRequest) -> ErrorData {
     let params = request
         .params
         .clone()
@@ -40,7 +40,7 @@ fn misfit<T: DeserializeOwned>(params: &Value) -> String {
 }
 
 /// Returns the error for parameters with a wrong value.
-pub(super) fn wrong_params(error: impl Display) -> ErrorData {
+pub fn wrong_params(error: impl Display) -> ErrorData {
     ErrorData::invalid_params(
         visible_detail(&format!("the parameters are wrong: {error}")),
         None,
@@ -48,13 +48,13 @@ pub(super) fn wrong_params(error: impl Display) -> ErrorData {
 }
 
 /// Parses the id of a task, which is the id of a proposal.
-pub(super) fn task_id(text: &str) -> Result<ProposalId, ErrorData> {
+pub fn task_id(text: &str) -> Result<ProposalId, ErrorData> {
     text.parse()
         .map_err(|error| wrong_params(format_args!("/taskId: {error}")))
 }
 
 /// Returns the error for a request that failed with this problem.
-pub(super) fn refused(problem: ToolProblem) -> ErrorData {
+pub fn refused(problem: ToolProblem) -> ErrorData {
     let is_refusal = problem.is_refusal();
     let data = problem.into_json();
     match data["problem"]["code"].as_str().unwrap_or_default() {
@@ -74,7 +74,7 @@ pub(super) fn refused(problem: ToolProblem) -> ErrorData {
 }
 
 /// Returns the error for the URI of no resource.
-pub(super) fn unknown_resource() -> ErrorData {
+pub fn unknown_resource() -> ErrorData {
     ErrorData::resource_not_found(
         "there is no such resource: see resources/templates/list",
         None,

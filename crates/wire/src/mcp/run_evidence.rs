@@ -29,25 +29,25 @@ const WINDOW_BYTES: usize = 16 << 10;
 /// Number of bytes of each stream in the answer about an ended run, before and after the escapes.
 const TAIL_BYTES: usize = 2 << 10;
 /// Code of the problem if the boundary sent the bundle of another run.
-pub(super) const ANOTHER_RUN: &str = "another-run";
+pub const ANOTHER_RUN: &str = "another-run";
 
 /// What the answer about an ended proposal states about its run.
 #[derive(Debug, Default)]
-pub(super) struct EndedRun {
-    pub(super) step: Option<String>,
-    pub(super) params: Option<Map<String, Value>>,
-    pub(super) outcome: Option<Map<String, Value>>,
+pub struct EndedRun {
+    pub step: Option<String>,
+    pub params: Option<Map<String, Value>>,
+    pub outcome: Option<Map<String, Value>>,
     /// Lines about the hosts to which the run got no connection.
-    pub(super) refused_hosts: Vec<String>,
+    pub refused_hosts: Vec<String>,
     /// The standing grant of the run, with the number of the use.
-    pub(super) used: Option<String>,
-    pub(super) verified: bool,
-    pub(super) verification: Option<String>,
+    pub used: Option<String>,
+    pub verified: bool,
+    pub verification: Option<String>,
     /// True if a check of the receipt failed.
-    pub(super) is_refuted: bool,
+    pub is_refuted: bool,
     /// True if no outcome can be shown, because the receipt is missing.
-    pub(super) lacks_outcome: bool,
-    pub(super) output: Option<OutputTail>,
+    pub lacks_outcome: bool,
+    pub output: Option<OutputTail>,
 }
 
 impl EndedRun {

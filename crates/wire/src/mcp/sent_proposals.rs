@@ -25,7 +25,7 @@ const MAX_ANSWERED: usize = 256;
 
 /// What the server remembers, each list from the oldest entry to the newest.
 #[derive(Debug, Default)]
-pub(super) struct SentProposals(Mutex<Lists>);
+pub struct SentProposals(Mutex<Lists>);
 
 #[derive(Debug, Default)]
 struct Lists {
@@ -69,7 +69,7 @@ impl Sent {
 impl SentProposals {
     /// Returns the nonce of a call. A call without an answer that is repeated has the same nonce, so that both are one
     /// proposal.
-    pub(super) fn nonce_of(
+    pub fn nonce_of(
         &self,
         args: &ProposeArgs,
         now: Instant,
@@ -94,7 +94,7 @@ impl SentProposals {
     }
 
     /// Returns true if a call with these arguments made a proposal without a grant, and has no answer.
-    pub(super) fn is_unanswered(&self, args: &ProposeArgs, now: Instant) -> bool {
+    pub fn is_unanswered(&self, args: &ProposeArgs, now: Instant) -> bool {
         locked(&self.0)
             .unanswered
             .iter()
@@ -103,7 +103,7 @@ impl SentProposals {
 
     /// Records that the boundary answered the call with this nonce. `made` is the proposal, if there is one. What the server
     /// sent for a new proposal is not replaced by a call that repeats it.
-    pub(super) fn answered(
+    pub fn answered(
         &self,
         args: &ProposeArgs,
         nonce: &Nonce,
@@ -137,7 +137,7 @@ impl SentProposals {
     /// is not one that this server remembers. `schema` is the schema of the parameters, whose defaults the boundary
     /// adds. `plan` is the id of the receipt of the plan, which a statement names only by a digest. `ended` is the end
     /// of the run.
-    pub(super) fn differences(
+    pub fn differences(
         &self,
         signed: &Authorization,
         schema: &Value,

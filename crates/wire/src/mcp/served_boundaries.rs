@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::{Answer, BoundaryApi, ListStepsArgs, ToolCalls, ToolProblem};
 
 /// Name of the argument that names a boundary.
-pub(crate) const BOUNDARY: &str = "boundary";
+pub const BOUNDARY: &str = "boundary";
 /// Time after which a search of all boundaries ends without the answer of a boundary.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Maximum number of steps of each boundary in the answer to a search of all boundaries.
@@ -19,16 +19,16 @@ const STEPS_OF_EACH: usize = 5;
 
 /// The boundaries by their names in the user's list. Without a list, the only boundary has an empty name.
 #[derive(Debug, Clone)]
-pub(super) struct ServedBoundaries<A>(pub(super) Arc<BTreeMap<String, ToolCalls<A>>>);
+pub struct ServedBoundaries<A>(pub Arc<BTreeMap<String, ToolCalls<A>>>);
 
 impl<A: BoundaryApi> ServedBoundaries<A> {
     /// Returns the only boundary, or `None` if the server has a list.
-    pub(super) fn only(&self) -> Option<&ToolCalls<A>> {
+    pub fn only(&self) -> Option<&ToolCalls<A>> {
         self.0.get("")
     }
 
     /// Returns the boundary that the arguments name, and removes the name.
-    pub(super) fn of_arguments(&self, arguments: &mut Map<String, Value>) -> Answer<&ToolCalls<A>> {
+    pub fn of_arguments(&self, arguments: &mut Map<String, Value>) -> Answer<&ToolCalls<A>> {
         self.only().map_or_else(
             || {
                 let name = arguments.remove(BOUNDARY);
@@ -51,7 +51,7 @@ impl<A: BoundaryApi> ServedBoundaries<A> {
 
     /// Searches the steps of all boundaries at the same time, and returns the first steps of each. A boundary that does not
     /// answer in time is named with its problem, and does not stop the others.
-    pub(super) async fn search_all(&self, args: &ListStepsArgs) -> Value {
+    pub async fn search_all(&self, args: &ListStepsArgs) -> Value {
         let mut searches = JoinSet::new();
         for (name, calls) in self.0.iter() {
             let (name, calls, args) = (name.clone(), calls.clone(), args.clone());

@@ -27,7 +27,7 @@ const AFTER_WAIT: Duration = Duration::from_secs(3);
 /// Time after the end of a wait in which the last answer can arrive.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Part of [`CALL_LIMIT`] that remains for the answer without the output.
-pub(super) const BEFORE_END: Duration = Duration::from_secs(1);
+pub const BEFORE_END: Duration = Duration::from_secs(1);
 /// Longest wait in one HTTP call, and the interval between two progress notes.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause during a wait if the boundary answered at once that nothing has changed, or that it is busy.
@@ -46,13 +46,13 @@ pub type VerifyBundle = Arc<dyn Fn(&[u8]) -> ReceiptVerification + Send + Sync>;
 pub type NewNonce = fn() -> Result<Nonce, String>;
 
 /// What only a server on the agent's machine has.
-pub(super) struct AgentMachine {
-    pub(super) verify: VerifyBundle,
-    pub(super) sent: SentProposals,
+pub struct AgentMachine {
+    pub verify: VerifyBundle,
+    pub sent: SentProposals,
     /// The key that uses standing grants.
-    pub(super) grantee: Option<Arc<dyn GranteeKey>>,
+    pub grantee: Option<Arc<dyn GranteeKey>>,
     /// The readings of the last standard output and of the last standard error.
-    pub(super) outputs: [Mutex<OutputReading>; 2],
+    pub outputs: [Mutex<OutputReading>; 2],
 }
 
 /// The calls of the tools, through one implementation of [`BoundaryApi`].
@@ -70,7 +70,7 @@ impl<A> fmt::Debug for ToolCalls<A> {
     }
 }
 
-pub(crate) type Answer<T> = Result<T, ToolProblem>;
+pub type Answer<T> = Result<T, ToolProblem>;
 
 impl<A: BoundaryApi> ToolCalls<A> {
     /// Creates the calls of a server on the agent's machine. The server verifies receipts and outputs.
@@ -400,19 +400,19 @@ fn advice(view: &ProposalView) -> &'static str {
     }
 }
 
-pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
+pub fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Answer<T> {
     text.parse()
         .map_err(|error| ToolProblem::arguments(format_args!("`{name}`: {error}")))
 }
 
-pub(super) fn receipt_id(text: &str) -> Answer<ReceiptId> {
+pub fn receipt_id(text: &str) -> Answer<ReceiptId> {
     if text.starts_with("rcp_") {
         return parse("id", text);
     }
     parse::<ProposalId>("id", text).map(|proposal| proposal.receipt())
 }
 
-pub(super) fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
+pub fn succeeded(answer: ApiAnswer) -> Answer<Vec<u8>> {
     if (200..300).contains(&answer.status) {
         Ok(answer.body)
     } else {
@@ -429,7 +429,7 @@ fn of_proposal(id: &ProposalId, view: ProposalView) -> Answer<ProposalView> {
     }
 }
 
-pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+pub fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let value = serde_json::from_slice(bytes).map_err(|_| {
         ToolProblem::new(
             "unreachable",
@@ -441,7 +441,7 @@ pub(super) fn of_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
 }
 
 /// Returns an outcome as an object, with what the lists of the run refused.
-pub(super) fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<String, Value> {
+pub fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<String, Value> {
     let mut members = object(outcome);
     if !refused.is_empty() {
         members.extend(object(&json!({ "refused": refused })));
@@ -450,7 +450,7 @@ pub(super) fn outcome_of(outcome: &Outcome, refused: &[RefusedPart]) -> Map<Stri
 }
 
 /// Returns a value as an object with visible text. Each document type of the callers is an object.
-pub(super) fn object(value: &impl Serialize) -> Map<String, Value> {
+pub fn object(value: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(value).map(visible_json) {
         Ok(Value::Object(members)) => members,
         _ => Map::new(),

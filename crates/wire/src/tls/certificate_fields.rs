@@ -7,13 +7,13 @@ use documents::Timestamp;
 
 /// Some fields of a certificate (RFC 5280, section 4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CertificateFields {
+pub struct CertificateFields {
     /// Whether the certificate has version 3, which has extensions.
-    pub(super) has_version_3: bool,
+    pub has_version_3: bool,
     /// Whether the certificate is the certificate of a CA.
-    pub(super) is_ca: bool,
+    pub is_ca: bool,
     /// The time in which the certificate is valid.
-    pub(super) valid: ValidTime,
+    pub valid: ValidTime,
 }
 
 /// The time in which a certificate is valid.
@@ -47,7 +47,7 @@ impl ValidTime {
 
 impl CertificateFields {
     /// Reads the fields from DER. Returns `None` if the certificate is malformed.
-    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+    pub fn parse(der: &[u8]) -> Option<Self> {
         let mut certificate = Elements(whole(der, SEQUENCE)?);
         let mut content = Elements(certificate.take(SEQUENCE)?);
         let _algorithm = certificate.take(SEQUENCE)?;

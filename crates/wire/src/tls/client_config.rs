@@ -68,7 +68,7 @@ pub fn client_config(
 }
 
 /// Returns the certificates of `authorities`, or of the authorities of the system.
-pub(super) fn authority_certificates(
+pub fn authority_certificates(
     authorities: Option<&[u8]>,
 ) -> Result<Vec<CertificateDer<'static>>, ClientConfigError> {
     match authorities {
@@ -115,7 +115,7 @@ fn client_certificate(pem: ClientCertificatePem<'_>) -> Result<ClientCert, Clien
 }
 
 /// Returns the certificates and the private key of a client, after checking that they belong together.
-pub(super) fn certified_pair(
+pub fn certified_pair(
     pem: ClientCertificatePem<'_>,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ClientConfigError> {
     let chain = certificates(pem.certificates).map_err(ClientConfigError::Certificate)?;

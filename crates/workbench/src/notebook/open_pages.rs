@@ -461,6 +461,6 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
 }
 
 /// The answer about something that is not there.
-pub(super) fn missing(title: &str, what: &str) -> RefusedRequest {
+pub fn missing(title: &str, what: &str) -> RefusedRequest {
     RefusedRequest::new(StatusCode::NOT_FOUND, title, what)
 }

@@ -84,7 +84,7 @@ fn not_done(status: StatusCode, what: &str) -> RefusedRequest {
     RefusedRequest::new(status, "Not done", what)
 }
 
-pub(super) fn no_runbook() -> RefusedRequest {
+pub fn no_runbook() -> RefusedRequest {
     missing("No such runbook", "No runbook is open at this address.")
 }
 

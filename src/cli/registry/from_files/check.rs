@@ -29,7 +29,7 @@ use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problem
   countersign registry check runbooks --config countersign.toml    # and the roster, the limits and the secrets
   countersign registry check runbooks/service.md --policy boundary/policy.yaml --json
   countersign registry check ../handbook --write-policy draft.yaml    # a policy for runbooks of other systems")]
-pub(in crate::cli::registry) struct Args {
+pub struct Args {
     /// Directories of runbooks, or one runbook, whose directory then counts as the directory of runbooks
     #[arg(value_name = "FILE|DIR", required_unless_present = "dirs")]
     paths: Vec<PathBuf>,
@@ -53,7 +53,7 @@ pub(in crate::cli::registry) struct Args {
     root: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let file = args.paths.iter().find(|path| path.is_file());
     if let Some(file) = file {
         check_name(file, args.paths.len())?;

@@ -19,11 +19,7 @@ struct Difference<'a> {
     fields: Vec<String>,
 }
 
-pub(super) fn run(
-    files: &Registry,
-    client: &Client,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let view: RegistryView = client.get("/v1/registry")?;
     let same = view.seal.registry_root == files.root();
     let found = if same {

@@ -7,7 +7,7 @@ use reading::{Locks, Registry, RunbookDirectories};
 use workbench::problems;
 
 /// Reads the runbooks of these directories.
-pub(crate) fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
+pub fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
     RunbookDirectories {
         locks,
         ..RunbookDirectories::strict(dirs.to_vec(), None)

@@ -8,7 +8,7 @@ use crate::read_files;
 use client::{CommandFailure, Exit, PrintableText, Terminal};
 use reading::{LOCK_FILE, LockFile, Locks};
 
-pub(super) fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
     if dirs.len() > 1 {
         // A step that is in two directories is an error only if both are read together.
         read_files(dirs, Locks::Ignored)?;

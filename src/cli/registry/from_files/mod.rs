@@ -20,7 +20,7 @@ use sandbox::is_carried;
 
 /// Commands that read runbook files.
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum FilesCommand {
+pub enum FilesCommand {
     /// Write the lock of each directory, so that a boundary seals only these steps
     ///
     /// The file DIR/countersign.lock contains the digest of each step. An earlier lock is replaced. A boundary refuses
@@ -41,7 +41,7 @@ pub(super) enum FilesCommand {
 ///
 /// # Errors
 /// Returns all errors in the files, or the reason why the boundary did not answer.
-pub(super) fn run(
+pub fn run(
     command: &FilesCommand,
     dirs: &[PathBuf],
     global: &GlobalOptions,
@@ -67,7 +67,7 @@ pub(super) fn run(
 ///
 /// # Errors
 /// Returns all errors in the files.
-pub(super) fn list(
+pub fn list(
     dirs: &[PathBuf],
     pattern: Option<&Pattern>,
     terminal: &Terminal,
@@ -106,11 +106,7 @@ pub(super) fn list(
 ///
 /// # Errors
 /// Returns all errors in the files, or an error if no file contains the step.
-pub(super) fn show(
-    dirs: &[PathBuf],
-    step: &StepRef,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     let registry = read_files(dirs, Locks::Checked)?;
     let Some(found) = registry.get(step) else {
         return Err(CommandFailure::new(

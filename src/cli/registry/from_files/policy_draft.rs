@@ -128,7 +128,7 @@ impl RunbookNeeds {
 ///
 /// # Errors
 /// Returns an error if the reader of policies refuses the text, for example because it is too large.
-pub(super) fn text(files: &Registry) -> Result<String, CommandFailure> {
+pub fn text(files: &Registry) -> Result<String, CommandFailure> {
     let policy = Policy::load(LISTED).map_err(|errors| broken(&errors))?;
     let mut runbooks: BTreeMap<&str, Vec<&RegisteredStep>> = BTreeMap::new();
     for step in files.steps() {
@@ -242,7 +242,7 @@ fn programs(step: &StepDefinition, policy: &Policy) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
+pub fn broken(errors: &[impl std::fmt::Display]) -> CommandFailure {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
     CommandFailure::unreachable(format!(
         "the policy for these runbooks is no valid policy ({first}): check fewer runbooks at a time"
@@ -311,7 +311,7 @@ const HOST_NETWORK: &str = "host";
 /// Place of a host that no script names.
 const UNKNOWN_HOST: &str = "HOST:PORT";
 /// Policy under which a run may execute only listed programs.
-pub(super) const LISTED: &str =
+pub const LISTED: &str =
     "version: 1\ndefault: {mode: prompted, sandbox: {programs: {mode: listed}}}\n";
 /// First lines of the file.
 const HEAD: &str = "# Overrides for runbooks, from `countersign registry check --write-policy`.\n\

@@ -15,7 +15,7 @@ use crate::{
 use documents::{ReceiptId, Timestamp, joined};
 use verdict::{AuditEvent, Finding, Summary};
 
-pub(super) struct AuditOutput<'a> {
+pub struct AuditOutput<'a> {
     terminal: &'a Terminal,
     buffer: Vec<u8>,
     findings: Vec<Finding>,
@@ -27,7 +27,7 @@ pub(super) struct AuditOutput<'a> {
 }
 
 impl<'a> AuditOutput<'a> {
-    pub(super) fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
+    pub fn new(terminal: &'a Terminal, size: u64, filter: DecisionFilter) -> Self {
         let bar = terminal.err_is_terminal().then(|| (Instant::now(), size));
         Self {
             terminal,
@@ -40,7 +40,7 @@ impl<'a> AuditOutput<'a> {
         }
     }
 
-    pub(super) fn say(&mut self, said: Vec<AuditEvent>) -> CommandResult<()> {
+    pub fn say(&mut self, said: Vec<AuditEvent>) -> CommandResult<()> {
         for one in said {
             if let AuditEvent::Decision(line) = &one {
                 *self
@@ -74,7 +74,7 @@ impl<'a> AuditOutput<'a> {
         Ok(())
     }
 
-    pub(super) fn progress(&mut self, read: u64) {
+    pub fn progress(&mut self, read: u64) {
         const EVERY: Duration = Duration::from_millis(200);
         let Some((last, size)) = &mut self.bar else {
             return;
@@ -91,7 +91,7 @@ impl<'a> AuditOutput<'a> {
         }
     }
 
-    pub(super) fn end(
+    pub fn end(
         &mut self,
         summary: &Summary,
         held: Option<Timestamp>,
@@ -136,7 +136,7 @@ struct Last<'a> {
 }
 
 /// Returns the lines that the command prints about a whole log.
-pub(super) fn log_screen(
+pub fn log_screen(
     findings: &[Finding],
     summary: &Summary,
     outcomes: &BTreeMap<String, u64>,
@@ -297,7 +297,7 @@ pub(super) fn log_screen(
 
 /// Returns the sentence that states the result of an audit. An earlier audit checked the entries
 /// before `summary.from`.
-pub(super) fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
+pub fn verdict(summary: &Summary, held: Option<Timestamp>) -> String {
     if !summary.clean {
         return format!("DOES NOT HOLD, {} findings", summary.failures);
     }
@@ -345,7 +345,7 @@ fn of_read(summary: &Summary) -> String {
 }
 
 /// Maximum number of findings that are printed for a person. Further findings are only counted.
-pub(super) const MOST_SHOWN: usize = 200;
+pub const MOST_SHOWN: usize = 200;
 
 #[cfg(test)]
 mod tests {

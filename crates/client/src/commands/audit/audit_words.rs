@@ -5,7 +5,7 @@ use documents::RevokedSubject;
 use verdict::{ReviewedLine, RevocationLine, RunReviewState};
 
 /// Text of an empty list.
-pub(super) const NOTHING: &str = "nothing";
+pub const NOTHING: &str = "nothing";
 
 /// Joins names and other words.
 pub fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {

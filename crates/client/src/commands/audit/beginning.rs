@@ -12,7 +12,7 @@ use verdict::{
 
 /// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
 /// of the log.
-pub(super) fn begin(
+pub fn begin(
     place: &LogSource,
     trust: &[ChosenTrust],
     expected: &Expected,
@@ -100,7 +100,7 @@ pub(super) fn begin(
     })
 }
 
-pub(super) fn choose<'t, E>(
+pub fn choose<'t, E>(
     trust: &'t [ChosenTrust],
     mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
 ) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
@@ -124,7 +124,7 @@ fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
 
 /// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
 /// check that needs the newest roster *not checked*.
-pub(super) fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
+pub fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
     let DecidingRoster {
         found: mut auditor,
         unconnected,
@@ -158,7 +158,7 @@ fn later_rosters(
 }
 
 /// Reason why an audit could not begin.
-pub(crate) enum NotBegun {
+pub enum NotBegun {
     /// There is no trusted roster, or no trusted roster is connected with the log.
     Untrusted(UntrustedLog),
     /// The first seal or its roster is invalid under every trusted roster.
@@ -166,13 +166,13 @@ pub(crate) enum NotBegun {
 }
 
 #[derive(Debug)]
-pub(crate) struct UntrustedLog {
+pub struct UntrustedLog {
     pub(super) message: String,
     pub(super) first: Option<RosterDigest>,
 }
 
 /// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
-pub(crate) fn expect_kept_heads(
+pub fn expect_kept_heads(
     place: &LogSource,
     expected: &mut Expected,
 ) -> CommandResult<Vec<Finding>> {
@@ -233,19 +233,19 @@ impl UntrustedLog {
 }
 
 /// Returns the size of the log in the head.
-pub(super) fn size_of(head: &str) -> CommandResult<u64> {
+pub fn size_of(head: &str) -> CommandResult<u64> {
     let seen = SeenHead::parse(head, "the log");
     seen.map(|seen| seen.size)
         .map_err(|why| said_no(format!("the log's head: {why}")))
 }
 
-pub(crate) fn no_log(named: &str) -> CommandFailure {
+pub fn no_log(named: &str) -> CommandFailure {
     let shown = PrintableText::text(named);
     said_no(format!(
         "{shown} has no checkpoint, so this directory is no log, or an incomplete export"
     ))
 }
 
-pub(crate) fn said_no(message: impl std::fmt::Display) -> CommandFailure {
+pub fn said_no(message: impl std::fmt::Display) -> CommandFailure {
     CommandFailure::check_said_no(message)
 }

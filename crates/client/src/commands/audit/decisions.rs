@@ -6,7 +6,7 @@ use reading::{Pattern, duration, time};
 use verdict::{AuditEvent, DecisionLine, EntryVerdict};
 
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct DecisionFilter {
+pub struct DecisionFilter {
     /// Print a table with one row for each decision: time, step, parameters, reason, proposer, approvers, outcome,
     /// receipt
     #[arg(long)]
@@ -61,7 +61,7 @@ impl DecisionFilter {
 }
 
 /// Formats the rows as a table with a header, or as one line of text if there are no rows.
-pub(super) fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no decision matches the options\n".to_owned();
     }
@@ -83,11 +83,11 @@ pub(super) fn table(rows: &[Row]) -> String {
 }
 
 #[derive(Debug)]
-pub(super) struct Row([PrintableText; 8]);
+pub struct Row([PrintableText; 8]);
 
 impl Row {
     /// Returns the row of an event. A finding has no row.
-    pub(super) fn of(event: &AuditEvent) -> Option<Self> {
+    pub fn of(event: &AuditEvent) -> Option<Self> {
         let entry = |entry: u64| format!("log entry {entry}");
         Some(match event {
             AuditEvent::Finding(_) => return None,
@@ -163,14 +163,14 @@ impl Row {
 /// Number of columns to which a long cell is cut. With `--json`, the value is not cut.
 const MOST: usize = 48;
 
-pub(super) fn parse_outcome(text: &str) -> Result<Status, String> {
+pub fn parse_outcome(text: &str) -> Result<Status, String> {
     serde_json::from_value(text.into()).map_err(|_| {
         "this is no outcome: write succeeded, warned, failed, timed_out, cancelled, killed, not_started or unknown"
             .to_owned()
     })
 }
 
-pub(super) fn parse_since(text: &str) -> Result<Timestamp, String> {
+pub fn parse_since(text: &str) -> Result<Timestamp, String> {
     if let Ok(age) = duration(text) {
         return Ok(now().plus(-age));
     }

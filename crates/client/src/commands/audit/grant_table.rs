@@ -33,7 +33,7 @@ pub fn grant_cells(line: &GrantLine, at: Timestamp) -> [String; GRANT_COLUMNS.le
 }
 
 /// Describes a grant in one line, with the words of the table.
-pub(super) fn grant_words(line: &GrantLine, at: Timestamp) -> String {
+pub fn grant_words(line: &GrantLine, at: Timestamp) -> String {
     let [grant, grantee, signers, until, uses, last, end, evidence] = grant_cells(line, at);
     let last = if line.last.is_some() {
         format!("last use at {last}")
@@ -70,7 +70,7 @@ fn end_words(line: &GrantLine, at: Timestamp) -> String {
 }
 
 /// Returns true if a run can still use the grant at this time.
-pub(crate) fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
+pub fn is_active(grant: &GrantLine, at: Timestamp) -> bool {
     grant.revoked.is_none()
         && grant.uses < grant.max_uses
         && at < grant.until

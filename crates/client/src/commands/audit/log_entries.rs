@@ -5,7 +5,7 @@ use documents::{Frontier, TILE_WIDTH, merkle};
 use verdict::{LogEntry, entry};
 
 /// Computes the root hash over the first `earlier` entries of a log of `size` entries.
-pub(super) fn root_at(place: &LogSource, size: u64, earlier: u64) -> CommandResult<merkle::Hash> {
+pub fn root_at(place: &LogSource, size: u64, earlier: u64) -> CommandResult<merkle::Hash> {
     let mut tree = Frontier::default();
     for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
         let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
@@ -17,7 +17,7 @@ pub(super) fn root_at(place: &LogSource, size: u64, earlier: u64) -> CommandResu
 }
 
 /// Calls `take` with each entry from number `from` up to `size`, in order.
-pub(crate) fn each_entry(
+pub fn each_entry(
     place: &LogSource,
     from: u64,
     size: u64,

@@ -42,7 +42,7 @@ fn review_line(run: &RunReviewState) -> String {
 
 /// The runs that have waited longer for a review than the auditor accepts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OverdueReviews {
+pub struct OverdueReviews {
     /// Receipts of these runs, in log order.
     pub(super) receipts: Vec<ReceiptId>,
     /// Number of days that the auditor accepts.

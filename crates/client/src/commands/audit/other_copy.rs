@@ -5,7 +5,7 @@ use documents::{Checkpoint, Frontier, TILE_HEIGHT, TILE_WIDTH, TileKind, hex, me
 use verdict::{Auditor, Finding, FindingKind, SeenHead};
 
 /// Checks with the tiles of a longer copy that the copy begins with the audited log.
-pub(super) fn compare(
+pub fn compare(
     auditor: &Auditor,
     head: &str,
     other: &LogSource,
@@ -71,7 +71,7 @@ fn later_head(
 
 /// Verifies the head of another copy. If no key in the audited log verifies the head, the function reads the keys from
 /// the seals of the other copy. Returns `None` if that copy is empty or cannot be read.
-pub(super) fn by_its_own_seals(
+pub fn by_its_own_seals(
     auditor: &Auditor,
     other: &LogSource,
     seen: &SeenHead,
@@ -90,7 +90,7 @@ pub(super) fn by_its_own_seals(
     (head.root == tree.root()).then_some(head)
 }
 
-pub(super) fn another_history(seen: &SeenHead) -> Finding {
+pub fn another_history(seen: &SeenHead) -> Finding {
     let message = format!(
         "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
          showed two histories, or one of the two copies was changed; keep both heads",

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// State file in a directory in which this process can write.
 #[derive(Debug)]
-pub(super) struct StateFile {
+pub struct StateFile {
     /// Path of the state file, with symbolic links resolved, so that saving replaces the file and not a link to the
     /// file.
     path: PathBuf,
@@ -34,7 +34,7 @@ pub(super) struct StateFile {
 
 /// Result of saving a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum StateChange {
+pub enum StateChange {
     /// The state was saved.
     Here,
     /// The file already contains a longer state of another audit, with this many entries, and was not replaced.
@@ -47,7 +47,7 @@ pub(super) enum StateChange {
 impl StateFile {
     /// Opens a state file that may not exist yet. Before a long audit, the function tests that the directory can be
     /// written.
-    pub(super) fn open(named: &Path) -> CommandResult<Self> {
+    pub fn open(named: &Path) -> CommandResult<Self> {
         let shown = PrintableText::file(named);
         let failed = |error: io::Error| {
             CommandFailure::usage(format!("can't save a state in {shown}: {error}"))
@@ -70,7 +70,7 @@ impl StateFile {
         })
     }
 
-    pub(super) fn read(&self) -> CommandResult<Option<SavedAudit>> {
+    pub fn read(&self) -> CommandResult<Option<SavedAudit>> {
         let unusable = |failure| {
             CommandFailure::usage(format!(
                 "{failure}: name another file with --state, or move this file away"
@@ -88,7 +88,7 @@ impl StateFile {
     }
 
     /// Opens the file with the nonces and proposals of the state, or returns the reason why the file can't be used.
-    pub(super) fn earlier_values(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
+    pub fn earlier_values(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
         self.used_values.open(state)
     }
 
@@ -96,7 +96,7 @@ impl StateFile {
     /// `earlier` the nonces and proposals of this state if the audit continued from it. If another audit has saved a state in
     /// the meantime, the state of the larger log remains. `root_at` returns the root hash of the audited log at an earlier
     /// size.
-    pub(super) fn keep(
+    pub fn keep(
         &self,
         mut state: SavedAudit,
         begun: Option<&SavedAudit>,

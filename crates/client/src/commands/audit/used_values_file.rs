@@ -22,13 +22,13 @@ const BLOCK_BYTES: usize = 1 << 20;
 
 /// The file, which may not exist yet.
 #[derive(Debug)]
-pub(super) struct UsedValuesFile {
+pub struct UsedValuesFile {
     path: PathBuf,
 }
 
 /// The verified beginning of the file, up to the last hash of a state.
 #[derive(Debug)]
-pub(super) struct EarlierValues {
+pub struct EarlierValues {
     file: File,
     end: u64,
     digest: Blake3Stream,
@@ -36,14 +36,14 @@ pub(super) struct EarlierValues {
 
 impl UsedValuesFile {
     /// Returns the file that belongs to the state at `state`.
-    pub(super) fn of(state: &Path) -> Self {
+    pub fn of(state: &Path) -> Self {
         let mut path = state.as_os_str().to_owned();
         path.push(".used");
         Self { path: path.into() }
     }
 
     /// Opens the file and verifies the bytes that the state names. The error is the reason why they can't be used.
-    pub(super) fn open(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
+    pub fn open(&self, state: &SavedAudit) -> Result<EarlierValues, String> {
         let shown = PrintableText::file(&self.path).to_string();
         let failed = |error: io::Error| format!("can't read {shown}: {error}");
         // Without this flag, opening a pipe would block until a process writes to it.
@@ -105,7 +105,7 @@ impl UsedValuesFile {
     /// Adds the hashes to the file, or replaces the file if `earlier` is not its beginning, and names the result in `state`.
     /// If the process stops before the state is replaced, the earlier state fits the beginning of an extended file. It does
     /// not fit a replaced file, and the next audit then reads the log from its first entry.
-    pub(super) fn write(
+    pub fn write(
         &self,
         state: &mut SavedAudit,
         earlier: Option<&EarlierValues>,
@@ -145,7 +145,7 @@ impl UsedValuesFile {
 
 impl EarlierValues {
     /// Passes the hashes to `take`, in pieces.
-    pub(super) fn each(&self, mut take: impl FnMut(&[u64])) -> io::Result<()> {
+    pub fn each(&self, mut take: impl FnMut(&[u64])) -> io::Result<()> {
         let mut hashes = Vec::with_capacity(BLOCK_BYTES / 8);
         self.each_block(HEADER_BYTES as u64, |block| {
             hashes.clear();

@@ -119,7 +119,7 @@ impl GivenParameter {
     }
 }
 
-pub(super) fn written(value: &Value) -> String {
+pub fn written(value: &Value) -> String {
     String::from_utf8(canonical::to_canonical(value)).unwrap_or_default()
 }
 

@@ -509,7 +509,7 @@ fn reach(step: &GrantedStep) -> Option<String> {
 }
 
 /// Returns the query for the proposals of a step with this status, of all proposers.
-pub(super) fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, &'q str); 3] {
+pub fn all_of<'q>(step: &'q StepRef, status: &'q str) -> [(&'static str, &'q str); 3] {
     [("all", "true"), ("status", status), ("step", step.as_str())]
 }
 

@@ -6,16 +6,16 @@ use documents::{Parameter, ParameterType, canonical, joined};
 
 /// The values of a parameter, in words.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct VaryingValues {
+pub struct VaryingValues {
     /// The values.
-    pub(super) words: String,
+    pub words: String,
     /// True if nothing bounds the values.
-    pub(super) unbounded: bool,
+    pub unbounded: bool,
 }
 
 impl VaryingValues {
     /// Describes the values that the grant and the step both permit. `of_step` is absent if the step is unknown.
-    pub(super) fn of(granted: &Parameter, of_step: Option<&Parameter>) -> Self {
+    pub fn of(granted: &Parameter, of_step: Option<&Parameter>) -> Self {
         let own = Self::of_declared(granted);
         match of_step.map(Self::of_declared) {
             Some(step) if own.unbounded && !step.unbounded => Self {

@@ -14,7 +14,7 @@ use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
 
 /// A checkpoint and its signed note.
 #[derive(Debug)]
-pub(crate) struct ExportHead {
+pub struct ExportHead {
     /// Signed note with its signatures.
     pub(super) note: String,
     /// The parsed checkpoint.
@@ -177,7 +177,7 @@ fn last_seal(log: &LogSource, size: u64) -> CommandResult<(Vec<u8>, Seal)> {
 }
 
 /// Parses an entry as a seal, without verification. Returns the seal and its payload.
-pub(super) fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
+pub fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
     let envelope: Envelope = serde_json::from_slice(entry).ok()?;
     if envelope.payload.len() / 4 * 3 > Seal::MAX_BYTES + 3 {
         return None;

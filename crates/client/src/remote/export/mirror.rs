@@ -17,11 +17,11 @@ use documents::{
 };
 
 /// Number of entries in a complete tile, as `u64`.
-pub(super) const WIDTH: u64 = TILE_WIDTH as u64;
+pub const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// Directory of a copy, locked by this process.
 #[derive(Debug)]
-pub(super) struct LogMirror<'a> {
+pub struct LogMirror<'a> {
     directory: &'a Path,
     hashes_only: bool,
     /// Open directory. The lock is released when this value is dropped.
@@ -29,7 +29,7 @@ pub(super) struct LogMirror<'a> {
 }
 
 impl<'a> LogMirror<'a> {
-    pub(super) fn open(directory: &'a Path, hashes_only: bool) -> CommandResult<Self> {
+    pub fn open(directory: &'a Path, hashes_only: bool) -> CommandResult<Self> {
         let shown = PrintableText::file(directory);
         let made = DirBuilder::new()
             .recursive(true)
@@ -57,12 +57,12 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Returns the copy as a source of log data.
-    pub(super) fn as_log_source(&self) -> LogSource {
+    pub fn as_log_source(&self) -> LogSource {
         LogSource::Directory(self.directory.to_owned())
     }
 
     /// Returns the kind of tiles in this copy: whole entries or hashes.
-    pub(super) const fn kind(&self) -> TileKind {
+    pub const fn kind(&self) -> TileKind {
         if self.hashes_only {
             TileKind::Hashes(0)
         } else {
@@ -71,7 +71,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Reads the checkpoint of the copy.
-    pub(super) fn earlier(&self) -> CommandResult<Option<ExportHead>> {
+    pub fn earlier(&self) -> CommandResult<Option<ExportHead>> {
         let Some(bytes) = read_file(&self.directory.join("checkpoint"), MAX_NOTE_BYTES)? else {
             return Ok(None);
         };
@@ -83,7 +83,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Returns an error if this export would change the kind of the copy (whole entries or hashes).
-    pub(super) fn check_kind(&self, earlier: Option<&ExportHead>) -> CommandResult<()> {
+    pub fn check_kind(&self, earlier: Option<&ExportHead>) -> CommandResult<()> {
         let has_contents = match earlier {
             Some(ExportHead { checkpoint, .. }) => {
                 let last = checkpoint.size.saturating_sub(1) / WIDTH;
@@ -112,7 +112,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Reads the incomplete tile of each level. Their root must be the root in the copy's checkpoint.
-    pub(super) fn edge(&self, earlier: &Checkpoint) -> CommandResult<Vec<Vec<Hash>>> {
+    pub fn edge(&self, earlier: &Checkpoint) -> CommandResult<Vec<Vec<Hash>>> {
         let mut levels = Vec::new();
         let mut entries = earlier.size;
         while entries > 0 {
@@ -133,7 +133,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Computes the root hash from complete tiles on disk and incomplete tiles in memory.
-    pub(super) fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> CommandResult<Hash> {
+    pub fn root_of(&self, levels: &[Vec<Hash>], size: u64) -> CommandResult<Hash> {
         root_of(size, |level, index| {
             let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
             let first = index << within;
@@ -169,7 +169,7 @@ impl<'a> LogMirror<'a> {
 
     /// Returns a complete tile that an interrupted export wrote after the last checkpoint, or `None` if the tile is
     /// missing or invalid.
-    pub(super) fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
+    pub fn leftover(&self, path: &TilePath) -> Option<ExportTile> {
         if path.width() < TILE_WIDTH {
             return None;
         }
@@ -180,19 +180,19 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Returns the blob with this digest, or `None` if the file is missing or its bytes have another digest.
-    pub(super) fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
+    pub fn blob(&self, digest: &BlobDigest) -> Option<Vec<u8>> {
         let bytes = read_file(&self.directory.join(blob_name(digest)), MAX_RESOURCE_BYTES)
             .ok()
             .flatten()?;
         (BlobDigest::of(&bytes) == *digest).then_some(bytes)
     }
 
-    pub(super) fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> CommandResult<()> {
+    pub fn write_blob(&self, digest: &BlobDigest, bytes: &[u8]) -> CommandResult<()> {
         self.write(&blob_name(digest), bytes)
     }
 
     /// Stores a checkpoint permanently, because two different signed checkpoints of the same size prove a fork.
-    pub(super) fn keep(&self, head: &ExportHead) -> CommandResult<()> {
+    pub fn keep(&self, head: &ExportHead) -> CommandResult<()> {
         let name = kept_name(head);
         let Some(kept) = read_file(&self.directory.join(&name), MAX_NOTE_BYTES)? else {
             return self.write(&name, head.note.as_bytes());
@@ -211,7 +211,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Replaces the note of the copy with a note of the same checkpoint that has other signatures.
-    pub(super) fn renew(&self, head: &ExportHead) -> CommandResult<()> {
+    pub fn renew(&self, head: &ExportHead) -> CommandResult<()> {
         self.keep(head)?;
         // After a crash between the two writes, the copy still has the old note. The next export repeats both writes.
         self.write(&kept_name(head), head.note.as_bytes())?;
@@ -220,7 +220,7 @@ impl<'a> LogMirror<'a> {
 
     /// Stores the checkpoint as the current checkpoint of the copy. All data below the checkpoint must already be on
     /// disk.
-    pub(super) fn conclude(&self, head: &ExportHead) -> CommandResult<()> {
+    pub fn conclude(&self, head: &ExportHead) -> CommandResult<()> {
         self.sync()?;
         self.write("checkpoint", head.note.as_bytes())?;
         self.sync()
@@ -236,7 +236,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Writes a file atomically. Only the checkpoint and files that no checkpoint covers may be replaced.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> CommandResult<()> {
+    pub fn write(&self, name: &str, bytes: &[u8]) -> CommandResult<()> {
         let path = self.directory.join(name);
         let directory = path.parent().unwrap_or(self.directory);
         let done = DirBuilder::new()
@@ -261,7 +261,7 @@ impl<'a> LogMirror<'a> {
     }
 
     /// Deletes an incomplete tile after the complete tile was written.
-    pub(super) fn sweep(&self, from: u64, size: u64) {
+    pub fn sweep(&self, from: u64, size: u64) {
         let remove = |kind: TileKind, level: u8| {
             let bits = u32::from(level) * u32::from(TILE_HEIGHT);
             let complete = (size >> bits) / WIDTH;

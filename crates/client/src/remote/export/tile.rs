@@ -5,7 +5,7 @@ use documents::{Hash, TileKind, TilePath, leaf_hash, push_entry, split_entries};
 
 /// A tile with exactly the number of leaves that its path requires.
 #[derive(Debug)]
-pub(crate) struct ExportTile {
+pub struct ExportTile {
     bytes: Vec<u8>,
     kind: TileKind,
     leaves: Vec<Hash>,

@@ -7,7 +7,7 @@ use documents::{
 use reading::{ParameterSchema, PolicyProfile, RequiredLayers};
 use serde_json::Value;
 
-pub(super) fn parameters(
+pub fn parameters(
     definition: &StepDefinition,
     signed: &Authorization,
 ) -> Result<(), ReviewFinding> {
@@ -18,7 +18,7 @@ pub(super) fn parameters(
 }
 
 /// Compares the script with the signed digest.
-pub(super) fn rendered(
+pub fn rendered(
     script: Result<&str, &String>,
     signed: &Authorization,
 ) -> Result<(), ReviewFinding> {
@@ -33,7 +33,7 @@ pub(super) fn rendered(
 }
 
 /// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
-pub(super) fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
+pub fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
     let value = json::parse(bytes, bytes.len()).map_err(|error| error.to_string())?;
     let limits = |which: &str| -> Result<Limits, String> {
         json::typed(&value["limits"][which])
@@ -55,7 +55,7 @@ pub(super) fn configured(bytes: &[u8]) -> Result<PolicyProfile, String> {
 }
 
 /// Lists the fields in which two profiles differ.
-pub(super) fn differences(derived: &Profile, signed: &Profile) -> String {
+pub fn differences(derived: &Profile, signed: &Profile) -> String {
     let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
     let (Ok(Value::Object(derived)), Ok(Value::Object(signed))) = (derived, signed) else {
         return "in their form".to_owned();

@@ -9,24 +9,24 @@ use serde_json::Value;
 /// Widest value, in columns, that the decision screen shows in full: three lines of 80 columns.
 const WHOLE: usize = 180;
 /// Number of characters that the screen shows at each end of a long value.
-pub(super) const END: usize = 60;
+pub const END: usize = 60;
 /// Widest value, in columns, that a row shows in full. `END_IN_ROW` is the number of characters of a longer value at
 /// each end.
 const WHOLE_IN_ROW: usize = 40;
 const END_IN_ROW: usize = 14;
 
 /// Returns the name of a parameter, followed by the sign between name and value.
-pub(super) fn label_of(key: &str) -> PrintableText {
+pub fn label_of(key: &str) -> PrintableText {
     PrintableText::path(&path_key(key))
 }
 
 /// Function that formats a value without inner values.
-pub(super) type LeafText = fn(&Value) -> PrintableText;
+pub type LeafText = fn(&Value) -> PrintableText;
 /// The form of parameters, reasons and titles.
-pub(super) const PROSE: LeafText = PrintableText::prose_value;
+pub const PROSE: LeafText = PrintableText::prose_value;
 
 /// Formats a value in one line.
-pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
+pub fn folded(value: &Value, leaf: LeafText) -> PrintableText {
     match value {
         Value::Array(items) if !items.is_empty() => PrintableText::words("[")
             .then(PrintableText::joined(
@@ -50,7 +50,7 @@ pub(super) fn folded(value: &Value, leaf: LeafText) -> PrintableText {
 
 /// Returns the size of a value as text, and the counted bytes: the text of a string, or the canonical JSON of any other
 /// value.
-pub(super) fn size_of(value: &Value) -> (String, Vec<u8>) {
+pub fn size_of(value: &Value) -> (String, Vec<u8>) {
     let json = || canonical::to_canonical(value);
     let (parts, bytes) = match value {
         Value::String(text) => (String::new(), text.clone().into_bytes()),
@@ -63,7 +63,7 @@ pub(super) fn size_of(value: &Value) -> (String, Vec<u8>) {
 
 /// Formats a value in at most three lines. A shortened text contains the size and the digest of the value, and the
 /// second result is then false.
-pub(super) fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
+pub fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
     let shown = folded(value, leaf);
     if shown.width() <= WHOLE {
         return (shown, true);
@@ -78,7 +78,7 @@ pub(super) fn in_full(value: &Value, leaf: LeafText) -> (PrintableText, bool) {
 }
 
 /// Formats a value in one row. A shortened text contains the size of the value, and the second result is then false.
-pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
+pub fn in_row(value: &Value) -> (PrintableText, bool) {
     let shown = folded(value, PROSE);
     if shown.width() <= WHOLE_IN_ROW {
         return (shown, true);
@@ -92,7 +92,7 @@ pub(super) fn in_row(value: &Value) -> (PrintableText, bool) {
 }
 
 /// Describes the change of a parameter since the last successful run, or returns `None` if it is the same.
-pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
+pub fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText> {
     let Some(was) = was else {
         return Some(PrintableText::words("absent at the last success"));
     };
@@ -130,4 +130,4 @@ pub(super) fn changed(was: Option<&Value>, now: &Value) -> Option<PrintableText>
 }
 
 /// Maximum number of differing places that a line names.
-pub(super) const MOST_PLACES: usize = 3;
+pub const MOST_PLACES: usize = 3;

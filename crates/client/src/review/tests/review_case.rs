@@ -21,9 +21,9 @@ use reading::{
 };
 use verdict::TrustedRoster;
 
-pub(crate) const NOW: i64 = 1_795_167_600;
+pub const NOW: i64 = 1_795_167_600;
 
-pub(crate) fn key(seed: u8) -> SecretKey {
+pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
 }
 
@@ -31,14 +31,14 @@ fn ssh(seed: u8, name: &str) -> SshKey {
     SshKey::from_public(key(seed).public(), name).expect("key")
 }
 
-pub(crate) fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
+pub fn signature(seed: u8, payload: &[u8]) -> EnvelopeSignature {
     EnvelopeSignature::new(
         ssh(seed, "").keyid(),
         &key(seed).sign(&pae(PAYLOAD_TYPE, payload)),
     )
 }
 
-pub(crate) fn kubectl() -> Permission {
+pub fn kubectl() -> Permission {
     Permission {
         kind: PermissionKind::Run,
         what: "kubectl".to_owned(),
@@ -47,7 +47,7 @@ pub(crate) fn kubectl() -> Permission {
 }
 
 /// Returns a list of these programs, each a name and a path.
-pub(crate) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
+pub fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
     let list = programs.iter().map(|(name, path)| ListedProgram {
         name: name.parse().expect("name"),
         path: path.parse().expect("path"),
@@ -59,22 +59,22 @@ pub(crate) fn program_list(programs: &[(&str, &str)]) -> Option<ProgramList> {
 }
 
 /// Documents of a review, before they are hashed and signed.
-pub(crate) struct ReviewCase {
-    pub(crate) definition: Value,
-    pub(crate) policy: Value,
-    pub(crate) builtins: Vec<u8>,
-    pub(crate) configuration: Value,
-    pub(crate) reason: String,
-    pub(crate) params: Value,
+pub struct ReviewCase {
+    pub definition: Value,
+    pub policy: Value,
+    pub builtins: Vec<u8>,
+    pub configuration: Value,
+    pub reason: String,
+    pub params: Value,
     /// Changes the correct statement.
-    pub(crate) spoil: fn(&mut Authorization),
+    pub spoil: fn(&mut Authorization),
     /// Function that changes the seal before it is signed.
-    pub(crate) seal: fn(&mut Seal),
+    pub seal: fn(&mut Seal),
     /// Seed of the key that signs the seal.
-    pub(crate) sealer: u8,
+    pub sealer: u8,
 }
 
-pub(crate) fn case() -> ReviewCase {
+pub fn case() -> ReviewCase {
     ReviewCase {
         definition: json!({
             "ref": "nginx:restart", "title": "Restart nginx", "format": "markdown", "interpreter": "bash",
@@ -99,7 +99,7 @@ pub(crate) fn case() -> ReviewCase {
 }
 
 /// Returns a case of an emergency, which one person of `ops` approves, and one person of `security` reviews.
-pub(crate) fn emergency() -> ReviewCase {
+pub fn emergency() -> ReviewCase {
     let mut case = case();
     case.policy["default"]["emergency"] = json!({"required": 1, "from": ["ops"], "max_unreviewed": 3, "max_window_s": 3600,
         "review": {"required": 1, "from": ["security"]}});
@@ -110,7 +110,7 @@ pub(crate) fn emergency() -> ReviewCase {
 impl ReviewCase {
     /// Returns the permissions and the sandbox that the boundary derives. If the boundary would refuse the step,
     /// returns an empty list and the profile of a run without resources of the host.
-    pub(crate) fn granted(&self) -> (Vec<Permission>, Profile) {
+    pub fn granted(&self) -> (Vec<Permission>, Profile) {
         let nothing = || {
             (
                 Vec::new(),
@@ -151,7 +151,7 @@ impl ReviewCase {
         }
     }
 
-    pub(crate) fn sources(&self) -> ReviewSources {
+    pub fn sources(&self) -> ReviewSources {
         let definition = to_canonical(&self.definition);
         let policy = to_canonical(&self.policy);
         let configuration = to_canonical(&self.configuration);
@@ -285,16 +285,16 @@ impl ReviewCase {
     }
 }
 
-pub(crate) fn judged(sources: &ReviewSources) -> Derived {
+pub fn judged(sources: &ReviewSources) -> Derived {
     derive(sources, Timestamp::from_unix(NOW))
 }
 
-pub(crate) fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
+pub fn painted(sources: &ReviewSources, width: usize, colour: bool) -> String {
     decision(sources, &judged(sources)).paint(width, colour)
 }
 
 /// Returns the decision screen without its digest, because every change of the document changes the digest.
-pub(crate) fn decided(sources: &ReviewSources) -> String {
+pub fn decided(sources: &ReviewSources) -> String {
     let screen = painted(sources, 400, false);
     screen
         .lines()
@@ -303,7 +303,7 @@ pub(crate) fn decided(sources: &ReviewSources) -> String {
         .join("\n")
 }
 
-pub(crate) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
+pub fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> {
     let lines = judged(sources).lines.remarks;
     let severity = |weight| match weight {
         LineWeight::Remark(severity) => severity,
@@ -315,7 +315,7 @@ pub(crate) fn remarks(sources: &ReviewSources) -> Vec<(RemarkSeverity, String)> 
         .collect()
 }
 
-pub(crate) fn fails(found: &Derived) -> String {
+pub fn fails(found: &Derived) -> String {
     let fails: Vec<_> = found
         .checks
         .iter()
@@ -328,7 +328,7 @@ pub(crate) fn fails(found: &Derived) -> String {
 }
 
 /// Returns true if a line has the margin of the script.
-pub(crate) fn is_script(line: &str) -> bool {
+pub fn is_script(line: &str) -> bool {
     let number = line.get(2..7).map(str::trim_start).unwrap_or_default();
     line.starts_with("  ")
         && !number.is_empty()
@@ -337,7 +337,7 @@ pub(crate) fn is_script(line: &str) -> bool {
 }
 
 /// Returns the non-empty lines of a section.
-pub(crate) fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
+pub fn section<'l>(lines: &'l [(String, String)], name: &str) -> Vec<&'l str> {
     lines
         .iter()
         .filter(|(section, line)| section == name && !line.is_empty())

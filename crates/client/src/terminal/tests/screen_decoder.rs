@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::first_token;
 
 /// Joins wrapped lines, and returns each joined line with the name of its section.
-pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
+pub fn logical(painted: &str) -> Vec<(String, String)> {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut section = String::new();
     for physical in painted.lines() {
@@ -27,7 +27,7 @@ pub(crate) fn logical(painted: &str) -> Vec<(String, String)> {
     lines
 }
 
-pub(crate) fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(token) = first_token(rest) {
@@ -53,7 +53,7 @@ pub(crate) fn unescape(text: &str) -> String {
 }
 
 /// Decodes a line of a script.
-pub(crate) fn unescape_source(text: &str) -> String {
+pub fn unescape_source(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -133,7 +133,7 @@ fn put(place: &mut Value, path: &str, leaf: Value) {
 }
 
 /// Decodes a document from the lines of `Screen::exact` and from the values in other sections.
-pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
+pub fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
     let mut whole = Value::Null;
     for line in lines {
         let line = line.strip_prefix("    ").expect("the prefix");
@@ -152,7 +152,7 @@ pub(crate) fn document(lines: &[&str], elsewhere: &[(&str, Value)]) -> Value {
 }
 
 /// Decodes a text from the lines of `Screen::numbered`.
-pub(crate) fn numbered(lines: &[&str]) -> String {
+pub fn numbered(lines: &[&str]) -> String {
     let mut text = Vec::new();
     let mut newline = false;
     for line in lines {

@@ -17,7 +17,7 @@ use crate::{
 
 /// Creates the files in the run's private directory `run_dir` on the host, and returns the paths that Landlock allows.
 /// The user `own_id` owns the step's directories. The service's user owns the script and the parameters.
-pub(crate) fn host_view(
+pub fn host_view(
     request: &RunRequest,
     run_dir: &Path,
     texts: &RunTexts,
@@ -85,7 +85,7 @@ pub(crate) fn host_view(
 }
 
 /// Returns true if a writable file system of this run is full. Only the first process of a run may call this function.
-pub(crate) fn disk_is_full() -> bool {
+pub fn disk_is_full() -> bool {
     // The work directory of a session is on the file system of the results.
     ["/tmp", HOME, run_places::OUTPUT].into_iter().any(|path| {
         rustix::fs::statvfs(path).is_ok_and(|found| found.f_bavail == 0 || found.f_ffree == 0)
@@ -93,11 +93,11 @@ pub(crate) fn disk_is_full() -> bool {
 }
 
 /// Maximum number of files whose size is compared with a limit.
-pub(super) const MAX_SEEN: usize = 100_000;
+pub const MAX_SEEN: usize = 100_000;
 
 /// Returns true if a file in a directory that the step may write has exactly this size. At most [`MAX_SEEN`] files are
 /// compared.
-pub(crate) fn has_file_of_size(view: &StepPaths, bytes: u64) -> bool {
+pub fn has_file_of_size(view: &StepPaths, bytes: u64) -> bool {
     let writable = |access| matches!(access, PathAccess::Write | PathAccess::WriteNoExecute);
     let trees = view.grants.iter().filter(|grant| writable(grant.access));
     let mut rest: Vec<PathBuf> = trees.map(|grant| grant.path.clone()).collect();

@@ -9,26 +9,26 @@ use crate::{AtStage as _, SetupFailure, SetupStage, isolation::syscalls, move_to
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::OpenTreeFlags;
 
-pub(super) const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
-pub(super) const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
-pub(super) const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+pub const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
+pub const MOUNT_NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
 /// A mount that was cloned from the host and is not attached yet.
-pub(super) struct Source {
-    pub(super) mount: OwnedFd,
+pub struct Source {
+    pub mount: OwnedFd,
     directory: bool,
     /// True for a live tree, which the step may write.
-    pub(super) writable: bool,
+    pub writable: bool,
     /// Mount point, relative to the new root.
-    pub(super) target: String,
+    pub target: String,
 }
 
 impl Source {
-    pub(super) fn take(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+    pub fn take(path: &str, flags: u64) -> Result<Self, SetupFailure> {
         Self::copy(&Self::open(path)?, path, flags, SetupStage::Mounts)
     }
 
-    pub(super) fn open(path: &str) -> Result<OwnedFd, SetupFailure> {
+    pub fn open(path: &str) -> Result<OwnedFd, SetupFailure> {
         rustix::fs::open(
             path,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
@@ -37,12 +37,12 @@ impl Source {
         .at(SetupStage::Mounts, format!("open {path}"))
     }
 
-    pub(super) fn take_real(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+    pub fn take_real(path: &str, flags: u64) -> Result<Self, SetupFailure> {
         Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
     /// Opens a path of the profile. The path must still be the real path that was signed.
-    pub(super) fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
+    pub fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at(
             SetupStage::ReadPath,
@@ -82,7 +82,7 @@ impl Source {
     }
 
     /// Creates the mount point, and attaches the mount there.
-    pub(super) fn put(&self) -> Result<(), SetupFailure> {
+    pub fn put(&self) -> Result<(), SetupFailure> {
         let make = |target: &Path| {
             if self.directory {
                 fs::create_dir(target)

@@ -11,21 +11,21 @@ use crate::{
     reason = "the filter of the other architecture is only made by tests, which interpret it"
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Machine {
+pub enum Machine {
     X86_64,
     Aarch64,
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) const HOST: Machine = Machine::X86_64;
+pub const HOST: Machine = Machine::X86_64;
 #[cfg(target_arch = "aarch64")]
-pub(crate) const HOST: Machine = Machine::Aarch64;
+pub const HOST: Machine = Machine::Aarch64;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the sandbox knows the system calls of x86_64 and aarch64 only");
 
 impl Machine {
     /// Returns the `AUDIT_ARCH_…` value: the flags for 64 bits and little-endian, and the ELF machine number.
-    pub(crate) const fn arch(self) -> u32 {
+    pub const fn arch(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
             Self::Aarch64 => 0xc000_00b7,
@@ -34,27 +34,27 @@ impl Machine {
 }
 
 /// The last call number that the table includes (`file_setattr` of Linux 6.17), on both architectures.
-pub(crate) const LAST: u32 = 469;
+pub const LAST: u32 = 469;
 
 const NO: FilterEntry = FilterEntry::Is(FilterVerdict::errno(EPERM));
 /// Answer of a kernel without the call, after which programs use another call.
-pub(crate) const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
+pub const UNKNOWN: FilterEntry = FilterEntry::Is(FilterVerdict::errno(ENOSYS));
 
-pub(crate) const EPERM: u16 = 1;
-pub(crate) const ENOMEM: u16 = 12;
-pub(crate) const EACCES: u16 = 13;
-pub(crate) const ENOSYS: u16 = 38;
-pub(crate) const EPROTONOSUPPORT: u16 = 93;
-pub(crate) const ESOCKTNOSUPPORT: u16 = 94;
-pub(crate) const EAFNOSUPPORT: u16 = 97;
+pub const EPERM: u16 = 1;
+pub const ENOMEM: u16 = 12;
+pub const EACCES: u16 = 13;
+pub const ENOSYS: u16 = 38;
+pub const EPROTONOSUPPORT: u16 = 93;
+pub const ESOCKTNOSUPPORT: u16 = 94;
+pub const EAFNOSUPPORT: u16 = 97;
 
 /// A system call that the filter does not always allow.
-pub(crate) struct Call {
+pub struct Call {
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "read by the test that compares the numbers")
     )]
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     x86_64: Option<u32>,
     aarch64: Option<u32>,
     /// Answer if no files of the run stay on the host. `None` allows the call.
@@ -69,14 +69,14 @@ pub(crate) struct Call {
 
 impl Call {
     /// Returns the number of the call, or `None` if the architecture does not have the call.
-    pub(crate) fn number(&self, machine: Machine) -> Option<u32> {
+    pub fn number(&self, machine: Machine) -> Option<u32> {
         match machine {
             Machine::X86_64 => self.x86_64,
             Machine::Aarch64 => self.aarch64,
         }
     }
 
-    pub(crate) fn entry(&self, leaves: SyscallFilter) -> Option<FilterEntry> {
+    pub fn entry(&self, leaves: SyscallFilter) -> Option<FilterEntry> {
         let entry = match leaves.ground {
             HostSharing::Own => self.entry,
             HostSharing::LiveTree => self.live,
@@ -96,7 +96,7 @@ impl Call {
     }
 
     #[cfg(test)]
-    pub(crate) fn named(name: &str) -> &'static Self {
+    pub fn named(name: &str) -> &'static Self {
         CALLS
             .iter()
             .find(|call| call.name == name)
@@ -329,7 +329,7 @@ const TCP: u32 = 6;
 const UDP: u32 = 17;
 
 /// The system calls that the filter does not always allow, with their numbers on both architectures.
-pub(crate) const CALLS: &[Call] = &[
+pub const CALLS: &[Call] = &[
     // Namespaces. A filter can't read the flags of clone3, which are in memory. If clone3 fails, libraries use clone.
     call("clone", 56, 220, CLONE),
     call("clone3", 435, 435, UNKNOWN),

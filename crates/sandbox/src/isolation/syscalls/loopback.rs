@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::isolation::syscalls::check;
 
 /// Enables the loopback device of this process's network namespace.
-pub(crate) fn bring_up() -> io::Result<()> {
+pub fn bring_up() -> io::Result<()> {
     let mut request = loopback_request("lo");
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     configure_network(AddressFamily::INET, libc::SIOCSIFFLAGS, &request)
@@ -17,7 +17,7 @@ pub(crate) fn bring_up() -> io::Result<()> {
 
 /// Adds an address to the loopback device of this process's network namespace. `number` is different for each IPv4 address.
 /// The calls need no netlink socket, which the systemd unit of the service forbids (netdevice(7)).
-pub(crate) fn add_address(number: usize, address: IpAddr) -> io::Result<()> {
+pub fn add_address(number: usize, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(v4) => {
             // The device gets the name of an alias, such as `lo:3`. Without the second call, the mask would be that of the

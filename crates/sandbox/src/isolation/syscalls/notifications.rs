@@ -17,16 +17,16 @@ const SYNCHRONOUS: u64 = 1;
 
 /// A system call that waits.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct WaitingCall {
-    pub(crate) id: u64,
+pub struct WaitingCall {
+    pub id: u64,
     /// Thread that made the call, in the pid namespace of this process.
-    pub(crate) thread: u32,
-    pub(crate) number: i32,
-    pub(crate) arguments: [u64; 6],
+    pub thread: u32,
+    pub number: i32,
+    pub arguments: [u64; 6],
 }
 
 /// Receives a waiting call. The listener must be readable, because this function would otherwise block.
-pub(crate) fn receive(listener: &OwnedFd) -> io::Result<WaitingCall> {
+pub fn receive(listener: &OwnedFd) -> io::Result<WaitingCall> {
     #[expect(unsafe_code, reason = "a zeroed structure that the kernel fills")]
     // SAFETY: `seccomp_notif` consists of integers, for which all zeroes are valid.
     let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -44,7 +44,7 @@ pub(crate) fn receive(listener: &OwnedFd) -> io::Result<WaitingCall> {
 }
 
 /// Returns true if the call with this id still waits. The thread of the call is then alive.
-pub(crate) fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
+pub fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: The kernel reads an integer of 64 bits, which lives until the call returns.
     let result = unsafe {
@@ -61,7 +61,7 @@ pub(crate) fn is_waiting(listener: &OwnedFd, id: u64) -> bool {
 ///
 /// # Errors
 /// Fails if the call no longer waits, because its thread was killed or interrupted by a signal.
-pub(crate) fn let_continue(listener: &OwnedFd, id: u64) -> io::Result<()> {
+pub fn let_continue(listener: &OwnedFd, id: u64) -> io::Result<()> {
     const CONTINUE: u32 = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
     let mut answer = libc::seccomp_notif_resp {
         id,
@@ -77,7 +77,7 @@ pub(crate) fn let_continue(listener: &OwnedFd, id: u64) -> io::Result<()> {
 }
 
 /// Reads memory of a thread. Returns the number of read bytes, which is smaller if the range is not mapped completely.
-pub(crate) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
+pub fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
     let address = usize::try_from(address).map_err(io::Error::other)?;
     let local = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
@@ -104,7 +104,7 @@ pub(crate) fn read_memory(thread: u32, address: u64, into: &mut [u8]) -> io::Res
 }
 
 /// Makes answers faster. Kernels before 6.6 don't have this, so errors are ignored.
-pub(crate) fn answer_fast(listener: &OwnedFd) {
+pub fn answer_fast(listener: &OwnedFd) {
     #[expect(unsafe_code, reason = "there is no safe wrapper of this ioctl")]
     // SAFETY: This command takes an integer and no pointer.
     let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS as libc::Ioctl, SYNCHRONOUS) };

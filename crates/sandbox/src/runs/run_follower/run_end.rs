@@ -174,4 +174,4 @@ impl FollowedRun {
 }
 
 /// Exit code of a shell whose last command was killed by SIGXCPU.
-pub(super) const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;
+pub const XCPU_IN_A_SHELL: i32 = 128 + libc::SIGXCPU;

@@ -8,36 +8,36 @@ use std::collections::VecDeque;
 use zeroize::Zeroizing;
 
 /// State of a search: the longest end of the stream that is the beginning of a text. The state 0 is the empty beginning.
-pub(super) type TrieState = u32;
+pub type TrieState = u32;
 
 /// A text to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Needle {
+pub struct Needle {
     /// Number of symbols.
-    pub(super) length: usize,
+    pub length: usize,
     /// Index of the secret.
-    pub(super) secret: usize,
+    pub secret: usize,
     /// Some bits of the symbol before the text, if this symbol contains bits of the secret.
-    pub(super) before: Option<SymbolBits>,
+    pub before: Option<SymbolBits>,
     /// Some bits of the symbol after the text, if this symbol contains bits of the secret.
-    pub(super) after: Option<SymbolBits>,
+    pub after: Option<SymbolBits>,
 }
 
 /// Some bits of a symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SymbolBits {
-    pub(super) mask: u8,
-    pub(super) value: u8,
+pub struct SymbolBits {
+    pub mask: u8,
+    pub value: u8,
 }
 
 impl SymbolBits {
-    pub(super) const fn fits(self, symbol: u8) -> bool {
+    pub const fn fits(self, symbol: u8) -> bool {
         symbol & self.mask == self.value
     }
 }
 
 /// The texts, as a tree of their beginnings. Each node is a state.
-pub(super) struct NeedleTrie {
+pub struct NeedleTrie {
     /// The symbols contain the secrets, so they are overwritten at the end.
     symbols: Zeroizing<Vec<u8>>,
     first_child: Vec<TrieState>,
@@ -56,7 +56,7 @@ pub(super) struct NeedleTrie {
 }
 
 impl NeedleTrie {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             symbols: vec![0].into(),
             first_child: vec![0],
@@ -71,7 +71,7 @@ impl NeedleTrie {
     }
 
     /// Adds a text. A text that is already there keeps its first secret.
-    pub(super) fn insert(&mut self, symbols: impl Iterator<Item = u8>, needle: Needle) {
+    pub fn insert(&mut self, symbols: impl Iterator<Item = u8>, needle: Needle) {
         let mut state = 0;
         for symbol in symbols {
             state = self
@@ -120,7 +120,7 @@ impl NeedleTrie {
     }
 
     /// Completes the tree after the last text.
-    pub(super) fn finish(mut self) -> Self {
+    pub fn finish(mut self) -> Self {
         let mut queue: VecDeque<TrieState> = self
             .roots
             .iter()
@@ -143,7 +143,7 @@ impl NeedleTrie {
     }
 
     /// Returns the state after the next symbol of the stream.
-    pub(super) fn next(&self, mut state: TrieState, symbol: u8) -> TrieState {
+    pub fn next(&self, mut state: TrieState, symbol: u8) -> TrieState {
         loop {
             match self.child(state, symbol) {
                 Some(child) => return child,
@@ -154,18 +154,18 @@ impl NeedleTrie {
     }
 
     /// Returns the number of symbols that may still become a text.
-    pub(super) fn depth(&self, state: TrieState) -> usize {
+    pub fn depth(&self, state: TrieState) -> usize {
         self.depth[state as usize] as usize
     }
 
     /// Returns the longest text that ends at this place of the stream.
-    pub(super) fn found(&self, state: TrieState) -> Option<Needle> {
+    pub fn found(&self, state: TrieState) -> Option<Needle> {
         let number = (self.found[state as usize] as usize).checked_sub(1)?;
         self.needles.get(number).copied()
     }
 
     /// Returns true if the symbol may contain bits of a secret before a text.
-    pub(super) fn may_come_before(&self, symbol: u8) -> bool {
+    pub fn may_come_before(&self, symbol: u8) -> bool {
         self.before[usize::from(symbol)]
     }
 }

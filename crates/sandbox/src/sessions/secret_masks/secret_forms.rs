@@ -5,7 +5,7 @@
 
 /// The forms in which output is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SecretForm {
+pub enum SecretForm {
     /// The bytes themselves.
     Plain,
     /// `%2F` is `/`.
@@ -19,7 +19,7 @@ pub(super) enum SecretForm {
 }
 
 impl SecretForm {
-    pub(super) const ALL: [Self; 5] = [
+    pub const ALL: [Self; 5] = [
         Self::Plain,
         Self::Percent,
         Self::Escaped,
@@ -30,7 +30,7 @@ impl SecretForm {
 
 /// Event of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FormEvent {
+pub enum FormEvent {
     /// The bytes from `start` to `end` of the stream decode to this symbol.
     Symbol { symbol: u8, start: u64, end: u64 },
     /// The form ends here, so no text continues.
@@ -38,11 +38,11 @@ pub(super) enum FormEvent {
 }
 
 /// Maximum number of bytes of a line break with the indentation of the next line, inside of a text in hex or base64.
-pub(super) const MAX_BREAK: u8 = 18;
+pub const MAX_BREAK: u8 = 18;
 
 /// Reader of one form.
 #[derive(Debug)]
-pub(super) struct FormReader {
+pub struct FormReader {
     form: SecretForm,
     /// Bytes of an escape that is not complete yet, at most 12 bytes.
     pending: Vec<u8>,
@@ -55,7 +55,7 @@ pub(super) struct FormReader {
 }
 
 impl FormReader {
-    pub(super) const fn new(form: SecretForm) -> Self {
+    pub const fn new(form: SecretForm) -> Self {
         Self {
             form,
             pending: Vec::new(),
@@ -66,12 +66,12 @@ impl FormReader {
     }
 
     /// Returns the place of the first byte that is not decided yet.
-    pub(super) fn undecided(&self) -> Option<u64> {
+    pub fn undecided(&self) -> Option<u64> {
         (!self.pending.is_empty()).then_some(self.pending_at)
     }
 
     /// Reads the byte at the place `at`.
-    pub(super) fn read(&mut self, byte: u8, at: u64, emit: &mut impl FnMut(FormEvent)) {
+    pub fn read(&mut self, byte: u8, at: u64, emit: &mut impl FnMut(FormEvent)) {
         if self.form == SecretForm::Plain {
             return emit(symbol(folded(byte), at, at + 1));
         }
@@ -111,7 +111,7 @@ impl FormReader {
     }
 
     /// Ends the stream.
-    pub(super) fn finish(&mut self, emit: &mut impl FnMut(FormEvent)) {
+    pub fn finish(&mut self, emit: &mut impl FnMut(FormEvent)) {
         while !self.pending.is_empty() {
             let (bytes, start) = (std::mem::take(&mut self.pending), self.pending_at);
             self.single(bytes[0], start, emit);
@@ -153,7 +153,7 @@ impl FormReader {
 }
 
 /// Makes `+` and the blank equal, because `+` is a blank in the percent-encoding of web forms.
-pub(super) const fn folded(byte: u8) -> u8 {
+pub const fn folded(byte: u8) -> u8 {
     if byte == b'+' { b' ' } else { byte }
 }
 

@@ -13,28 +13,28 @@ type RejectsBatch = fn(&Writes<'_>) -> bool;
 
 /// Controls the commits of a test store. A test can delay a commit or let the commit fail.
 #[derive(Default)]
-pub(super) struct Commits {
-    pub(super) held: AtomicBool,
+pub struct Commits {
+    pub held: AtomicBool,
     waiting: AtomicBool,
-    pub(super) next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
+    pub next: Mutex<std::collections::VecDeque<Option<StoreFault>>>,
     /// The batches for which this function returns true are rejected.
-    pub(super) rejects: Mutex<Option<RejectsBatch>>,
+    pub rejects: Mutex<Option<RejectsBatch>>,
     /// If true, the store returns wrong leaf hashes.
-    pub(super) lies: AtomicBool,
+    pub lies: AtomicBool,
     /// Number of changes of the database server.
-    pub(super) server_changes: AtomicU64,
+    pub server_changes: AtomicU64,
     /// The clock of the database server.
-    pub(super) server_clock: Mutex<Option<Timestamp>>,
+    pub server_clock: Mutex<Option<Timestamp>>,
     /// Number of durable batches that the writer doubted.
-    pub(super) doubted: AtomicU64,
+    pub doubted: AtomicU64,
     /// If true, the database server has lost the last batch.
-    pub(super) lost: AtomicBool,
+    pub lost: AtomicBool,
 }
 
 impl Commits {
     /// Sends a request and returns while its commit is delayed. Requests that arrive before the end of this commit form
     /// one batch.
-    pub(super) async fn hold<T, F>(
+    pub async fn hold<T, F>(
         &self,
         ledger: &Ledger,
         ask: impl FnOnce(Spender) -> F,
@@ -54,9 +54,9 @@ impl Commits {
 }
 
 /// A store whose commits a test controls.
-pub(super) struct Failing {
-    pub(super) store: Box<dyn Store>,
-    pub(super) commits: Arc<Commits>,
+pub struct Failing {
+    pub store: Box<dyn Store>,
+    pub commits: Arc<Commits>,
 }
 
 macro_rules! pass_on {

@@ -37,14 +37,14 @@ async fn put(
         .await
 }
 
-pub(super) async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
+pub async fn active(ledger: &Ledger, number: u8) -> StoredGrant {
     put(ledger, number, Some(ledger.checked_state()))
         .await
         .expect("logged")
 }
 
 /// Starts the run `number` as a use of a grant.
-pub(super) async fn spend(
+pub async fn spend(
     ledger: &Spender,
     number: u8,
     grant: u8,

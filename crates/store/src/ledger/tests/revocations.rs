@@ -42,7 +42,7 @@ fn revocation(checked: CheckedState, number: u8) -> RevocationWrite {
     }
 }
 
-pub(super) async fn revoke(ledger: &Ledger, number: u8) -> (u64, bool) {
+pub async fn revoke(ledger: &Ledger, number: u8) -> (u64, bool) {
     let done = ledger
         .revoke(revocation(ledger.checked_state(), number))
         .await

@@ -11,7 +11,7 @@ use crate::{
 };
 use documents::{LeafKind, Timestamp, merkle};
 
-pub(super) fn open(settings: &ServerSettings) -> PostgresStore {
+pub fn open(settings: &ServerSettings) -> PostgresStore {
     postgres::open(settings.clone(), None).expect("opened").0
 }
 
@@ -25,7 +25,7 @@ fn leaf(byte: u8) -> LeafRow {
     }
 }
 
-pub(super) fn leaves(first: u64, byte: u8) -> Writes<'static> {
+pub fn leaves(first: u64, byte: u8) -> Writes<'static> {
     Writes {
         first,
         leaves: vec![leaf(byte)],
@@ -33,7 +33,7 @@ pub(super) fn leaves(first: u64, byte: u8) -> Writes<'static> {
     }
 }
 
-pub(super) fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
+pub fn begin(store: &mut PostgresStore, size: u64) -> Option<StoreHead> {
     store
         .begin(size, &Questions::default())
         .expect("begun")

@@ -22,18 +22,18 @@ use reading::{check_list, check_programs, without_list};
 
 /// Consumption that has no receipt yet.
 #[derive(Debug)]
-pub(super) struct Open {
-    pub(super) leaf: Hash,
-    pub(super) at: Timestamp,
-    pub(super) spent: Spent,
-    pub(super) in_force: Arc<SealInForce>,
-    pub(super) found: Vec<FindingKind>,
+pub struct Open {
+    pub leaf: Hash,
+    pub at: Timestamp,
+    pub spent: Spent,
+    pub in_force: Arc<SealInForce>,
+    pub found: Vec<FindingKind>,
 }
 
 impl Open {
     /// Returns the latest time at which the run can end. The longest time limit of all steps gives this time. Returns
     /// `None` if the state of the run's seal could not be read.
-    pub(super) fn until(&self) -> Option<Timestamp> {
+    pub fn until(&self) -> Option<Timestamp> {
         let longest = self.in_force.state.as_ref()?.steps.longest_ms;
         Some(
             self.at
@@ -44,21 +44,21 @@ impl Open {
 
 /// Decision that the audit repeats.
 #[derive(Default)]
-pub(super) struct Again {
-    pub(super) index: u64,
-    pub(super) ours: bool,
-    pub(super) parsed_alike: bool,
-    pub(super) about: Option<String>,
-    pub(super) found: Vec<FindingKind>,
-    pub(super) findings: Vec<Finding>,
+pub struct Again {
+    pub index: u64,
+    pub ours: bool,
+    pub parsed_alike: bool,
+    pub about: Option<String>,
+    pub found: Vec<FindingKind>,
+    pub findings: Vec<Finding>,
     /// Keys that signed the authorization and that were revoked before the consumption.
-    pub(super) revoked_keys: Vec<KeyId>,
+    pub revoked_keys: Vec<KeyId>,
     /// Questions that could not be decided, with the reasons.
-    pub(super) open: Vec<(FindingKind, String)>,
+    pub open: Vec<(FindingKind, String)>,
 }
 
 impl Again {
-    pub(super) fn find(&mut self, what: FindingKind, why: impl Into<String>) {
+    pub fn find(&mut self, what: FindingKind, why: impl Into<String>) {
         let mut finding = Finding::at(what, self.index, why);
         finding.id.clone_from(&self.about);
         self.found.push(what);
@@ -80,7 +80,7 @@ impl Again {
     }
 
     /// Checks the boundary, the key, the seal and the consumption that a receipt names.
-    pub(super) fn names(
+    pub fn names(
         &mut self,
         document: &Verified<Receipt>,
         open: &Open,
@@ -139,12 +139,7 @@ impl Again {
     }
 
     /// Checks that the consumption spends this authorization.
-    pub(super) fn matches(
-        &mut self,
-        open: &Open,
-        signed: &Authorization,
-        digest: AuthorizationDigest,
-    ) {
+    pub fn matches(&mut self, open: &Open, signed: &Authorization, digest: AuthorizationDigest) {
         let spent = &open.spent;
         for (same, what) in [
             (spent.authorization == digest, "authorization"),
@@ -163,11 +158,7 @@ impl Again {
     }
 
     /// Checks that the first subject of the receipt is the authorization that the receipt contains.
-    pub(super) fn names_in_subject(
-        &mut self,
-        document: &Verified<Receipt>,
-        digest: AuthorizationDigest,
-    ) {
+    pub fn names_in_subject(&mut self, document: &Verified<Receipt>, digest: AuthorizationDigest) {
         if document
             .statement()
             .subject
@@ -183,11 +174,7 @@ impl Again {
     }
 
     /// Reports each signature of a revoked key, and a revoked token that proposed the run.
-    pub(super) fn revoked(
-        &mut self,
-        authorization: &Verified<Authorization>,
-        revoked: RevokedBefore<'_>,
-    ) {
+    pub fn revoked(&mut self, authorization: &Verified<Authorization>, revoked: RevokedBefore<'_>) {
         for keyid in authorization
             .signatures()
             .iter()
@@ -211,7 +198,7 @@ impl Again {
 
     /// Repeats the decision from the state before the consumption, with the functions that the crossing calls. Returns
     /// the digest of the parameters if the parameters fit the schema.
-    pub(super) fn decide(
+    pub fn decide(
         &mut self,
         open: &Open,
         (state, revoked): (&SealedState, RevokedBefore<'_>),
@@ -455,7 +442,7 @@ impl Again {
     }
 
     /// Checks the outcome and the counts that the receipt states.
-    pub(super) fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
+    pub fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
         if let Err(stop) = check_session(signed, receipt) {
             self.find(FindingKind::Consumption, words(stop));
         }
@@ -473,7 +460,7 @@ impl Again {
     }
 }
 
-pub(super) fn words(stop: CheckStop) -> String {
+pub fn words(stop: CheckStop) -> String {
     match stop {
         CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
         CheckStop::Because(name) => format!("because {name} was not established"),

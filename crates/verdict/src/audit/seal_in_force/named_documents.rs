@@ -16,14 +16,14 @@ use reading::{Builtins, ParameterSchema, PasskeysRule, Policy, Registry};
 
 /// Sealed state from which the audit repeats decisions.
 #[derive(Debug)]
-pub(crate) struct SealedState {
-    pub(crate) policy: PolicyDigest,
-    pub(crate) steps: Arc<Steps>,
-    pub(crate) tokens: SealedTokens,
+pub struct SealedState {
+    pub policy: PolicyDigest,
+    pub steps: Arc<Steps>,
+    pub tokens: SealedTokens,
 }
 
 #[derive(Debug)]
-pub(crate) struct Steps {
+pub struct Steps {
     /// Digests of all documents that define the steps.
     of: (
         BlobDigest,
@@ -36,18 +36,18 @@ pub(crate) struct Steps {
     registry: Arc<Registry>,
     pub(super) held: BTreeMap<StepRef, StepInForce>,
     /// Steps that other steps name as their plan.
-    pub(crate) plans: BTreeSet<StepRef>,
+    pub plans: BTreeSet<StepRef>,
     /// Reason why the sealed configuration does not contain all data for the profiles in `held`. The value is `None`
     /// if the configuration is complete.
-    pub(crate) unprofiled: Option<String>,
+    pub unprofiled: Option<String>,
     /// Longest time limit of all steps, in milliseconds.
-    pub(crate) longest_ms: u64,
+    pub longest_ms: u64,
     /// The passkeys that count, or `None` if none counts.
-    pub(crate) passkeys: Option<PasskeysRule>,
+    pub passkeys: Option<PasskeysRule>,
 }
 
 impl SealedState {
-    pub(crate) fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
+    pub fn step(&self, reference: &StepRef) -> Option<(&StepInForce, &ParameterSchema)> {
         Some((
             self.steps.held.get(reference)?,
             &self.steps.registry.get(reference)?.schema,
@@ -56,7 +56,7 @@ impl SealedState {
 }
 
 /// Reason why no state could be read from the documents of a seal.
-pub(super) enum Unread {
+pub enum Unread {
     /// A document is missing or has another digest, so no program version can read it.
     Gone(String),
     /// This program version can't read a document.
@@ -78,7 +78,7 @@ fn refused<E: std::fmt::Display>(what: &str, errors: &[E]) -> Unread {
 }
 
 /// Reads the documents that a seal names. Documents that have not changed since the last seal are not read again.
-pub(super) fn read(
+pub fn read(
     seal: &Seal,
     roster: &TrustedRoster,
     before: Option<&SealedState>,
@@ -220,7 +220,7 @@ pub(super) fn read(
 /// If fields are missing, limits and further layers are not checked, and a run may last up to the default limit. A
 /// boundary gains nothing if it leaves fields out, because only the boundary decides what the sealed configuration
 /// contains.
-pub(super) fn in_part(value: &Value) -> Option<Configuration> {
+pub fn in_part(value: &Value) -> Option<Configuration> {
     let whole = value.as_object().filter(|whole| whole.len() == 2)?;
     let (limits, sandbox) = (
         whole.get("limits")?.as_object()?,
@@ -262,7 +262,7 @@ pub(super) fn in_part(value: &Value) -> Option<Configuration> {
 
 /// Returns the layers that a sealed level required. The sealed list of layers decides, because later program versions
 /// may add layers to a level. The level `strict` always required at least the layers in `FIRST`.
-pub(super) fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
+pub fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSandbox {
     const FIRST: [Layer; 4] = [
         Layer::Capabilities,
         Layer::Landlock,
@@ -280,7 +280,7 @@ pub(super) fn as_sealed(level: Level, mut require: Vec<Layer>) -> ConfiguredSand
     }
 }
 
-pub(super) fn canonical_document<T: DeserializeOwned>(
+pub fn canonical_document<T: DeserializeOwned>(
     what: &str,
     bytes: &[u8],
     most: usize,

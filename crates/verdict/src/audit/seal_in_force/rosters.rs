@@ -10,7 +10,7 @@ use documents::{BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDi
 
 /// Known roster versions, all connected with the trusted version.
 #[derive(Debug, Clone)]
-pub(crate) struct Rosters {
+pub struct Rosters {
     pinned: Pinned,
     chain: Chain,
     /// Roster of the last seal, as a cache.
@@ -18,11 +18,11 @@ pub(crate) struct Rosters {
 }
 
 /// Digest of the roster that a seal names, and digest of the versions up to this roster.
-pub(super) type Named = (RosterDigest, Option<BlobDigest>);
+pub type Named = (RosterDigest, Option<BlobDigest>);
 
 impl Rosters {
     /// Connects the roster versions with the trusted roster.
-    pub(crate) fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
+    pub fn connect(pinned: Pinned, versions: &[Envelope]) -> Result<Self, ChainError> {
         let chain = Chain::connect(&pinned, versions)?;
         Ok(Self {
             pinned,
@@ -31,11 +31,11 @@ impl Rosters {
         })
     }
 
-    pub(crate) fn trusted(&self) -> RosterDigest {
+    pub fn trusted(&self) -> RosterDigest {
         self.pinned.digest()
     }
 
-    pub(crate) const fn chain(&self) -> &Chain {
+    pub const fn chain(&self) -> &Chain {
         &self.chain
     }
 
@@ -118,12 +118,12 @@ impl Rosters {
     }
 }
 
-pub(super) fn not_beside(digest: &BlobDigest) -> String {
+pub fn not_beside(digest: &BlobDigest) -> String {
     format!("the roster that the seal names ({digest}) is not stored with the log")
 }
 
 /// Returns all roster versions from version 1 to the version that the seal names, without verification.
-pub(crate) fn versions_of(
+pub fn versions_of(
     seal: &Seal,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<Vec<Envelope>, String>, Unreadable> {

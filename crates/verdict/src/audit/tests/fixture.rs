@@ -15,7 +15,7 @@ use documents::{
 /// Document that a test edits. The edit function receives the whole statement, and the fixture then computes the
 /// subjects again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FixtureStage {
+pub enum FixtureStage {
     Policy,
     Roster,
     Seal,
@@ -29,7 +29,7 @@ pub(crate) enum FixtureStage {
 
 type Edit = Box<dyn Fn(&mut Value)>;
 
-pub(crate) struct HistoryCase {
+pub struct HistoryCase {
     edits: Vec<(FixtureStage, Edit)>,
 }
 
@@ -48,27 +48,27 @@ macro_rules! golden {
 }
 
 impl HistoryCase {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self { edits: Vec::new() }
     }
 
-    pub(crate) fn edit(mut self, stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Self {
+    pub fn edit(mut self, stage: FixtureStage, edit: impl Fn(&mut Value) + 'static) -> Self {
         self.edits.push((stage, Box::new(edit)));
         self
     }
 
     /// Verifies the bundle of the crossing. The pinned roster is the roster of the crossing.
-    pub(crate) fn report(&self, options: VerifyOptions) -> BundleReport {
+    pub fn report(&self, options: VerifyOptions) -> BundleReport {
         let pinned = documents::RosterDigest::of(&self.roster());
         self.report_with(&RosterTrust::Digest(pinned), options)
     }
 
-    pub(crate) fn report_with(&self, trust: &RosterTrust, options: VerifyOptions) -> BundleReport {
+    pub fn report_with(&self, trust: &RosterTrust, options: VerifyOptions) -> BundleReport {
         verify(&self.bundle(), trust, options).expect("a trusted roster")
     }
 
     /// Returns the file of version 2 of the roster, with the signatures that version 1 requires.
-    pub(crate) fn next_roster(&self, edit: impl Fn(&mut Value)) -> Vec<u8> {
+    pub fn next_roster(&self, edit: impl Fn(&mut Value)) -> Vec<u8> {
         let first = self.roster();
         let mut next: Value = serde_json::from_slice(&first).expect("roster");
         next["predicate"]["version"] = json!(2);
@@ -223,7 +223,7 @@ fn checkpoint(origin: &str, root: &Hash) -> String {
 }
 
 /// Returns a crossing of another program version that found no permission in the script.
-pub(crate) fn read_by_another_version() -> HistoryCase {
+pub fn read_by_another_version() -> HistoryCase {
     HistoryCase::new()
         .edit(FixtureStage::Policy, |policy| {
             policy["default"]["run"] = json!({"allow": ["systemctl"]})
