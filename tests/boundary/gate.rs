@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::support::people::{alice, now};
+use crate::support::people::{alice, now, predicate_of};
 use crate::support::{
     self, DRAFT, SMALL, World, exited, id_of, runbook, said, said_at_exit, wait_for,
 };
@@ -347,7 +347,9 @@ fn gate_refuses_a_staging_boundary_with_the_same_name_and_key() {
     let at = Deployed::new();
     // The staging boundary has the same roster, name and key, but another log and therefore another id.
     let mut staging = prepared();
-    staging.write(DRAFT, &at.world.roster().to_string());
+    let first = fs::read(at.world.path("b/boundary/roster.d/1.json")).expect("version 1");
+    let first = serde_json::from_slice(&first).expect("JSON");
+    staging.write(DRAFT, &predicate_of(&first).to_string());
     staging.start();
     staging.make_tokens();
     assert_eq!(staging.started["roster"], at.world.started["roster"]);
