@@ -47,6 +47,19 @@ fn completed(mut command: Command, words: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
+/// Fails unless a call completes these values. A busy machine can delay a boundary beyond the patience of a completion, so
+/// the call is made again.
+fn assert_completes(expected: &BTreeSet<String>, found: impl Fn() -> BTreeSet<String>) {
+    let mut last = found();
+    for _ in 0..50 {
+        if last == *expected {
+            return;
+        }
+        last = found();
+    }
+    assert_eq!(last, *expected);
+}
+
 fn set<const N: usize>(values: [&str; N]) -> BTreeSet<String> {
     values.map(str::to_owned).into()
 }
@@ -59,21 +72,24 @@ fn address(listener: &TcpListener) -> String {
 fn steps_runbooks_open_proposals_and_boundaries_are_completed() {
     let world = World::new();
     let found = |words: &[&str]| completed(person(&world), words);
-    assert_eq!(
-        found(&["propose", "pl"]),
-        set(["plain:true", "plain:fail", "plain:wait"])
+    let completes = |words: &[&str], expected: &BTreeSet<String>| {
+        assert_completes(expected, || found(words));
+    };
+    completes(
+        &["propose", "pl"],
+        &set(["plain:true", "plain:fail", "plain:wait"]),
     );
-    assert_eq!(found(&["propose", "plain:tr"]), set(["plain:true"]));
+    completes(&["propose", "plain:tr"], &set(["plain:true"]));
     for words in [
         &["registry", "show", "say:"][..],
         &["inbox", "--step", "say:"],
         &["grant", "draft", "s"],
     ] {
-        assert_eq!(found(words), set(["say:echo"]), "{words:?}");
+        completes(words, &set(["say:echo"]));
     }
-    assert_eq!(
-        found(&["session", "create", ""]),
-        set(["each", "plain", "say", "two"])
+    completes(
+        &["session", "create", ""],
+        &set(["each", "plain", "say", "two"]),
     );
     let (first, second) = (
         world.propose("plain:true", json!({})),
@@ -83,15 +99,11 @@ fn steps_runbooks_open_proposals_and_boundaries_are_completed() {
     world.deny(&denied, &alice()).ok(200);
     let open = set([id_of(&first), id_of(&second)]);
     for command in ["approve", "review", "deny", "wait", "cancel", "output"] {
-        assert_eq!(found(&[command, "prp_"]), open, "{command}");
-        assert_eq!(
-            found(&[command, id_of(&first)]),
-            set([id_of(&first)]),
-            "{command}"
-        );
+        completes(&[command, "prp_"], &open);
+        completes(&[command, id_of(&first)], &set([id_of(&first)]));
     }
     // A second id, and options before and after the words.
-    assert_eq!(found(&["approve", id_of(&first), "--full", "p"]), open);
+    completes(&["approve", id_of(&first), "--full", "p"], &open);
     let other = World::with(|setup| setup.name = "other".to_owned());
     let elsewhere = other.propose("plain:wait", json!({}));
     let id = |world: &World| {
@@ -120,15 +132,13 @@ fn steps_runbooks_open_proposals_and_boundaries_are_completed() {
         command.env_remove("COUNTERSIGN_URL");
         completed(command, words)
     };
-    assert_eq!(
-        listed(&["wait", "--boundary", "other", "prp_"]),
-        set([id_of(&elsewhere)])
-    );
+    assert_completes(&set([id_of(&elsewhere)]), || {
+        listed(&["wait", "--boundary", "other", "prp_"])
+    });
     // `approve` finds the boundary by the id.
-    assert_eq!(
-        listed(&["approve", "prp_"]),
-        &open | &set([id_of(&elsewhere)])
-    );
+    assert_completes(&(&open | &set([id_of(&elsewhere)])), || {
+        listed(&["approve", "prp_"])
+    });
 }
 
 #[test]
@@ -205,12 +215,11 @@ fn a_boundary_that_is_down_or_never_answers_completes_nothing_and_holds_nobody_u
             .map(|(name, url)| entry(&world, name, &url, id))
             .concat(),
     );
-    let mut command = person(&world);
-    command.env_remove("COUNTERSIGN_URL");
-    assert_eq!(
-        completed(command, &["approve", "p"]),
-        set([id_of(&proposal)])
-    );
+    assert_completes(&set([id_of(&proposal)]), || {
+        let mut command = person(&world);
+        command.env_remove("COUNTERSIGN_URL");
+        completed(command, &["approve", "p"])
+    });
 }
 
 #[test]
