@@ -368,16 +368,16 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
     // between.
     let known = kept_checkpoint::read_known(config);
     let key = open_store::open_key(config).map_err(problems)?;
-    // The check has already reported a store whose tree cannot be read.
-    let Ok(ledger) = stored_state::ledger_at_rest(config, &key, database) else {
-        return Ok(Vec::new());
-    };
-    let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
     let defect = |problem: FileProblem| StoreDefect {
         place: problem.file,
         what: problem.message,
         fix: RESTORE,
     };
+    let ledger = match stored_state::ledger_at_rest(config, &key, database) {
+        Ok(ledger) => ledger,
+        Err(problems) => return Ok(problems.list().iter().cloned().map(defect).collect()),
+    };
+    let compared = kept_checkpoint::compare(config, known, &ledger, key.key()).into_iter();
     Ok(compared
         .filter_map(|(_, result)| Some(defect(result.err()?)))
         .collect())

@@ -100,8 +100,8 @@ pub fn newest(config: &Config, policy: Option<&Policy>) -> Result<Chain, FilePro
     Chain::from_first(&[Envelope::new(roster.payload(), Vec::new())]).map_err(|error| wrong(&error))
 }
 
-/// Returns the next version of the roster as its file or its draft states it, even without signatures. Without such a
-/// version, this is the newest signed version.
+/// Returns the next version of the roster from its file or its draft, also if signatures are missing. If there is neither,
+/// returns the newest signed version.
 ///
 /// # Errors
 /// Returns an error if there is no valid roster, or if the next version can't be read.
@@ -128,8 +128,8 @@ fn needs_all(config: &Config, path: &Path, version: u64) -> FileProblem {
 /// versions.
 ///
 /// # Errors
-/// Returns an error if there is no valid roster, if a draft or an unsigned version is beside it, or if the file of a version
-/// before another one is missing.
+/// Returns an error if there is no valid roster, if a draft or an unsigned version is beside it, or if there is a later version
+/// without all versions before it.
 pub fn first(config: &Config, policy: Option<&Policy>) -> Result<Chain, FileProblem> {
     let first = newest(config, policy)?;
     let version = first.last().version() + 1;

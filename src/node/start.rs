@@ -458,8 +458,6 @@ pub fn read_seal(
             "log entry {index} is no seal ({error}): restore a backup"
         ))
     };
-    let envelope: Envelope =
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let (payload, statement) = opened::<Seal>(&leaf.data).map_err(|error| odd(&error))?;
     let sealed = restore(
         ledger,
@@ -482,6 +480,8 @@ pub fn read_seal(
         )
         .into());
     }
+    let envelope: Envelope =
+        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
     let signed =
         Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
     let verified = signed

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Cell, Fields, RunRow, StoreFault, StoredStatus, Writes,
-    column_values::{OBSERVED, place, presence_number},
+    column_values::{observed_number, place, presence_number},
     grant_bytes, id_bytes, tile_id,
 };
 use documents::{ContentDigest, ReviewVerdict, SealDigest};
@@ -457,9 +457,7 @@ impl<'a> RowList<'a> {
                 id_bytes(&review.proposal),
                 review.reviewer.as_str(),
                 review.verdict == ReviewVerdict::Accepted,
-                review
-                    .observed
-                    .and_then(|end| OBSERVED.iter().position(|known| *known == end)),
+                review.observed.map(observed_number),
                 review.counts_for_review,
                 review.counts_for_settle
             ]

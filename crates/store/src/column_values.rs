@@ -50,13 +50,26 @@ pub const fn presence_number(presence: Presence) -> i16 {
     }
 }
 
-/// The observed ends. A row of `review` stores the place of its end in this list.
-pub const OBSERVED: [ObservedEnd; 4] = [
-    ObservedEnd::Succeeded,
-    ObservedEnd::Failed,
-    ObservedEnd::NotStarted,
-    ObservedEnd::Partly,
-];
+/// Returns the number that a row of `review` stores for the observed end.
+pub const fn observed_number(observed: ObservedEnd) -> i16 {
+    match observed {
+        ObservedEnd::Succeeded => 0,
+        ObservedEnd::Failed => 1,
+        ObservedEnd::NotStarted => 2,
+        ObservedEnd::Partly => 3,
+    }
+}
+
+/// Returns the observed end for a stored number, or `None` for a number that this program does not write.
+pub fn observed_of(number: i16) -> Option<ObservedEnd> {
+    let ends = [
+        ObservedEnd::Succeeded,
+        ObservedEnd::Failed,
+        ObservedEnd::NotStarted,
+        ObservedEnd::Partly,
+    ];
+    ends.into_iter().find(|end| observed_number(*end) == number)
+}
 
 /// Returns the verdict for a stored truth value.
 pub const fn verdict_of(accepted: bool) -> ReviewVerdict {

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use crate::{
     AuthorizationCore, CheckpointRow, EntryRow, NonceUse, OwedReview, Proposal, ProposalState,
     Signature, SpentUse, StoreFault, StoredGrant, StoredReview, StoredStatus, Token,
-    column_values::{OBSERVED, grant_id, presence_of, unplace, verdict_of},
+    column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
 };
 use documents::{
     AuthorizationDigest, Blake3Digest, ContentDigest, LeafHash, ParamsDigest, ProposalId,
@@ -442,8 +442,7 @@ impl<'r> Fields<'r> {
 
     /// Reads the columns of a review from the first column on.
     pub(super) fn review(&self) -> Result<StoredReview, StoreFault> {
-        let observed = self.get::<Option<usize>>(5)?;
-        let end = |number: usize| OBSERVED.get(number).copied();
+        let observed = self.get::<Option<i16>>(5)?;
         Ok(StoredReview {
             leaf: self.get(0)?,
             receipt: self.get(1)?,
@@ -451,7 +450,7 @@ impl<'r> Fields<'r> {
             reviewer: self.text(3)?,
             verdict: verdict_of(self.get(4)?),
             observed: observed
-                .map(|number| end(number).ok_or_else(|| self.odd(5, "an unknown end")))
+                .map(|number| observed_of(number).ok_or_else(|| self.odd(5, "an unknown end")))
                 .transpose()?,
             counts_for_review: self.get(6)?,
             counts_for_settle: self.get(7)?,

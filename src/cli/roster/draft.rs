@@ -39,10 +39,9 @@ pub fn run(
     terminal: &Terminal,
 ) -> Result<Exit, CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem);
     let policy = read_policy(&config).map_err(problems)?;
-    let chain = rosters::chain(&config).map_err(one)?;
-    if chain.is_none() && open_store::has_log(&config).map_err(one)? {
+    let chain = rosters::chain(&config).map_err(problems)?;
+    if chain.is_none() && open_store::has_log(&config).map_err(problems)? {
         return Err(CommandFailure::usage(format!(
             "the boundary's log has begun, and {} does not contain version 1 of its roster: start the boundary \
              once, because the start writes the sealed versions to that directory",
@@ -53,8 +52,8 @@ pub fn run(
     let version = before.map_or(1, |before| before.version() + 1);
     let path = rosters::draft_path(&config);
     let at_draft =
-        |error: &dyn std::fmt::Display| one(FileProblem::whole(&path, error.to_string()));
-    let mut draft = present(&config, chain.as_ref(), version).map_err(one)?;
+        |error: &dyn std::fmt::Display| problems(FileProblem::whole(&path, error.to_string()));
+    let mut draft = present(&config, chain.as_ref(), version).map_err(problems)?;
     draft.version = version;
     draft.previous = before.map(TrustedRoster::digest);
     draft.policy = policy.digest();
@@ -85,7 +84,7 @@ pub fn run(
     let standing = before.map(|before| SuccessionTallies::of(before, &next, &[]));
     let standing = standing.transpose().map_err(|error| at_draft(&error))?;
     let signed = rosters::path(&config, version);
-    let there = rosters::read(&config, version).map_err(one)?;
+    let there = rosters::read(&config, version).map_err(problems)?;
     let other = there.as_ref().and_then(|there| {
         (there.payload != envelope.payload).then(|| {
             format!(
@@ -101,7 +100,7 @@ pub fn run(
     if let (true, Some(other)) = (needs_nobody && is_changed, &other) {
         return Err(CommandFailure::usage(other));
     }
-    rosters::write_draft(&config, next.tables()).map_err(one)?;
+    rosters::write_draft(&config, next.tables()).map_err(problems)?;
     if terminal.json {
         terminal.object(json!({
             "version": version,
@@ -155,7 +154,7 @@ pub fn run(
         ));
         return Ok(Exit::Done);
     } else if there.is_some() {
-        // Without a signature that does not count, the file would be a version of the chain.
+        // The chain has no such version, so a signature in the file does not count.
         let signed = signed.display();
         terminal.say(format!(
             "{signed} has this content, but a signature in it does not count: run `countersign roster merge {signed}`"
@@ -163,7 +162,7 @@ pub fn run(
         return Ok(Exit::Done);
     } else {
         // After a crash before this write, the draft is complete, and the next `roster set` writes the version.
-        rosters::write(&signed, &envelope).map_err(one)?;
+        rosters::write(&signed, &envelope).map_err(problems)?;
     }
     say_standing(&standing, terminal);
     Ok(Exit::Done)

@@ -7,7 +7,6 @@ use crate::{
 };
 use client::{CommandFailure, Terminal};
 use documents::Envelope;
-use reading::FileProblem;
 use verdict::TrustedRoster;
 use workbench::problems;
 
@@ -21,7 +20,6 @@ pub fn of_configuration(
     terminal: &Terminal,
 ) -> Result<(TrustedRoster, Envelope), CommandFailure> {
     let config = config.load()?;
-    let one = |problem: FileProblem| problems(problem);
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.
     let status = NodeStatus::ask(&config).ok().flatten();
@@ -32,7 +30,7 @@ pub fn of_configuration(
     if let Some(waits) = roster_succession::waiting(&config) {
         terminal.say(&waits);
     }
-    if let Some(chain) = rosters::chain(&config).map_err(one)? {
+    if let Some(chain) = rosters::chain(&config).map_err(problems)? {
         if let Some(known) = in_force.and_then(|digest| chain.by_digest(&digest))
             && known.version() < chain.last().version()
         {
@@ -61,7 +59,7 @@ pub fn of_configuration(
         )));
     }
     let policy = read_policy(&config).map_err(problems)?;
-    let first = rosters::newest(&config, Some(&policy)).map_err(one)?;
+    let first = rosters::newest(&config, Some(&policy)).map_err(problems)?;
     Ok((
         first.last().clone(),
         Envelope::new(first.last().payload(), Vec::new()),

@@ -472,7 +472,7 @@ pub struct SignArgs {
 /// Options of `roster merge`.
 #[derive(Debug, clap::Args)]
 pub struct MergeArgs {
-    /// The file of the roster version, to which the signatures are added, or its draft: they are then in `VERSION.json` beside it
+    /// The file of the roster version, to which the signatures are added. For a draft, this is `VERSION.json` beside it
     file: PathBuf,
     /// Files of the same roster version with other signatures
     #[arg(value_name = "OTHER")]
