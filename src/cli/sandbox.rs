@@ -113,11 +113,15 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
          profile",
         ));
     }
-    let failed = |why| CommandFailure::unreachable(why);
+    let failed = CommandFailure::unreachable;
     let scratch = scratch("countersign-sandbox-").map_err(failed)?;
     // Without a handler, a signal during the trials of the host would leave the directory behind.
     let signals = Signals::listen(scratch.path())?;
-    let trial = HostTrial::open(scratch).map_err(failed)?;
+    let trial = HostTrial::open(scratch).map_err(|why| {
+        // The directory is missing if a signal has just deleted it. Then the signal says how the program ends.
+        signals.end_if_caught();
+        failed(why)
+    })?;
     let sandbox = &trial.sandbox;
     let mut profile = profile(args, &sandbox.probe().held())?;
     if !args.programs.is_empty() {

@@ -381,6 +381,18 @@ fn stop_ends_the_step_that_runs() {
 }
 
 #[test]
+fn stop_ends_a_step_whose_sandbox_is_still_prepared() {
+    let notebook = OpenedNotebook::open(PAGE);
+    for _ in 0..3 {
+        assert_eq!(notebook.send("/page/0/run/4", ""), 303);
+        assert_eq!(notebook.send("/stop", ""), 303);
+        notebook.until(4, "data-state=\"stopped\"");
+        assert_eq!(notebook.send("/page/0/run/1", ""), 303);
+        notebook.until(1, "data-state=\"warned\"");
+    }
+}
+
+#[test]
 fn a_form_runs_a_step_once_and_only_from_a_page_of_the_program() {
     let notebook = OpenedNotebook::open(PAGE);
     let path = "/page/0/run/1";

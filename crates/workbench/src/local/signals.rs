@@ -28,6 +28,8 @@ enum Now {
 struct State {
     now: Now,
     caught: Option<u8>,
+    /// A person asked to stop a step that is prepared, but does not run yet.
+    stop_asked: bool,
     /// Scratch directory, which is deleted when a signal ends the program.
     scratch: PathBuf,
     /// Process that works in the scratch directory, and that ends with the program.
@@ -109,7 +111,8 @@ impl Signals {
         state.caught.get_or_insert(signal);
     }
 
-    /// Ends the program as a signal does while no step runs, if a signal came since the start of the program.
+    /// Ends the program as a signal does while no step runs, if a signal came since the start of the program. While a signal
+    /// ends the program, this call does not return.
     pub fn end_if_caught(&self) {
         let state = locked(&self.0);
         if let Some(signal) = state.caught {
@@ -124,7 +127,11 @@ impl Signals {
 
     /// After this call, signals cancel the given run.
     pub fn run_begins(&self, flag: &CancelFlag) {
-        locked(&self.0).now = Now::Running(flag.clone());
+        let mut state = locked(&self.0);
+        state.now = Now::Running(flag.clone());
+        if std::mem::take(&mut state.stop_asked) {
+            flag.cancel();
+        }
     }
 
     /// After this call, signals end the program. Returns the first signal since the start of the program, if there was one.
@@ -134,11 +141,18 @@ impl Signals {
         state.caught
     }
 
-    /// Cancels the step that runs, if one runs.
+    /// Cancels the step that runs. If none runs yet, the next run is cancelled when it begins.
     pub fn stop_step(&self) {
-        if let Now::Running(flag) = &locked(&self.0).now {
-            flag.cancel();
+        let mut state = locked(&self.0);
+        match &state.now {
+            Now::Idle => state.stop_asked = true,
+            Now::Running(flag) => flag.cancel(),
         }
+    }
+
+    /// Forgets a stop that came after the end of the step it was meant for.
+    pub fn forget_stop(&self) {
+        locked(&self.0).stop_asked = false;
     }
 
     /// Returns the first signal since the start of the program, if there was one.

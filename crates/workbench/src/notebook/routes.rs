@@ -169,6 +169,7 @@ impl Notebook {
             );
             return Err(not_done(StatusCode::CONFLICT, &what));
         }
+        self.signals.forget_stop();
         locked(&self.refused).take_if(|refused| refused.place == place);
         if self.orders.try_send(order).is_err() {
             let what = "The program ends. Start it again.";
