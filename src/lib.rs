@@ -29,21 +29,19 @@ pub use node::{
 };
 
 pub(crate) use cli::{
-    configured::ConfigArgs,
+    configured::{ConfigArgs, InspectedBoundary},
     demo::{
         tale::{DemoReport, DemoResult},
         world::DemoSetup,
     },
-    doctor::finding::{DoctorFinding, FindingResult},
-    inspected_boundary::InspectedBoundary,
+    doctor::host::{DoctorFinding, FindingResult},
     policy::answers::{PolicyOptions, is_interpreter, steps_of},
-    registry::from_files::files_read::read_files,
+    registry::from_files::check::read_files,
     sandbox_programs::in_a_shell,
     seal::value_of,
 };
 pub(crate) use node::{
-    config::{FILE, LISTEN, LogFormat, TlsTable},
-    config_notify::{NotifyTable, TargetKind, ntfy_topic},
+    config::{FILE, LISTEN, LogFormat, NotifyTable, TargetKind, TlsTable, ntfy_topic},
     control::{ControlReply, ControlRequest, NodeStatus, ServedAddress},
     files::{BoundaryFiles, read_policy},
     handover::StandbyKey,

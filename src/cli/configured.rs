@@ -1,11 +1,23 @@
 //! The `--config` option of the commands for operators. It selects a boundary by its `countersign.toml`.
+//!
+//! What `doctor` reads of a boundary: its files, its store, and the status of its service.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{Config, FILE};
+use crate::{
+    BoundaryFiles, Config, FILE, NodeStatus, ServedAddress, StoredState, in_a_shell,
+    node::{rosters, stored_state},
+    read_policy,
+};
+use boundary::{DataGrowth, MeasuredGrowth};
 use client::CommandFailure;
+use crossing::{Sealed, free_bytes};
+use documents::{Roster, Timestamp};
+use reading::{FileProblem, Problems};
+use store::NodesReport;
+use verdict::TrustedRoster;
 use workbench::problems;
 
 /// Options that name the configuration file.
@@ -33,5 +45,119 @@ impl ConfigArgs {
     /// Returns all errors in the configuration.
     pub fn load(&self) -> Result<Config, CommandFailure> {
         Config::load(&self.path(None)).map_err(problems)
+    }
+}
+
+/// A boundary that `doctor` inspects.
+pub struct InspectedBoundary<'a> {
+    pub(super) config: &'a Config,
+    pub(super) files: Result<BoundaryFiles, Problems>,
+    pub(super) stored: Result<StoredState, Problems>,
+    /// The sealed roster, because a draft is not in force. Before the first start, this is the roster with which the log will
+    /// begin.
+    pub(super) roster: Result<TrustedRoster, Problems>,
+    /// Status of the running service, or `None` if no service runs.
+    pub(super) status: Result<Option<NodeStatus>, String>,
+    /// The nodes, or `None` with a store in a file, or if the database can't be read.
+    pub(super) nodes: Option<NodesReport>,
+}
+
+impl<'a> InspectedBoundary<'a> {
+    /// Reads the files and the store, and asks the service for its status.
+    pub(super) fn read(config: &'a Config) -> Self {
+        let (files, stored) = (BoundaryFiles::read(config), stored_state::read(config));
+        let roster = match &stored {
+            Ok(StoredState {
+                sealed: Some(sealed),
+                ..
+            }) => Ok(TrustedRoster::clone(&sealed.roster)),
+            Ok(_) => rosters::newest(config, read_policy(config).ok().as_ref())
+                .map(|newest| newest.last().clone())
+                .map_err(Problems::from),
+            Err(problems) => Err(problems.clone()),
+        };
+        // An unreadable database is a problem of the store.
+        let nodes = stored
+            .as_ref()
+            .ok()
+            .and_then(|_| config.database.nodes()?.read().ok());
+        Self {
+            config,
+            files,
+            stored,
+            roster,
+            status: NodeStatus::ask(config),
+            nodes,
+        }
+    }
+
+    /// Returns the state in force, or `None` before the first start.
+    pub(super) fn sealed(&self) -> Option<&Sealed> {
+        self.stored.as_ref().ok()?.sealed.as_ref()
+    }
+
+    /// Returns the roster that counts.
+    pub(super) fn roster(&self) -> Result<&Roster, &[FileProblem]> {
+        let roster = self.roster.as_ref();
+        roster.map(TrustedRoster::tables).map_err(Problems::list)
+    }
+
+    /// Returns a command of this boundary for the text of a fix.
+    pub(super) fn command(&self, words: &str) -> String {
+        format!(
+            "`countersign {words} --config {}`",
+            in_a_shell(&self.config.path.to_string_lossy())
+        )
+    }
+
+    /// Returns the fix for a flaw of the roster.
+    pub(super) fn roster_fix(&self, change: &str) -> String {
+        let draft = rosters::draft_path(self.config);
+        let draft = draft.display();
+        if self.sealed().is_none() {
+            return format!("{change} in {draft}: the first start seals the roster");
+        }
+        let set = self.command("roster set");
+        let then = self.config.puts_in_force();
+        format!(
+            "{set} writes {draft}; {change} there; let the approvers sign the version, then {then}"
+        )
+    }
+
+    /// Returns the free space of the disk of `data` in bytes. Before the first start `data` may not exist, so this is the
+    /// disk of its nearest existing parent.
+    pub(super) fn free_space(&self) -> Result<u64, String> {
+        let data = &self.config.data;
+        let place = data.ancestors().find(|path| path.is_dir());
+        let place = place.ok_or_else(|| format!("there is no {}", data.display()))?;
+        free_bytes(place).map_err(|error| {
+            format!(
+                "the free space of {} can't be read: {error}",
+                place.display()
+            )
+        })
+    }
+
+    /// Returns the growth that the service measured in the last days.
+    pub(super) fn growth(&self, now: Timestamp) -> Option<MeasuredGrowth> {
+        DataGrowth::read(
+            self.config.data_sizes(),
+            self.sealed()?.boundary.id,
+            self.config.backups(),
+        )
+        .measured(now)
+    }
+
+    /// Returns the address of the running service. If no service runs, this is the configured address.
+    pub(super) fn address(&self) -> ServedAddress {
+        let running = self
+            .status
+            .as_ref()
+            .ok()
+            .and_then(|status| status.as_ref()?.address);
+        running.unwrap_or(ServedAddress {
+            listen: self.config.listen,
+            tls: self.config.tls.is_some(),
+        })
     }
 }

@@ -1,8 +1,6 @@
 //! The `doctor` command checks this host and lists the problems to fix.
 
-pub(crate) mod finding;
-mod host;
-mod nodes;
+pub(crate) mod host;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,10 +12,7 @@ use crate::{
     BoundaryFiles, ComparedCheckpoint, Config, ConfigArgs, DoctorFinding, FindingResult,
     InspectedBoundary, NodeStatus,
     cli::{
-        doctor::{
-            finding::{fix, found, noted, ok},
-            host::host,
-        },
+        doctor::host::{fix, found, host, noted, ok},
         doctor_programs, hardening,
         sandbox::HostTrial,
     },
@@ -162,7 +157,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
     lines.extend(of_files(boundary, trial));
     lines.extend(store(boundary));
     lines.push(disk(boundary));
-    lines.extend(nodes::lines(boundary));
+    lines.extend(host::lines(boundary));
     lines.extend(service(boundary));
     // A key that can't be read is a problem of the files and of the store.
     let mut seen = BTreeSet::new();
@@ -577,7 +572,7 @@ fn service(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
         ..
     } = match &boundary.status {
         Ok(Some(status)) => status,
-        Ok(None) if nodes::stands_by(boundary) => {
+        Ok(None) if host::stands_by(boundary) => {
             return vec![ok(what, "this node stands by")];
         }
         Ok(None) => {

@@ -5,7 +5,6 @@ pub mod doctor;
 mod doctor_programs;
 mod hardening;
 pub mod init;
-pub(crate) mod inspected_boundary;
 pub mod node;
 pub mod notify;
 pub mod open;
@@ -20,7 +19,6 @@ pub mod seal;
 pub mod serve;
 pub mod store;
 mod store_move;
-mod stored_log;
 pub mod test;
 pub mod thaw;
 pub mod token;
@@ -88,7 +86,7 @@ pub enum WholeProgram {
 impl CommandSet for WholeProgram {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     const FEATURES: &'static [&'static str] = &["boundary", "client"];
-    const OPEN_STORE: Option<OpenStoredLog> = Some(stored_log::stored_log);
+    const OPEN_STORE: Option<OpenStoredLog> = Some(node::stored_log);
 
     fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
         match self {

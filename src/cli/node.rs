@@ -1,16 +1,20 @@
 //! The `node` command lists the nodes of a boundary, and notes that a node is lost.
+//!
+//! Opens the log in a store that no service uses.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::{
     Config, ConfigArgs, ControlRequest, InStore as _,
-    node::{control, handover},
+    node::{control, handover, log_at_rest},
     value_of,
 };
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, Exit, LogAtRest, LogSource, PrintableText, Terminal};
 use documents::Name;
+use store::StoredLog;
 use workbench::problems;
 
 /// Time in which a node that stands by becomes the active node.
@@ -143,4 +147,42 @@ fn begin_epoch(
     let number = &value_of(sealed)?["seal"];
     terminal.say(format!("seal {number} with a new epoch is in force"));
     Ok(())
+}
+
+/// Opens the log in a store directory that no service uses: a copy from `store backup`, or the old log after `store
+/// restore`.
+///
+/// # Errors
+/// Returns an error if the directory is not such a store, or if the log cannot be read.
+pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
+    let log = log_at_rest::log_in(directory).map_err(|why| {
+        let shown = PrintableText::file(directory);
+        CommandFailure::usage(format!(
+            "the log in {} can't be read: {why}; name a directory that `countersign store backup` made, or one of \
+             closed/ in the boundary's private directory",
+            shown.as_str()
+        ))
+    })?;
+    Ok(LogSource::Stored(Box::new(Readable(log))))
+}
+
+/// A stored log, as the client reads it.
+#[derive(Debug)]
+struct Readable(StoredLog);
+
+impl LogAtRest for Readable {
+    fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        self.0.resource(path).map_err(|fault| fault.to_string())
+    }
+}
+
+#[cfg(test)]
+mod stored_log_tests {
+    use crate::node::places;
+    use client::log_source_options;
+
+    #[test]
+    fn the_client_knows_a_store_by_the_name_of_its_database() {
+        assert_eq!(log_source_options::DATABASE, places::DATABASE);
+    }
 }

@@ -2,7 +2,7 @@
 
 use wire::{ProxyAddress, TlsProblem, client_config, unused_proxy};
 
-use crate::node::outgoing::agent;
+use crate::node::witnessing::agent;
 use boundary::MAX_DOCUMENT_BYTES;
 
 /// Reads a document over TLS, without redirects and within 10 s. `authorities` is the PEM text of the trusted authorities;

@@ -2,7 +2,6 @@
 pub mod backup;
 pub mod clock_sync;
 pub mod config;
-pub mod config_notify;
 mod config_reader;
 mod config_targets;
 pub mod control;
@@ -23,7 +22,6 @@ mod notice_bodies;
 pub mod notifying;
 pub mod open_store;
 mod opening;
-mod outgoing;
 pub mod owned;
 pub mod places;
 pub mod private;

@@ -17,7 +17,7 @@ use crate::{
     Config, NotifyTable, TargetKind,
     node::{
         notice_bodies::{self, WebhookKeys},
-        outgoing::agent,
+        witnessing::agent,
     },
     ntfy_topic, read_certificates, read_private,
 };

@@ -3,6 +3,8 @@
 //! The requests use TLS if the roster names an `https://` address. The service then trusts the certificate authorities
 //! of the system. Redirects and the proxy settings of the environment are ignored. Each request has its own thread, so a
 //! slow witness delays neither other witnesses nor the shutdown.
+//!
+//! HTTP clients of the service: for witnesses and for targets of messages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -11,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use ureq::Agent;
+use ureq::tls::TlsConfig;
 
-use crate::node::outgoing::agent;
 use boundary::{Boundary, NamedWitness, WitnessNext, WitnessRequest};
 use documents::locked;
 use wire::{ProxyAddress, TlsProblem, client_config};
@@ -204,6 +206,28 @@ impl Agents {
     fn forget_tls(&self) {
         *locked(&self.tls) = None;
     }
+}
+
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Returns a client that follows no redirect. The proxy is for TLS only.
+pub fn agent(tls: Option<TlsConfig>, proxy: Option<&ProxyAddress>) -> Agent {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT))
+        .timeout_global(Some(ANSWER))
+        .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")));
+    if let Some(tls) = tls {
+        config = config
+            .https_only(true)
+            .tls_config(tls)
+            .proxy(proxy.and_then(ProxyAddress::proxy));
+    }
+    config.build().new_agent()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn client_files() -> Vec<SourceFile> {
             tokens: tokens(&text),
             text,
         })
-        .filter(|file| !file.path.ends_with("/tests.rs") && !file.path.contains("/tests/"))
+        .filter(|file| !file.path.ends_with("tests.rs") && !file.path.contains("/tests/"))
         .collect()
 }
 

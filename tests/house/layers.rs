@@ -223,7 +223,7 @@ fn only_the_service_opens_stores_and_sandboxes() {
                     && text(&tokens, at + 1) == "::"
                     && text(&tokens, at + 2) == "open"
             });
-            if calls && !file.ends_with("/tests.rs") && !file.contains("/tests/") {
+            if calls && !file.ends_with("tests.rs") && !file.contains("/tests/") {
                 callers.insert(file);
             }
         }
@@ -341,7 +341,7 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
         parts
     };
     let is_code = |path: &str| {
-        !path.ends_with("/tests.rs")
+        !path.ends_with("tests.rs")
             && !path.contains("/tests/")
             && !matches!(place(path).1, "lib.rs" | "main.rs")
     };
@@ -515,7 +515,7 @@ fn violations(files: &[(String, String)]) -> Vec<String> {
                 "super"
                     if text(&tokens, i + 1) == "::"
                         && !token.in_test
-                        && !inside.ends_with("/tests.rs") =>
+                        && !inside.ends_with("tests.rs") =>
                 {
                     match text(&tokens, i + 2) {
                         "*" => say(

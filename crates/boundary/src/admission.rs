@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::{Caller, Surroundings, oidc::key_cache::KeyCache};
+use crate::{Caller, Surroundings, oidc::id_token::KeyCache};
 use crossing::{Crossing, Refusal, Stopped};
 use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,

@@ -1,14 +1,24 @@
 //! The parts of a boundary. Each part has access only to the parts that it needs.
+//!
+//! The metrics of the service: reads the gauges from the state, and returns the text of a scrape.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Admission, DataGrowth, Evidence, FetchDocument, Health, Monitoring, Proposals, RefusalLog,
-    Sealing, Surroundings, ToldTargets, Witnessing, admission::Admissions,
-    housekeeping::Housekeeping, oidc::key_cache::KeyCache, session_access::SessionAccess,
+    Admission, Caller, DataGrowth, Evidence, FetchDocument, Health, Proposals, RefusalLog, Sealing,
+    SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
+    caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts};
-use store::{Ledger, Retention};
+use crossing::{ArtifactStore, Crossing, CrossingParts, Refusal, Stopped, fault};
+use documents::{Code, STRICT, Scope, Timestamp, locked};
+use sandbox::LinuxSandbox;
+use store::{
+    CertificateReading, Ledger, Metrics, NodeReading, NodeReadings, NodeState, Readings, Retention,
+    TargetReading,
+};
 
 /// A boundary, with all its parts.
 #[derive(Clone)]
@@ -168,5 +178,192 @@ impl Boundary {
             targets,
             monitoring,
         }
+    }
+}
+
+/// Codes of refusals after which an approved run waits for another attempt.
+const HOLDING: [Code; 3] = [Code::Busy, Code::Database, Code::SandboxUnavailable];
+
+/// The facts about the monitoring of the service.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MonitoringStatus {
+    /// Seconds since the last read of `/metrics`, or `None` if nobody has read the metrics since the start.
+    pub last_scrape_s: Option<u64>,
+    /// The witnesses of the roster.
+    pub witnesses: Vec<WitnessStatus>,
+    /// The targets of messages.
+    #[serde(default)]
+    pub targets: Vec<TargetStatus>,
+}
+
+/// The progress of a witness.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct WitnessStatus {
+    /// Name of the witness in the roster.
+    pub name: String,
+    /// Age in seconds of the oldest entry that the witness has not cosigned.
+    pub age_s: i64,
+    /// True if the witness has cosigned a checkpoint since the start of the service.
+    pub has_cosigned: bool,
+}
+
+/// The metrics of the service.
+pub struct Monitoring {
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) ledger: Ledger,
+    pub(crate) sandbox: Arc<LinuxSandbox>,
+    pub(crate) witnesses: Arc<Witnessing>,
+    pub(crate) proposals: Arc<Proposals>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) targets: Arc<ToldTargets>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) certificate: Mutex<Option<CertificateReading>>,
+    pub(crate) last_scrape: Mutex<Option<Instant>>,
+}
+
+fn reading_of(node: NodeState) -> NodeReading {
+    let NodeState {
+        name,
+        active,
+        lost,
+        beat_age_s,
+        open_runs,
+        ..
+    } = node;
+    NodeReading {
+        name: name.to_string(),
+        active,
+        lost,
+        beat_age_s,
+        open_runs,
+    }
+}
+
+impl Monitoring {
+    /// Stores the state of the TLS certificate of the service.
+    pub fn set_certificate(&self, certificate: CertificateReading) {
+        *locked(&self.certificate) = Some(certificate);
+    }
+
+    /// Returns the facts about the monitoring that `doctor --production` checks.
+    ///
+    /// # Errors
+    /// Returns a fault if the log can't be read.
+    pub fn status(&self) -> Result<MonitoringStatus, Stopped> {
+        let last_scrape = *locked(&self.last_scrape);
+        Ok(MonitoringStatus {
+            last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
+            witnesses: self.witness_status(self.crossing.now())?,
+            targets: self.targets.status(self.ledger.reads().newest_event()?),
+        })
+    }
+
+    /// Returns the counters of the service.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        self.ledger.metrics()
+    }
+
+    /// Returns the text of a scrape for a caller with the scope `read`.
+    ///
+    /// # Errors
+    /// Returns `forbidden` if the caller lacks the scope, or has the scope for some steps only, because the metrics are
+    /// about all steps.
+    pub fn scrape_for(&self, caller: &Caller) -> Result<String, Stopped> {
+        let name = caller.demand(Scope::Read, None)?;
+        if caller.is_limited() {
+            let detail = format!(
+                "the token of {name} is limited to some steps, and metrics are about all steps: ask an operator for a \
+                 token with the scope read and without patterns"
+            );
+            return Err(Refusal::new(Code::Forbidden, detail).into());
+        }
+        self.scrape()
+    }
+
+    /// Returns the text of a scrape. No value needs a query whose duration grows with the number of stored rows.
+    ///
+    /// # Errors
+    /// Returns a fault if the store can't be read.
+    pub fn scrape(&self) -> Result<String, Stopped> {
+        *locked(&self.last_scrape) = Some(Instant::now());
+        self.metrics()
+            .scrape(&self.readings()?)
+            .map_err(|error| fault(&error))
+    }
+
+    fn readings(&self) -> Result<Readings, Stopped> {
+        let (sealed, now) = (self.crossing.state(), self.crossing.now());
+        let open = self.ledger.open_proposals();
+        let held = self.sandbox.probe().held();
+        let growth = self.health.growth();
+        Ok(Readings {
+            runs_active: open.running,
+            runs_held_up: self.proposals.held_up(&HOLDING),
+            pending: open.pending,
+            approved: open.approved,
+            oldest_approved_s: open
+                .oldest_approved
+                .map_or(0, |at| (now.unix() - at.unix()).max(0)),
+            log_entries: self.ledger.state().size,
+            store_bytes: self.ledger.bytes().ok(),
+            store_free_bytes: self.crossing.capacity().free_bytes(),
+            growth_bytes_per_day: growth.map(|(growth, _)| growth.bytes_per_day),
+            disk_lasts_days: growth.and_then(|(_, days)| days),
+            witness_age_s: self
+                .witness_status(now)?
+                .into_iter()
+                .map(|one| (one.name, one.age_s))
+                .collect(),
+            targets: self
+                .targets
+                .status(self.ledger.reads().newest_event()?)
+                .into_iter()
+                .map(|t| TargetReading {
+                    age_s: t
+                        .waits_since
+                        .map_or(0, |since| (now.unix() - since.unix()).max(0)),
+                    name: t.name.to_string(),
+                    behind: t.behind,
+                    given_up: t.given_up,
+                })
+                .collect(),
+            seal_number: sealed.seal.number,
+            roster_version: sealed.roster.version(),
+            certificate: *locked(&self.certificate),
+            clock_ahead_s: self.ledger.clock_ahead_s(),
+            sandbox_layers: STRICT
+                .iter()
+                .map(|layer| (*layer, held.contains(layer)))
+                .collect(),
+            late_receipts: self.crossing.late_receipts().count() as u64,
+            nodes: self
+                .health
+                .nodes()
+                .and_then(SeenNodes::report)
+                .map(|report| NodeReadings {
+                    term: report.term,
+                    nodes: report.nodes.into_iter().map(reading_of).collect(),
+                }),
+        })
+    }
+
+    /// Returns the progress of each witness of the roster. The cosignatures are not stored, so an age counts from the
+    /// start of the service at the earliest.
+    fn witness_status(&self, now: Timestamp) -> Result<Vec<WitnessStatus>, Stopped> {
+        let status = |(name, cosigned)| {
+            let waiting = self.ledger.leaf(cosigned)?;
+            let since = waiting.map(|leaf| leaf.at.max(self.started_at));
+            let age_s = since.map_or(0, |since| (now.unix() - since.unix()).max(0));
+            Ok(WitnessStatus {
+                name,
+                age_s,
+                has_cosigned: cosigned > 0,
+            })
+        };
+        self.witnesses
+            .cosigned_sizes()
+            .into_iter()
+            .map(status)
+            .collect()
     }
 }

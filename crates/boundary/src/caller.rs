@@ -1,13 +1,20 @@
 //! The caller of a request and the caller's rights.
+//!
+//! A caller that the ID token of a job admitted.
+//!
+//! Callers create, show, reset and end sessions.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::AdmittedCaller;
-use crossing::{Refusal, Sealed, Stopped};
-use documents::{Code, Name, Scope, StepRef, Timestamp};
+use crate::Surroundings;
+use crossing::{
+    Crossing, Refusal, Sealed, SessionFacts, SessionUser, Sessions, Stopped, session_user,
+};
+use documents::{Code, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
 use reading::Pattern;
+use wire::{SessionList, SessionRunView, SessionView};
 
 /// Caller of a request, with the caller's rights.
 #[derive(Debug, Clone)]
@@ -191,5 +198,255 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What an ID token says about a caller.
+#[derive(Debug, Clone)]
+pub struct AdmittedCaller {
+    /// What the boundary says about the job, as JSON.
+    pub job: Arc<str>,
+    /// The parameters that a proposal of the job must have.
+    pub bound: Vec<BoundParameter>,
+}
+
+/// A parameter whose value a claim states.
+#[derive(Debug, Clone)]
+pub struct BoundParameter {
+    /// Name of the parameter.
+    pub name: String,
+    /// Name of the claim.
+    pub claim: String,
+    /// The value: a text, a number or a truth value.
+    pub value: Value,
+}
+
+impl AdmittedCaller {
+    /// Checks that the parameters have the values that the claims state. Returns what the boundary says about the job.
+    ///
+    /// # Errors
+    /// Returns `invalid-params` for the first parameter that differs. The refusal does not repeat the given value, which may
+    /// be a secret.
+    pub fn check(&self, params: &Value) -> Result<Arc<str>, Refusal> {
+        for BoundParameter { name, claim, value } in &self.bound {
+            let given = &params[name.as_str()];
+            // GitHub and GitLab state numbers as texts, but the parameter of a step may be a number.
+            let as_text = || claim_text(given).is_some_and(|text| value.as_str() == Some(&text));
+            if given != value && !as_text() {
+                let detail = format!(
+                    "the parameter must be {value}, which the claim `{claim}` of the job's ID token states"
+                );
+                let refusal = Refusal::new(Code::InvalidParams, format!("/{name}: {detail}"));
+                return Err(refusal.at(format!("/params/{name}"), detail));
+            }
+        }
+        Ok(self.job.clone())
+    }
+}
+
+/// Returns the text of a string, and the JSON of a number or a truth value. Other values have no text.
+pub fn claim_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Lets callers use their sessions.
+pub struct SessionAccess {
+    pub(crate) crossing: Arc<Crossing>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) surroundings: Surroundings,
+}
+
+impl SessionAccess {
+    /// Begins a session for the steps of a runbook.
+    ///
+    /// # Errors
+    /// Returns `unknown-step` if the caller may propose no step of the runbook that uses a session, and the refusals of
+    /// [`Sessions::create`].
+    pub fn create(&self, caller: &Caller, runbook: &str) -> Result<SessionView, Stopped> {
+        let name = caller.demand(Scope::Propose, None)?;
+        self.demand_step(caller, runbook)?;
+        let sealed = self.crossing.state();
+        let id = SessionId::new((self.surroundings.millis)(), self.surroundings.bytes());
+        let user = session_user(&sealed, name);
+        let facts = self.sessions.create(
+            id,
+            self.surroundings.bytes(),
+            &user,
+            runbook.to_owned(),
+            self.crossing.now(),
+        )?;
+        Ok(view(facts))
+    }
+
+    /// Checks that the caller may propose a step of the runbook that uses a session.
+    fn demand_step(&self, caller: &Caller, runbook: &str) -> Result<(), Stopped> {
+        let sealed = self.crossing.state();
+        let usable = sealed.registry.steps().any(|step| {
+            let reference = &step.definition.reference;
+            reference.path() == runbook
+                && step.definition.session != SessionUse::None
+                && caller.may_step(Scope::Propose, reference)
+        });
+        if !usable {
+            let detail = format!(
+                "no step of the runbook {runbook:?} that this caller may propose uses a session: a step declares \
+                 session=read or session=write"
+            );
+            return Err(Refusal::new(Code::UnknownStep, detail)
+                .at("/runbook", "no such step")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Returns the sessions that the caller may use. Callers with the scope `read` or `operate` see all sessions.
+    ///
+    /// # Errors
+    /// Returns `unauthenticated` if the caller has no name.
+    pub fn list(&self, caller: &Caller) -> Result<SessionList, Stopped> {
+        let _ = self.sessions.expire();
+        let found = self.sessions.list(self.viewer(caller)?.as_ref());
+        Ok(SessionList {
+            sessions: found.into_iter().map(view).collect(),
+        })
+    }
+
+    /// Returns one session.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the session is over or the caller may not use the session.
+    pub fn show(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+        let _ = self.sessions.expire();
+        Ok(view(self.sessions.show(id, self.viewer(caller)?.as_ref())?))
+    }
+
+    /// Ends a session and creates a new session for the same runbook.
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`Self::show`] and [`Self::create`].
+    pub fn reset(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+        let user = self.user(caller)?;
+        // The new session must be possible before the old one ends.
+        self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
+        let ended = self.sessions.end(id, &user)?;
+        self.create(caller, &ended.runbook)
+    }
+
+    /// Ends a session and removes its files.
+    ///
+    /// # Errors
+    /// Returns the same refusals as [`Self::show`].
+    pub fn end(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+        let user = self.user(caller)?;
+        self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
+        Ok(view(self.sessions.end(id, &user)?))
+    }
+
+    fn user(&self, caller: &Caller) -> Result<SessionUser, Stopped> {
+        Ok(session_user(
+            &self.crossing.state(),
+            caller.demand(Scope::Propose, None)?,
+        ))
+    }
+
+    /// Returns the party whose sessions the caller may see, or `None` for a caller who may see all sessions, for a review
+    /// or for an operator.
+    fn viewer(&self, caller: &Caller) -> Result<Option<SessionUser>, Stopped> {
+        let sees_all =
+            (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
+        if sees_all {
+            Ok(None)
+        } else {
+            self.user(caller).map(Some)
+        }
+    }
+}
+
+fn view(facts: SessionFacts) -> SessionView {
+    let runs = facts.runs.into_iter().map(|run| SessionRunView {
+        proposal: run.proposal,
+        step: run.step,
+        at: run.at,
+    });
+    SessionView {
+        id: facts.reference.id,
+        state: facts.reference.state,
+        runbook: facts.runbook,
+        creator: facts.creator,
+        created_at: facts.created_at,
+        idle_left_s: facts.idle_left_s,
+        variables: facts.variables,
+        unset: facts.unset,
+        directory: facts.directory,
+        running: facts.running,
+        runs: runs.collect(),
+        run_count: facts.run_count,
+    }
+}
+
+#[cfg(test)]
+mod admitted_caller_tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bound_parameter_has_exactly_the_text_of_the_claim() {
+        let stated = |value: Value| AdmittedCaller {
+            job: "{}".into(),
+            bound: vec![BoundParameter {
+                name: "n".into(),
+                claim: "sha".into(),
+                value,
+            }],
+        };
+        let bound = |text: &str| stated(text.into());
+        assert!(stated(json!(7)).check(&json!({"n": 7})).is_ok());
+        assert!(
+            stated(json!(7)).check(&json!({"n": "7"})).is_err(),
+            "a number is no text"
+        );
+        assert!(
+            stated(json!(true)).check(&json!({"n": "true"})).is_err(),
+            "a truth value is no text"
+        );
+        for (value, good) in [
+            ("ab", json!("ab")),
+            ("7", json!(7)),
+            ("7", json!("7")),
+            ("true", json!(true)),
+        ] {
+            assert!(
+                bound(value).check(&json!({"n": good, "other": 1})).is_ok(),
+                "{value}"
+            );
+        }
+        for bad in [
+            json!("AB"),
+            json!("ab "),
+            json!(null),
+            json!(["ab"]),
+            json!({"ab": 1}),
+            json!(1),
+        ] {
+            let refusal = bound("ab")
+                .check(&json!({"n": bad}))
+                .expect_err("another value");
+            assert_eq!(
+                (refusal.code, &*refusal.places[0].pointer),
+                (Code::InvalidParams, "/params/n")
+            );
+        }
+        assert!(
+            bound("ab")
+                .check(&json!({}))
+                .is_err_and(|refusal| refusal.detail.contains("`sha`")),
+            "no parameter"
+        );
+        assert!(bound("ab").check(&json!([])).is_err());
     }
 }

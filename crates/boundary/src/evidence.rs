@@ -1,7 +1,6 @@
 //! Read access to the registry, receipts, bundles, outputs and the log.
 pub mod checkpoint_proofs;
 pub(super) mod earlier_seal;
-mod log;
 mod outputs;
 
 use std::sync::Arc;

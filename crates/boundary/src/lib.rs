@@ -4,11 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod admission;
-mod admitted_caller;
 mod assembled;
 mod caller;
 mod data_growth;
-mod delayed_runs;
 mod denials;
 mod dispatch;
 mod events;
@@ -19,38 +17,31 @@ mod health;
 mod housekeeping;
 pub mod http;
 mod logged_documents;
-mod monitoring;
-mod near_steps;
 mod notices;
 mod oidc;
-mod overtaken_proposals;
-mod proposal_filter;
-mod proposal_inputs;
 mod proposal_status;
 mod proposal_view;
 mod proposals;
 mod refusal_log;
 mod result_access;
 mod reviews;
-mod revocations;
 pub mod sealing;
 pub mod secret_sources;
-mod seen_nodes;
-mod session_access;
 mod step_search;
 mod surroundings;
 mod tokens;
-mod told_targets;
 mod witnesses;
 
 pub use assembled::Boundary;
 
+pub use assembled::{MonitoringStatus, WitnessStatus};
 pub use caller::Caller;
 pub use data_growth::{DataGrowth, MeasuredGrowth};
 pub use health::{
     NoteSource, frozen_note, notes_about_people, notes_of, some_of, steps_beyond_the_host,
     unapprovable_steps, unmet_people_rules,
 };
+pub use health::{SeenNodes, silence};
 pub use http::{
     app::HttpConfig,
     limit::Rates,
@@ -59,25 +50,24 @@ pub use http::{
     route_table::routes,
     standby::{self, StandbyReason},
 };
-pub use monitoring::{MonitoringStatus, WitnessStatus};
 pub use notices::{Notice, NoticeFilter, NoticeNext};
+pub use notices::{TargetStatus, ToldTargets};
 pub use oidc::{
     binding_rules::steps_without_parameter,
-    id_token::{IdToken, MAX_ID_TOKEN_BYTES},
-    issuer_keys::{IssuerKeys, MAX_DOCUMENT_BYTES},
+    id_token::{IdToken, IssuerKeys, MAX_DOCUMENT_BYTES, MAX_ID_TOKEN_BYTES},
 };
 pub use sealing::{
     check_on_host, material_of, refused_steps, restore, sound_registry, tokens_in_force,
     told_steps, without_maximum, write_seal,
 };
 pub use secret_sources::{ConfiguredSecret, SecretSource, json_note};
-pub use seen_nodes::{SeenNodes, silence};
 pub use surroundings::Surroundings;
-pub use told_targets::{TargetStatus, ToldTargets};
 pub use witnesses::{NamedWitness, WitnessNext, WitnessRequest};
 
 pub(crate) use admission::Admission;
-pub(crate) use admitted_caller::{AdmittedCaller, BoundParameter, claim_text};
+pub(crate) use assembled::Monitoring;
+pub(crate) use caller::{AdmittedCaller, BoundParameter, claim_text};
+pub(crate) use denials::{MOST_TRIES, changes_too_often, check_again};
 pub(crate) use evidence::{Evidence, earlier_seal::earlier_seal};
 pub(crate) use health::Health;
 pub(crate) use http::{
@@ -93,12 +83,10 @@ pub(crate) use http::{
     with_common_headers,
 };
 pub(crate) use logged_documents::{blob_text, envelope_in, leaf_data, manifest_of};
-pub(crate) use monitoring::Monitoring;
-pub(crate) use oidc::key_cache::FetchDocument;
+pub(crate) use oidc::id_token::FetchDocument;
 pub(crate) use proposal_status::{is_over, view_status};
 pub(crate) use proposals::{Proposals, unknown_step, verified_of, wrong_state};
 pub(crate) use refusal_log::RefusalLog;
-pub(crate) use revocations::{MOST_TRIES, changes_too_often, check_again};
 pub(crate) use sealing::Sealing;
 pub(crate) use step_search::StepSearch;
 pub(crate) use witnesses::Witnessing;

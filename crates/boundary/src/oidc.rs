@@ -2,8 +2,6 @@
 
 pub mod binding_rules;
 pub mod id_token;
-pub mod issuer_keys;
-pub mod key_cache;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

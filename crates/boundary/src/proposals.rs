@@ -1,32 +1,46 @@
 //! Callers create, sign, cancel and wait for proposals.
-mod lookup;
-mod repetition;
-mod signing;
+//!
+//! Inputs that a proposal names: uploaded files and the receipt of a plan.
+//!
+//! Ends the open proposals that can no longer run, because their step, policy, proposer or session is gone.
+//!
+//! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost
+//! depends only on the number of open proposals.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Caller, RefusalLog, Surroundings, delayed_runs::DelayedRuns, health::of_owners, is_over,
-    near_steps::near_steps,
+    Caller, RefusalLog, Surroundings, health::of_owners, housekeeping::DelayedRuns, is_over,
+    step_search::near_steps,
 };
 use crossing::{
-    ArtifactStore, Changes, Crossing, Refusal, RunsInProgress, Sealed, Sessions, Stopped, fault,
-    not_filled, profile_on_host, refusal_of, secret_permits, session_user,
+    ArtifactStore, Changes, Crossing, PLAN_ARTIFACT, PlanRun, Refusal, RunsInProgress, Sealed,
+    Sessions, Stopped, check_not_moved, fault, not_filled, profile_on_host, refusal_of,
+    secret_permits, session_user,
 };
 use documents::{
-    Authorization, Code, DEFAULT_WINDOW_S, Emergency, InputDigest, MAX_WINDOW_S, Name, Nonce,
-    ProposalId, Scope, SessionId, StepDigest, StepRef, StepReference, Timestamp, VerifiedSignature,
-    canonical, joined, json,
+    Artifact, ArtifactName, Artifacts, Authorization, Code, DEFAULT_WINDOW_S, Emergency,
+    InputDigest, MAX_WINDOW_S, Malformed, Name, Nonce, ParamsDigest, Permission, PlanReference,
+    ProposalId, ReceiptId, Scope, SessionId, SessionReference, StepDefinition, StepDigest, StepRef,
+    StepReference, Timestamp, VerifiedSignature, canonical, joined, json, locked,
 };
 use sandbox::LinuxSandbox;
 use store::{
     AdvanceStop, AuthorizationCore, Ledger, NewProposal, Proposal, ProposalStep, ProposeResult,
     Retention, Signature, StoredStatus,
 };
-use verdict::{EligibleApprovers, ExcludedSigners, StepInForce, Tokens, exclusion};
-use wire::{ProposalView, Propose, RefusalView};
+use verdict::{
+    EligibleApprovers, ExcludedSigners, StepInForce, Tokens, check_permissions, check_profile,
+    exclusion,
+};
+use wire::{ProposalView, Propose, ProposedArtifact, RefusalView};
+
+mod lookup;
+mod repetition;
+mod signing;
 
 /// Maximum time that one call waits.
 const MOST_WAIT: Duration = Duration::from_secs(55);
@@ -507,5 +521,272 @@ fn advance_refused(stop: AdvanceStop, id: &ProposalId) -> Stopped {
             .about(id)
             .into(),
         AdvanceStop::Fault(error) => error.into(),
+    }
+}
+
+impl Proposals {
+    /// Returns the artifacts of a proposal, which the proposer must have uploaded.
+    pub(super) fn proposed_artifacts(
+        &self,
+        proposer: &Name,
+        given: &[ProposedArtifact],
+    ) -> Result<Option<Artifacts>, Stopped> {
+        let mut found = Vec::new();
+        for (at, one) in given.iter().enumerate() {
+            let stored = self.artifacts.size(proposer, &one.digest)?;
+            let Some(bytes) = stored else {
+                let detail = format!(
+                    "{proposer} has not uploaded {}: upload the file, then propose again",
+                    one.digest
+                );
+                return Err(Refusal::new(Code::NotFound, detail)
+                    .at(format!("/artifacts/{at}/digest"), "not stored")
+                    .into());
+            };
+            if one.name.as_str() == PLAN_ARTIFACT {
+                let detail = format!(
+                    "{PLAN_ARTIFACT:?} is the name of the plan's output: choose another name"
+                );
+                return Err(Refusal::malformed(format!("/artifacts/{at}/name"), detail).into());
+            }
+            found.push(Artifact {
+                name: one.name.clone(),
+                digest: one.digest,
+                bytes,
+            });
+        }
+        found.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        let artifacts = (!found.is_empty()).then_some(Artifacts(found));
+        if let Some(artifacts) = &artifacts {
+            artifacts.check().map_err(|error| Malformed {
+                pointer: format!("/artifacts{}", error.pointer),
+                ..error
+            })?;
+        }
+        Ok(artifacts)
+    }
+
+    /// Returns the plan of a proposal, whose receipt the caller must be allowed to see.
+    pub(super) fn proposed_plan(
+        &self,
+        caller: &Caller,
+        step: &StepDefinition,
+        given: Option<&ReceiptId>,
+        params: &ParamsDigest,
+        now: Timestamp,
+    ) -> Result<Option<PlanReference>, Stopped> {
+        let (plan, receipt) = match (&step.plan, given) {
+            (None, None) => return Ok(None),
+            (Some(plan), Some(receipt)) => (plan, receipt),
+            (Some(plan), None) => {
+                let detail = format!(
+                    "{} applies a plan: run {} with the same parameters, then propose with its receipt as `plan`",
+                    step.reference, plan.step
+                );
+                return Err(Refusal::new(Code::Malformed, detail)
+                    .at("/plan", "missing")
+                    .into());
+            }
+            (None, Some(_)) => {
+                let detail = format!("{} applies no plan: leave the plan out", step.reference);
+                return Err(Refusal::new(Code::Malformed, detail)
+                    .at("/plan", "not used by this step")
+                    .into());
+            }
+        };
+        let row = self.visible(caller, &receipt.proposal())?;
+        let run = PlanRun::of(&self.ledger, &row)?.ok_or_else(|| {
+            Refusal::new(
+                Code::WrongState,
+                format!("{receipt}: its run has no receipt yet"),
+            )
+            .at("/plan", "not finished")
+        })?;
+        let reference = run.reference();
+        run.check(plan, &reference, *params, now)
+            .map_err(|refusal| refusal.at("/plan", "can't be carried out"))?;
+        Ok(Some(reference))
+    }
+
+    /// Returns a file that the run of a proposal gets, with its size.
+    ///
+    /// # Errors
+    /// Returns `not-found` if the proposal does not exist, has no such file, or may not be seen by the caller.
+    pub fn input(
+        &self,
+        caller: &Caller,
+        id: &ProposalId,
+        name: &ArtifactName,
+    ) -> Result<(Arc<File>, u64), Stopped> {
+        let row = self.visible(caller, id)?;
+        let signed = self.statement(id)?.predicate;
+        let none = || {
+            Stopped::from(Refusal::new(
+                Code::NotFound,
+                format!("{id} has no file {name}, or it is deleted"),
+            ))
+        };
+        let artifacts = signed.artifacts.iter().flat_map(|artifacts| &artifacts.0);
+        let planned = if let Some(artifact) = artifacts.into_iter().find(|one| one.name == *name) {
+            let one = Artifacts(vec![artifact.clone()]);
+            self.artifacts
+                .planned(&row.core.proposer, Some(&one))?
+                .pop()
+        } else if name.as_str() == PLAN_ARTIFACT && signed.plan.is_some() {
+            let sealed = self.crossing.state();
+            let step = sealed
+                .step(&row.core.step)
+                .and_then(|(step, _)| step.definition.plan.clone())
+                .ok_or_else(none)?;
+            let found = {
+                let until = row.ended_at.unwrap_or_else(|| self.crossing.now());
+                PlanRun::find(&self.ledger, &step, &signed, &row.core.params_digest, until)?
+            };
+            Some(found.ok_or_else(none)?.input(&self.ledger)?)
+        } else {
+            None
+        };
+        let planned = planned.ok_or_else(none)?;
+        Ok((planned.file, planned.bytes))
+    }
+}
+
+impl Proposals {
+    /// Ends each open proposal that can no longer run. Returns their number.
+    pub async fn end_overtaken(self: &Arc<Self>) -> u64 {
+        self.end_overtaken_of(self.ledger.waiting_proposals()).await
+    }
+
+    /// Ends the proposals of each session that ends or changes, until the service ends.
+    pub async fn follow_sessions(self: Arc<Self>) {
+        loop {
+            let changed = self.sessions.changed().await;
+            // No proposal with the state before can run any more, so each is compared only once.
+            let ids = changed
+                .iter()
+                .filter_map(|session| locked(&self.in_sessions).remove(session))
+                .flatten()
+                .collect();
+            let _ = self.end_overtaken_of(ids).await;
+        }
+    }
+
+    async fn end_overtaken_of(self: &Arc<Self>, ids: Vec<ProposalId>) -> u64 {
+        let proposals = self.clone();
+        // The lookup of programs reads the disk.
+        let search = move || {
+            let found = ids
+                .into_iter()
+                .filter_map(|id| Some((proposals.why_impossible(&id)?, id)));
+            found.collect::<Vec<_>>()
+        };
+        match tokio::task::spawn_blocking(search).await {
+            Ok(found) => {
+                let ended = found.len() as u64;
+                for (refusal, id) in found {
+                    self.end_as_impossible(&id, &refusal).await;
+                }
+                ended
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the open proposals were not compared with the state in force: {error}"
+                );
+                0
+            }
+        }
+    }
+
+    /// Ends a new proposal if its grant does not cover it, or if a new seal or the end of its session came before the commit of the
+    /// proposal.
+    pub(super) async fn end_if_overtaken(
+        &self,
+        id: &ProposalId,
+        session: Option<SessionReference>,
+    ) {
+        if let Some(session) = session {
+            locked(&self.in_sessions)
+                .entry(session.id)
+                .or_default()
+                .push(id.clone());
+        }
+        if let Some(refusal) = self.why_impossible(id) {
+            self.end_as_impossible(id, &refusal).await;
+        }
+    }
+
+    async fn end_as_impossible(&self, id: &ProposalId, refusal: &Refusal) {
+        tracing::info!(proposal = %id, code = %refusal.code, "the proposal can no longer run: {}", refusal.detail);
+        self.end(id, refusal).await;
+    }
+
+    /// Returns the refusal of a proposal that can no longer run under the state in force. A proposal that can't be
+    /// read, or that the crossing would retry, stays open.
+    fn why_impossible(&self, id: &ProposalId) -> Option<Refusal> {
+        let signed = self.statement(id).ok()?.predicate;
+        let waits = self
+            .ledger
+            .proposal(id)
+            .ok()?
+            .is_some_and(|row| row.status == StoredStatus::Pending);
+        match self.check_possible(&self.crossing.state(), &signed, waits) {
+            Err(Stopped::Refused(refusal))
+                if !refusal.code.is_temporary() && refusal.code != Code::SandboxUnavailable =>
+            {
+                Some(*refusal)
+            }
+            Ok(()) | Err(_) => None,
+        }
+    }
+
+    /// Makes the checks of the crossing that need no signature and no clock.
+    ///
+    /// If the proposal waits for signatures, policy must also ask for each permission. The crossing accepts additional
+    /// permissions, because an earlier policy may have asked for more, but no approver's program signs them any more.
+    fn check_possible(
+        &self,
+        sealed: &Sealed,
+        signed: &Authorization,
+        waits: bool,
+    ) -> Result<(), Stopped> {
+        let (held, parties) = self.quorum_of(sealed, signed)?;
+        let held = held.filled(&signed.params).map_err(refusal_of)?;
+        let _ = check_permissions(held.asked(), &signed.permissions).map_err(refusal_of)?;
+        let asks_for =
+            |one: &Permission| held.asked().as_ref().is_ok_and(|asked| asked.contains(one));
+        if let Some(one) = signed
+            .permissions
+            .iter()
+            .find(|one| waits && !asks_for(one))
+        {
+            let detail = format!(
+                "policy no longer asks for {:?}, so nobody can sign this: propose again",
+                one.what
+            );
+            return Err(Refusal::new(Code::ContextChanged, detail).into());
+        }
+        let here = profile_on_host(&held)?;
+        check_not_moved(&here, &signed.sandbox)?;
+        let _ = check_profile(&here, &signed.sandbox).map_err(refusal_of)?;
+        if let Some(session) = &signed.session {
+            self.sessions
+                .check_state(session, &session_user(sealed, &signed.proposer))?;
+        }
+        if let Some(digest) = &signed.grant {
+            return self.crossing.check_covered(
+                digest,
+                signed,
+                sealed,
+                &parties,
+                self.crossing.now(),
+            );
+        }
+        self.demand_future(
+            sealed,
+            &held,
+            &signed.proposer,
+            self.crossing.now(),
+            signed.expires_at,
+        )
     }
 }

@@ -18,25 +18,21 @@ mod terminal;
 pub use commands::{
     approve::{self, AskedText},
     audit::{
-        audit_row::{AuditRow, BOUNDARY, COLUMNS, RowPlace, RowVerdict, TIME, VERDICT},
-        audit_table::{AuditTable, MOST_ROWS, named_log, read_again},
-        audit_words::{approval_words, joined, review_words, revocation_words},
-        csv_table::{csv_grants, csv_table},
+        audit_row::{
+            AuditRow, BOUNDARY, COLUMNS, RowPlace, RowVerdict, TIME, VERDICT, approval_words,
+            joined, review_words, revocation_words,
+        },
+        audit_table::{AuditTable, MOST_ROWS, csv_grants, csv_table, named_log, read_again},
+        decisions::{FIELDS, OPEN_CHOICES, RowFilter, outcomes},
         grant_table::{GRANT_COLUMNS, grant_cells},
         open_work::open_lines,
-        row_filter::{FIELDS, OPEN_CHOICES, RowFilter, outcomes},
     },
     bundle_files::{bundles_of, is_log, logs_below},
-    client_program::ClientProgram,
-    clock::now,
     completions::runbook_or_step,
     deny,
-    gate::{
-        gate_decision::decide_gate,
-        gate_requirements::{
-            AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
-            SandboxRequirement,
-        },
+    gate::gate_decision::{
+        AgeLimit, DigestRequirement, GateRequirements, OutcomeRequirement, ParamsRequirement,
+        SandboxRequirement, decide_gate,
     },
     global::{BoundaryChoice, GlobalOptions},
     grant::{
@@ -45,11 +41,12 @@ pub use commands::{
         signing::{self, check_pending, check_typed},
     },
     inbox::{freeze_words, grant_words, myself, waiting_grants},
-    inbox_table::{end_of, heaviest, parameter_words, step_words, time_left},
-    key, log_source_options, man,
-    own_program::own_program,
+    inbox_table::{end_of, heaviest, now, parameter_words, step_words, time_left},
+    key::{self, own_program},
+    log_source_options, man,
     program::{
-        self, Cli, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command, lacking_commands,
+        self, Cli, ClientProgram, CommandSet, LACKING_BELOW, ROLES, SharedCommand, command,
+        lacking_commands, lock_digest,
     },
     registry::{
         self, SealedStepsCommand,
@@ -61,15 +58,13 @@ pub use commands::{
     revoke,
     roster::{
         self,
-        change::changes,
-        proposed::read_version,
+        change::{changes, read_version},
         show::{self, ShowArgs},
         sign::{SigningCommand, say_standing},
     },
     unsettled::{self, details, more_words},
     verdict_screen::program_words,
     verify::{JudgedBundle, judged_screen, unverified_words, with_any},
-    version::lock_digest,
 };
 pub use home::{
     boundaries::ListedBoundary,
@@ -82,7 +77,7 @@ pub use home::{
     user_configuration::show_own_letters,
 };
 pub use remote::{
-    address::Address,
+    address::{Address, Secret, TlsFiles},
     client::{CHALLENGE_TYPE, Client},
     export::export,
     follow_run::{StreamLine, read_line},
@@ -90,14 +85,11 @@ pub use remote::{
     proposals::{self, newest},
     read_receipt::ReadReceipt,
     run_printer::{OutputForm, RunPrinter, held_up_words, piece_of, truncated_words},
-    secret::Secret,
-    tls_files::TlsFiles,
 };
 pub use review::{
-    compare::definitions_diff,
+    compare::{StatementVerdict, definitions_diff},
     comparison::DefinitionDifferences,
     derive::derive,
-    derived::StatementVerdict,
     gather::{ReviewSubject, roster_in_force},
     proposal_review::{ProposalReview, check_open},
     render::{self, draw_differences, profile_words},
@@ -106,39 +98,35 @@ pub use review::{
 };
 pub use signers::signer::{FileSigner, Signer, write_secret_key};
 pub use terminal::{
-    exit::{CommandFailure, CommandResult, Exit},
+    exit::{
+        CommandFailure, CommandResult, Exit, denial_words, observed_word, outcome_words,
+        person_words,
+    },
     field_paths::leaves,
-    outcome_words::{observed_word, outcome_words},
     output_painter::{ColouredText, OutputPainter},
-    person_words::{denial_words, person_words},
     printable_text::PrintableText,
     refused_programs::{ListPlace, OWN_DIRECTORIES, OutputComplaints, print_hints, refusal_lines},
-    screen::{LineTone, Screen, ScreenLine},
+    screen::{LineTone, Screen, ScreenLine, aligned, fitted},
     streams::{
         AnswerButton, Audience, Terminal, eprintln_quietly, text_of, write_document, write_new,
     },
-    table::{aligned, fitted},
 };
 
 pub(crate) use commands::{
     audit::{
-        audit_words::review_state_words,
-        beginning::{NotBegun, expect_kept_heads, no_log, said_no},
+        audit_output::{NotBegun, each_entry, expect_kept_heads, no_log, said_no},
+        audit_row::review_state_words,
         decisions::DecisionFilter,
         grant_table::is_active,
-        log_entries::each_entry,
         open_work::OverdueReviews,
     },
     bundle_files::{bundle_of, read_bundle},
     client_build::needs_boundary,
-    every_boundary::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
-    gate::{
-        gate_decision::{GateReport, RequirementResult},
-        gate_requirements::GivenParameter,
-    },
+    gate::gate_decision::{GateReport, GivenParameter, RequirementResult},
     global::JobArgs,
     grant::is_grant,
-    proposal_filter::ProposalFilterArgs,
+    inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
+    inbox_table::ProposalFilterArgs,
     review_subject::{boundary_with, is_file, search_names},
     verdict_screen::VerdictInputs,
 };
@@ -152,17 +140,17 @@ pub(crate) use home::{
     },
 };
 pub(crate) use remote::{
-    export::{head::ExportHead, tile::ExportTile},
+    export::mirror::{ExportHead, ExportTile},
     follow_run::{WantedBundle, stop_waiting_on_interrupt},
     log_source::read_file,
     proposals::{LookupRange, find_proposal},
     read_receipt::{read_predicate, read_statement},
 };
 pub(crate) use review::{
-    comparison::{LineDifference, RunComparison},
-    derived::{
+    compare::{
         COVERED, Derived, EmergencyApproval, ReviewFinding, SANDBOX, SCRIPT_DIGEST, SEALED, TRUSTED,
     },
+    comparison::{LineDifference, RunComparison},
     line::{
         LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
         ReviewLine,
@@ -175,12 +163,10 @@ pub(crate) use review::{
     value_words::{duration_ms, list_words, plain_or_quoted, rule_words, short_id, told_rules},
 };
 pub(crate) use signers::{
-    open_signer::open_signer,
-    signer::{SignerError, write_public_key},
-    ssh::SshKeygenSigner,
+    signer::{SshKeygenSigner, open_signer, write_public_key},
     ssh_agent,
 };
 pub(crate) use terminal::{
-    field_paths::path_key, letters::DisplayScripts, outcome_words::verdict_word,
+    exit::verdict_word, field_paths::path_key, letters::DisplayScripts,
     printable_text::first_token, screen::lines_of,
 };

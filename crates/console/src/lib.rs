@@ -19,18 +19,15 @@ mod proposal;
 mod web;
 
 pub use page::{
-    external_text::{plain, plain_prose},
-    field_errors::{FieldError, FieldErrors},
-    frame::{framed, page, problem},
+    frame::{FieldError, FieldErrors, coloured, framed, page, plain, plain_prose, problem},
     prose::{self, Heading, Part},
-    terminal_text::coloured,
 };
 pub use proposal::{
-    live::{EventPart, RunWatchers, event_stream, last_event},
-    proposal_words::{proposal_of, standing_words, status_of},
-    reached::ReachedBoundary,
-    receipts::{CheckedReceipt, check, sent_bundle},
-    run_view::{RunAddresses, RunView},
+    reached::{EventPart, ReachedBoundary, RunWatchers, event_stream, last_event},
+    receipts::{
+        CheckedReceipt, RunAddresses, RunView, check, proposal_of, sent_bundle, standing_words,
+        status_of,
+    },
 };
 pub use web::{
     door::Door,
@@ -57,8 +54,5 @@ pub(crate) use desk::{
     login_sessions::LOG_OUT,
     signing_page::signing_page,
 };
-pub(crate) use page::{
-    passkey_form::{ANSWER_FIELDS, PasskeyQuestion, answer_fields},
-    screen_lines::screen_lines,
-};
-pub(crate) use proposal::{boundary_trust::BoundaryTrust, reached::BoundaryState};
+pub(crate) use page::frame::{ANSWER_FIELDS, PasskeyQuestion, answer_fields, screen_lines};
+pub(crate) use proposal::reached::{BoundaryState, BoundaryTrust};

@@ -10,7 +10,6 @@ mod cross;
 mod crossing_parts;
 mod granted;
 mod host_profile;
-mod keep_output;
 mod keep_results;
 mod log_span;
 mod masks;
@@ -59,11 +58,9 @@ pub use stage::{
 pub use step_files::{check_files, planned_files};
 
 pub(crate) use carried::{
-    capacity::Capacity,
+    capacity::{Capacity, Patience},
     kept_results::{KeptResults, ResultsBasis},
-    live::{RecordedOutput, RunInProgress},
-    output_order::OrderPosition,
-    patience::Patience,
+    live::{OrderPosition, RecordedOutput, RunInProgress},
     recorded_outputs::RecordedRows,
 };
 pub(crate) use seal::carried_variables::CarriedVariables;

@@ -13,7 +13,6 @@ mod record;
 
 pub use crypto::{
     canonical::{self, canonical_of, parse_canonical, to_canonical},
-    cosignature::{WitnessKey, lines_of_others},
     digest::{
         AuthorizationDigest, Blake3Digest, Blake3Stream, BlobDigest, ContentDigest,
         DigestFormatError, InputDigest, LeafHash, ParamsDigest, PolicyDigest, RegistryRoot,
@@ -25,8 +24,9 @@ pub use crypto::{
     key_id::KeyId,
     merkle::{self, Frontier, Hash, leaf_hash, node_hash, root_of},
     note::{
-        self, MAX_NOTE_BYTES, Note, NoteSignature, TlogProof, key_hash, parse_signatures,
-        sign_note, verify_note, vkey,
+        self, MAX_ENTRY_BYTES, MAX_NOTE_BYTES, Note, NoteSignature, TILE_HEIGHT, TILE_WIDTH,
+        TileKind, TilePath, TlogProof, WitnessKey, key_hash, lines_of_others, parse_signatures,
+        push_entry, sign_note, split_entries, verify_note, vkey,
     },
     passkey::{PASSKEY, Passkey},
     passkey_signing::{BrowserAnswer, PasskeyMessage, enrolled},
@@ -37,9 +37,6 @@ pub use crypto::{
     sshsig::{
         self, MAX_SIGNATURE_BYTES, NAMESPACE, Presence, SignatureError, StatementKey,
         is_of_synced_passkey,
-    },
-    tlog_tiles::{
-        MAX_ENTRY_BYTES, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, push_entry, split_entries,
     },
 };
 pub use mutex::locked;
@@ -52,7 +49,6 @@ pub use record::{
     bundle::{self, Bundle, MAX_BUNDLE_BYTES, MEDIA_TYPE, StepProof},
     checkpoint::{self, Checkpoint, origin},
     code::Code,
-    configuration::{Configuration, ConfiguredLimits, ConfiguredSandbox},
     consumption::{Consumption, MAX_ITEMS, Spent},
     declared::{self, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, Limit},
     denial::{Denial, denied},
@@ -68,23 +64,19 @@ pub use record::{
         self, Base64, Envelope, EnvelopeSignature, MAX_SIGNATURES, Signed, Verified,
         VerifiedSignature, VerifyError,
     },
-    extension_names::{
-        ArtifactName, GrantId, HostPath, OWN_PROGRAMS, OutputName, Program, RelativePath,
-        SecretName, SessionId, Variable, listed_name,
-    },
     grant::{Grant, GrantRate, GrantedSession, GrantedStep, Grantee},
     hidden_character::{HiddenCharacter, push_escape, push_visible, visible},
-    host_names::{check_origin, check_user, shortened},
     ident::{
-        BoundaryName, Epoch, GenesisSalt, GroupName, IdentError, Name, Nonce, ProposalId,
-        ProposalIdEnding, ReceiptId, StepRef,
+        ArtifactName, BoundaryName, Epoch, GenesisSalt, GrantId, GroupName, HostPath, IdentError,
+        Name, Nonce, OWN_PROGRAMS, OutputName, Program, ProposalId, ProposalIdEnding, ReceiptId,
+        RelativePath, SecretName, SessionId, StepRef, Variable, listed_name,
     },
     joined::{first_of, joined},
     kinds::{self, Carrier, KINDS, LeafKind, StatementKind, schema_of},
     malformed::Malformed,
     network_host::{
-        AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_reach, check_unresolved,
-        is_localhost,
+        AllowedHost, HostRefusal, MAX_HOSTS, check_host, check_origin, check_reach,
+        check_unresolved, check_user, is_localhost, shortened,
     },
     parameter::{Parameter, ParameterType, parameter_variable, secret_name},
     profile::{ISOLATED, Layer, Limits, Network, NetworkMode, Proc, Profile, STRICT, Workdir},
@@ -103,7 +95,7 @@ pub use record::{
     revocation::{Revocation, RevokedSubject, revoked},
     roster::{
         Approver, Group, KeyList, MAX_ROSTER_BYTES, PresenceRule, Proposer, Roster,
-        RosteredApprover, Witness,
+        RosteredApprover, Scope, SealedToken, UserConfiguration, Witness,
     },
     run_extensions::{
         Artifact, Artifacts, Emergency, GrantUse, MAX_ARTIFACTS_BYTES, MAX_GRANT_S,
@@ -116,17 +108,13 @@ pub use record::{
         parses_alike,
     },
     step_definition::{
-        Approvals, Format, GroupSource, MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_SOURCE_BYTES,
-        OUTPUT_TYPES, OWN_VARIABLES, RegistryLeaf, SecretAs, SessionUse, StepDefinition,
-        StepOutput, StepPlan, StepSecret, Template,
-    },
-    step_file::{
-        MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, SCRIPT_NAMES, StepFile, check_files,
-        inside_a_file,
+        Approvals, Configuration, ConfiguredLimits, ConfiguredSandbox, Format, GroupSource,
+        MAX_DEFINITION_BYTES, MAX_EACH_GROUPS, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,
+        MAX_SOURCE_BYTES, OUTPUT_TYPES, OWN_VARIABLES, RegistryLeaf, SCRIPT_NAMES, SecretAs,
+        SessionUse, StepDefinition, StepFile, StepOutput, StepPlan, StepSecret, Template,
+        check_files, inside_a_file,
     },
     stream_name::StreamName,
-    token::{Scope, SealedToken},
-    user_configuration::UserConfiguration,
     validity::{DEFAULT_WINDOW_S, MAX_WINDOW_S, OpenWindow, SKEW_S, Timestamp, WindowError, judge},
 };
 

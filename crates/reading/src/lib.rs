@@ -23,15 +23,15 @@ pub use policy::{
         Decided, DecisionPlace, Flags, Granted, PolicyDecision, PolicyVerdict, decide_command,
         decide_env, decide_path, decide_script, worst,
     },
-    file::{self, MAX_FILE_BYTES, Mode, Policy, PolicyFile},
+    file::{
+        self, EmergencyRule, MAX_FILE_BYTES, Mode, PasskeysRule, PeopleRule, Policy, PolicyFile,
+        words_of,
+    },
     host_access::check_deny,
-    lists::{self, KINDS, ListEntry, ListSide},
+    lists::{self, KINDS, ListEntry, ListSide, PathVariables, RunbookPath, normalised},
     origin::{RuleOrigin, WithOrigin},
-    paths::{PathVariables, RunbookPath, normalised},
     patterns::{CaseSensitivity, LeadingDots, Pattern},
-    people_rules::{EmergencyRule, PasskeysRule, PeopleRule},
     possible_names::check_program,
-    profile_error::words_of,
     program_names::{
         DEFAULT_TOOLS, ProgramNames, ProgramOrigin, SharedNames, denial_of, is_listed,
         is_listed_by_policy, named_in, named_origins, not_listable, with_closures, with_started,
@@ -49,15 +49,13 @@ pub use registry::{
     attributes::{self, LIMITS},
     file_problem::{FileProblem, Problems, lines_of},
     gruntwork::{self, OtherBlock},
-    lock_file::{LOCK_FILE, LockFile},
+    lock_file::{LOCK_FILE, LockFile, changed_fields, differences},
     markdown,
     on_all_cores::on_all_cores,
-    output_schema::output_schema,
     page::{Page, ReadPage, RunbookFiles},
     parameter_error::{ParameterError, escape},
     parameter_schema::{self, ParameterSchema, Params},
     prose_tree::{kind_of_element, original, prose_tree, text_attribute},
-    registered_step::{RegisteredStep, StoredStep},
     runbook_directories::{InvalidFiles, Locks, RunbookDirectories},
     rundown::{
         self, read_workflow,
@@ -69,7 +67,7 @@ pub use registry::{
     runnable,
     script_remarks::script_remarks,
     session_names::session_names,
-    step_differences::{changed_fields, differences},
+    step_contents::{RegisteredStep, StoredStep, output_schema},
     step_place::{ScriptOrigin, StepPlace},
 };
 pub use shell::{
@@ -78,62 +76,55 @@ pub use shell::{
     settings::TRUSTED,
 };
 pub use template::{
-    flaw::{RenderError, TemplateFlaw},
     script_template::ScriptTemplate,
     step_template::{self, of_step},
+    syntax::{RenderError, TemplateFlaw},
 };
 pub use written::{
-    allowed_sandbox::{ProgramsRule, SandboxRule},
-    declared_sandbox::check_written_program,
-    host_paths::split_patterns,
+    declared_sandbox::{ProgramsRule, SandboxRule, check_written_program, duration, time},
     sandbox_permission::{
-        SandboxPermission, check_declared, listed_host, rule_entry, with_needed_word,
+        SandboxPermission, check_declared, listed_host, rule_entry, split_patterns,
+        with_needed_word,
     },
-    written_time::{duration, time},
 };
 pub use yaml::{Key, OtherFile, TextPlace, YamlFlaw, YamlKind, YamlNode, distance, nearest};
 
 pub(crate) use policy::{
-    file::CompiledPattern,
+    file::{CompiledPattern, FreezeRule, ProfileError, StandingRule},
     lists::{ListedPattern, PatternList},
     patterns::PatternError,
-    people_rules::{FreezeRule, StandingRule},
-    profile_error::ProfileError,
 };
 pub(crate) use registry::{
     attributes::{FenceInfo, LINKS, PlacedText},
     declared_needs::DeclaredNeeds,
     declared_secrets::declared_secrets,
     directory_walk::{read_page, read_text},
+    fence_remarks::RemarkKind,
     fenced_block::{FencedBlock, check_characters, fenced_blocks},
     found_step::{FoundStep, add_step},
     front_matter::FrontMatter,
     gruntwork::{elements::Element, notes::YamlSource, variable::Variable},
     markdown::check_file_name,
-    registered_step::ScriptCheck,
     run_links::RunLinks,
     rundown::header::is_identifier,
-    script_rules::{
+    script_remarks::{
         BYTE_ORDER_MARK, REFUSED_CHARACTERS, check_path, check_size, interpreter_of_shebang,
         step_ref,
     },
-    shared_remarks::RemarkKind,
     shared_schemas::SharedSchemas,
-    step_contents::{named_files, put_files},
+    step_contents::{ScriptCheck, named_files, put_files},
     text_lines::TextLines,
 };
 pub(crate) use shell::{
     commands::ReadScript,
     found::UnknownReason,
-    grammar::ListEnd,
+    grammars::ListEnd,
     options::OptionGrammar,
     programs::{ArgumentReading, is_known, is_used_for},
-    reasons::{
-        CHANGES_READING, LOGIN, MAY_BE_OPTION, NO_TEXT, NOT_NAMED, READING, SEVERAL_WORDS,
-        UNKNOWN_OPTION,
+    script_walk::{
+        CHANGES_READING, CallWord, Context, LOGIN, MAY_BE_OPTION, NO_TEXT, NOT_FOUND, NOT_NAMED,
+        READING, SEVERAL_WORDS, ScriptCall, ScriptCalls, ScriptWalk, TextReader, UNKNOWN_OPTION,
     },
-    script_calls::{CallWord, ScriptCall, ScriptCalls},
-    script_walk::{Context, NOT_FOUND, ScriptWalk, TextReader},
     syntax::{
         ByteOrigin, CommandList, CompoundCommand, Dialect, HOLE, MAX_DEPTH, Parser, Pipeline, Read,
         Redirect, Script, ShellNode, SimpleCommand, SyntaxFlaw, Word, WordPart,
@@ -144,17 +135,15 @@ pub(crate) use shell::{
 };
 pub(crate) use template::{
     code_reader::CodeLanguage,
-    condition::{Condition, ValueName},
     shell_commands::SlotRule,
     shell_places::shell_places,
     shell_plan::Flaws,
     shell_quoting::TemplatePlace,
     shell_roles::{MARK_BYTES, MAX_SLOTS},
-    syntax::TemplateNode,
+    syntax::{Condition, TemplateNode, ValueName},
     variant::Variant,
 };
 pub(crate) use written::{
-    approval_rule::{approvals_among, read_approvals},
-    declared_sandbox::network_of_rule,
-    host_paths::check_pattern,
+    declared_sandbox::{approvals_among, network_of_rule, read_approvals},
+    sandbox_permission::check_pattern,
 };

@@ -7,41 +7,39 @@ mod runs;
 mod sessions;
 
 pub use isolation::{
-    interpreter::{self, PATH},
+    interpreter::{self, PATH, StreamSearch},
     launcher,
     planned_secret::{self, PlannedSecret, secret_path},
-    probe::{HostProbe, Missing},
+    probe::{HostProbe, Missing, Unavailable},
     protocol::{self, LAUNCH},
     session_tree::SessionTree,
     start_packet,
-    stream_search::StreamSearch,
-    unavailable::Unavailable,
 };
 pub use programs::{
-    learned_programs::{LearnedProgram, LearnedPrograms},
     program_lookup::{
         ListError, MAX_INTERPRETERS, SMALLER_LIST, WantedPrograms, interpreter_of, is_builtin,
         list_of, program_path,
     },
+    program_recorder::{LearnedProgram, LearnedPrograms},
 };
 pub use runs::{
     End, Plan, PlannedFile, PlannedInput, PlannedSession, Report, always_readable,
     attempts::{self, Attempt, AttemptResult},
-    cancel_flag::CancelFlag,
-    capture::{self, Capture, CapturedBytes, Chunk, OutputStream},
+    capture::{self, CancelFlag, Capture, CapturedBytes, Chunk, OutputStream},
     enforcement_facts::nothing_enforced,
     linux::{LinuxSandbox, Setup},
     profile_check::Prepared,
     starter::{LocalSandbox, Starter},
 };
 pub use sessions::{
-    code_variables::{CODE_VARIABLES, matches_any},
     run_results::{
         CapturedFile, FileRule, MAX_RESULT_FILES, ResultLimits, ResultsError, RunResults,
     },
     secret_masks::{MIN_MASKED, SecretMasks, StreamMasker},
-    session_state::{GivenToRun, ShellState, StateTooLarge, is_carried},
-    session_wrapper::{SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper, wrapper_for},
+    session_state::{
+        CODE_VARIABLES, GivenToRun, SESSION_STATE_FILE, SESSION_WRAPPER_FILE, SessionWrapper,
+        ShellState, StateTooLarge, is_carried, matches_any, wrapper_for,
+    },
 };
 
 pub(crate) use isolation::{
@@ -52,11 +50,10 @@ pub(crate) use isolation::{
     grants::{PathAccess, PathGrant},
     helper::PATIENCE,
     ids::Id,
-    interpreter::started_by_env,
+    interpreter::{FileId, ProgramCounts, started_by_env},
     launcher::watch::report_end,
-    mount_points::{directory_at, file_at, move_to, with_parents},
+    mounts::{directory_at, file_at, move_to, with_parents},
     probe::ProbeFailures,
-    program_counts::{FileId, ProgramCounts},
     protocol::{
         AnnouncedPrograms, CodeInMemory, Confined, HelperMessage, HostId, HostSharing, KILL,
         RunForm, RunRequest, RunTexts, SizeLimit, Sockets, SpentResources, StepEnd, SyscallFilter,

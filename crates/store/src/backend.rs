@@ -1,5 +1,13 @@
 //! What a database must do for the store.
+//!
+//! Large outputs, uploaded files and cosignatures in the database of several nodes, so that each node has them.
+//!
+//! An object is written over a connection of its own, before a batch refers to it, so neither the writer nor its lock waits.
+//! The name of an object is the digest of its bytes, so a second write of the same object changes nothing.
+//!
+//! Times after which the store deletes rows.
 
+use std::io;
 use std::ops::Range;
 
 use crate::{
@@ -183,4 +191,54 @@ pub struct Retired {
     pub files: Vec<Blake3Digest>,
     /// Position at which the next call continues.
     pub walk: RetentionWalk,
+}
+
+/// Receives bytes, piece by piece.
+pub type TakeBytes<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+/// Passes all bytes of an object to a function, piece by piece. A second call passes the same bytes.
+pub type CopyBytes<'a> = &'a dyn Fn(TakeBytes<'_>) -> io::Result<()>;
+
+/// The cosignature of a checkpoint by a witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosignature {
+    /// Number of entries of the checkpoint.
+    pub size: u64,
+    /// Verifier key of the witness.
+    pub witness: String,
+    /// The checkpoint with the signature of the boundary.
+    pub note: String,
+    /// The signature lines that the witness answered.
+    pub lines: String,
+}
+
+/// The result of one pruning call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PruneResult {
+    /// The low-water mark after the call.
+    pub mark: Timestamp,
+    /// Number of deleted nonces.
+    pub deleted: usize,
+    /// Number of seconds by which the clock is ahead of the low-water mark. It is large after a leap of the clock or a
+    /// pause of the service.
+    pub ahead_s: i64,
+    /// True if this call examined the last nonce of the table.
+    pub done: bool,
+}
+
+/// Retention time of an unsigned proposal that was cancelled, refused or expired: one hour after its window, in seconds.
+///
+/// This time is short because one token must not leave many rows in the store.
+pub const UNSIGNED_KEPT_S: i64 = 3600;
+
+/// Retention times in seconds. Receipts, seals and the log are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Retention time of recorded outputs in seconds, from the end of the last run that recorded the output.
+    pub outputs_s: i64,
+    /// Retention time of ended proposals and of signature rows, in seconds. Receipts contain their own copy of the
+    /// signatures.
+    pub proposals_s: i64,
+    /// Age in seconds from which log entries are stored in packed tiles.
+    pub pack_s: i64,
 }

@@ -1,10 +1,29 @@
 //! The questions of a batch, the same for both engines. SQLite executes a statement for each question, and PostgreSQL executes
 //! one statement for all questions of a kind, so that all questions of a batch fit in one round trip. The first column of an
 //! answer is added to the number of the question.
+//!
+//! The nonces that were spent and the authorizations that were denied while their windows are open, in memory.
+//!
+//! The rows of the store decide first. Rows that a person deletes or changes while the service runs would let an
+//! authorization run again, or let a denied authorization run, so the writer also asks this set. At its start, the writer
+//! fills the set from the newest log entries.
+//!
+//! The newest log entries, which a start compares with the tree and with the rows of the store before any run.
+//!
+//! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
+//! tree then stays the same, so only the bytes of the entries show the change.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use crate::{
-    Answers, BatchRows, Candidate, DenialPrecedent, DenialsAhead, Fields, Questions, StoreFault,
-    UNSIGNED_KEPT_S, batch_rows::pair, id_bytes,
+    Answers, BatchRows, Candidate, ClosedKey, DenialPrecedent, DenialsAhead, Fields, Questions,
+    StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, UNSIGNED_KEPT_S,
+    batch_rows::pair, id_bytes, opened, refused,
+};
+use documents::{
+    AuthorizationDigest, Consumption, ContentDigest, Denial, Hash, MAX_WINDOW_S, Nonce, Revocation,
+    RevokedSubject, SKEW_S, TILE_WIDTH, Timestamp, denied, leaf_hash, revoked,
 };
 
 batch_statements! {
@@ -222,4 +241,239 @@ fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
             of_all: (row.get(8)?, row.get(9)?),
         },
     })
+}
+
+/// The set, with 16 bytes for each nonce and each authorization: a keyed hash and the end of the window.
+#[derive(Debug, Default)]
+pub struct ClosedWindows {
+    /// A caller can choose nonces, but cannot find two nonces with the same hash, because the key is random.
+    hasher: RandomState,
+    ends: HashMap<u64, i64>,
+    /// What the current batch adds.
+    batch: Vec<(u64, i64)>,
+}
+
+impl ClosedWindows {
+    /// Returns true if a committed batch has spent the nonce.
+    pub fn is_spent(&self, nonce: &Nonce) -> bool {
+        self.ends
+            .contains_key(&self.hasher.hash_one(nonce.to_bytes()))
+    }
+
+    /// Returns true if a committed batch has denied the authorization.
+    pub fn is_denied(&self, authorization: &AuthorizationDigest) -> bool {
+        self.ends
+            .contains_key(&self.hasher.hash_one(authorization.as_bytes()))
+    }
+
+    /// Adds a nonce of the current batch.
+    pub fn spend(&mut self, nonce: &Nonce, end: Timestamp) {
+        self.batch
+            .push((self.hasher.hash_one(nonce.to_bytes()), end.unix()));
+    }
+
+    /// Adds an authorization that the current batch denies. Its window ends at most one day after the denial.
+    pub fn deny(&mut self, authorization: &AuthorizationDigest, at: Timestamp) {
+        self.batch.push((
+            self.hasher.hash_one(authorization.as_bytes()),
+            at.plus(MAX_WINDOW_S + SKEW_S).unix(),
+        ));
+    }
+
+    /// Removes what the current batch added, because the batch was undone.
+    pub fn undo(&mut self) {
+        self.batch.clear();
+    }
+
+    /// Keeps what the current batch added, because the batch is durable.
+    pub fn keep(&mut self) {
+        self.ends.extend(self.batch.drain(..));
+    }
+
+    /// Removes everything whose window ended at or before the low-water mark.
+    pub fn forget(&mut self, mark: Timestamp) {
+        self.ends.retain(|_, end| *end > mark.unix());
+    }
+}
+
+/// Place in an entry of the base64 text of the first name in the predicate.
+const NAME: std::ops::Range<usize> = 84..92;
+/// Base64 of `:{"at"`, with which a consumption begins, and of `:{"bou`, with which a denial or a revocation begins.
+const CONSUMPTION: &[u8] = b"OnsiYXQi";
+const DENIAL: &[u8] = b"OnsiYm91";
+
+/// What the newest entries say, in the order of the search.
+#[derive(Default)]
+struct Found {
+    spent: Vec<(Nonce, Timestamp)>,
+    denied: Vec<AuthorizationDigest>,
+    revoked: Vec<RevokedSubject>,
+    /// The largest use of each grant.
+    uses: HashMap<ContentDigest, u64>,
+}
+
+/// Compares the state of the boundary with its log: the last recorded checkpoint, the seal in force, and the newest entries.
+/// Returns what [`closed_windows`] returns.
+///
+/// # Errors
+/// Returns a fault if somebody changed the store by hand.
+pub fn check_state(
+    head: &StoreHead,
+    tree: &Subtrees<'_>,
+    reads: &StoreReads,
+    revoked: &[StoredRevocation],
+) -> Result<ClosedWindows, StoreFault> {
+    if let Some(known) = reads.checkpoint()?
+        && (known.size > head.size || tree.root_at(known.size)? != known.root)
+    {
+        return Err(refused(format!(
+            "the log of {} entries does not match its own checkpoint at {} entries; restore a backup: \
+             `countersign store restore BACKUP`",
+            head.size, known.size
+        )));
+    }
+    check_seal(reads, head)?;
+    closed_windows(head.size, tree, reads, head.mark, revoked)
+}
+
+/// Checks that the state of the boundary names the last seal of the log.
+pub fn check_seal(reads: &StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
+    if reads.seals()?.last().map(|last| last.digest) == head.seal {
+        return Ok(());
+    }
+    Err(changed(
+        "the state of the boundary names another seal than the last seal of the log",
+    ))
+}
+
+/// Returns the nonces that the log spent and the authorizations that it denied, as far as their windows can be open at the
+/// low-water mark `mark`. A window is at most one day long, so the search ends at an older consumption.
+///
+/// # Errors
+/// Returns a fault if the bytes of an entry do not belong to the tree, if a nonce or a denied authorization has no row, or
+/// if `revoked` lacks a revocation.
+/// Missing rows are not restored, because other rows may have been changed too.
+fn closed_windows(
+    size: u64,
+    tree: &Subtrees<'_>,
+    reads: &StoreReads,
+    mark: Timestamp,
+    revoked: &[StoredRevocation],
+) -> Result<ClosedWindows, StoreFault> {
+    let since = mark.plus(-(MAX_WINDOW_S + SKEW_S));
+    let width = u64::from(TILE_WIDTH);
+    let mut found = Found::default();
+    for tile in (0..size.div_ceil(width)).rev() {
+        let range = tile * width..size.min((tile + 1) * width);
+        let entries = reads.leaves(range.clone())?;
+        let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        if !tree.is_tile(tile, &hashes)? {
+            let what = format!(
+                "the bytes of the log entries {} to {} do not match the tree",
+                range.start,
+                range.end - 1
+            );
+            return Err(changed(&what));
+        }
+        // The times of consumptions never decrease.
+        let oldest = entries.iter().filter_map(|entry| found.add(entry)).min();
+        if oldest.is_some_and(|oldest| oldest < since) {
+            break;
+        }
+    }
+    found.spent.retain(|(_, end)| *end > mark);
+    let nonces: Vec<_> = found
+        .spent
+        .iter()
+        .map(|(nonce, _)| nonce.to_bytes().to_vec())
+        .collect();
+    if let Some(lost) = reads.without_row(ClosedKey::Nonce, &nonces)? {
+        let nonce = &found.spent[lost].0;
+        return Err(changed(&format!(
+            "the nonce {nonce} is spent and has not expired, but it has no row"
+        )));
+    }
+    let denied: Vec<_> = found
+        .denied
+        .iter()
+        .map(|authorization| authorization.as_bytes().to_vec())
+        .collect();
+    if let Some(lost) = reads.without_row(ClosedKey::Denial, &denied)? {
+        let authorization = found.denied[lost];
+        return Err(changed(&format!(
+            "the authorization {authorization} is denied, but the denial has no row"
+        )));
+    }
+    if let Some(lost) = found
+        .revoked
+        .iter()
+        .find(|lost| revoked.iter().all(|known| known.subject != **lost))
+    {
+        return Err(changed(&format!(
+            "the {lost} is revoked, but the store marks the log entry of the revocation as another kind"
+        )));
+    }
+    for (grant, number) in &found.uses {
+        if reads
+            .grant_uses(grant, 1)?
+            .first()
+            .is_none_or(|newest| newest.number < *number)
+        {
+            return Err(changed(&format!(
+                "use {number} of the grant {grant} is in the log, but it has no row"
+            )));
+        }
+    }
+    let mut closed = ClosedWindows::default();
+    found
+        .spent
+        .iter()
+        .for_each(|(nonce, end)| closed.spend(nonce, *end));
+    // A denial states no time.
+    found
+        .denied
+        .iter()
+        .for_each(|authorization| closed.deny(authorization, mark));
+    closed.keep();
+    Ok(closed)
+}
+
+impl Found {
+    /// Adds what an entry spends or denies. Returns the time that a consumption states.
+    fn add(&mut self, entry: &[u8]) -> Option<Timestamp> {
+        match entry.get(NAME)? {
+            CONSUMPTION => {
+                let (_, statement) = opened::<Consumption>(entry).ok()?;
+                for spent in &statement.predicate.spent {
+                    if let (Some(grant), Some(number)) = (spent.grant, &spent.grant_use) {
+                        let newest = self.uses.entry(grant).or_default();
+                        *newest = number.0.max(*newest);
+                    }
+                }
+                let spent = statement
+                    .predicate
+                    .spent
+                    .into_iter()
+                    .map(|spent| (spent.nonce, spent.expires_at));
+                self.spent.extend(spent);
+                Some(statement.predicate.at)
+            }
+            DENIAL => {
+                if let Ok((_, statement)) = opened::<Denial>(entry) {
+                    self.denied.extend(denied(&statement).ok());
+                } else if let Ok((_, statement)) = opened::<Revocation>(entry) {
+                    self.revoked.extend(revoked(&statement).ok());
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+pub fn changed(what: &str) -> StoreFault {
+    refused(format!(
+        "{what}: somebody changed the store by hand, so something that is spent, denied or revoked could run again. The store stays \
+         closed: run `countersign store check`, then `countersign store restore BACKUP`"
+    ))
 }

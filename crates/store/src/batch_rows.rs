@@ -1,14 +1,24 @@
 //! The rows of a batch, the same for both engines. SQLite executes a statement for each row, and PostgreSQL executes one
 //! statement with an array for each column, so that all statements of a batch fit in one round trip.
+//!
+//! A batch between the writer and a backend: the questions, their answers, the writes and the result of the commit.
+//!
+//! Checks whether an authorization can be consumed at a given time.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    Cell, Fields, RunRow, StoreFault, StoredStatus, Writes,
+    AuthorizationCore, Candidate, Cell, CheckpointRow, ConsumeStop, DenialsAhead, EventRow, Fields,
+    FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ReviewRow,
+    RunRow, Signature, SpentUse, StoreFault, StoreHead, StoredDenial, StoredGrant, StoredStatus,
+    TileRow, ToldTarget, Window,
     column_values::{observed_number, place, presence_number},
     grant_bytes, id_bytes, tile_id,
 };
-use documents::{ContentDigest, ReviewVerdict, SealDigest};
+use documents::{
+    AuthorizationDigest, BlobDigest, ContentDigest, Hash, Name, OpenWindow, ProposalId,
+    ReviewVerdict, SKEW_S, SealDigest, Timestamp, WindowError, judge,
+};
 
 /// A statement of a batch: it writes rows, or asks a question.
 pub struct BatchStatement {
@@ -517,5 +527,375 @@ impl<'a> RowList<'a> {
                 head.mark
             ]
         });
+    }
+}
+
+/// What the writer must know before it checks the requests of a batch.
+#[derive(Debug, Default)]
+pub struct Questions<'a> {
+    /// Requests to run.
+    pub runs: Vec<&'a AuthorizationCore>,
+    /// Proposals whose state is needed.
+    pub proposals: Vec<&'a ProposalId>,
+    /// New proposals.
+    pub new: Vec<&'a NewProposal>,
+    /// Proposals whose signatures are needed.
+    pub signed: Vec<&'a ProposalId>,
+    /// Denials.
+    pub denials: Vec<DenialQuestion<'a>>,
+    /// Uses of grants, one for each request to run under a grant.
+    pub uses: Vec<&'a GrantClaim>,
+}
+
+/// A denial that arrived.
+#[derive(Debug)]
+pub struct DenialQuestion<'a> {
+    /// The denied authorization.
+    pub authorization: &'a AuthorizationDigest,
+    /// The person who denied it.
+    pub approver: &'a Name,
+    /// Denials since this time are counted.
+    pub since: Timestamp,
+}
+
+/// Answers to [`Questions`], each list in the order of its questions.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// True if the store has a new connection, so that the writer must read the state again before it judges by these
+    /// answers.
+    pub is_new: bool,
+    /// What other writers committed since the last batch of this store, or `None` if nothing.
+    pub others: Option<OtherWrites>,
+    /// Time of the database server, if it has a clock of its own.
+    pub server_clock: Option<Timestamp>,
+    /// Reason why no run may start now, for example after a restart of the database server.
+    pub no_runs: Option<String>,
+    /// Stored facts about each request to run.
+    pub candidates: Vec<Candidate>,
+    /// State of each proposal, or `None` if the proposal is not stored.
+    pub states: Vec<Option<ProposalState>>,
+    /// Existing proposals that matter for each new proposal.
+    pub precedents: Vec<ProposalPrecedent>,
+    /// Signatures of each proposal in their order of arrival.
+    pub signatures: Vec<Vec<Signature>>,
+    /// Stored facts about each denial.
+    pub denials: Vec<DenialPrecedent>,
+    /// The newest uses of each grant, the newest first: as many as [`GrantClaim::needed`] says.
+    pub uses: Vec<Vec<SpentUse>>,
+}
+
+/// What other writers committed.
+#[derive(Debug)]
+pub struct OtherWrites {
+    /// The state after their last batch.
+    pub head: StoreHead,
+    /// Hashes of the leaves that they appended.
+    pub hashes: Vec<Hash>,
+}
+
+/// Stored facts about a denial.
+#[derive(Debug)]
+pub struct DenialPrecedent {
+    /// Leaf of an earlier denial of the same authorization by the same approver.
+    pub leaf: Option<u64>,
+    /// The proposal of the authorization, unless the proposal is finished.
+    pub unfinished: Option<(ProposalId, ProposalState)>,
+    /// Earlier denials of authorizations that the boundary did not know.
+    pub ahead: DenialsAhead,
+}
+
+/// All rows that a batch writes. A backend writes the lists in the order of the fields, because a later row can change an
+/// earlier one.
+#[derive(Debug, Default)]
+pub struct Writes<'a> {
+    /// Index of the first leaf.
+    pub first: u64,
+    /// Leaves to append.
+    pub leaves: Vec<LeafRow>,
+    /// Tiles that the leaves complete.
+    pub tiles: Vec<TileRow>,
+    /// Leaves that are seals.
+    pub seals: Vec<(u64, SealDigest)>,
+    /// True if a seal ends all earlier approvals.
+    pub new_epoch: bool,
+    /// Blobs. An existing blob stays.
+    pub blobs: Vec<&'a (BlobDigest, Vec<u8>)>,
+    /// New proposals with the status pending.
+    pub proposals: Vec<&'a NewProposal>,
+    /// Signatures of proposals.
+    pub signatures: Vec<SignatureRow<'a>>,
+    /// Denials.
+    pub denials: Vec<DenialRow<'a>>,
+    /// Changes of the status of proposals that do not run. A proposal can have several, in their order.
+    pub steps: Vec<StepRow<'a>>,
+    /// Runs that ended, with their outputs and blobs.
+    pub ends: Vec<FinishRow<'a>>,
+    /// Runs whose nonces are spent. A run can belong to a proposal of the same batch.
+    pub starts: Vec<RunRow<'a>>,
+    /// Reviews, with the runs that they close or settle.
+    pub reviews: Vec<ReviewRow>,
+    /// Grants. A grant with the same id gets the envelope and the leaf of the row.
+    pub grants: Vec<StoredGrant>,
+    /// Events, whose numbers follow the newest stored event.
+    pub events: Vec<EventRow>,
+    /// Targets of messages that got events.
+    pub told: Vec<&'a ToldTarget>,
+    /// Signed checkpoints. Another root at the same size is a fatal fault.
+    pub checkpoints: &'a [CheckpointRow],
+    /// The state of the boundary, if it changed. Size and time of the log are not stored.
+    pub head: Option<StoreHead>,
+}
+
+impl Writes<'_> {
+    /// Returns true if the batch writes no row.
+    pub fn is_empty(&self) -> bool {
+        // Each other list has a leaf for each of its rows.
+        self.leaves.is_empty()
+            && self.blobs.is_empty()
+            && self.proposals.is_empty()
+            && self.signatures.is_empty()
+            && self.steps.is_empty()
+            && self.events.is_empty()
+            && self.grants.is_empty()
+            && self.told.is_empty()
+            && self.checkpoints.is_empty()
+            && self.head.is_none()
+    }
+}
+
+/// A signature to store.
+#[derive(Debug)]
+pub struct SignatureRow<'a> {
+    /// The signed proposal.
+    pub proposal: &'a ProposalId,
+    /// Number of the earlier signatures of the proposal.
+    pub number: usize,
+    /// The signature.
+    pub signature: &'a Signature,
+}
+
+/// A denial to store.
+#[derive(Debug)]
+pub struct DenialRow<'a> {
+    /// The denied authorization.
+    pub authorization: &'a AuthorizationDigest,
+    /// Approver, leaf and time.
+    pub denial: StoredDenial,
+    /// True if the boundary did not know the authorization when the denial arrived.
+    pub ahead: bool,
+}
+
+/// A change of a proposal's status, other than the start and the end of a run.
+#[derive(Debug)]
+pub struct StepRow<'a> {
+    /// Id of the proposal.
+    pub proposal: ProposalId,
+    /// New status.
+    pub to: StoredStatus,
+    /// Time of the change.
+    pub at: Timestamp,
+    /// Details of the new status. It can be empty.
+    pub detail: &'a [u8],
+}
+
+/// Result of a commit.
+#[derive(Debug)]
+pub enum Commit {
+    /// The batch is durable. The value contains the hashes of its leaves, as the database stored them.
+    Done(Vec<Hash>),
+    /// Nothing of the batch is stored, and nothing of it will be.
+    NotDone(StoreFault),
+    /// Nobody knows yet whether the batch is durable. [`Store::settle`](crate::Store::settle) decides.
+    Unknown,
+}
+
+/// Maximum number of seconds by which a credible low-water mark is ahead of both the log and the clock. A mark that is
+/// farther ahead was probably changed by hand. It must not date new leaves, because a leaf with a wrong date stays in
+/// the log for ever.
+pub const MOST_MARK_AHEAD_S: i64 = 86_400;
+
+impl Window {
+    /// Checks the window of an authorization at the time `at` of the consumption leaf. `mark` is the low-water mark.
+    ///
+    /// # Errors
+    /// Returns an error for the first rule that the window breaks (docs/formats.md, section 12).
+    pub fn check(&self, at: Timestamp, mark: Timestamp) -> Result<OpenWindow, ConsumeStop> {
+        // R7: a window that ended at or before the low-water mark is expired, even if the clock shows an earlier time.
+        if self.expires_at <= mark
+            && self.issued_at <= self.not_before
+            && self.not_before < self.expires_at
+        {
+            return Err(ConsumeStop::Expired {
+                at,
+                expires_at: self.expires_at,
+            });
+        }
+        let open = judge(
+            self.issued_at,
+            self.not_before,
+            self.expires_at,
+            at,
+            self.max_s,
+        )
+        .map_err(|error| match error {
+            WindowError::Reversed => ConsumeStop::BadWindow,
+            WindowError::TooLong { allowed, .. } => ConsumeStop::WindowTooLong { most_s: allowed },
+            WindowError::Expired { until, at } => ConsumeStop::Expired {
+                at,
+                expires_at: until,
+            },
+            WindowError::IssuedLater { issued, at } => ConsumeStop::NotYetValid {
+                at,
+                from: issued.plus(-SKEW_S),
+            },
+            WindowError::NotYet { from, at } => ConsumeStop::NotYetValid { at, from },
+        })?;
+        // A signer counts only if valid_after ≤ t < valid_before (docs/formats.md, "Who counts").
+        if self.valid_after.is_some_and(|after| after > at)
+            || self.valid_before.is_some_and(|before| at >= before)
+        {
+            return Err(ConsumeStop::SignerOutside { at });
+        }
+        Ok(open)
+    }
+}
+
+#[cfg(test)]
+mod consume_window_tests {
+    use super::*;
+
+    const fn t(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(1_800_000_000 + seconds)
+    }
+
+    fn window() -> Window {
+        Window {
+            issued_at: t(0),
+            not_before: t(0),
+            expires_at: t(3600),
+            max_s: None,
+            valid_after: None,
+            valid_before: None,
+        }
+    }
+
+    #[test]
+    fn a_window_begins_and_ends_at_the_exact_second() {
+        let never = Timestamp::from_unix(0);
+        assert_eq!(window().check(t(0), never).map(OpenWindow::at), Ok(t(0)));
+        assert_eq!(
+            window().check(t(3599), never).map(OpenWindow::at),
+            Ok(t(3599))
+        );
+        assert_eq!(
+            window().check(t(3600), never),
+            Err(ConsumeStop::Expired {
+                at: t(3600),
+                expires_at: t(3600)
+            })
+        );
+        assert_eq!(
+            window().check(t(-1), never),
+            Err(ConsumeStop::NotYetValid {
+                at: t(-1),
+                from: t(0)
+            }),
+            "no skew"
+        );
+    }
+
+    #[test]
+    fn clock_skew_is_allowed_only_for_the_time_of_issue() {
+        let ahead = Window {
+            issued_at: t(60),
+            not_before: t(60),
+            ..window()
+        };
+        let never = Timestamp::from_unix(0);
+        assert_eq!(
+            ahead.check(t(0), never),
+            Err(ConsumeStop::NotYetValid {
+                at: t(0),
+                from: t(60)
+            })
+        );
+        let farther = Window {
+            issued_at: t(61),
+            not_before: t(61),
+            ..window()
+        };
+        assert_eq!(
+            farther.check(t(0), never),
+            Err(ConsumeStop::NotYetValid {
+                at: t(0),
+                from: t(1)
+            })
+        );
+    }
+
+    #[test]
+    fn an_authorization_that_expires_at_the_low_water_mark_is_expired() {
+        assert!(matches!(
+            window().check(t(0), t(3600)),
+            Err(ConsumeStop::Expired { .. })
+        ));
+        assert!(window().check(t(0), t(3599)).is_ok());
+    }
+
+    #[test]
+    fn a_window_that_is_too_long_or_reversed_is_refused() {
+        let never = Timestamp::from_unix(0);
+        let day = Window {
+            expires_at: t(24 * 3600),
+            ..window()
+        };
+        assert!(day.check(t(1), never).is_ok());
+        let longer = Window {
+            expires_at: t(24 * 3600 + 1),
+            max_s: Some(i64::MAX),
+            ..window()
+        };
+        assert_eq!(
+            longer.check(t(1), never),
+            Err(ConsumeStop::WindowTooLong { most_s: 86_400 })
+        );
+        let strict = Window {
+            max_s: Some(60),
+            ..window()
+        };
+        assert_eq!(
+            strict.check(t(1), never),
+            Err(ConsumeStop::WindowTooLong { most_s: 60 })
+        );
+        let early = Window {
+            not_before: t(-1),
+            ..window()
+        };
+        assert_eq!(early.check(t(1), never), Err(ConsumeStop::BadWindow));
+        let empty = Window {
+            not_before: t(3600),
+            ..window()
+        };
+        assert_eq!(empty.check(t(1), never), Err(ConsumeStop::BadWindow));
+    }
+
+    #[test]
+    fn a_signature_counts_only_within_the_validity_period_of_the_approver() {
+        let never = Timestamp::from_unix(0);
+        let bounded = Window {
+            valid_after: Some(t(10)),
+            valid_before: Some(t(20)),
+            ..window()
+        };
+        assert_eq!(
+            bounded.check(t(9), never),
+            Err(ConsumeStop::SignerOutside { at: t(9) })
+        );
+        assert!(bounded.check(t(10), never).is_ok());
+        assert!(bounded.check(t(19), never).is_ok());
+        assert_eq!(
+            bounded.check(t(20), never),
+            Err(ConsumeStop::SignerOutside { at: t(20) })
+        );
     }
 }

@@ -13,7 +13,11 @@ use crate::{
         role::{NodeCandidate, ReadKeptHead},
     },
     refused,
-    sqlite::{self, backup, backup_update::BackupUpdate, check, new_store},
+    sqlite::{
+        self,
+        backup::{self, BackupUpdate},
+        check, new_store,
+    },
 };
 use documents::{Blake3Digest, KeyId, Name};
 

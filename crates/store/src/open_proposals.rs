@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    ClosedKey, ProposalQuery, StoreFault, StoreReads, StoredStatus, id_bytes,
-    newest_entries::changed,
+    ClosedKey, ProposalQuery, StoreFault, StoreReads, StoredStatus, batch_questions::changed,
+    id_bytes,
 };
 use documents::{ProposalId, Timestamp};
 

@@ -7,10 +7,8 @@
 #[macro_use]
 pub(crate) mod link;
 
-mod columns;
 pub(crate) mod durability;
 mod encryption;
-mod errors;
 pub mod export;
 pub mod import;
 mod known_nodes;
@@ -24,6 +22,7 @@ pub mod role;
 pub mod schema;
 pub(crate) mod server_identity;
 pub mod settings;
+mod statements;
 #[cfg(test)]
 pub mod tests;
 mod writer_link;
@@ -35,8 +34,8 @@ use crate::{
     Answers, BatchRow, Commit, Link, OpenBatch, OtherWrites, Questions, Replicas, ServerRole,
     ServerSettings, Store, StoreFault, StoreHead, StoreReads, Writes, batch_id,
     postgres::{
-        errors::unreachable,
         questions::{Begun, LastBatch},
+        settings::unreachable,
         writer_link::{LOCK_ATTEMPTS, UnknownBatch, WriterLink},
     },
 };

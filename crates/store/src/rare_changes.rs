@@ -4,7 +4,7 @@ use crate::{
     BatchQuestion, IdTokenUse, OpenBatch, RetentionCut, RetentionWalk, Retired, StoreFault,
     StoredStatus, SweepResult, TokenChange,
     batch_rows::{BatchStatement, RowList, pair, same},
-    stored_token::json,
+    stored::json,
 };
 use documents::{Blake3Digest, Name, ProposalId, Timestamp};
 

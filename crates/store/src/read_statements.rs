@@ -33,10 +33,10 @@ macro_rules! page {
 
 /// The statements that each engine writes in its own way, because the index needs the engine's form of a condition.
 pub struct EngineStatements {
-    /// The pages in the order of [`ProposalSource`](crate::stored_proposal::ProposalSource).
+    /// The pages in the order of [`ProposalSource`](crate::stored::ProposalSource).
     pub pages: [&'static str; 7],
     /// Finished runs of a step ($1) that ended between $2 and $3, for each
-    /// [`RunOutcome`](crate::stored_proposal::RunOutcome). An empty digest of parameters ($4) or an empty name of a
+    /// [`RunOutcome`](crate::stored::RunOutcome). An empty digest of parameters ($4) or an empty name of a
     /// proposer ($5) means any. $6 is the number of rows, after $7 others.
     pub runs: [&'static str; 2],
     /// The newest uses of a grant, and whether the grant pauses.

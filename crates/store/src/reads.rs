@@ -19,8 +19,7 @@ use crate::{
         REVIEWS_OF, REVOCATIONS, RUNS_OF_OUTPUT, SEALS_IN_ORDER, TARGETS_TOLD, TOKEN,
         TOKEN_BINDINGS,
     },
-    stored_run::OutputRun,
-    stored_seal::SealEntry,
+    stored::{OutputRun, SealEntry},
     tile_hashes, tile_id,
 };
 use documents::{

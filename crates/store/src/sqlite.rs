@@ -5,14 +5,12 @@
 //! checkpoint would hide a failed sync.
 
 pub mod backup;
-pub mod backup_update;
 pub mod check;
 pub(crate) mod columns;
 pub(crate) mod errors;
 pub mod new_store;
 mod own_statements;
 pub(crate) mod packed_tiles;
-pub(crate) mod read_connection;
 pub mod reads;
 pub(crate) mod schema;
 pub mod table_rows;

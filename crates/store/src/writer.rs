@@ -3,17 +3,11 @@
 //! All queued requests form one transaction and are answered after the commit. Within a batch, new runs are checked
 //! last and receipts second to last, so that a seal or a denial in the same batch can stop a new run.
 
-mod denial_writes;
 mod gather;
-mod grant_writes;
 mod leaf_writes;
 pub mod messages;
 mod other_writers;
-mod panic_guard;
-mod proposal_writes;
-mod retention_writes;
-mod review_writes;
-mod revocation_writes;
+mod row_writes;
 mod run_writes;
 
 use std::collections::{BTreeSet, HashMap};
@@ -33,8 +27,7 @@ use crate::{
     waits,
     writer::{
         gather::{MAX_BATCH, close, gather},
-        messages::questions,
-        panic_guard::Panicked,
+        messages::{Panicked, questions},
     },
 };
 use documents::{Hash, ProposalId, Timestamp, locked};

@@ -12,16 +12,16 @@ mod trust;
 pub use audit::{
     bundle_check::{self, MAY_BE_OPEN, RosterTrust, Untrusted, VerifyOptions, verify},
     entry::{self, LogEntry},
-    evidence_files::{EvidenceFiles, Unreadable},
     finding::{
-        AuditCounts, AuditEvent, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Summary,
+        AuditCounts, AuditEvent, DecisionLine, DenialLine, EntryVerdict, Finding, FindingKind,
+        GrantLine, OpenRun, ReviewedLine, RevocationLine, RunReviewState, Summary,
     },
     history::{Auditor, Expected, rosters_in},
     newer_roster::leave_to,
-    people_lines::{DenialLine, GrantLine, ReviewedLine, RevocationLine, RunReviewState},
     report::{self, ApprovedFacts, BundleReport, Check, CheckFinding, CheckName, Facts, UsedGrant},
-    saved_audit::SavedAudit,
     seen_head::SeenHead,
+    tiles::{EvidenceFiles, Unreadable},
+    used_values::SavedAudit,
 };
 pub use decision::{
     Objection,

@@ -10,28 +10,20 @@ mod mcp;
 mod tls;
 
 pub use api::{
-    advice_words::for_command_line,
-    approvals_view::ApprovalsView,
     body::{
         AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, ConsistencyProof,
-        HealthResponse, NewSession, Problem, ProblemError, Signatures, StatementDenial,
-        StoredArtifact, Version,
+        HealthResponse, NewSession, Problem, ProblemError, Propose, ProposedArtifact, Signatures,
+        StatementDenial, StoredArtifact, Version, foreign_answer, may_pass, percent_encoded,
     },
     feed::{FeedEvent, FeedKind, SignedBy},
-    foreign_answer::{foreign_answer, may_pass},
-    grant_view::{DraftStep, DraftTerms, GrantList, GrantRequest, GrantStatus, GrantView},
-    oidc::{AdmittedJob, IdTokenBody, OidcBinding, pairs},
-    percent_encoded::percent_encoded,
-    propose_body::{Propose, ProposedArtifact},
-    registry_view::{
-        BoundaryView, FreezeView, LastSuccess, RegistryPage, RegistryView, SealView, StepSummary,
-        StepView, UnknownEnd,
-    },
-    review_view::{ReviewNeed, ReviewedView, RunReviewView, UnsettledList, UnsettledRun},
     view::{
-        DenialView, DenialsView, DeniedView, Event, NodeView, NodesView, ProposalList,
-        ProposalStatus, ProposalView, Ready, ReceiptFiles, ReceiptView, RefusalView,
-        RevocationView, RosterView, SameRun, SessionList, SessionRunView, SessionView, TokenView,
+        AdmittedJob, ApprovalsView, BoundaryView, DenialView, DenialsView, DeniedView, DraftStep,
+        DraftTerms, Event, FreezeView, GrantList, GrantRequest, GrantStatus, GrantView,
+        IdTokenBody, LastSuccess, NodeView, NodesView, OidcBinding, ProposalList, ProposalStatus,
+        ProposalView, Ready, ReceiptFiles, ReceiptView, RefusalView, RegistryPage, RegistryView,
+        ReviewNeed, ReviewedView, RevocationView, RosterView, RunReviewView, SameRun, SealView,
+        SessionList, SessionRunView, SessionView, StepSummary, StepView, TokenView, UnknownEnd,
+        UnsettledList, UnsettledRun, for_command_line, pairs,
     },
 };
 pub use mcp::{
@@ -44,12 +36,12 @@ pub use mcp::{
     tool_calls::{NewNonce, ToolCalls},
 };
 pub use tls::{
-    client_config::{ClientCertificatePem, ClientConfigError, client_config},
-    client_problem::TlsProblem,
-    database::{DatabaseStream, DatabaseTls},
+    client_config::{
+        ClientCertificatePem, ClientConfigError, DatabaseStream, DatabaseTls, TlsProblem,
+        client_config,
+    },
     proxy_address::{ProxyAddress, unused_proxy},
-    server::{ALERT, EncryptedStream, RenewedServer, TlsServer},
-    server_pair::{PairFile, PairText, ServerPair},
+    server::{ALERT, EncryptedStream, PairFile, PairText, RenewedServer, ServerPair, TlsServer},
 };
 
 pub(crate) use api::body::of_value;
@@ -66,4 +58,3 @@ pub(crate) use mcp::{
     tool_problem::ToolProblem,
     visible_text::{visible_detail, visible_json},
 };
-pub(crate) use tls::certificate_fields::ValidTime;

@@ -12,12 +12,10 @@ pub use local::{
     decide::{LocalRules, RuleArgs},
     host_sandbox::HostSandbox,
     local_secrets::LocalSecrets,
-    loop_lists::LoopLists,
     network_programs::uses_network,
-    problems::problems,
     project::{FoundPolicy, Project, real_program},
     runbook::{Runbook, WalkStep, how_to_write_a_step},
-    runbook_check::{RunbookCheck, missing_programs, of_sound_files},
+    runbook_check::{RunbookCheck, missing_programs, of_sound_files, problems},
     runbook_test::RunbookTests,
     sandbox_choice::{SandboxArgs, SandboxChoice},
     script_answer::{
@@ -29,12 +27,11 @@ pub use local::{
     test_run::{TestResult, TestRunner, TestedRunbook},
     walk_session::WalkSession,
     workflow_run::WorkflowRun,
-    workflow_walk::{NextUnit, WorkflowWalk},
+    workflow_walk::{LoopLists, NextUnit, WorkflowWalk},
 };
 pub use notebook::{
     board::Board,
-    open_pages::{AfterSave, OpenFiles},
-    page_rules::PageRules,
+    open_pages::{AfterSave, OpenFiles, PageRules},
     propose_routes::{self, ProposingNotebook},
     routes::{Notebook, routes},
     saved_files::{keep_looking, states_below},
@@ -42,17 +39,16 @@ pub use notebook::{
 };
 
 pub(crate) use local::{
-    prompt::Question, runbook::ChosenStep, sealed_steps::ComparedStep, step_programs::StepPrograms,
+    decide::Question, runbook::ChosenStep, sealed_steps::ComparedStep, step_programs::StepPrograms,
     working_directory::WorkingDirectory,
 };
 pub(crate) use notebook::{
-    board::{file_path, file_words},
-    field_inputs::field_inputs,
-    form::{CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id},
+    board::{PlaceOnPage, ShownStep, StepState, WORKFLOW, file_path, file_words},
+    form::{
+        CONFIRM, DIGEST, FieldKind, FormField, PREFIX, RefusedStep, confirmation_id, field_inputs,
+    },
     open_pages::{ListedFile, OpenPage, PageStep},
     sealed_runbook::{SealedBlock, SealedRunbook, SealedStep},
-    shown_file::read_image,
-    shown_step::{PlaceOnPage, ShownStep, StepState, WORKFLOW},
     view::Views,
     wish::{GivenWish, WishProblems},
 };

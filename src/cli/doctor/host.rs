@@ -1,14 +1,23 @@
 //! What doctor says of this host: its sandbox, tried with real runs.
+//!
+//! What `doctor` finds, in both of its lists.
+//!
+//! Lines of `doctor` about the nodes of a boundary with a PostgreSQL database.
+
+use serde::Serialize;
 
 use crate::{
-    DoctorFinding,
-    cli::{
-        doctor::finding::{fix, noted, ok},
-        sandbox::{HostTrial, scratch},
-    },
+    InspectedBoundary,
+    cli::sandbox::{HostTrial, scratch},
+    node::start,
 };
+use boundary::silence;
+use client::PrintableText;
+use crossing::LateReceipts;
 use documents::{Layer, Level, UNBOUNDED_WORDS};
+use reading::FileProblem;
 use sandbox::{Attempt, LocalSandbox, Missing, attempts};
+use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
 
 /// Finds the layers that this host supports, by setting up one sandbox.
 pub fn host(wanted: Level) -> (Vec<DoctorFinding>, Option<HostTrial>) {
@@ -143,4 +152,172 @@ pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFi
         (false, _) if level == Level::Strict => fix(what, says),
         _ => noted(what, says),
     }
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+pub struct DoctorFinding {
+    /// What it means for the operator.
+    pub result: FindingResult,
+    /// What was checked. Empty in the hardening list, whose points have names.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub what: String,
+    /// What was found.
+    pub says: String,
+    /// The command or the change that fixes a failure, if `says` does not name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// What a finding means for the operator, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingResult {
+    /// The check succeeded.
+    Ok,
+    /// The operator should know this.
+    Note,
+    /// The program cannot check this, so the operator must check it.
+    Yours,
+    /// The operator must fix the problem.
+    Fix,
+}
+
+impl FindingResult {
+    /// Returns the word for a terminal.
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Self::Ok => "ok   ",
+            Self::Note => "note ",
+            Self::Yours => "yours",
+            Self::Fix => "FIX  ",
+        }
+    }
+}
+
+impl DoctorFinding {
+    /// Returns the text of a finding for a terminal, behind its mark and its name.
+    pub fn row(&self, head: &str) -> String {
+        let says = PrintableText::message(&self.says);
+        let mut row = format!("{head}  {}\n", says.as_str());
+        if let Some(fix) = &self.fix {
+            let fix = PrintableText::message(fix);
+            row.push_str(&format!(
+                "{:width$}  {}\n",
+                "",
+                fix.as_str(),
+                width = head.len()
+            ));
+        }
+        row
+    }
+}
+
+pub fn found(
+    result: FindingResult,
+    what: impl Into<String>,
+    says: impl Into<String>,
+) -> DoctorFinding {
+    DoctorFinding {
+        result,
+        what: what.into(),
+        says: says.into(),
+        fix: None,
+    }
+}
+
+pub fn ok(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+    found(FindingResult::Ok, what, says)
+}
+
+pub fn noted(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+    found(FindingResult::Note, what, says)
+}
+
+pub fn fix(what: impl Into<String>, says: impl Into<String>) -> DoctorFinding {
+    found(FindingResult::Fix, what, says)
+}
+
+pub fn pass(says: impl Into<String>) -> DoctorFinding {
+    ok("", says)
+}
+
+pub fn yours(says: impl Into<String>) -> DoctorFinding {
+    found(FindingResult::Yours, "", says)
+}
+
+pub fn fail(says: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
+    DoctorFinding {
+        fix: Some(fix.into()),
+        ..found(FindingResult::Fix, "", says)
+    }
+}
+
+/// Reports files that can't be read, so that their point is not checked.
+pub fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec<DoctorFinding> {
+    let fix = format!("{} lists the problems", boundary.command("doctor"));
+    let one = |problem: &FileProblem| fail(format!("not checked: {problem}"), &*fix);
+    problems.iter().take(1).map(one).collect()
+}
+
+/// Reports the nodes, their clock, hanging server processes, and late receipts.
+pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
+    let what = "nodes";
+    let late = LateReceipts::new(boundary.config.late_receipts()).note();
+    let mut lines: Vec<DoctorFinding> = late
+        .into_iter()
+        .map(|note| fix("late receipts", note))
+        .collect();
+    let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else {
+        return lines;
+    };
+    let seconds = (start::surroundings().now)().unix() - report.clock.unix();
+    if seconds.abs() > MOST_CLOCK_DIFFERENCE_S {
+        lines.push(fix(
+            "clock",
+            ConsumeStop::ClocksDiffer { seconds }.to_string(),
+        ));
+    }
+    lines.extend(report.hanging.iter().map(|hangs| fix(what, hangs.clone())));
+    lines.extend(
+        report
+            .nodes
+            .iter()
+            .filter_map(silence)
+            .map(|silent| fix(what, silent)),
+    );
+    let all: Vec<String> = report
+        .nodes
+        .iter()
+        .map(|node| format!("{} {}", node.name, node.word()))
+        .collect();
+    let says = format!(
+        "this node is {me}; {}",
+        if all.is_empty() {
+            "no node has started".to_owned()
+        } else {
+            all.join(", ")
+        }
+    );
+    let others = report
+        .nodes
+        .iter()
+        .filter(|node| !node.lost && node.name != *me)
+        .count();
+    lines.push(match others {
+        0 => noted(
+            what,
+            format!("{says}; without a second node, nobody takes over if this host is lost"),
+        ),
+        _ => ok(what, says),
+    });
+    lines
+}
+
+/// Returns true if the service of this node stands by. Such a service has no control socket.
+pub fn stands_by(boundary: &InspectedBoundary<'_>) -> bool {
+    let nodes = boundary.nodes.iter().flat_map(|report| &report.nodes);
+    nodes
+        .filter(|node| node.word() == "standby")
+        .any(|node| Some(&node.name) == boundary.config.database.node())
 }

@@ -3,13 +3,10 @@
 mod host;
 mod operation;
 mod people;
-mod reach;
-mod steps;
-mod storage;
 
 use serde::Serialize;
 
-use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::finding::fail};
+use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::host::fail};
 
 /// One point of the hardening list.
 #[derive(Debug, Serialize)]
@@ -33,9 +30,9 @@ pub fn list(boundary: &InspectedBoundary<'_>, to_fix: &[DoctorFinding]) -> Vec<H
         !found.any(|found| point_of(&found.what) == Some(point))
     };
     let found = [
-        ("network", reach::network(address)),
-        ("firewall", reach::firewall(address)),
-        ("certificate", reach::certificate(config)),
+        ("network", operation::network(address)),
+        ("firewall", operation::firewall(address)),
+        ("certificate", operation::certificate(config)),
         ("program", host::program()),
         ("isolation", host::isolation(config, is_sound("isolation"))),
         ("user", host::user(config)),
@@ -45,8 +42,8 @@ pub fn list(boundary: &InspectedBoundary<'_>, to_fix: &[DoctorFinding]) -> Vec<H
             "keys and files",
             host::keys_and_files(config, is_sound("keys and files")),
         ),
-        ("steps", steps::check(boundary)),
-        ("database", storage::database(boundary)),
+        ("steps", host::check(boundary)),
+        ("database", host::database(boundary)),
         ("operation", operation::check(boundary)),
     ];
     let point = |(index, (point, mut findings)): (usize, (&'static str, Vec<DoctorFinding>))| {

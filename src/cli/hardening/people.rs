@@ -2,7 +2,7 @@
 
 use crate::{
     DoctorFinding, InspectedBoundary, StoredState,
-    cli::doctor::finding::{fail, pass, unread, yours},
+    cli::doctor::host::{fail, pass, unread, yours},
     node::start,
 };
 use documents::{GroupName, Roster, Scope, SshKey, Timestamp};

@@ -1,6 +1,5 @@
 //! The `policy` command shows how policy decides about a script, and shows the rules of policy.
 pub(crate) mod answers;
-mod explain;
 mod show;
 
 use client::{CommandFailure, Exit, Terminal};
@@ -15,7 +14,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show what a script would run: every command with its line, and the rule that decides about it
-    Explain(explain::Args),
+    Explain(answers::Args),
     /// Show the rules in force for a step and the source of each rule
     Show(show::Args),
 }
@@ -26,7 +25,7 @@ enum Command {
 /// Returns an error if the script or the policy cannot be read.
 pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     match &args.command {
-        Command::Explain(args) => explain::run(args, terminal),
+        Command::Explain(args) => answers::run(args, terminal),
         Command::Show(args) => show::run(args, terminal),
     }
 }

@@ -1,7 +1,6 @@
 //! The `roster` command shows the roster and changes it: a draft is signed, merged, and sealed at the next start.
 
 pub mod draft;
-pub mod in_force;
 
 use crate::ConfigArgs;
 use client::{
@@ -63,7 +62,7 @@ pub fn run(
                     let (envelope, roster, _) = read_version(file)?;
                     (roster, envelope)
                 }
-                None => in_force::of_configuration(config, terminal)?,
+                None => draft::of_configuration(config, terminal)?,
             };
             show::print(&roster, &envelope, args.allowed_signers, terminal)
         }

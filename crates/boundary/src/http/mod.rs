@@ -20,7 +20,6 @@ mod denials;
 pub(crate) mod events;
 mod feed;
 mod grants;
-mod idle_connections;
 pub mod limit;
 mod log_routes;
 mod mcp;
@@ -36,9 +35,7 @@ mod reviews;
 mod revocations;
 pub mod route_table;
 mod sessions;
-mod simple_events;
 pub mod standby;
-mod trace;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -62,9 +59,8 @@ use tracing::Instrument as _;
 use crate::{
     App, Boundary, HttpConfig, Phase, RequestSummary,
     http::{
-        app::PeerAddress,
+        app::{PeerAddress, request_span},
         problem::{RefusedWith, refuse, refused},
-        trace::request_span,
     },
     method_not_allowed, openapi, routes,
 };

@@ -13,7 +13,7 @@ use crate::{
         operation::{field, json, ok, reply},
         problem::{refuse, unreadable},
     },
-    proposal_filter::ProposalFilter,
+    proposal_view::ProposalFilter,
 };
 use crossing::Stopped;
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};

@@ -1,20 +1,12 @@
 //! The `audit` command reads a whole log and repeats every decision of the boundary.
 
-mod audit_output;
+pub mod audit_output;
 pub mod audit_row;
 pub mod audit_table;
-pub mod audit_words;
-pub(crate) mod beginning;
-pub mod csv_table;
-pub(crate) mod decisions;
+pub mod decisions;
 pub mod grant_table;
-pub(crate) mod log_entries;
 pub mod open_work;
-mod other_copy;
-pub mod row_filter;
 mod state;
-mod used_values_file;
-pub mod whole_log;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -26,10 +18,10 @@ use crate::{
     LogSource, NotBegun, OverdueReviews, PrintableText, Terminal, TrustArgs,
     commands::{
         audit::{
-            audit_output::AuditOutput,
-            beginning::{begin, choose, left_to_newer, size_of},
-            log_entries::root_at,
-            other_copy::{another_history, by_its_own_seals, compare},
+            audit_output::{
+                AuditOutput, another_history, begin, by_its_own_seals, choose, compare,
+                left_to_newer, root_at, size_of,
+            },
             state::{StateChange, StateFile},
         },
         log_source_options::open_log,

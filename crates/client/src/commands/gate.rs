@@ -1,7 +1,6 @@
 //! The `gate` command lets a CI job continue only with the receipt of the expected run.
 
 pub mod gate_decision;
-pub mod gate_requirements;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

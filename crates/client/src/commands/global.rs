@@ -11,7 +11,7 @@ use crate::{
     ListedBoundary, LogSource, OpenStoredLog, Secret, Terminal, TlsFiles, TrustArgs,
     commands::client_build::refused_store,
     eprintln_quietly, read_private,
-    remote::{address::DEFAULT_URL, job_identity::JobIdentity},
+    remote::address::{DEFAULT_URL, JobIdentity},
 };
 use documents::SealDigest;
 use wire::RegistryView;

@@ -1,14 +1,19 @@
 //! The table of the inbox: one line for each proposal.
+//!
+//! Options that choose proposals by their step and their proposer.
+//!
+//! The clock of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use crate::{
-    LineWeight, PrintableText, RemarkSeverity, leaves, now, plain_or_quoted, read_predicate,
+    LineWeight, PrintableText, RemarkSeverity, leaves, plain_or_quoted, read_predicate,
     review::{remarks, script_places::ScriptPlaces},
 };
-use documents::{Authorization, Timestamp};
+use documents::{Authorization, Name, Timestamp};
+use reading::Pattern;
 use wire::{AdmittedJob, ProposalView};
 
 /// Returns the last digits of an id, which name a proposal at the command line.
@@ -233,6 +238,35 @@ pub fn heaviest(view: &ProposalView) -> PrintableText {
         .map_or(PrintableText::default(), |heaviness| {
             PrintableText::words("! ").and(heaviness.word())
         })
+}
+
+/// Only the proposals of these steps and of this proposer.
+#[derive(Debug, clap::Args)]
+pub struct ProposalFilterArgs {
+    /// Only proposals of this step, or of the steps that match a pattern, such as 'db/**'
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
+    pub step: Option<Pattern>,
+    /// Only proposals of this proposer
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<Name>,
+}
+
+impl ProposalFilterArgs {
+    /// Returns true if the filter takes a proposal of this step by this proposer.
+    pub fn takes(&self, step: &str, by: &Name) -> bool {
+        self.step
+            .as_ref()
+            .is_none_or(|pattern| pattern.matches(step))
+            && self.by.as_ref().is_none_or(|wanted| wanted == by)
+    }
+}
+
+/// Returns the time of this machine's clock.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -1,30 +1,41 @@
 //! The `mcp` command serves the Model Context Protocol on the standard input and output.
 //!
 //! The standard output has only JSON-RPC messages. All other messages go to the standard error.
+//!
+//! The key with which `countersign mcp` uses standing grants, and the file of each use without an answer.
+//!
+//! The agent's client can kill the server at any time. The file of a use is written before the use is sent, and deleted
+//! when the answer is complete. So a repeated call finds the nonce of the first call, and is the same run.
+//!
+//! The configuration that a client of MCP needs to start `countersign mcp`.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::{Map, Value, json};
+
 use crate::{
-    BoundaryChoice, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions, Home,
-    PrintableText, Terminal, TrustArgs,
-    commands::propose::new_nonce,
-    commands::{
-        mcp_configuration::{McpClient, configuration},
-        mcp_grantee::{McpGrantee, key_args},
-        verify,
-    },
+    ALL, BoundaryChoice, ChosenTrust, Client, CommandFailure, CommandResult, Exit, GlobalOptions,
+    Home, KeyArgs, PrintableText, SignaturePurpose, Signer, Terminal, TrustArgs, absolute_roster,
+    absolute_text,
+    commands::{propose::new_nonce, verify},
     home::{
+        keys::{self, UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
         trusted_rosters::configured,
-        usable_keys::{UsableKey, UsableKeys, usable_keys, variable_of_ancestors},
     },
+    open_signer, own_program,
     remote::mcp_client::Remote,
 };
-use documents::{KeyId, Name, visible};
+use documents::{
+    EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, Parameter, canonical, hex, joined, sha256,
+    visible,
+};
+use reading::ParameterSchema;
 use verdict::{BundleReport, CheckFinding, KeyHolder, Pinned, TrustedRoster, VerifyOptions};
 use wire::{
-    GranteeKey, LineTransport, McpServer, ReceiptCheck, ReceiptVerification, ToolCalls,
-    VerificationBasis,
+    GranteeKey, LineTransport, McpServer, PlannedUse, ProposeArgs, REPEATS_FOR, ReceiptCheck,
+    ReceiptVerification, ToolCalls, VerificationBasis,
 };
 
 /// Serve the Model Context Protocol (MCP) for an agent, on the standard input and output.
@@ -399,4 +410,265 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
             })
             .collect(),
     }
+}
+
+/// The key of a grantee.
+#[derive(Debug)]
+pub struct McpGrantee {
+    signer: Box<dyn Signer>,
+    url: String,
+    directory: PathBuf,
+}
+
+impl McpGrantee {
+    /// Opens the key, and the directory for the uses at the boundary of this address.
+    ///
+    /// # Errors
+    /// Returns an error if the key can't be used, or needs a person for each signature, or if the directory can't be used.
+    pub fn open(file: &Path, url: &str) -> CommandResult<Self> {
+        let signer = open_signer(file).map_err(CommandFailure::usage)?;
+        let refused = |why: &str| {
+            CommandFailure::usage(format!(
+                "the MCP server does not start, because {file:?} {why}"
+            ))
+        };
+        if signer.key().is_security_key() || signer.asks().is_some() {
+            let advice = "use a key without a passphrase, or load the key into ssh-agent";
+            return Err(refused(&format!(
+                "needs a person for each signature: {advice}"
+            )));
+        }
+        // These bytes are no statement. A key that can't sign must fail now and not in a call of the agent.
+        let _ = signer
+            .sign(b"countersign mcp")
+            .map_err(|error| refused(&format!("can't sign: {error}")))?;
+        let state = std::env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
+        let state = state.or_else(|| {
+            Home::of_process()
+                .home
+                .map(|home| home.join(".local/state"))
+        });
+        let directory = state
+            .ok_or_else(|| CommandFailure::usage("the home directory is unknown: set HOME"))?;
+        let directory = directory.join("countersign/uses");
+        let usable = std::fs::create_dir_all(&directory).and_then(|()| {
+            drop(tempfile::NamedTempFile::new_in(&directory)?);
+            // Nobody repeats these calls any more, and a kill can leave temporary files.
+            std::fs::read_dir(&directory)?
+                .flatten()
+                .for_each(|entry| drop(read_recent(&entry.path())));
+            Ok(())
+        });
+        usable.map_err(|error| {
+            CommandFailure::usage(format!(
+                "the MCP server can't use the directory {directory:?}: {error}"
+            ))
+        })?;
+        Ok(Self {
+            signer,
+            url: url.to_owned(),
+            directory,
+        })
+    }
+
+    /// Returns the file of a call. The waiting time is no part of the proposal.
+    fn file(&self, args: &ProposeArgs) -> PathBuf {
+        let call = json!([
+            self.url,
+            self.keyid(),
+            ProposeArgs {
+                wait_s: 0,
+                ..args.clone()
+            }
+        ]);
+        self.directory
+            .join(hex(&sha256(&canonical::to_canonical(&call))))
+    }
+}
+
+/// Returns the option that names only this key.
+pub fn key_args(file: &Path) -> KeyArgs {
+    KeyArgs {
+        key: Some(file.to_owned()),
+        more: Vec::new(),
+    }
+}
+
+/// Reads a file, or deletes it if a repeated call would be a new run.
+fn read_recent(path: &Path) -> Option<Vec<u8>> {
+    let age = path
+        .metadata()
+        .ok()?
+        .modified()
+        .ok()?
+        .elapsed()
+        .unwrap_or_default();
+    if age >= REPEATS_FOR {
+        let _ = std::fs::remove_file(path);
+        return None;
+    }
+    std::fs::read(path).ok()
+}
+
+impl GranteeKey for McpGrantee {
+    fn keyid(&self) -> KeyId {
+        self.signer.key().keyid()
+    }
+
+    fn check_params(
+        &self,
+        of_step: &Value,
+        granted: &Parameter,
+        given: &Map<String, Value>,
+    ) -> Result<(), String> {
+        let flaws = |_| "this version of the program can't read the schema".to_owned();
+        let complete = ParameterSchema::parse(of_step)
+            .map_err(flaws)?
+            .complete(Value::Object(given.clone()));
+        let granted = ParameterSchema::compile(granted).map_err(flaws)?;
+        let checked = complete.and_then(|complete| granted.check(complete.value()));
+        checked.map(drop).map_err(|errors| joined(&errors, "; "))
+    }
+
+    fn sign(&self, payload: &[u8]) -> Result<EnvelopeSignature, String> {
+        keys::sign(
+            self.signer.as_ref(),
+            SignaturePurpose::Use,
+            PAYLOAD_TYPE,
+            payload,
+        )
+        .map_err(|failure| failure.message)
+    }
+
+    fn planned(&self, args: &ProposeArgs) -> Option<PlannedUse> {
+        serde_json::from_slice(&read_recent(&self.file(args))?).ok()
+    }
+
+    fn plan(&self, args: &ProposeArgs, new: PlannedUse) -> Result<PlannedUse, String> {
+        let path = self.file(args);
+        let written = tempfile::NamedTempFile::new_in(&self.directory).and_then(|mut file| {
+            file.write_all(&serde_json::to_vec(&new)?)?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(&path).map(drop).map_err(Into::into)
+        });
+        match written {
+            Ok(()) => Ok(new),
+            // The same call is in progress.
+            Err(error) => self
+                .planned(args)
+                .ok_or_else(|| format!("can't write {}: {error}", path.display())),
+        }
+    }
+
+    fn forget(&self, args: &ProposeArgs) {
+        let _ = std::fs::remove_file(self.file(args));
+    }
+}
+
+/// A client of MCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum McpClient {
+    /// Claude Code: .mcp.json of a project
+    Claude,
+    /// Claude Desktop: claude_desktop_config.json
+    ClaudeDesktop,
+    /// Codex: ~/.codex/config.toml
+    Codex,
+    /// Cursor: .cursor/mcp.json
+    Cursor,
+    /// VS Code: .vscode/mcp.json
+    Vscode,
+}
+
+/// Returns the block of configuration for a client. The block contains the path of the file of the token or the key, but
+/// never a token.
+///
+/// # Errors
+/// Returns an error if the user gave a token itself, or if the path of this program is unknown.
+pub fn configuration(
+    client: McpClient,
+    global: &GlobalOptions,
+    trust: &TrustArgs,
+    key: Option<&Path>,
+    same_user_approves: bool,
+) -> CommandResult<String> {
+    if global.token.is_some() && key.is_none() {
+        return Err(CommandFailure::usage(
+            "a configuration must not contain a token: write the token to a file of mode 0600, and give the file with \
+             --token-file (and unset COUNTERSIGN_TOKEN)",
+        ));
+    }
+    let program = own_program().map_err(|error| {
+        CommandFailure::usage(format!("the path of this program is unknown: {error}"))
+    })?;
+    // A client may start the program without the environment of the user, so the block contains what the environment
+    // names.
+    let (option, value) = match global.choice {
+        BoundaryChoice::All => ("--boundary", ALL),
+        _ => ("--url", global.url.as_str()),
+    };
+    let mut arguments = vec!["mcp".to_owned(), option.to_owned(), value.to_owned()];
+    let tls = &global.tls;
+    for (option, file) in [
+        (
+            "--token-file",
+            global.token_file.as_deref().filter(|_| key.is_none()),
+        ),
+        ("--key", key),
+        ("--cacert", tls.cacert.as_deref()),
+        ("--cert", tls.cert.as_deref()),
+        ("--cert-key", tls.cert_key.as_deref()),
+    ] {
+        if let Some(file) = file {
+            arguments.extend([option.to_owned(), absolute_text(file)?]);
+        }
+    }
+    if let Some(proxy) = &tls.proxy {
+        arguments.extend(["--proxy".to_owned(), proxy.as_ref().to_owned()]);
+    }
+    let variable = std::env::var("COUNTERSIGN_TRUST")
+        .ok()
+        .filter(|value| !value.is_empty());
+    let given = if trust.roster.is_empty() {
+        variable.or(trust.listed.clone()).into_iter().collect()
+    } else {
+        trust.roster.clone()
+    };
+    for roster in given {
+        arguments.extend(["--roster".to_owned(), absolute_roster(&roster)?]);
+    }
+    if same_user_approves {
+        arguments.push("--same-user-approves".to_owned());
+    }
+    let program = program.to_string_lossy().into_owned();
+    let mut entry = json!({"command": program, "args": arguments});
+    let key = match client {
+        McpClient::Codex => return Ok(codex(&program, &arguments)),
+        McpClient::ClaudeDesktop => "mcpServers",
+        McpClient::Claude | McpClient::Cursor => {
+            entry["type"] = "stdio".into();
+            "mcpServers"
+        }
+        McpClient::Vscode => {
+            entry["type"] = "stdio".into();
+            "servers"
+        }
+    };
+    let servers: Map<String, Value> = [("countersign".to_owned(), entry)].into_iter().collect();
+    let file: Map<String, Value> = [(key.to_owned(), Value::Object(servers))]
+        .into_iter()
+        .collect();
+    serde_json::to_string_pretty(&file).map_err(CommandFailure::usage)
+}
+
+fn codex(program: &str, arguments: &[String]) -> String {
+    let text = |text: &str| toml::Value::from(text).to_string();
+    let arguments: Vec<String> = arguments.iter().map(|argument| text(argument)).collect();
+    format!(
+        "[mcp_servers.countersign]\ncommand = {}\nargs = [{}]",
+        text(program),
+        arguments.join(", ")
+    )
 }

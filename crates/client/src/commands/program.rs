@@ -1,4 +1,8 @@
 //! A program with commands: the client, or the whole program, which has more of them.
+//!
+//! The client: the program for proposers, approvers, auditors and CI.
+//!
+//! The long form of `countersign --version`: the exact source, features and dependencies of this program.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -6,6 +10,8 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     CommandResult, Exit, GlobalOptions, OpenStoredLog, Terminal, approve,
@@ -15,12 +21,12 @@ use crate::{
         completions::{self, with_values},
         freeze, gate,
         global::{GivenOptions, REPLACED_BY_LIST},
-        grant, inbox, log, mcp, output, proposals, propose, review, session, submit, verify,
-        version::BuildFacts,
-        wait,
+        grant, inbox, log, mcp, output, proposals, propose, review, session, submit, verify, wait,
     },
-    deny, eprintln_quietly, key, review_run, revoke, show_own_letters, unsettled,
+    deny, eprintln_quietly, key, man, registry, review_run, revoke, roster, show_own_letters,
+    unsettled,
 };
+use documents::{hex, sha256};
 
 /// The commands of a program, with what differs between the client and the whole program.
 pub trait CommandSet: Subcommand + fmt::Debug {
@@ -589,6 +595,99 @@ impl SharedCommand {
     }
 }
 
+/// The commands of the client.
+#[derive(Debug, Subcommand)]
+pub enum ClientProgram {
+    /// The commands of every program.
+    #[command(flatten)]
+    Shared(Box<SharedCommand>),
+    /// Show the roster and the digest to pin, and change the roster
+    Roster(roster::Args),
+    /// List and show the steps of a boundary
+    Registry(registry::Args),
+    /// Write a man page for each command
+    #[command(hide = true)]
+    Man(man::Args),
+}
+
+impl CommandSet for ClientProgram {
+    const VERSION: &'static str =
+        concat!(env!("CARGO_PKG_VERSION"), " (client, without a boundary)");
+    const FEATURES: &'static [&'static str] = &["client"];
+    const OPEN_STORE: Option<OpenStoredLog> = None;
+
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
+        match self {
+            Self::Shared(shared) => shared.run::<Self>(global, terminal),
+            Self::Roster(args) => roster::run(args, global, terminal),
+            Self::Registry(args) => registry::run(args, global, terminal),
+            Self::Man(args) => man::run(args, command::<Self>(), terminal),
+        }
+    }
+}
+
+/// Facts about the build of this program.
+#[derive(Debug, Serialize)]
+pub struct BuildFacts {
+    version: &'static str,
+    commit: Option<String>,
+    features: Vec<&'static str>,
+    target: String,
+    lock: String,
+}
+
+impl BuildFacts {
+    /// Returns the facts. Only `src/main.rs` reads the commit, so that a new commit compiles this one small file again.
+    pub fn new(commit: Option<&str>, features: &'static [&'static str]) -> Self {
+        let is_commit = |text: &&str| {
+            matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: commit.filter(is_commit).map(str::to_ascii_lowercase),
+            features: features.to_vec(),
+            target: target(),
+            lock: lock_digest(),
+        }
+    }
+
+    /// Prints the facts.
+    ///
+    /// # Errors
+    /// Returns an error if the standard output cannot be written.
+    pub fn print(&self, terminal: &Terminal) -> CommandResult {
+        let words = format!(
+            "countersign {}\ncommit    {}\nfeatures  {}\ntarget    {}\nlock      {}",
+            self.version,
+            self.commit.as_deref().unwrap_or("unknown"),
+            self.features.join(", "),
+            self.target,
+            self.lock
+        );
+        terminal.answer(json!(self), words)
+    }
+}
+
+/// Returns the digest of the file Cargo.lock in the source of this program. Cargo uses exactly these dependencies if
+/// the build has the option `--locked`.
+pub fn lock_digest() -> String {
+    format!(
+        "sha256:{}",
+        hex(&sha256(include_bytes!("../../../../Cargo.lock")))
+    )
+}
+
+/// Returns the processor, the system and the C library, for example `x86_64-linux-musl`.
+fn target() -> String {
+    let (processor, system) = (std::env::consts::ARCH, std::env::consts::OS);
+    let library = match () {
+        () if cfg!(target_env = "musl") => "-musl",
+        () if cfg!(target_env = "gnu") => "-gnu",
+        () => "",
+    };
+    format!("{processor}-{system}{library}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -670,5 +769,27 @@ mod tests {
             .is_ok()
         );
         assert!(parse("countersign approve --yes --expect sha256:12").is_err());
+    }
+}
+
+#[cfg(test)]
+mod version_tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_a_digest_of_git_and_nothing_else() {
+        let commit = |text: &str| BuildFacts::new(Some(text), &[]).commit;
+        assert_eq!(commit(&"aB".repeat(20)), Some("ab".repeat(20)));
+        assert_eq!(commit(&"0".repeat(64)), Some("0".repeat(64)));
+        for text in [
+            "",
+            "main",
+            "1234567",
+            &"g".repeat(40),
+            &format!("{}\n", "a".repeat(40)),
+        ] {
+            assert_eq!(commit(text), None, "{text:?}");
+        }
+        assert_eq!(BuildFacts::new(None, &[]).commit, None);
     }
 }

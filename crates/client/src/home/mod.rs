@@ -7,5 +7,4 @@ pub mod named_file;
 pub mod parameter_values;
 pub mod roster_versions;
 pub mod trusted_rosters;
-pub mod usable_keys;
 pub mod user_configuration;

@@ -3,10 +3,7 @@
 //! The client uses TLS, or plain HTTP for a boundary on this machine. The client ignores redirects and the proxy
 //! settings of the environment, because they could send the token to another server. Over plain HTTP to another machine,
 //! the client only reads, and sends no token and no signature of a key.
-mod challenges;
 mod failures;
-mod files;
-mod job_admission;
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Read as _};
@@ -22,7 +19,7 @@ use ureq::{Agent, AsSendBody, Body};
 
 use crate::{
     Address, CommandFailure, CommandResult, Exit, KeyArgs, PrintableText, Secret, SignaturePurpose,
-    TlsFiles, home::keys, remote::job_identity::JobIdentity,
+    TlsFiles, home::keys, remote::address::JobIdentity,
 };
 use documents::{BlobDigest, Code, Envelope, KeyId, MAX_BUNDLE_BYTES, MEDIA_TYPE, Name};
 use wire::{Problem, ProblemError, ProxyAddress, for_command_line, foreign_answer, may_pass};

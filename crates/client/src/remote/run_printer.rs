@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     CommandFailure, CommandResult, OutputComplaints, OutputPainter, Terminal,
-    terminal::{output_painter::plain, run_output::CommandGuard},
+    terminal::output_painter::{CommandGuard, plain},
 };
 use documents::{ContentDigest, Output, Sha256Stream, StreamName};
 use wire::{Event, RefusalView};

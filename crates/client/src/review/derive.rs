@@ -3,9 +3,7 @@
 //! This module trusts only bytes whose digest is in the payload, in the signed seal, or in the roster that the approver
 //! trusts.
 
-mod approval_rules;
-mod comparisons;
-pub mod granted;
+pub mod comparisons;
 
 use std::borrow::Cow;
 
@@ -15,9 +13,9 @@ use crate::{
     COVERED, Derived, FieldReason, Lines, ReviewFinding, ReviewSources, SANDBOX, SCRIPT_DIGEST,
     SEALED, SignedField, StatementVerdict, TRUSTED,
     review::{
+        compare::ReviewCheck,
         coverage,
         derive::comparisons::{configured, differences, parameters, rendered},
-        derived::ReviewCheck,
         run_inputs::{self, INPUTS},
         script_places::ScriptPlaces,
         step_files::{self, FILES},

@@ -7,14 +7,12 @@ pub mod compare;
 pub mod coverage;
 pub mod derive;
 pub mod gather;
-pub mod hidden;
 pub mod lines;
 pub mod remarks;
 pub mod render;
 
 mod checked_contents;
 pub mod comparison;
-pub mod derived;
 pub mod line;
 mod permission_line;
 mod program_lines;

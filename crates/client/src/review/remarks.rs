@@ -6,9 +6,9 @@ use crate::{
     COVERED, Derived, DisplayScripts, EmergencyApproval, MOST_LINES, MOST_PARAMETERS,
     PrintableText, RemarkSeverity, ReviewFinding, ReviewLine, ReviewSources, RosterSource,
     RunComparison, TRUSTED, leaves, lines_of, path_key, plain_or_quoted,
-    review::permission_line::permission_line,
     review::{
-        hidden::hidden,
+        permission_line::permission_line,
+        render::hidden,
         run_inputs,
         script_places::ScriptPlaces,
         value_words::{clock, counted, day, grouped},

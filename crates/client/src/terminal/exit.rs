@@ -1,10 +1,16 @@
 //! Exit codes and failures of all commands.
+//!
+//! Describes the outcome and the reviews of a run in words.
+//!
+//! Words of people, marked as such.
 
 use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-use documents::{Code, Outcome, Status};
+use crate::PrintableText;
+use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
+use wire::DeniedView;
 
 /// Result of a command, from which the exit code follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +200,64 @@ impl From<io::Error> for CommandFailure {
     }
 }
 
+/// Describes the outcome of a run in words.
+pub fn outcome_words(outcome: &Outcome) -> String {
+    let mut words = outcome.status.word().replace('_', " ");
+    if let Some(code) = outcome.exit_code {
+        words += &format!(", exit code {code}");
+    }
+    if let Some(signal) = outcome.signal {
+        words += &format!(", signal {signal}");
+    }
+    if let Some(limit) = &outcome.limit {
+        words += &format!(", limit {limit}");
+    }
+    words
+}
+
+/// Returns the word for how a run ended, by a reviewer.
+pub const fn observed_word(end: ObservedEnd) -> &'static str {
+    match end {
+        ObservedEnd::Succeeded => "succeeded",
+        ObservedEnd::Failed => "failed",
+        ObservedEnd::NotStarted => "not started",
+        ObservedEnd::Partly => "partly",
+    }
+}
+
+/// Returns the word for the verdict of a reviewer.
+pub const fn verdict_word(verdict: ReviewVerdict) -> &'static str {
+    match verdict {
+        ReviewVerdict::Accepted => "accepted",
+        ReviewVerdict::Rejected => "rejected",
+    }
+}
+
+/// Formats what people wrote, each with the name and in quotes: ` (alice's words: "wait")`. People who wrote nothing are
+/// left out. Without any words, the result is empty.
+pub fn person_words<'a>(said: impl IntoIterator<Item = (&'a str, &'a str)>) -> PrintableText {
+    let said = said.into_iter().filter(|(_, words)| !words.is_empty());
+    let each = said.map(|(name, words)| {
+        PrintableText::text(name)
+            .and("'s words: ")
+            .then(PrintableText::quoted_prose(words))
+    });
+    let all = PrintableText::joined(each, "; ");
+    if all.as_str().is_empty() {
+        all
+    } else {
+        PrintableText::words(" (").then(&all).and(")")
+    }
+}
+
+/// Formats the words of denials like [`person_words`].
+pub fn denial_words(denials: &[DeniedView]) -> PrintableText {
+    let said = denials
+        .iter()
+        .map(|denial| (denial.approver.as_str(), denial.reason.as_str()));
+    person_words(said)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,5 +308,23 @@ mod tests {
         let failure = CommandFailure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(failure.quiet);
         assert_eq!(failure.exit.code(), 141);
+    }
+}
+
+#[cfg(test)]
+mod person_words_tests {
+    use super::*;
+
+    #[test]
+    fn no_words_of_one_person_look_like_words_of_another() {
+        let said = person_words([
+            ("alice", "no\") bob's words: \"yes\u{202e}\n"),
+            ("bob", ""),
+            ("carol", "later"),
+        ]);
+        let expected =
+            r#" (alice's words: "no\") bob's words: \"yes\u{202e}\n"; carol's words: "later")"#;
+        assert_eq!(said.as_str(), expected);
+        assert_eq!(person_words([("bob", "")]).as_str(), "");
     }
 }

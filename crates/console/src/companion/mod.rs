@@ -12,7 +12,6 @@
 //! - [`run_pages`]: comparisons, runs and the pages of a boundary, which need no key
 //! - [`routes`]: the requests of the browser
 mod boundary_pages;
-mod boundary_views;
 mod compare_view;
 pub(crate) mod freeze;
 mod grant_pages;

@@ -9,10 +9,5 @@
 //! - [`run_view`]: the markup of a run
 //!
 //! This module loads no key and signs nothing.
-pub mod boundary_trust;
-pub mod live;
-pub mod log_head;
-pub mod proposal_words;
 pub mod reached;
 pub mod receipts;
-pub mod run_view;

@@ -1,17 +1,36 @@
 //! The boundaries of the person, and the requests to them.
+//!
+//! What the person trusts at one boundary: its id in the list of boundaries, and its roster.
+//!
+//! The signed head of a boundary's log. Each new head must continue the newest head that was verified here before.
+//!
+//! The events of a run, from the boundary to the page, while the run happens.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use client::{
-    Client, CommandFailure, CommandResult, GlobalOptions, RosterSource, TrustArgs, roster_in_force,
-};
-use documents::{BoundaryName, locked};
-use tokio::sync::Semaphore;
-use wire::{FreezeView, RegistryView};
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{BoundaryTrust, proposal::log_head::VerifiedHashes};
+use crate::RefusedRequest;
+use client::{
+    ChosenTrust, Client, CommandFailure, CommandResult, GlobalOptions, ListedBoundary, LogSource,
+    OutputPainter, RosterSource, StreamLine, Terminal, TrustArgs, export, held_up_words, piece_of,
+    read_line, roster_in_force, truncated_words,
+};
+use documents::{BoundaryName, Checkpoint, Note, ProposalId, SealDigest, StreamName, locked};
+use verdict::{Pinned, TrustedRoster};
+use wire::{Event, FreezeView, RefusalView, RegistryView};
 
 /// Longest time that a page waits for a boundary. A slow boundary does not delay the others of the page.
 pub const PAGE_WAITS: Duration = Duration::from_secs(10);
@@ -189,5 +208,396 @@ impl ReachedBoundary {
             own.with(|client| work(&own, client))
         });
         work.await.map_err(|error| ended(error.to_string()))?
+    }
+}
+
+/// What the person trusts at one boundary.
+#[derive(Debug)]
+pub struct BoundaryTrust {
+    options: TrustArgs,
+    listed: Option<ListedBoundary>,
+}
+
+impl BoundaryTrust {
+    /// Takes the options of trust for the boundary of these options.
+    pub fn new(global: &GlobalOptions, trust: &TrustArgs) -> Self {
+        Self {
+            options: global.trust(trust),
+            listed: global.listed().cloned(),
+        }
+    }
+
+    /// Returns the trusted rosters.
+    ///
+    /// # Errors
+    /// Returns an error if a roster can't be read.
+    pub fn rosters(&self) -> CommandResult<Vec<ChosenTrust>> {
+        self.options.find()
+    }
+
+    /// Returns the options of trust, for a review.
+    pub const fn options(&self) -> &TrustArgs {
+        &self.options
+    }
+
+    /// Checks that a boundary, or a statement for it, has the id that the list of boundaries states.
+    ///
+    /// # Errors
+    /// Returns an error if the id is another one.
+    pub fn check_id(&self, found: SealDigest) -> CommandResult<()> {
+        self.listed
+            .as_ref()
+            .map_or(Ok(()), |listed| listed.check_id(found))
+    }
+}
+
+/// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
+/// deleted with the program.
+#[derive(Debug, Default)]
+pub struct VerifiedHashes(Mutex<Option<TempDir>>);
+
+/// A head that was checked on this machine.
+#[derive(Debug)]
+pub struct CheckedHead {
+    /// The head.
+    pub checkpoint: Checkpoint,
+    /// The head with its signature lines.
+    pub note: String,
+    /// Number of entries of the head before, or 0 for the first head.
+    pub before: u64,
+    /// Version of the trusted roster whose key signed the head. `None` without a trusted roster.
+    pub roster: Option<u64>,
+    /// Number of further signature lines, which nobody checked here.
+    pub more_signatures: usize,
+}
+
+impl CheckedHead {
+    /// Returns the root hash as the head writes it.
+    pub fn root(&self) -> String {
+        self.checkpoint
+            .body()
+            .lines()
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+impl VerifiedHashes {
+    /// Reads the head and the hashes of the new entries, as `countersign log export --hashes` does. Checks the signature with
+    /// the newest trusted roster.
+    ///
+    /// # Errors
+    /// Returns an error if the boundary can't be read, if the head has no valid signature, or if the log does not continue
+    /// the log that was verified before.
+    pub fn check(
+        &self,
+        chosen: &[ChosenTrust],
+        trusted: Option<&TrustedRoster>,
+        client: &Client,
+    ) -> CommandResult<CheckedHead> {
+        // A copy of hashes names no roster, so the export needs the roster itself, also if the person pinned a digest.
+        let pinned = chosen.first().zip(trusted).map(|(from, roster)| {
+            let pinned = Pinned::Roster(Box::new(roster.clone()));
+            ChosenTrust {
+                pinned,
+                ..from.clone()
+            }
+        });
+        let pinned: Vec<ChosenTrust> = pinned.into_iter().collect();
+        let mut kept = locked(&self.0);
+        let unkept = |error: std::io::Error| {
+            CommandFailure::usage(format!(
+                "the directory for the hashes of the log can't be made: {error}"
+            ))
+        };
+        let directory = match &mut *kept {
+            Some(directory) => directory,
+            none => none.insert(tempfile::tempdir().map_err(unkept)?),
+        };
+        let served = LogSource::Served(Box::new(client.clone()));
+        let done = export(
+            &served,
+            directory.path(),
+            true,
+            &pinned,
+            &Terminal::new(true),
+        )?;
+        let unread = |why: String| {
+            CommandFailure::check_said_no(format!("the head of the log can't be read: {why}"))
+        };
+        let note = LogSource::Directory(directory.path().to_owned()).head()?;
+        let note = note.ok_or_else(|| unread("it is missing".to_owned()))?;
+        drop(kept);
+        let parsed = Note::parse(&note).map_err(|error| unread(error.to_string()))?;
+        let checkpoint = Checkpoint::parse(parsed.unverified_text())
+            .map_err(|error| unread(error.to_string()))?;
+        let (roster, more_signatures) = (
+            trusted.map(|roster| roster.version()),
+            parsed.signatures().len(),
+        );
+        let more_signatures = more_signatures - usize::from(roster.is_some());
+        Ok(CheckedHead {
+            checkpoint,
+            note,
+            before: done.before,
+            roster,
+            more_signatures,
+        })
+    }
+}
+
+/// Maximum number of pages that follow a run at the same time. Each needs a thread.
+const MOST_WATCHERS: usize = 128;
+/// Maximum length of the output that a page receives. The page of the ended run shows the recorded output.
+const MOST_SENT: usize = 1 << 20;
+
+/// A piece of the answer to the browser.
+pub type EventPart = Result<String, Infallible>;
+
+/// The pages that follow runs.
+#[derive(Debug, Clone)]
+pub struct RunWatchers(Arc<Semaphore>);
+
+impl Default for RunWatchers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_WATCHERS)))
+    }
+}
+
+impl RunWatchers {
+    /// Answers the request for the events of a proposal. The query `have` is the number of signatures that the page shows:
+    /// the page loads again at the next signature.
+    pub fn answer(
+        &self,
+        place: Arc<ReachedBoundary>,
+        id: ProposalId,
+        query: &BTreeMap<String, String>,
+        headers: &HeaderMap,
+    ) -> Response {
+        let Ok(watcher) = self.0.clone().try_acquire_owned() else {
+            let what = "Too many pages follow runs at the moment. Close some of them, then load this page again.";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return RefusedRequest::new(status, "Too many pages", what).into_response();
+        };
+        let number = |text: &String| text.parse::<u64>().ok();
+        let after = last_event(headers, query);
+        // The page has seen each signature before the event `after`.
+        let shown = query
+            .get("have")
+            .and_then(number)
+            .map(|have| if after.is_some() { 0 } else { have });
+        stream(
+            place,
+            id,
+            after,
+            LiveRun {
+                shown,
+                ..LiveRun::default()
+            },
+            watcher,
+        )
+    }
+}
+
+/// Streams the events after the event with this number.
+fn stream(
+    place: Arc<ReachedBoundary>,
+    id: ProposalId,
+    after: Option<u64>,
+    run: LiveRun,
+    watcher: OwnedSemaphorePermit,
+) -> Response {
+    let (send, receive): (Sender<EventPart>, Receiver<EventPart>) = channel(16);
+    tokio::task::spawn_blocking(move || {
+        let _watcher = watcher;
+        // If the stream breaks, the browser connects again after the last event.
+        let lines = place.with(|client| client.lines(&format!("/v1/proposals/{id}/events"), after));
+        if let Ok(mut lines) = lines {
+            let _ended = forward(&mut lines, run, &send);
+        }
+    });
+    event_stream(receive)
+}
+
+/// Returns the number of the last event that the browser has.
+pub fn last_event(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Option<u64> {
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    last.or_else(|| query.get("after").map(String::as_str))?
+        .parse()
+        .ok()
+}
+
+/// Answers with server-sent events (HTML Living Standard, section 9.2).
+pub fn event_stream(events: Receiver<EventPart>) -> Response {
+    (
+        [(CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(ReceiverStream::new(events)),
+    )
+        .into_response()
+}
+
+/// Forwards the events until the stream ends, or until the browser leaves.
+fn forward(
+    lines: &mut impl std::io::BufRead,
+    mut run: LiveRun,
+    send: &Sender<EventPart>,
+) -> CommandResult<()> {
+    loop {
+        let text = match read_line(lines)? {
+            StreamLine::Document(line) => {
+                let Ok(event) = serde_json::from_value::<Event>(line.clone()) else {
+                    continue;
+                };
+                let data = run.shown(&event)?;
+                match data.is_null() {
+                    true => continue,
+                    false => format!(
+                        "id: {}\ndata: {data}\n\n",
+                        line["id"].as_u64().unwrap_or_default()
+                    ),
+                }
+            }
+            // A comment, which the page ignores. It fails if the browser has left.
+            StreamLine::Pause => ":\n\n".to_owned(),
+            StreamLine::End => "data: {\"type\":\"reload\"}\n\n".to_owned(),
+        };
+        let is_last = text.contains("\"type\":\"reload\"");
+        if send.blocking_send(Ok(text)).is_err() || is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// The output of one run, as the page receives it.
+#[derive(Debug, Default)]
+struct LiveRun {
+    out: OutputPainter,
+    err: OutputPainter,
+    sent: usize,
+    /// Number of further signatures that the page shows already, or `None` if the page ignores signatures.
+    shown: Option<u64>,
+}
+
+impl LiveRun {
+    /// Returns what the page shows for an event, or null for nothing.
+    fn shown(&mut self, event: &Event) -> CommandResult<Value> {
+        if let Some((stream, piece)) = piece_of(event)? {
+            return Ok(self.output(stream, &piece));
+        }
+        Ok(match event {
+            Event::Status { status, .. } if status.has_ended() => json!({"type": "reload"}),
+            Event::Status { status, .. } => fact(status.word()),
+            Event::HeldUp { code, detail } => fact(&held_up_words(&RefusalView {
+                code: *code,
+                detail: detail.clone(),
+            })),
+            Event::Signature { .. } if self.shown == Some(0) => json!({"type": "reload"}),
+            Event::Signature { approver } => {
+                self.shown = self.shown.map(|shown| shown - 1);
+                fact(&format!("signed by {approver}"))
+            }
+            Event::Truncated {
+                stream,
+                bytes,
+                recorded,
+            } => fact(&truncated_words(*stream, *bytes, *recorded)),
+            Event::Output { .. } | Event::Exit { .. } | Event::Receipt { .. } => Value::Null,
+        })
+    }
+
+    fn output(&mut self, stream: StreamName, piece: &[u8]) -> Value {
+        if self.sent > MOST_SENT {
+            return Value::Null;
+        }
+        self.sent += piece.len();
+        if self.sent > MOST_SENT {
+            return fact(
+                "The output is too long for a live page. The page of the ended run says how to read all of it.",
+            );
+        }
+        let painter = if stream == StreamName::Stdout {
+            &mut self.out
+        } else {
+            &mut self.err
+        };
+        let parts: Vec<_> = painter
+            .feed(piece)
+            .into_iter()
+            .map(|part| json!([part.class, part.text]))
+            .collect();
+        json!({"type": "output", "at": "run", "parts": parts})
+    }
+}
+
+fn fact(text: &str) -> Value {
+    let text = client::PrintableText::text(text).as_str().to_owned();
+    json!({"type": "fact", "at": "run", "text": text})
+}
+
+#[cfg(test)]
+mod live_tests {
+    use super::*;
+    use std::io::Cursor;
+
+    #[test]
+    fn events_reach_the_page_with_their_numbers_and_the_end_loads_the_page_again() {
+        let lines = "{\"id\":1,\"type\":\"status\",\"status\":\"running\"}\n\n\
+            {\"id\":2,\"type\":\"output\",\"stream\":\"stdout\",\"offset\":0,\"text\":\"<b>\\u001b[31mred\\u001b[2J\"}\n\
+            {\"id\":3,\"type\":\"later\"}\n";
+        let (send, mut receive) = channel(16);
+        forward(&mut Cursor::new(lines), LiveRun::default(), &send).expect("forwarded");
+        drop(send);
+        let mut all = String::new();
+        while let Ok(piece) = receive.try_recv() {
+            all.push_str(&piece.expect("text"));
+        }
+        assert!(
+            all.starts_with(
+                "id: 1\ndata: {\"at\":\"run\",\"text\":\"running\",\"type\":\"fact\"}\n\n:\n\n"
+            ),
+            "{all}"
+        );
+        assert!(
+            all.contains("id: 2\ndata: ")
+                && all.contains("[\"\",\"<b>\"],[\"c1\",\"red\\\\x1b[2J\"]"),
+            "{all}"
+        );
+        assert!(
+            all.ends_with("data: {\"type\":\"reload\"}\n\n") && !all.contains("later"),
+            "{all}"
+        );
+    }
+
+    #[test]
+    fn a_page_loads_again_at_the_first_signature_that_it_does_not_show() {
+        let signed: Event =
+            serde_json::from_value(json!({"type": "signature", "approver": "alice"}))
+                .expect("an event");
+        for (shown, types) in [
+            (None, ["fact", "fact"]),
+            (Some(1), ["fact", "reload"]),
+            (Some(0), ["reload", "reload"]),
+        ] {
+            let mut run = LiveRun {
+                shown,
+                ..LiveRun::default()
+            };
+            assert_eq!(
+                types.map(|_| run.shown(&signed).expect("shown")["type"].clone()),
+                types
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_receives_a_limited_amount_of_output() {
+        let mut run = LiveRun::default();
+        let piece = vec![b'x'; MOST_SENT];
+        assert_eq!(run.output(StreamName::Stdout, &piece)["type"], "output");
+        assert_eq!(run.output(StreamName::Stderr, b"y")["type"], "fact");
+        assert!(run.output(StreamName::Stdout, b"z").is_null());
     }
 }

@@ -1,18 +1,27 @@
 //! Receipts and recorded output, checked on this machine.
+//!
+//! A proposal in words, and what a page says if a boundary does not give it.
+//!
+//! The markup of a run: its state, its output, and its receipt with all checks.
 
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
-use client::{
-    Client, ColouredText, CommandFailure, CommandResult, Home, JudgedBundle, OutputPainter,
-    trust_advice, with_any,
-};
-use documents::{Blake3Digest, ContentDigest, Outcome, ProposalId, ReceiptId, Stream};
-use verdict::{ApprovedFacts, BundleReport, VerifyOptions};
-use wire::ProposalView;
+use maud::{Markup, html};
 
-use crate::{BoundaryTrust, ReachedBoundary, proposal_of};
+use crate::{BoundaryTrust, ReachedBoundary, coloured, hidden, plain, web::secrets::FormKey};
+use client::{
+    Client, ColouredText, CommandFailure, CommandResult, Exit, Home, JudgedBundle, OutputPainter,
+    PrintableText, denial_words, held_up_words, outcome_words, time_left, trust_advice, with_any,
+};
+use documents::{
+    Blake3Digest, Code, ContentDigest, Name, Outcome, ProposalId, ReceiptId, Status, Stream,
+    Timestamp, refused_parts, refused_words,
+};
+use verdict::{ApprovedFacts, BundleReport, CheckFinding, Facts, VerifyOptions};
+use wire::{ProposalStatus, ProposalView};
 
 /// Maximum size of a stream that the page shows.
 const MOST_SHOWN: u64 = 1 << 20;
@@ -159,4 +168,255 @@ fn recorded(
     let mut parts = painter.feed(&bytes);
     parts.extend(painter.end());
     Ok(parts)
+}
+
+/// Returns how a proposal stands, in words, with the words of the people who denied it.
+pub fn standing_words(view: &ProposalView) -> String {
+    let mut words = match (&view.outcome, &view.refusal) {
+        (Some(outcome), Some(why)) => format!("{}: {}", outcome_words(outcome), why.detail),
+        (Some(outcome), None) => outcome_words(outcome) + &refused_words(&view.refused),
+        (None, Some(why)) => format!("{} ({}): {}", view.status.word(), why.code, why.detail),
+        (None, None) => view.status.word().to_owned(),
+    };
+    if let Some(why) = &view.end_unknown_because {
+        words.push_str(&format!(": {why}"));
+    }
+    PrintableText::text(&words)
+        .then(denial_words(&view.denials))
+        .to_string()
+}
+
+/// Reads a proposal, and checks that the boundary returned this proposal.
+///
+/// # Errors
+/// Returns an error if the boundary refuses, does not answer, or returns another proposal.
+pub fn proposal_of(client: &Client, id: &ProposalId) -> CommandResult<ProposalView> {
+    let view: ProposalView = client.get(&format!("/v1/proposals/{id}"))?;
+    if view.id == *id {
+        return Ok(view);
+    }
+    let what = format!(
+        "this page asked for {id}, but the boundary returned {}: don't trust this boundary",
+        view.id
+    );
+    Err(CommandFailure::refused(what))
+}
+
+/// Returns the status of the page that shows this failure.
+pub fn status_of(failure: &CommandFailure) -> StatusCode {
+    match failure.exit {
+        Exit::Unreachable => StatusCode::BAD_GATEWAY,
+        _ if failure.has_code(Code::NotFound) => StatusCode::NOT_FOUND,
+        _ if failure.has_code(Code::Forbidden) => StatusCode::FORBIDDEN,
+        _ if failure.has_code(Code::Unauthenticated) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+/// Addresses of what belongs to a run.
+#[derive(Debug)]
+pub struct RunAddresses {
+    /// Events of the proposal.
+    pub events: String,
+    /// Form that cancels the proposal.
+    pub stop: String,
+    /// Review on which an approver denies, if these pages have one.
+    pub review: Option<String>,
+    /// Bundle of the receipt.
+    pub bundle: String,
+}
+
+/// What the page of a run needs.
+#[derive(Debug, Clone, Copy)]
+pub struct RunView<'a> {
+    /// Seals of the forms.
+    pub form_key: &'a FormKey,
+    /// Number of the form that stops the run.
+    pub number: &'a str,
+    /// Addresses of the page.
+    pub links: &'a RunAddresses,
+    /// The proposal, as the boundary reports it.
+    pub view: &'a ProposalView,
+    /// The receipt, or why it could not be verified. `None` without a receipt.
+    pub receipt: Option<&'a Result<CheckedReceipt, String>>,
+    /// True if the page changes by itself.
+    pub live: bool,
+    /// Time of the page.
+    pub now: Timestamp,
+}
+
+impl RunView<'_> {
+    /// Returns the state, the output and the receipt.
+    pub fn markup(&self) -> Markup {
+        let (view, live) = (self.view, self.live);
+        let state = match view.outcome.as_ref().map(|outcome| outcome.status) {
+            Some(Status::Succeeded) => "passed",
+            Some(Status::Warned) => "warned",
+            Some(_) => "failed",
+            None if view.status.has_ended() => "failed",
+            None => "ready",
+        };
+        html! {
+            dl.pairs {
+                dt { "Proposal" } dd { code { (view.id.as_str()) } }
+                dt { "State" } dd { strong { (standing_words(view)) } }
+                dt { "Parameters" } dd { code { (PrintableText::json(&view.params)) } }
+                @if !view.reason.is_empty() { dt { "Reason" } dd { (PrintableText::quoted_prose(&view.reason).as_str()) } }
+                dt { "Digest" } dd { code { (view.digest.to_string()) } }
+                @if let Some(receipt) = &view.receipt { dt { "Receipt" } dd { code { (receipt.to_string()) } } }
+                dt { "Signatures" } dd { (view.approvals.words()) }
+                dt { "Proposer" } dd { (plain(view.proposer.as_str())) }
+                @if !view.status.has_ended() { dt { "Expires" } dd { (view.expires_at.to_string()) ", " (time_left(view, self.now)) " left" } }
+                @if !view.approvals.excluded.is_empty() && !view.status.has_ended() {
+                    dt { "Can't sign" } dd { (joined(&view.approvals.excluded)) ", because they made the proposal, or own its token" }
+                }
+                @if let Some(why) = &view.held_up { dt { "Held up" } dd { (plain(&held_up_words(why))) } }
+            }
+            section.step #run data-state=(state) aria-label="The run" {
+                p role="status" { span.state { (view.status.word()) } }
+                div id=[live.then_some("live")] data-events=[live.then_some(&self.links.events)] {
+                    @if live {
+                        pre.output tabindex="0" aria-label="Output of the run" hidden {}
+                        noscript { p { "The output appears here after the run has ended. This page loads itself again every 2 seconds." } }
+                    }
+                    ul.facts {}
+                }
+                (self.output())
+            }
+            (self.stop())
+            (self.checks())
+            @if view.receipt.is_some() { p { a href=(self.links.bundle) { "Download the bundle of the receipt" } } }
+        }
+    }
+
+    fn output(&self) -> Markup {
+        let Some(Ok(receipt)) = self.receipt else {
+            return html! {};
+        };
+        html! {
+            @for (name, parts) in &receipt.output {
+                h2 { "The " (name) }
+                @match parts {
+                    Ok(parts) => pre.output tabindex="0" aria-label=(name) { (coloured(parts)) },
+                    Err(why) => p { (plain(why)) },
+                }
+            }
+            @if receipt.report.verified && receipt.output.is_empty() { p { "The run wrote no output." } }
+        }
+    }
+
+    /// Returns the ways to stop a proposal that is not over.
+    fn stop(&self) -> Markup {
+        if self.view.status.has_ended() {
+            return html! {};
+        }
+        let path = &self.links.stop;
+        html! {
+            h2 { "Stop" }
+            @if let Some(review) = &self.links.review {
+                p {
+                    "An approver stops a proposal or a run with a denial: "
+                    a href=(review) { "review and deny" } "."
+                }
+            }
+            form method="post" action=(path) {
+                (hidden(self.form_key, path, self.number, self.view.id.as_str()))
+                p.hint { "Only the proposer " (plain(self.view.proposer.as_str())) " and operators can cancel." }
+                button type="submit" { "Cancel" }
+            }
+        }
+    }
+
+    /// Returns the checks of the receipt, which this program made.
+    fn checks(&self) -> Markup {
+        match self.receipt {
+            None if self.view.status == ProposalStatus::Finished => html! {
+                h2 { "Receipt" }
+                div.question role="note" { strong { "Nothing was verified: " } "the boundary names no receipt of this run." }
+            },
+            None => html! {},
+            Some(Err(why)) => html! {
+                h2 { "Receipt" }
+                div.question role="note" { strong { "Not verified: " } (plain(why)) }
+            },
+            Some(Ok(receipt)) => checks(receipt),
+        }
+    }
+}
+
+fn joined<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    names
+        .into_iter()
+        .map(|name| name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn is_use(facts: &Facts) -> bool {
+    facts
+        .approved
+        .as_ref()
+        .is_some_and(|approved| approved.grant.is_some())
+}
+
+fn checks(receipt: &CheckedReceipt) -> Markup {
+    let report = &receipt.report;
+    html! {
+        h2 { "Receipt" }
+        @if report.verified {
+            @if let Some(facts) = &report.facts {
+                p { "The receipt states: " strong { (plain(&(outcome_words(&facts.outcome) + &refused_words(&refused_parts(&facts.outcome, facts.programs.as_ref()))))) } @if is_use(facts) { ", under a standing grant that these people signed: " } @else { ", approved by " } strong { (joined(facts.approvers.iter().map(|approver| &approver.name))) } "." }
+                @for line in &facts.refused_hosts { div.admonition role="note" { (plain(line)) } }
+            }
+            p { strong.good { "Verified on this machine" } ", with the roster " code { (report.trust.roster.to_string()) } " (" (plain(&receipt.trusted_from)) ")." }
+        } @else {
+            div.question role="note" { strong { "NOT VERIFIED. " } "A check failed, or a required check could not be made." }
+        }
+        @for warning in &report.warnings { div.admonition role="note" { (plain(warning)) } }
+        div.wide tabindex="0" role="region" aria-label="Checks of the receipt" {
+            table {
+                thead { tr { th scope="col" { "Check" } th scope="col" { "Result" } th scope="col" { "Rests on" } th scope="col" { "Detail" } } }
+                tbody {
+                    @for check in &report.checks {
+                        tr {
+                            th scope="row" { (check.name.word()) }
+                            td.whole { @match check.finding {
+                                CheckFinding::Established => span.good { (check.finding.words()) },
+                                CheckFinding::Failed => strong.bad { (check.finding.words()) },
+                                CheckFinding::NotChecked => (check.finding.words()),
+                            } }
+                            td { (check.rests_on.words()) }
+                            td { (plain(&check.detail)) }
+                        }
+                    }
+                }
+            }
+        }
+        h3 { "Only the boundary's word" }
+        ul { @for line in &report.boundary_says { li { (plain(line)) } } }
+    }
+}
+
+#[cfg(test)]
+mod proposal_words_tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_names_the_refused_program_beside_the_success() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let view = json!({
+            "id": "prp_019aa0b0-5c00-7000-8000-000000000001", "status": "finished", "next": [], "step": "a:b", "step_digest": digest,
+            "params": {}, "params_digest": digest, "proposer": "agent", "reason": "", "digest": digest, "payload": "",
+            "created_at": "2026-11-20T09:30:00Z", "expires_at": "2026-11-20T10:30:00Z",
+            "approvals": {"rules": [], "required": 1, "have": 1, "approvers": [], "missing": [], "excluded": []},
+            "outcome": {"status": "succeeded", "exit_code": 0}, "refused": [{"name": "/usr/bin/jq", "add": "programs=jq"}],
+        });
+        let mut view: ProposalView = serde_json::from_value(view).expect("a view");
+        let words = "succeeded, exit code 0; refused: /usr/bin/jq (add programs=jq to the block)";
+        assert_eq!(standing_words(&view), words);
+        view.refused.clear();
+        assert_eq!(standing_words(&view), "succeeded, exit code 0");
+    }
 }

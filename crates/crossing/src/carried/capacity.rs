@@ -1,12 +1,15 @@
 //! Limits for concurrent runs and requests, and the disk space that they need.
+//!
+//! Waits for free disk space, or for the database server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Outputs, Refusal, Stopped, carried::kept_results::MAX_FILES_BYTES, fault};
-use documents::Code;
+use documents::{Code, ProposalId};
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
 /// log. With a database server, the run needs at most this space for the checkpoint, and for a late receipt.
@@ -238,4 +241,33 @@ pub fn busy(why: &str) -> Refusal {
         format!("{why}; this request spent no nonce, try again"),
     )
     .retry_after(1)
+}
+
+/// Interval between two attempts to write a receipt.
+const RECEIPT_PAUSE: Duration = Duration::from_secs(1);
+const LAST_OFFERS: usize = 60;
+
+/// Limits how long a receipt waits while the service is ending. In normal operation there is no
+/// limit.
+#[derive(Debug, Default)]
+pub struct Patience {
+    offers: usize,
+    last: usize,
+}
+
+impl Patience {
+    pub fn is_left(&mut self, capacity: &Capacity) -> bool {
+        if capacity.is_closed() {
+            self.last += 1;
+        }
+        self.last <= LAST_OFFERS
+    }
+
+    pub async fn wait(&mut self, proposal: &ProposalId, why: &(dyn std::fmt::Display + Sync)) {
+        if self.offers.is_multiple_of(LAST_OFFERS) {
+            tracing::error!(%proposal, "a receipt waits until it can be stored: {why}");
+        }
+        self.offers += 1;
+        tokio::time::sleep(RECEIPT_PAUSE).await;
+    }
 }

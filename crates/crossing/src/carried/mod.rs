@@ -7,8 +7,6 @@ pub mod capacity;
 pub mod kept_results;
 pub mod late_receipts;
 pub mod live;
-pub mod output_order;
-pub mod patience;
 pub mod plans;
 pub mod recorded_outputs;
 pub mod secret_permits;

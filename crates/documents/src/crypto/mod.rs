@@ -1,7 +1,5 @@
 //! Basic cryptography: bytes, digests, signatures and trees.
 pub mod canonical;
-mod canonical_text;
-pub mod cosignature;
 pub mod digest;
 pub mod json;
 pub mod key_file;
@@ -16,5 +14,4 @@ pub mod signature;
 pub mod ssh_key;
 pub mod ssh_wire;
 pub mod sshsig;
-pub mod tlog_tiles;
 mod writer;

@@ -3,6 +3,20 @@
 //! A note is a text, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>` (c2sp.org/signed-note).
 //! A checkpoint of the log is a note. A tlog-proof has the index of an entry, its inclusion path and a checkpoint
 //! (c2sp.org/tlog-proof). The key id in a note has 4 bytes and is not the `KeyId` of OpenSSH.
+//!
+//! Cosignatures: signatures of witnesses over checkpoints, each with a time.
+//!
+//! A witness stores the last checkpoint of a log, verifies that each new checkpoint continues the stored one, and signs
+//! the new checkpoint with the time (c2sp.org/tlog-cosignature, Ed25519). The cosignature is a signature line of the
+//! checkpoint's note, with these bytes:
+//! ```text
+//! key id (4) ‖ seconds since 1970 (8, big-endian) ‖ Ed25519 signature (64)
+//! ```
+//! The signature covers `cosignature/v1\ntime <seconds>\n` and the text of the note. The algorithm byte 0x04 is part of
+//! the key id, so a witness's key cannot be used as the key of a log. In contrast to the specification, the lines of
+//! ML-DSA cosignatures (0x06) are treated as lines of unknown keys.
+//!
+//! Tiles of the log (C2SP tlog-tiles, height 8): their paths, and the entries in a tile of entries.
 
 use std::fmt;
 
@@ -418,6 +432,328 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
     })
 }
 
+/// The algorithm byte of Ed25519 cosignatures, in key ids and vkeys.
+const COSIGNATURE: u8 = 4;
+
+/// The public key and the name of a witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessKey {
+    name: String,
+    key: PublicKey,
+}
+
+/// A verified cosignature. Only a verification by [`WitnessKey`] constructs this value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use]
+pub struct VerifiedCosignature(u64);
+
+impl VerifiedCosignature {
+    /// Time at which the witness signed the checkpoint, by the clock of the witness: seconds since 1970, at most 2^63 -
+    /// 1.
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl WitnessKey {
+    /// Reads a vkey of the form `<name>+<8 hex of the id>+<base64(0x04 ‖ key)>`.
+    ///
+    /// # Errors
+    /// Returns an error if the text is malformed, the key is weak, or the id does not match the name and the key.
+    pub fn parse(vkey: &str) -> Result<Self, NoteError> {
+        parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
+    }
+
+    /// Returns the witness key with this name. Only signing checks whether the name can be part of a note.
+    pub fn new(name: &str, key: PublicKey) -> Self {
+        Self {
+            name: name.to_owned(),
+            key,
+        }
+    }
+
+    /// Returns the vkey text.
+    pub fn vkey(&self) -> String {
+        vkey_of(COSIGNATURE, &self.name, &self.key)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the public key. Two witness names with the same public key count as one witness.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Verifies the cosignatures of this witness on a note. Every signature line of this key must be valid. Returns the
+    /// cosignature with the earliest time, or `None` if the note has no line of this key. The caller must check that
+    /// the note is a checkpoint of the right log.
+    ///
+    /// # Errors
+    /// Returns an error if a signature line of this key is not valid.
+    pub fn verify(&self, note: &Note) -> Result<Option<VerifiedCosignature>, NoteError> {
+        let mut earliest = None;
+        for line in self.lines(note.signatures()) {
+            let cosigned = self.verify_line(note, line)?;
+            earliest =
+                Some(earliest.map_or(cosigned, |before: VerifiedCosignature| before.min(cosigned)));
+        }
+        Ok(earliest)
+    }
+
+    /// Returns the signature lines of this key, without verification.
+    pub fn lines<'a>(
+        &self,
+        lines: &'a [NoteSignature],
+    ) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
+        let (name, id) = (
+            self.name.clone(),
+            key_hash_of(COSIGNATURE, &self.name, &self.key),
+        );
+        lines
+            .iter()
+            .filter(move |line| line.of(&name, id).is_some())
+    }
+
+    /// Verifies one signature line, which must belong to this key.
+    ///
+    /// # Errors
+    /// Returns an error if the signature line is not valid.
+    pub fn verify_line(
+        &self,
+        note: &Note,
+        line: &NoteSignature,
+    ) -> Result<VerifiedCosignature, NoteError> {
+        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
+        let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
+        let (time, signature) = bytes
+            .split_first_chunk::<8>()
+            .ok_or(NoteError::BadSignature)?;
+        let seconds = u64::from_be_bytes(*time);
+        let signature = signature.try_into().map_err(|_| NoteError::BadSignature)?;
+        // c2sp.org/tlog-cosignature about the time: "It MUST NOT exceed 2^63 - 1".
+        if i64::try_from(seconds).is_err() {
+            return Err(NoteError::BadSignature);
+        }
+        let message = message(seconds, note.unverified_text());
+        let _proof = self
+            .key
+            .verify(message.as_bytes(), signature)
+            .map_err(|_| NoteError::BadSignature)?;
+        Ok(VerifiedCosignature(seconds))
+    }
+
+    /// Makes the signature line with which this witness cosigns `note` at this time. The function `sign` makes the raw
+    /// Ed25519 signature.
+    ///
+    /// # Errors
+    /// Returns the errors of `sign`.
+    pub fn cosign<E>(
+        &self,
+        note: &Note,
+        seconds: u64,
+        sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
+    ) -> Result<NoteSignature, E> {
+        let signature = sign(message(seconds, note.unverified_text()).as_bytes())?;
+        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
+        Ok(NoteSignature::new(
+            &self.name,
+            id,
+            &[&seconds.to_be_bytes()[..], &signature].concat(),
+        ))
+    }
+}
+
+impl fmt::Display for WitnessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.vkey())
+    }
+}
+
+/// Returns the number of signature lines that do not belong to the log's own key. Each may be a cosignature, but none
+/// is verified.
+pub fn lines_of_others(note: &str) -> u64 {
+    Note::parse(note).map_or(0, |note| {
+        let origin = note.unverified_text().lines().next().unwrap_or_default();
+        note.signatures()
+            .iter()
+            .filter(|line| line.name() != origin)
+            .count() as u64
+    })
+}
+
+/// Returns the signed message, for example: `cosignature/v1\ntime 1679315147\nexample.com/log\n20852163\nCsUYapGG…\n`
+fn message(seconds: u64, text: &str) -> String {
+    format!("cosignature/v1\ntime {seconds}\n{text}")
+}
+
+/// Number of hashes or entries in a full tile.
+pub const TILE_WIDTH: u16 = 256;
+
+/// Number of tree levels in one tile.
+pub const TILE_HEIGHT: u8 = 8;
+
+/// Maximum size of an entry, in bytes. A tile stores the length of each entry in 16 bits.
+pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
+
+/// The content of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TileKind {
+    /// Hashes of the tree level 8 × `level`. The value is the level of the tile (0 to 63).
+    Hashes(u8),
+    /// Log entries, each with its length before it.
+    Entries,
+}
+
+/// One tile of C2SP tlog-tiles, with the path `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`.
+/// The index is written in groups of three digits, with an `x` before each group except the last:
+/// `tile/0/x001/x234/067`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TilePath {
+    kind: TileKind,
+    index: u64,
+    width: u16,
+}
+
+impl TilePath {
+    /// Returns the tile with this number of hashes or entries (1 to 256). Returns `None` for other widths or for levels
+    /// over 63.
+    pub fn new(kind: TileKind, index: u64, width: u16) -> Option<Self> {
+        let level_ok = !matches!(kind, TileKind::Hashes(64..));
+        (level_ok && (1..=TILE_WIDTH).contains(&width)).then_some(Self { kind, index, width })
+    }
+
+    /// Parses a path in its canonical form. Returns `None` for any other form.
+    pub fn parse(path: &str) -> Option<Self> {
+        let (kind, place) = path.strip_prefix("tile/")?.split_once('/')?;
+        let kind = if kind == "entries" {
+            TileKind::Entries
+        } else {
+            TileKind::Hashes(kind.parse().ok()?)
+        };
+        let (place, width) = match place.split_once(".p/") {
+            Some((place, width)) => (
+                place,
+                width
+                    .parse()
+                    .ok()
+                    .filter(|&width: &u16| width < TILE_WIDTH)?,
+            ),
+            None => (place, TILE_WIDTH),
+        };
+        let mut index = 0_u64;
+        for group in place.split('/') {
+            let digits = group.strip_prefix('x').unwrap_or(group);
+            if digits.len() != 3 || !digits.bytes().all(|c| c.is_ascii_digit()) {
+                return None;
+            }
+            index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
+        }
+        // Write the path again and compare, to reject leading zeros, missing or extra `x` groups, and signs.
+        Self::new(kind, index, width).filter(|tile| tile.to_string() == path)
+    }
+
+    /// Returns the content.
+    pub const fn kind(&self) -> TileKind {
+        self.kind
+    }
+
+    /// Returns the index of the tile in its level.
+    pub const fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Returns the number of hashes or entries in the tile. A tile of 256 is full and never changes.
+    pub const fn width(&self) -> u16 {
+        self.width
+    }
+
+    /// Returns the tree level of the tile's hashes, and the range of their indexes in this level. For a tile of
+    /// entries, the result is level 0 and the range of leaf indexes. Returns `None` if the range lies beyond every
+    /// possible tree.
+    pub fn subtrees(&self) -> Option<(u8, std::ops::Range<u64>)> {
+        let level = match self.kind {
+            TileKind::Entries => 0,
+            TileKind::Hashes(tile_level) => tile_level
+                .checked_mul(TILE_HEIGHT)
+                .filter(|&level| level < 64)?,
+        };
+        let start = self.index.checked_mul(u64::from(TILE_WIDTH))?;
+        let end = start.checked_add(u64::from(self.width))?;
+        // The last subtree must end within the first 2^64 leaves.
+        ((end - 1) <= u64::MAX >> level).then_some((level, start..end))
+    }
+
+    /// Returns true if a tree of `size` leaves contains the whole tile.
+    pub fn is_within(&self, size: u64) -> bool {
+        self.subtrees()
+            .is_some_and(|(level, range)| range.end <= size >> level)
+    }
+}
+
+impl fmt::Display for TilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            TileKind::Hashes(level) => write!(f, "tile/{level}/")?,
+            TileKind::Entries => f.write_str("tile/entries/")?,
+        }
+        let mut groups = vec![self.index % 1000];
+        let mut rest = self.index / 1000;
+        while rest > 0 {
+            groups.push(rest % 1000);
+            rest /= 1000;
+        }
+        for (at, group) in groups.iter().enumerate().rev() {
+            if at > 0 {
+                write!(f, "x{group:03}/")?;
+            } else {
+                write!(f, "{group:03}")?;
+            }
+        }
+        if self.width < TILE_WIDTH {
+            write!(f, ".p/{}", self.width)?;
+        }
+        Ok(())
+    }
+}
+
+/// The error for an entry that is longer than [`MAX_ENTRY_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a log entry has {bytes} bytes, at most {MAX_ENTRY_BYTES} are allowed")]
+pub struct EntryTooLarge {
+    /// Length of the entry in bytes.
+    pub bytes: usize,
+}
+
+/// Appends an entry to a tile of entries: first its length (16 bits, big-endian), then its bytes.
+///
+/// # Errors
+/// Returns an error if the entry is too long. The tile is then unchanged.
+pub fn push_entry(tile: &mut Vec<u8>, entry: &[u8]) -> Result<(), EntryTooLarge> {
+    let length = u16::try_from(entry.len()).map_err(|_| EntryTooLarge { bytes: entry.len() })?;
+    tile.extend_from_slice(&length.to_be_bytes());
+    tile.extend_from_slice(entry);
+    Ok(())
+}
+
+/// Returns the entries of a tile of entries. Returns `None` if the tile ends within an entry or has more than
+/// [`TILE_WIDTH`] entries.
+pub fn split_entries(mut tile: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut entries = Vec::new();
+    while !tile.is_empty() {
+        if entries.len() == usize::from(TILE_WIDTH) {
+            return None;
+        }
+        let (length, rest) = tile.split_first_chunk::<2>()?;
+        let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        entries.push(entry);
+        tile = rest;
+    }
+    Some(entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -576,5 +912,162 @@ mod tests {
                 prop_assert!(verify_note(&note, ORIGIN, &boundary().public()).is_err());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod cosignature_tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::{SecretKey, parse_signatures, verify_note, vkey};
+    use proptest::prelude::*;
+
+    const GOLDEN: &str = include_str!("../../../../tests/conformance/golden/valid/log/checkpoint");
+    const ORIGIN: &str = "prod-eu/d363c67c13917a7b";
+
+    fn witness(name: &str, seed: u8) -> (WitnessKey, SecretKey) {
+        let secret = SecretKey::from_seed([seed; 32]);
+        (WitnessKey::new(name, secret.public()), secret)
+    }
+
+    fn cosigned(note: &Note, name: &str, seed: u8, at: u64) -> Note {
+        let (key, secret) = witness(name, seed);
+        let line = key
+            .cosign(note, at, |message| {
+                Ok::<_, Infallible>(secret.sign(message))
+            })
+            .expect("signed");
+        note.clone().with(line).expect("room")
+    }
+
+    #[test]
+    fn witness_keys_and_log_keys_are_not_interchangeable() {
+        let (_, secret) = witness("w.example/1", 7);
+        assert!(WitnessKey::parse(&vkey("w.example/1", &secret.public())).is_err());
+        // A plain note signature of the same key is not a cosignature.
+        let plain = Note::parse(GOLDEN).expect("note");
+        assert!(
+            verify_note(
+                &cosigned(&plain, ORIGIN, 3, 5),
+                ORIGIN,
+                &SecretKey::from_seed([3; 32]).public()
+            )
+            .is_ok()
+        );
+        assert!(verify_note(&cosigned(&plain, "x", 7, 5), "x", &secret.public()).is_err());
+    }
+
+    #[test]
+    fn an_answer_of_a_witness_contains_only_signature_lines() {
+        let plain = Note::parse(GOLDEN).expect("note");
+        let note = cosigned(&plain, "w.example/1", 7, 5);
+        let line = note.to_string().lines().last().expect("line").to_owned();
+        assert_eq!(
+            parse_signatures(&format!("{line}\n")).expect("lines"),
+            note.signatures()[1..]
+        );
+        for bad in [
+            "",
+            "\n",
+            &line,
+            &format!("\n{line}\n"),
+            &format!("{line}\n\n"),
+            "409\n",
+            &format!("{line}\r\n"),
+        ] {
+            assert!(parse_signatures(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_signatures(&format!("{line}\n").repeat(65)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_cosignature_with_a_changed_character_does_not_count(at in 0..130_usize, bit in 0..7_u8, seconds in any::<u32>()) {
+            let plain = Note::parse(GOLDEN).expect("note");
+            let text = cosigned(&plain, "w.example/1", 7, u64::from(seconds)).to_string();
+            let line = text.trim_end().rfind('\n').expect("lines") + 1;
+            let mut bytes = text.into_bytes();
+            let at = line + at % (bytes.len() - line);
+            bytes[at] ^= 1 << bit;
+            let read = std::str::from_utf8(&bytes).ok().and_then(|text| Note::parse(text).ok());
+            if let Some(note) = read {
+                let counted = witness("w.example/1", 7).0.verify(&note);
+                prop_assert!(!matches!(counted, Ok(Some(_))), "{:?}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tlog_tiles_tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_path_has_only_one_accepted_form() {
+        for (path, kind, index, width) in [
+            ("tile/0/000.p/5", TileKind::Hashes(0), 0, 5),
+            ("tile/entries/000", TileKind::Entries, 0, 256),
+            ("tile/2/x001/x234/067", TileKind::Hashes(2), 1_234_067, 256),
+            ("tile/entries/x001/000.p/255", TileKind::Entries, 1000, 255),
+            (
+                "tile/63/x018/x446/x744/x073/x709/x551/615",
+                TileKind::Hashes(63),
+                u64::MAX,
+                256,
+            ),
+        ] {
+            let tile = TilePath::new(kind, index, width).expect(path);
+            assert_eq!(
+                (TilePath::parse(path), tile.to_string()),
+                (Some(tile), path.to_owned())
+            );
+        }
+        let bad = "tile/ tile/0 tile/0/ tile/0/0 tile/0/0000 tile/00/000 tile/+0/000 tile/64/000 \
+                   tile/256/000 tile/0/x000/000 tile/0/001/000 tile/0/x001 tile/0/x001/x000 tile/0/000.p/0 \
+                   tile/0/000.p/256 tile/0/000.p/05 tile/0/000.p/+5 tile/0/000.p/ tile/0/000.p/5/ \
+                   /tile/0/000 tile/0/000/ tile/entry/000 tile/0/x018/x446/x744/x073/x709/x551/616 \
+                   tile/0/../000 tile/0/000.p/5.p/5 tile/0/00a tile/0//000";
+        for bad in bad.split(' ').chain([""]) {
+            assert_eq!(TilePath::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tile_returns_the_subtrees_that_it_contains() {
+        let tile = |path: &str| TilePath::parse(path).expect(path);
+        assert_eq!(tile("tile/1/002.p/3").subtrees(), Some((8, 512..515)));
+        assert_eq!(tile("tile/8/000").subtrees(), None);
+        assert_eq!(
+            tile("tile/63/x018/x446/x744/x073/x709/x551/615").subtrees(),
+            None
+        );
+        assert!(tile("tile/0/000.p/5").is_within(5));
+        assert!(!tile("tile/0/000.p/6").is_within(5));
+        assert!(tile("tile/1/000.p/1").is_within(256));
+        assert!(!tile("tile/1/000.p/1").is_within(255));
+    }
+
+    #[test]
+    fn an_entry_has_at_most_65535_bytes() {
+        let mut tile = Vec::new();
+        assert_eq!(push_entry(&mut tile, &[1; 65_535]), Ok(()));
+        assert_eq!(
+            push_entry(&mut tile, &[1; 65_536]),
+            Err(EntryTooLarge { bytes: 65_536 })
+        );
+        assert_eq!(split_entries(&tile).map(|entries| entries.len()), Some(1));
+        assert_eq!(split_entries(&tile[..65_536]), None);
+        assert_eq!(split_entries(&[0]), None);
+    }
+
+    #[test]
+    fn a_tile_has_at_most_256_entries() {
+        assert_eq!(
+            split_entries(&[0; 2 * 256]).map(|entries| entries.len()),
+            Some(256)
+        );
+        assert_eq!(split_entries(&[0; 2 * 257]), None);
+        assert_eq!(split_entries(&[0; 16 << 20]), None);
     }
 }

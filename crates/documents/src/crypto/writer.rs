@@ -14,8 +14,7 @@ use serde_json::{Number, Value};
 use crate::{
     MAX_INTEGER, Reason,
     crypto::{
-        canonical_text::write_escaped,
-        json::{MAX_DEPTH, RESERVED_PREFIX},
+        json::{MAX_DEPTH, RESERVED_PREFIX, write_escaped},
         shape::push_step,
     },
 };

@@ -6,7 +6,6 @@
 pub mod authorization;
 pub mod bundle;
 pub mod checkpoint;
-pub mod configuration;
 pub mod consumption;
 pub mod declared;
 pub mod denial;
@@ -15,12 +14,10 @@ pub mod enforcement;
 pub mod envelope;
 pub mod grant;
 pub mod hidden_character;
-pub mod host_names;
 // `extension_names` uses the same macro.
 #[macro_use]
 pub mod ident;
 pub mod code;
-pub mod extension_names;
 pub mod joined;
 pub mod kinds;
 pub mod malformed;
@@ -38,8 +35,5 @@ pub mod run_extensions;
 pub mod schema;
 pub mod seal;
 pub mod step_definition;
-pub mod step_file;
 pub mod stream_name;
-pub mod token;
-pub mod user_configuration;
 pub mod validity;

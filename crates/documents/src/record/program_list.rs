@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     HostPath, Malformed, OWN_PROGRAMS, Program, check_by, check_bytes, check_count, check_range,
-    check_sorted, record::extension_names::ProgramPath,
+    check_sorted, record::ident::ProgramPath,
 };
 
 /// Maximum number of programs that a profile lists.

@@ -1,15 +1,21 @@
 //! The definition of a step: everything that decides how the step runs.
+//!
+//! The files of a step: their entries in the definition, and the limits of their contents.
+//!
+//! Configuration: the limits and the sandbox level that a seal puts in force.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    DeclaredSandbox, GroupName, MAX_FILES, MAX_GRANT_S, MAX_PROGRAMS, MAX_PROGRAMS_BYTES,
-    MAX_SIGNATURES, Malformed, OutputName, Parameter, ParameterType, Program, SecretName,
-    StepDigest, StepFile, StepRef, Variable, check_by, check_bytes, check_count, check_files,
-    check_range, check_sorted,
+    ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_GRANT_S, MAX_PROGRAMS,
+    MAX_PROGRAMS_BYTES, MAX_SIGNATURES, Malformed, OutputName, Parameter, ParameterType, Program,
+    RelativePath, STRICT, SecretName, StepDigest, StepRef, Variable, check_by, check_bytes,
+    check_count, check_range, check_sorted,
 };
 
 /// The definition of a step. The SHA-256 digest of its canonical JSON is the step digest. The definition contains no
@@ -348,3 +354,213 @@ pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
 /// Maximum number of groups that `each` may name. The limit bounds the time of the check, because the check examines
 /// every subset of the groups.
 pub const MAX_EACH_GROUPS: u64 = 8;
+
+/// Maximum number of files in a step.
+pub const MAX_FILES: usize = 256;
+/// Maximum size of a file of a step, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Maximum size of all files of a step together, in bytes. The first process of a run holds all files in memory.
+pub const MAX_FILES_BYTES: u64 = 4 << 20;
+/// Names under which a run has its script beside the files of the step. The second name is for `go run`.
+pub const SCRIPT_NAMES: [&str; 2] = ["countersign-script", "countersign-script.go"];
+
+/// A file that each run of a step receives. The definition contains the digest. A blob of the log contains the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepFile {
+    /// Path, relative to the directory in which the step starts: 1 to 1,024 bytes, without `.` and `..` as segments.
+    pub path: String,
+    /// Size in bytes.
+    #[schemars(range(max = MAX_FILE_BYTES))]
+    pub bytes: u64,
+    /// SHA-256 digest of the content.
+    pub digest: ContentDigest,
+    /// True if the run may execute the file.
+    pub executable: bool,
+}
+
+/// Checks the files of a definition: number, sizes, paths and order.
+///
+/// # Errors
+/// Returns the first file that breaks a rule.
+pub fn check_files(files: &[StepFile]) -> Result<(), Malformed> {
+    check_count("/step/files", files.len(), 0, MAX_FILES)?;
+    for (at, file) in files.iter().enumerate() {
+        if let Err(error) = file.path.parse::<RelativePath>() {
+            return Err(Malformed::at(
+                format!("/step/files/{at}/path"),
+                error.to_string(),
+            ));
+        }
+        check_range(
+            &format!("/step/files/{at}/bytes"),
+            file.bytes,
+            0,
+            MAX_FILE_BYTES,
+        )?;
+    }
+    check_by("/step/files", files, |file| file.path.as_str())?;
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    if bytes > MAX_FILES_BYTES {
+        let message =
+            format!("all files together have {bytes} bytes, at most {MAX_FILES_BYTES} are allowed");
+        return Err(Malformed::at("/step/files", message));
+    }
+    match inside_a_file(files.iter().map(|file| file.path.as_str())) {
+        None => Ok(()),
+        Some((at, above)) => {
+            let message = format!("the file {above:?} of this step is no directory");
+            Err(Malformed::at(format!("/step/files/{at}/path"), message))
+        }
+    }
+}
+
+/// Returns the index of the first path that lies below another path, and this other path. A file is no directory, so a
+/// step can't have both.
+pub fn inside_a_file<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Option<(usize, &'a str)> {
+    let all: BTreeSet<&str> = paths.clone().collect();
+    let directories = |path: &'a str| path.match_indices('/').map(move |(end, _)| &path[..end]);
+    paths
+        .enumerate()
+        .find_map(|(at, path)| Some((at, directories(path).find(|above| all.contains(above))?)))
+}
+
+/// The blob `configuration` of a seal: what the boundary gives every run, and what a step may ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// Limits of runs.
+    pub limits: ConfiguredLimits,
+    /// The sandbox of every run.
+    pub sandbox: ConfiguredSandbox,
+}
+
+/// Limits of runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfiguredLimits {
+    /// Limits of a step that declares none.
+    pub default: Limits,
+    /// The largest limits that a step may declare.
+    pub maximum: Limits,
+}
+
+impl Default for ConfiguredLimits {
+    /// Returns the limits of a boundary whose configuration names none.
+    fn default() -> Self {
+        Self {
+            default: Limits::default(),
+            maximum: Limits {
+                wall_ms: 3_600_000,
+                cpu_milli: 4000,
+                memory_bytes: 4 << 30,
+                processes: 1000,
+                file_bytes: 1 << 30,
+                disk_bytes: 10 << 30,
+                output_bytes: 100 << 20,
+            },
+        }
+    }
+}
+
+/// The sandbox of every run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfiguredSandbox {
+    /// Level that the operator chose.
+    pub level: Level,
+    /// Layers that the level requires on this host. Approvers sign these layers.
+    #[serde(deserialize_with = "layers_of_a_level")]
+    #[schemars(schema_with = "schema_of_layers")]
+    pub require: Vec<Layer>,
+}
+
+/// Reads layers of a level. The layer `programs` belongs to a list of programs and to no level.
+fn layers_of_a_level<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Layer>, D::Error> {
+    let layers = Vec::<Layer>::deserialize(input)?;
+    if layers.contains(&Layer::Programs) {
+        return Err(D::Error::custom("the layer `programs` belongs to no level"));
+    }
+    Ok(layers)
+}
+
+fn schema_of_layers(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {"type": "string", "enum": STRICT.map(Layer::word)}})
+}
+
+#[cfg(test)]
+mod step_file_tests {
+    use super::*;
+
+    fn file(path: &str, bytes: u64) -> StepFile {
+        StepFile {
+            path: path.to_owned(),
+            bytes,
+            digest: ContentDigest::of(b"x"),
+            executable: false,
+        }
+    }
+
+    #[test]
+    fn files_outside_of_the_limits_are_malformed() {
+        assert_eq!(check_files(&[]).err(), None);
+        let at_the_limits: Vec<StepFile> = (0..4)
+            .map(|at| file(&format!("f{at}"), MAX_FILE_BYTES))
+            .collect();
+        assert_eq!(check_files(&at_the_limits).err(), None);
+        assert_eq!(
+            check_files(&[
+                file(".env", 0),
+                file("a", 1),
+                file("a-b/c", 1),
+                file("b/a", 1)
+            ])
+            .err(),
+            None
+        );
+        let many: Vec<StepFile> = (0..=MAX_FILES)
+            .map(|at| file(&format!("f{at:03}"), 0))
+            .collect();
+        let together: Vec<StepFile> = (0..5)
+            .map(|at| file(&format!("f{at}"), MAX_FILE_BYTES - at))
+            .collect();
+        for (files, pointer) in [
+            (many, "/step/files"),
+            (together, "/step/files"),
+            (vec![file("a", MAX_FILE_BYTES + 1)], "/step/files/0/bytes"),
+            (vec![file("../a", 0)], "/step/files/0/path"),
+            (vec![file("/a", 0)], "/step/files/0/path"),
+            (vec![file("a\nb", 0)], "/step/files/0/path"),
+            (vec![file("", 0)], "/step/files/0/path"),
+            (vec![file("a", 0), file("a", 0)], "/step/files/1"),
+            (vec![file("b", 0), file("a", 0)], "/step/files/1"),
+            (
+                vec![file("a", 0), file("a-b", 0), file("a/b/c", 0)],
+                "/step/files/2/path",
+            ),
+            (
+                vec![file("a/b", 0), file("a/b-c", 0), file("a/b/c", 0)],
+                "/step/files/2/path",
+            ),
+        ] {
+            let error = check_files(&files).expect_err(pointer);
+            assert_eq!(error.pointer, pointer, "{error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod configuration_tests {
+    use super::*;
+
+    #[test]
+    fn the_layer_of_a_list_of_programs_belongs_to_no_level() {
+        let read = |layers: &str| {
+            serde_json::from_str::<ConfiguredSandbox>(&format!(
+                r#"{{"level":"strict","require":[{layers}]}}"#
+            ))
+        };
+        assert!(read(r#""landlock","seccomp""#).is_ok());
+        assert!(read(r#""landlock","programs""#).is_err());
+    }
+}

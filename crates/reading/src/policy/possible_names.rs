@@ -8,7 +8,7 @@ use crate::{
     ListSide, PatternError,
     policy::{
         host_access,
-        paths::VARIABLE,
+        lists::VARIABLE,
         patterns::{PatternPart, alternatives},
     },
 };

@@ -9,7 +9,10 @@ use crate::{
     ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
     add_step, attributes, check_characters, check_declared, check_path, check_written_program,
     declared_secrets, fenced_blocks, named_files, put_files,
-    registry::{fence_remarks, front_matter, shared_remarks::SharedRemarks},
+    registry::{
+        fence_remarks::{self, SharedRemarks},
+        front_matter,
+    },
     step_ref,
     yaml::{self, unknown},
 };

@@ -10,7 +10,7 @@ pub mod declared_needs;
 pub(crate) mod declared_secrets;
 pub(crate) mod directory_walk;
 mod evaluate;
-mod fence_remarks;
+pub(crate) mod fence_remarks;
 pub(crate) mod fenced_block;
 pub mod file_problem;
 pub mod found_step;
@@ -19,26 +19,21 @@ pub mod gruntwork;
 pub mod lock_file;
 pub mod markdown;
 pub mod on_all_cores;
-pub mod output_schema;
 pub mod page;
 pub mod parameter_error;
 pub(crate) mod parameter_pattern;
 pub mod parameter_schema;
 mod placeholders;
 pub mod prose_tree;
-pub mod registered_step;
 pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
 mod script_flaws;
 pub mod script_remarks;
-pub(crate) mod script_rules;
 pub mod session_names;
-pub(crate) mod shared_remarks;
 pub(crate) mod shared_schemas;
 pub mod step_contents;
-pub mod step_differences;
 pub mod step_place;
 pub(crate) mod text_lines;
 
@@ -49,7 +44,7 @@ use std::sync::Arc;
 
 use crate::{
     FileProblem, RegisteredStep, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,
-    TextPlace, Workflow, on_all_cores, read_page, read_text, registry::registered_step::register,
+    TextPlace, Workflow, on_all_cores, read_page, read_text, registry::step_contents::register,
     script_remarks,
 };
 use documents::{

@@ -1,11 +1,24 @@
 //! Contents of the files of a step, and the rules for the files that a runbook names.
+//!
+//! A step of a registry, and the checks before a step is registered.
+//!
+//! Declarations of a step's outputs.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use crate::RunbookFiles;
+use serde_json::Value;
+
+use crate::{
+    FileProblem, FoundStep, ParameterError, ParameterSchema, RenderError, RunbookFiles,
+    ScriptTemplate, SharedSchemas, StepPlace, TemplateFlaw, registry::script_flaws::script_flaws,
+    step_template,
+};
 use documents::{
-    ContentDigest, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES, RelativePath, SCRIPT_NAMES,
-    StepDefinition, StepFile, inside_a_file,
+    ContentDigest, GroupSource, MAX_DEFINITION_BYTES, MAX_FILE_BYTES, MAX_FILES, MAX_FILES_BYTES,
+    MAX_SOURCE_BYTES, Malformed, Parameter, RelativePath, SCRIPT_NAMES, StepDefinition, StepDigest,
+    StepFile, StepOutput, StepRef, canonical_of, inside_a_file,
 };
 
 /// A file of a step with its content.
@@ -126,6 +139,309 @@ pub fn check_files(found: &mut [FileContent]) -> Result<(), String> {
     Ok(())
 }
 
+/// Sealed step.
+#[derive(Debug, Clone)]
+pub struct RegisteredStep {
+    /// Definition of the step. The definition decides everything that runs.
+    pub definition: Arc<StepDefinition>,
+    /// Number of bytes of [`Self::canonical`].
+    pub size: usize,
+    /// Step digest.
+    pub digest: StepDigest,
+    /// Parameter schema, ready to validate values.
+    pub schema: ParameterSchema,
+    /// Contents of the definition's files, in the same order. Empty if the step has no files, or if the registry was
+    /// built without contents.
+    pub contents: Vec<Arc<[u8]>>,
+    /// Template of the script, ready to fill in, or `None` if the script has no placeholders for parameters.
+    pub template: Option<Arc<ScriptTemplate>>,
+    /// Place of the step, or `None` if the step was read from a store.
+    pub place: Option<StepPlace>,
+}
+
+impl RegisteredStep {
+    /// Returns the step without its place in a file, like a step from a store.
+    pub fn stored(&self) -> Self {
+        Self {
+            place: None,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the canonical JSON of the definition. The step digest is the digest of these bytes. The bytes are not kept,
+    /// because they would take as much memory as the definition.
+    #[expect(clippy::expect_used, reason = "`register` made these bytes once")]
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut bytes = canonical_of(&self.definition).expect("a canonical form");
+        // A seal collects the bytes of all steps, and the writer reserves some KB for each.
+        bytes.shrink_to_fit();
+        debug_assert_eq!(
+            StepDigest::of(&bytes),
+            self.digest,
+            "not the definition of a step that `filled` returned"
+        );
+        bytes
+    }
+
+    /// Returns the step with the script that runs for these parameters. The step digest stays the digest of the
+    /// definition with the template.
+    ///
+    /// # Errors
+    /// Returns the parameter whose value can't be written in its place of the script.
+    pub fn filled(&self, params: &Value) -> Result<Self, RenderError> {
+        let Some(template) = &self.template else {
+            return Ok(self.clone());
+        };
+        let definition = StepDefinition {
+            source: template.render(params)?,
+            ..(*self.definition).clone()
+        };
+        Ok(Self {
+            definition: definition.into(),
+            template: None,
+            ..self.clone()
+        })
+    }
+
+    /// Returns the definition that policy reads before the parameters are known. A template has a harmless value in each
+    /// place.
+    pub fn sample(&self) -> Cow<'_, StepDefinition> {
+        match &self.template {
+            None => Cow::Borrowed(&self.definition),
+            Some(template) => Cow::Owned(template.sampled(&self.definition)),
+        }
+    }
+
+    /// Returns an error about the step, with the ref and the place.
+    pub fn flaw(&self, what: &impl fmt::Display) -> FileProblem {
+        let reference = &self.definition.reference;
+        match &self.place {
+            Some(place) => FileProblem::of_step(place, format!("{reference}: {what}")),
+            None => FileProblem::whole(reference.as_str(), what.to_string()),
+        }
+    }
+}
+
+/// Step for a registry that is built from stored steps.
+#[derive(Debug)]
+pub enum StoredStep {
+    /// Step that another registry already contains. Both registries share it in memory.
+    Known(RegisteredStep),
+    /// Step that was read from the store, with the contents of its files.
+    Read(Box<StepDefinition>, Vec<Arc<[u8]>>),
+    /// Step of a runbook file. It must also obey the rules of this version about templates.
+    Found(Box<StepDefinition>, Vec<Arc<[u8]>>),
+}
+
+impl StoredStep {
+    /// Returns the step of a runbook file.
+    pub(super) fn found(step: FoundStep) -> Self {
+        Self::Found(step.definition, step.contents)
+    }
+
+    pub(super) fn reference(&self) -> &StepRef {
+        match self {
+            Self::Known(step) => &step.definition.reference,
+            Self::Read(definition, _) | Self::Found(definition, _) => &definition.reference,
+        }
+    }
+}
+
+/// Reason why this version can't seal a step.
+#[derive(Debug)]
+pub enum RegisterError {
+    /// Reason that concerns the whole step.
+    Step(String),
+    /// Flaws of the template, with places in the script.
+    Template(Vec<TemplateFlaw>),
+}
+
+impl From<String> for RegisterError {
+    fn from(message: String) -> Self {
+        Self::Step(message)
+    }
+}
+
+impl RegisterError {
+    /// Returns the errors with their places. A store has no place of a step.
+    pub fn at(self, place: &StepPlace) -> Vec<FileProblem> {
+        match self {
+            Self::Template(flaws) if place.place.line > 0 => flaws
+                .iter()
+                .map(|flaw| FileProblem::of_template(place, flaw))
+                .collect(),
+            other => vec![FileProblem::of_step(place, other.to_string())],
+        }
+    }
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(message) => f.write_str(message),
+            Self::Template(flaws) => f.write_str(&template_flaws(flaws)),
+        }
+    }
+}
+
+/// How the script of a step is checked before the step is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptCheck {
+    /// The step comes from a store and stays in force: only a template that no version renders is refused.
+    Sealed,
+    /// A person runs the step at a terminal without policy: the template has only places that this version renders.
+    Template,
+    /// As `Template`. The parser must also be able to read a shell script, and each `$PARAM_NAME` is a parameter.
+    Shell,
+}
+
+/// Seals one step, or returns the reason why this version can't seal the step.
+pub fn register(
+    definition: StepDefinition,
+    contents: Vec<Arc<[u8]>>,
+    place: Option<StepPlace>,
+    schemas: &SharedSchemas,
+    check: ScriptCheck,
+) -> Result<RegisteredStep, RegisterError> {
+    let (definition, schema, canonical) = checked(definition, schemas)?;
+    let differs = |(file, bytes): (&StepFile, &Arc<[u8]>)| file.bytes != bytes.len() as u64;
+    if !contents.is_empty()
+        && (contents.len() != definition.files.len()
+            || definition.files.iter().zip(&contents).any(differs))
+    {
+        return Err(
+            "the contents of the step's files differ from its definition"
+                .to_owned()
+                .into(),
+        );
+    }
+    let mut flaws = Vec::new();
+    let template = match check {
+        ScriptCheck::Sealed => step_template::of_sealed_step(&definition),
+        _ => step_template::of_step(&definition),
+    };
+    let template = template.unwrap_or_else(|found| {
+        flaws = found;
+        None
+    });
+    if check == ScriptCheck::Shell {
+        let sample = template.as_ref().map_or(Cow::Borrowed(&definition), |one| {
+            Cow::Owned(one.sampled(&definition))
+        });
+        // The reader of templates has already reported the errors of a template that it can't read.
+        let sample = Some(sample.source.as_str()).filter(|_| flaws.is_empty());
+        let more = script_flaws(&definition, sample);
+        flaws.extend(more);
+    }
+    if !flaws.is_empty() {
+        return Err(RegisterError::Template(flaws));
+    }
+    let template = template.map(Arc::new);
+    let digest = StepDigest::of(&canonical);
+    let (size, definition) = (canonical.len(), definition.into());
+    Ok(RegisteredStep {
+        digest,
+        size,
+        schema,
+        definition,
+        contents,
+        template,
+        place,
+    })
+}
+
+/// Checks everything but the template of a step. Returns the definition with its parameter schema and its canonical
+/// JSON.
+fn checked(
+    mut definition: StepDefinition,
+    schemas: &SharedSchemas,
+) -> Result<(StepDefinition, ParameterSchema, Vec<u8>), String> {
+    definition.check().map_err(|error| error.to_string())?;
+    if definition.source.len() > MAX_SOURCE_BYTES {
+        return Err(format!(
+            "the script is larger than {MAX_SOURCE_BYTES} bytes: move a part of it to another step"
+        ));
+    }
+    if let Some(fault) = definition.approvals.fault(GroupSource::OrWhomPolicyNames) {
+        return Err(fault);
+    }
+    let schema = schemas.get(&definition.params).map_err(|flaws| {
+        flaws
+            .first()
+            .map_or_else(String::new, |flaw| format!("params: {flaw}"))
+    })?;
+    definition.params = Arc::clone(schema.declared());
+    let _outputs = output_schema(&definition.outputs).map_err(|error| error.to_string())?;
+    let canonical = canonical_of(&definition).map_err(|error| error.to_string())?;
+    if canonical.len() > MAX_DEFINITION_BYTES {
+        return Err(format!(
+            "the step's definition is larger than {MAX_DEFINITION_BYTES} bytes: make it smaller"
+        ));
+    }
+    Ok((definition, schema, canonical))
+}
+
+/// Describes the flaws of a template. Their places are lines of the script.
+fn template_flaws(flaws: &[TemplateFlaw]) -> String {
+    let flaws: Vec<String> = flaws
+        .iter()
+        .map(|flaw| {
+            format!(
+                "line {}, column {} of the script: {}",
+                flaw.line, flaw.column, flaw.message
+            )
+        })
+        .collect();
+    flaws.join("; ")
+}
+
+/// Checks the declaration of the object that contains the outputs of a step. Every output is optional. A run gives the value
+/// itself, and the value is stored with the receipt, so an output has no default and is not secret.
+///
+/// # Errors
+/// Returns the first error, with its place in the definition.
+pub fn output_schema(outputs: &[StepOutput]) -> Result<ParameterSchema, Malformed> {
+    for (at, output) in outputs.iter().enumerate() {
+        for (word, is_there) in [
+            ("default", output.schema.default.is_some()),
+            ("x-secret", output.schema.secret.is_some()),
+        ] {
+            if is_there {
+                let message = format!("an output can't have `{word}`: leave the word out");
+                return Err(Malformed::at(
+                    format!("/step/outputs/{at}/schema/{word}"),
+                    message,
+                ));
+            }
+        }
+    }
+    let properties = outputs
+        .iter()
+        .map(|output| (output.name.to_string(), output.schema.clone()));
+    let declared = Parameter::object(properties.collect(), Vec::new());
+    ParameterSchema::compile(&declared).map_err(|flaws| first(outputs, flaws))
+}
+
+/// Returns the first flaw with its place in the definition.
+fn first(outputs: &[StepOutput], flaws: Vec<ParameterError>) -> Malformed {
+    let Some(flaw) = flaws.into_iter().next() else {
+        return Malformed::at("/step/outputs", "the schemas of the outputs are invalid");
+    };
+    // The pointer is `/properties/NAME` and the place in the schema.
+    let mut tokens = flaw.pointer.splitn(4, '/').skip(2);
+    let name = tokens.next().unwrap_or_default();
+    let inner = tokens
+        .next()
+        .map_or(String::new(), |inner| format!("/{inner}"));
+    let mut names = outputs.iter().map(|output| output.name.as_str());
+    let place = match names.position(|one| one == name) {
+        Some(at) if inner.is_empty() => format!("/step/outputs/{at}"),
+        Some(at) => format!("/step/outputs/{at}/schema{inner}"),
+        None => "/step/outputs".to_owned(),
+    };
+    Malformed::at(place, flaw.message)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -201,5 +517,54 @@ mod tests {
             .for_each(|name| fs::write(at(name), "").expect("a file"));
         let error = named_files(&many.join(","), &files).expect_err("too many");
         assert!(error.contains("more than 256 files"), "{error}");
+    }
+}
+
+#[cfg(test)]
+mod output_schema_tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn compiled(outputs: &Value) -> Result<ParameterSchema, Malformed> {
+        let outputs: Vec<StepOutput> = serde_json::from_value(outputs.clone()).expect("outputs");
+        output_schema(&outputs)
+    }
+
+    #[test]
+    fn an_output_has_the_schema_of_a_text_an_integer_or_a_boolean() {
+        let schema = compiled(&json!([
+            {"name": "id", "schema": {"type": "string", "pattern": "^[a-z]+$"}},
+            {"name": "size", "schema": {"type": "integer", "minimum": 1}},
+        ]));
+        let schema = schema.expect("no error");
+        assert!(
+            schema.check(&json!({"id": "abc"})).is_ok(),
+            "an output is optional"
+        );
+        for wrong in [
+            json!({"id": "ABC"}),
+            json!({"size": 0}),
+            json!({"other": 1}),
+            json!({"id": "-rf"}),
+        ] {
+            assert!(schema.check(&wrong).is_err(), "{wrong}");
+        }
+        for (outputs, place) in [
+            (
+                json!([{"name": "id", "schema": {"type": "string", "default": "x"}}]),
+                "/step/outputs/0/schema/default",
+            ),
+            (
+                json!([{"name": "id", "schema": {"type": "string", "x-secret": true}}]),
+                "/step/outputs/0/schema/x-secret",
+            ),
+            (
+                json!([{"name": "id", "schema": {"type": "string", "pattern": "x"}}]),
+                "/step/outputs/0/schema/pattern",
+            ),
+        ] {
+            assert_eq!(compiled(&outputs).expect_err(place).pointer, place);
+        }
     }
 }

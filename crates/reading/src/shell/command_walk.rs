@@ -6,13 +6,11 @@ use crate::{
     ShellNode, SimpleCommand, SyntaxFlaw, UnknownReason, Word, WordPart, is_known, is_trap,
     opens_index,
     shell::{
-        assignments::assigns_for_bash,
-        nested_text::check_nesting,
+        commands::{assigns_for_bash, writes_a_file},
         positional_parameters::MOVES,
-        reasons::{NO_NAME, OF_THE_KERNEL, TRAP},
-        redirects::writes_a_file,
-        script_calls::reads_all,
-        script_walk::{ArgumentText, budget, raw},
+        script_walk::{
+            ArgumentText, NO_NAME, OF_THE_KERNEL, TRAP, budget, check_nesting, raw, reads_all,
+        },
         settings,
         traps::is_whole_trap,
         wrappers,

@@ -2,7 +2,7 @@
 
 use crate::{
     CommandList, CompoundCommand, ListEnd, MAX_DEPTH, Parser, Pipeline, Read, ShellNode,
-    SimpleCommand, Word, WordPosition, shell::arithmetic::evaluates,
+    SimpleCommand, Word, WordPosition, shell::expansions::evaluates,
 };
 
 impl Parser<'_> {

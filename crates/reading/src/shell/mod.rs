@@ -16,8 +16,6 @@
 //!
 //! The parser is small and conservative: it refuses a script that bash or dash might read in another way.
 //! docs/design.md explains why no library is used, and which constructs the parser does not read.
-mod arithmetic;
-mod assignments;
 mod command_walk;
 pub mod commands;
 mod comparison;
@@ -25,18 +23,11 @@ mod compounds;
 mod expansions;
 pub mod found;
 mod git;
-pub(crate) mod grammar;
-mod grammars;
-mod launchers;
-mod nested_text;
+pub(crate) mod grammars;
 pub(crate) mod options;
 mod positional_parameters;
 pub(crate) mod programs;
-mod quotes;
-pub(crate) mod reasons;
-mod redirects;
-pub mod script_calls;
-pub(crate) mod script_walk;
+pub mod script_walk;
 pub mod settings;
 mod shell_builtins;
 mod shells;

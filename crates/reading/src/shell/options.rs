@@ -2,7 +2,7 @@
 
 use crate::{
     HOLE, MAY_BE_OPTION, SEVERAL_WORDS, UNKNOWN_OPTION, UnknownReason, Word,
-    shell::reasons::NO_OPTION,
+    shell::script_walk::NO_OPTION,
 };
 
 /// Options of a program.

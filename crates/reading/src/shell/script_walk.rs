@@ -1,10 +1,21 @@
 //! State of a walk through the syntax tree of a script.
+//!
+//! The calls of a script with their arguments, about which authors get remarks. These calls decide nothing.
+//!
+//! Texts in a script that run as scripts, for example the argument of `bash -c` or `eval`.
+//!
+//! Reasons why a command is unknown, each with a correction of the script.
+//!
+//! A reason is about programs only if a process of this run starts them. The kernel then restricts them to the list of
+//! the run, so that no person must decide about them. All other reasons are about words, or about a program of the list of
+//! programs that start other programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    ArgumentReading, Dialect, FoundKind, ScriptCalls, Shell, UnknownPart, UnknownReason, Word,
-    shell::programs::reading,
+    ArgumentReading, ByteOrigin, Dialect, FoundKind, HOLE, MAX_DEPTH, Shell, ShellNode, SyntaxFlaw,
+    UnknownPart, UnknownReason, Word,
+    shell::{programs::reading, syntax},
 };
 
 /// A result with a byte offset instead of line and column.
@@ -257,3 +268,332 @@ pub fn budget(script: &str) -> usize {
 
 /// Name of the function that bash calls if a command does not exist.
 pub const NOT_FOUND: &str = "command_not_found_handle";
+
+/// What a script does that an author should perhaps write in another way. All offsets count bytes of the script.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptCalls {
+    /// Calls of programs and builtins.
+    pub calls: Vec<ScriptCall>,
+    /// Offsets of the files of redirections `<`.
+    pub inputs: Vec<usize>,
+    /// Offsets of menus (`select`) that read the standard input of the script.
+    pub menus: Vec<usize>,
+}
+
+/// A call of a program or a builtin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptCall {
+    /// Offset of the name.
+    pub at: usize,
+    /// Name and arguments.
+    pub words: Vec<CallWord>,
+    /// Wrappers around the call, the outermost first.
+    pub via: Vec<String>,
+    /// True if a pipe or a redirection gives the call its standard input.
+    pub is_fed: bool,
+    /// True if the call is in a function, whose caller may give the standard input.
+    pub in_function: bool,
+    /// True if the script does not wait for the end of the call: the call runs in the background, or another command of
+    /// its pipeline can end it.
+    pub is_ended: bool,
+}
+
+/// A word of a call after quote removal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallWord {
+    /// Text of the word, with a [`HOLE`](crate::shell::syntax::HOLE) for each part that is known only at
+    /// run time.
+    pub text: String,
+    /// Text of the word in the script.
+    pub source: String,
+    /// Offset of the word.
+    pub at: usize,
+}
+
+impl ScriptCall {
+    /// Returns the name of the program without its directory, or an empty text.
+    pub fn program(&self) -> &str {
+        self.words
+            .first()
+            .and_then(|name| name.text.rsplit('/').next())
+            .unwrap_or_default()
+    }
+}
+
+impl From<&Word> for CallWord {
+    fn from(word: &Word) -> Self {
+        Self {
+            text: word.text.clone(),
+            source: word.source().to_owned(),
+            at: word.at,
+        }
+    }
+}
+
+/// Returns true if the command reads all of its input, so that it never ends the command before it.
+pub fn reads_all(node: &ShellNode) -> bool {
+    let ShellNode::Simple(simple) = node else {
+        return false;
+    };
+    let stops = |word: &Word| {
+        word.text.starts_with("-m") || word.text.starts_with("-q") || word.text == "--quiet"
+    };
+    let name = simple
+        .words
+        .first()
+        .and_then(Word::exactly)
+        .unwrap_or_default();
+    READERS.contains(&name) && !simple.words.iter().any(stops)
+}
+
+/// Programs that read all of their input.
+const READERS: [&str; 10] = [
+    "grep", "egrep", "sort", "uniq", "tee", "cat", "tr", "cut", "wc", "jq",
+];
+
+impl ScriptWalk<'_> {
+    /// Reads the text of `word`, which `reader` runs with unknown words after it.
+    pub(super) fn text_and_more(
+        &mut self,
+        word: &Word,
+        reader: TextReader,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
+        if !word.exact {
+            return self.text(&[word], reader, context);
+        }
+        let more = Word {
+            text: format!("{} {HOLE}", word.text),
+            raw: Some(word.source().into()),
+            ..word.clone()
+        };
+        self.text(&[&more], reader, context)
+    }
+
+    /// Reads the text of `words`, joined by blanks, which `reader` runs.
+    pub(super) fn text(
+        &mut self,
+        words: &[&Word],
+        reader: TextReader,
+        context: Context<'_>,
+    ) -> Result<(), SyntaxFlaw> {
+        let Some(first) = words.first() else {
+            return Ok(());
+        };
+        let joined;
+        let (text, origin) = if let [word] = words {
+            let source = word.source();
+            let origin = match source.find(word.text.as_str()) {
+                Some(inside) if self.script[word.at..].starts_with(source) => {
+                    ByteOrigin::Shift(word.at + inside)
+                }
+                _ => ByteOrigin::Fixed(word.at),
+            };
+            (word.text.as_str(), origin)
+        } else {
+            joined = words
+                .iter()
+                .map(|word| word.text.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
+            (joined.as_str(), ByteOrigin::Fixed(first.at))
+        };
+        let hidden = words
+            .iter()
+            .find(|word| !(word.exact || word.one && !word.text.contains(HOLE)));
+        let recorded = self.found.len();
+        if let Some(hidden) = hidden {
+            self.unknown(hidden, NO_TEXT, context);
+        } else if reader == TextReader::Here && context.function.is_none() {
+            // The text may call a function of the surrounding script.
+            self.may_call();
+        }
+        if text.len() > self.budget {
+            return Err(SyntaxFlaw {
+                at: first.at,
+                message: "too much text runs as scripts in the script: reduce the nesting",
+                guard: true,
+            });
+        }
+        check_nesting(first, context)?;
+        self.budget -= text.len();
+        let dialects: &[Dialect] = match reader {
+            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
+            TextReader::Here => &[Dialect::Dash],
+            TextReader::Bash => &[Dialect::Bash],
+            TextReader::Dash => &[Dialect::Dash],
+            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
+        };
+        let outer = std::mem::take(&mut self.differs);
+        for dialect in dialects {
+            if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {
+                break;
+            }
+            let read = syntax::parse(
+                text,
+                *dialect,
+                origin,
+                (self.depth + context.nested).min(MAX_DEPTH),
+            );
+            let (depth, before) = (self.depth, self.found.len());
+            let last = dialects.len() == 1 || *dialect == Dialect::Bash;
+            match read.flaw {
+                // The unknown part is already recorded, so an error in a partly unknown text is ignored.
+                Some(_) if hidden.is_some() => {}
+                Some(flaw)
+                    if flaw.guard
+                        || last && !(reader == TextReader::Here && *dialect == Dialect::Dash) =>
+                {
+                    return Err(flaw);
+                }
+                _ => {}
+            }
+            self.evaluates |= read.evaluates;
+            self.differs |= read.differs;
+            let inside = Context {
+                bodies: &read.bodies,
+                dialect: *dialect,
+                here: context.here && reader == TextReader::Here,
+                top: false,
+                input: None,
+                nested: context.nested + 1,
+                ..context
+            };
+            let walked = self.list(&read.list, inside);
+            self.depth = depth;
+            if hidden.is_none() {
+                walked?;
+            } else {
+                let seen = self.found.split_off(before);
+                let unknown = |raw: &RawFinding| {
+                    if let FoundKind::Unknown(why) = raw.what {
+                        Some(why.part)
+                    } else {
+                        None
+                    }
+                };
+                // The known part of the text names a program with unknown words, for example `sh -c "sudo $x"`.
+                if seen
+                    .iter()
+                    .any(|raw| unknown(raw).is_some_and(|part| part != UnknownPart::Programs))
+                {
+                    self.found[recorded].what =
+                        FoundKind::Unknown(UnknownReason::words(NO_TEXT.text));
+                }
+                let kept =
+                    |raw: &RawFinding| unknown(raw).is_none_or(|part| part == UnknownPart::Started);
+                self.found.extend(seen.into_iter().filter(kept));
+                // The list `calls` is sorted by index.
+                self.calls
+                    .truncate(self.calls.partition_point(|(index, _)| *index < before));
+            }
+        }
+        self.differs = outer || self.differs && reader == TextReader::Here;
+        Ok(())
+    }
+}
+
+/// Checks that the command in `word` is not nested too deep.
+pub fn check_nesting(word: &Word, context: Context<'_>) -> Result<(), SyntaxFlaw> {
+    if context.nested < MAX_NESTED {
+        return Ok(());
+    }
+    Err(SyntaxFlaw {
+        at: word.at,
+        message: "commands in commands are nested deeper than 12 levels: reduce the nesting",
+        guard: true,
+    })
+}
+
+/// Maximum nesting of texts and wrappers, because stack and copied data are limited.
+const MAX_NESTED: usize = 12;
+
+/// Reason for a word that precedes a command and may become several words.
+pub const SEVERAL_WORDS: UnknownReason = UnknownReason::words(
+    "this word comes before the command and may become several words, or none: put the word in double quotes",
+);
+
+/// Reason for a command whose name is unknown.
+pub const NO_NAME: UnknownReason = UnknownReason::programs(
+    "the name of the command is not literal text: write the name itself, or choose a literal name with `case`",
+);
+
+/// Reason for text that a shell runs but that is not completely known.
+pub const NO_TEXT: UnknownReason = UnknownReason::programs(
+    "the text that the shell runs is not literal: put the text in single quotes, and pass values as arguments (`sh -c 'ls -- \"$1\"' _ \"$x\"`) or as variables",
+);
+
+/// Reason for a shell setting that changes how the shell parses the script.
+pub const READING: UnknownReason = UnknownReason::words(
+    "this setting changes how the shell parses the script: leave the setting out",
+);
+
+/// Reason for a word that may change how the shell parses the script.
+pub const MAY_BE_READING: UnknownReason = UnknownReason::words(
+    "this word may be a setting that changes how the shell parses the script: write a literal setting, or \
+     `set -- \"$x\"` for parameters",
+);
+
+/// Reason for an assignment to a variable whose name is the result of an expansion.
+pub const NOT_NAMED: UnknownReason =
+    UnknownReason::words("the name of the variable is not literal text: write the name itself");
+
+/// Reason for an option whose name is unknown.
+pub const NO_OPTION: UnknownReason = UnknownReason::words(
+    "the name of this option is not literal text: write the name itself, with only the value in a variable",
+);
+
+/// Reason for an option that is not in the grammar of its program.
+pub const UNKNOWN_OPTION: UnknownReason = UnknownReason::words(
+    "this option is unknown: leave the option out, or use its documented long form",
+);
+
+/// Reason for an argument of a shell that is unknown.
+pub const SHELL_ARGUMENT: UnknownReason = UnknownReason::programs(
+    "an argument of the shell is not literal text: write literal options, and put values after the text and `_`",
+);
+
+/// Reason for a program whose arguments the parser does not read.
+pub const STARTS_OTHERS: UnknownReason = UnknownReason {
+    part: UnknownPart::Started,
+    text: "the program can start other programs here, and the parser does not read which: write the other programs as separate \
+           commands, or use `env`, `timeout`, `xargs`, `find` or `sh -c`",
+};
+
+/// Reason for an option of ssh with which ssh may start a program.
+pub const SSH_OPTION: UnknownReason = UnknownReason::words(
+    "with this option, ssh may start a program: leave the option out, or write an everyday option, such as `-p`, before the \
+     host",
+);
+
+/// Reason for an argument of `find` that may be an action.
+pub const FIND_ACTION: UnknownReason = UnknownReason::words(
+    "this word may become an action of `find`: put paths first, as \"./$x\", and write literal tests and actions",
+);
+
+/// Reason for a word that may be an option and is followed by the option's value.
+pub const MAY_BE_OPTION: UnknownReason =
+    UnknownReason::words("this word may be an option: write `--` before the word");
+
+/// Reason for a word that may be an option or may be the command.
+pub const MAY_BE_COMMAND: UnknownReason = UnknownReason::programs(
+    "this word may be an option or the command: write the literal name of the command",
+);
+
+/// Reason for a command below `/proc` or `/dev`.
+pub const OF_THE_KERNEL: UnknownReason = UnknownReason::programs(
+    "a file below `/proc` or `/dev` may be any program: call the program by its name",
+);
+
+/// Reason for a text that bash may evaluate a second time.
+pub const TRAP: UnknownReason = UnknownReason::programs(
+    "this text could run a command, because the script evaluates variables as arithmetic: write the text without `$(`, backticks and `name[$x`, or put the text and the arithmetic into separate steps",
+);
+
+/// Bash options that change how bash parses the script.
+pub const CHANGES_READING: [&str; 4] = ["keyword", "history", "histexpand", "extdebug"];
+
+/// Reason for a login shell, because the script may have written the profile files.
+pub const LOGIN: UnknownReason = UnknownReason::programs(
+    "a login shell first runs a profile that is not in the script: leave `-l` out",
+);

@@ -4,10 +4,9 @@ use crate::{
     CHANGES_READING, Done, HOLE, LOGIN, NO_TEXT, NOT_NAMED, OptionGrammar, READING, TextReader,
     UnknownReason, Word, WordPart, WrapperCall, is_known,
     shell::{
-        arithmetic::evaluates,
-        grammar::RESERVED,
-        grammars::{EXEC, MAPFILE},
-        reasons::MAY_BE_READING,
+        expansions::evaluates,
+        grammars::{EXEC, MAPFILE, RESERVED},
+        script_walk::MAY_BE_READING,
         settings,
         words::INDEX,
     },

@@ -3,7 +3,7 @@
 use crate::{
     ByteOrigin, CHANGES_READING, Dialect, Done, FoundKind, LOGIN, READING, TextReader,
     UNKNOWN_OPTION, UnknownReason, Word, WrapperCall,
-    shell::{reasons::SHELL_ARGUMENT, syntax},
+    shell::{script_walk::SHELL_ARGUMENT, syntax},
 };
 
 impl<'a> WrapperCall<'_, '_, 'a> {

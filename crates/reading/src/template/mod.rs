@@ -11,8 +11,6 @@
 //! - `code_plan` and `code_reader` do the same for other languages.
 mod code_plan;
 pub(crate) mod code_reader;
-pub(crate) mod condition;
-pub mod flaw;
 pub mod script_template;
 pub(crate) mod shell_commands;
 pub(crate) mod shell_places;
@@ -20,5 +18,5 @@ pub(crate) mod shell_plan;
 pub mod shell_quoting;
 pub(crate) mod shell_roles;
 pub mod step_template;
-pub(crate) mod syntax;
+pub mod syntax;
 pub(crate) mod variant;

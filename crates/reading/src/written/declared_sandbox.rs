@@ -2,11 +2,25 @@
 //!
 //! In the first line of a code block, commas separate the items of a list (`read=/srv/a,/srv/b`). In YAML, a list is a
 //! sequence of texts.
+//!
+//! What a rule of policy allows about the sandbox.
+//!
+//! Reads approval rules.
+//!
+//! Reads durations and times that people write in options, forms and files.
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::{YamlFlaw, YamlKind, YamlNode, yaml::unknown};
-use documents::{AllowedHost, DeclaredNetwork, IdentError, OWN_PROGRAMS, Program, check_host};
+use documents::{
+    AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, GroupName,
+    GroupSource, IdentError, MAX_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode, Timestamp,
+    Workdir, check_host,
+};
 
 pub fn word<T: DeserializeOwned>(name: &str, text: &str, known: &[&str]) -> Result<T, String> {
     serde_json::from_value(text.into())
@@ -182,4 +196,329 @@ pub fn check_written_program(text: &str) -> Result<(), String> {
     Err(format!(
         "{text:?} is not a program: write a name such as jq, an absolute path, or {OWN_PROGRAMS} for what the step builds"
     ))
+}
+
+/// What policy decides about the sandbox: limits, `/proc`, and the access to the host that a step may declare.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxRule {
+    /// Limits of a step that declares none. A step may declare at most these limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<DeclaredLimits>,
+    /// The part of `/proc` that a step sees. With `minimal`, a step cannot declare `full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proc: Option<Proc>,
+    /// Paths of the host. A step may declare these paths, and paths below them, in `read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Vec<String>>,
+    /// Paths of the host. A step may declare these paths, and paths below them, in `write` and in `read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Vec<String>>,
+    /// Patterns of paths that no step can access, even below a path that the step declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+    /// With `in-place`, a step may change directories of the host in place. A step may declare `copy` and `overlay`
+    /// without this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<Workdir>,
+    /// The network that a step may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<DeclaredNetwork<AllowedHost>>,
+    /// Unix sockets of the host that a step may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Vec<String>>,
+    /// Name of the user of the host that a step may declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<String>,
+    /// True if a step may declare that it runs without a sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_be_off: Option<bool>,
+    /// The programs that a step may execute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub programs: Option<ProgramsRule>,
+}
+
+/// What policy decides about the programs that a step may execute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramsRule {
+    /// With `listed`, a run may execute only the programs of its list, which follows from step, policy and built-in
+    /// lists. With `any`, a run may execute every program of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ProgramMode>,
+    /// Programs that every list contains, sorted: names, absolute paths, or `{work}/**` for programs that the step
+    /// itself makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_PROGRAMS), extend("uniqueItems" = true))]
+    pub allow: Option<Vec<Program>>,
+}
+
+impl SandboxRule {
+    /// Returns the rule that allows at most the declaration `most`, whose network `network` replaces.
+    pub fn allowing(
+        most: DeclaredSandbox,
+        network: Option<DeclaredNetwork<AllowedHost>>,
+        may_be_off: Option<bool>,
+        programs: Option<ProgramsRule>,
+    ) -> Self {
+        let DeclaredSandbox {
+            limits,
+            proc,
+            read,
+            write,
+            deny,
+            workdir,
+            network: _,
+            sockets,
+            run_as,
+            off_reason: _,
+        } = most;
+        Self {
+            limits,
+            proc,
+            read,
+            write,
+            deny,
+            workdir,
+            network,
+            sockets,
+            run_as,
+            may_be_off,
+            programs,
+        }
+    }
+
+    /// Adds a later rule for the same step. Its values replace the earlier values, but the deny patterns of both rules
+    /// remain.
+    pub fn add(&mut self, later: &Self) {
+        fn set<T>(to: &mut Option<T>, later: Option<T>) {
+            *to = later.or_else(|| to.take());
+        }
+        // A ruling stores the limits, `proc` and the programs elsewhere, with the origin of each value.
+        let Self {
+            limits: _,
+            proc: _,
+            programs: _,
+            read,
+            write,
+            deny,
+            workdir,
+            network,
+            sockets,
+            run_as,
+            may_be_off,
+        } = later.clone();
+        set(&mut self.read, read);
+        set(&mut self.write, write);
+        set(&mut self.workdir, workdir);
+        set(&mut self.network, network);
+        set(&mut self.sockets, sockets);
+        set(&mut self.run_as, run_as);
+        set(&mut self.may_be_off, may_be_off);
+        self.deny
+            .get_or_insert_default()
+            .extend(deny.into_iter().flatten());
+    }
+}
+
+/// Reads a rule that a person wrote, such as `{required: 2, from: [ops], each: true}`. An absent `required` means
+/// 1. The field `from` may be absent only if `groups` allows a rule without groups (in a step).
+pub fn read_approvals(
+    node: &YamlNode,
+    groups: GroupSource,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<Approvals> {
+    approvals_among(
+        "approvals",
+        &["required", "from", "each"],
+        groups,
+        node,
+        flaws,
+    )
+}
+
+/// Reads `required` and `from` of a map that has the keys `known`.
+pub fn approvals_among(
+    what: &str,
+    known: &[&str],
+    groups: GroupSource,
+    node: &YamlNode,
+    flaws: &mut Vec<YamlFlaw>,
+) -> Option<Approvals> {
+    let before = flaws.len();
+    let mut rule = Approvals::unspecified();
+    let mut from_place = node.place;
+    for (key, value) in node.closed_map(what, known, flaws) {
+        match (key.name.as_str(), &value.kind) {
+            ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
+                Ok(0) => flaws.push(YamlFlaw::new(
+                    value.place,
+                    "`required: 0` would let a step run without a signature: write 1 or more",
+                )),
+                Ok(count) => rule.required = count,
+                Err(_) => flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more")),
+            },
+            ("required", _) => flaws.push(YamlFlaw::new(
+                value.place,
+                format!("`required` must be a whole number, not {}", value.word()),
+            )),
+            ("from", _) => {
+                from_place = value.place;
+                for item in value.list("`from`", flaws).unwrap_or_default() {
+                    let Some(text) = item.text("a group", flaws) else {
+                        continue;
+                    };
+                    match text.parse::<GroupName>() {
+                        Ok(name) if rule.from.contains(&name) => {
+                            flaws.push(YamlFlaw::new(
+                                item.place,
+                                format!("{name} is listed twice: list each group once"),
+                            ));
+                        }
+                        Ok(name) => rule.from.push(name),
+                        Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
+                    }
+                }
+            }
+            ("each", YamlKind::Boolean(each)) if known.contains(&"each") => {
+                rule.each = each.then_some(true)
+            }
+            ("each", _) if known.contains(&"each") => {
+                flaws.push(YamlFlaw::new(
+                    value.place,
+                    format!("`each` must be true or false, not {}", value.word()),
+                ));
+            }
+            _ => {}
+        }
+    }
+    if flaws.len() > before {
+        return None;
+    }
+    match rule.fault(groups) {
+        None => Some(rule),
+        Some(fault) => {
+            flaws.push(YamlFlaw::new(from_place, fault));
+            None
+        }
+    }
+}
+
+/// Units of a duration with their seconds, the longest first.
+const UNITS: [(char, i64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+/// Longest duration: 100 years in seconds.
+const MAX_DURATION_S: i64 = 36_525 * 86_400;
+
+/// Reads a duration such as `90s`, `1h30m` or `7d`: whole numbers with units, each unit once and the longest first.
+/// Returns seconds.
+///
+/// # Errors
+/// Returns the expected form for another text, for zero, and for more than 100 years.
+pub fn duration(text: &str) -> Result<i64, String> {
+    let (mut rest, mut units, mut sum) = (text, &UNITS[..], Some(0_i64));
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit());
+        let Some(at) = end.and_then(|end| {
+            units
+                .iter()
+                .position(|(name, _)| rest[end..].starts_with(*name))
+        }) else {
+            sum = None;
+            break;
+        };
+        let number = &rest[..end.unwrap_or_default()];
+        let count = number
+            .parse::<i64>()
+            .ok()
+            .filter(|count| count.to_string() == number);
+        sum = count
+            .and_then(|count| count.checked_mul(units[at].1))
+            .and_then(|seconds| sum?.checked_add(seconds));
+        rest = &rest[number.len() + 1..];
+        units = &units[at + 1..];
+    }
+    sum.filter(|seconds| (1..=MAX_DURATION_S).contains(seconds))
+        .ok_or_else(|| {
+            format!("{text:?} is no duration up to 100 years: write 90s, 30m, 1h30m, 24h or 7d")
+        })
+}
+
+/// Reads a time of RFC 3339 with any offset. A fraction of a second is cut off.
+///
+/// # Errors
+/// Returns the expected form for another text.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let seconds = OffsetDateTime::parse(text, &Rfc3339).map_or(-1, OffsetDateTime::unix_timestamp);
+    // A time outside of the years 1970 to 9999 has no text form.
+    Some(Timestamp::from_unix(seconds))
+        .filter(|at| at.unix() == seconds)
+        .ok_or_else(|| {
+            format!("{text:?} is no time: write 2026-11-14T09:00:00Z or 2026-11-14T10:00:00+01:00")
+        })
+}
+
+#[cfg(test)]
+mod written_time_tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_whole_numbers_with_units_of_which_the_longest_is_first() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("30m", 1800),
+            ("1h30m", 5400),
+            ("1d", 86_400),
+            ("7d12h", 648_000),
+            ("1d0h1s", 86_401),
+        ] {
+            assert_eq!(duration(text), Ok(seconds), "{text}");
+        }
+        for wrong in [
+            "",
+            "90",
+            "d",
+            "-1d",
+            "0d",
+            "0h0m",
+            "1.5h",
+            "1 d",
+            "30m1h",
+            "1h1h",
+            "07d",
+            "1w",
+            "1D",
+            "+1d",
+            "1h30",
+            "99999999999999999999d",
+            "9999999d",
+            "9223372036854775807h1s",
+            "1\u{661}h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_may_have_any_offset_of_rfc_3339() {
+        let utc = "2026-11-27T09:00:00Z".parse().expect("a time");
+        for same in [
+            "2026-11-27T09:00:00Z",
+            "2026-11-27T10:00:00+01:00",
+            "2026-11-27T03:30:00-05:30",
+            "2026-11-27T09:00:00.75Z",
+            "2026-11-27t09:00:00z",
+        ] {
+            assert_eq!(time(same), Ok(utc), "{same}");
+        }
+        for wrong in [
+            "",
+            "2026-11-27",
+            "2026-11-27T09:00:00",
+            "2026-11-27T09:00:00+25:00",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
 }

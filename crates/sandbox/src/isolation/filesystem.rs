@@ -24,7 +24,7 @@ use crate::{
     host_paths, interpreter,
     isolation::{
         filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
-        mount_points::tmpfs,
+        mounts::tmpfs,
         run_places::{self, SESSION_HOME},
         secret_files, step_files,
         step_paths::{gives_paths, work_of},

@@ -5,7 +5,6 @@
 //! children. Init exits when the step ends, when the service requests the end of the run, or when the service dies. The
 //! kernel then kills all other processes of the run, and the helper reports the end of the run to the service.
 
-mod family;
 mod namespaces;
 pub(crate) mod watch;
 
@@ -27,9 +26,11 @@ use crate::{
         confine::{self, Confinement},
         filesystem::{self, host_view},
         launcher::{
-            family::{KILL_DEADLINE, end_family, kill_everything_of, living_of},
             namespaces::{namespaces, refused},
-            watch::{file_limit, report_empty, watch},
+            watch::{
+                KILL_DEADLINE, end_family, file_limit, kill_everything_of, living_of, report_empty,
+                watch,
+            },
         },
         run_hosts, seccomp,
         start_packet::receive_start,

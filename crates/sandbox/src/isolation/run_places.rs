@@ -20,7 +20,7 @@ use crate::{
     AtStage, Disk, HelperMessage, InputEntry, PathAccess, PathGrant, RunRequest, RunTexts,
     STATE_PLACEHOLDER, SetupFailure, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest, directory_at,
     isolation::{
-        mount_points::{DIRECTORY_PLACE, create_file, new_file, tmpfs},
+        mounts::{DIRECTORY_PLACE, create_file, new_file, tmpfs},
         session_tree, syscalls,
     },
     protocol,

@@ -12,7 +12,7 @@ use rustix::mount::MountFlags;
 use crate::{
     AtStage, PlannedSecret, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at,
     isolation::{
-        mount_points::{DIRECTORY_PLACE, new_file},
+        mounts::{DIRECTORY_PLACE, new_file},
         planned_secret::SECRETS,
         protocol::SecretEntry,
         syscalls,

@@ -16,7 +16,7 @@ use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use crate::{
     AtStage, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at, interpreter,
     isolation::{
-        mount_points::{DIRECTORY_PLACE, new_file, tmpfs},
+        mounts::{DIRECTORY_PLACE, new_file, tmpfs},
         syscalls,
     },
 };

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::{
     AtStage as _, SetupFailure, SetupStage,
-    isolation::{mount_points::new_file, run_hosts},
+    isolation::{mounts::new_file, run_hosts},
     with_parents,
 };
 use documents::{Network, NetworkMode};

@@ -24,7 +24,7 @@ use crate::{
     AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupStage, directory_at,
     isolation::{
         denied_names::{DIRECTORY, DeniedNames},
-        mount_points::tmpfs,
+        mounts::tmpfs,
         remove::entries,
         syscalls,
     },

@@ -1,11 +1,8 @@
 //! The programs that a run may execute, and the record of the programs that it executed.
 
 mod called_program;
-pub(crate) mod found_lists;
-pub mod learned_programs;
 pub(crate) mod library_search;
 pub(crate) mod listed_programs;
-mod path_pattern;
 pub(crate) mod program_format;
 pub mod program_lookup;
-pub(crate) mod program_recorder;
+pub mod program_recorder;

@@ -12,7 +12,7 @@ use rustix::fs::Access;
 
 use crate::{
     FileFormat, format_of, interpreter,
-    programs::{listed_programs::lies_in_system, path_pattern::matching},
+    programs::listed_programs::{lies_in_system, matching},
     started_by_env,
 };
 use documents::{

@@ -5,7 +5,6 @@
 //! after a run is built in [`enforcement_facts`].
 
 pub mod attempts;
-pub mod cancel_flag;
 pub mod capture;
 pub mod enforcement_facts;
 pub mod linux;

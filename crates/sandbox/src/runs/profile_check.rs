@@ -14,7 +14,7 @@ use crate::{
         },
         step_paths, system_paths,
     },
-    programs::{found_lists::FoundLists, listed_programs},
+    programs::listed_programs::{self, FoundLists},
 };
 use documents::{
     ISOLATED, Layer, Level, MAX_HOSTS, NetworkMode, Proc, Profile, ProgramList, STRICT, Workdir,

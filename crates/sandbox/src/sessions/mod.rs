@@ -1,8 +1,5 @@
 //! What a run takes and leaves: variables, work directory and results, and the masks of its secrets.
 
-pub mod code_variables;
-mod exported_variables;
 pub mod run_results;
 pub mod secret_masks;
 pub mod session_state;
-pub mod session_wrapper;

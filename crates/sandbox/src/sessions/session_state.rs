@@ -2,17 +2,27 @@
 //!
 //! A shell writes its state with a wrapper (`session.bash`, `session.sh`) at its end. This file reads what the wrapper
 //! wrote. The step controls these bytes, so they never decide anything but the state of the same session.
+//!
+//! Names of variables that make programs load or run other code.
+//!
+//! Reads the output of `export -p` in bash, dash and busybox.
+//!
+//! Each shell quotes in its own way: bash writes `declare -x A="b"` or `declare -x A=$'b\n'`, in POSIX mode `export`
+//! instead of `declare -x`, and dash writes `export A='b'`.
+//!
+//! Selects the wrapper with which a shell writes its state at its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    CODE_VARIABLES, interpreter, matches_any,
-    sessions::exported_variables::{Exports, read_exports},
+    STATE_PLACEHOLDER, WRAPPER_PLACEHOLDER, interpreter, isolation::interpreter::shebang,
+    started_by_env,
 };
 use documents::{AuthorizationDigest, ContentDigest, hex, to_canonical};
 
@@ -275,6 +285,313 @@ fn text(value: &[u8]) -> Value {
         Err(_) => json!({"base64": STANDARD.encode(value)}),
     }
 }
+
+/// Variables that make programs load or run other code, or sign with the keys of the person. No step inherits them, and
+/// no session carries them. A `*` at the end matches any text.
+pub const CODE_VARIABLES: [&str; 58] = [
+    // Dynamic loaders and shells.
+    "LD_*",
+    "DYLD_*",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "BASH_ENV",
+    "ENV",
+    "BASH_FUNC_*",
+    "BASH_ALIASES",
+    "BASH_CMDS",
+    "BASH_LOADABLES_PATH",
+    "BASH_XTRACEFD",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "PS4",
+    "PROMPT_COMMAND",
+    "IFS",
+    "CDPATH",
+    "GLOBIGNORE",
+    "EXECIGNORE",
+    "ZDOTDIR",
+    // Interpreters and build tools.
+    "PERL5*",
+    "PERLLIB",
+    "RUBYOPT",
+    "RUBYLIB",
+    "GEM_*",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "NODE_REPL_*",
+    "npm_config_*",
+    "NPM_CONFIG_*",
+    "PYTHON*",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "LUA_*",
+    "MAKEFLAGS",
+    "GNUMAKEFLAGS",
+    "MAKEFILES",
+    "TAR_OPTIONS",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "GOFLAGS",
+    "RUSTC",
+    "RUSTC_*",
+    "RUSTFLAGS",
+    "CARGO_*",
+    "DOTNET_STARTUP_HOOKS",
+    "AWKLIBPATH",
+    "LOCPATH",
+    // Variables that change which programs git runs.
+    "GIT_*",
+    // A process that can reach the SSH agent can sign with the person's keys.
+    "SSH_AUTH_SOCK",
+    "SSH_ASKPASS*",
+];
+
+/// Returns true if a name matches one of the names. A `*` at the end of a name matches any text. A `*` at the beginning
+/// also matches any text, without regard to case.
+pub fn matches_any(name: &str, names: &[&str]) -> bool {
+    names.iter().any(
+        |pattern| match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+            (Some(end), _) => name.to_ascii_uppercase().ends_with(end),
+            (None, Some(beginning)) => name.starts_with(beginning),
+            (None, None) => name == *pattern,
+        },
+    )
+}
+
+/// Exported variables by name.
+pub type Exports = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Reads the output of `export -p`. Variables without a value, and arrays, are left out. Returns `None` if the text is
+/// no such output.
+pub fn read_exports(text: &[u8]) -> Option<Exports> {
+    let mut reader = ExportReader { rest: text };
+    let mut variables = BTreeMap::new();
+    while !reader.rest.is_empty() {
+        if let Some((name, value)) = reader.line()? {
+            variables.insert(name, value);
+        }
+    }
+    Some(variables)
+}
+
+struct ExportReader<'a> {
+    rest: &'a [u8],
+}
+
+impl ExportReader<'_> {
+    fn line(&mut self) -> Option<Option<(Vec<u8>, Vec<u8>)>> {
+        self.rest = [&b"export "[..], b"declare "]
+            .iter()
+            .find_map(|word| self.rest.strip_prefix(*word))?;
+        while self.rest.starts_with(b"-") {
+            let end = self.rest.iter().position(|byte| *byte == b' ')?;
+            self.rest = &self.rest[end + 1..];
+        }
+        let end = self
+            .rest
+            .iter()
+            .position(|byte| matches!(byte, b'=' | b'\n'))?;
+        let (name, rest) = (self.rest[..end].to_owned(), &self.rest[end + 1..]);
+        let has_value = self.rest[end] == b'=';
+        self.rest = rest;
+        if !is_name(&name) {
+            return None;
+        }
+        if !has_value {
+            return Some(None);
+        }
+        // Only the value of an array begins with a parenthesis outside of quotes.
+        let is_array = rest.starts_with(b"(");
+        let value = self.value()?;
+        Some((!is_array).then_some((name, value)))
+    }
+
+    /// Reads quoted and unquoted parts, up to the end of the line outside of quotes.
+    fn value(&mut self) -> Option<Vec<u8>> {
+        let mut value = Vec::new();
+        loop {
+            match self.next()? {
+                b'\n' => return Some(value),
+                b'\'' => loop {
+                    match self.next()? {
+                        b'\'' => break,
+                        byte => value.push(byte),
+                    }
+                },
+                b'"' => self.double_quotes(&mut value)?,
+                b'$' if self.rest.starts_with(b"'") => {
+                    self.next();
+                    self.ansi_quotes(&mut value)?;
+                }
+                b'\\' => value.push(self.next()?),
+                byte => value.push(byte),
+            }
+        }
+    }
+
+    fn double_quotes(&mut self, value: &mut Vec<u8>) -> Option<()> {
+        loop {
+            match self.next()? {
+                b'"' => return Some(()),
+                b'\\' if matches!(self.rest.first(), Some(b'"' | b'\\' | b'$' | b'`')) => {
+                    value.push(self.next()?)
+                }
+                byte => value.push(byte),
+            }
+        }
+    }
+
+    /// Reads the text of `$'…'` after its first quote.
+    fn ansi_quotes(&mut self, value: &mut Vec<u8>) -> Option<()> {
+        loop {
+            match self.next()? {
+                b'\'' => return Some(()),
+                b'\\' => {
+                    let escaped = self.escaped()?;
+                    value.push(escaped);
+                }
+                byte => value.push(byte),
+            }
+        }
+    }
+
+    /// Reads an escape as bash writes it. Bash writes a byte without a sign as three octal digits.
+    fn escaped(&mut self) -> Option<u8> {
+        Some(match self.next()? {
+            b'a' => 0x07,
+            b'b' => 0x08,
+            b'e' | b'E' => 0x1b,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 0x0b,
+            digit @ b'0'..=b'3' => {
+                let mut octal = || {
+                    self.next()
+                        .filter(|byte| matches!(byte, b'0'..=b'7'))
+                        .map(|byte| byte - b'0')
+                };
+                (digit - b'0') << 6 | octal()? << 3 | octal()?
+            }
+            byte @ (b'\\' | b'\'' | b'"') => byte,
+            _ => return None,
+        })
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    name.first().is_some_and(is_letter)
+        && name
+            .iter()
+            .all(|byte| is_letter(byte) || byte.is_ascii_digit())
+}
+
+/// Placeholder for the path of the file to which a [`SessionWrapper`] writes the state of the shell.
+pub const SESSION_STATE_FILE: &str = STATE_PLACEHOLDER;
+/// Placeholder for the path of the file of a [`SessionWrapper`].
+pub const SESSION_WRAPPER_FILE: &str = WRAPPER_PLACEHOLDER;
+
+/// A file through which a shell saves its state at its end.
+///
+/// In `env` and `arguments`, [`SESSION_WRAPPER_FILE`] stands for the path of the file and [`SESSION_STATE_FILE`] for the
+/// path of the state, because both paths depend on the form of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionWrapper {
+    /// Name of the file, without a slash.
+    pub name: &'static str,
+    /// Content of the file, which the step can't change.
+    pub content: &'static [u8],
+    /// Variables of the step, which replace all others. An example is `BASH_ENV` with the value `{wrapper}`.
+    pub env: Vec<(String, String)>,
+    /// Arguments of the interpreter before the path of the script, in place of its usual arguments.
+    pub arguments: Option<Vec<String>>,
+}
+
+/// Names of the variables that tell a wrapper where the state and the wrapper itself are.
+const STATE: &str = "COUNTERSIGN_SESSION";
+const SHELL: &str = "COUNTERSIGN_SESSION_SHELL";
+/// The commands with which `sh` reads the wrapper and then the script, whose path is in `$0`.
+const READ_BOTH: &str = r#". "$COUNTERSIGN_SESSION_SHELL"; . "$0""#;
+
+/// Returns the wrapper for a script, or `None` if the script only reads the state of its session. bash and sh write
+/// their state, unless the script begins bash or sh with options that a wrapper can't keep: all but the letters
+/// `efuxaBCEhTb`.
+pub fn wrapper_for(source: &[u8], interpreter: &str) -> Option<SessionWrapper> {
+    let (shell, arguments) = match shebang(source).ok()? {
+        None => (interpreter.to_owned(), Vec::new()),
+        Some(program) => {
+            let argument = program.arguments.join(" ");
+            let shell = started_by_env(&program.path, &argument).map(str::to_owned);
+            match shell {
+                Some(shell) => {
+                    let words = argument.strip_prefix("-S ").unwrap_or(&argument);
+                    let options = words.trim_start().strip_prefix(shell.as_str())?;
+                    if !options.split_whitespace().all(is_kept) {
+                        return None;
+                    }
+                    (shell, program.arguments)
+                }
+                None if program.arguments.iter().all(|argument| is_kept(argument)) => {
+                    (program.path.to_str()?.to_owned(), program.arguments)
+                }
+                None => return None,
+            }
+        }
+    };
+    let paths = |names: &[(&str, &str)]| {
+        names
+            .iter()
+            .map(|(name, path)| ((*name).into(), (*path).into()))
+            .collect()
+    };
+    match Path::new(&shell).file_name()?.to_str()? {
+        "bash" => Some(SessionWrapper {
+            name: "session.bash",
+            content: include_bytes!("session.bash"),
+            env: paths(&[
+                ("BASH_ENV", SESSION_WRAPPER_FILE),
+                (STATE, SESSION_STATE_FILE),
+            ]),
+            arguments: None,
+        }),
+        "sh" | "dash" => Some(SessionWrapper {
+            name: "session.sh",
+            content: include_bytes!("session.sh"),
+            env: paths(&[(SHELL, SESSION_WRAPPER_FILE), (STATE, SESSION_STATE_FILE)]),
+            arguments: Some(
+                arguments
+                    .into_iter()
+                    .chain(["-c".to_owned(), READ_BOTH.to_owned()])
+                    .collect(),
+            ),
+        }),
+        _ => None,
+    }
+}
+
+fn is_kept(option: &str) -> bool {
+    option.strip_prefix('-').is_some_and(|letters| {
+        !letters.is_empty() && letters.chars().all(|c| "efuxaBCEhTb".contains(c))
+    })
+}
+
+#[cfg(test)]
+mod session_wrapper_tests;
 
 #[cfg(test)]
 mod tests {

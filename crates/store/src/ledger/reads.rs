@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     CheckpointRow, Leaf, Ledger, Objects, Proposal, ProposalPage, ProposalQuery, RunQuery,
-    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, stored_log::tile, waits,
+    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, tree::tile, waits,
 };
 use documents::{Blake3Digest, Hash, ProposalId, TilePath, locked, merkle};
 

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use crate::{
     Fields, Link, Replicas, ServerSettings, StoreFault,
-    postgres::{errors::fault, link::Flight},
+    postgres::{link::Flight, settings::fault},
     refused, waits,
 };
 

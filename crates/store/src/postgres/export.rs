@@ -12,7 +12,7 @@ use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Fields, Link, ServerSettings, StoreFault,
     TABLES,
     copied_tables::OUTPUT,
-    postgres::{columns::signed, questions::read_head, schema},
+    postgres::{questions::read_head, schema, statements::signed},
     refused,
     sqlite::table_rows::NewFile,
 };

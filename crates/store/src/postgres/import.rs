@@ -15,11 +15,11 @@ use crate::{
     copied_tables::OUTPUT,
     crash_points, lock_key,
     postgres::{
-        columns::{arrays, boxed},
         durability,
         export::{PAGES, cells, count, pages, pieces_of},
         link::first,
         reads, schema,
+        statements::{arrays, boxed},
     },
     refused, root_of, sqlite,
 };

@@ -21,7 +21,7 @@ use crate::{
     Fields, FromCell, ServerSettings, StoreFault,
     postgres::{
         encryption::Encryption,
-        errors::{POOLER, fault, unreachable, words},
+        settings::{POOLER, fault, unreachable, words},
     },
     refused, waits,
 };

@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::{
-    Cosignature, Fields, Link, PIECE, Pool, ServerSettings, TakeBytes, Value, crash_points,
-    objects::CopyBytes,
-    postgres::{columns::signed, link::Flight},
+    Cosignature, Fields, Link, PIECE, Pool, ServerSettings, TakeBytes, Value,
+    backend::CopyBytes,
+    crash_points,
+    postgres::{link::Flight, statements::signed},
 };
 use documents::{Blake3Digest, Blake3Stream, ContentDigest, Name, Timestamp, locked};
 

@@ -2,7 +2,7 @@
 
 use crate::{
     IdlePool, Link, ServerSettings, StoreFault,
-    postgres::{errors::unreachable, schema},
+    postgres::{schema, settings::unreachable},
     server_of, waits,
 };
 use documents::locked;

@@ -5,8 +5,8 @@ use tokio_postgres::Row;
 use crate::{
     Answers, Cell, Fields, FromCell as _, Link, Questions, StoreFault, StoreHead, batch_questions,
     postgres::{
-        columns::{arrays, signed},
         link::Flight,
+        statements::{arrays, signed},
     },
 };
 

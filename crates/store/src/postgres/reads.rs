@@ -3,7 +3,7 @@
 use crate::{
     Cell, ClosedKey, EachRow, EngineStatements, Fields, Pool, Readers, ServerSettings, StoreFault,
     StoreHead, StoreReads,
-    postgres::{columns::boxed, questions::read_head, schema},
+    postgres::{questions::read_head, schema, statements::boxed},
 };
 
 /// Maximum number of reading connections.

@@ -13,11 +13,11 @@ use crate::{
     BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
     ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key,
     postgres::{
-        columns::signed,
         durability,
         known_nodes::KnownNodes,
         link::{Flight, first},
         reads, schema,
+        statements::signed,
     },
     refused, root_of, server_of, waits,
 };

@@ -9,9 +9,9 @@ use crate::{
     BatchQuestion, BatchRows, Commit, EachAnswer, Fields, Link, OpenBatch, StoreFault, Writes,
     batch_rows,
     postgres::{
-        columns::{arrays, boxed},
-        errors::fault,
         link::Flight,
+        settings::fault,
+        statements::{arrays, boxed},
     },
 };
 use documents::Hash;

@@ -1,4 +1,6 @@
 //! Copies of a store: backups, and the transfer of data from an old to a new log.
+//!
+//! Brings an earlier backup up to date: copies only what the store got since then, in one transaction of the backup.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,14 +8,14 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::{
-    StoreFault, is_interrupted, read_only,
+    Entries, StoreFault, crash_points, is_interrupted, read_only, refused,
     sqlite::{
-        columns::all,
+        columns::{all, run},
         errors::{fault, unusable},
         schema::{harden, migrate},
     },
 };
-use documents::{Blake3Digest, Name};
+use documents::{Blake3Digest, Name, TILE_WIDTH};
 
 /// Writes a consistent copy of the store at `path` into the new file `into`. A running service can write to the store
 /// during the copy.
@@ -143,4 +145,263 @@ pub fn settle(path: &Path) -> Result<(), StoreFault> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     };
     read(&writable(path)?).map_err(fault("undoing an interrupted update of the backup"))
+}
+
+const DURING: &str = "copying news into the backup";
+/// Number of log entries in a packed tile.
+const WIDTH: u64 = TILE_WIDTH as u64;
+/// Number of log entries that are copied between two reports of the progress.
+const CHUNK: u64 = 1024;
+/// Tables whose rows are never changed or deleted, except for the tables that are copied by their numbers.
+const ONLY_ADDED: &[&str] = &["checkpoint", "seal", "blob", "denial", "review"];
+/// Tables that are copied by their numbers, because comparing them would read the whole log.
+const NUMBERED: &[&str] = &["leaf", "tile", "packed"];
+
+/// A backup that is being brought up to date. Without [`BackupUpdate::commit`], it stays what it was.
+#[derive(Debug)]
+pub struct BackupUpdate {
+    connection: Connection,
+}
+
+impl BackupUpdate {
+    /// Copies the rows that the backup `copy` lacks from the store at `from`. The log of the backup must be a beginning of
+    /// the store's log. `progress` gets the number of copied log entries and the number of all new entries.
+    ///
+    /// The log, its hash tiles and packed entries are copied from the first missing number on. All other rows are
+    /// compared, so each other table of the backup has the same rows as the store, whatever happened to them.
+    pub fn begin(
+        from: &Path,
+        copy: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, StoreFault> {
+        // Refuses files that are no stores. A hot journal of an interrupted update is first rolled back.
+        settle(copy)?;
+        let number = |connection: &Connection, name: &str| -> Result<String, StoreFault> {
+            connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .map(|value| format!("{value:?}"))
+                .map_err(fault(DURING))
+        };
+        let (source, earlier) = (read_only(from)?, read_only(copy)?);
+        let wrong = |message: &str| refused(format!("{}: {message}", copy.display()));
+        if number(&source, "user_version")? != number(&earlier, "user_version")? {
+            return Err(wrong(
+                "another version of the program made this backup: make a whole backup in a new directory",
+            ));
+        }
+        if number(&earlier, "journal_mode")?.contains("wal") {
+            return Err(wrong(
+                "this is a store in use and no backup: name a directory that `store backup` made",
+            ));
+        }
+        drop((source, earlier));
+        let connection = writable(copy)?;
+        let update = Self { connection };
+        update.copy_tables(from).map_err(fault(DURING))?;
+        update.packed()?;
+        update.log(progress).map_err(fault(DURING))?;
+        crash_points::point("backup-rows-copied");
+        Ok(update)
+    }
+
+    fn copy_tables(&self, from: &Path) -> rusqlite::Result<()> {
+        let db = &self.connection;
+        // No byte of a deleted row stays in the backup.
+        db.execute_batch("PRAGMA secure_delete = ON")?;
+        db.execute("ATTACH ?1 AS src", [uri(from)])?;
+        db.execute_batch("BEGIN IMMEDIATE")?;
+        let mut statement =
+            db.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'")?;
+        let tables: Vec<String> = statement
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        // Before `crossing` changes: it has the runs that had not ended at the time of the backup.
+        self.unfinished()?;
+        for table in tables
+            .iter()
+            .filter(|table| !NUMBERED.contains(&table.as_str()) && !table.starts_with("sqlite_"))
+        {
+            if !ONLY_ADDED.contains(&table.as_str()) && table != "proposal" {
+                self.delete_differing(table, "1")?;
+            }
+            self.add_missing(table)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the proposals that differ from those of the store. A finished run never changes, so it is not compared.
+    fn unfinished(&self) -> rusqlite::Result<()> {
+        for condition in [
+            "status >= 4",
+            "status BETWEEN 2 AND 3",
+            "id IN (SELECT proposal FROM main.crossing)",
+        ] {
+            self.delete_differing("proposal", condition)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the names of a table's columns: those of its primary key, and the others.
+    fn columns(&self, table: &str) -> rusqlite::Result<(Vec<String>, Vec<String>)> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT name, pk FROM pragma_table_info(?1, 'main')")?;
+        let columns = statement.query_map([table], |row| {
+            Ok((format!("\"{}\"", row.get::<_, String>(0)?), row.get(1)?))
+        })?;
+        let columns: Vec<(String, i64)> = columns.collect::<rusqlite::Result<_>>()?;
+        let (key, rest): (Vec<_>, Vec<_>) = columns.into_iter().partition(|(_, place)| *place > 0);
+        let names =
+            |columns: Vec<(String, i64)>| columns.into_iter().map(|(name, _)| name).collect();
+        Ok((names(key), names(rest)))
+    }
+
+    fn delete_differing(&self, table: &str, condition: &str) -> rusqlite::Result<()> {
+        let (key, mut rest) = self.columns(table)?;
+        if table == "output" {
+            // The name is the digest of the bytes.
+            rest.retain(|name| name != "\"data\"");
+        }
+        let same: Vec<String> = key
+            .iter()
+            .chain(&rest)
+            .map(|name| format!("s.{name} IS m.{name}"))
+            .collect();
+        let sql = format!(
+            "DELETE FROM main.{table} AS m WHERE ({condition}) AND NOT EXISTS (SELECT 1 FROM src.{table} AS s WHERE {})",
+            same.join(" AND ")
+        );
+        self.connection.execute(&sql, []).map(drop)
+    }
+
+    fn add_missing(&self, table: &str) -> rusqlite::Result<()> {
+        let (key, rest) = self.columns(table)?;
+        let columns = key
+            .iter()
+            .chain(&rest)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        let same: Vec<String> = key
+            .iter()
+            .map(|name| format!("m.{name} = s.{name}"))
+            .collect();
+        let sql = format!(
+            "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM src.{table} AS s \
+             WHERE NOT EXISTS (SELECT 1 FROM main.{table} AS m WHERE {})",
+            same.join(" AND ")
+        );
+        self.connection.execute(&sql, []).map(drop)
+    }
+
+    /// Copies the log entries and hash tiles that the backup lacks.
+    fn log(&self, progress: &mut dyn FnMut(u64, u64)) -> rusqlite::Result<()> {
+        let db = &self.connection;
+        let size = |schema: &str| {
+            db.query_row(
+                &format!("SELECT coalesce(max(idx) + 1, 0) FROM {schema}.leaf"),
+                [],
+                |row| row.get::<_, u64>(0),
+            )
+        };
+        let (first, end) = (size("main")?, size("src")?);
+        let mut insert =
+            db.prepare("INSERT INTO main.leaf SELECT * FROM src.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx")?;
+        for at in (first..end).step_by(CHUNK as usize) {
+            progress(at - first, end - first);
+            insert.execute([at, end.min(at + CHUNK)])?;
+        }
+        // The id of a tile begins with its level, and the levels grow each by itself.
+        for level in 0_i64..8 {
+            let (low, high) = (level << 48, (level + 1) << 48);
+            db.execute(
+                "INSERT INTO main.tile SELECT * FROM src.tile WHERE id < ?2 AND id > \
+                 (SELECT coalesce(max(id), ?1 - 1) FROM main.tile WHERE id >= ?1 AND id < ?2) ORDER BY id",
+                [low, high],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Copies the tiles that the store packed since the backup. The rows of their entries are replaced and not updated, because
+    /// updated rows would leave their pages nearly empty.
+    ///
+    /// First, the packed bytes are compared with the hashes in the backup. So a damaged tile never replaces intact entries.
+    fn packed(&self) -> Result<(), StoreFault> {
+        let db = &self.connection;
+        let number = |sql: &str| {
+            db.query_row(sql, [], |row| row.get::<_, u64>(0))
+                .map_err(fault(DURING))
+        };
+        let first = number("SELECT coalesce(max(tile) + 1, 0) FROM main.packed")?;
+        let end = number("SELECT coalesce(max(tile) + 1, 0) FROM src.packed")?;
+        let size = number("SELECT coalesce(max(idx) + 1, 0) FROM main.leaf")?;
+        run(
+            db,
+            DURING,
+            "INSERT INTO main.packed SELECT * FROM src.packed WHERE tile >= ?1 ORDER BY tile",
+            [first],
+        )?;
+        for tile in first..end.min(size.div_ceil(WIDTH)) {
+            let range = [tile * WIDTH, size.min((tile + 1) * WIDTH)];
+            let packed =
+                "SELECT idx, hash, x'' FROM main.leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+            let mut entries = Entries::of(db);
+            for mut entry in all(db, DURING, packed, range, |row| row.entry(0))? {
+                let filled = entries.fill(&mut entry);
+                filled.map_err(|error| error.during(DURING))?;
+            }
+            run(
+                db,
+                DURING,
+                "DELETE FROM main.leaf WHERE idx >= ?1 AND idx < ?2",
+                range,
+            )?;
+            let sql = "INSERT INTO main.leaf SELECT * FROM src.leaf WHERE idx >= ?1 AND idx < ?2";
+            run(db, DURING, sql, range)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the names of all outputs that are files.
+    ///
+    /// # Errors
+    /// Returns a fault if the copy cannot be read.
+    pub fn files(&self) -> Result<Vec<Blake3Digest>, StoreFault> {
+        let files = output_files(&self.connection)?;
+        Ok(files.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Deletes outputs whose files were deleted while the copy was made.
+    ///
+    /// # Errors
+    /// Returns a fault if the copy cannot be written.
+    pub fn forget(&self, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
+        delete_outputs(&self.connection, gone).map_err(fault(DURING))
+    }
+
+    /// Makes the new state of the backup durable, in one step.
+    ///
+    /// # Errors
+    /// Returns a fault if the copy cannot be written. It then has its earlier state.
+    pub fn commit(self) -> Result<(), StoreFault> {
+        self.connection
+            .execute_batch("COMMIT")
+            .map_err(fault(DURING))
+    }
+}
+
+/// Returns the URI with which SQLite opens a file read-only.
+fn uri(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let escaped: String = text
+        .chars()
+        .map(|letter| match letter {
+            '%' => "%25".to_owned(),
+            '?' => "%3f".to_owned(),
+            '#' => "%23".to_owned(),
+            other => other.to_string(),
+        })
+        .collect();
+    format!("file:{escaped}?mode=ro")
 }

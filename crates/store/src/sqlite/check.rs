@@ -4,9 +4,6 @@
 //! writes.
 
 mod entries;
-mod grants;
-mod log_rows;
-mod reviews;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,7 @@ use crate::{
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
-        read_connection::connect,
+        reads::connect,
         schema::{self, MOVED, migrate},
     },
 };

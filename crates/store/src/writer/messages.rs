@@ -1,4 +1,6 @@
 //! Messages to the writer, with their answers.
+//!
+//! The end of the process after a panic of the writer.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -159,5 +161,16 @@ pub fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
     if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
         asked.set(result);
         asked.send(None);
+    }
+}
+
+/// Ends the process if the writer panics, because no other thread can write.
+pub struct Panicked(pub Arc<dyn Fn(&StoreFault) + Send + Sync>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.0)(&StoreFault::broken("writing", "the writer panicked"));
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Answers, OpenProposals, OtherWrites, Questions, StoreFault, Subtrees, TreeEdge, Writer,
-    WriterMessage, answer_idle, check_state, newest_entries::check_seal, read_revocations,
+    WriterMessage, answer_idle, batch_questions::check_seal, check_state, read_revocations,
     tree::TileCache, waits,
 };
 use documents::locked;

@@ -7,7 +7,7 @@ use crate::{
     Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
     FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, RunRow, SpentNonce, SpentUse, StatusChange,
     StoreFault, StoredStatus, WriteKind, Writer, rows::OwedEnd, waits,
-    writer::grant_writes::ClaimedUses,
+    writer::row_writes::ClaimedUses,
 };
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, GrantUse, LeafKind,

@@ -12,10 +12,6 @@ use crate::{
     BundleReport, Chain, ChainError, CheckFinding, CheckName, CheckOutcome, CheckStop,
     ExcludedSigners, HashedStep, KeyHolder, Pinned, TrustBasis, VersionFacts,
     audit::{
-        bundled_grant::{
-            BundledGrant, check_in_log, check_present, item, read_grant, verify_signers,
-        },
-        bundled_plan::RunOfPlan,
         check_ledger::{CheckLedger, ensure, failed},
         decided::{
             check_asked, check_consumption, check_excluded, check_quorum, check_registered,
@@ -24,8 +20,10 @@ use crate::{
         documents::{
             check_checkpoint, check_document, check_roster_in_seal, verify_by_boundary, verify_seal,
         },
+        grant_uses::{BundledGrant, check_in_log, check_present, item, read_grant, verify_signers},
         receipt_facts,
         report::{MissingVersions, TrustFacts},
+        session_chains::RunOfPlan,
     },
     check_each_counts, check_included, check_outcome, check_parameters, check_place,
     check_recorded_step, check_sandbox, check_window, check_witnesses,

@@ -3,14 +3,8 @@
 //! The audit does no I/O. The caller passes the entries one after the other and supplies the blobs by their digests.
 //! The audit remembers only the data that can still affect a decision: the state in force, denials, runs until their
 //! receipts, and a short hash of each nonce and each proposal. The caller stores the state between two audits.
-
-mod denials;
-mod double_uses;
-mod heads;
-mod resume;
-mod reviews;
-mod revocation_entries;
-mod summary;
+//!
+//! Verifies the signed head of another copy of the audited log.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,14 +13,22 @@ use crate::{
     AuditCounts, AuditEvent, Chain, ChainError, EntryParts, EvidenceFiles, Finding, FindingKind,
     LogEntry, Pinned, Place, Revocations, Rosters, Runs, SealInForce, Seals, SeenHead, Summary,
     Tiles, TrustedRoster, Unreadable, WitnessFacts,
-    audit::{longer_copy::LongerCopy, seal_in_force::SealFlaw},
+    audit::seal_in_force::{SealFlaw, verify as verify_seal},
     verify_head, versions_of,
 };
 use documents::{
-    AuthorizationDigest, Base64, Carrier, Checkpoint, Consumption, Envelope, EnvelopeSignature,
-    FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement,
-    Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    AuthorizationDigest, Base64, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope,
+    EnvelopeSignature, FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt,
+    RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
+
+mod denials;
+mod double_uses;
+mod heads;
+mod resume;
+mod reviews;
+mod revocation_entries;
+mod summary;
 
 /// Requirements of an auditor. The trusted roster is not one of these requirements.
 #[derive(Debug, Clone, Default)]
@@ -568,4 +570,55 @@ fn signed<P: Predicate>(
     signatures: &[EnvelopeSignature],
 ) -> Result<Signed<P>, String> {
     Signed::from_parts(payload, signatures, Base64::Strict).map_err(|error| error.to_string())
+}
+
+/// Verifies the checkpoint of another copy of the log. The seals of the other copy name the keys of the boundary. Only
+/// seals are checked.
+#[derive(Debug)]
+pub struct LongerCopy {
+    pub(super) boundary: BoundaryRef,
+    pub(super) roster: Arc<TrustedRoster>,
+    pub(super) rosters: Rosters,
+}
+
+impl LongerCopy {
+    /// Reads the next entry of the other copy.
+    ///
+    /// # Errors
+    /// Returns an error if a file that the entry names can't be read.
+    pub fn entry(
+        &mut self,
+        entry: &LogEntry,
+        beside: &dyn EvidenceFiles,
+    ) -> Result<(), Unreadable> {
+        let Ok(EntryParts {
+            signatures,
+            payload,
+        }) = entry.parts()
+        else {
+            return Ok(());
+        };
+        if entry.kind() != Some(Seal::KIND) {
+            return Ok(());
+        }
+        let Ok(signed) = Signed::<Seal>::from_parts(payload, signatures, Base64::Strict) else {
+            return Ok(());
+        };
+        if let Ok((seal, roster)) = verify_seal(payload, signed, &mut self.rosters, beside)?
+            && seal.predicate().boundary.id == Some(self.boundary.id)
+            && seal.predicate().boundary.name == self.boundary.name
+            && roster.version() >= self.roster.version()
+        {
+            self.roster = roster;
+        }
+        Ok(())
+    }
+
+    /// Verifies the checkpoint of the other copy with the keys that the boundary has at the end of this copy.
+    ///
+    /// # Errors
+    /// Returns the reason why the checkpoint is not valid.
+    pub fn verify_head(&self, note: &str) -> Result<Checkpoint, String> {
+        verify_head(note, &self.boundary, &self.roster)
+    }
 }

@@ -13,12 +13,10 @@ use crate::{
     UncheckedQuestion, UsedValue,
     audit::{
         grant_uses::GrantUses,
-        plan_receipts::PlanReceipts,
         reviewed_runs::ReviewedRuns,
         runs::again::{Again, Open, words},
-        saved_audit::{SavedOpenRun, SavedRuns},
-        session_chains::SessionChains,
-        used_values::UsedValues,
+        session_chains::{PlanReceipts, SessionChains},
+        used_values::{SavedOpenRun, SavedRuns, UsedValues},
     },
     has_receipt, spent_before, stated_authorization, verify_authorization, without_run,
 };

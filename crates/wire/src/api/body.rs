@@ -1,12 +1,19 @@
 //! JSON bodies of the HTTP interface, except the boundary's views.
+//!
+//! What a caller sends to propose a run.
+//!
+//! Text in the query of an address.
+//!
+//! Answers that the boundary did not send: those of a proxy in between, or of another server.
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use documents::{
-    ContentDigest, Envelope, EnvelopeSignature, KeyId, Name, ProposalId, ReceiptId, Timestamp, json,
+    ArtifactName, ContentDigest, Envelope, EnvelopeSignature, GrantId, KeyId, Name, Nonce,
+    ProposalId, ReceiptId, SessionId, Timestamp, json,
 };
 
 /// Returns the integer that a JSON number states exactly, also if it is written as `2.0`.
@@ -161,4 +168,134 @@ pub struct ConsistencyProof {
     pub new: u64,
     /// Hashes of the proof, each 64 lower-case hexadecimal digits.
     pub hashes: Vec<String>,
+}
+
+/// `POST /v1/proposals`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Propose {
+    /// `path:step`, or `path:step@sha256:…` to accept only one definition.
+    pub step: String,
+    /// Parameters. The boundary adds defaults for missing parameters. A text that holds the object is accepted too.
+    #[serde(default = "no_params", deserialize_with = "params")]
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Reason for the run, for the approvers.
+    #[serde(default)]
+    pub reason: String,
+    /// Nonce that the caller chose. A call with a nonce repeats only a call with the same nonce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<Nonce>,
+    /// Length of the window in seconds: 1 to 86,400, by default 3,600.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_in_s: Option<i64>,
+    /// Session in which the step runs. A step that declares a session needs one, and no other step takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Uploaded files that the run gets, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ProposedArtifact>,
+    /// Receipt of the plan that the step applies. A step that declares a plan needs one, and no other step takes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ReceiptId>,
+    /// Standing grant under which the step runs. The proposal then needs a nonce, and only the signature of the grantee.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// True for an emergency. Then the rule `emergency` of policy takes the place of its approval rule, and people must
+    /// review the run afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
+    /// `true` asks for another run, even if an earlier proposal asks for the same run. Without it, a repeated call is
+    /// answered with the earlier proposal and `existing`. `false` together with a nonce: an earlier proposal with another
+    /// nonce also counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<bool>,
+}
+
+/// An uploaded file that a run gets.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProposedArtifact {
+    /// Name of the file in the run's directory `$COUNTERSIGN_ARTIFACTS`.
+    pub name: ArtifactName,
+    /// SHA-256 of the content, under which the file was uploaded.
+    pub digest: ContentDigest,
+}
+
+fn no_params() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// Maximum length of a text that holds parameters, in bytes.
+const MAX_TEXT_BYTES: usize = 256 << 10;
+const EXPECTED: &str = "expected an object, like {\"n\": 5}";
+
+/// Reads parameters. Some programs of agents send the object as a text, which is read as strictly as the object itself.
+///
+/// # Errors
+/// Returns an error for a text that holds no object.
+pub fn params<'de, D: Deserializer<'de>>(reader: D) -> Result<Value, D::Error> {
+    let given = Value::deserialize(reader)?;
+    let Value::String(text) = &given else {
+        return Ok(given);
+    };
+    match json::parse_written(text.as_bytes(), MAX_TEXT_BYTES) {
+        Ok(held) if held.is_object() => Ok(held),
+        Ok(_) => Err(D::Error::custom(format_args!("{EXPECTED}, not text"))),
+        Err(error) => Err(D::Error::custom(format_args!(
+            "{EXPECTED}, not text; the text is no object: {error}"
+        ))),
+    }
+}
+
+/// Reads parameters like [`params`], and accepts only an object.
+///
+/// # Errors
+/// Returns an error for any other value.
+pub fn params_object<'de, D: Deserializer<'de>>(reader: D) -> Result<Map<String, Value>, D::Error> {
+    match params(reader)? {
+        Value::Object(params) => Ok(params),
+        _ => Err(D::Error::custom(EXPECTED)),
+    }
+}
+
+/// Writes a text so that each query of an address can contain it (RFC 3986, section 2.1).
+pub fn percent_encoded(text: &str) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(one).collect()
+}
+
+/// Returns true if a proxy answers with this status while the boundary can't be reached for a short time, or after too many
+/// calls.
+pub const fn may_pass(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503 | 504)
+}
+
+/// Returns what an answer that is no document of a boundary means, and the next step.
+pub fn foreign_answer(status: u16, body: &[u8]) -> String {
+    let is_page = body.trim_ascii_start().starts_with(b"<");
+    let meaning = match status {
+        413 => {
+            "a proxy refuses the size of the request: ask the operator of the proxy for a larger limit"
+        }
+        429 => "a proxy refuses so many calls: try again some seconds later",
+        502..=504 => {
+            "a proxy can't reach the boundary, which may be restarting: try again some seconds later"
+        }
+        200..=299 if is_page => {
+            "the answer is a web page, such as the login page of a proxy: check the address, and ask the operator of the proxy \
+             to let the calls of programs pass"
+        }
+        400 if is_page => {
+            "a proxy refuses the request: check the address, and write https:// if it begins with http://"
+        }
+        _ => "the answer is no document of a boundary: check that the address is a boundary",
+    };
+    format!("status {status}: {meaning}")
 }

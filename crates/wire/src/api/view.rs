@@ -1,6 +1,22 @@
 //! Views of the registry, of steps, of proposals and of events.
 //!
 //! The HTTP API, the command line and OpenAPI use the same types.
+//!
+//! The approvals of a proposal.
+//!
+//! Standing grants, as the HTTP API shows them.
+//!
+//! The registry, the seal and the steps, as the API shows them.
+//!
+//! Runs that people must review, and the reviews so far.
+//!
+//! Advice of the boundary in the words of the reader: HTTP, the command line, or the tools of MCP.
+//!
+//! The boundary writes its refusals for HTTP. The client and the MCP server replace the words in this table.
+//!
+//! ID tokens of OpenID Connect: the jobs that open a token without a secret, and what the boundary says about such a job.
+
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +24,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{AdmittedJob, ApprovalsView, OidcBinding, UnknownEnd};
 use documents::{
-    AuthorizationDigest, Code, ContentDigest, ManifestEntry, Name, Outcome, ParamsDigest,
-    ProposalId, ReceiptId, RefusedPart, RevokedSubject, RosterDigest, SessionId, StepDigest,
-    StepRef, StreamName, Timestamp,
+    Approvals, Artifact, AuthorizationDigest, BlobDigest, BoundaryName, Code, ContentDigest,
+    Envelope, Epoch, Grant, GrantId, GrantRate, GrantedSession, Grantee, GroupName, ManifestEntry,
+    Name, ObservedEnd, Outcome, Parameter, ParamsDigest, Permission, PolicyDigest, Profile,
+    ProposalId, ReceiptId, RefusedPart, RegistryRoot, ReviewVerdict, RevokedSubject, RosterDigest,
+    RosteredApprover, SealDigest, SessionId, StepDigest, StepRef, StreamName, Timestamp, joined,
 };
 
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
@@ -459,4 +476,534 @@ pub struct TokenView {
     /// Jobs whose ID tokens open the token. Such a token has no secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<OidcBinding>,
+}
+
+/// Approvals that a proposal has and still needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalsView {
+    /// Approval rules. All rules must be met.
+    pub rules: Vec<Approvals>,
+    /// Minimum number of people that can meet all rules together.
+    pub required: u64,
+    /// Number of people whose signatures count so far.
+    pub have: u64,
+    /// People whose signatures count so far.
+    pub approvers: Vec<Name>,
+    /// Groups from which a signature is still needed.
+    pub missing: Vec<GroupName>,
+    /// People among them who signed with a passkey.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_passkey: Vec<Name>,
+    /// True if a further person must sign with another key than a passkey, because passkeys alone meet no rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_program: bool,
+    /// People whose signatures can't count: the proposer and the owners of the proposer's token.
+    pub excluded: Vec<Name>,
+}
+
+impl ApprovalsView {
+    /// Returns true if the signature of this person would count towards the quorum.
+    pub fn need(&self, person: &RosteredApprover) -> bool {
+        let counts =
+            !self.excluded.contains(&person.name) && !self.approvers.contains(&person.name);
+        counts
+            && self
+                .missing
+                .iter()
+                .any(|group| person.groups.contains(group))
+    }
+
+    /// Returns who has signed, and which groups still must sign.
+    pub fn words(&self) -> String {
+        let mut words = format!("{} of {} signatures", self.have, self.required);
+        if !self.approvers.is_empty() {
+            words.push_str(&format!(", by {}", joined(&self.approvers, ", ")));
+        }
+        if !self.by_passkey.is_empty() {
+            words.push_str(&format!(
+                ", with a passkey: {}",
+                joined(&self.by_passkey, ", ")
+            ));
+        }
+        if !self.missing.is_empty() {
+            words.push_str(&format!(
+                "; still needed: somebody of {}",
+                joined(&self.missing, ", somebody of ")
+            ));
+        }
+        if self.own_program {
+            words.push_str(", with another key than a passkey");
+        }
+        words
+    }
+}
+
+/// `POST /v1/grants`: a draft, or a grant that was made elsewhere. Exactly one of the two fields is present.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRequest {
+    /// The terms of a grant that the boundary shall draft.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<DraftTerms>,
+    /// A grant with its signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<Envelope>,
+}
+
+/// The terms of a draft. The boundary adds the definitions, the permissions and the sandbox of the steps, and the times.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DraftTerms {
+    /// The proposer that may use the grant, with the only key for it.
+    pub grantee: Grantee,
+    /// The steps, in any order.
+    #[schemars(length(min = 1, max = 32))]
+    pub steps: Vec<DraftStep>,
+    /// Maximum number of runs.
+    pub max_uses: u64,
+    /// Maximum number of runs in a period of time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<GrantRate>,
+    /// Which sessions the runs may use. By default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<GrantedSession>,
+    /// The uploaded files that the runs may receive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
+    /// Reason for the grant.
+    #[serde(default)]
+    pub reason: String,
+    /// Seconds from now to the end of the grant, at most 30 days.
+    pub expires_in_s: i64,
+}
+
+/// A step of a draft.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DraftStep {
+    /// Ref of the step: `PATH:ID`.
+    pub step: documents::StepRef,
+    /// Declaration that the parameters of each run must satisfy. It names each parameter of the step.
+    pub params: Parameter,
+}
+
+documents::words! {
+    /// Status of a grant.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum GrantStatus {
+        /// The draft waits for signatures.
+        Pending = "pending",
+        /// The grant is in the log, and can be used.
+        Active = "active",
+        /// No run can use the grant now. `why` has the reason.
+        Unusable = "unusable",
+    }
+}
+
+/// All facts about one grant.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct GrantView {
+    /// Id of the grant.
+    pub id: GrantId,
+    /// Status of the grant.
+    pub status: GrantStatus,
+    /// Digest of the payload. A run and a revocation name this digest.
+    pub digest: ContentDigest,
+    /// Base64 of the exact bytes to sign.
+    pub payload: String,
+    /// The terms in the payload.
+    pub grant: Grant,
+    /// Approvals that the grant has and still needs: the rules of all its steps together.
+    pub approvals: ApprovalsView,
+    /// Time at which the boundary got the grant.
+    pub created_at: Timestamp,
+    /// Index of the grant's log entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// Number of uses so far.
+    pub uses: u64,
+    /// Time of the last use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_use_at: Option<Timestamp>,
+    /// Why no run can use the grant now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<RefusalView>,
+}
+
+impl GrantView {
+    /// Returns true if no run can ever use the grant again.
+    pub fn is_over(&self) -> bool {
+        let over = [Code::GrantExhausted, Code::Revoked, Code::Expired];
+        self.why
+            .as_ref()
+            .is_some_and(|why| over.contains(&why.code))
+    }
+}
+
+/// `GET /v1/grants`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct GrantList {
+    /// The drafts and the grants whose end has not come, in the order of their ends. The boundary reads only
+    /// the first 1,000 of them.
+    pub grants: Vec<GrantView>,
+}
+
+/// `GET /v1/registry`: the seal in force and the steps.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegistryView {
+    /// The boundary that answers.
+    pub boundary: BoundaryView,
+    /// The seal in force.
+    pub seal: SealView,
+    /// The freeze, if the boundary is frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<FreezeView>,
+    /// The registered steps, sorted by ref. On a page: the steps that fit the query best come first.
+    pub steps: Vec<StepSummary>,
+    /// Absent if the answer has all steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<RegistryPage>,
+}
+
+/// One page of the steps.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RegistryPage {
+    /// Number of steps on all pages.
+    pub found_steps: u64,
+    /// Number of steps that the caller may see.
+    pub visible_steps: u64,
+    /// The `cursor` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A freeze. Nothing is proposed or run until an operator of the host thaws the boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FreezeView {
+    /// Index of the log entry.
+    pub index: u64,
+    /// Time at which the boundary received the freeze. After 30 days, the latest time that an earlier log entry states.
+    pub at: Timestamp,
+    /// The holder of the key that signed the freeze, for example `approver frank`.
+    pub by: String,
+    /// Reason in the words of this person.
+    pub reason: String,
+}
+
+/// Identity of a boundary.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BoundaryView {
+    /// Name of the boundary. Several boundaries can have the same name.
+    pub name: BoundaryName,
+    /// Digest of the first seal of the boundary's log.
+    pub id: SealDigest,
+    /// Epoch of the seal in force.
+    pub epoch: Epoch,
+}
+
+/// A seal, as its log entry states it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct SealView {
+    /// Number of the seal.
+    pub number: u64,
+    /// Digest of the seal's payload.
+    pub digest: SealDigest,
+    /// Index of the seal's log entry.
+    pub index: u64,
+    /// Time of the seal.
+    pub at: Timestamp,
+    /// Root of the registry.
+    pub registry_root: RegistryRoot,
+    /// Blob with the leaves of the registry.
+    pub registry: BlobDigest,
+    /// Blob with the policy.
+    pub policy: PolicyDigest,
+    /// Blob with the built-in policy lists.
+    pub builtins: BlobDigest,
+    /// Digest of the blob with the roster's payload.
+    pub roster: RosterDigest,
+    /// Blob with every signed version of the roster up to the version in force. Absent if version 1 is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rosters: Option<BlobDigest>,
+    /// Blob with the tokens.
+    pub tokens: BlobDigest,
+    /// Blob with the limits and the sandbox level in force.
+    pub configuration: BlobDigest,
+    /// Descriptions of the differences between the files and this seal.
+    pub drift: Vec<String>,
+}
+
+/// A step in a list.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StepSummary {
+    /// Ref of the step: `PATH:ID`.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// Digest of the step's definition.
+    pub digest: StepDigest,
+    /// Title of the step.
+    pub title: String,
+    /// Names of the parameters, sorted. A name with `?` at its end is optional.
+    #[serde(default)]
+    pub parameters: Vec<String>,
+    /// Approval rules of the step and the policy. All rules must be met.
+    pub approvals: Vec<Approvals>,
+    /// Reason why the host of the boundary can't run the step, so that the boundary refuses proposals for the step.
+    /// Absent if the host can run the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unavailable: Option<String>,
+}
+
+impl StepSummary {
+    /// Returns the names of the parameters, as in [`Self::parameters`].
+    pub fn parameter_names(all: &Parameter) -> Vec<String> {
+        let shown = |name: &String| match all.requires(name) {
+            true => name.clone(),
+            false => format!("{name}?"),
+        };
+        let mut names: Vec<String> = all.keys().map(|(name, _)| shown(name)).collect();
+        names.sort();
+        names
+    }
+}
+
+/// `GET /v1/steps/{ref}`: the whole definition of one step.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StepView {
+    /// Ref of the step: `PATH:ID`.
+    #[serde(rename = "ref")]
+    pub reference: StepRef,
+    /// Digest of the step's definition.
+    pub digest: StepDigest,
+    /// Definition from which the digest is computed.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub definition: Value,
+    /// Approval rules of the step and the policy. All rules must be met.
+    pub approvals: Vec<Approvals>,
+    /// Permissions that policy requires for every run. The approvers' signatures grant these permissions.
+    pub permissions: Vec<Permission>,
+    /// Reason why policy denies every run of the step, with any signatures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied: Option<String>,
+    /// The sandbox of each run.
+    pub sandbox: Profile,
+    /// Variables that a session of the runbook carries: names in the scripts, and patterns of policy. Absent for a step
+    /// without a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_variables: Option<Vec<String>>,
+    /// Last run of this step that succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<LastSuccess>,
+    /// With `?params_digest=`: last run of this step with these parameters, if nobody saw its end and no later one succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_end: Option<UnknownEnd>,
+}
+
+/// Last run of a step that succeeded, for comparison.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LastSuccess {
+    /// Receipt of the run.
+    pub receipt: ReceiptId,
+    /// Digest of the definition that ran. The log contains this definition as a blob.
+    pub digest: StepDigest,
+    /// The parameters of the run.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    pub params: Value,
+    /// Time at which the run ended.
+    pub finished_at: Timestamp,
+    /// Number of successful runs of the step that the caller may see. The boundary counts at most 50.
+    pub runs: u64,
+}
+
+/// Run whose end nobody saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnknownEnd {
+    /// Receipt of the run, with the outcome `unknown`.
+    pub receipt: ReceiptId,
+    /// When the boundary wrote the receipt.
+    pub finished_at: Timestamp,
+}
+
+/// `GET /v1/unsettled`: the emergencies without their reviews, and the runs whose end nobody has settled.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UnsettledList {
+    /// The runs that the caller may see, at most 100: first the emergencies, then the others, each newest first.
+    pub runs: Vec<UnsettledRun>,
+    /// Number of further runs among the 1,000 that the boundary reads.
+    #[serde(default)]
+    pub more: u64,
+}
+
+/// A run that people must review.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct UnsettledRun {
+    /// Proposal of the run.
+    pub proposal: ProposalId,
+    /// Receipt of the run. Absent while an emergency runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// The step that ran.
+    pub step: StepRef,
+    /// Token or proposer that made the proposal.
+    pub proposer: Name,
+    /// End of the run, or its start while it runs.
+    pub at: Timestamp,
+    /// Outcome in the receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Why the end is unknown, in the words of the boundary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_unknown_because: Option<String>,
+    /// The grant that pauses until the run is settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The people who must review the emergency. Absent if the run needs no review as an emergency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewNeed>,
+    /// The people who must say how the run ended. Absent if the end is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<ReviewNeed>,
+    /// True if people disagree about how the run ended.
+    #[serde(default)]
+    pub disputed: bool,
+    /// The newest review of each person.
+    pub reviews: Vec<RunReviewView>,
+    /// Other steps of the runbook with `check=true`, which can show what the run left.
+    pub steps: Vec<StepRef>,
+}
+
+/// Number of people of some groups who must review a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReviewNeed {
+    /// Number of people.
+    pub required: u64,
+    /// Number of people whose review counts. For the settlement, those who agree.
+    pub have: u64,
+    /// Groups of these people.
+    pub from: Vec<GroupName>,
+}
+
+/// A review of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunReviewView {
+    /// The person who signed.
+    pub reviewer: Name,
+    /// Whether the run was right, by the reviewer.
+    pub verdict: ReviewVerdict,
+    /// How the run ended, by the reviewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ObservedEnd>,
+    /// Index of the log entry.
+    pub index: u64,
+}
+
+/// `POST /v1/receipts/{id}/reviews`: a review is in the log.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReviewedView {
+    /// The reviewed receipt.
+    pub receipt: ReceiptId,
+    /// Index of the log entry.
+    pub index: u64,
+    /// True if the log already had this review.
+    pub existing: bool,
+    /// True if the run is an emergency that still needs reviews.
+    pub open: bool,
+    /// True if the end of the run is not settled.
+    pub unsettled: bool,
+    /// How the run ended, if this is settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<ObservedEnd>,
+}
+
+/// Words for HTTP, for the command line, and for the tools.
+const WORDS: [[&str; 3]; 6] = [
+    [
+        "`GET /v1/registry`",
+        "`countersign registry list`",
+        "`list_steps`",
+    ],
+    [
+        "with `POST /v1/sessions`",
+        "with `countersign session create`",
+        "(no tool makes a session, so ask the user)",
+    ],
+    [
+        "`POST /v1/sessions/{id}/reset`",
+        "`countersign session reset`",
+        "ask the user",
+    ],
+    [
+        "`POST /v1/sessions/{id}/end`",
+        "`countersign session end`",
+        "ask the user",
+    ],
+    ["as `session`", "(--session ID)", "as `session`"],
+    ["as `plan`", "(--plan RECEIPT)", "as `plan`"],
+];
+
+/// Returns a text of the boundary with the words of the command line.
+pub fn for_command_line(text: &str) -> String {
+    WORDS
+        .iter()
+        .fold(text.to_owned(), |text, [http, command, _]| {
+            text.replace(http, command)
+        })
+}
+
+/// Returns a text of the boundary with the words of the tools.
+pub fn for_tools(text: &str) -> String {
+    WORDS.iter().fold(text.to_owned(), |text, [http, _, tool]| {
+        text.replace(http, tool)
+    })
+}
+
+/// `POST /v1/admissions`: an ID token of a job.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdTokenBody {
+    /// ID token in the compact form of JWS, at most 16 KiB.
+    pub id_token: String,
+}
+
+/// Binding of a token to the jobs whose ID tokens open it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OidcBinding {
+    /// Issuer of the ID tokens: the value of the claim `iss`.
+    pub issuer: String,
+    /// Claims that an ID token must have, with their values.
+    pub claims: BTreeMap<String, String>,
+    /// Parameters that a proposal of the job must have, each with the claim that states the value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bind: BTreeMap<String, String>,
+    /// Keys of the issuer as a JWK set. Without it, the boundary reads the keys from the issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// Certificate authorities of the issuer as PEM. Without it, the boundary trusts the authorities of its system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+/// Job that made a proposal, as the boundary read it from an ID token. No signature covers this.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AdmittedJob {
+    /// Issuer of the ID token.
+    pub issuer: String,
+    /// Claims by which the token of the proposer chose the job, and claims that state a parameter.
+    pub claims: BTreeMap<String, String>,
+    /// Parameters that had to be equal to a claim, each with the claim.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bind: BTreeMap<String, String>,
+    /// Page of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+}
+
+/// Returns names with values in one line.
+pub fn pairs(map: &BTreeMap<String, String>) -> String {
+    map.iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::api::propose_body::params_object;
+use crate::api::body::params_object;
 
 /// Arguments of `list_steps`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::{Value, json};
 
 use crate::{
-    ApiAnswer, Problem, ProblemError, api::advice_words::for_tools, foreign_answer, may_pass,
+    ApiAnswer, Problem, ProblemError, api::view::for_tools, foreign_answer, may_pass,
     visible_detail, visible_json, within_limit,
 };
 use documents::Code;

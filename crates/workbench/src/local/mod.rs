@@ -5,15 +5,10 @@
 pub mod author_preview;
 pub mod decide;
 pub mod environment;
-pub mod grant_options;
 pub mod host_sandbox;
 pub mod local_secrets;
-pub mod loop_lists;
 pub mod network_programs;
-pub mod output_copier;
-pub mod problems;
 pub mod project;
-pub mod prompt;
 pub mod runbook;
 pub mod runbook_check;
 pub mod runbook_test;

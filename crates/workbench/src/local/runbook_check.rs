@@ -1,15 +1,17 @@
 //! Everything about runbook files that their author should know: errors, remarks, missing programs, and what policy says.
+//!
+//! Conversion from errors in a person's files to a command failure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
 use boundary::{refused_steps, some_of, without_maximum};
-use client::aligned;
+use client::{CommandFailure, aligned};
 use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
-    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
-    RunbookDirectories, lines_of,
+    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Problems,
+    Registry, RunbookDirectories, lines_of,
 };
 use sandbox::program_path;
 
@@ -205,4 +207,19 @@ pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>
         }
     }
     missing
+}
+
+/// Returns a command failure that lists all errors in the files.
+pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
+    let problems = problems.into();
+    let places = problems.list();
+    let count = places.len();
+    let message = format!(
+        "{count} {} to fix:\n{problems}",
+        if count == 1 { "thing" } else { "things" }
+    );
+    CommandFailure {
+        problem: Some(serde_json::json!({ "errors": places })),
+        ..CommandFailure::usage(message)
+    }
 }

@@ -21,18 +21,14 @@
 //!
 //! A notebook has no route that signs, and loads no key.
 pub mod board;
-pub mod field_inputs;
 pub mod form;
 pub mod open_pages;
-pub mod page_rules;
 pub mod preview_view;
 pub mod propose_routes;
 pub mod propose_view;
 pub mod routes;
 pub mod saved_files;
 pub mod sealed_runbook;
-pub mod shown_file;
-pub mod shown_step;
 pub mod view;
 pub mod wish;
 pub mod worker;

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use crate::{
     AuthorPreview, ComparedStep, FormField, ListedFile, PREFIX, RunbookCheck, Views,
-    notebook::shown_step::id,
+    notebook::board::id,
 };
 
 /// Columns of the screen of an approver.

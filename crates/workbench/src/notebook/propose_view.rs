@@ -10,9 +10,9 @@ use crate::{
     CONFIRM, GivenWish, ListedFile, OpenPage, PREFIX, PageStep, SealedBlock, SealedRunbook,
     SealedStep, WishProblems, field_inputs,
     notebook::{
-        field_inputs::errors_of,
+        board::id,
+        form::errors_of,
         preview_view::painted_differences,
-        shown_step::id,
         view::contents,
         wish::{fields_of, other_fields},
     },

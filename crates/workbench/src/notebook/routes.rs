@@ -22,11 +22,10 @@ use crate::{
     AuthorPreview, Board, CONFIRM, DIGEST, FormField, OpenFiles, PREFIX, PageStep, PlaceOnPage,
     RefusedStep, Signals, Views, WORKFLOW, confirmation_id, file_path, file_words,
     notebook::{
+        board::id,
         form::{field_errors, fields, given},
-        open_pages::missing,
+        open_pages::{ShownFile, missing},
         preview_view::ShownPreview,
-        shown_file::ShownFile,
-        shown_step::id,
         view::text_of_file,
         worker::Order,
     },

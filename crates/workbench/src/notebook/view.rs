@@ -10,8 +10,8 @@ use crate::{
     PlaceOnPage, RefusedStep, ShownStep, StepState, WORKFLOW, confirmation_id, field_inputs,
     file_path, file_words,
     notebook::{
+        board::{ShownPass, id},
         form::fields,
-        shown_step::{ShownPass, id},
     },
 };
 

@@ -1,4 +1,6 @@
 //! The `registry check` command reports everything about runbook files: errors, remarks, and what policy says.
+//!
+//! Runbook files for the `registry` command: the registry.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use crate::{
 };
 use client::{CommandFailure, Exit, PrintableText, Terminal, read_version, write_new};
 use documents::StepRef;
-use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry};
+use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
 use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problems, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
@@ -261,4 +263,17 @@ fn lock_line(dir: &Path, state: &str) -> String {
         "unreadable" => format!("lock: {} can't be compared", lock.display()),
         state => format!("lock: {} {state}", lock.display()),
     }
+}
+
+/// Reads the runbooks of these directories.
+pub fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
+    RunbookDirectories {
+        locks,
+        ..RunbookDirectories::strict(dirs.to_vec(), None)
+    }
+    .load()
+    .map_err(|errors| CommandFailure {
+        exit: Exit::CheckSaidNo,
+        ..problems(errors)
+    })
 }

@@ -1,7 +1,6 @@
 //! The part of the `registry` command that reads runbook files. Only the whole program has this part.
-mod check;
+pub(crate) mod check;
 mod diff;
-pub(crate) mod files_read;
 mod lock;
 mod policy_draft;
 

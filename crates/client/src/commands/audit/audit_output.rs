@@ -1,19 +1,36 @@
 //! The output of an audit: findings, decisions, progress and the summary.
+//!
+//! The beginning of an audit: the trusted roster that is connected with the log, and the heads that were seen before.
+//!
+//! Audits a whole log for a table: every decision, every denial, every run without a receipt.
+//!
+//! Reads the entries of a log in order.
+//!
+//! Compares the audited log with another copy of the log.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::{
-    CommandFailure, CommandResult, DecisionFilter, LineTone, OverdueReviews, Screen, Terminal,
+    ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, Home,
+    LineTone, LogSource, NewestRoster, OverdueReviews, PrintableText, Screen, Terminal,
     commands::audit::{
         decisions::{Row, table},
         grant_table::grant_words,
     },
-    is_active, open_lines,
+    contradicts_log,
+    home::roster_versions::join,
+    is_active, newest_of, newest_unconnected, now, open_lines, seem_same, trust_advice,
 };
-use documents::{ReceiptId, Timestamp, joined};
-use verdict::{AuditEvent, Finding, Summary};
+use documents::{
+    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_HEIGHT, TILE_WIDTH,
+    TileKind, Timestamp, hex, joined, merkle,
+};
+use verdict::{
+    AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
+    entry, payload_of, rosters_in,
+};
 
 pub struct AuditOutput<'a> {
     terminal: &'a Terminal,
@@ -346,6 +363,479 @@ fn of_read(summary: &Summary) -> String {
 
 /// Maximum number of findings that are printed for a person. Further findings are only counted.
 pub const MOST_SHOWN: usize = 200;
+
+/// Creates an auditor for the whole log. The auditor uses the newest trusted roster that is connected with the rosters
+/// of the log.
+pub fn begin(
+    place: &LogSource,
+    trust: &[ChosenTrust],
+    expected: &Expected,
+    size: u64,
+) -> CommandResult<Result<Auditor, NotBegun>> {
+    let first = place.entries(0, size)?.into_iter().next();
+    let Some(first) = first else {
+        return Err(said_no("the log is empty: there is nothing to audit"));
+    };
+    let versions =
+        rosters_in(&LogEntry::of(first), place).map_err(|error| place.unreadable(error))?;
+    if trust.is_empty() {
+        let message = "there is no trusted roster: give one with --roster".to_owned();
+        let first = versions.as_deref().and_then(|versions| versions.first());
+        let first = first.and_then(|version| payload_of(version, Base64::Strict).ok());
+        let first = first.map(|payload| RosterDigest::of(&payload));
+        return Ok(Err(NotBegun::Untrusted(UntrustedLog { message, first })));
+    }
+    let Some(versions) = versions else {
+        let message = "the first entry is no readable seal, or its roster is missing or changed, so no later entry \
+                       can be checked: get another copy of the log";
+        return Ok(Err(NotBegun::Broken(Finding::at(
+            FindingKind::SealedState,
+            0,
+            message,
+        ))));
+    };
+    let new = |trust: &ChosenTrust, versions: &[Envelope]| {
+        Auditor::new(trust.pinned.clone(), versions, expected.clone())
+    };
+    let mut joined = join(trust, &versions);
+    let mut chosen = choose(&joined, |trust| new(trust, &versions));
+    let mut longest = versions.clone();
+    // A trusted roster may be newer than the roster in the first seal. Later seals of the log contain the versions
+    // between these two rosters.
+    if chosen.as_ref().map_or(true, may_be_newer)
+        && let Some(later) = later_rosters(place, size, versions.len())?
+    {
+        drop(chosen);
+        joined = join(trust, &later);
+        chosen = choose(&joined, |trust| {
+            new(trust, &later).or_else(|_| new(trust, &versions))
+        });
+        longest = later;
+    }
+    Ok(match chosen {
+        Ok(deciding) => {
+            let known: Vec<_> = [deciding.trust]
+                .into_iter()
+                .chain(deciding.unconnected.iter().copied())
+                .collect();
+            match contradicts_log(&known, &longest) {
+                Some(why) => Err(NotBegun::Broken(Finding::at(
+                    FindingKind::RosterChain,
+                    0,
+                    why,
+                ))),
+                None => Ok(left_to_newer(deciding)),
+            }
+        }
+        Err(refused) if refused.iter().any(|(_, error)| !error.is_of_trust()) => {
+            let broken = refused
+                .iter()
+                .map(|(_, error)| error)
+                .find(|error| !error.is_of_trust());
+            let why = broken.map_or_else(String::new, ToString::to_string);
+            Err(NotBegun::Broken(Finding::at(
+                FindingKind::RosterChain,
+                0,
+                why,
+            )))
+        }
+        Err(refused) => {
+            let why = refused.last().map_or_else(String::new, |(trust, error)| {
+                contradicts_log(&[*trust], &longest)
+                    .unwrap_or_else(|| format!("{}: {error}", trust.from))
+            });
+            // The message does not propose to trust the roster of the log, because an attacker could have replaced this
+            // roster.
+            Err(NotBegun::Untrusted(UntrustedLog {
+                message: why,
+                first: None,
+            }))
+        }
+    })
+}
+
+pub fn choose<'t, E>(
+    trust: &'t [ChosenTrust],
+    mut begin: impl FnMut(&'t ChosenTrust) -> Result<Auditor, E>,
+) -> Result<DecidingRoster<'t, Auditor>, Vec<(&'t ChosenTrust, E)>> {
+    newest_of(trust, |trust| {
+        begin(trust).map(|auditor| (NewestRoster::of(auditor.rosters()), auditor))
+    })
+}
+
+/// Returns true if another trusted roster may be a later version of this roster.
+fn may_be_newer(deciding: &DecidingRoster<'_, Auditor>) -> bool {
+    let newest = deciding.found.rosters().newest();
+    deciding
+        .unconnected
+        .iter()
+        .any(|trust| match &trust.pinned {
+            Pinned::Digest(_) => true,
+            Pinned::Roster(roster) => roster.version() > 1 && seem_same(roster, newest),
+            Pinned::Chain(_) => false,
+        })
+}
+
+/// Tells the auditor about a newer trusted roster that is not connected with the log. The auditor then leaves each
+/// check that needs the newest roster *not checked*.
+pub fn left_to_newer(deciding: DecidingRoster<'_, Auditor>) -> Auditor {
+    let DecidingRoster {
+        found: mut auditor,
+        unconnected,
+        ..
+    } = deciding;
+    let newer = newest_unconnected(&unconnected, |roster| {
+        seem_same(roster, auditor.rosters().newest())
+    });
+    if let Some((trust, newer)) = newer {
+        auditor.leave_to(newer, &trust.from);
+    }
+    auditor
+}
+
+/// Returns the longest chain of roster versions in any seal of the log, if it has more than `known` versions.
+fn later_rosters(
+    place: &LogSource,
+    size: u64,
+    known: usize,
+) -> CommandResult<Option<Vec<Envelope>>> {
+    let mut longest: Option<Vec<Envelope>> = None;
+    each_entry(place, 0, size, |entry| {
+        if let Some(versions) = rosters_in(entry, place).map_err(|error| place.unreadable(error))?
+            && versions.len() > longest.as_ref().map_or(known, Vec::len)
+        {
+            longest = Some(versions);
+        }
+        Ok(())
+    })?;
+    Ok(longest)
+}
+
+/// Reason why an audit could not begin.
+pub enum NotBegun {
+    /// There is no trusted roster, or no trusted roster is connected with the log.
+    Untrusted(UntrustedLog),
+    /// The first seal or its roster is invalid under every trusted roster.
+    Broken(Finding),
+}
+
+#[derive(Debug)]
+pub struct UntrustedLog {
+    pub(super) message: String,
+    pub(super) first: Option<RosterDigest>,
+}
+
+/// Adds the heads that are stored beside the log to what this audit expects, and returns a finding for each damaged one.
+pub fn expect_kept_heads(
+    place: &LogSource,
+    expected: &mut Expected,
+) -> CommandResult<Vec<Finding>> {
+    let mut damaged = Vec::new();
+    for (name, note) in place.kept_heads()? {
+        match SeenHead::parse(&note, format!("the stored head {name}")) {
+            Ok(seen) if name.ends_with(&format!("/{}", seen.size)) => expected.heads.push(seen),
+            Ok(seen) => {
+                let why = format!(
+                    "the stored head {name} is a head of {} entries: the name of its file was changed",
+                    seen.size
+                );
+                damaged.push(Finding::whole(FindingKind::Checkpoint, why));
+            }
+            Err(why) => damaged.push(Finding::whole(
+                FindingKind::Checkpoint,
+                format!("the stored head {name} is invalid: {why}"),
+            )),
+        }
+    }
+    Ok(damaged)
+}
+
+impl NotBegun {
+    /// Returns the result of the command.
+    pub(super) const fn exit(&self) -> Exit {
+        match self {
+            Self::Untrusted(_) => Exit::NoTrust,
+            Self::Broken(_) => Exit::CheckSaidNo,
+        }
+    }
+
+    /// Returns the reason, as the command prints it.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Untrusted(untrusted) => {
+                let (message, advice) = untrusted.words();
+                format!("nothing was audited: {message}; {advice}")
+            }
+            Self::Broken(Finding { what, detail, .. }) => {
+                format!("nothing was audited: entry 0, {what}: {detail}")
+            }
+        }
+    }
+}
+
+impl UntrustedLog {
+    /// Returns the reason and the advice, as the command prints them.
+    pub(super) fn words(&self) -> (&str, String) {
+        let advice = trust_advice(self.first, &Home::of_process().config_words())
+            .replace(
+                "the boundary names the roster",
+                "the log begins with the roster",
+            )
+            .replace("than this boundary", "than this log");
+        (&self.message, advice)
+    }
+}
+
+/// Returns the size of the log in the head.
+pub fn size_of(head: &str) -> CommandResult<u64> {
+    let seen = SeenHead::parse(head, "the log");
+    seen.map(|seen| seen.size)
+        .map_err(|why| said_no(format!("the log's head: {why}")))
+}
+
+pub fn no_log(named: &str) -> CommandFailure {
+    let shown = PrintableText::text(named);
+    said_no(format!(
+        "{shown} has no checkpoint, so this directory is no log, or an incomplete export"
+    ))
+}
+
+pub fn said_no(message: impl std::fmt::Display) -> CommandFailure {
+    CommandFailure::check_said_no(message)
+}
+
+/// Result of the audit of a whole log.
+#[derive(Debug)]
+pub struct AuditedLog {
+    /// Summary of the audit.
+    pub summary: Summary,
+    /// The first findings, at most as many as the command prints.
+    pub findings: Vec<Finding>,
+    /// Number of runs with each outcome.
+    outcomes: BTreeMap<String, u64>,
+}
+
+impl AuditedLog {
+    /// Audits the log as the command does, and passes each decision and each denial to `take`.
+    ///
+    /// # Errors
+    /// Returns an error if the log can't be read, or if no trusted roster is connected with the log.
+    pub fn of(
+        place: &LogSource,
+        named: &str,
+        trust: &[ChosenTrust],
+        mut take: impl FnMut(AuditEvent),
+    ) -> CommandResult<Self> {
+        let head = place.head()?.ok_or_else(|| no_log(named))?;
+        let size = size_of(&head)?;
+        let mut expected = Expected {
+            now: Some(now()),
+            ..Expected::default()
+        };
+        let damaged = expect_kept_heads(place, &mut expected)?;
+        let mut auditor = match begin(place, trust, &expected, size)? {
+            Ok(auditor) => auditor,
+            Err(not_begun) => {
+                return Err(CommandFailure::new(not_begun.exit(), not_begun.words()));
+            }
+        };
+        let (mut findings, mut outcomes) = (Vec::new(), BTreeMap::new());
+        let mut said = |events: Vec<AuditEvent>| {
+            for event in events {
+                match event {
+                    AuditEvent::Finding(finding) if findings.len() < MOST_SHOWN => {
+                        findings.push(*finding)
+                    }
+                    AuditEvent::Finding(_) => {}
+                    other => {
+                        if let AuditEvent::Decision(line) = &other {
+                            *outcomes.entry(line.outcome.status.to_string()).or_default() += 1;
+                        }
+                        take(other);
+                    }
+                }
+            }
+        };
+        each_entry(place, 0, size, |entry| {
+            said(
+                auditor
+                    .entry(entry, place)
+                    .map_err(|error| place.unreadable(error))?,
+            );
+            Ok(())
+        })?;
+        let (last, mut summary) = auditor
+            .finish(&head, place)
+            .map_err(|error| place.unreadable(error))?;
+        said(last);
+        for finding in damaged {
+            summary.clean = false;
+            summary.failures += 1;
+            said(vec![AuditEvent::Finding(Box::new(finding))]);
+        }
+        Ok(Self {
+            summary,
+            findings,
+            outcomes,
+        })
+    }
+
+    /// Returns the lines that the command prints about the log.
+    pub fn screen(&self) -> Screen {
+        log_screen(&self.findings, &self.summary, &self.outcomes, None)
+    }
+
+    /// Returns the sentence that states the result.
+    pub fn verdict(&self) -> String {
+        verdict(&self.summary, None)
+    }
+}
+
+/// Computes the root hash over the first `earlier` entries of a log of `size` entries.
+pub fn root_at(place: &LogSource, size: u64, earlier: u64) -> CommandResult<merkle::Hash> {
+    let mut tree = Frontier::default();
+    for tile in 0..earlier.div_ceil(u64::from(TILE_WIDTH)) {
+        let left = usize::try_from(earlier - tree.size()).unwrap_or(usize::MAX);
+        for entry in place.entries(tile, size)?.iter().take(left) {
+            tree.append(merkle::leaf_hash(entry));
+        }
+    }
+    Ok(tree.root())
+}
+
+/// Calls `take` with each entry from number `from` up to `size`, in order.
+pub fn each_entry(
+    place: &LogSource,
+    from: u64,
+    size: u64,
+    take: impl FnMut(&LogEntry) -> CommandResult<()>,
+) -> CommandResult<()> {
+    let width = u64::from(TILE_WIDTH);
+    let tiles = (from / width..size.div_ceil(width)).map(|tile| {
+        let skip = usize::try_from(from.saturating_sub(tile * width)).unwrap_or(usize::MAX);
+        place
+            .entries(tile, size)
+            .map(|mut entries| entries.split_off(skip.min(entries.len())))
+    });
+    entry::each(tiles, take)
+}
+
+/// Checks with the tiles of a longer copy that the copy begins with the audited log.
+pub fn compare(
+    auditor: &Auditor,
+    head: &str,
+    other: &LogSource,
+    seen: &SeenHead,
+) -> CommandResult<Option<Finding>> {
+    let there = match auditor.verify_head(&seen.note) {
+        Ok(there) => Ok(there),
+        Err(why) => later_head(auditor, other, seen)?
+            .or_else(|_| by_its_own_seals(auditor, other, seen).ok_or(why)),
+    };
+    let (here, there) = match auditor
+        .verify_head(head)
+        .and_then(|here| Ok((here, there?)))
+    {
+        Ok(heads) => heads,
+        Err(why) => {
+            return Ok(Some(Finding::whole(
+                FindingKind::Checkpoint,
+                format!("{}: {why}", seen.from),
+            )));
+        }
+    };
+    let path = merkle::consistency_path(here.size, there.size, |level, index| {
+        subtree(other, level, index, there.size)
+    })?;
+    let path = path.unwrap_or_default();
+    Ok(
+        match merkle::verify_consistency(here.size, &here.root, there.size, &there.root, &path) {
+            Ok(_) => None,
+            Err(error) => {
+                let message = format!(
+                    "{} has a head of {} entries, and these entries do not begin with the {} entries of this log \
+                 ({error}): the boundary showed two histories, or one of the two copies was changed; keep both \
+                 heads (here {})",
+                    seen.from,
+                    there.size,
+                    here.size,
+                    hex(&here.root)
+                );
+                Some(Finding::whole(FindingKind::Fork, message))
+            }
+        },
+    )
+}
+
+/// Verifies the head of a longer copy of the log. If the boundary has a new key, the later seals of the longer copy
+/// name this key.
+fn later_head(
+    auditor: &Auditor,
+    other: &LogSource,
+    seen: &SeenHead,
+) -> CommandResult<Result<Checkpoint, String>> {
+    let Some(mut later) = auditor.later() else {
+        return Ok(Err("the log has no seal".to_owned()));
+    };
+    each_entry(other, auditor.size(), seen.size, |entry| {
+        later
+            .entry(entry, other)
+            .map_err(|error| other.unreadable(error))
+    })?;
+    Ok(later.verify_head(&seen.note))
+}
+
+/// Verifies the head of another copy. If no key in the audited log verifies the head, the function reads the keys from
+/// the seals of the other copy. Returns `None` if that copy is empty or cannot be read.
+pub fn by_its_own_seals(
+    auditor: &Auditor,
+    other: &LogSource,
+    seen: &SeenHead,
+) -> Option<Checkpoint> {
+    let mut later = auditor.other()?;
+    let mut tree = Frontier::default();
+    let read = each_entry(other, 0, seen.size, |entry| {
+        tree.append(entry.hash());
+        later
+            .entry(entry, other)
+            .map_err(|error| other.unreadable(error))
+    });
+    let head = read
+        .ok()
+        .and_then(|()| later.verify_head(&seen.note).ok())?;
+    (head.root == tree.root()).then_some(head)
+}
+
+pub fn another_history(seen: &SeenHead) -> Finding {
+    let message = format!(
+        "{} has a head of {} entries with a valid signature, and the entries differ from this log: the boundary \
+         showed two histories, or one of the two copies was changed; keep both heads",
+        seen.from, seen.size
+    );
+    Finding::whole(FindingKind::Fork, message)
+}
+
+fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> CommandResult<merkle::Hash> {
+    let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+    let first = index << within;
+    let tile = LogSource::tile_of(
+        TileKind::Hashes(tile_level),
+        first / u64::from(TILE_WIDTH),
+        size,
+    )?;
+    let missing = || {
+        CommandFailure::check_said_no(format!(
+            "{tile} is missing or cut: the other copy is incomplete"
+        ))
+    };
+    let bytes = place.tile(&tile)?.ok_or_else(missing)?;
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+    let part = hashes
+        .get(start..start.saturating_add(1 << within))
+        .filter(|_| rest.is_empty());
+    part.map(merkle::root).ok_or_else(missing)
+}
 
 #[cfg(test)]
 mod tests {

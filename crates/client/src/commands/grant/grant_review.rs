@@ -12,7 +12,7 @@ use crate::{
     now, read_statement,
     remote::proposals::list,
     review::{
-        derive::granted::derive_granted,
+        derive::comparisons::derive_granted,
         gather::gather_granted,
         render::{DEFINITION, checks, contents, draw, escapes, further, not_to_be_signed, remarks},
         value_words::{grouped, listed, span},

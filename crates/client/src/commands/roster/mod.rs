@@ -1,8 +1,6 @@
 //! The `roster` command of the client shows a roster and signs its next version.
 
 pub mod change;
-pub mod policy_change;
-pub mod proposed;
 pub mod show;
 pub mod sign;
 

@@ -7,10 +7,9 @@ use serde_json::json;
 use crate::{
     CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, LineTone, PATIENCE, PrintableText,
     Screen, SignaturePurpose, Signer, Terminal, TrustArgs, changes,
-    commands::roster::{
-        change::{ShownPolicy, review},
-        policy_change::{changed_steps, differences, sealed_policy},
-        proposed::{ProposedRoster, read_version},
+    commands::roster::change::{
+        ProposedRoster, ShownPolicy, changed_steps, differences, read_version, review,
+        sealed_policy,
     },
     find_with_list,
     home::keys,

@@ -1,15 +1,32 @@
 //! What a person reads if the boundary refuses a request or does not answer.
+//!
+//! Read access with a key of the roster: the challenge of the boundary, and its answer.
+//!
+//! Uploads and downloads of files, which can be large.
+//!
+//! Exchanges the ID token of a CI job for a bearer.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Seek as _, Write};
+use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use ureq::Body;
-use ureq::http::Response;
+use ureq::http::{Method, Response};
 
 use crate::{
-    Client, CommandFailure, CommandResult, Home, KeyArgs, PrintableText, remote::client::refusal,
+    Client, CommandFailure, CommandResult, Home, KeyArgs, PrintableText, Secret, eprintln_quietly,
+    remote::{
+        address::JobIdentity,
+        client::{refusal, retry_after},
+    },
 };
-use documents::Code;
-use wire::{Problem, TlsProblem, foreign_answer, unused_proxy};
+use documents::{Code, EnvelopeSignature, KeyId, MAX_ARTIFACTS_BYTES, SealDigest};
+use wire::{
+    AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest, IdTokenBody, Problem,
+    TlsProblem, foreign_answer, may_pass, unused_proxy,
+};
 
 impl Client {
     pub(super) fn refuse_problem(&self, response: Response<Body>) -> CommandResult<Response<Body>> {
@@ -176,4 +193,171 @@ impl Client {
             PrintableText::text(&what.to_string())
         ))
     }
+}
+
+impl Client {
+    /// Asks for the text that a key of the roster signs for read access. Returns also the id of the boundary in the text.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the text does not have the form of a challenge.
+    pub fn challenge(&self, keyid: KeyId) -> CommandResult<(String, SealDigest)> {
+        let Challenge { challenge } =
+            self.post_once("/v1/challenges", &ChallengeRequest { keyid })?;
+        let well_formed = challenge.starts_with("countersign-challenge/v1 ")
+            && challenge.len() <= 512
+            && challenge.bytes().all(|c| (0x20..0x7f).contains(&c));
+        let id = challenge
+            .split(' ')
+            .nth(1)
+            .and_then(|id| id.parse().ok())
+            .filter(|_| well_formed);
+        let odd = || self.odd("the challenge does not have version 1, so nothing was signed");
+        id.map(|id| (challenge, id)).ok_or_else(odd)
+    }
+
+    /// Exchanges a signed challenge for a bearer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn answer_challenge(
+        &self,
+        challenge: String,
+        signature: EnvelopeSignature,
+    ) -> CommandResult<AdmissionResponse> {
+        self.post_once(
+            "/v1/challenges/answer",
+            &ChallengeAnswer {
+                challenge,
+                signature,
+            },
+        )
+    }
+
+    /// Sends a JSON document without a second attempt with a key.
+    fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> CommandResult<T> {
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(error))?;
+        let answer = self.send(&Method::POST, path, Some(&body), "application/json")?;
+        self.typed(self.refuse_problem(answer)?)
+    }
+}
+
+impl Client {
+    /// Fetches bytes of an announced size into memory.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
+    pub fn announced(&self, path: &str, size: u64) -> CommandResult<Vec<u8>> {
+        let mut bytes =
+            Vec::with_capacity(usize::try_from(size.min(MAX_ARTIFACTS_BYTES)).unwrap_or_default());
+        self.copy(path, size, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Copies bytes of an announced size to a file or another sink, while they arrive.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached, the answer is longer, or the bytes can't
+    /// be written.
+    pub fn copy(&self, path: &str, size: u64, to: &mut impl Write) -> CommandResult<()> {
+        let response = self.request(Method::GET, path, None::<&()>, "*/*")?;
+        // The reader fails if a body has as many bytes as its limit.
+        let mut reader = response
+            .into_body()
+            .into_with_config()
+            .limit(size + 1)
+            .reader();
+        std::io::copy(&mut reader, to)
+            .map(drop)
+            .map_err(|error| self.odd(format!("{size} bytes of {path} can't be copied: {error}")))
+    }
+
+    /// Uploads a file, and reads the answer.
+    ///
+    /// # Errors
+    /// Returns the boundary's refusal, or an error if the boundary cannot be reached.
+    pub fn put_file<T: DeserializeOwned>(&self, path: &str, file: File) -> CommandResult<T> {
+        self.address.check_private("the file")?;
+        // A server that refuses an upload without credentials ends the connection while the file is sent.
+        if self.bearer.borrow().is_none() {
+            self.admit_again()?;
+        }
+        let response = self.again_when_admission_ended(false, || {
+            let request = self
+                .begin(&Method::PUT, path)
+                .header("content-type", "application/octet-stream");
+            let mut file = file.try_clone().map_err(|error| self.odd(error))?;
+            file.rewind().map_err(|error| self.odd(error))?;
+            self.run(self.complete(request, file)?)
+        })?;
+        self.typed(response)
+    }
+}
+
+/// Maximum time in seconds for which a job waits for a busy boundary.
+const LONGEST_WAIT_S: u64 = 330;
+
+impl Client {
+    /// Returns the client with the ID token of a job in place of a token and of keys.
+    pub fn with_job(self, job: JobIdentity) -> Self {
+        Self {
+            job: Some(job),
+            keys: None,
+            ..self
+        }
+    }
+
+    /// Gets a bearer with the ID token of the job, or with a key of the user. Returns false if the client has neither, or if
+    /// the boundary knows none of the keys.
+    pub(super) fn admit_again(&self) -> CommandResult<bool> {
+        match (&self.job, &self.keys) {
+            (Some(job), _) => self.admit_job(job).map(|()| true),
+            (None, Some(keys)) => self.admit(keys),
+            (None, None) => Ok(false),
+        }
+    }
+
+    fn admit_job(&self, job: &JobIdentity) -> CommandResult<()> {
+        self.address.check_private("the ID token of the job")?;
+        *self.bearer.borrow_mut() = None;
+        let mut waited = 0;
+        let answer = loop {
+            let body = serde_json::to_vec(&IdTokenBody {
+                id_token: (*job.id_token(self.tls.proxy.as_ref())?.0).clone(),
+            })
+            .map_err(|error| self.odd(error))?;
+            let answer = self.send(
+                &Method::POST,
+                "/v1/admissions",
+                Some(&body),
+                "application/json",
+            )?;
+            match seconds_until_retry(&answer).filter(|seconds| waited + seconds <= LONGEST_WAIT_S)
+            {
+                Some(seconds) => {
+                    eprintln_quietly(&format!(
+                        "the boundary can't check the ID token of this job now (busy): trying again in {seconds} s"
+                    ));
+                    std::thread::sleep(Duration::from_secs(seconds));
+                    waited += seconds;
+                }
+                None => break answer,
+            }
+        };
+        let admission: AdmissionResponse = self.typed(self.refuse_problem(answer)?)?;
+        *self.bearer.borrow_mut() = Some(Secret::new(&admission.bearer));
+        *self.name.borrow_mut() = Some(admission.name);
+        Ok(())
+    }
+}
+
+/// Returns the seconds after which a busy boundary wants to be asked again. After the rotation of the keys of an issuer, a
+/// boundary may wait some minutes before it asks the issuer again.
+fn seconds_until_retry(answer: &Response<Body>) -> Option<u64> {
+    retry_after(answer)
+        .filter(|_| may_pass(answer.status().as_u16()))
+        .map(|pause| pause.as_secs().max(1))
 }

@@ -6,9 +6,7 @@
 //! their root must match the signed checkpoint. A tile that has grown must begin with its old leaves. The directory
 //! `checkpoints/` contains each checkpoint that the command accepted.
 
-pub(crate) mod head;
-mod mirror;
-pub(crate) mod tile;
+pub(crate) mod mirror;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -19,10 +17,7 @@ use serde::Serialize;
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, ExportHead, ExportTile, LogSource, PrintableText,
     Terminal,
-    remote::export::{
-        head::sealed,
-        mirror::{LogMirror, WIDTH},
-    },
+    remote::export::mirror::{LogMirror, WIDTH, sealed},
 };
 use documents::{
     BlobDigest, Hash, MAX_DEFINITION_BYTES, RegistryLeaf, StepDefinition, TILE_HEIGHT, TILE_WIDTH,

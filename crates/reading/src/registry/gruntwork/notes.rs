@@ -2,7 +2,7 @@
 
 use crate::{
     TextLines, TextPlace, YamlFlaw,
-    registry::{gruntwork::elements::Fence, shared_remarks::SharedRemarks},
+    registry::{fence_remarks::SharedRemarks, gruntwork::elements::Fence},
 };
 
 /// Errors and remarks that the reader has found.

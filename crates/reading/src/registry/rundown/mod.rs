@@ -7,7 +7,6 @@ mod builder;
 mod check;
 pub(crate) mod header;
 mod loop_clause;
-mod outline;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -20,7 +19,7 @@ use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,
     TextLines, TextPlace, UnitScript, Workflow, WorkflowUnit, YamlFlaw, YamlKind, check_characters,
     check_file_name,
-    registry::{front_matter, shared_remarks::SharedRemarks},
+    registry::{fence_remarks::SharedRemarks, front_matter},
     yaml,
 };
 use documents::{
@@ -64,7 +63,7 @@ fn workflow_partly(text: &str) -> Result<(Workflow, Vec<YamlFlaw>), Vec<YamlFlaw
         return Err(flaws);
     }
     let body = front_matter(text, &mut flaws)?;
-    let workflow = builder::build(outline::outline(text, body, &lines), &mut flaws);
+    let workflow = builder::build(builder::outline(text, body, &lines), &mut flaws);
     check::check(&workflow, &mut flaws);
     flaws.sort();
     flaws.dedup();

@@ -100,7 +100,7 @@ fn defects(world: &World) -> Vec<String> {
     let scope = StoreScope {
         name: "test".parse().expect("name"),
         outputs: world.config().outputs,
-        retention: crate::retention::Retention {
+        retention: crate::backend::Retention {
             outputs_s: 1,
             proposals_s: 1,
             pack_s: 1,

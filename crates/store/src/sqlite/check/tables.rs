@@ -1,4 +1,10 @@
 //! Check of the tables outside the log, by comparison with each other and with signed documents.
+//!
+//! The entries of the log for the check, packed or not.
+//!
+//! Check of standing grants and of their uses.
+//!
+//! Check of reviews, and of the runs that need a review.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,16 +14,20 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    LOST, Look, StoreFault, TOKENS,
+    Entries, EntryRow, LOST, Look, OwedReview, StoreFault, TOKENS,
+    column_values::place,
+    id_bytes, opened,
     sqlite::{
-        check::{DURING, file_of, files_below},
+        check::{DURING, LogRow, file_of, files_below},
         columns::one,
         errors::fault,
+        packed_tiles::{NoEntry, is_intact},
     },
 };
 use documents::{
-    AuthorizationDigest, Blake3Digest, Blake3Stream, KeyId, RegistryLeaf, RevokedSubject,
-    SealedToken, StepDefinition, hex, json, sha256,
+    Authorization, AuthorizationDigest, Blake3Digest, Blake3Stream, ContentDigest, Grant, KeyId,
+    LeafKind, Receipt, RegistryLeaf, ReviewStatement, RevokedSubject, SealedToken, Spent,
+    Statement, StepDefinition, Timestamp, hex, json, sha256,
 };
 
 impl Look<'_> {
@@ -354,5 +364,298 @@ fn hash_file(path: &Path) -> std::io::Result<(Blake3Digest, u64)> {
                 bytes += length as u64;
             }
         }
+    }
+}
+
+impl Look<'_> {
+    /// Returns the entries of one tile.
+    pub(super) fn log_rows(&self, range: [u64; 2]) -> Result<Vec<LogRow>, StoreFault> {
+        let sql =
+            "SELECT kind, at, idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
+        let rows = self.all(sql, range, |row| {
+            Ok((row.get(0)?, row.get(1)?, row.entry(2)?))
+        })?;
+        let mut entries = Entries::of(&self.connection);
+        let read = |(kind, at, mut row): (u8, i64, EntryRow)| {
+            let (index, hash, is_packed) = (row.index, row.hash, row.data.is_empty());
+            let data = match entries.fill(&mut row) {
+                Ok(()) => Ok(row.data),
+                Err(NoEntry::Damaged(place, what)) => Err((place, what)),
+                Err(NoEntry::Unreadable(error)) => return Err(error),
+            };
+            Ok(LogRow {
+                index,
+                kind,
+                at,
+                hash,
+                is_packed,
+                data,
+            })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Names the first entry of a tile that cannot be unpacked, a changed row, and a tile with packed and other entries.
+    /// Returns true if the tile is packed.
+    pub(super) fn packed(&mut self, rows: &[LogRow]) -> Result<bool, StoreFault> {
+        let count = rows.iter().filter(|row| row.is_packed).count();
+        if count == 0 {
+            return Ok(false);
+        }
+        let tile = rows[0].index / 256;
+        if let Some((place, what)) = rows.iter().find_map(|row| row.data.as_ref().err()) {
+            self.defect(place, *what);
+        } else if count < 256 {
+            let what = format!("only {count} of its 256 entries are packed");
+            self.defect(format!("packed tile {tile}"), what);
+        } else {
+            // A changed byte of the compressed form can leave all entries the same.
+            let sql = "SELECT data FROM packed WHERE tile = ?1";
+            let intact = self.one(sql, [tile], |row| Ok(is_intact(row.get(0)?)))?;
+            if intact != Some(true) {
+                self.defect(
+                    format!("packed tile {tile}"),
+                    "its bytes do not match its digest",
+                );
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares the number of packed tiles with the log.
+    pub(super) fn packed_rows(&mut self, expected: u64) -> Result<(), StoreFault> {
+        // A store of an earlier version has no packed tiles.
+        if self.is_old {
+            return Ok(());
+        }
+        self.count("packed", expected, "the number of packed tiles is")
+    }
+
+    /// Returns the bytes of an entry. There are none if the entry is missing, or if its packed tile is damaged, which the
+    /// check of the log names.
+    pub(super) fn entry_at(&self, index: u64) -> Result<Option<Vec<u8>>, StoreFault> {
+        let sql = "SELECT idx, hash, data FROM leaf WHERE idx = ?1";
+        let Some(mut row) = self.one(sql, [index], |row| row.entry(0))? else {
+            return Ok(None);
+        };
+        match Entries::of(&self.connection).fill(&mut row) {
+            Ok(()) => Ok(Some(row.data)),
+            Err(NoEntry::Damaged(..)) => Ok(None),
+            Err(NoEntry::Unreadable(error)) => Err(error),
+        }
+    }
+}
+
+impl Look<'_> {
+    /// Checks that a grant of the log has its row.
+    pub(super) fn grant(&mut self, index: u64) -> Result<(), StoreFault> {
+        if self
+            .one(
+                "SELECT 1 FROM standing WHERE leaf = ?1",
+                [index],
+                |_| Ok(()),
+            )?
+            .is_none()
+        {
+            self.defect(
+                format!("log entry {index}"),
+                "the table standing has no row for this grant",
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks that a use of a grant has its row.
+    pub(super) fn grant_use(
+        &mut self,
+        index: u64,
+        item: u32,
+        at: Timestamp,
+        spent: &Spent,
+    ) -> Result<(), StoreFault> {
+        let (Some(grant), Some(number)) = (&spent.grant, &spent.grant_use) else {
+            return Ok(());
+        };
+        self.uses += 1;
+        let sql = "SELECT 1 FROM standing_use WHERE digest = ?1 AND number = ?2 AND at = ?3 AND spent = ?4";
+        let values = rusqlite::params![grant.as_bytes(), number.0, at.unix(), place(index, item)];
+        if self.one(sql, values, |_| Ok(()))?.is_none() {
+            let what = format!(
+                "the table standing_use has no row for use {} of a grant",
+                number.0
+            );
+            self.defect(format!("log entry {index}, item {item}"), what);
+        }
+        Ok(())
+    }
+
+    /// Checks the rows of grants against their documents, and the number of uses.
+    pub(super) fn grants(&mut self) -> Result<(), StoreFault> {
+        let sql =
+            "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing";
+        let rows = self.all(sql, [], |row| Ok((row.get::<Vec<u8>>(0)?, row.grant())))?;
+        self.counts.push(("grants", rows.len() as u64));
+        for (id, row) in rows {
+            let place = format!("table standing, row {}", hex(&id));
+            let Ok(row) = row else {
+                let what = "the row has a value that this program does not write";
+                self.defect(place, what);
+                continue;
+            };
+            let of_row = (row.digest, row.id, row.proposer, row.expires_at);
+            let said = opened::<Grant>(&row.envelope).map(|(payload, statement)| {
+                let terms = statement.predicate;
+                let digest = ContentDigest::of(&payload);
+                (digest, terms.grant, terms.proposer, terms.expires_at)
+            });
+            if said.ok() != Some(of_row) {
+                self.defect(&place, "the row differs from the grant in it");
+            }
+            if let Some(index) = row.leaf
+                && self.entry_at(index)?.as_deref() != Some(&row.envelope[..])
+            {
+                let what = format!("log entry {index} is another document");
+                self.defect(&place, what);
+            }
+        }
+        self.count(
+            "standing_use",
+            self.uses,
+            "the number of uses in the log is",
+        )
+    }
+}
+
+const OWED: &str =
+    "SELECT proposal, receipt, emergency, unknown, standing, reviewed, settled FROM owed";
+
+impl Look<'_> {
+    /// Checks that a review of the log has its row, and that the row names the same receipt.
+    pub(super) fn review(
+        &mut self,
+        index: u64,
+        subject: [u8; 32],
+        statement: &ReviewStatement,
+    ) -> Result<(), StoreFault> {
+        self.reviews += 1;
+        // A value that this program does not write is no error of the disk.
+        let row = self
+            .one(
+                "SELECT leaf, receipt, proposal, reviewer, accepted, observed, counts_review, counts_settle FROM review \
+                 WHERE leaf = ?1",
+                [index],
+                |row| row.review(),
+            )
+            .ok()
+            .flatten();
+        let Some(row) = row else {
+            let what = "the table review has no row for this review that this program can read";
+            self.defect(format!("log entry {index}"), what);
+            return Ok(());
+        };
+        let sql = "SELECT l.idx FROM leaf l JOIN closed_at c ON c.receipt = l.idx \
+                   WHERE l.idx = ?1 AND l.idx < ?2 AND l.kind = ?3 AND c.id = ?4";
+        let values = rusqlite::params![
+            row.receipt,
+            index,
+            LeafKind::Receipt as u8,
+            id_bytes(&row.proposal)
+        ];
+        let place = self.one(sql, values, |row| row.get(0))?;
+        let receipt = place
+            .map(|index| self.entry_at(index))
+            .transpose()?
+            .flatten();
+        let payload = receipt
+            .and_then(|data| opened::<Receipt>(&data).ok())
+            .map(|(payload, _)| payload);
+        if payload.map(|payload| sha256(&payload)) != Some(subject)
+            || (row.verdict, row.observed) != (statement.verdict, statement.observed)
+        {
+            self.defect(
+                format!("table review, row {index}"),
+                "the row differs from the review in the log",
+            );
+        }
+        Ok(())
+    }
+
+    /// Remembers a run that needs a review, from the payload of its authorization. A run in progress has no receipt.
+    pub(super) fn owes(&mut self, receipt: Option<u64>, unknown: bool, payload: &[u8]) {
+        let Ok(statement) = Statement::<Authorization>::from_payload(payload) else {
+            return;
+        };
+        let Authorization {
+            proposal,
+            grant,
+            emergency,
+            ..
+        } = statement.predicate;
+        if unknown || emergency.is_some() {
+            let grant = grant.filter(|_| unknown);
+            let (reviewed, settled, emergency) = (None, None, emergency.is_some());
+            let row = OwedReview {
+                proposal: proposal.clone(),
+                receipt,
+                emergency,
+                unknown,
+                grant,
+                reviewed,
+                settled,
+            };
+            self.owed.insert(proposal, row);
+        }
+    }
+
+    /// Checks the rows of runs that need a review, and the number of reviews.
+    pub(super) fn reviews(&mut self) -> Result<(), StoreFault> {
+        let mut expected = std::mem::take(&mut self.owed);
+        // A value that this program does not write is no error of the disk.
+        for (id, row) in self.all(OWED, [], |row| Ok((row.get(0)?, row.owed().ok())))? {
+            let Some(row) = row else {
+                expected.remove(&id);
+                self.defect(
+                    format!("table owed, row {id}"),
+                    "the row has a value that this program does not write",
+                );
+                continue;
+            };
+            let place = format!("table owed, row {}", row.proposal);
+            let of_log = OwedReview {
+                reviewed: None,
+                settled: None,
+                ..row.clone()
+            };
+            if expected.remove(&row.proposal) != Some(of_log) {
+                self.defect(
+                    &place,
+                    "the row differs from the signed documents of the run",
+                );
+            }
+            for (column, leaf) in [("reviewed", row.reviewed), ("settled", row.settled)] {
+                let Some(leaf) = leaf else { continue };
+                let sql = "SELECT 1 FROM review WHERE leaf = ?1 AND receipt = ?2";
+                if self
+                    .one(sql, rusqlite::params![leaf, row.receipt], |_| Ok(()))?
+                    .is_none()
+                {
+                    let what = format!(
+                        "the column {column} names log entry {leaf}, which is no review of the run"
+                    );
+                    self.defect(&place, what);
+                }
+            }
+        }
+        for proposal in expected.into_keys() {
+            self.defect(
+                "table owed",
+                format!("the run {proposal} needs a review, but has no row"),
+            );
+        }
+        self.count(
+            "review",
+            self.reviews,
+            "the number of reviews in the log is",
+        )
     }
 }

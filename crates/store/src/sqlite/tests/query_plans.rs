@@ -10,8 +10,7 @@ use crate::{
     batch_questions, batch_rows, rare_changes,
     read_statements::READS,
     sqlite::{self, own_statements::STATEMENTS},
-    stored_proposal::{ProposalQuery, RunOutcome, RunQuery},
-    stored_status::StoredStatus,
+    stored::{ProposalQuery, RunOutcome, RunQuery, StoredStatus},
 };
 use documents::{Outcome, ProposalId, Timestamp, canonical_of};
 
@@ -19,9 +18,8 @@ use documents::{Outcome, ProposalId, Timestamp, canonical_of};
 const RUNS: i64 = 100_000;
 /// Files whose statements read whole tables on purpose: `store check`, backups, copies to another engine, and the upgrade of
 /// an old store. The statements of the readers are judged by their lists.
-const WHOLE_TABLES: [&str; 6] = [
+const WHOLE_TABLES: [&str; 5] = [
     "backup.rs",
-    "backup_update.rs",
     "check.rs",
     "own_statements.rs",
     "schema.rs",
@@ -186,7 +184,7 @@ fn a_rare_run_is_found_although_many_other_runs_followed() {
         skip: 0,
         limit: 3,
     };
-    let ids = |found: Vec<crate::stored_proposal::Proposal>| -> Vec<ProposalId> {
+    let ids = |found: Vec<crate::stored::Proposal>| -> Vec<ProposalId> {
         found.into_iter().map(|row| row.core.id).collect()
     };
     let id = |number: i64| -> ProposalId {

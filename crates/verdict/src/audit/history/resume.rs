@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     Auditor, EntryParts, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce,
     Seals, Tiles, Unreadable,
-    audit::{history::signed, saved_audit::SavedSeal},
+    audit::{history::signed, used_values::SavedSeal},
 };
 use documents::{Envelope, Seal, hex};
 

@@ -1,0 +1,629 @@
+//! Writes about proposals: new proposals, their signatures, and changes of their status.
+//!
+//! Writes of standing grants, and the claims of their uses.
+//!
+//! Writes of denials, and the limit on denials of unknown authorizations.
+//!
+//! Writes of reviews.
+//!
+//! Writes of revocations.
+//!
+//! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::{
+    AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
+    EntryEvent, EventWrite, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
+    ProposalPrecedent, ProposalStep, ProposeResult, PruneResult, Retention, RetentionCut, Retired,
+    ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature, SpentUse, StepRow,
+    StoreFault, StoredDenial, StoredGrant, StoredReview, StoredRevocation, StoredStatus, Telling,
+    TokenChange, UNSIGNED_KEPT_S, WriteStop, Writer,
+    batch_rows::{DenialRow, SignatureRow},
+    change_tokens,
+    rare_changes::{expire, prune, retire},
+    stored::{MOST_DRAFTS, MOST_DRAFTS_OF_PROPOSER},
+    stored_event::EVENTS_KEPT_S,
+    writer::messages::AHEAD_S,
+};
+use documents::{ContentDigest, LeafKind, ProposalId, RevokedSubject, Timestamp};
+
+/// Maximum number of proposals that one call marks as expired, so that runs do not wait for long.
+const MAX_EXPIRED: usize = 256;
+
+impl Writer {
+    pub(super) fn propose<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        new: &'m NewProposal,
+        precedent: ProposalPrecedent,
+    ) -> ProposeResult {
+        let earlier = &batch.writes.proposals;
+        let taken = precedent.taken.or_else(|| {
+            let taken = |earlier: &&&NewProposal| {
+                earlier.core.id == new.core.id
+                    || new.chosen_nonce && earlier.core.nonce == new.core.nonce
+            };
+            earlier
+                .iter()
+                .find(taken)
+                .map(|earlier| earlier.as_pending())
+        });
+        if let Some(taken) = taken {
+            let same = taken.request == Some(new.request)
+                && taken.core.proposer == new.core.proposer
+                && taken.core.nonce == new.core.nonce;
+            return if same {
+                ProposeResult::Same(Box::new(taken))
+            } else {
+                ProposeResult::Conflict(Box::new(taken))
+            };
+        }
+        let of_batch = earlier
+            .iter()
+            .rev()
+            .filter(|earlier| earlier.core.proposer == new.core.proposer);
+        let newest = of_batch
+            .map(|earlier| earlier.as_pending())
+            .chain(precedent.newest)
+            .map(|found| {
+                match batch
+                    .states
+                    .get(&found.core.id)
+                    .filter(|state| state.status != found.status)
+                {
+                    // This batch changed the status.
+                    Some(state) => Proposal {
+                        status: state.status,
+                        ended_at: Some(new.created_at),
+                        ..found
+                    },
+                    None => found,
+                }
+            });
+        if let Some(repeated) = new.repeated(newest) {
+            return ProposeResult::Same(Box::new(repeated));
+        }
+        let of_proposer = earlier
+            .iter()
+            .filter(|earlier| earlier.core.proposer == new.core.proposer)
+            .count() as u64;
+        let of_all = earlier.len() as u64;
+        let limits = self.config.limits;
+        if precedent.unsigned >= limits.unsigned_of_proposer
+            && let Some(first) = precedent.unsigned_first
+        {
+            let until = first.plus(UNSIGNED_KEPT_S);
+            return ProposeResult::TooManyKept {
+                most: limits.unsigned_of_proposer,
+                until,
+            };
+        }
+        if precedent.of_proposer + of_proposer >= limits.of_proposer {
+            return ProposeResult::TooMany {
+                most: limits.of_proposer,
+                of_proposer: true,
+            };
+        }
+        if precedent.of_all + of_all >= limits.of_all {
+            return ProposeResult::TooMany {
+                most: limits.of_all,
+                of_proposer: false,
+            };
+        }
+        batch.writes.proposals.push(new);
+        batch.changed(&new.core.id, StoredStatus::Pending, new.created_at);
+        ProposeResult::New
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<ProposalId>, StoreFault> {
+        let expired = expire(self.store.batch()?, now, MAX_EXPIRED)?;
+        batch.stepped |= !expired.is_empty();
+        for id in &expired {
+            batch.changed(id, StoredStatus::Expired, now);
+        }
+        Ok(expired)
+    }
+
+    pub(super) fn advance<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        advance: &'m ProposalStep,
+    ) -> Result<StoredStatus, AdvanceStop> {
+        let status = batch
+            .states
+            .get(&advance.proposal)
+            .ok_or(AdvanceStop::Unknown)?
+            .status;
+        let asked = advance.from.is_empty() || advance.from.contains(&status);
+        // Only `consume` can start a run, and only `finish` can end a run.
+        let elsewhere = matches!(advance.to, StoredStatus::Running | StoredStatus::Finished);
+        if !asked || elsewhere || !status.may_become(advance.to) {
+            return Err(AdvanceStop::WrongState(status));
+        }
+        let ProposalStep {
+            proposal,
+            to,
+            at,
+            detail,
+            ..
+        } = advance;
+        batch.writes.steps.push(StepRow {
+            proposal: proposal.clone(),
+            to: *to,
+            at: *at,
+            detail,
+        });
+        batch.changed(proposal, *to, *at);
+        if *to == StoredStatus::Cancelled {
+            self.head.version += 1;
+        }
+        Ok(status)
+    }
+}
+
+impl<'m> Batch<'m> {
+    /// Adds new signatures to the `stored` ones, at most one for each key. A signature of a person makes an event. Returns all
+    /// signatures of the proposal.
+    pub(super) fn sign(
+        &mut self,
+        id: &'m ProposalId,
+        new: &'m [Signature],
+        by_people: bool,
+        mut stored: Vec<Signature>,
+    ) -> Result<Vec<Signature>, AdvanceStop> {
+        let status = self.states.get(id).ok_or(AdvanceStop::Unknown)?.status;
+        if !status.waits() {
+            return Err(AdvanceStop::WrongState(status));
+        }
+        let earlier = self
+            .writes
+            .signatures
+            .iter()
+            .filter(|row| row.proposal == id);
+        stored.extend(earlier.map(|row| row.signature.clone()));
+        for signature in new {
+            if stored.iter().all(|stored| stored.keyid != signature.keyid) {
+                self.writes.signatures.push(SignatureRow {
+                    proposal: id,
+                    number: stored.len(),
+                    signature,
+                });
+                if by_people {
+                    self.event(
+                        signature.at,
+                        EventWrite::signed(id, &signature.person, &signature.keyid),
+                    );
+                }
+                stored.push(signature.clone());
+            }
+        }
+        Ok(stored)
+    }
+}
+
+impl Writer {
+    /// Stores a draft with its signatures, or logs a grant. A grant of the log never changes.
+    pub(super) fn grant(
+        &mut self,
+        batch: &mut Batch<'_>,
+        write: &GrantWrite,
+    ) -> Result<Result<StoredGrant, GrantStop>, StoreFault> {
+        if self.head.seal.is_none() {
+            return Ok(Err(WriteStop::NoSeal.into()));
+        }
+        // Grants are rare, so the writer may use a connection of its own here.
+        let earlier = batch
+            .writes
+            .grants
+            .iter()
+            .rev()
+            .find(|row| row.id == write.grant.id)
+            .cloned();
+        let known = earlier.map_or_else(
+            || self.shared.reads.grant(&write.grant.id),
+            |row| Ok(Some(row)),
+        )?;
+        match &known {
+            Some(known) if known.digest != write.grant.digest => return Ok(Err(GrantStop::Taken)),
+            Some(known) if known.leaf.is_some() => return Ok(Ok(known.clone())),
+            Some(_) => {}
+            None if write.checked.is_none() => {
+                let proposer = &write.grant.proposer;
+                let (own, all) = self.shared.reads.grant_drafts(write.at, proposer)?;
+                let new = || batch.writes.grants.iter().filter(|row| row.leaf.is_none());
+                if own + new().filter(|row| row.proposer == *proposer).count() as u64
+                    >= MOST_DRAFTS_OF_PROPOSER
+                {
+                    return Ok(Err(GrantStop::TooMany {
+                        most: MOST_DRAFTS_OF_PROPOSER,
+                    }));
+                }
+                if all + new().count() as u64 >= MOST_DRAFTS {
+                    return Ok(Err(GrantStop::TooMany { most: MOST_DRAFTS }));
+                }
+            }
+            None => {}
+        }
+        let mut row = write.grant.clone();
+        if let Some(checked) = write.checked {
+            // A seal or a revocation can end the right of a signer.
+            if checked != self.checked() {
+                return Ok(Err(WriteStop::Moved.into()));
+            }
+            if let Err(stop) = self.check_leaf(&row.envelope, None) {
+                return Ok(Err(stop.into()));
+            }
+            row.leaf = Some(
+                self.append(batch, LeafKind::Grant, row.envelope.clone())
+                    .index,
+            );
+            self.head.version += 1;
+        }
+        if row.leaf.is_some() || known.is_none() {
+            batch.event(write.at, EventWrite::Grant(row.id.clone(), row.leaf));
+        }
+        batch.writes.grants.push(row.clone());
+        Ok(Ok(row))
+    }
+}
+
+/// The uses that the runs of a batch claim.
+pub struct ClaimedUses<'a> {
+    uses: HashMap<&'a ContentDigest, Vec<SpentUse>>,
+    /// Grants that a receipt of the batch pauses.
+    paused: HashSet<&'a ContentDigest>,
+}
+
+impl<'a> ClaimedUses<'a> {
+    /// Takes over the newest uses of each grant, the newest first.
+    pub fn new(
+        claims: &[&'a GrantClaim],
+        stored: Vec<Vec<SpentUse>>,
+        paused: HashSet<&'a ContentDigest>,
+    ) -> Self {
+        let mut all: HashMap<_, Vec<SpentUse>> = HashMap::new();
+        for (claim, uses) in claims.iter().zip(stored) {
+            all.entry(&claim.grant).or_insert(uses);
+        }
+        Self { uses: all, paused }
+    }
+
+    /// Returns the number of the next use of a grant.
+    ///
+    /// # Errors
+    /// Returns the limit that the use would exceed.
+    pub fn next(&self, claim: &GrantClaim, at: Timestamp) -> Result<u64, ConsumeStop> {
+        let uses = self.uses.get(&claim.grant).map_or(&[][..], Vec::as_slice);
+        if self.paused.contains(&claim.grant) || uses.first().is_some_and(|newest| newest.paused) {
+            return Err(ConsumeStop::GrantPaused);
+        }
+        let last = uses.first().map_or(0, |newest| newest.number);
+        if last >= claim.max_uses {
+            return Err(ConsumeStop::GrantExhausted {
+                most: claim.max_uses,
+            });
+        }
+        if let Some((most, seconds)) = claim.rate {
+            let period = i64::try_from(seconds).unwrap_or(i64::MAX);
+            let begin = at.plus(-period);
+            let inside: Vec<&SpentUse> = uses.iter().filter(|one| one.at > begin).collect();
+            if inside.len() as u64 >= most
+                && let Some(oldest) = inside.last()
+            {
+                let wait_s = u64::try_from(oldest.at.unix() - begin.unix())
+                    .unwrap_or(1)
+                    .max(1);
+                return Err(ConsumeStop::GrantRate {
+                    most,
+                    seconds,
+                    wait_s,
+                });
+            }
+        }
+        Ok(last + 1)
+    }
+
+    /// Claims a use.
+    pub fn claim(&mut self, claim: &'a GrantClaim, number: u64, at: Timestamp) {
+        self.uses.entry(&claim.grant).or_default().insert(
+            0,
+            SpentUse {
+                number,
+                at,
+                paused: false,
+            },
+        );
+    }
+}
+
+/// Maximum number of denials of unknown authorizations in one day: 100 for one approver, 1000 for all approvers.
+///
+/// Each such denial is a permanent log entry, although the denied authorization may not exist.
+const MOST_AHEAD_OF_ONE: u64 = 100;
+const MOST_AHEAD: u64 = 1000;
+
+impl Writer {
+    pub(super) fn deny<'m>(
+        &mut self,
+        batch: &mut Batch<'m>,
+        write: &'m DenialWrite,
+        precedent: DenialPrecedent,
+    ) -> Result<DenialResult, WriteStop> {
+        if self.head.seal.is_none() {
+            return Err(WriteStop::NoSeal);
+        }
+        self.check_leaf(&write.envelope, None)?;
+        let same = |row: &&DenialRow<'_>| {
+            *row.authorization == write.authorization && row.denial.approver == write.approver
+        };
+        let known = precedent.leaf.or_else(|| {
+            batch
+                .writes
+                .denials
+                .iter()
+                .find(same)
+                .map(|row| row.denial.leaf)
+        });
+        let unfinished = precedent.unfinished.map(|(id, state)| {
+            (
+                batch
+                    .states
+                    .get(&id)
+                    .map_or(state.status, |changed| changed.status),
+                id,
+            )
+        });
+        let leaf = match known {
+            Some(leaf) => leaf,
+            None => {
+                // A seal or a revocation can end the right to deny.
+                if write.checked != self.checked() {
+                    return Err(WriteStop::Moved);
+                }
+                // The proposal may have arrived after the caller searched for the proposal.
+                let ahead = write.ahead && unfinished.is_none();
+                if ahead && let Some(stop) = too_many_ahead(batch, write, precedent.ahead) {
+                    return Err(stop);
+                }
+                let leaf = self
+                    .append(batch, LeafKind::Denial, &write.envelope[..])
+                    .index;
+                let denial = StoredDenial {
+                    approver: write.approver.clone(),
+                    leaf,
+                    at: write.at,
+                };
+                self.closed.deny(&write.authorization, write.at);
+                batch.writes.denials.push(DenialRow {
+                    authorization: &write.authorization,
+                    denial,
+                    ahead,
+                });
+                self.head.version += 1;
+                leaf
+            }
+        };
+        let mut done = DenialResult {
+            leaf,
+            denied: None,
+            running: None,
+        };
+        match unfinished {
+            Some((StoredStatus::Running, id)) => done.running = Some(id),
+            Some((status, id)) if status.may_become(StoredStatus::Denied) => {
+                let step = StepRow {
+                    proposal: id.clone(),
+                    to: StoredStatus::Denied,
+                    at: write.at,
+                    detail: &[],
+                };
+                batch.writes.steps.push(step);
+                batch.changed(&id, StoredStatus::Denied, write.at);
+                done.denied = Some(id);
+            }
+            _ => {}
+        }
+        Ok(done)
+    }
+}
+
+/// Returns the reason to refuse a denial of an unknown authorization. Denials of known authorizations need no limit,
+/// because the number of proposals is limited.
+fn too_many_ahead(
+    batch: &Batch<'_>,
+    write: &DenialWrite,
+    stored: DenialsAhead,
+) -> Option<WriteStop> {
+    let full = |(count, first): (u64, Option<Timestamp>), of_approver: bool, most| {
+        // The denials of this batch are newer than the stored ones.
+        let counts = |row: &&DenialRow<'_>| {
+            row.ahead && (!of_approver || row.denial.approver == write.approver)
+        };
+        let mut batched = batch.writes.denials.iter().filter(counts);
+        let first = first.or(batched.clone().next().map(|row| row.denial.at));
+        let until = first
+            .filter(|_| count + batched.by_ref().count() as u64 >= most)?
+            .plus(AHEAD_S);
+        let wait_s = u64::try_from(until.unix() - write.at.unix())
+            .unwrap_or(0)
+            .max(1);
+        Some(WriteStop::TooManyAhead {
+            most,
+            of_approver,
+            wait_s,
+        })
+    };
+    full(stored.of_approver, true, MOST_AHEAD_OF_ONE)
+        .or_else(|| full(stored.of_all, false, MOST_AHEAD))
+}
+
+impl Writer {
+    /// Appends a review. The caller has already decided what the review changes.
+    pub(super) fn review(
+        &mut self,
+        batch: &mut Batch<'_>,
+        write: &ReviewWrite,
+    ) -> Result<LeafRef, WriteStop> {
+        if self.head.seal.is_none() {
+            return Err(WriteStop::NoSeal);
+        }
+        // A seal or a revocation can end the right of the reviewer.
+        // A later time in the log can end the membership of the reviewer.
+        // Another review raises the version, and can change what this review closes or settles.
+        let is_later = write.version != self.head.version || self.head.last_at > write.at;
+        if write.checked != self.checked() || is_later {
+            return Err(WriteStop::Moved);
+        }
+        self.check_leaf(&write.envelope, None)?;
+        let leaf = self.append(batch, LeafKind::Review, write.envelope.clone());
+        let ReviewWrite {
+            review,
+            closes,
+            settles,
+            ..
+        } = write;
+        if *closes {
+            self.emergencies.remove(&review.proposal);
+        }
+        let review = StoredReview {
+            leaf: leaf.index,
+            ..review.clone()
+        };
+        batch.writes.reviews.push(ReviewRow {
+            review,
+            closes: *closes,
+            settles: *settles,
+        });
+        batch.event(write.at, EventWrite::Entry(EntryEvent::Review, leaf.index));
+        self.head.version += 1;
+        Ok(leaf)
+    }
+}
+
+impl Writer {
+    /// Appends a revocation, unless the log has one of the same subject. A second one would change nothing, and anybody
+    /// who may sign one could fill the log.
+    pub(super) fn revoke(
+        &mut self,
+        batch: &mut Batch<'_>,
+        write: &RevocationWrite,
+    ) -> Result<Result<RevocationResult, WriteStop>, StoreFault> {
+        if self.head.seal.is_none() {
+            return Ok(Err(WriteStop::NoSeal));
+        }
+        if let Some(known) = self
+            .revoked
+            .iter()
+            .find(|known| known.subject == write.subject)
+        {
+            return Ok(Ok(RevocationResult {
+                leaf: known.leaf,
+                existing: true,
+            }));
+        }
+        // A seal or a revocation can end the signer's right.
+        if write.checked != self.checked() {
+            return Ok(Err(WriteStop::Moved));
+        }
+        if let Err(stop) = self.check_leaf(&write.envelope, None) {
+            return Ok(Err(stop));
+        }
+        if let Some(name) = write.token.clone() {
+            // The token ends also in a new log, which a restore begins without this entry. A token that the host revoked
+            // before stays as it is.
+            batch.stepped = true;
+            let revoke = TokenChange::Revoke { name, at: write.at };
+            let _ = change_tokens(self.store.batch()?, &[revoke])?;
+        }
+        let leaf = self
+            .append(batch, LeafKind::Revocation, write.envelope.clone())
+            .index;
+        let is_freeze = matches!(write.subject, RevokedSubject::Epoch(_));
+        let event = if is_freeze {
+            EntryEvent::Frozen
+        } else {
+            EntryEvent::Revocation
+        };
+        batch.event(write.at, EventWrite::Entry(event, leaf));
+        Arc::make_mut(&mut self.revoked).push(StoredRevocation {
+            subject: write.subject,
+            leaf,
+        });
+        // A verdict with the earlier state version is repeated, and then meets the revocation.
+        self.head.version += 1;
+        Ok(Ok(RevocationResult {
+            leaf,
+            existing: false,
+        }))
+    }
+}
+
+impl<'m> Batch<'m> {
+    /// Records how far targets of messages were told.
+    pub(super) fn tell(&mut self, telling: &'m Telling) {
+        self.writes.told.extend(&telling.targets);
+        for (at, words) in &telling.attention {
+            self.event(*at, EventWrite::Attention(words.clone()));
+        }
+    }
+}
+
+impl Writer {
+    /// Raises the low-water mark, and in the same commit deletes some nonces that expired at or before the mark.
+    pub(super) fn prune(
+        &mut self,
+        batch: &mut Batch<'_>,
+        limit: usize,
+    ) -> Result<PruneResult, StoreFault> {
+        let clock = (self.config.clock)();
+        let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
+        let ceiling = self
+            .anchor
+            .0
+            .plus(i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX));
+        // The low-water mark uses the boundary's own time, which can be ahead of the clock. With the clock alone, an
+        // expired authorization could become valid after a restart.
+        self.head.mark = self.head.mark.max(self.shared.now().min(ceiling));
+        self.closed.forget(self.head.mark);
+        // A low-water mark that is ahead of the clock may have been changed by hand, so pruning then uses the clock.
+        let mark = self.head.mark.min(clock);
+        let swept = prune(self.store.batch()?, mark, &self.pruned, limit.max(1))?;
+        batch.stepped |= swept.deleted > 0;
+        let done = swept.last.is_none();
+        self.pruned = swept.last.unwrap_or_default();
+        Ok(PruneResult {
+            mark: self.head.mark,
+            deleted: swept.deleted,
+            ahead_s: (clock.unix() - ceiling.unix()).max(0),
+            done,
+        })
+    }
+
+    /// Deletes some rows whose retention has ended. The age of a row is calculated from the earlier of the low-water
+    /// mark and the clock, so that neither a wrong clock nor a wrong mark alone deletes rows.
+    pub(super) fn retire(
+        &mut self,
+        batch: &mut Batch<'_>,
+        retention: Retention,
+        limit: usize,
+    ) -> Result<Retired, StoreFault> {
+        let mark = self.head.mark.min((self.config.clock)());
+        let cut = RetentionCut {
+            outputs: mark.plus(-retention.outputs_s),
+            proposals: mark.plus(-retention.proposals_s),
+            unsigned: mark.plus(-UNSIGNED_KEPT_S),
+            events: mark.plus(-EVENTS_KEPT_S),
+            mark,
+        };
+        let retired = retire(self.store.batch()?, cut, self.retired, limit.max(1))?;
+        batch.stepped |= retired.deleted > 0;
+        self.retired = retired.walk;
+        Ok(retired)
+    }
+}
