@@ -21,7 +21,7 @@ use verdict::TrustedRoster;
 use workbench::problems;
 
 /// Options that name the configuration file.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// The file countersign.toml, or its directory. The default is the file in the working directory
     #[arg(long, global = true, env = "COUNTERSIGN_CONFIG", value_name = "FILE")]

@@ -13,7 +13,6 @@ use workbench::uses_network;
 const SHOWN: usize = 3;
 
 /// What this host has of the programs of all steps with a list.
-#[derive(Debug, Default)]
 pub struct ProgramFindings {
     /// Number of steps with a list of programs.
     pub listed: usize,

@@ -36,7 +36,7 @@ use store::{Database, Ledger, StoreFault, root_of, small_file};
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Result of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Serialize)]
 pub struct MadeBackup {
     /// Directory of the backup.
     pub backup: PathBuf,

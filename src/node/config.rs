@@ -311,7 +311,7 @@ table! {
 
 /// The sandbox level of a boundary.
 #[expect(dead_code, reason = "only its schema is used")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 pub enum LevelWord {
     /// The host must have all layers.

@@ -26,7 +26,7 @@ use reading::FileProblem;
 use wire::{OidcBinding, Ready};
 
 /// A request on the control socket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ControlRequest {
     /// Create a token. The answer contains the secret of the token.
@@ -65,7 +65,7 @@ pub enum ControlRequest {
 }
 
 /// The answer to [`ControlRequest::Status`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Content of the HTTP answer to `/ready`.
     #[serde(flatten)]
@@ -100,7 +100,7 @@ impl NodeStatus {
 }
 
 /// The address on which a service listens. It differs from the configuration if an option or systemd gave the address.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct ServedAddress {
     /// Address and port.
     pub listen: SocketAddr,
@@ -109,7 +109,7 @@ pub struct ServedAddress {
 }
 
 /// An answer on the control socket.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlReply {
     /// Result of a successful request.
@@ -191,7 +191,6 @@ pub async fn answer(
 }
 
 /// The file of the control socket. The file is deleted at the end, also if the start fails.
-#[derive(Debug)]
 pub struct ControlFile(PathBuf);
 
 impl Drop for ControlFile {

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use boundary::HttpConfig;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct DescriptorShares {
     pub runs: usize,
     pub connections: usize,

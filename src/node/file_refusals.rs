@@ -12,7 +12,7 @@ use reading::{FileProblem, InvalidFiles, Locks, Policy, Registry, RunbookDirecto
 use verdict::{EligibleApprovers, QuorumRules, TrustedRoster};
 
 /// Every reason for which a start, a seal or `doctor` refuses the files.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FileRefusals {
     /// Steps that no boundary seals under this policy, roster and configuration.
     pub steps: Vec<FileProblem>,

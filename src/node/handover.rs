@@ -14,7 +14,6 @@ use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal,
 use reading::FileProblem;
 use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
 
-#[derive(Debug)]
 #[must_use]
 pub struct KeyHandoverChecked(());
 

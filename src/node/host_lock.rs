@@ -20,7 +20,6 @@ use documents::SealDigest;
 use reading::FileProblem;
 
 /// Lock on the boundary's id. Dropping the value releases the lock.
-#[derive(Debug)]
 pub struct HostLock(JoinHandle<()>);
 
 impl Drop for HostLock {

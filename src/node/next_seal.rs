@@ -20,7 +20,7 @@ use store::{Ledger, StoreFault};
 use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
 /// Findings about the operator's files.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FileFindings {
     pub notes: Vec<String>,
     /// Notes about missing signatures and missing files of newer roster versions.

@@ -54,7 +54,6 @@ const SENDMAIL: &str = "/usr/sbin/sendmail";
 const TEMPORARY: i32 = 75;
 
 /// Result of an attempt to send a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
 enum Delivery {
     /// The target has the message.
     Done,

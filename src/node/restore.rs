@@ -29,7 +29,7 @@ use store::{
 use wire::TokenView;
 
 /// Result of a restore.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Serialize)]
 pub struct RestoredLog {
     /// Id of the new boundary.
     pub id: SealDigest,

@@ -12,7 +12,6 @@ use reading::{FileProblem, Policy};
 use verdict::{Chain, ChainError, SuccessionTallies, TrustedRoster};
 
 /// Result of the search for roster versions at a start.
-#[derive(Debug)]
 pub struct FoundRosters<'a> {
     /// The sealed roster versions and the signed versions that follow them.
     pub signed: Chain,

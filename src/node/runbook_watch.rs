@@ -7,7 +7,6 @@ use reading::RunbookDirectories;
 use workbench::states_below;
 
 /// What the service does after a runbook changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunbookWatch {
     /// Seal the runbooks again.
     Seal,

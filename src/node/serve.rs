@@ -70,7 +70,7 @@ impl ServiceSignals {
 }
 
 /// Result of a start, for the operator.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Serialize)]
 pub struct Started {
     /// URL of the HTTP interface.
     pub url: String,

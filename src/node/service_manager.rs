@@ -33,7 +33,7 @@ const VARIABLES: [&str; 6] = [
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the service manager passed to this process in its environment.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ServiceManager {
     /// Sender of messages.
     pub notifier: Notifier,
@@ -137,10 +137,9 @@ fn is_tcp_listener(socket: &OwnedFd) -> bool {
 }
 
 /// Sender of messages to the service manager. If a message can't be sent, the service continues without it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Notifier(Option<Arc<NotifySocket>>);
 
-#[derive(Debug)]
 struct NotifySocket {
     name: OsString,
     /// True if the last message was lost.

@@ -52,7 +52,7 @@ pub struct AssembledBoundary {
 }
 
 /// Changed files that this process may put in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum TakenChanges {
     /// All complete changes: signed rosters, policies, runbooks and the configuration. A start of the service uses this
     /// variant. With several nodes, it only tells the changes.

@@ -39,7 +39,6 @@ const MOST_OF_ONE: usize = 100;
 ///
 /// Open challenges are not stored, because any caller could fill the store with challenges. Instead, each challenge
 /// contains a tag that only this process can compute.
-#[derive(Debug)]
 pub struct Admissions {
     secret: [u8; 32],
     open: Mutex<Open>,
@@ -83,7 +82,7 @@ const SALT: usize = 16;
 /// Length of a challenge's tag, in hexadecimal digits (128 bits).
 const TAG: usize = 32;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Open {
     /// Answered challenges that have not expired.
     answered: HashMap<[u8; 32], Timestamp>,
@@ -93,7 +92,6 @@ struct Open {
     looked_up: LookedUp,
 }
 
-#[derive(Debug)]
 struct Opened {
     caller: Caller,
     holder: Holder,
@@ -103,7 +101,7 @@ struct Opened {
 }
 
 /// The holder of an admission.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum Holder {
     /// A key that answered a challenge.
     Key(KeyId),
@@ -113,7 +111,7 @@ pub enum Holder {
 
 /// Tokens as they were in the store at one state version. Each change of tokens is a seal or a revocation, which
 /// increases the state version.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LookedUp {
     version: u64,
     tokens: HashMap<[u8; 32], (Caller, Option<Timestamp>)>,

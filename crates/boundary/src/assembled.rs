@@ -185,7 +185,7 @@ impl Boundary {
 const HOLDING: [Code; 3] = [Code::Busy, Code::Database, Code::SandboxUnavailable];
 
 /// The facts about the monitoring of the service.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct MonitoringStatus {
     /// Seconds since the last read of `/metrics`, or `None` if nobody has read the metrics since the start.
     pub last_scrape_s: Option<u64>,
@@ -197,7 +197,7 @@ pub struct MonitoringStatus {
 }
 
 /// The progress of a witness.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct WitnessStatus {
     /// Name of the witness in the roster.
     pub name: String,

@@ -17,7 +17,7 @@ use reading::Pattern;
 use wire::{SessionList, SessionRunView, SessionView};
 
 /// Caller of a request, with the caller's rights.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller {
     name: Option<Name>,
     scopes: Vec<Scope>,
@@ -202,7 +202,6 @@ impl Caller {
 }
 
 /// What an ID token says about a caller.
-#[derive(Debug, Clone)]
 pub struct AdmittedCaller {
     /// What the boundary says about the job, as JSON.
     pub job: Arc<str>,
@@ -211,7 +210,6 @@ pub struct AdmittedCaller {
 }
 
 /// A parameter whose value a claim states.
-#[derive(Debug, Clone)]
 pub struct BoundParameter {
     /// Name of the parameter.
     pub name: String,

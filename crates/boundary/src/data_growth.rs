@@ -25,14 +25,13 @@ const MOST_SIZES: usize = 60;
 const MOST_BYTES: u64 = 1 << 14;
 
 /// The size of the data at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct DataSize {
     at: Timestamp,
     bytes: u64,
 }
 
 /// The sizes of the data in the last days.
-#[derive(Debug)]
 pub struct DataGrowth {
     file: PathBuf,
     /// Id of the log. After a restore, the sizes of the earlier log say nothing about the new log.
@@ -43,7 +42,7 @@ pub struct DataGrowth {
 }
 
 /// The growth of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeasuredGrowth {
     /// Number of bytes by which the data grows each day, at least 1.
     pub bytes_per_day: u64,

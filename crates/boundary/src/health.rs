@@ -26,7 +26,7 @@ const MOST_SKIPPED: usize = 20;
 const SHORT_DAYS: u64 = 14;
 
 /// Where notes come from. The report has the notes in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoteSource {
     /// The start of the service.
     Start,
@@ -51,10 +51,10 @@ pub enum NoteSource {
 }
 
 /// Notes for the operator.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct HealthNotes(Mutex<Differences>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Differences {
     of: BTreeMap<NoteSource, Vec<String>>,
     /// Version of the roster with which newer versions were compared.

@@ -259,7 +259,7 @@ impl Housekeeping {
 const JUMP_S: i64 = 86_400;
 
 /// The latest refusal of each approved run that has not begun. A proposal has at most one refusal here.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct DelayedRuns(Mutex<HashMap<ProposalId, RefusalView>>);
 
 impl DelayedRuns {

@@ -41,7 +41,6 @@ pub struct NoticeFilter {
 }
 
 /// What a target does with an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoticeNext {
     /// The target does not want the event.
     Skip,
@@ -52,7 +51,6 @@ pub enum NoticeNext {
 }
 
 /// A message about an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The event.
     pub event: FeedEvent,
@@ -561,7 +559,7 @@ fn utc(at: Timestamp) -> String {
 }
 
 /// The state of a target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TargetStatus {
     /// Name of the target.
     pub name: Name,
@@ -581,7 +579,7 @@ pub struct TargetStatus {
 }
 
 /// The state of all targets.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ToldTargets(Mutex<Vec<TargetStatus>>);
 
 impl ToldTargets {

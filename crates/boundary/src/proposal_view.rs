@@ -306,7 +306,6 @@ fn denied_by(denials: &[DeniedView]) -> RefusalView {
 const MOST_LISTED: usize = 100;
 
 /// Filter for a list of proposals.
-#[derive(Debug, Clone, Default)]
 pub struct ProposalFilter {
     /// Selects the proposals with these statuses. An empty list selects every status.
     pub statuses: Vec<ProposalStatus>,

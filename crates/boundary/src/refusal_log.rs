@@ -29,19 +29,18 @@ const MOST_LOOKED_AT: usize = 100_000;
 const MOST_TRIES: usize = 8;
 
 /// The refusals of the current hour.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Refusals {
     hour: Mutex<Hour>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Hour {
     number: i64,
     spent: HashMap<String, u32>,
     counts: BTreeMap<Code, u64>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
 struct Due {
     /// True if this refusal gets a log entry.
     one: bool,

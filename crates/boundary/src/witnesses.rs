@@ -26,7 +26,7 @@ use store::{CheckpointRow, Cosignature, Ledger};
 const MOST_WITNESSES: usize = 32;
 
 /// A witness of the roster that the boundary can ask.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NamedWitness {
     /// Base URL of the witness. Requests go to the path `/add-checkpoint` below this URL.
     pub url: String,
@@ -35,7 +35,7 @@ pub struct NamedWitness {
 }
 
 /// A request to a witness.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct WitnessRequest {
     /// Size of the checkpoint.
     pub size: u64,
@@ -49,7 +49,7 @@ pub struct WitnessRequest {
 }
 
 /// Next action after the answer of a witness.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum WitnessNext {
     /// The witness cosigned, so ask again when the log has grown.
     Cosigned,
@@ -60,7 +60,6 @@ pub enum WitnessNext {
 }
 
 /// The facts about the log that the check of an answer needs.
-#[derive(Debug, Clone, Copy)]
 pub struct LogFacts<'a> {
     /// The number of entries.
     pub size: u64,
@@ -69,7 +68,7 @@ pub struct LogFacts<'a> {
 }
 
 /// The state of all witnesses of this log.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Witnesses(Mutex<State>);
 
 #[derive(Debug, Default)]

@@ -6,7 +6,6 @@ use documents::{
 };
 
 /// The boundary's key.
-#[derive(Debug)]
 pub struct BoundaryKey {
     /// The private half.
     pub secret: SecretKey,

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use documents::{ProposalId, locked};
 
 /// Proposals, each with the tasks that wait for a change of the proposal.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Changes {
     watched: Mutex<HashMap<ProposalId, watch::Sender<u64>>>,
     room: Notify,

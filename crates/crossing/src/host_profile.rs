@@ -46,7 +46,7 @@ pub fn profile_on_host(held: &StepInForce) -> Result<Profile, Refusal> {
 }
 
 /// The lists of programs on this host, by their names. Many steps have the same names, so each list is found once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ListsOnHost(HashMap<(Arc<ProgramNames>, bool), Result<ProgramList, ListError>>);
 
 impl ListsOnHost {

@@ -101,7 +101,6 @@ impl Crossing {
 }
 
 /// A freeze in the log.
-#[derive(Debug, Clone)]
 pub struct Freeze {
     /// Index of the log entry.
     pub entry: u64,

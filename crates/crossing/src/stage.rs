@@ -55,7 +55,6 @@ use verdict::{
 };
 
 /// Input of a crossing: an envelope and the name of its sender.
-#[derive(Debug, Clone)]
 pub struct CrossingRequest {
     /// The signed authorization.
     pub envelope: Envelope,
@@ -133,7 +132,6 @@ impl VerifiedRequest {
 }
 
 /// Proof that the clock is not ahead of the log. Only `demand_clock` creates this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct ClockTrusted(pub(super) ());
 
@@ -273,7 +271,6 @@ pub struct Consumed {
 }
 
 /// Part of the receipt that is known before the run.
-#[derive(Debug, Clone)]
 pub struct ReceiptBasis {
     pub proposal: ProposalId,
     pub authorization: AuthorizationDigest,
@@ -341,7 +338,6 @@ impl Consumed {
 }
 
 /// The inputs of a run.
-#[derive(Debug, Default)]
 pub struct RunInputs {
     pub files: Vec<PlannedInput>,
     pub session: Option<PlannedSession>,
@@ -401,7 +397,6 @@ pub struct SignedReceipt {
 }
 
 /// The receipt is in the log.
-#[derive(Debug, Clone)]
 #[must_use]
 pub struct Receipted {
     /// The receipt's statement.
@@ -413,7 +408,6 @@ pub struct Receipted {
 }
 
 /// Parts of a bundle that belong to one run.
-#[derive(Debug, Clone)]
 pub struct BundleParts {
     /// The receipt's envelope.
     pub receipt: Arc<[u8]>,

@@ -5,7 +5,7 @@ use reading::RegisteredStep;
 use sandbox::PlannedFile;
 
 /// Reason why the files of a step can't reach a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The step starts in a directory of the host, where its files would remain.
     #[error(

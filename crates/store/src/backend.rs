@@ -134,7 +134,6 @@ pub trait Store: Send {
 }
 
 /// A key that a start looks for, because its row prevents a run, or because a run needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClosedKey {
     /// A spent nonce.
     Nonce,
@@ -145,7 +144,6 @@ pub enum ClosedKey {
 }
 
 /// Result of a search for expired nonces.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepResult {
     /// Number of deleted nonces.
     pub deleted: usize,
@@ -155,7 +153,6 @@ pub struct SweepResult {
 
 /// Times for the deletion of rows after their retention. All are calculated from the low-water mark, so that a wrong
 /// clock cannot delete anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionCut {
     /// Outputs that were recorded at or before this time are deleted.
     pub outputs: Timestamp,
@@ -170,7 +167,7 @@ pub struct RetentionCut {
 }
 
 /// Position of the retention in the store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default)]
 pub struct RetentionWalk {
     /// Position among the outputs, in a form that the backend chooses, or `None` for the beginning.
     pub outputs: Option<u64>,
@@ -183,7 +180,7 @@ pub struct RetentionWalk {
 }
 
 /// Result of one call of the retention.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Retired {
     /// Number of deleted rows.
     pub deleted: usize,
@@ -200,7 +197,6 @@ pub type TakeBytes<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
 pub type CopyBytes<'a> = &'a dyn Fn(TakeBytes<'_>) -> io::Result<()>;
 
 /// The cosignature of a checkpoint by a witness.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cosignature {
     /// Number of entries of the checkpoint.
     pub size: u64,
@@ -213,7 +209,6 @@ pub struct Cosignature {
 }
 
 /// The result of one pruning call.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneResult {
     /// The low-water mark after the call.
     pub mark: Timestamp,

@@ -244,7 +244,7 @@ fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
 }
 
 /// The set, with 16 bytes for each nonce and each authorization: a keyed hash and the end of the window.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ClosedWindows {
     /// A caller can choose nonces, but cannot find two nonces with the same hash, because the key is random.
     hasher: RandomState,

@@ -531,7 +531,7 @@ impl<'a> RowList<'a> {
 }
 
 /// What the writer must know before it checks the requests of a batch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Questions<'a> {
     /// Requests to run.
     pub runs: Vec<&'a AuthorizationCore>,
@@ -548,7 +548,6 @@ pub struct Questions<'a> {
 }
 
 /// A denial that arrived.
-#[derive(Debug)]
 pub struct DenialQuestion<'a> {
     /// The denied authorization.
     pub authorization: &'a AuthorizationDigest,

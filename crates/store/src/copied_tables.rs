@@ -8,7 +8,6 @@ use crate::{ADD_ONLY, CHANGED, Cell, LOG_TABLES, OBJECTS};
 pub type CopiedRow = Vec<Cell<'static>>;
 
 /// A table that both engines have.
-#[derive(Debug)]
 pub struct CopiedTable {
     pub name: &'static str,
     /// Name and PostgreSQL type of each column.

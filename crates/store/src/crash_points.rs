@@ -44,7 +44,6 @@ pub const OTHER_POINTS: &[&str] = &[
 ];
 
 /// Kind of a document in a batch of writes, with a crash point before the commit and one after the commit.
-#[derive(Debug, Clone, Copy)]
 pub(crate) enum WriteKind {
     Seal,
     Proposal,
@@ -63,7 +62,7 @@ pub(crate) enum WriteKind {
     Pack,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct WriteKinds(u16);
 
 impl WriteKinds {

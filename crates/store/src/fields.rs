@@ -28,7 +28,7 @@ macro_rules! cells {
 }
 
 /// The value of a column or of a parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Cell<'a> {
     /// No value.
     Null,
@@ -276,7 +276,6 @@ pub trait EngineRow {
 }
 
 /// The columns of a row, whose conversions fail with a fault.
-#[derive(Clone, Copy)]
 pub struct Fields<'r> {
     row: &'r dyn EngineRow,
     during: &'static str,

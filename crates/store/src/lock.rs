@@ -13,7 +13,6 @@ use rustix::fs::{FlockOperation, OFlags};
 use crate::{StoreFault, refused};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
-#[derive(Debug)]
 pub struct StoreLock {
     _file: File,
 }

@@ -12,7 +12,6 @@ use documents::{ProposalId, Timestamp};
 const PAGE: usize = 1000;
 
 /// A durable change of the status of a proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusChange {
     pub proposal: ProposalId,
     pub to: StoredStatus,
@@ -20,7 +19,7 @@ pub struct StatusChange {
 }
 
 /// Numbers of proposals that have not ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct OpenProposalCounts {
     /// Number of proposals that wait for signatures.
     pub pending: u64,
@@ -33,7 +32,7 @@ pub struct OpenProposalCounts {
 }
 
 /// The proposals that have not ended. Their number is limited by the limits on pending proposals and on runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct OpenProposals {
     status: HashMap<ProposalId, (StoredStatus, Timestamp)>,
     approved: BTreeSet<(Timestamp, ProposalId)>,

@@ -11,7 +11,7 @@ use documents::{
 };
 
 /// Current state of the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoreHead {
     /// Number of leaves in the log.
     pub size: u64,
@@ -32,7 +32,7 @@ pub struct StoreHead {
 }
 
 /// Stored facts about one request to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Candidate {
     /// The consumption that spent the nonce of the request.
     pub spent: Option<NonceUse>,
@@ -43,7 +43,7 @@ pub struct Candidate {
 }
 
 /// The stored state of one proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ProposalState {
     /// Status of the proposal.
     pub status: StoredStatus,
@@ -54,7 +54,6 @@ pub struct ProposalState {
 }
 
 /// A row of `leaf`: its index, its hash and its bytes, which are empty if the entry is packed.
-#[derive(Debug)]
 pub struct EntryRow {
     /// Index of the leaf.
     pub index: u64,
@@ -65,7 +64,6 @@ pub struct EntryRow {
 }
 
 /// A tile of 256 old log entries in a compressed form that the backend chooses.
-#[derive(Debug)]
 pub struct PackedRow {
     /// Number of the tile.
     pub tile: u64,
@@ -74,7 +72,7 @@ pub struct PackedRow {
 }
 
 /// A leaf to append.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LeafRow {
     /// Kind of the leaf.
     pub kind: LeafKind,
@@ -87,7 +85,7 @@ pub struct LeafRow {
 }
 
 /// A tile that the current batch completed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct TileRow {
     /// Level in the tree, counted in tiles.
     pub level: u8,
@@ -189,7 +187,7 @@ pub struct ProposalPrecedent {
 
 /// Counts of denials that arrived before the boundary knew their authorization. Each field contains the number of
 /// denials and the time of the earliest one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct DenialsAhead {
     /// Denials of one approver.
     pub of_approver: (u64, Option<Timestamp>),
@@ -198,7 +196,7 @@ pub struct DenialsAhead {
 }
 
 /// A signed checkpoint of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointRow {
     /// Size of the tree.
     pub size: u64,

@@ -15,7 +15,6 @@ use documents::{Name, Timestamp, locked};
 pub const KNOWN_NODES: &str = "nodes";
 
 /// The reason why a node can't be active with its key.
-#[derive(Debug)]
 pub struct KeyWait {
     /// The reason, for people.
     pub why: String,
@@ -58,7 +57,7 @@ pub struct ServerTable {
 }
 
 /// A service of a boundary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct NodeState {
     /// Name of the node.
     pub name: Name,
@@ -108,7 +107,7 @@ impl NodeState {
 }
 
 /// The nodes of a boundary at one time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct NodesReport {
     /// All nodes by name.
     pub nodes: Vec<NodeState>,
@@ -144,7 +143,6 @@ pub enum Turn<R> {
 }
 
 /// Result of a move of the log of an SQLite store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveEnd {
     /// The log has this number of entries, and the database can be served now.
     Moved(u64),

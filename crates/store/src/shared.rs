@@ -60,7 +60,7 @@ pub struct LogSigner {
 }
 
 /// Limits on proposals, so that one proposer cannot flood the approvers or the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct LedgerLimits {
     /// Maximum number of pending proposals of one proposer.
     pub of_proposer: u64,

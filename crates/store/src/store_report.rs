@@ -12,7 +12,6 @@ use crate::Retention;
 use documents::{BoundaryName, Hash, SealDigest, Timestamp, merkle};
 
 /// Inputs of a check that are not in the store.
-#[derive(Debug, Clone)]
 pub struct StoreScope {
     /// Name of the boundary. The log's origin begins with this name.
     pub name: BoundaryName,
@@ -56,7 +55,6 @@ pub const MARK: &str = "correct the clock; if the clock is correct, somebody cha
                         restore a backup with `countersign store restore BACKUP`";
 
 /// The result of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreReport {
     /// Id of the boundary.
     pub boundary: Option<SealDigest>,

@@ -35,7 +35,7 @@ pub const MOST_COMPARED: usize = 4;
 const MAX_CLOCK_DIFFERENCE_MS: u64 = 60_000;
 
 /// The fields of an authorization that are columns in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AuthorizationCore {
     /// Id of the proposal.
     pub id: ProposalId,
@@ -151,7 +151,7 @@ impl NewProposal {
 }
 
 /// The result of the attempt to store a new proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum ProposeResult {
     /// The proposal is stored.
     New,
@@ -176,7 +176,7 @@ pub enum ProposeResult {
 }
 
 /// A stored proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Proposal {
     /// Fields of the authorization.
     pub core: AuthorizationCore,
@@ -216,7 +216,6 @@ pub struct Signature {
 }
 
 /// A change of a proposal's status, other than the start and the end of a run.
-#[derive(Debug, Clone)]
 pub struct ProposalStep {
     /// Id of the proposal.
     pub proposal: ProposalId,
@@ -231,7 +230,7 @@ pub struct ProposalStep {
 }
 
 /// The reasons why a proposal keeps its status.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum AdvanceStop {
     /// The proposal does not exist.
     #[error("the proposal does not exist")]
@@ -245,7 +244,7 @@ pub enum AdvanceStop {
 }
 
 /// Conditions for a list of proposals.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct ProposalQuery {
     /// Statuses of the proposals. An empty list of statuses means all statuses.
     pub statuses: Vec<StoredStatus>,
@@ -263,7 +262,6 @@ pub struct ProposalQuery {
 
 /// The rows that a list of proposals reads by decreasing id, each with an index. All other conditions are checked for each
 /// row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProposalSource {
     All,
     OfStep,
@@ -315,7 +313,7 @@ impl ProposalQuery {
 }
 
 /// Conditions for finished runs of one step with one outcome.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunQuery {
     /// Reference of the step.
     pub step: StepRef,
@@ -334,7 +332,7 @@ pub struct RunQuery {
 }
 
 /// The outcomes that the store has an index for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum RunOutcome {
     /// The step exited with the code 0.
     Succeeded,
@@ -343,7 +341,6 @@ pub enum RunOutcome {
 }
 
 /// A page of proposals, the newest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposalPage {
     /// Matching proposals. A page before the last page can have fewer proposals than the limit.
     pub proposals: Vec<Proposal>,
@@ -418,7 +415,7 @@ impl fmt::Display for StoredStatus {
 pub type StatusDetail = Vec<u8>;
 
 /// Request to spend a nonce for a verified authorization.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Consume {
     /// State version under which the authorization was verified.
     pub version: u64,
@@ -453,7 +450,7 @@ pub const CLOSABLE_AFTER_S: i64 = 30;
 pub const MOST_CLOCK_DIFFERENCE_S: i64 = 5;
 
 /// The times of an authorization and of the people who signed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Window {
     /// Time at which the authorization was issued.
     pub issued_at: Timestamp,
@@ -470,7 +467,7 @@ pub struct Window {
 }
 
 /// Proof that a nonce is spent. A run can start only with this proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SpentNonce {
     /// Leaf index of the consumption.
     pub index: u64,
@@ -635,7 +632,7 @@ impl ConsumeStop {
 }
 
 /// A run that ended.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Finish {
     /// Id of the proposal.
     pub proposal: ProposalId,
@@ -666,7 +663,7 @@ pub struct Finish {
 pub const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// A recorded output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutputRow {
     /// BLAKE3 digest of the output, which is also its name.
     pub name: Blake3Digest,
@@ -677,7 +674,7 @@ pub struct OutputRow {
 }
 
 /// Reason why a receipt is not stored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum FinishStop {
     /// The proposal does not exist or is not running.
     #[error(
@@ -709,7 +706,6 @@ pub enum FinishStop {
 }
 
 /// A run that recorded an output.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputRun {
     /// Id of the proposal.
     pub proposal: ProposalId,
@@ -720,7 +716,6 @@ pub struct OutputRun {
 }
 
 /// A run that has a consumption and no receipt.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
     /// Id of the proposal.
     pub proposal: ProposalId,
@@ -746,7 +741,7 @@ pub struct Unfinished {
 }
 
 /// A stored grant: a draft, or a grant of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredGrant {
     /// Id of the grant.
     pub id: GrantId,
@@ -765,7 +760,6 @@ pub struct StoredGrant {
 }
 
 /// A draft to store, or a grant to log.
-#[derive(Debug, Clone)]
 pub struct GrantWrite {
     /// The grant. A stored grant with the same id gets this envelope.
     pub grant: StoredGrant,
@@ -776,7 +770,7 @@ pub struct GrantWrite {
 }
 
 /// Reason why a grant is not stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum GrantStop {
     /// The limit on drafts is reached.
     TooMany {
@@ -802,7 +796,7 @@ impl From<StoreFault> for GrantStop {
 }
 
 /// A use of a grant that a run claims when its nonce is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct GrantClaim {
     /// Digest of the grant's payload.
     pub grant: ContentDigest,
@@ -820,7 +814,7 @@ impl GrantClaim {
 }
 
 /// A use of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct SpentUse {
     /// Number of the use, from 1.
     pub number: u64,
@@ -837,7 +831,6 @@ pub const MOST_DRAFTS: u64 = 100;
 pub const MOST_DRAFTS_OF_PROPOSER: u64 = 20;
 
 /// A verified denial.
-#[derive(Debug, Clone)]
 pub struct DenialWrite {
     /// Digest of the denied authorization, which the boundary may not know.
     pub authorization: AuthorizationDigest,
@@ -855,7 +848,7 @@ pub struct DenialWrite {
 }
 
 /// A stored denial.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct StoredDenial {
     /// Name of the approver.
     pub approver: Name,
@@ -866,7 +859,7 @@ pub struct StoredDenial {
 }
 
 /// The result of the attempt to store a denial.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct DenialResult {
     /// Leaf index of the denial, or of an earlier denial of the authorization by the same approver.
     pub leaf: u64,
@@ -877,7 +870,7 @@ pub struct DenialResult {
 }
 
 /// A run that needs a review: an emergency, or a run whose end nobody saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OwedReview {
     /// Id of the proposal.
     pub proposal: ProposalId,
@@ -929,7 +922,7 @@ pub struct StoredReview {
 }
 
 /// A verified review to log.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReviewWrite {
     /// Envelope of the review, as canonical JSON.
     pub envelope: Arc<[u8]>,
@@ -949,7 +942,6 @@ pub struct ReviewWrite {
 }
 
 /// A seal to append to the log.
-#[derive(Debug, Clone)]
 pub struct SealWrite {
     /// Envelope of the seal, as canonical JSON.
     pub envelope: Vec<u8>,
@@ -970,7 +962,7 @@ pub struct SealWrite {
 }
 
 /// A seal that is now in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct SealStored {
     /// Leaf of the seal.
     pub leaf: LeafRef,
@@ -979,7 +971,7 @@ pub struct SealStored {
 }
 
 /// A seal of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct SealEntry {
     /// Leaf index of the seal.
     pub index: u64,
@@ -988,7 +980,7 @@ pub struct SealEntry {
 }
 
 /// A change of the tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum TokenChange {
     /// A new token, whose name was never used before, with the jobs whose ID tokens open it.
     Add(Token, Option<Box<OidcBinding>>),
@@ -1002,7 +994,7 @@ pub enum TokenChange {
 }
 
 /// A token, without its secret.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Token {
     /// Name of the token.
     pub name: Name,
@@ -1026,7 +1018,6 @@ pub struct Token {
 pub type TokenBindings = Vec<(Name, OidcBinding)>;
 
 /// An ID token that was used.
-#[derive(Debug, Clone, Copy)]
 pub struct IdTokenUse {
     /// Digest of the issuer and of the claim `jti`.
     pub digest: [u8; 32],

@@ -4,7 +4,7 @@ use crate::StoredStatus;
 use documents::{GrantId, KeyId, Name, ProposalId, StepRef, Timestamp};
 
 /// An event that the current batch adds. The database gives the number, and copies step and proposer from the proposal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct EventRow {
     /// Time of the change.
     pub at: Timestamp,
@@ -13,7 +13,7 @@ pub struct EventRow {
 }
 
 /// What a new event is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum EventWrite {
     /// A proposal got a status.
     Proposal(ProposalId, StoredStatus),
@@ -76,7 +76,7 @@ impl EventWrite {
 }
 
 /// An entry of the log that makes an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(u8)]
 pub enum EntryEvent {
     /// A key or a token was revoked.
@@ -98,7 +98,7 @@ const EMERGENCY: u8 = 16;
 const SIGNED: u8 = 17;
 
 /// A stored event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct StoredEvent {
     /// Number of the event. The numbers increase in the order of the commits.
     pub seq: u64,
@@ -109,7 +109,7 @@ pub struct StoredEvent {
 }
 
 /// What a stored event is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum EventFact {
     /// A proposal got a status.
     Proposal {
@@ -207,7 +207,7 @@ impl EventFact {
 }
 
 /// How far a target of messages was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ToldTarget {
     /// Name of the target.
     pub name: Name,
@@ -221,7 +221,6 @@ pub struct ToldTarget {
 pub const EVENTS_KEPT_S: i64 = 30 * 86_400;
 
 /// What the targets of messages got since the last call.
-#[derive(Debug, Clone, Default)]
 pub struct Telling {
     /// The targets, with their new positions.
     pub targets: Vec<ToldTarget>,

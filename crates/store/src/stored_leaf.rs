@@ -7,7 +7,7 @@ use documents::{
 };
 
 /// The index and the hash of a log leaf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct LeafRef {
     /// Index of the leaf.
     pub index: u64,
@@ -16,7 +16,7 @@ pub struct LeafRef {
 }
 
 /// A leaf of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Leaf {
     /// Kind of the leaf.
     pub kind: LeafKind,
@@ -30,7 +30,7 @@ pub struct Leaf {
 
 /// The seal in force and the number of revocations with which a document was checked. If another seal or a revocation
 /// came in between, the writer does not append the document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct CheckedState {
     /// Digest of the seal in force, or `None` before the first seal.
     pub seal: Option<SealDigest>,
@@ -39,7 +39,7 @@ pub struct CheckedState {
 }
 
 /// Reason why a document is not appended to the log.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum WriteStop {
     /// The state in force changed after the document was checked. The caller must check it again, and make a seal again
     /// with the digest of the seal in force.

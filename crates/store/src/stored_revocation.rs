@@ -6,7 +6,6 @@ use crate::{CheckedState, StoreFault, StoreReads, opened, refused};
 use documents::{Name, RevokedSubject, Timestamp, revoked};
 
 /// A verified revocation.
-#[derive(Debug, Clone)]
 pub struct RevocationWrite {
     /// State with which the revocation was checked.
     pub checked: CheckedState,
@@ -21,7 +20,7 @@ pub struct RevocationWrite {
 }
 
 /// A revocation in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredRevocation {
     /// What the revocation ended.
     pub subject: RevokedSubject,
@@ -30,7 +29,7 @@ pub struct StoredRevocation {
 }
 
 /// The result of the attempt to store a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct RevocationResult {
     /// Leaf index of the revocation, or of an earlier revocation of the same subject.
     pub leaf: u64,

@@ -23,7 +23,7 @@ const WIDTH: usize = TILE_WIDTH as usize;
 const KEPT_TILES: usize = 64;
 
 /// Hashes of a tile, and the roots of all complete subtrees above them, so that a proof computes no hash.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct TreeTile {
     /// Hashes by height: index 0 contains the entries of the tile, and index 8 contains the root of a complete tile.
     heights: [Vec<Hash>; TILE_HEIGHT as usize + 1],
@@ -62,7 +62,7 @@ impl TreeTile {
 }
 
 /// Right edge of the tree: its incomplete tiles.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct TreeEdge {
     size: u64,
     levels: Vec<TreeTile>,
@@ -174,10 +174,10 @@ impl TreeEdge {
 }
 
 /// Cache of complete tiles. The oldest tile is removed first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct TileCache(Mutex<Kept>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kept {
     tiles: HashMap<(u8, u64), Arc<TreeTile>>,
     order: VecDeque<(u8, u64)>,

@@ -177,7 +177,7 @@ pub fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandF
 }
 
 /// Which findings of the doctor count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum DoctorFindings {
     All,
     /// Only the layers of the sandbox. A runbook of the user may have other steps that the boundary can't run.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use client::{CommandFailure, PrintableText, Screen, Terminal};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DemoResult {
     /// The check confirmed the statement in the line.
@@ -15,7 +15,7 @@ pub enum DemoResult {
     Failed,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct DemoLine {
     state: DemoResult,
     what: String,

@@ -155,7 +155,7 @@ pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFi
 }
 
 /// One finding.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct DoctorFinding {
     /// What it means for the operator.
     pub result: FindingResult,
@@ -170,7 +170,7 @@ pub struct DoctorFinding {
 }
 
 /// What a finding means for the operator, from the best to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FindingResult {
     /// The check succeeded.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{DoctorFinding, FindingResult, InspectedBoundary, cli::doctor::host::fail};
 
 /// One point of the hardening list.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct HardeningPoint {
     /// Number of the point, from 1 to 12.
     number: usize,

@@ -385,7 +385,7 @@ pub struct SetArgs {
     value: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
 enum TableArg {
     /// A person who may sign approvals and the next version of the roster
     Approver,

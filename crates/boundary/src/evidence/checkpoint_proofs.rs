@@ -7,7 +7,7 @@ use documents::locked;
 
 /// Proofs that bundles with the same checkpoint share: the proof of the seal, and the proof of a consumption that spent
 /// several nonces. Each proof is stored as JSON under the index of its log entry.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CheckpointProofs(Mutex<(String, HashMap<u64, Arc<str>>)>);
 
 /// Maximum number of proofs in memory. The checkpoint of a closed log never changes, so new proofs would never replace

@@ -23,7 +23,6 @@ use documents::{Code, Name, hex, locked};
 use wire::{NewNonce, Ready, TlsServer};
 
 /// Settings of the HTTP interface.
-#[derive(Debug, Clone)]
 pub struct HttpConfig {
     /// Host names that clients may use besides the loopback names, in the form `host` (any port) or `host:port`.
     pub allowed_hosts: Vec<String>,
@@ -53,7 +52,7 @@ impl Default for HttpConfig {
 }
 
 /// Phase of the service between its start and its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, PartialOrd)]
 pub(crate) enum Phase {
     /// The service accepts all requests.
     Serving,
@@ -181,11 +180,11 @@ impl App {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct PeerAddress(pub(super) IpAddr);
 
 /// Data of a request for its log line.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RequestSummary {
     pub(super) path: &'static str,
     pub(super) principal: Option<Name>,

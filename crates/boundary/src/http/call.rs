@@ -56,7 +56,7 @@ pub(crate) struct RouteCall {
 
 /// Mark of a request that this service makes itself to answer another request, which was charged. A client cannot set
 /// the mark.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct AlreadyCharged;
 
 impl RouteCall {

@@ -432,14 +432,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Patient<S> {
 const BUSY: u64 = u64::MAX;
 
 /// The idle connections of a listener, by the order in which they became idle.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct IdleConnections {
     next: AtomicU64,
     idle: Mutex<BTreeMap<u64, Arc<Notify>>>,
 }
 
 /// A connection. It is idle at first.
-#[derive(Debug)]
 pub(super) struct Connection {
     all: Arc<IdleConnections>,
     /// Number in the list while the connection is idle, otherwise `BUSY`.

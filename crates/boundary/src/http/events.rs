@@ -119,7 +119,7 @@ pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
     })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub(super) enum EventFormat {
     /// Server-sent events.
     Sse,
@@ -383,7 +383,7 @@ pub(super) fn waiting(app: &App) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Writes the events of one stream in the simple shape.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct SimpleEvents {
     stdout: TextDecoder,
     stderr: TextDecoder,
@@ -450,7 +450,7 @@ fn output(text: String) -> Option<Value> {
 }
 
 /// Decodes UTF-8 in pieces. Each invalid sequence becomes U+FFFD.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct TextDecoder {
     /// Incomplete character at the end of the last piece, at most three bytes.
     tail: Vec<u8>,

@@ -14,7 +14,7 @@ use crossing::{Refusal, Stopped};
 use documents::{Code, KeyId, Name, locked};
 
 /// Rate limit for one kind of caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct RateLimit {
     /// Number of calls per second. The value 0 means no limit.
     pub per_second: u32,
@@ -23,7 +23,7 @@ pub struct RateLimit {
 }
 
 /// All rate limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Rates {
     /// Limit for each token, and for each key that answered a challenge.
     pub principal: RateLimit,
@@ -62,7 +62,6 @@ impl Default for Rates {
 }
 
 /// Caller whose bucket is charged.
-#[derive(Debug, Clone, Copy)]
 pub(super) enum RateKey<'a> {
     /// A token, identified by its name.
     Principal(&'a Name),
@@ -75,7 +74,7 @@ pub(super) enum RateKey<'a> {
 }
 
 /// What happens to a bucket that has not enough calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum Shortage {
     /// The bucket stays as it is.
     Refused,

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 /// HTTP methods that the interface uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Verb {
     /// GET. The route also answers HEAD.
     Get,
@@ -14,7 +14,7 @@ pub enum Verb {
 }
 
 /// Callers that may use the route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum RouteAccess {
     /// Any caller, because the answer contains no secret, or because the signatures in the body authorize the request.
     Open,
@@ -29,7 +29,6 @@ pub enum RouteAccess {
 }
 
 /// Query field, header or path segment.
-#[derive(Debug, Clone, Copy)]
 pub struct Field {
     /// Name of the field.
     pub name: &'static str,
@@ -38,7 +37,7 @@ pub struct Field {
 }
 
 /// Content of a body.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum BodyShape {
     /// JSON with this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
@@ -49,7 +48,6 @@ pub enum BodyShape {
 }
 
 /// A successful response.
-#[derive(Debug, Clone, Copy)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,

@@ -183,7 +183,7 @@ fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
 }
 
 /// Meaning of a `Range` header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Range {
     /// The whole output, because the header is missing, names several ranges, or has an unknown form (RFC 9110 section
     /// 14.2).

@@ -64,7 +64,7 @@ pub fn problem(stopped: &Stopped) -> Problem {
 }
 
 /// Code of the refusal in a response, for the metrics.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct RefusedWith(pub(super) Code);
 
 /// Returns the response to a refusal or a fault.

@@ -245,7 +245,7 @@ const MIN_RSA_BITS: usize = 2048;
 const MIN_EXPONENT: u64 = 65_537;
 
 /// A key that verifies ID tokens. The type of the key decides the algorithm.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum VerifyingKey {
     /// A key for RS256: modulus and exponent without leading zeros.
     Rsa(Vec<u8>, Vec<u8>),
@@ -331,7 +331,7 @@ impl VerifyingKey {
 }
 
 /// The keys of an issuer by their ids. A key that can't be used keeps the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct IssuerKeys(Vec<(String, Result<VerifyingKey, &'static str>)>);
 
 impl IssuerKeys {

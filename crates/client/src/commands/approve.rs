@@ -272,7 +272,6 @@ fn held_up_at_once(client: &Client, signed: &ProposalView) -> Option<RefusalView
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Proof that a person agreed to the digest that was shown, or that `--yes --expect` named this digest.
-#[derive(Debug)]
 #[must_use]
 pub struct Consent(SoundReview);
 
@@ -281,7 +280,6 @@ pub struct Consent(SoundReview);
 pub const DIGITS: usize = 8;
 
 /// What a person must type to agree.
-#[derive(Debug)]
 pub struct AskedText {
     /// The end of the digest.
     pub tail: String,

@@ -208,7 +208,7 @@ pub fn bundles_of(named: &[PathBuf]) -> CommandResult<NamedBundles> {
 }
 
 /// Files of a directory and of the directories in it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FoundFiles {
     /// Each file, with its path below the directory as its name.
     pub files: Vec<(String, PathBuf)>,

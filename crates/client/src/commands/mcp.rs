@@ -413,7 +413,6 @@ fn verification(bundle: &[u8], trust: &TrustArgs) -> ReceiptVerification {
 }
 
 /// The key of a grantee.
-#[derive(Debug)]
 pub struct McpGrantee {
     signer: Box<dyn Signer>,
     url: String,
@@ -568,7 +567,7 @@ impl GranteeKey for McpGrantee {
 }
 
 /// A client of MCP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum McpClient {
     /// Claude Code: .mcp.json of a project
     Claude,

@@ -627,7 +627,7 @@ impl CommandSet for ClientProgram {
 }
 
 /// Facts about the build of this program.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct BuildFacts {
     version: &'static str,
     commit: Option<String>,

@@ -171,7 +171,6 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
 }
 
 /// What a person says about a run.
-#[derive(Debug, Clone)]
 pub struct SaidOfRun {
     /// Whether the run was right.
     pub verdict: ReviewVerdict,
@@ -184,7 +183,6 @@ pub struct SaidOfRun {
 }
 
 /// A review that a person can sign, with the run that it is about.
-#[derive(Debug)]
 pub struct RunReview {
     run: ReadReceipt,
     evidence: Vec<ReadReceipt>,

@@ -222,7 +222,6 @@ pub fn unverified_words(path: &Path, untrusted: &Untrusted) -> String {
 }
 
 /// Result of a verification, with the roster that was used.
-#[derive(Debug)]
 pub struct JudgedBundle<'t> {
     /// Trusted roster that was used for the verification.
     pub trusted: &'t ChosenTrust,

@@ -19,7 +19,7 @@ use documents::{SealDigest, joined};
 use wire::ProxyAddress;
 
 /// A boundary of the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedBoundary {
     /// Name that this person chose. The name is unique in the list.
@@ -50,14 +50,14 @@ pub struct ListedBoundary {
 }
 
 /// The list of boundaries, with the path of its file.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BoundaryList {
     path: PathBuf,
     /// The boundaries, in the order of the file.
     pub boundaries: Vec<ListedBoundary>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BoundariesFile {
     #[serde(default)]

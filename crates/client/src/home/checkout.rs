@@ -10,7 +10,6 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// Directories that may contain changes from other people.
-#[derive(Debug, Clone, Default)]
 pub struct CheckoutDirectories {
     current: PathBuf,
     workspaces: Vec<(&'static str, PathBuf)>,

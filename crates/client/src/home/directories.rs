@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::PrintableText;
 
 /// Home and configuration directories of the user.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Home {
     /// `$HOME`, or else the directory that the list of users names.
     pub home: Option<PathBuf>,

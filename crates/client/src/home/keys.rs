@@ -18,7 +18,7 @@ use documents::{EnvelopeSignature, KeyId, Name, SecretKey, SshKey, locked, pae};
 use verdict::TrustedRoster;
 
 /// Option that names the signing key.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct KeyArgs {
     /// The key that signs: a PKCS#8 file, an OpenSSH key, or the .pub file of a key in ssh-agent or on a security key.
     /// The default is countersign/key.pem in your configuration directory, or else the ssh-ed25519 keys in ~/.ssh
@@ -30,7 +30,7 @@ pub struct KeyArgs {
 }
 
 /// Keys that could sign, in order of preference.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Keys {
     signers: Vec<Box<dyn Signer>>,
 }
@@ -137,7 +137,7 @@ fn no_key() -> CommandFailure {
 }
 
 /// Purpose of a signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum SignaturePurpose {
     /// Authenticate read requests to the boundary. The signature approves nothing.
     Read,
@@ -218,7 +218,6 @@ const MAX_KEY_BYTES: usize = 64 << 10;
 const MAX_ANCESTORS: usize = 64;
 
 /// A key that a program of this user can use.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsableKey {
     /// Fingerprint of the key.
     pub keyid: KeyId,
@@ -227,7 +226,7 @@ pub struct UsableKey {
 }
 
 /// The keys that were found.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct UsableKeys {
     /// Keys that need no person.
     pub keys: Vec<UsableKey>,

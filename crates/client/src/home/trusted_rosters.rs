@@ -44,7 +44,6 @@ pub struct ChosenTrust {
 }
 
 /// Result of the choice between several trusted rosters.
-#[derive(Debug)]
 pub struct DecidingRoster<'t, T> {
     /// The chosen roster.
     pub trust: &'t ChosenTrust,
@@ -93,7 +92,7 @@ pub fn newest_of<'t, T, E>(
 }
 
 /// Newest roster version that is connected with a trusted roster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct NewestRoster {
     /// Version number.
     pub version: u64,
@@ -380,7 +379,6 @@ fn read_own(path: &Path) -> CommandResult<Vec<u8>> {
 }
 
 /// Proof that only this user and root can write a file.
-#[derive(Debug)]
 pub struct PrivateFile(());
 
 /// Checks the owner and the mode of a file that the program will trust, and of the directory of the file, because users

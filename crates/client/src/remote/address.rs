@@ -27,7 +27,7 @@ use wire::{ClientCertificatePem, ClientConfigError, ProxyAddress, client_config}
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7433";
 
 /// Address of a boundary or a mirror: `http` or `https`, host and port, and an optional path before `/v1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Address {
     base: String,
     uses_tls: bool,

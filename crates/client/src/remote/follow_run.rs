@@ -160,7 +160,6 @@ fn read_events(
 }
 
 /// A line of an NDJSON stream.
-#[derive(Debug)]
 pub enum StreamLine {
     /// A document.
     Document(Value),
@@ -231,7 +230,6 @@ fn exit_of(view: &ProposalView) -> Exit {
 }
 
 /// Bundle that the user wants, with its cosignatures.
-#[derive(Debug, Clone, Copy)]
 pub struct WantedBundle<'a> {
     /// Path of the bundle file.
     pub bundle: Option<&'a Path>,

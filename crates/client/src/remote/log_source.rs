@@ -16,7 +16,6 @@ use documents::{
 use verdict::{EvidenceFiles, Unreadable};
 
 /// A source of a log.
-#[derive(Debug)]
 pub enum LogSource {
     /// A directory that `log export` has written.
     Directory(PathBuf),

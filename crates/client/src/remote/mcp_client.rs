@@ -13,7 +13,7 @@ use wire::{ApiAnswer, ApiMethod, ApiRequest, ApiUnreachable, BoundaryApi, Regist
 const MAX_REQUESTS: usize = 32;
 
 /// A boundary that the HTTP client reaches.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Remote {
     /// Client that each call copies, because calls run at the same time. The copies share their connections. A call leaves
     /// its copy here, with the bearer that the key got. Beside it is the entry of the list until an answer had its id.

@@ -12,7 +12,7 @@ const MAX_PAGES: usize = 1000;
 const MOST_NAMED: usize = 20;
 
 /// Proposals that a search includes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum LookupRange {
     /// Proposals that are not over. Without a name, the only pending proposal is selected.
     Open,

@@ -25,7 +25,6 @@ pub struct OutputForm {
 }
 
 /// Prints the events of a run.
-#[derive(Debug)]
 pub struct RunPrinter<'t> {
     terminal: &'t Terminal,
     form: OutputForm,

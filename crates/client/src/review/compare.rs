@@ -349,7 +349,7 @@ fn leaves_diff(old: &Value, new: &Value) -> Vec<LineDifference> {
 }
 
 /// Check with its result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ReviewCheck {
     /// Statement that is checked.
     pub what: &'static str,
@@ -358,7 +358,7 @@ pub struct ReviewCheck {
 }
 
 /// Result of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ReviewFinding {
     /// The statement is true.
     Holds,
@@ -381,7 +381,7 @@ impl ReviewFinding {
 }
 
 /// Result of all checks, which decides whether the approver may sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StatementVerdict {
     /// All checks passed.
     Sound,
@@ -392,7 +392,7 @@ pub enum StatementVerdict {
 }
 
 /// The rule of policy for an emergency, beside the rules that it replaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct EmergencyApproval {
     /// The rule.
     pub rule: EmergencyRule,
@@ -401,7 +401,7 @@ pub struct EmergencyApproval {
 }
 
 /// Results of the checks, with the checked documents.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Derived {
     /// Digest of the payload that the approvers sign.
     pub digest: AuthorizationDigest,

@@ -3,7 +3,7 @@
 use crate::PrintableText;
 
 /// Result of comparing a proposed run with the last successful run of the step.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub enum RunComparison {
     /// The boundary was not asked, or did not answer.
     #[default]
@@ -26,7 +26,7 @@ pub enum RunComparison {
 }
 
 /// Changed line or field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct LineDifference {
     /// True for the old text, false for the new text.
     pub was: bool,
@@ -37,7 +37,7 @@ pub struct LineDifference {
 }
 
 /// Differences between two definitions of a step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct DefinitionDifferences {
     /// Changed lines of the script.
     pub script: Vec<LineDifference>,

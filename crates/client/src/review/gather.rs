@@ -16,7 +16,6 @@ use verdict::{Chain, Pinned, TrustedRoster};
 use wire::{ProposalView, ReceiptView, RegistryView, SealView, SessionView, StepView};
 
 /// Statement to review.
-#[derive(Debug, Clone)]
 pub enum ReviewSubject {
     /// Proposal that the boundary stores.
     Proposal(Box<ProposalView>),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{LineTone, PrintableText, RunComparison, SignedField};
 
 /// Weight of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineWeight {
     /// The line is on every decision screen.
     Always,
@@ -121,7 +121,7 @@ impl ReviewLine {
 }
 
 /// Content of a review screen, without the two complete lists of fields.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Lines {
     /// First line of the screen and of the decision: the step, the boundary, the proposer and the end of the id.
     pub heading: PrintableText,

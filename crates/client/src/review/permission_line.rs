@@ -6,7 +6,6 @@ use documents::{ISOLATED, Layer, Network, NetworkMode, Proc, Profile, Workdir};
 use reading::SandboxPermission;
 
 /// Line of a review screen about one sandbox permission of a profile.
-#[derive(Debug)]
 pub struct PermissionLine<'p> {
     /// Description of what the run can do.
     pub words: &'static str,

@@ -31,7 +31,6 @@ impl PagerChoice {
 }
 
 /// Review of one proposal.
-#[derive(Debug)]
 pub struct ProposalReview {
     /// Documents of the review. The approver signs the bytes in `sources.payload`.
     pub sources: ReviewSources,
@@ -184,7 +183,6 @@ impl ProposalReview {
 }
 
 /// Proof that all checks passed. Only [`ProposalReview::check_sound`] creates this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct SoundReview(());
 
@@ -232,7 +230,6 @@ pub fn check_open(view: &ProposalView, takes: bool) -> CommandResult<OpenProposa
 }
 
 /// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
-#[derive(Debug)]
 pub struct OpenProposal(());
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::{LineTone, PrintableText, Screen};
 use documents::ContentDigest;
 
 /// A signed file, with its content if the content has the signed digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ReviewedContent {
     /// What it is: `file` of the step, or `input` of the run.
     pub kind: &'static str,

@@ -8,7 +8,7 @@ use reading::{DecisionPlace, Flags, PolicyVerdict, Ruling, decide_step};
 const MOST_NAMED: usize = 3;
 
 /// Lines of the script at which policy asks for a permission.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ScriptPlaces(Vec<(PermissionKind, String, usize)>);
 
 impl ScriptPlaces {

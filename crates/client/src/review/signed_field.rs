@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Signed field and its coverage by the decision screen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct SignedField {
     /// Path of the field, for example `signed.predicate.reason`, or `definition.title` for a field of the definition.
     pub path: String,
@@ -14,7 +14,7 @@ pub struct SignedField {
 }
 
 /// Coverage of a field by the decision screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FieldReason {
     /// A line with this name shows the field.
     Shown(&'static str),

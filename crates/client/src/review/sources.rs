@@ -11,7 +11,7 @@ use verdict::TrustedRoster;
 use wire::{AdmittedJob, SameRun, UnknownEnd};
 
 /// Documents that a review reads from the boundary or from a file, without verification.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ReviewSources {
     /// Bytes that the approver's signature would cover.
     pub payload: Vec<u8>,
@@ -57,7 +57,7 @@ pub struct ReviewSources {
 }
 
 /// Roster for the review.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub enum RosterSource {
     /// No roster is known.
     #[default]
@@ -87,7 +87,7 @@ impl RosterSource {
 }
 
 /// State of a proposal, as the boundary reports it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct ReportedState {
     /// Status of the proposal.
     pub status: String,
@@ -104,7 +104,7 @@ pub struct ReportedState {
 }
 
 /// Last successful run of a step, as the boundary reports it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LastRun {
     /// End of the run.
     pub finished_at: String,

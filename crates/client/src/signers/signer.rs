@@ -140,7 +140,6 @@ pub fn write_public_key(path: &Path, key: &SshKey) -> Result<KeyFileWritten, Sig
 }
 
 /// Proof that a key file is durable under its final name.
-#[derive(Debug, PartialEq, Eq)]
 pub struct KeyFileWritten(());
 
 /// Reason why a key file could not be read or written, or why a signature is missing.

@@ -13,7 +13,7 @@ use documents::{Code, ObservedEnd, Outcome, ReviewVerdict, Status};
 use wire::DeniedView;
 
 /// Result of a command, from which the exit code follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Exit {
     /// The command succeeded.
     Done,

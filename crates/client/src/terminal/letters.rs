@@ -18,7 +18,7 @@ use unicode_security::{
 };
 
 /// The scripts whose letters a person reads. Without a script, only ASCII is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DisplayScripts {
     scripts: ScriptExtension,
     /// True if the person reads a language with the letter `ı`, which others take for `i`.

@@ -8,7 +8,7 @@
 use documents::{StreamName, push_escape, push_visible};
 
 /// A piece of output in one colour.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ColouredText {
     /// Class of the style sheet, or an empty text.
     pub class: String,
@@ -233,7 +233,7 @@ fn raw(bytes: &[u8], out: &mut String) {
 /// `##[name]` and `##vso[name]` anywhere in a line, and TeamCity reads `##teamcity[name]`. The markers of GitLab,
 /// Buildkite and Jenkins begin with control characters, which
 /// [`OutputPainter`](crate::terminal::output_painter::OutputPainter) escapes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CommandGuard {
     out: LineSoFar,
     err: LineSoFar,
@@ -271,7 +271,7 @@ impl CommandGuard {
 }
 
 /// State of the current line, from which the next character can complete a marker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LineSoFar {
     /// True after the first character that is not a blank.
     begun: bool,

@@ -312,7 +312,7 @@ pub fn first_token(text: &str) -> Option<&str> {
 }
 
 /// Form in which a text is escaped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum EscapeForm {
     /// A backslash becomes two.
     Text,

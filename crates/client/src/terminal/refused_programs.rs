@@ -39,7 +39,6 @@ const NO_HOST: [&str; 11] = [
 const MAX_MESSAGE: usize = 1024;
 
 /// Place of a list of programs, to which a person can add a program.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListPlace<'a> {
     /// A step of a boundary. The value is the id of the proposal.
     Boundary(&'a str),
@@ -50,7 +49,7 @@ pub enum ListPlace<'a> {
 }
 
 /// Error messages in the output of a run that a list of programs or of hosts may explain.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct OutputComplaints {
     /// End of the output that was read, because a message may be in two pieces.
     tail: Vec<u8>,

@@ -42,7 +42,6 @@ impl LineTone {
 }
 
 /// A whole line of a screen, for a reader that wraps lines itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScreenLine<'s> {
     /// Emphasis of the line.
     pub tone: LineTone,
@@ -52,7 +51,6 @@ pub struct ScreenLine<'s> {
     pub content: &'s str,
 }
 
-#[derive(Debug, Clone)]
 struct Line {
     tone: LineTone,
     prefix: String,
@@ -60,7 +58,7 @@ struct Line {
 }
 
 /// The lines of a screen. Long lines are wrapped only when the screen is printed.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Screen {
     lines: Vec<Line>,
 }

@@ -29,7 +29,7 @@ pub trait Audience: std::fmt::Debug + Send + Sync {
 }
 
 /// An answer that a question offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AnswerButton {
     /// Text that a person types at a terminal.
     pub letter: &'static str,

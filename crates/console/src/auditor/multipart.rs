@@ -8,7 +8,6 @@ pub const MAX_FILES: usize = 2000;
 const MAX_HEAD: usize = 8 << 10;
 
 /// A file of a form.
-#[derive(Debug, PartialEq, Eq)]
 pub struct SentFile<'b> {
     /// Name of the file, as the browser sent it. For a file of a directory, the path below the directory.
     pub name: String,
@@ -17,7 +16,7 @@ pub struct SentFile<'b> {
 }
 
 /// The fields and files of a form.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct SentForm<'b> {
     /// Fields by their names.
     pub fields: BTreeMap<String, String>,

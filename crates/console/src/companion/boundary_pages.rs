@@ -171,7 +171,6 @@ async fn end_session(
 }
 
 /// Seals and numbers of the forms that end sessions.
-#[derive(Debug, Clone, Copy)]
 pub struct SessionForms<'a> {
     /// Seals of the forms.
     pub form_key: &'a FormKey,

@@ -13,7 +13,6 @@ pub const LIFE: Duration = Duration::from_secs(600);
 const MOST: usize = 32;
 
 /// A review `R` that a page shows, of the document with the id `K`.
-#[derive(Debug)]
 pub struct HeldReview<K, R> {
     /// Place of the boundary in the list.
     pub boundary: usize,
@@ -28,7 +27,6 @@ pub struct HeldReview<K, R> {
 }
 
 /// The reviews of all pages, by the numbers of their forms.
-#[derive(Debug)]
 pub struct HeldReviews<K, R>(Mutex<BTreeMap<u64, HeldReview<K, R>>>);
 
 impl<K, R> HeldReview<K, R> {

@@ -15,7 +15,6 @@ use crate::{BoundaryState, ReachedBoundary, Signing};
 const MOST_ENDED: usize = 20;
 
 /// The proposals of one boundary.
-#[derive(Debug)]
 pub struct BoundaryInbox {
     /// What the boundary says about itself.
     pub(super) state: BoundaryState,

@@ -10,7 +10,6 @@ use wire::{ProposalStatus, ProposalView};
 use crate::BoundaryTrust;
 
 /// A review that was just made.
-#[derive(Debug)]
 pub struct MadeReview {
     /// The review.
     pub review: ProposalReview,
@@ -22,7 +21,6 @@ pub struct MadeReview {
 
 /// A signature that was made and sent, with the answer of the boundary and what the person did, in words. Before this value,
 /// nothing was signed.
-#[derive(Debug)]
 pub struct SentSignature<T>(pub CommandResult<T>, pub String);
 
 impl MadeReview {

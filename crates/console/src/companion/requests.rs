@@ -19,7 +19,6 @@ use crate::{
 use wire::ProposalView;
 
 /// What all pages need. It has no key, so a desk has these pages too.
-#[derive(Debug)]
 pub struct PageState {
     pub places: Vec<Arc<ReachedBoundary>>,
     pub form_key: FormKey,
@@ -30,7 +29,6 @@ pub struct PageState {
 }
 
 /// What the pages need that sign with a key of this program.
-#[derive(Debug)]
 pub struct Companion {
     pub(super) pages: Arc<PageState>,
     pub(super) signing: Arc<Signing>,

@@ -24,7 +24,6 @@ use crate::{
 };
 
 /// What the review page needs.
-#[derive(Debug, Clone, Copy)]
 struct ReviewView<'a> {
     /// Seals of the forms.
     form_key: &'a FormKey,
@@ -73,7 +72,7 @@ pub fn shown_review(
 }
 
 /// A form of a review that was refused before anything was signed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RefusedReview {
     /// What the person typed, by the names of the fields.
     pub sent: BTreeMap<String, String>,

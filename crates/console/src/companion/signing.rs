@@ -18,7 +18,6 @@ use crate::{
 };
 
 /// The keys of the approver.
-#[derive(Debug)]
 pub struct Signing {
     keys: KeyArgs,
     /// One signature at a time: a security key or a passphrase asks for one thing at a time.
@@ -26,7 +25,6 @@ pub struct Signing {
 }
 
 /// A grant that was just read.
-#[derive(Debug)]
 pub struct MadeGrant {
     /// The review.
     pub review: GrantReview,

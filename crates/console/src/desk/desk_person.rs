@@ -9,7 +9,7 @@ use verdict::TrustedRoster;
 use crate::{ANSWER_FIELDS, PasskeyQuestion, ReachedBoundary};
 
 /// A person who is logged in.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct DeskPerson {
     pub(super) key: ForeignKey,
     /// Name of the desk.

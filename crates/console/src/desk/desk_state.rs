@@ -21,7 +21,7 @@ use crate::{
 const LONGEST: usize = 200;
 
 /// The page after the login: a path of this desk.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LoginTarget(String);
 
 impl LoginTarget {

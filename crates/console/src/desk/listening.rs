@@ -104,7 +104,7 @@ fn network(peer: IpAddr) -> IpAddr {
 }
 
 /// Number of connections of each address.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct ConnectionCounts(Mutex<HashMap<IpAddr, usize>>);
 
 /// A connection that is counted until this value is dropped.

@@ -31,7 +31,6 @@ use crate::{
 };
 
 /// What the pages of a person need.
-#[derive(Debug)]
 struct PasskeyPages {
     pages: Arc<PageState>,
     person: DeskPerson,

@@ -24,7 +24,6 @@ use crate::{
 const WORD: &str = "revoke";
 
 /// What these pages need.
-#[derive(Debug)]
 pub struct StopPages {
     pages: Arc<PageState>,
     person: DeskPerson,

@@ -78,7 +78,7 @@ pub fn page(title: &str, main: &Markup) -> Markup {
 }
 
 /// What is wrong with one field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct FieldError {
     /// Id of the element that the person corrects.
     pub id: String,
@@ -89,7 +89,7 @@ pub struct FieldError {
 }
 
 /// The errors of one form.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct FieldErrors(pub Vec<FieldError>);
 
 impl FieldErrors {
@@ -170,7 +170,6 @@ pub fn coloured(parts: &[ColouredText]) -> Markup {
 pub const ANSWER_FIELDS: [&str; 3] = ["client_data", "authenticator_data", "signature"];
 
 /// What a passkey signs.
-#[derive(Debug, Clone)]
 pub struct PasskeyQuestion {
     /// Name of the desk, to which the passkey belongs.
     pub host: String,

@@ -6,7 +6,6 @@ use maud::{Markup, html};
 use reading::{kind_of_element, original, text_attribute};
 
 /// A heading, for the contents at the side.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heading {
     /// Level from 1 to 6.
     pub level: u8,
@@ -26,7 +25,7 @@ pub enum Part {
 }
 
 /// The prose of a page, with the places of its steps.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Prose {
     /// Headings in the order of the page.
     pub headings: Vec<Heading>,

@@ -58,7 +58,6 @@ pub struct ReachedBoundary {
 }
 
 /// What a boundary says about itself, and whether the person trusts its roster.
-#[derive(Debug, Clone)]
 pub struct BoundaryState {
     /// Name in the roster.
     pub name: BoundaryName,
@@ -212,7 +211,6 @@ impl ReachedBoundary {
 }
 
 /// What the person trusts at one boundary.
-#[derive(Debug)]
 pub struct BoundaryTrust {
     options: TrustArgs,
     listed: Option<ListedBoundary>,
@@ -253,11 +251,10 @@ impl BoundaryTrust {
 
 /// The hashes of a log up to the newest verified head, as `countersign log export --hashes` writes them. The directory is
 /// deleted with the program.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct VerifiedHashes(Mutex<Option<TempDir>>);
 
 /// A head that was checked on this machine.
-#[derive(Debug)]
 pub struct CheckedHead {
     /// The head.
     pub checkpoint: Checkpoint,
@@ -356,7 +353,6 @@ const MOST_SENT: usize = 1 << 20;
 pub type EventPart = Result<String, Infallible>;
 
 /// The pages that follow runs.
-#[derive(Debug, Clone)]
 pub struct RunWatchers(Arc<Semaphore>);
 
 impl Default for RunWatchers {
@@ -472,7 +468,7 @@ fn forward(
 }
 
 /// The output of one run, as the page receives it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LiveRun {
     out: OutputPainter,
     err: OutputPainter,

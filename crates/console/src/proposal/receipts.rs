@@ -27,7 +27,6 @@ use wire::{ProposalStatus, ProposalView};
 const MOST_SHOWN: u64 = 1 << 20;
 
 /// A receipt that was checked as `countersign verify` does.
-#[derive(Debug)]
 pub struct CheckedReceipt {
     /// The report of all checks.
     pub report: BundleReport,
@@ -214,7 +213,6 @@ pub fn status_of(failure: &CommandFailure) -> StatusCode {
 }
 
 /// Addresses of what belongs to a run.
-#[derive(Debug)]
 pub struct RunAddresses {
     /// Events of the proposal.
     pub events: String,
@@ -227,7 +225,6 @@ pub struct RunAddresses {
 }
 
 /// What the page of a run needs.
-#[derive(Debug, Clone, Copy)]
 pub struct RunView<'a> {
     /// Seals of the forms.
     pub form_key: &'a FormKey,

@@ -45,7 +45,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub const MAX_FORM: usize = 64 << 10;
 
 /// Mark of a request from a browser that was let in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 struct LetIn;
 
 /// Returns the routes behind the checks. Only the style, the script and the link work for a browser that was not let in.

@@ -8,7 +8,6 @@ use maud::Markup;
 use crate::problem;
 
 /// The answer to a refused request.
-#[derive(Debug)]
 pub struct RefusedRequest(Box<Response>);
 
 /// An answer, or the page that says why there is none.

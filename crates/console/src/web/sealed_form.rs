@@ -21,7 +21,6 @@ fn sealed(number: &str, contents: &str) -> String {
 }
 
 /// A form that was sent, and that works no second time.
-#[derive(Debug)]
 pub struct TakenForm<T = ()> {
     /// Number of the form.
     pub number: String,

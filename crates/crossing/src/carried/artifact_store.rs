@@ -418,7 +418,7 @@ fn file_name(digest: &ContentDigest) -> String {
 }
 
 /// What a proposer has in its directory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Usage {
     files: usize,
     bytes: u64,

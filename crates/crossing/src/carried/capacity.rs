@@ -19,7 +19,6 @@ const RECEIPT_ROOM: u64 = 256 << 10;
 pub const PROPOSAL_ROOM: u64 = 16 << 20;
 
 /// Maximum numbers of concurrent runs and requests.
-#[derive(Debug, Clone, Copy)]
 pub struct CapacityLimits {
     /// Maximum number of runs at one time.
     pub runs: usize,
@@ -42,7 +41,6 @@ pub struct Capacity {
 }
 
 /// Capacity that is reserved for one run (a permit and disk space). Dropping the value releases the capacity.
-#[derive(Debug)]
 pub struct Room {
     bytes: u64,
     reserved: Arc<AtomicU64>,
@@ -56,7 +54,6 @@ impl Drop for Room {
 }
 
 /// Permit of one request under verification. Dropping the value releases the permit.
-#[derive(Debug)]
 #[must_use]
 pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 

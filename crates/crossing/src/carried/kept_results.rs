@@ -98,7 +98,7 @@ impl KeptResults {
 }
 
 /// What decides which results of a run are kept.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ResultsBasis {
     /// How the step uses its session.
     pub session: SessionUse,

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use documents::ProposalId;
 
 /// The directory of late receipts.
-#[derive(Debug, Clone)]
 pub struct LateReceipts {
     directory: PathBuf,
     count: Arc<AtomicUsize>,

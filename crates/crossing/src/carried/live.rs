@@ -41,7 +41,7 @@ pub const PIECE: usize = 32 << 10;
 pub const SLICE: Duration = Duration::from_millis(2);
 
 /// The runs in progress.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RunsInProgress {
     runs: Arc<Mutex<Runs>>,
 }
@@ -321,7 +321,7 @@ impl Recording {
 }
 
 /// Position of a reader in a recording, and in the stored order of its pieces.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Cursor {
     position: OrderPosition,
     at: u64,
@@ -362,7 +362,7 @@ impl Cursor {
 }
 
 /// The result of reading the piece after a cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum NextPiece {
     /// A piece.
     Piece(Piece),
@@ -375,7 +375,7 @@ pub enum NextPiece {
 }
 
 /// A piece of output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Piece {
     /// The stream to which the piece belongs.
     pub stream: StreamName,
@@ -569,14 +569,14 @@ pub struct OutputOrder {
 }
 
 /// Position between two pieces of an order.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct OrderPosition {
     byte: usize,
     elapsed_ms: u64,
 }
 
 /// A piece of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct OrderedPiece {
     /// The stream to which the piece belongs.
     pub stream: StreamName,

@@ -28,7 +28,6 @@ const PAGE: usize = 100;
 const PIECE: u64 = 1 << 20;
 
 /// A run whose receipt an authorization names as its plan.
-#[derive(Debug, Clone)]
 pub struct PlanRun {
     /// The proposal of the run.
     pub proposal: ProposalId,

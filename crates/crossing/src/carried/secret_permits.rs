@@ -18,7 +18,6 @@ use sandbox::{PlannedSecret, planned_secret, secret_path};
 pub type ReadSecret = dyn Fn(&SecretName) -> Result<SecretValue, String> + Send + Sync;
 
 /// The configured secrets: the steps that may get each of them, and access to the values.
-#[derive(Clone)]
 pub struct SecretPermits {
     steps: BTreeMap<SecretName, Vec<Pattern>>,
     read: Arc<ReadSecret>,
@@ -31,7 +30,6 @@ impl fmt::Debug for SecretPermits {
 }
 
 /// A secret that a run needs, without its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretUse {
     /// The name of the secret.
     pub name: SecretName,

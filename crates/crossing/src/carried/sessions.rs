@@ -33,14 +33,13 @@ const REMEMBERED_ENDS: usize = 1024;
 const NEW_FOR_EACH_RUN: [&str; 4] = ["/tmp", "/dev/shm", "/run", "/proc"];
 
 /// The sessions of a boundary.
-#[derive(Debug)]
 pub struct Sessions {
     idle: Duration,
     held: Mutex<Held>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Held {
     living: BTreeMap<SessionId, Session>,
     ended: VecDeque<(SessionId, &'static str)>,
@@ -48,7 +47,6 @@ struct Held {
     changed: BTreeSet<SessionId>,
 }
 
-#[derive(Debug)]
 struct Session {
     creator: SessionUser,
     runbook: String,
@@ -79,7 +77,6 @@ pub struct SessionRun {
 
 /// What a caller may know about a session. Values of variables are never shown, because a step may have stored a
 /// password in one.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionFacts {
     /// Id and digest of the state.
     pub reference: SessionReference,
@@ -106,7 +103,7 @@ pub struct SessionFacts {
 }
 
 /// A party that may use a session: the name of a proposer, and the people who control it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SessionUser {
     /// Name of the token or proposer.
     pub name: Name,

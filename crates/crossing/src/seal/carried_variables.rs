@@ -9,7 +9,7 @@ use sandbox::is_carried;
 
 /// The variables that the sessions of a runbook carry. A value that only a sourced file or a program sets is not carried,
 /// because approvers have not seen its name.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CarriedVariables {
     /// The variables that the scripts of the runbook set or export by name.
     pub names: Arc<BTreeSet<String>>,

@@ -9,7 +9,6 @@ use verdict::Revocations;
 
 /// Sealed state in force, for all readers. A new state replaces the whole old state, so that a reader never sees parts
 /// of two seals.
-#[derive(Debug)]
 pub struct CurrentSeal {
     sealed: Mutex<Arc<Sealed>>,
     /// The revocations of the log, as its list of them and as each verdict needs them.

@@ -11,7 +11,7 @@ const MOST_KNOWN: usize = 256;
 
 /// Grants of the log with the digests of their payloads. A new seal begins without grants, because it can have other
 /// approvers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KnownGrants(Mutex<BTreeMap<ContentDigest, Arc<PreparedGrant>>>);
 
 impl KnownGrants {

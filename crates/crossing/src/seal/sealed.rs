@@ -21,7 +21,7 @@ use verdict::{
 };
 
 /// Content of a seal before the seal is signed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SealContent {
     /// The boundary's name.
     pub name: BoundaryName,
@@ -38,7 +38,6 @@ pub struct SealContent {
 }
 
 /// The seal or log that a new seal follows.
-#[derive(Debug)]
 pub enum SealPredecessor<'a> {
     /// The first seal, which has no predecessor. The digest of the first seal becomes the boundary's id. The field
     /// `genesis` makes this digest unique.
@@ -70,7 +69,6 @@ pub struct SealDraft {
 }
 
 /// The state in force.
-#[derive(Debug)]
 pub struct Sealed {
     /// The index of the seal's log entry.
     pub index: u64,
@@ -102,7 +100,6 @@ pub struct Sealed {
 }
 
 /// JSON of the parts that all bundles under a seal share.
-#[derive(Debug)]
 pub struct BundleShare {
     /// The seal's envelope.
     pub seal: String,
@@ -115,7 +112,7 @@ pub struct BundleShare {
 }
 
 /// All reasons why a seal can't be created or read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Default)]
 pub struct SealError {
     /// Errors in steps, each with its place.
     pub steps: Vec<FileProblem>,

@@ -5,7 +5,6 @@ use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash}
 use store::{Ledger, Proposal};
 
 /// The receipt of a run, as the log has it.
-#[derive(Debug)]
 pub struct StoredReceipt {
     /// The envelope.
     pub envelope: Envelope,

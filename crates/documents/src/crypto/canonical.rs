@@ -92,7 +92,7 @@ pub fn read_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// The error for a document of this program that has no canonical form.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CanonicalError {
     /// The document cannot be written as JSON.
     #[error("the document cannot be written as JSON: {0}")]

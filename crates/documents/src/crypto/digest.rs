@@ -9,7 +9,7 @@ use std::str::FromStr;
 use sha2::Digest as _;
 
 /// The error for a text that does not have the form `<algorithm>:<64 lower-case hex digits>`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("a digest must have the form {expected}:<64 lower-case hex digits>")]
 pub struct DigestFormatError {
     expected: &'static str,

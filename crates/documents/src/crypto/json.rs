@@ -130,7 +130,7 @@ words! {
 }
 
 /// The error for bytes that are not strict JSON: the rule, the place and the details.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct JsonError {
     /// The rule that the bytes break.
     pub reason: Reason,
@@ -155,7 +155,7 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 /// Reason why bytes are not a document of the requested type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ReadError {
     /// The bytes are not strict JSON.
     Json(JsonError),

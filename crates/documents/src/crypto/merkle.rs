@@ -39,17 +39,17 @@ pub fn root(leaves: &[Hash]) -> Hash {
 }
 
 /// Proof that a leaf has a given index in a given tree.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
 pub struct InclusionProved(());
 
 /// Proof that an older tree is a prefix of a newer tree.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
 pub struct ConsistencyProved(());
 
 /// Reason why a Merkle proof is not valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum ProofError {
     /// The tree has no leaf with this index.
     #[error("a log of {size} entries has no entry {index}")]
@@ -305,7 +305,7 @@ fn fold(parts: &[Hash]) -> Hash {
 
 /// The right edge of a tree: the root hashes of its complete subtrees, largest subtree first. Appending a leaf needs no
 /// other data.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Frontier {
     size: u64,
     parts: Vec<Hash>,

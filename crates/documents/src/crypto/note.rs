@@ -91,14 +91,14 @@ pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, Public
 }
 
 /// A text with signature lines below the text. The signatures are not verified yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     text: String,
     signatures: Vec<NoteSignature>,
 }
 
 /// One signature line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NoteSignature {
     name: String,
     /// Key id (4 bytes), then the signature in the form of the key's algorithm.
@@ -229,7 +229,7 @@ pub fn sign_note<E>(
 }
 
 /// Text that a known key signed. Only [`verify_note`] constructs this value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
 pub struct SignedText<'a>(&'a str);
 
@@ -274,7 +274,7 @@ pub fn verify_note<'a>(
 }
 
 /// Reason why a text is not a note, a vkey or a tlog-proof, or why a signature is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum NoteError {
     /// The note has too many bytes ([`MAX_NOTE_BYTES`]) or signature lines ([`MAX_SIGNATURES`]).
     #[error(
@@ -312,7 +312,7 @@ pub enum NoteError {
 }
 
 /// Reason why a note could not be signed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub enum SignNoteError<E> {
     /// The text or the name cannot be part of a note.
@@ -322,7 +322,6 @@ pub enum SignNoteError<E> {
 }
 
 /// Proof that an entry is in the log of a checkpoint, in the format `c2sp.org/tlog-proof@v1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlogProof {
     /// The entry's index.
     pub index: u64,
@@ -436,14 +435,14 @@ fn parse_line(line: &str) -> Result<NoteSignature, NoteError> {
 const COSIGNATURE: u8 = 4;
 
 /// The public key and the name of a witness.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct WitnessKey {
     name: String,
     key: PublicKey,
 }
 
 /// A verified cosignature. Only a verification by [`WitnessKey`] constructs this value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub struct VerifiedCosignature(u64);
 
@@ -599,7 +598,7 @@ pub const TILE_HEIGHT: u8 = 8;
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// The content of a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TileKind {
     /// Hashes of the tree level 8 × `level`. The value is the level of the tile (0 to 63).
     Hashes(u8),
@@ -610,7 +609,7 @@ pub enum TileKind {
 /// One tile of C2SP tlog-tiles, with the path `tile/<level>/<index>[.p/<width>]` or `tile/entries/<index>[.p/<width>]`.
 /// The index is written in groups of three digits, with an `x` before each group except the last:
 /// `tile/0/x001/x234/067`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq)]
 pub struct TilePath {
     kind: TileKind,
     index: u64,
@@ -720,7 +719,7 @@ impl fmt::Display for TilePath {
 }
 
 /// The error for an entry that is longer than [`MAX_ENTRY_BYTES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("a log entry has {bytes} bytes, at most {MAX_ENTRY_BYTES} are allowed")]
 pub struct EntryTooLarge {
     /// Length of the entry in bytes.

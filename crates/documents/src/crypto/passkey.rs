@@ -43,7 +43,7 @@ const ORDER: [u8; 32] = [
 ];
 
 /// The public key of a passkey.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Passkey {
     point: [u8; 65],
     host: String,
@@ -243,6 +243,6 @@ fn number(bytes: &[u8]) -> Result<[u8; 32], AssertionError> {
 }
 
 /// Reason why a signature of a passkey is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the signature of the passkey is refused: {0}")]
 pub struct AssertionError(pub(super) &'static str);

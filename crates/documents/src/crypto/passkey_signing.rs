@@ -37,7 +37,6 @@ pub fn enrolled(public_key: &[u8], host: &str, comment: &str) -> Option<(String,
 }
 
 /// What a browser returns after a passkey signed.
-#[derive(Debug, Clone)]
 pub struct BrowserAnswer {
     client_data: Vec<u8>,
     authenticator_data: Vec<u8>,
@@ -64,7 +63,6 @@ impl BrowserAnswer {
 }
 
 /// A message that a passkey signs.
-#[derive(Debug, Clone)]
 pub struct PasskeyMessage(Vec<u8>);
 
 impl PasskeyMessage {

@@ -102,7 +102,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// The proof that a signature was verified. Only [`PublicKey::verify`] and [`verify_p256`] construct this proof.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
 pub struct SignatureProof(());
 
@@ -123,12 +123,12 @@ pub fn verify_p256(
 }
 
 /// Error for a signature that is not valid for this key and this message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("the signature is not valid for this key and message")]
 pub struct BadSignature;
 
 /// Reason why 32 bytes are not an acceptable public key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum KeyError {
     /// The bytes encode no point of the curve.
     #[error("the bytes are not an Ed25519 public key; make a new key")]
@@ -228,7 +228,7 @@ impl fmt::Debug for SecretKey {
 }
 
 /// Reason why a text is not PKCS#8 version 1 in PEM with an Ed25519 private key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum PemError {
     /// The text has no PEM block, or has a malformed PEM block.
     #[error(

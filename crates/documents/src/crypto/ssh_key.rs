@@ -169,7 +169,7 @@ fn type_and_rest(line: &str) -> Result<(&str, &str), SshKeyError> {
 
 /// A public key of a type that never signs a roster, a grant or a review. A roster may contain such a key. Only the
 /// signatures of a passkey can count, and only on the documents that section 5 of `docs/formats.md` lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ForeignKey {
     kind: String,
     blob: Vec<u8>,
@@ -261,7 +261,7 @@ impl ForeignKey {
 const MAX_TYPE_BYTES: usize = 64;
 
 /// Reason why a line is not accepted as a public key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum SshKeyError {
     /// The line is longer than [`MAX_LINE_BYTES`].
     #[error("the public key line is longer than {MAX_LINE_BYTES} bytes")]

@@ -1,7 +1,6 @@
 //! SSH's wire format (RFC 4251, section 5): a reader of values, and a writer of strings.
 
 /// Reads SSH's wire format (RFC 4251, section 5) from the start of a byte slice.
-#[derive(Debug)]
 pub struct WireReader<'a>(
     /// The bytes that are not yet read.
     pub &'a [u8],

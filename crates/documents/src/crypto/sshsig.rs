@@ -149,7 +149,7 @@ pub fn is_of_synced_passkey(signature: &[u8]) -> Option<bool> {
 }
 
 /// A key that can sign a statement. A passkey signs only the documents that section 5 of `docs/formats.md` lists.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum StatementKey<'k> {
     /// An Ed25519 key.
     Ssh(&'k SshKey),
@@ -173,7 +173,7 @@ impl StatementKey<'_> {
 }
 
 /// Proof that a key signed a message. Only [`verify`] constructs this proof.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 #[must_use]
 pub struct KeyProof {
     presence: Presence,
@@ -201,7 +201,7 @@ pub enum Presence {
 }
 
 /// Reason why a signature is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum SignatureError {
     /// The signature is longer than [`MAX_SIGNATURE_BYTES`].
     #[error("the signature has {bytes} bytes, at most {MAX_SIGNATURE_BYTES} are allowed")]
@@ -266,7 +266,6 @@ pub fn dearmour(file: &str) -> Result<Vec<u8>, SignatureError> {
 const ARMOUR_BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const ARMOUR_END: &str = "-----END SSH SIGNATURE-----";
 
-#[derive(Clone, Copy)]
 pub(super) enum HashName {
     Sha256,
     Sha512,

@@ -86,7 +86,7 @@ impl Checkpoint {
 const MAX_ORIGIN_BYTES: usize = 255;
 
 /// Reason why a text is not a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum CheckpointError {
     /// The text does not have exactly three lines, each with a line feed.
     #[error("a checkpoint has exactly three lines: origin, size, root")]

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A statement of one approver against one authorization, its only subject. The authorization never runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
     /// The boundary of the authorization.

@@ -211,7 +211,7 @@ pub struct LandlockFacts {
 }
 
 /// Whether Landlock restricted every access right of its ABI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LandlockStatus {
     /// Landlock restricted every access right.
@@ -230,7 +230,7 @@ pub struct SeccompFacts {
 }
 
 /// The capabilities of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Capabilities {
     /// The run had no capability in any set, and could not gain one.
@@ -260,7 +260,7 @@ pub struct FilesystemFacts {
 }
 
 /// The root directory of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Root {
     /// The run had its own root directory, with only the files that the profile allows.
@@ -270,7 +270,7 @@ pub enum Root {
 }
 
 /// Whether hidden names stayed hidden during a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Masks {
     /// No process of the host could show a hidden name again.
@@ -280,7 +280,7 @@ pub enum Masks {
 }
 
 /// The limits that were enforced. An absent limit was not enforced.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFacts {
     /// CPU time. With `cgroup2`, `max` is in thousandths of one CPU. With `rlimit`, `max` is in seconds for each

@@ -359,7 +359,6 @@ const OVER_PAYLOAD: &str = "it is over the payload alone: sign the DSSE message,
     their lengths";
 
 /// Proof that a payload is a complete document of its kind. The proof says nothing about signatures.
-#[derive(Debug)]
 #[must_use]
 pub struct WellFormed(());
 
@@ -402,7 +401,7 @@ fn decode_signatures(
 }
 
 /// Reason why the signatures of a document, or its payload, were refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A signature names a key that is not in the roster.
     #[error("no key of the roster has the id {keyid}")]
@@ -430,7 +429,7 @@ pub enum VerifyError {
 }
 
 /// A verified signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct VerifiedSignature {
     /// The key under which the signature is valid.
     pub keyid: KeyId,
@@ -441,7 +440,7 @@ pub struct VerifiedSignature {
 }
 
 /// Statement whose signatures are all valid.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use]
 pub struct Verified<P> {
     statement: Statement<P>,

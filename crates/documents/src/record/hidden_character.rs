@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 /// Kind of such a character.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum HiddenCharacter {
     /// Control character, except the end of a line and the tab.
     Control,

@@ -9,7 +9,6 @@ use crate::{
 };
 
 /// One kind of statement. Its name and its maximum size are constants of its [`Predicate`].
-#[derive(Debug, Clone, Copy)]
 pub struct StatementKind {
     /// The name of the kind, as in `https://countersign.dev/<word>/v1`.
     pub word: &'static str,
@@ -22,7 +21,7 @@ pub struct StatementKind {
 }
 
 /// What may contain a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum Carrier {
     /// The log, as a leaf of this kind.
     Log(LeafKind),
@@ -31,7 +30,7 @@ pub enum Carrier {
 }
 
 /// The kind of a log leaf. The database stores the number of each variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(u8)]
 pub enum LeafKind {
     /// Seal: the registry, the policy and the roster in force.

@@ -41,7 +41,7 @@ pub struct ProgramList {
 }
 
 /// The only mode of a list of programs in a profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Listed")]
 pub enum OnlyListed {

@@ -16,7 +16,7 @@ use crate::{
 pub const MAX_REST_BYTES: usize = 9_450;
 
 /// The boundary's statement about one run: the signatures, the sandbox, the outcome and the digests of the output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// The log entry which states that the nonce was spent.
@@ -55,7 +55,7 @@ pub struct Receipt {
 }
 
 /// One item of a consumption in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsumptionRef {
     /// Index of the consumption's log entry, from 0.
@@ -334,7 +334,7 @@ pub struct Usage {
 }
 
 /// The boundary that signs a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiptBoundary {
     /// Name of the boundary.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A refusal in the log: of one input, or a summary of one hour. The statement never contains text of the input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Refusal")]
 pub struct RefusalStatement {
@@ -38,7 +38,7 @@ pub struct RefusalStatement {
 }
 
 /// The boundary that refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefusingBoundary {
     /// Name of the boundary.

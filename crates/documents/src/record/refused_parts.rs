@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Execution, Executions, Outcome, ProgramFacts, ProgramMode, Receipt, SEARCHED};
 
 /// Something that a list of a run refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedPart {
     /// Path of the program, or `other programs` if the receipt does not name them.
     pub name: String,

@@ -7,7 +7,7 @@ use crate::{BoundaryRef, ContentDigest, Malformed, Predicate, Statement, Subject
 
 /// A person's statement about one receipt, its only subject: whether the run was right, and how a run with an unknown
 /// end ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Review")]
 pub struct ReviewStatement {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A statement that ends the validity of its only subject: a grant, a key, a token or an epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
     /// The boundary for which the revocation is valid.

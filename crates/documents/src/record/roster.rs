@@ -179,7 +179,7 @@ impl Predicate for Roster {
 }
 
 /// What a person, or the operator of a desk, chose for all commands.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserConfiguration {
     /// What screens and pages show.
@@ -188,7 +188,7 @@ pub struct UserConfiguration {
 }
 
 /// What screens and pages show.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DisplayConfiguration {
     /// Names of the scripts whose letters prose shows: `Latin`, `Greek`, `Cyrillic` and so on, by their names in Unicode, or

@@ -140,7 +140,7 @@ pub struct SessionReference {
 }
 
 /// The states of a session before and after a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionChange {
     /// Digest of the session's state before the run.

@@ -328,7 +328,7 @@ impl Approvals {
 }
 
 /// Meaning of a quorum rule without groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum GroupSource {
     /// In a policy, an empty list is an error.
     Named,
@@ -337,7 +337,7 @@ pub enum GroupSource {
 }
 
 /// A leaf of the registry: one sealed step. The canonical JSON of the leaf is hashed into the registry root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryLeaf {
     /// Digest of the step's definition.

@@ -68,7 +68,7 @@ impl fmt::Debug for Timestamp {
 }
 
 /// The error for a text that is not `YYYY-MM-DDTHH:MM:SSZ`, or that names a date that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("a time must have the form YYYY-MM-DDTHH:MM:SSZ, and the year must be 1970 or later")]
 pub struct TimestampFormatError;
 

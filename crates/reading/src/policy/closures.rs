@@ -16,11 +16,11 @@ const MAX_PROGRAMS: usize = 512;
 const MAX_SOURCE: usize = 512;
 
 /// Closures by the name of the program. The default value contains no closures.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub struct Closures(BTreeMap<Program, Closure>);
 
 /// The programs that one program starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Closure {
     /// The document that names the started programs: a manual page, a page of the project or a source file.
     pub source: String,

@@ -19,7 +19,7 @@ use crate::{
 use documents::{PermissionKind, PermissionReason, Program};
 
 /// Place of the decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DecisionPlace {
     /// A terminal, where a denial by a built-in list is final.
     Terminal,
@@ -41,7 +41,7 @@ impl DecisionPlace {
 }
 
 /// Options of one command line. A boundary has no such options.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct Flags {
     /// Grants of the options `--allow-run`, `--allow-read`, `--allow-write` and `--allow-env`.
     pub granted: Granted,
@@ -83,7 +83,7 @@ impl Granted {
 }
 
 /// Decision about one command, path or variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PolicyVerdict {
     /// Allowed.
     Allow,
@@ -94,7 +94,7 @@ pub enum PolicyVerdict {
 }
 
 /// A command, path or variable with its decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub struct Decided {
     /// Kind of the command, path or variable.
     pub kind: PermissionKind,
@@ -112,7 +112,6 @@ pub struct Decided {
 }
 
 /// The decisions about the commands and settings of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyDecision {
     /// Strictest of all verdicts. The order is deny, ask, allow.
     pub verdict: PolicyVerdict,

@@ -84,7 +84,7 @@ pub struct PolicyFile {
 }
 
 /// The lists that a policy extends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Extends")]
 pub enum BasePolicy {
@@ -93,7 +93,6 @@ pub enum BasePolicy {
 }
 
 /// The fields of a rule that are not lists of patterns.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct RuleValues<'a> {
     pub(super) mode: Option<Mode>,
     pub(super) approvals: Option<&'a Approvals>,
@@ -211,7 +210,7 @@ pub struct PolicyGrant {
 }
 
 /// Duration of a grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scope")]
 pub enum GrantScope {
@@ -305,7 +304,7 @@ pub(super) const MAX_GRANTS: usize = 1024;
 pub(super) const MAX_LIST: usize = 1024;
 
 /// Reason why the sandbox declaration of a step is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum ProfileError {
     /// A limit is zero, so no run could succeed.
     ZeroLimit {
@@ -458,7 +457,7 @@ pub struct FreezeRule {
 }
 
 /// What the running steps do when the boundary is frozen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunsWhenFrozen {
     /// They continue to their end. Without this word, the boundary cancels them.

@@ -369,7 +369,7 @@ const fn at(kind: PermissionKind) -> usize {
 }
 
 /// Values of `{repo}` and `{tmp}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct PathVariables {
     repo: String,
     tmp: String,
@@ -419,7 +419,7 @@ pub fn normalised(path: &str) -> String {
 }
 
 /// A pattern over absolute paths.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PathPattern {
     base: PatternBase,
     /// Pattern below the base, or `None` if only the base itself matches.
@@ -427,7 +427,7 @@ pub struct PathPattern {
 }
 
 /// Beginning of a pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum PatternBase {
     /// Every directory, because the pattern begins with `**`.
     Anywhere,
@@ -571,7 +571,6 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
 
 /// Path of a runbook, for comparison with the patterns of overrides and grants. A pattern matches the path with or
 /// without the file ending.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunbookPath {
     /// The path in several forms, with and without the file ending.
     written: Vec<String>,

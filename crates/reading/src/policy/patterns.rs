@@ -25,7 +25,7 @@ enum Matcher {
 }
 
 /// Rule for a wildcard at the beginning of a segment, compared with a segment that begins with a dot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum LeadingDots {
     /// The pattern must contain the leading dot, as in picomatch by default.
     Written,
@@ -35,7 +35,7 @@ pub enum LeadingDots {
 }
 
 /// Case sensitivity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CaseSensitivity {
     /// Case-sensitive.
     Counts,
@@ -44,7 +44,7 @@ pub enum CaseSensitivity {
 }
 
 /// Problem in a malformed pattern.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 #[error("pattern {pattern:?}: {message}")]
 pub struct PatternError {
     /// The pattern, cut to 80 characters.
@@ -159,7 +159,7 @@ impl CaseSensitivity {
 const ESCAPED_SLASH: &str = "a slash always separates segments: write / without a backslash";
 
 /// One part of an alternative of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum PatternPart {
     Literal(char),
     Star,

@@ -131,7 +131,7 @@ fn parse(text: &str) -> Result<YamlNode, Vec<YamlFlaw>> {
 }
 
 /// Purpose for which a policy is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum Reading {
     /// A boundary will decide with the policy, so a pattern that can match nothing is an error.
     ToServe,

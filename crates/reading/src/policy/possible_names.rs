@@ -15,7 +15,7 @@ use crate::{
 use documents::{OWN_PROGRAMS, PermissionKind, StepRef};
 
 /// Names that policy can compare with a pattern.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Names {
     /// Names of programs, without a directory.
     Programs,

@@ -21,7 +21,7 @@ pub const DEFAULT_TOOLS: [&str; 23] = [
 
 /// Names of the programs that a step may execute. A name is a file name, an absolute path or `{work}/**`. A closure may
 /// also contain an absolute path with `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProgramNames {
     /// The interpreter of the step and the programs that the step declares. The host must have these programs.
     pub required: BTreeSet<Program>,
@@ -60,7 +60,6 @@ impl SharedNames {
 }
 
 /// Reason why a program is in the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProgramOrigin {
     /// The program is the interpreter of the step.
     Interpreter,

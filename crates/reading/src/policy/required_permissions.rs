@@ -126,7 +126,7 @@ impl fmt::Display for PolicyDenied {
 impl std::error::Error for PolicyDenied {}
 
 /// What a step needs: permissions of its approvers, and programs of its host.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StepNeeds {
     /// The permissions that the signatures must grant, or the reason why policy denies the step.
     pub permissions: Result<Vec<Permission>, PolicyDenied>,

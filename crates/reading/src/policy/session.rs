@@ -52,7 +52,7 @@ impl AnswerChoice {
 }
 
 /// Answers to questions that the session has not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct DefaultAnswers {
     /// True for `-y`, which allows unlisted commands, paths and variables, but no unknown commands.
     pub yes: bool,
@@ -61,7 +61,7 @@ pub struct DefaultAnswers {
 }
 
 /// Answer to a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum AnswerGiven {
     /// Allowed, with the text of the answer.
     Allowed(&'static str),
@@ -72,7 +72,7 @@ pub enum AnswerGiven {
 }
 
 /// Answers of a person that are valid for the whole session.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Session {
     /// Allowed names, each with the text of its permission kind.
     allowed: BTreeSet<(&'static str, String)>,

@@ -12,7 +12,7 @@ use documents::{
 };
 
 /// Reason why a signed list of programs is not the derived list.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ProgramsError {
     /// Policy and step need a list, but the signed sandbox has no list.
     #[error(

@@ -10,7 +10,6 @@ use documents::{
 };
 
 /// Sandbox values that the boundary's configuration gives to every run.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyProfile {
     /// Required layers.
     pub level: RequiredLayers,
@@ -38,7 +37,6 @@ impl PolicyProfile {
 }
 
 /// Shorthand for a list of required layers.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequiredLayers {
     /// All layers of this version: [`STRICT`].
     Strict,

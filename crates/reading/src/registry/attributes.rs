@@ -7,7 +7,7 @@ use crate::{SandboxPermission, TextPlace, YamlFlaw, duration, yaml::unknown};
 use documents::Limit;
 
 /// Parsed info string of a fence that is a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct FenceInfo {
     /// Language before the braces.
     pub(crate) language: Option<PlacedText>,
@@ -18,7 +18,7 @@ pub(crate) struct FenceInfo {
 }
 
 /// Text with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct PlacedText {
     pub(crate) place: TextPlace,
     pub(crate) text: String,

@@ -4,7 +4,7 @@
 use crate::ScriptCall;
 
 /// What goes wrong with a call in a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum StepProblem {
     Terminal,
     Root,

@@ -157,7 +157,7 @@ fn is_version(line: &str) -> bool {
 pub type RemarkKind = (&'static str, &'static str);
 
 /// Remarks of one page.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SharedRemarks(BTreeMap<RemarkKind, (BTreeSet<String>, BTreeSet<TextPlace>)>);
 
 impl SharedRemarks {

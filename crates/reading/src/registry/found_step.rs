@@ -6,7 +6,7 @@ use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw};
 use documents::StepDefinition;
 
 /// Step with the place of its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct FoundStep {
     /// Definition of the step. In a box, because a large registry has many steps at the same time.
     pub definition: Box<StepDefinition>,

@@ -26,7 +26,6 @@ use crate::{
 use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
 /// Settings in the front matter for every step of the file.
-#[derive(Debug, Clone)]
 pub struct FrontMatter {
     pub title: Option<String>,
     pub params: DeclaredParams,
@@ -38,7 +37,6 @@ pub struct FrontMatter {
 }
 
 /// Parameters that the front matter declares.
-#[derive(Debug, Clone)]
 pub struct DeclaredParams {
     /// Declaration of all parameters, which most steps of the file share.
     all: Arc<Parameter>,

@@ -21,7 +21,7 @@ pub const LOCK_FILE: &str = "countersign.lock";
 const MAX_LOCK_BYTES: u64 = 16 << 20;
 
 /// Content of a lock file: each step with its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockFile {
     version: u64,
@@ -111,7 +111,6 @@ impl LockFile {
 }
 
 /// Difference between two registries in one step.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepDifference {
     /// Only the new registry contains the step.
     Added(StepRef),

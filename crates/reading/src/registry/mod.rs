@@ -68,7 +68,6 @@ pub struct Registry {
 }
 
 /// Steps of one runbook file.
-#[derive(Debug, Clone)]
 pub struct FileSteps {
     /// Steps in file order.
     pub steps: Vec<Arc<RegisteredStep>>,
@@ -79,7 +78,7 @@ pub struct FileSteps {
 }
 
 /// Proof that a step is in the registry. A bundle contains such a proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct RegistryProof {
     /// Index of the step among the leaves, from 0.
     pub index: u64,

@@ -56,7 +56,7 @@ impl ReadPage {
 }
 
 /// Files in the directory of a runbook and below it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct RunbookFiles {
     directory: PathBuf,
     owner: Option<u32>,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Error in the given parameters, with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct ParameterError {
     /// JSON pointer (RFC 6901) into the parameters. The pointer is empty if the error concerns all parameters
     /// together.

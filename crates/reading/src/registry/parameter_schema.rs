@@ -24,7 +24,7 @@ pub struct ParameterSchema {
 }
 
 /// Complete and valid parameters, which the approvers sign and the step gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Params {
     value: Value,
     digest: ParamsDigest,

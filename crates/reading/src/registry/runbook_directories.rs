@@ -12,7 +12,7 @@ use crate::{
 use documents::{StepDigest, StepRef};
 
 /// Runbook directories, and how their files are read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunbookDirectories {
     /// The directories. Their order does not matter.
     pub paths: Vec<PathBuf>,
@@ -28,7 +28,7 @@ pub struct RunbookDirectories {
 }
 
 /// What happens to a runbook file with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum InvalidFiles {
     /// The error prevents the registry.
     Refused,
@@ -37,7 +37,7 @@ pub enum InvalidFiles {
 }
 
 /// What happens to the file `countersign.lock` of a runbook directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum Locks {
     /// The steps of the directory must be the steps of the lock.
     Checked,

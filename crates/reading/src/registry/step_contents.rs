@@ -22,7 +22,7 @@ use documents::{
 };
 
 /// A file of a step with its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FileContent {
     /// Entry of the definition.
     pub file: StepFile,
@@ -223,7 +223,6 @@ impl RegisteredStep {
 }
 
 /// Step for a registry that is built from stored steps.
-#[derive(Debug)]
 pub enum StoredStep {
     /// Step that another registry already contains. Both registries share it in memory.
     Known(RegisteredStep),
@@ -248,7 +247,6 @@ impl StoredStep {
 }
 
 /// Reason why this version can't seal a step.
-#[derive(Debug)]
 pub enum RegisterError {
     /// Reason that concerns the whole step.
     Step(String),
@@ -285,7 +283,7 @@ impl fmt::Display for RegisterError {
 }
 
 /// How the script of a step is checked before the step is registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum ScriptCheck {
     /// The step comes from a store and stays in force: only a template that no version renders is refused.
     Sealed,

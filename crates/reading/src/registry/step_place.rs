@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{OtherFile, TextPlace};
 
 /// Place of a step and of its script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct StepPlace {
     /// File of the runbook, as errors name the file.
     pub file: Arc<str>,
@@ -19,7 +19,7 @@ pub struct StepPlace {
 }
 
 /// Place of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum ScriptOrigin {
     /// The script begins below this line of the runbook.
     Below(usize),
@@ -30,7 +30,6 @@ pub enum ScriptOrigin {
 }
 
 /// Place of a line of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptLine {
     /// File that contains the line, as errors name the file.
     pub file: String,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Maximum size of a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum ReadLimit {
     /// A step's script: 64 KiB.
     Step,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Shell that runs the script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shell {
     /// GNU bash, which runs under the name `bash`.
     Bash,
@@ -12,7 +12,7 @@ pub enum Shell {
 }
 
 /// A place in a script, given as line and column in characters, both from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScriptPlace {
     /// The line, from 1.
     pub line: usize,
@@ -27,7 +27,7 @@ impl fmt::Display for ScriptPlace {
 }
 
 /// Part of a script about which policy must decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct ScriptFinding {
     /// Kind and name.
     pub what: FoundKind,

@@ -194,7 +194,7 @@ pub const MAPFILE: OptionGrammar = OptionGrammar {
 };
 
 /// End of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum ListEnd {
     /// The list ends at the end of the text.
     End,

@@ -18,7 +18,7 @@ pub struct OptionGrammar {
 }
 
 /// Kind of a long option's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum OptionValue {
     /// No value.
     Nothing,
@@ -39,13 +39,12 @@ impl OptionGrammar {
 }
 
 /// An option in the arguments: a letter, or the full name of a long option.
-#[derive(Debug)]
 pub struct GivenOption {
     pub name: String,
     pub value: Option<Word>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ReadOptions<'w> {
     /// Given options, in order.
     pub given: Vec<GivenOption>,

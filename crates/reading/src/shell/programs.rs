@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use crate::{HOLE, Word};
 
 /// What the shell parser reads in the arguments of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum ArgumentReading {
     /// The commands that a process of the run starts from the arguments.
     Exact,
@@ -36,7 +36,7 @@ pub enum ArgumentReading {
 }
 
 /// Arguments with which a program can start another program. Names are separated by blanks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct StartOptions {
     /// Letters of short options, also in clusters.
     short: &'static str,

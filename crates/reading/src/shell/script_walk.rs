@@ -87,7 +87,7 @@ impl<'a> Context<'a> {
 }
 
 /// Shell that parses a text which a command receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum TextReader {
     /// The shell that runs the surrounding text, including its functions.
     Here,
@@ -270,7 +270,7 @@ pub fn budget(script: &str) -> usize {
 pub const NOT_FOUND: &str = "command_not_found_handle";
 
 /// What a script does that an author should perhaps write in another way. All offsets count bytes of the script.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct ScriptCalls {
     /// Calls of programs and builtins.
     pub calls: Vec<ScriptCall>,
@@ -281,7 +281,7 @@ pub struct ScriptCalls {
 }
 
 /// A call of a program or a builtin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub struct ScriptCall {
     /// Offset of the name.
     pub at: usize,
@@ -299,7 +299,7 @@ pub struct ScriptCall {
 }
 
 /// A word of a call after quote removal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub struct CallWord {
     /// Text of the word, with a [`HOLE`](crate::shell::syntax::HOLE) for each part that is known only at
     /// run time.

@@ -13,7 +13,7 @@ pub const HOLE: char = '\u{10FFFE}';
 pub const MAX_DEPTH: usize = 100;
 
 /// Grammar of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Dialect {
     /// GNU bash, called as `bash` or as `sh`.
     Bash,
@@ -22,7 +22,7 @@ pub enum Dialect {
 }
 
 /// Reason why the parser stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct SyntaxFlaw {
     /// Byte offset in the outermost script.
     pub(super) at: usize,
@@ -34,7 +34,7 @@ pub struct SyntaxFlaw {
 }
 
 /// Position of a text in the outermost script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum ByteOrigin {
     /// Offset to add to the position of a byte.
     Shift(usize),
@@ -53,7 +53,7 @@ impl ByteOrigin {
 }
 
 /// Result of parsing a text.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Script {
     pub list: CommandList,
     /// Bodies of here-documents, to which redirections refer by index.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Position of a word in the syntax, which decides how the word is parsed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum WordPosition {
     /// The position of an assignment or of the command's name.
     First,
@@ -23,7 +23,7 @@ pub enum WordPosition {
 }
 
 /// Quotes around an expansion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum QuoteKind {
     /// No quotes.
     None,

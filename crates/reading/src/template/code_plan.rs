@@ -15,7 +15,6 @@ use crate::{
 use documents::to_canonical;
 
 /// Places for the slots of a variant.
-#[derive(Debug)]
 pub struct CodePlan {
     language: CodeLanguage,
     pub places: Vec<TemplatePlace>,

@@ -3,7 +3,7 @@
 //! The reader refuses a text that it cannot read with certainty.
 
 /// Language of a script, other than a shell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CodeLanguage {
     Python,
     JavaScript,
@@ -11,7 +11,7 @@ pub enum CodeLanguage {
 }
 
 /// Kind of a part of a script.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum SegmentKind {
     /// Code outside of strings and comments.
     Code,
@@ -26,7 +26,7 @@ pub enum SegmentKind {
 }
 
 /// Part of a script, with its byte offsets. A string contains its quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct CodeSegment {
     pub kind: SegmentKind,
     pub start: usize,

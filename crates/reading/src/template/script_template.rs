@@ -40,7 +40,7 @@ pub struct ScriptTemplate {
 }
 
 /// Use of a parameter in a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct TemplateUse {
     /// Name of the parameter.
     pub parameter: String,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a slot may contain, beyond its quoting.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct SlotRule {
     /// True if the value begins an argument, so that it may not begin with `-` unless the schema allows it.
     pub(super) argument: bool,

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::{MARK_BYTES, TemplatePlace, template::shell_roles::slot_of};
 
 /// What the rules find in a script in which each slot is marked.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ShellPlaces {
     /// Place of each slot, or `None` if no value can be written there.
     pub places: Vec<Option<TemplatePlace>>,
@@ -21,7 +21,7 @@ pub struct ShellPlaces {
 }
 
 /// Body of a here-document, without the line of its delimiter.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HereDocumentBody {
     lines: Range<usize>,
     delimiter: String,
@@ -73,7 +73,7 @@ pub fn shell_places(marked: &str, slots: usize) -> ShellPlaces {
 }
 
 /// What is open in commands: a part of `case`, or `[[ ]]`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum OpenPart {
     Subject,
     In,

@@ -14,7 +14,6 @@ use crate::{
 };
 
 /// Places for the slots of a variant.
-#[derive(Debug)]
 pub struct ShellPlan {
     pub places: Vec<TemplatePlace>,
     /// The script with the mark of each slot as its value.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Place of a placeholder, which decides how a value is written there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum TemplatePlace {
     /// Shell: outside of quotes.
     BareWord,

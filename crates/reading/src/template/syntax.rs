@@ -14,7 +14,7 @@ use crate::{ScriptPlace, shell::commands::place};
 pub const OUTPUTS: &str = "outputs_";
 
 /// Part of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum TemplateNode {
     /// Text of the script, with its byte offset in the source.
     Text(String, usize),
@@ -27,7 +27,7 @@ pub enum TemplateNode {
 }
 
 /// Names that a `{{ range }}` declares.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct RangeScope {
     pub inside: bool,
     index: Option<String>,
@@ -423,7 +423,7 @@ impl fmt::Display for RenderError {
 impl std::error::Error for RenderError {}
 
 /// Value to which a template refers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub enum ValueName {
     /// A parameter.
     Parameter(String),
@@ -434,7 +434,7 @@ pub enum ValueName {
 }
 
 /// Condition of a branch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Condition {
     /// A value, which is true unless it is empty, zero or false.
     Value(ValueName),

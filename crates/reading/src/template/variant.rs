@@ -3,14 +3,14 @@
 use crate::{Condition, RenderError, TemplateNode, ValueName};
 
 /// Script for one set of decisions.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Variant {
     pub(super) parts: Vec<VariantPart>,
     pub(super) slots: Vec<VariantSlot>,
 }
 
 /// Part of a variant.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum VariantPart {
     /// Text of the script, with its byte offset in the source.
     Text(String, usize),
@@ -19,7 +19,7 @@ pub enum VariantPart {
 }
 
 /// Place for a value.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct VariantSlot {
     /// Byte offset of the placeholder in the source.
     pub offset: usize,
@@ -29,7 +29,7 @@ pub struct VariantSlot {
 }
 
 /// Part of a parameter that a slot contains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum SlotPart {
     Whole,
     /// Item of the list with this index.

@@ -19,7 +19,7 @@ use documents::{
 };
 
 /// One sandbox permission, which is a field of a profile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum SandboxPermission {
     /// The step runs without a sandbox.
     Off,

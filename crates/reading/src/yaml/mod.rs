@@ -14,7 +14,7 @@ use regex::Regex;
 
 /// A place in a file: line and column in characters, both counted from 1. The place `0:0` means that the value does not
 /// come from a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TextPlace {
     /// Line in the file, counted from 1.
     pub line: usize,

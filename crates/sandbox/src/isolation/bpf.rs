@@ -4,7 +4,7 @@
 //! that are always allowed, the kernel caches the decision. The input is `struct seccomp_data`.
 
 /// One instruction, with the layout of the kernel's `struct sock_filter`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[repr(C)]
 pub struct Instruction {
     pub code: u16,
@@ -14,7 +14,7 @@ pub struct Instruction {
 }
 
 /// The decision for a system call (a value `SECCOMP_RET_…` of the kernel).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct FilterVerdict(pub u32);
 
 impl FilterVerdict {
@@ -30,7 +30,7 @@ impl FilterVerdict {
 }
 
 /// The rule for a system call, which is a verdict or a list of argument checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum FilterEntry {
     Is(FilterVerdict),
     Looks(&'static [ArgumentTest]),
@@ -38,7 +38,7 @@ pub enum FilterEntry {
 
 /// A check of the lower 32 bits of an argument. The checks of a call are made in order. The last check must match every
 /// argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum ArgumentTest {
     /// Matches if the argument has any of these bits.
     AnyBit {

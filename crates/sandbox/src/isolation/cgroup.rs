@@ -17,14 +17,13 @@ use serde::{Deserialize, Serialize};
 use documents::Limits;
 
 /// The parent directory of the control groups of runs.
-#[derive(Debug)]
 pub struct GroupParent {
     parent: PathBuf,
     pub controllers: Controllers,
 }
 
 /// The limits that a control group enforces.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Controllers {
     pub memory: bool,
@@ -51,14 +50,13 @@ impl Controllers {
 }
 
 /// Control group of one run. Dropping the value removes the group if it has no processes.
-#[derive(Debug)]
 pub struct RunGroup {
     path: PathBuf,
     pub controllers: Controllers,
 }
 
 /// Counters of a group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct GroupEvents {
     /// Number of processes that the kernel killed because the memory limit was reached.
     pub memory_kills: u64,

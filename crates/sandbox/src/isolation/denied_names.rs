@@ -22,7 +22,6 @@ use rustix::io::Errno;
 
 use crate::{AtStage, SetupFailure, SetupStage, isolation::remove::entries};
 
-#[derive(Debug)]
 pub struct NamePatterns {
     /// Patterns for whole paths, or `None` if there are no such patterns.
     whole: Option<RegexSet>,
@@ -33,7 +32,7 @@ pub struct NamePatterns {
 }
 
 /// The denied names below one directory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct DeniedNames {
     /// Denied paths, relative to the searched directory, with their file types, sorted. Names below a denied directory
     /// are left out.

@@ -15,7 +15,6 @@ use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
 use documents::locked;
 
 /// The current helper process, and the data to start a new one.
-#[derive(Debug)]
 pub struct Helper {
     /// Open file of the binary. Each helper executes this file, even if the file on disk is replaced.
     binary: File,
@@ -25,7 +24,6 @@ pub struct Helper {
 }
 
 /// A helper process, which is killed on drop. The death of a helper ends all its runs.
-#[derive(Debug)]
 pub struct Running {
     socket: OwnedFd,
     /// Child process, taken when this value is dropped.

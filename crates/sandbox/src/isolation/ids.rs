@@ -15,7 +15,6 @@ const SERVICES: u32 = 65_536;
 const LOW: u32 = 57_344;
 
 /// The user ids for runs, from `base` on. `base` is `None` if the service may not change ids.
-#[derive(Debug)]
 pub struct Ids {
     base: Option<u32>,
 }

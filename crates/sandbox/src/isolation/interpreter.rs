@@ -28,7 +28,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 const MAX_SHEBANG: usize = 255;
 
 /// A program and the arguments that precede the script.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Program {
     /// Absolute path.
     pub(crate) path: PathBuf,
@@ -264,7 +264,7 @@ const MAX_RECENT: usize = 32;
 pub type FileId = (u64, u64);
 
 /// A program that the kernel executes, or that the list refuses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct FoundProgram {
     /// Real path of the program in the run.
     pub path: String,
@@ -275,7 +275,6 @@ pub struct FoundProgram {
 }
 
 /// The programs of one attempt to execute a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecAttempt {
     /// The file, then the interpreter of each script.
     Started(Vec<FoundProgram>),
@@ -288,7 +287,7 @@ pub enum ExecAttempt {
 }
 
 /// Counters of one run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ProgramCounts {
     started: CountsByPath,
     refused: CountsByPath,
@@ -297,7 +296,7 @@ pub struct ProgramCounts {
     recent: VecDeque<(u32, FoundProgram)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct CountsByPath {
     /// For each path the number of executions, and the path that the first caller gave.
     named: BTreeMap<String, (u64, String)>,

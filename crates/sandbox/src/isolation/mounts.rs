@@ -16,10 +16,9 @@ use rustix::mount::{MountFlags, MoveMountFlags};
 use crate::{AtStage as _, SetupFailure, SetupStage};
 
 /// The mounts that this process sees (proc_pid_mountinfo(5)).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Mounts(Vec<Mount>);
 
-#[derive(Debug)]
 struct Mount {
     device: String,
     /// Directory or file that appears at the mount point, as a path in the mounted file system.

@@ -3,7 +3,6 @@
 use documents::{SecretName, SecretValue};
 
 /// A secret that a run gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedSecret {
     /// The name of the secret.
     pub name: SecretName,

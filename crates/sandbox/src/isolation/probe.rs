@@ -9,7 +9,6 @@ use crate::{RunForm, SetupFailure, SetupStage};
 use documents::{Layer, Level, STRICT};
 
 /// The layers and limits that this host supports.
-#[derive(Debug, Clone)]
 pub struct HostProbe {
     /// State of each layer of [`STRICT`], in the same order.
     pub layers: Vec<LayerState>,
@@ -24,7 +23,7 @@ pub struct HostProbe {
     pub(crate) form: RunForm,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ProbeFailures {
     /// Failure of the namespaces or of the run's own root file system.
     pub namespaces: Option<SetupFailure>,
@@ -33,7 +32,7 @@ pub struct ProbeFailures {
 }
 
 /// The state of one layer on this host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct LayerState {
     /// The layer.
     pub layer: Layer,
@@ -42,7 +41,7 @@ pub struct LayerState {
 }
 
 /// The reason why a layer can't be enforced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Missing {
     /// The failed attempt with its error.
     pub why: String,
@@ -281,7 +280,7 @@ fn knob(failure: &SetupFailure, host: &Facts) -> String {
 }
 
 /// The reason why this host can't enforce a profile.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Unavailable {
     /// A required layer is missing on this host.
     #[error(

@@ -45,7 +45,7 @@ const MAX_REQUEST: u32 = 1 << 20;
 const MAX_MESSAGE: u32 = 16 << 10;
 
 /// The form in which a run is isolated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum RunForm {
     /// Namespaces and a separate root file system for the run.
     Namespaces,
@@ -56,7 +56,7 @@ pub(crate) enum RunForm {
 }
 
 /// The kinds of sockets that a system-call filter allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Sockets {
     /// Unix sockets, and TCP and UDP over IPv4 and IPv6. The network namespace limits their destinations.
     Inet,
@@ -64,7 +64,7 @@ pub(crate) enum Sockets {
     Unix,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SyscallFilter {
     pub(crate) sockets: Sockets,
@@ -73,7 +73,7 @@ pub(crate) struct SyscallFilter {
 }
 
 /// The memory from which a run can execute code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CodeInMemory {
     /// All memory.
@@ -86,7 +86,7 @@ pub(crate) enum CodeInMemory {
 }
 
 /// Resources of the host that a run can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum HostSharing {
     /// No resource of the host.
@@ -120,7 +120,7 @@ impl SyscallFilter {
 }
 
 /// The uid and gid of a run's processes on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostId {
     pub(crate) uid: u32,
@@ -128,7 +128,7 @@ pub(crate) struct HostId {
 }
 
 /// Request for one run, which the service sends to the first process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunRequest {
     pub(crate) form: RunForm,
@@ -181,7 +181,7 @@ impl RunRequest {
 }
 
 /// A secret in a request, without its value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SecretEntry {
     pub(crate) name: SecretName,
@@ -191,7 +191,7 @@ pub(crate) struct SecretEntry {
 }
 
 /// Texts of a run, which follow its request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct RunTexts {
     pub(crate) source: Vec<u8>,
     pub(crate) params: Vec<u8>,
@@ -208,7 +208,7 @@ pub(crate) struct RunTexts {
 /// Reports of the helper, of init and of the step's process, in the order of sending. `Listening` is sent only if the
 /// network mode is an allow list, `Announcing` only if the programs of the run are recorded, `Results` and `Work` only if
 /// the request asks for them, and `Ended` only if the step ended. `Failed` replaces `Started` if the step could not be started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum HelperMessage {
     /// The first process of the run exists. A pidfd of the process is attached.
     Cloned,
@@ -232,7 +232,7 @@ pub(crate) enum HelperMessage {
 }
 
 /// The programs that only the processes of the run can name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnnouncedPrograms {
     /// The program that the step's process executes next.
@@ -242,7 +242,7 @@ pub(crate) struct AnnouncedPrograms {
 }
 
 /// Restrictions that the step's process verified just before exec.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Confined {
     /// Landlock's ABI and the number of rules, or `None` if Landlock is not enforced.
@@ -259,14 +259,14 @@ pub(crate) struct Confined {
 }
 
 /// The exit status of the step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum StepEnd {
     Exited(i32),
     Signalled(i32),
 }
 
 /// A limit of the size of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum SizeLimit {
     /// A file system of the run is full.
     Disk,
@@ -274,7 +274,7 @@ pub(crate) enum SizeLimit {
     File,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SpentResources {
     pub(crate) cpu_us: u64,

@@ -10,7 +10,7 @@ pub const STATE_PLACEHOLDER: &str = "{state}";
 pub const WRAPPER_PLACEHOLDER: &str = "{wrapper}";
 
 /// An input of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputEntry {
     pub name: ArtifactName,
@@ -19,7 +19,7 @@ pub struct InputEntry {
 }
 
 /// What a run gets from its session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionRequest {
     pub env_bytes: u64,
@@ -33,7 +33,7 @@ pub struct SessionRequest {
 }
 
 /// The file through which a shell saves its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrapperRequest {
     pub name: String,

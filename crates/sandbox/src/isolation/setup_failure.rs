@@ -5,7 +5,7 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 
 /// Stage and error because of which the step was not executed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetupFailure {
     pub stage: SetupStage,
@@ -14,7 +14,7 @@ pub struct SetupFailure {
 }
 
 /// The part of the set-up in which an error occurred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum SetupStage {
     Request,
     /// The answer of the helper to a request.

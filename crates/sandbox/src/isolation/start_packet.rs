@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Request to the helper for the first process of a run. Init reads the rest of the request from its own socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Start {
     pub(crate) form: RunForm,
@@ -22,7 +22,6 @@ pub(crate) struct Start {
 }
 
 /// The descriptors that the service sends with a [`Start`], in this order.
-#[derive(Debug)]
 pub(crate) struct Descriptors {
     pub(crate) control: OwnedFd,
     pub(crate) stdout: OwnedFd,

@@ -31,7 +31,7 @@ const OPTIONS: &str = "mode=0700,size=8m,nr_inodes=1024";
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// What was done with the files of a step.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct PutFiles {
     /// Path of the script beside the files, or `None` if the step has no files.
     pub script: Option<PathBuf>,

@@ -341,7 +341,7 @@ pub fn settle(
 }
 
 /// Result of one round: `Something` if a denied name disappeared after the search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum RemovedTree {
     Nothing,
     Something,

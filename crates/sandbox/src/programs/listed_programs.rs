@@ -343,7 +343,7 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 const MAX_LISTS: usize = 64;
 
 /// Search for the files of lists, with the results of earlier searches.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FoundLists {
     known: Mutex<Known>,
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::interpreter;
 
 /// The format of an executable file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum FileFormat {
     /// Machine code. The value is the dynamic loader, or `None` if the program is linked statically or the file is no 64-bit
     /// program.

@@ -39,7 +39,6 @@ const EXECUTE: u32 = 0o001;
 pub const MAX_INTERPRETERS: usize = 5;
 
 /// Names of the programs of a list, and properties of the run.
-#[derive(Debug, Clone, Copy)]
 pub struct WantedPrograms<'a> {
     /// Programs that the host must have.
     pub required: &'a BTreeSet<Program>,
@@ -84,7 +83,7 @@ pub fn is_builtin(name: &str) -> bool {
 }
 
 /// Reason why a list can't be made on this host.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ListError {
     /// A program is missing, or no list may contain it.
     #[error("{0}")]
@@ -133,7 +132,6 @@ struct Host<'a> {
 }
 
 /// The reason why a name is not in the list.
-#[derive(Debug, PartialEq, Eq)]
 enum Unlisted {
     /// This host does not have the program, or no run can execute it.
     Absent(String),
@@ -142,7 +140,7 @@ enum Unlisted {
 }
 
 /// The files of a list. Different names of one file stay apart, because a person reads the names.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Files {
     /// Names with the real path of each file.
     named: BTreeSet<(Program, PathBuf)>,

@@ -36,7 +36,6 @@ use documents::{OWN_PROGRAMS, ProgramFacts, ProgramMode, locked};
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The files that a run may execute.
-#[derive(Debug, Clone)]
 pub struct ProgramRules {
     mode: ProgramMode,
     /// Number of entries in the list.
@@ -372,7 +371,7 @@ fn id_of(path: &Path) -> Option<FileId> {
 }
 
 /// The programs that a command started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct LearnedPrograms {
     /// The entries of the list that the command needs, sorted.
     pub list: Vec<String>,
@@ -383,7 +382,7 @@ pub struct LearnedPrograms {
 }
 
 /// A program that a command started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct LearnedProgram {
     /// Real path of the program.
     pub path: String,

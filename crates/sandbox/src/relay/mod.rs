@@ -37,7 +37,6 @@ const MOST_ADDRESSES: usize = 16;
 const BUFFER: usize = 64 << 10;
 
 /// The relay of one run. Dropping the relay closes all connections.
-#[derive(Debug)]
 pub struct Relay {
     shared: Arc<Shared>,
     stop: Option<io::PipeWriter>,
@@ -45,7 +44,7 @@ pub struct Relay {
 }
 
 /// The hosts of the list to which a run connected, and those to which it got no connection, by their places in the list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NetworkContacts {
     /// Hosts with a connection.
     pub reached: BTreeSet<usize>,
@@ -78,7 +77,6 @@ impl NetworkContacts {
     }
 }
 
-#[derive(Debug)]
 struct Shared {
     hosts: Vec<AllowedHost>,
     resolve: Resolve,
@@ -118,7 +116,6 @@ impl Drop for Slot {
 }
 
 /// Functions that resolve host names and find addresses of this host.
-#[derive(Debug, Clone)]
 pub struct Resolve {
     resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
     is_own: fn(IpAddr) -> bool,

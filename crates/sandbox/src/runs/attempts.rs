@@ -10,7 +10,7 @@ use crate::{CancelFlag, End, LinuxSandbox, Plan};
 use documents::{Limits, Profile, locked};
 
 /// One escape attempt and its result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Attempt {
     /// Short description of the attempt.
     pub what: &'static str,

@@ -43,7 +43,6 @@ const OWN_BINARY: &str = "/proc/self/exe";
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// Paths that the sandbox needs from the service.
-#[derive(Debug, Clone)]
 pub struct Setup {
     /// The binary of the helper, or `None` for the binary of this program.
     pub helper: Option<PathBuf>,
@@ -61,7 +60,6 @@ pub struct Setup {
 
 /// The sandbox for Linux, with the strongest form that this host supports. The type says what this host can enforce. Only a
 /// [`Starter`](crate::runs::starter::Starter) and a [`LocalSandbox`](crate::runs::starter::LocalSandbox) start runs.
-#[derive(Debug)]
 pub struct LinuxSandbox {
     helper: Helper,
     /// The parent of the runs' control groups, or the reason why control groups can't be used.

@@ -21,7 +21,6 @@ use crate::{Capture, LearnedPrograms, PlannedSecret, RunResults, SessionTree, Se
 use documents::{ArtifactName, ContentDigest, Enforcement, ProgramFacts, StepFile};
 
 /// Data of a run besides the profile. The profile is in [`Prepared`], so that a run always has the checked profile.
-#[derive(Debug, Clone)]
 pub struct Plan {
     /// Interpreter for a `source` without a shebang: a name such as `bash`, or an absolute path.
     pub interpreter: String,
@@ -72,7 +71,7 @@ pub const MAX_INPUTS: usize = 16;
 /// Maximum size of all inputs of a run together, in bytes. The run has a private copy of each input in memory.
 pub const MAX_INPUT_BYTES: u64 = 64 << 20;
 /// A file that a run receives.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PlannedInput {
     /// Name of the file in `$COUNTERSIGN_ARTIFACTS`.
     pub name: ArtifactName,
@@ -87,7 +86,7 @@ pub struct PlannedInput {
 /// What a run gets from its session.
 ///
 /// The run has an empty directory of its own as `$HOME`. Its private work directory begins with the content of `tree`.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct PlannedSession {
     /// Names and values of the variables of the session, at most 1 MiB together. They replace defaults such as `PATH`
     /// and `LANG`, but no variable of [`Plan::env`], no other variable of the sandbox, and no name that begins with
@@ -105,7 +104,6 @@ pub struct PlannedSession {
 }
 
 /// A file of a step with its content.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
     /// Path, size, digest and mode of the file. The run starts only if the content has this digest.
     pub file: StepFile,
@@ -166,7 +164,7 @@ impl Report {
 }
 
 /// The reason for the end of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum End {
     /// The step exited with this code.
     Exited(u8),
@@ -185,7 +183,7 @@ pub enum End {
 }
 
 /// CPU time and memory that a run used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct RunUsage {
     /// CPU time of all processes of the run, in milliseconds.
     pub cpu_ms: u64,

@@ -125,7 +125,6 @@ impl Prepared {
 }
 
 /// Facts about the service that the checks need.
-#[derive(Debug)]
 pub struct HostSurroundings {
     /// The private set, as real paths.
     pub private: Vec<PathBuf>,

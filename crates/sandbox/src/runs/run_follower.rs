@@ -47,14 +47,13 @@ pub struct LaunchedRun {
 }
 
 /// The reason why the service ends a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Why {
     TimedOut,
     Cancelled,
 }
 
 /// The service's latest request to end the run.
-#[derive(Debug, Clone, Copy)]
 enum Asked {
     Nothing,
     ToEnd(Instant),
@@ -408,7 +407,7 @@ impl FollowedRun {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum Got {
     Bytes(usize),
     Nothing,

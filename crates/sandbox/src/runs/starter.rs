@@ -67,7 +67,6 @@ impl Starter {
 }
 
 /// A sandbox that starts runs without a boundary: at a person's terminal, and in trials of a host.
-#[derive(Debug)]
 pub struct LocalSandbox(LinuxSandbox);
 
 impl LocalSandbox {

@@ -45,7 +45,6 @@ pub struct RunResults {
 }
 
 /// Limits of the files of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultLimits {
     /// Maximum number of files, and of directories. At most [`MAX_RESULT_FILES`] count.
     pub files: usize,

@@ -258,7 +258,7 @@ fn base64_digits(
 }
 
 /// A secret in the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
     start: u64,
     end: u64,
@@ -268,7 +268,6 @@ struct Hit {
 }
 
 /// Search for the secrets in one form of a stream.
-#[derive(Debug)]
 struct FormSearch {
     form: SecretForm,
     reader: FormReader,

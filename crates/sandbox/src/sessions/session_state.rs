@@ -68,7 +68,7 @@ const DEFAULTS: [(&[u8], &[u8]); 3] = [
 const OF_EACH_RUN: [&[u8]; 6] = [b"/", b"/tmp", b"/dev", b"/dev/shm", b"/proc", b"/run"];
 
 /// State of the shell of a session. The default is the state of a new session.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ShellState {
     /// Variables that a script has set, with their values.
     pub env: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -79,7 +79,7 @@ pub struct ShellState {
 }
 
 /// What a run gets regardless of its session.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct GivenToRun {
     /// Variables that each run of the session gets, for example from policy. A script may change or remove them.
     pub env: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -92,7 +92,7 @@ pub struct GivenToRun {
 }
 
 /// A state is larger than [`MAX_STATE_BYTES`], or one of its variables is larger than [`MAX_VARIABLE_BYTES`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct StateTooLarge {
     /// Size of the state, or of its largest variable, in bytes.
     pub bytes: usize,
@@ -510,7 +510,7 @@ pub const SESSION_WRAPPER_FILE: &str = WRAPPER_PLACEHOLDER;
 ///
 /// In `env` and `arguments`, [`SESSION_WRAPPER_FILE`] stands for the path of the file and [`SESSION_STATE_FILE`] for the
 /// path of the state, because both paths depend on the form of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct SessionWrapper {
     /// Name of the file, without a slash.
     pub name: &'static str,

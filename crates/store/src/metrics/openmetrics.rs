@@ -473,7 +473,6 @@ fn named<'n>(
 }
 
 /// Clock for the stages of one crossing. A stage that ends with a refusal is not recorded.
-#[derive(Debug)]
 pub struct StageClock {
     metrics: Arc<Metrics>,
     began: Instant,
@@ -501,7 +500,6 @@ impl StageClock {
 }
 
 /// Values of all gauges at one scrape.
-#[derive(Debug, Clone, Default)]
 pub struct Readings {
     /// Number of runs whose nonce is spent and whose receipt is not durable yet.
     pub runs_active: u64,
@@ -545,7 +543,6 @@ pub struct Readings {
 }
 
 /// State of a target of messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetReading {
     /// Name of the target.
     pub name: String,
@@ -558,7 +555,6 @@ pub struct TargetReading {
 }
 
 /// State of the nodes of a boundary.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReadings {
     /// Number of takeovers so far.
     pub term: u64,
@@ -567,7 +563,6 @@ pub struct NodeReadings {
 }
 
 /// State of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeReading {
     /// Name of the node.
     pub name: String,
@@ -582,7 +577,7 @@ pub struct NodeReading {
 }
 
 /// State of the TLS certificate of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct CertificateReading {
     /// Time at which the served certificate expires, in seconds since 1970.
     pub expiry: i64,

@@ -16,7 +16,7 @@ const ENTER: &str = "INSERT INTO node (name, keyid, beat, started_at, version) \
     ON CONFLICT (name) DO NOTHING";
 const SEEN: &str = "SELECT name, keyid FROM node";
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KnownNodes {
     path: PathBuf,
     /// Fingerprint of the key, by name.

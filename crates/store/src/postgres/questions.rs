@@ -39,7 +39,7 @@ pub struct Begun {
 }
 
 /// The row of the last batch.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct LastBatch {
     pub number: i64,
     pub id: Option<Vec<u8>>,

@@ -41,14 +41,14 @@ pub struct WriterLink {
 }
 
 /// The server process of a connection.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct OldSession {
     pid: i32,
     began: String,
 }
 
 /// A batch whose commit was not confirmed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct UnknownBatch {
     pub id: Vec<u8>,
     pub term: i64,

@@ -158,7 +158,6 @@ const ONLY_ADDED: &[&str] = &["checkpoint", "seal", "blob", "denial", "review"];
 const NUMBERED: &[&str] = &["leaf", "tile", "packed"];
 
 /// A backup that is being brought up to date. Without [`BackupUpdate::commit`], it stays what it was.
-#[derive(Debug)]
 pub struct BackupUpdate {
     connection: Connection,
 }

@@ -49,7 +49,7 @@ pub enum RosterTrust {
 }
 
 /// Options of a verification. The trusted roster is not an option.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct VerifyOptions {
     /// Time of the verification. The verifier refuses a receipt of a later time and does not count a later cosignature.
     /// Without this time, the verifier only compares the times of the documents with each other.
@@ -60,7 +60,7 @@ pub struct VerifyOptions {
 
 /// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
 /// rosters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Untrusted {
     /// Message that states which trust is missing and how the user gets it.
     pub message: String,

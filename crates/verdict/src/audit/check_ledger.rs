@@ -9,7 +9,6 @@ use crate::{Check, CheckFinding, CheckName};
 pub type CheckOutcome<T> = Result<T, CheckName>;
 
 /// Reason why a check established nothing.
-#[derive(Debug)]
 pub enum CheckStop {
     /// The check was made and failed.
     Failed(String),
@@ -45,7 +44,7 @@ pub fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop
 }
 
 /// Results of the checks that were made, at most one result for each check.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CheckLedger(BTreeMap<CheckName, (CheckFinding, String)>);
 
 impl CheckLedger {

@@ -8,14 +8,12 @@ use std::thread;
 use documents::{Base64, EnvelopeSignature, Hash, PREDICATE_BASE, canonical, merkle};
 
 /// Entry of a log, parsed but not verified.
-#[derive(Debug)]
 pub struct LogEntry {
     data: Vec<u8>,
     hash: Hash,
     parts: Result<EntryParts, String>,
 }
 
-#[derive(Debug)]
 pub(crate) struct EntryParts {
     pub(super) signatures: Vec<EnvelopeSignature>,
     pub(super) payload: Vec<u8>,

@@ -139,7 +139,7 @@ impl fmt::Display for FindingKind {
 }
 
 /// Evidence on which a finding depends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestsOn {
     /// The stored bytes prove the finding, without a signature.
@@ -168,7 +168,7 @@ impl RestsOn {
 }
 
 /// Defect that an audit found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Finding {
     /// Kind of the defect.
     pub what: FindingKind,
@@ -231,7 +231,7 @@ pub enum EntryVerdict {
 }
 
 /// One decision of the boundary to run a step, with its result.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DecisionLine {
     /// Time at which the nonce was spent.
     pub at: Timestamp,
@@ -294,7 +294,7 @@ pub struct DecisionLine {
 }
 
 /// One output item of an audit, in the order of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schemars(rename = "Said")]
 pub enum AuditEvent {
@@ -387,7 +387,7 @@ pub struct OpenRun {
 }
 
 /// Summary of an audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Summary {
     /// True if the audit found no failure.
     pub clean: bool,
@@ -444,7 +444,7 @@ pub struct Summary {
 }
 
 /// One denial in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DenialLine {
     /// Latest time that the log states before the denial. A denial states no time.
     pub after: Timestamp,
@@ -459,7 +459,7 @@ pub struct DenialLine {
 }
 
 /// One valid revocation in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RevocationLine {
     /// Latest time that the log states before the revocation. A revocation states no time.
     pub after: Timestamp,
@@ -480,7 +480,7 @@ pub struct RevocationLine {
 }
 
 /// One valid review in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReviewedLine {
     /// Latest time that the log states before the review. A review states no time.
     pub after: Timestamp,
@@ -501,7 +501,7 @@ pub struct ReviewedLine {
 }
 
 /// What the reviews of a run say at the end of the log: of an emergency, or of a run whose end nobody saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RunReviewState {
     /// Id of the receipt.
     pub receipt: ReceiptId,

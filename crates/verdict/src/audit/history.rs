@@ -47,7 +47,7 @@ pub struct Expected {
 }
 
 /// Message about a newer trusted roster with which the log is not connected.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct LeftTo(String);
 
 /// Audits a log and reports the findings.
@@ -574,7 +574,6 @@ fn signed<P: Predicate>(
 
 /// Verifies the checkpoint of another copy of the log. The seals of the other copy name the keys of the boundary. Only
 /// seals are checked.
-#[derive(Debug)]
 pub struct LongerCopy {
     pub(super) boundary: BoundaryRef,
     pub(super) roster: Arc<TrustedRoster>,

@@ -105,7 +105,7 @@ impl fmt::Display for CheckName {
 }
 
 /// Result of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Finding")]
 pub enum CheckFinding {
@@ -129,7 +129,7 @@ impl CheckFinding {
 }
 
 /// One check with its result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Check {
     /// Name of the check.
     pub name: CheckName,
@@ -142,7 +142,7 @@ pub struct Check {
 }
 
 /// Weakest evidence on which an established check depends, in addition to computation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Basis")]
 pub enum TrustBasis {
@@ -227,7 +227,7 @@ impl CheckName {
 }
 
 /// Result of verifying one bundle.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct BundleReport {
     /// True if no check failed and every check that a bundle can decide was established.
     pub verified: bool,
@@ -272,7 +272,7 @@ impl BundleReport {
 }
 
 /// Rosters with which a bundle was verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TrustFacts {
     /// Digest of the roster payload that the verifier trusted beforehand.
     pub roster: RosterDigest,
@@ -288,7 +288,7 @@ pub struct TrustFacts {
 }
 
 /// Versions of a roster that a verifier lacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct MissingVersions {
     /// Number of the first missing version.
     pub first: u64,
@@ -297,7 +297,7 @@ pub struct MissingVersions {
 }
 
 /// One version of a roster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct VersionFacts {
     /// Number of the version: 1, then one more in each version.
     pub version: u64,
@@ -361,7 +361,7 @@ pub struct Facts {
 }
 
 /// The boundary that signed a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct BoundaryFacts {
     /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
@@ -374,7 +374,7 @@ pub struct BoundaryFacts {
 }
 
 /// Roster under which the boundary decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RosterFacts {
     /// Name of the roster.
     pub name: String,
@@ -387,7 +387,7 @@ pub struct RosterFacts {
 }
 
 /// Approver whose signature counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ApproverFacts {
     /// Name of the approver.
     pub name: Name,
@@ -402,7 +402,7 @@ pub struct ApproverFacts {
 }
 
 /// A witness that cosigned the checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct WitnessFacts {
     /// Name of the witness in the roster.
     pub name: String,
@@ -411,7 +411,7 @@ pub struct WitnessFacts {
 }
 
 /// Content of the authorization that the approvers signed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ApprovedFacts {
     /// The receipt's id.
     pub receipt: ReceiptId,
@@ -456,7 +456,7 @@ pub struct ApprovedFacts {
 }
 
 /// The grant that a run used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct UsedGrant {
     /// Id of the grant.
     pub grant: GrantId,

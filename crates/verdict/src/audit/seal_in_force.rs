@@ -45,7 +45,7 @@ impl SealInForce {
 }
 
 /// Seals that were read so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Seals {
     pub current: Option<Arc<SealInForce>>,
     /// Last sealed state that could be read.
@@ -60,7 +60,6 @@ pub struct Seals {
 
 type Flaws = Vec<SealFlaw>;
 
-#[derive(Debug)]
 pub struct SealFlaw {
     pub what: FindingKind,
     pub why: String,

@@ -7,7 +7,6 @@ use documents::{BlobDigest, Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, m
 
 /// Incomplete tiles at the right edge of the tree. The audit compares a tile only if the audit knows all hashes of this
 /// tile.
-#[derive(Debug, Default)]
 pub struct Tiles {
     levels: Vec<Level>,
 }
@@ -148,6 +147,6 @@ pub trait EvidenceFiles {
 }
 
 /// Error that stops an audit because the source of the log can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unreadable(pub String);

@@ -32,7 +32,6 @@ use documents::{
 pub type Place = (u64, u64);
 
 /// A value that a log may use only once.
-#[derive(Debug, Clone, Copy)]
 pub enum UsedValue<'a> {
     Nonce(&'a Nonce),
     Authorization(&'a AuthorizationDigest),
@@ -301,7 +300,7 @@ pub struct SavedSeal {
 }
 
 /// Data about runs that later entries may refer to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "KeptRuns")]
 pub struct SavedRuns {

@@ -52,7 +52,7 @@ pub fn rules_of_emergency(
 }
 
 /// Reason why a run may not be an emergency.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum EmergencyError {
     /// Policy has no rule `emergency` for the step.
     #[error("policy permits no emergency for {step}: propose the step without an emergency")]

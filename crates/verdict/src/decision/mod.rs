@@ -49,7 +49,7 @@ use crate::{
 use documents::{Code, WindowError};
 
 /// Reason for a negative verdict, with one variant for each question.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub enum Objection {
     /// The statement names another boundary or another epoch.

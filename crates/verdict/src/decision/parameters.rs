@@ -5,7 +5,6 @@ use reading::{ParameterError, ParameterSchema, Params};
 
 /// Proof that the signed parameters fit the schema, with the parameters for the run. Only [`check_parameters`]
 /// constructs this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct ParametersFit(Params);
 
@@ -38,7 +37,7 @@ pub fn check_parameters(
 }
 
 /// The reason why the boundary refuses the parameters.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ParametersError {
     /// The parameters do not fit the schema.
     #[error("{}", joined(.0, "; "))]

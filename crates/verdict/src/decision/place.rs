@@ -3,7 +3,6 @@
 use documents::{BoundaryName, BoundaryRef, Code, Epoch, SealDigest};
 
 /// Proof that a statement is for this boundary and for the epoch in force. Only [`check_place`] constructs this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct AtThisBoundary(());
 

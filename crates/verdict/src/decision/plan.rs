@@ -5,7 +5,7 @@ use documents::{
 };
 
 /// What the receipt of a plan states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PlanFacts {
     /// Digest of the receipt's payload.
     pub receipt: ContentDigest,
@@ -22,7 +22,6 @@ pub struct PlanFacts {
 }
 
 /// The run that carries out a plan.
-#[derive(Debug, Clone, Copy)]
 pub struct PlannedRun<'a> {
     /// The plan that the step asks for.
     pub asked: &'a StepPlan,
@@ -87,7 +86,7 @@ pub fn check_plan(run: &PlannedRun<'_>, plan: &PlanFacts) -> Result<PlanFits, Pl
 }
 
 /// The reason why a run may not carry out a plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The approvers signed another receipt.
     #[error("the approvers signed the plan with the receipt {signed}, but the receipt is {found}")]

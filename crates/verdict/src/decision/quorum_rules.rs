@@ -236,7 +236,7 @@ impl Rule {
 }
 
 /// An invalid rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RuleError {
     /// The field `required` of the rule is 0.
     #[error(

@@ -7,10 +7,8 @@ use crate::{QuorumRules, RuleSigner, SigningProgram, TrustedRoster};
 use documents::{ForeignKey, GroupName, KeyId, Name, SshKey, Timestamp, joined};
 
 /// Approvers of one roster, each with the groups for which the signature of this person could count.
-#[derive(Debug)]
 pub struct EligibleApprovers(Vec<Person>);
 
-#[derive(Debug)]
 struct Person {
     name: Name,
     /// Groups for which a key counts that is no passkey.
@@ -22,7 +20,7 @@ struct Person {
 }
 
 /// The error for a quorum that no approvers can meet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct OutOfReach {
     /// Minimum number of people from these groups.
     pub needed: u64,

@@ -64,7 +64,7 @@ impl Revocations {
 
 /// The revocations before one log entry. Each function returns the log entry of the revocation, or `None` if the subject
 /// is not revoked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct RevokedBefore<'a> {
     all: &'a Revocations,
     entry: u64,
@@ -110,7 +110,6 @@ impl RevokedBefore<'_> {
 }
 
 /// Proof that neither the epoch nor a token of a request is revoked. Only [`check_not_revoked`] creates this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct NotRevoked(());
 
@@ -139,7 +138,7 @@ pub fn check_not_revoked(
 }
 
 /// Reason why nothing runs for a request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RevokedRun {
     /// The boundary is frozen.
     #[error("the boundary is frozen since log entry {entry}")]
@@ -158,7 +157,6 @@ pub enum RevokedRun {
 }
 
 /// The state that decides who may revoke a subject.
-#[derive(Clone, Copy)]
 pub struct RevocationContext<'a> {
     /// The roster in force.
     pub roster: &'a TrustedRoster,
@@ -175,7 +173,6 @@ pub struct RevocationContext<'a> {
 }
 
 /// The people who may revoke a grant, besides an operator.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocableGrant {
     /// The grantee.
     pub grantee: Name,
@@ -185,7 +182,6 @@ pub struct RevocableGrant {
 }
 
 /// Proof that the holder of the signing key may revoke the subject. Only [`check_may_revoke`] creates this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct MayRevoke(RevokedSubject);
 
@@ -295,7 +291,7 @@ pub fn check_may_revoke(
 }
 
 /// Reason why a revocation breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RevocationError {
     /// The key of the signature is not in the roster in force.
     #[error("no key of the roster in force has the id {keyid}")]

@@ -20,7 +20,6 @@ type Patterns = Box<[Pattern]>;
 
 /// Proof that the proposer and the party that submitted the envelope may propose the step. Only
 /// [`SealedTokens::check_may_propose`] creates this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct MayPropose(());
 

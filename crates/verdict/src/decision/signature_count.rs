@@ -10,7 +10,6 @@ use crate::{
 use documents::{GroupName, KeyId, Name, Presence, PresenceRule, Timestamp, VerifiedSignature};
 
 /// Signatures that count, and signatures that do not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureCount {
     counted: Vec<CountedSigner>,
     uncounted: Vec<UncountedSignature>,

@@ -4,7 +4,6 @@ use crate::{Authority, SealedTokens, TrustedRoster};
 use documents::{Authorization, Name, OpenWindow, Timestamp, WindowError, judge};
 
 /// Proof that the time of the decision is within the signed window. Only [`check_window`] constructs this proof.
-#[derive(Debug)]
 #[must_use]
 pub struct WithinWindow(OpenWindow);
 
@@ -35,7 +34,6 @@ pub fn check_window(
 }
 
 /// Everything that limits the time at which a run can start.
-#[derive(Debug, Clone, Copy)]
 pub struct TimeLimits<'a> {
     /// The authorization, with its window and its proposer.
     pub signed: &'a Authorization,
@@ -52,12 +50,11 @@ pub struct TimeLimits<'a> {
 }
 
 /// The times at which a run can start. Only [`RunWindow::of`] constructs this value, from every limit.
-#[derive(Debug)]
 #[must_use]
 pub struct RunWindow(WindowBounds);
 
 /// The bounds of a [`RunWindow`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowBounds {
     /// Time at which the authorization was issued.
     pub issued_at: Timestamp,

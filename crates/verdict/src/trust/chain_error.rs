@@ -7,7 +7,7 @@ use documents::{KeyId, Malformed, RosterDigest};
 pub const MAX_VERSIONS: usize = 1024;
 
 /// Reason why versions of a roster are not connected with the pinned version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum ChainError {
     /// The list of versions is empty or too long.
     #[error("found {found} versions of the roster, expected 1 to {MAX_VERSIONS}")]

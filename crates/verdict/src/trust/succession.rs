@@ -10,7 +10,7 @@ use crate::{ChainError, TrustedRoster};
 use documents::{Base64, EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, first_of, pae, sshsig};
 
 /// Signers of the next version, counted for the threshold of each of the two versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SuccessionTallies {
     /// Signers for the threshold of the previous version.
     pub of_before: ThresholdTally,
@@ -19,7 +19,7 @@ pub struct SuccessionTallies {
 }
 
 /// Progress towards the threshold of one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ThresholdTally {
     /// Version whose approvers are counted.
     pub version: u64,

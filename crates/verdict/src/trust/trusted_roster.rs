@@ -36,7 +36,7 @@ struct Index {
 }
 
 /// The role and the name of a key's holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum KeyHolder {
     /// Approver of proposals.
     Approver(Name),
@@ -295,11 +295,10 @@ impl TrustedRoster {
 }
 
 /// Proof that the roster does not use a name.
-#[derive(Debug)]
 pub struct FreeName(());
 
 /// Error for a name that the roster already uses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{by} {name} is in the roster; choose another name for the token")]
 pub struct NameTaken {
     /// The name.
@@ -309,7 +308,7 @@ pub struct NameTaken {
 }
 
 /// Reason why a document is not a valid roster.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, thiserror::Error)]
 pub enum RosterError {
     /// The document is not a roster statement.
     #[error(transparent)]
@@ -320,7 +319,7 @@ pub enum RosterError {
 }
 
 /// A broken rule of rosters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct RosterFault {
     /// RFC 6901 pointer to the table entry that breaks the rule.
     pub pointer: String,

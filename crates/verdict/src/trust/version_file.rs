@@ -26,7 +26,6 @@ pub fn write(path: &Path, envelope: &Envelope) -> Result<FileWritten, String> {
 }
 
 /// Proof that a version file is durable.
-#[derive(Debug)]
 pub struct FileWritten(());
 
 /// Replaces or creates a file atomically. The new file has the owner and the mode of the old file.

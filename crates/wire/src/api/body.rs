@@ -33,7 +33,7 @@ pub fn of_value<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
 }
 
 /// `POST /v1/proposals/{id}/signatures`: signatures of approvers.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signatures {
     /// At most 16 signatures over the proposal's payload.
@@ -41,7 +41,7 @@ pub struct Signatures {
 }
 
 /// `POST /v1/sessions`: a new session.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSession {
     /// Runbook whose steps will use the session: the part of a step's ref before the colon.
@@ -49,7 +49,7 @@ pub struct NewSession {
 }
 
 /// `PUT /v1/artifacts/{digest}`: an uploaded file.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct StoredArtifact {
     /// SHA-256 of the file.
     pub digest: ContentDigest,
@@ -58,7 +58,7 @@ pub struct StoredArtifact {
 }
 
 /// `POST /v1/denials`: denial of a statement that the boundary may not have.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatementDenial {
     /// Denial of the statement, signed by one approver.
@@ -68,7 +68,7 @@ pub struct StatementDenial {
 }
 
 /// `POST /v1/challenges`: first request for read access with a key of the roster.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
     /// Key that will sign the challenge.
@@ -76,14 +76,14 @@ pub struct ChallengeRequest {
 }
 
 /// Challenge that the key must sign, as the body of a DSSE message of type `application/vnd.countersign.challenge.v1`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {
     /// Text of one line: `countersign-challenge/v1 <boundary id> <random hex> <expires>`.
     pub challenge: String,
 }
 
 /// `POST /v1/challenges/answer`: the signed challenge.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeAnswer {
     /// Challenge without changes.
@@ -94,7 +94,7 @@ pub struct ChallengeAnswer {
 
 /// Bearer token that is valid for some minutes. For a key, it permits reading, and for a proposer of the roster also
 /// proposing. For an ID token, it has the rights of the token that the ID token opened.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Admission")]
 pub struct AdmissionResponse {
     /// Bearer token, `cst_…`.
@@ -106,7 +106,7 @@ pub struct AdmissionResponse {
 }
 
 /// Problem document (RFC 9457, `application/problem+json`).
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `/problems/<code>`.
     #[serde(rename = "type")]
@@ -132,7 +132,7 @@ pub struct Problem {
 }
 
 /// Place in the request that contains an error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ProblemError {
     /// JSON Pointer (RFC 6901) to the place.
     pub pointer: String,
@@ -141,7 +141,7 @@ pub struct ProblemError {
 }
 
 /// `GET /version`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// `countersign`.
     pub name: String,
@@ -152,7 +152,7 @@ pub struct Version {
 }
 
 /// `GET /health`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Health")]
 pub struct HealthResponse {
     /// Always `up`, because a service that is down does not answer.
@@ -160,7 +160,7 @@ pub struct HealthResponse {
 }
 
 /// `GET /log/proof/consistency/{old}/{new}`: consistency proof (RFC 6962 section 2.1.2).
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ConsistencyProof {
     /// The smaller size.
     pub old: u64,
@@ -171,7 +171,7 @@ pub struct ConsistencyProof {
 }
 
 /// `POST /v1/proposals`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Propose {
     /// `path:step`, or `path:step@sha256:…` to accept only one definition.
@@ -213,7 +213,7 @@ pub struct Propose {
 }
 
 /// An uploaded file that a run gets.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProposedArtifact {
     /// Name of the file in the run's directory `$COUNTERSIGN_ARTIFACTS`.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// An event of the boundary. It never contains parameters, a reason or output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct FeedEvent {
     /// Number of the event. The numbers increase in the order of the commits, and can have gaps.
     pub seq: u64,
@@ -48,7 +48,7 @@ pub struct FeedEvent {
 }
 
 /// The signature of a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SignedBy {
     /// Name of the approver in whose name the signature is.
     pub person: Name,

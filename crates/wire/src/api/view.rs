@@ -33,7 +33,7 @@ use documents::{
 };
 
 /// `GET /v1/receipts/{id}/files`: what a run left besides its output.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptFiles {
     /// Step that ran.
     pub step: StepRef,
@@ -45,7 +45,7 @@ pub struct ReceiptFiles {
 }
 
 /// A session of a runbook. The values of its variables are never shown.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {
     /// Id of the session.
     pub id: SessionId,
@@ -76,7 +76,7 @@ pub struct SessionView {
 }
 
 /// A run of a session.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SessionRunView {
     /// Proposal of the run.
     pub proposal: ProposalId,
@@ -87,7 +87,7 @@ pub struct SessionRunView {
 }
 
 /// `GET /v1/sessions`: the sessions that the caller may use.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SessionList {
     /// Sessions in the order of their creation.
     pub sessions: Vec<SessionView>,
@@ -223,7 +223,7 @@ pub struct SameRun {
 }
 
 /// Result of denying a statement.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct DenialView {
     /// Id of the proposal in the statement.
     pub proposal: ProposalId,
@@ -239,7 +239,7 @@ pub struct DenialView {
 }
 
 /// Result of a revocation.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct RevocationView {
     /// What is revoked.
     pub subject: RevokedSubject,
@@ -254,7 +254,7 @@ pub struct RevocationView {
 }
 
 /// Denials of a statement, even if the boundary has not received the statement.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct DenialsView {
     /// Digest of the statement.
     pub digest: AuthorizationDigest,
@@ -299,7 +299,7 @@ impl RefusalView {
 const MOST_WORDS: usize = 2000;
 
 /// `GET /v1/proposals`: a page of proposals, newest first.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ProposalList {
     /// Proposals of this page.
     pub proposals: Vec<ProposalView>,
@@ -309,7 +309,7 @@ pub struct ProposalList {
 }
 
 /// `GET /v1/receipts/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ReceiptView {
     /// Id of the receipt.
     pub id: ReceiptId,
@@ -465,7 +465,7 @@ pub struct RosterView {
 }
 
 /// Token, as the list of tokens shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Token, as the seal contains it.
     #[serde(flatten)]
@@ -539,7 +539,7 @@ impl ApprovalsView {
 }
 
 /// `POST /v1/grants`: a draft, or a grant that was made elsewhere. Exactly one of the two fields is present.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// The terms of a grant that the boundary shall draft.
@@ -551,7 +551,7 @@ pub struct GrantRequest {
 }
 
 /// The terms of a draft. The boundary adds the definitions, the permissions and the sandbox of the steps, and the times.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftTerms {
     /// The proposer that may use the grant, with the only key for it.
@@ -578,7 +578,7 @@ pub struct DraftTerms {
 }
 
 /// A step of a draft.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DraftStep {
     /// Ref of the step: `PATH:ID`.
@@ -602,7 +602,7 @@ documents::words! {
 }
 
 /// All facts about one grant.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct GrantView {
     /// Id of the grant.
     pub id: GrantId,
@@ -642,7 +642,7 @@ impl GrantView {
 }
 
 /// `GET /v1/grants`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct GrantList {
     /// The drafts and the grants whose end has not come, in the order of their ends. The boundary reads only
     /// the first 1,000 of them.
@@ -650,7 +650,7 @@ pub struct GrantList {
 }
 
 /// `GET /v1/registry`: the seal in force and the steps.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct RegistryView {
     /// The boundary that answers.
     pub boundary: BoundaryView,
@@ -667,7 +667,7 @@ pub struct RegistryView {
 }
 
 /// One page of the steps.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct RegistryPage {
     /// Number of steps on all pages.
     pub found_steps: u64,
@@ -679,7 +679,7 @@ pub struct RegistryPage {
 }
 
 /// A freeze. Nothing is proposed or run until an operator of the host thaws the boundary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct FreezeView {
     /// Index of the log entry.
     pub index: u64,
@@ -692,7 +692,7 @@ pub struct FreezeView {
 }
 
 /// Identity of a boundary.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct BoundaryView {
     /// Name of the boundary. Several boundaries can have the same name.
     pub name: BoundaryName,
@@ -703,7 +703,7 @@ pub struct BoundaryView {
 }
 
 /// A seal, as its log entry states it.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct SealView {
     /// Number of the seal.
     pub number: u64,
@@ -735,7 +735,7 @@ pub struct SealView {
 }
 
 /// A step in a list.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
     /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
@@ -769,7 +769,7 @@ impl StepSummary {
 }
 
 /// `GET /v1/steps/{ref}`: the whole definition of one step.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct StepView {
     /// Ref of the step: `PATH:ID`.
     #[serde(rename = "ref")]
@@ -801,7 +801,7 @@ pub struct StepView {
 }
 
 /// Last run of a step that succeeded, for comparison.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct LastSuccess {
     /// Receipt of the run.
     pub receipt: ReceiptId,
@@ -817,7 +817,7 @@ pub struct LastSuccess {
 }
 
 /// Run whose end nobody saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnknownEnd {
     /// Receipt of the run, with the outcome `unknown`.
     pub receipt: ReceiptId,
@@ -826,7 +826,7 @@ pub struct UnknownEnd {
 }
 
 /// `GET /v1/unsettled`: the emergencies without their reviews, and the runs whose end nobody has settled.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct UnsettledList {
     /// The runs that the caller may see, at most 100: first the emergencies, then the others, each newest first.
     pub runs: Vec<UnsettledRun>,
@@ -836,7 +836,7 @@ pub struct UnsettledList {
 }
 
 /// A run that people must review.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnsettledRun {
     /// Proposal of the run.
     pub proposal: ProposalId,
@@ -874,7 +874,7 @@ pub struct UnsettledRun {
 }
 
 /// Number of people of some groups who must review a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ReviewNeed {
     /// Number of people.
     pub required: u64,
@@ -885,7 +885,7 @@ pub struct ReviewNeed {
 }
 
 /// A review of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RunReviewView {
     /// The person who signed.
     pub reviewer: Name,
@@ -899,7 +899,7 @@ pub struct RunReviewView {
 }
 
 /// `POST /v1/receipts/{id}/reviews`: a review is in the log.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 pub struct ReviewedView {
     /// The reviewed receipt.
     pub receipt: ReceiptId,
@@ -959,7 +959,7 @@ pub fn for_tools(text: &str) -> String {
 }
 
 /// `POST /v1/admissions`: an ID token of a job.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdTokenBody {
     /// ID token in the compact form of JWS, at most 16 KiB.
@@ -986,7 +986,7 @@ pub struct OidcBinding {
 }
 
 /// Job that made a proposal, as the boundary read it from an ID token. No signature covers this.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AdmittedJob {
     /// Issuer of the ID token.
     pub issuer: String,

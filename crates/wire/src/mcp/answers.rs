@@ -20,7 +20,7 @@ pub struct ListStepsArgs {
 }
 
 /// Arguments of `get_step`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetStepArgs {
     /// Ref of the step, for example `service:restart`.
@@ -54,7 +54,7 @@ pub struct ProposeArgs {
 }
 
 /// Arguments of `wait`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WaitArgs {
     /// Id of the proposal, `prp_…`.
@@ -70,7 +70,7 @@ fn thirty() -> u64 {
 }
 
 /// Arguments of `get_output`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetOutputArgs {
     /// Id of the proposal or of its receipt, `prp_…` or `rcp_…`.
@@ -84,7 +84,7 @@ pub struct GetOutputArgs {
 }
 
 /// A stream of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum McpStream {
@@ -96,7 +96,7 @@ pub enum McpStream {
 }
 
 /// Arguments of `get_receipt`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetReceiptArgs {
     /// Id of the proposal or of its receipt, `prp_…` or `rcp_…`.
@@ -104,7 +104,7 @@ pub struct GetReceiptArgs {
 }
 
 /// Arguments of `cancel`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CancelArgs {
     /// Id of the proposal, `prp_…`.
@@ -112,7 +112,7 @@ pub struct CancelArgs {
 }
 
 /// Answer of `list_steps`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct StepPage {
     /// Name of the boundary.
     pub boundary: String,
@@ -128,7 +128,7 @@ pub struct StepPage {
 }
 
 /// A step in a list.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StepLine {
     /// Ref of the step, which the other tools take as `step`.
@@ -143,7 +143,7 @@ pub struct StepLine {
 }
 
 /// Answer of `get_step`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct StepDetails {
     /// Ref of the step.
     pub step: String,
@@ -178,7 +178,7 @@ pub struct StepDetails {
 }
 
 /// Answer of `propose`, `wait` and `cancel`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ProposalProgress {
     /// Id of the proposal, `prp_…`.
     pub id: String,
@@ -237,7 +237,7 @@ pub struct ProposalProgress {
 }
 
 /// The words of a person.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct PersonWords {
     /// Name of the person.
@@ -247,7 +247,7 @@ pub struct PersonWords {
 }
 
 /// Reason of a refusal or a denial.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct StatedReason {
     /// Stable code.
@@ -257,7 +257,7 @@ pub struct StatedReason {
 }
 
 /// The end of the output of a run.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct OutputTail {
     /// The end of the standard output.
@@ -273,7 +273,7 @@ pub struct OutputTail {
 }
 
 /// Answer of `get_output`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct OutputWindow {
     /// Id of the receipt.
     pub receipt: String,
@@ -303,7 +303,7 @@ pub struct OutputWindow {
 }
 
 /// Answer of `get_receipt`.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 pub struct ReceiptFacts {
     /// Id of the receipt.
     pub receipt: String,
@@ -333,7 +333,7 @@ pub struct ReceiptFacts {
 }
 
 /// Result of the verification of a receipt.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ReceiptVerification {
     /// True only if this machine checked the receipt with a roster that its user trusts, and no check failed.
@@ -356,7 +356,7 @@ impl ReceiptVerification {
 }
 
 /// Where the result of a verification comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum VerificationBasis {
@@ -372,7 +372,7 @@ pub enum VerificationBasis {
 pub const FAILED: &str = "failed";
 
 /// One check of a receipt.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct ReceiptCheck {
     /// Name of the check.

@@ -12,7 +12,7 @@ pub enum ApiMethod {
 }
 
 /// Request to the HTTP API.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct ApiRequest {
     /// HTTP method.
     pub method: ApiMethod,
@@ -47,7 +47,6 @@ impl ApiRequest {
 }
 
 /// Answer of the HTTP API.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiAnswer {
     /// HTTP status.
     pub status: u16,
@@ -56,7 +55,6 @@ pub struct ApiAnswer {
 }
 
 /// The boundary sent no answer. The request may have arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiUnreachable(pub String);
 
 /// A boundary's HTTP API, with the credentials of one caller.

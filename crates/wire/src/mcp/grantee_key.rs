@@ -7,7 +7,7 @@ use crate::{GrantView, ProposalProgress, ProposeArgs, StatedReason, visible_deta
 use documents::{EnvelopeSignature, KeyId, Nonce, Parameter};
 
 /// One use of a grant by a call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct PlannedUse {
     /// The grant, with the number of its uses before this one.
     pub grant: GrantView,

@@ -21,7 +21,6 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 const QUEUED_ANSWERS: usize = 16;
 
 /// Transport over two streams.
-#[derive(Debug)]
 pub struct LineTransport<R> {
     input: BufReader<R>,
     line: Vec<u8>,

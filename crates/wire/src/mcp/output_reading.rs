@@ -13,7 +13,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 ///
 /// No byte is returned before the digest of all bytes was compared with the digest in the receipt. If a call ends
 /// before the last byte, the next call for the same stream reads on.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct OutputReading {
     /// The stream, as its receipt states it.
     stream: Option<Stream>,

@@ -6,7 +6,6 @@ use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::{Peer, RoleServer};
 
 /// Sends progress notes for one call, if the client asked for them.
-#[derive(Debug)]
 pub struct ProgressNotes {
     to: Option<(Peer<RoleServer>, ProgressToken)>,
     began: Instant,

@@ -32,7 +32,7 @@ const TAIL_BYTES: usize = 2 << 10;
 pub const ANOTHER_RUN: &str = "another-run";
 
 /// What the answer about an ended proposal states about its run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct EndedRun {
     pub step: Option<String>,
     pub params: Option<Map<String, Value>>,

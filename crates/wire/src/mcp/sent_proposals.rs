@@ -24,16 +24,15 @@ const EXISTS_FOR_S: i64 = 660;
 const MAX_ANSWERED: usize = 256;
 
 /// What the server remembers, each list from the oldest entry to the newest.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SentProposals(Mutex<Lists>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Lists {
     unanswered: VecDeque<Sent>,
     answered: VecDeque<(ProposalId, Sent)>,
 }
 
-#[derive(Debug, Clone)]
 struct Sent {
     args: ProposeArgs,
     nonce: Nonce,

@@ -48,7 +48,7 @@ const MAX_CALLS: usize = 32;
 const TASK_INTERVAL_MS: u64 = 5000;
 
 /// The MCP server of one client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct McpServer<A> {
     boundaries: ServedBoundaries<A>,
     permits: Arc<Semaphore>,

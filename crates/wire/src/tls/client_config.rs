@@ -35,7 +35,6 @@ pub struct ClientCertificatePem<'a> {
 }
 
 /// Reason why the files of a user or of the system give no configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientConfigError {
     /// The system has no list of certificate authorities, or the list can't be read.
     NoSystemAuthorities(String),
@@ -241,7 +240,6 @@ impl fmt::Debug for DatabaseTls {
 }
 
 /// Reason why a client has no TLS connection to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsProblem {
     /// No trusted authority signed the server's certificate.
     UnknownAuthority,

@@ -133,7 +133,7 @@ impl fmt::Debug for TlsServer {
 }
 
 /// The content of the files of `[tls]`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub struct PairText {
     /// The certificate of the service, then the certificates of its issuers.
     pub certificate: Vec<u8>,
@@ -155,7 +155,6 @@ pub enum PairFile {
 }
 
 /// Reason why a pair can't be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairFlaw {
     /// The file with the error.
     pub file: PairFile,
@@ -164,7 +163,6 @@ pub struct PairFlaw {
 }
 
 /// A certificate with its key, ready for connections. The key matches the certificate.
-#[derive(Clone)]
 pub struct ServerPair {
     pub(super) config: Arc<ServerConfig>,
     /// The certificate of the service, without those of its issuers.
@@ -402,7 +400,7 @@ fn pem_words(error: &PemReadError) -> String {
 const NO_CERTIFICATE: &str = "the file contains no certificate in PEM form (BEGIN CERTIFICATE): name the file of the certificate";
 
 /// Some fields of a certificate (RFC 5280, section 4.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct CertificateFields {
     /// Whether the certificate has version 3, which has extensions.
     pub has_version_3: bool,
@@ -413,7 +411,7 @@ pub struct CertificateFields {
 }
 
 /// The time in which a certificate is valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ValidTime {
     /// First second of the validity.
     pub not_before: Timestamp,

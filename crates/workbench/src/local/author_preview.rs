@@ -24,7 +24,6 @@ use reading::{FileProblem, Locks, Policy, RegisteredStep, Registry, StoredStep, 
 use verdict::{Chain, StepInForce};
 
 /// Policy and configuration under which the approvers would decide.
-#[derive(Debug, Clone)]
 pub struct PreviewRules {
     /// The policy.
     pub policy: Policy,

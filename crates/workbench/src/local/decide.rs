@@ -21,7 +21,7 @@ use reading::{
 };
 
 /// Options that choose the policy and grant permissions.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct RuleArgs {
     /// Policy file. The default is the nearest file upward: countersign.policy.yaml, .rundownrc, .rundownrc.json,
@@ -55,7 +55,6 @@ impl RuleArgs {
 }
 
 /// Policy and the person's options for one runbook.
-#[derive(Debug)]
 pub struct LocalRules {
     args: RuleArgs,
     policy: Policy,
@@ -398,7 +397,7 @@ fn upward(project: &Project) -> Option<PolicyDigest> {
 }
 
 /// Permissions that the command line grants or denies.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Policy")]
 pub struct GrantArgs {
     /// Commands that may run, regardless of the policy
@@ -535,7 +534,6 @@ pub fn literal(path: &str) -> String {
 }
 
 /// One question of the policy, with all places in the script that need the permission.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// Permission that the question is about.
     pub asked: Permission,
@@ -546,7 +544,6 @@ pub struct Question {
 }
 
 /// One place in the script that needs a permission.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence {
     /// Place in the form `file:line:column`.
     pub at: String,

@@ -15,7 +15,7 @@ const OWN_NAMES: [&str; 3] = ["PARAM_*", "COUNTERSIGN_*", "RUNBOOKS_OUTPUT"];
 const MOST: usize = 100 << 10;
 
 /// Environment of a step.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct InheritedEnvironment {
     /// Variables that the step inherits, sorted by name.
     pub variables: Vec<(String, String)>,

@@ -13,7 +13,6 @@ use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
 use sandbox::{LocalSandbox, Missing, Prepared, Setup, Unavailable};
 
 /// Sandbox of this host for one command.
-#[derive(Debug)]
 pub struct HostSandbox {
     wanted: SandboxChoice,
     pub(crate) sandbox: LocalSandbox,

@@ -19,7 +19,7 @@ use reading::{AppliedRule, PolicyVerdict, RuleOrigin, Ruling};
 use sandbox::{MIN_MASKED, PlannedSecret, SecretMasks};
 
 /// Sources of the secrets of one command. By default, no step gets a secret.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LocalSecrets {
     given: BTreeMap<SecretName, SecretSource>,
     /// True if sign-in blocks take variables of the environment.
@@ -27,7 +27,7 @@ pub struct LocalSecrets {
 }
 
 /// Secrets that a step needs, before their values are read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct NeededSecrets {
     uses: Vec<SecretUse>,
     sources: BTreeMap<SecretName, SecretSource>,

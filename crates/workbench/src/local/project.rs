@@ -13,7 +13,7 @@ use client::{CommandFailure, CommandResult, PrintableText, read_bounded};
 use reading::{FileProblem, MAX_FILE_BYTES, PathVariables, Policy};
 
 /// Directories for the rules of a policy.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Project {
     /// Working directory, with symbolic links resolved.
     pub cwd: PathBuf,
@@ -27,7 +27,6 @@ pub struct Project {
 }
 
 /// Policy, with the path of its file.
-#[derive(Debug, Clone)]
 pub struct FoundPolicy {
     /// Path of the policy file. The path is `None` for the built-in policy.
     pub file: Option<PathBuf>,

@@ -16,7 +16,6 @@ use documents::{Format, Parameter, first_of, joined};
 use reading::{FileProblem, FileSteps, Params, RegisteredStep, Registry, Workflow, script_remarks};
 
 /// Chosen steps of a runbook, in the order of the file.
-#[derive(Debug)]
 pub struct Runbook {
     /// Path of the file as the person typed it.
     pub shown: String,
@@ -35,7 +34,6 @@ pub struct Runbook {
 }
 
 /// Workflow with the steps that it runs.
-#[derive(Debug)]
 pub struct WorkflowSteps {
     /// Order of the steps.
     pub workflow: Workflow,
@@ -44,7 +42,6 @@ pub struct WorkflowSteps {
 }
 
 /// A step of a walk, before its turn.
-#[derive(Debug)]
 pub struct WalkStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,
@@ -53,7 +50,6 @@ pub struct WalkStep {
 }
 
 /// One chosen step.
-#[derive(Debug)]
 pub struct ChosenStep {
     /// Definition of the step.
     pub step: Arc<RegisteredStep>,

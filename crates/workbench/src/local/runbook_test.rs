@@ -9,7 +9,6 @@ use documents::RelativePath;
 use reading::{YamlFlaw, YamlKind, YamlNode, yaml};
 
 /// Tests of a runbook.
-#[derive(Debug)]
 pub struct RunbookTests {
     /// Tests in file order.
     pub tests: Vec<TestCase>,
@@ -18,7 +17,6 @@ pub struct RunbookTests {
 }
 
 /// One test.
-#[derive(Debug)]
 pub struct TestCase {
     /// Name of the test.
     pub name: String,
@@ -37,7 +35,6 @@ pub struct TestCase {
 }
 
 /// Step of a test.
-#[derive(Debug)]
 pub struct TestStep {
     /// Id of the block.
     pub block: String,
@@ -52,7 +49,7 @@ pub struct TestStep {
 }
 
 /// Expected end of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum ExpectedStatus {
     /// Exit code 0.
     Success,
@@ -67,7 +64,6 @@ pub enum ExpectedStatus {
 }
 
 /// Assertion of a test.
-#[derive(Debug)]
 pub enum TestAssertion {
     /// About a file or directory below the working directory.
     File(RelativePath, FileCheck),
@@ -85,7 +81,6 @@ pub enum TestAssertion {
 }
 
 /// Check of a path.
-#[derive(Debug)]
 pub enum FileCheck {
     /// A regular file exists.
     Exists,
@@ -106,7 +101,6 @@ pub enum FileCheck {
 }
 
 /// Check of an output.
-#[derive(Debug)]
 pub enum OutputCheck {
     /// The output exists and is not empty.
     Exists,

@@ -31,7 +31,7 @@ impl SandboxArgs {
 }
 
 /// Sandbox level that the person chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum SandboxChoice {
     /// All layers are required. If the host lacks a layer, the step is refused.
     Strict,

@@ -17,7 +17,6 @@ pub struct SealedSteps {
 }
 
 /// A step of a file beside the sealed step of the same name.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComparedStep {
     /// The boundary has no step of this name, or the token may not see it.
     New,

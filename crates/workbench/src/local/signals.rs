@@ -37,7 +37,7 @@ struct State {
 }
 
 /// Handler that is installed for SIGINT, SIGTERM and SIGHUP.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Signals(Arc<Mutex<State>>);
 
 impl Signals {

@@ -29,7 +29,6 @@ const SHOWN: usize = 12;
 pub const NODE_PROGRAMS: &str = "node_modules/.bin";
 
 /// The programs that a step may execute.
-#[derive(Debug)]
 pub enum StepPrograms {
     /// Every program that the step can see, with the reason.
     Any(String),
@@ -38,7 +37,6 @@ pub enum StepPrograms {
 }
 
 /// The programs that script, step, policy and person name.
-#[derive(Debug)]
 pub struct NamedPrograms {
     ruling: Ruling,
     step: StepDefinition,

@@ -21,7 +21,6 @@ use sandbox::is_carried;
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Runbook with its tests.
-#[derive(Debug)]
 pub struct TestedRunbook {
     /// Steps in file order.
     pub steps: Vec<Arc<RegisteredStep>>,
@@ -32,7 +31,6 @@ pub struct TestedRunbook {
 }
 
 /// Result of a test.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TestResult {
     /// Every step and assertion was as expected.
     Passed,
@@ -43,7 +41,6 @@ pub enum TestResult {
 }
 
 /// What the tests of a runbook run with.
-#[derive(Clone, Copy)]
 pub struct TestRunner<'a> {
     /// The project.
     pub project: &'a Project,

@@ -27,7 +27,7 @@ const MAX_NAMED: usize = 5;
 pub type StepOutputs = BTreeMap<String, String>;
 
 /// What the steps of a walk leave for the steps after them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WalkSession {
     /// True if each step begins with the variables and in the directory of the step before. Otherwise a step leaves only
     /// files and outputs.
@@ -44,7 +44,6 @@ pub struct WalkSession {
 }
 
 /// What a step gets besides its session.
-#[derive(Debug)]
 pub struct StepSurroundings {
     /// Id of the step.
     pub step: String,

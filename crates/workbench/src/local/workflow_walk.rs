@@ -22,7 +22,6 @@ use reading::{
 pub const MAX_VISITS: u32 = 100_000;
 
 /// Position in a workflow, with the counters of its retries, loops and instances.
-#[derive(Debug, Clone)]
 pub struct WorkflowWalk<'a> {
     workflow: &'a Workflow,
     /// Values of the iterations, for each step.
@@ -48,7 +47,7 @@ pub struct WorkflowWalk<'a> {
 }
 
 /// What the workflow requires next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum NextUnit<'a> {
     /// Run the script of this unit.
     Run(CurrentUnit<'a>),
@@ -61,7 +60,7 @@ pub enum NextUnit<'a> {
 }
 
 /// Unit to run or to ask about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct CurrentUnit<'a> {
     /// The step of the unit.
     pub step: &'a WorkflowStep,
@@ -76,7 +75,7 @@ pub struct CurrentUnit<'a> {
 }
 
 /// Iteration of a loop.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct LoopIteration {
     /// Number of the iteration, from 1.
     pub number: usize,
@@ -416,19 +415,16 @@ pub fn loop_values(clause: &LoopClause, items: &[String]) -> Vec<String> {
 const MAX_LIST_BYTES: usize = 4 << 20;
 
 /// Lists of all loops of one workflow.
-#[derive(Debug)]
 pub struct LoopLists {
     lists: BTreeMap<String, LoopList>,
 }
 
-#[derive(Debug)]
 struct LoopList {
     items: Vec<String>,
     file: Option<ListFile>,
 }
 
 /// File of a list as it was when the workflow began.
-#[derive(Debug)]
 struct ListFile {
     /// Path as the person typed it.
     typed: PathBuf,

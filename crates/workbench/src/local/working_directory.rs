@@ -13,7 +13,7 @@ use documents::{Layer, PermissionKind, Profile, Workdir};
 use reading::Ruling;
 
 /// Working directory of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum WorkingDirectory {
     /// The current directory itself.
     InPlace {

@@ -543,7 +543,7 @@ impl StepState {
 }
 
 /// A question that waits for its answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct OpenQuestion {
     /// Number of the question.
     pub number: u64,

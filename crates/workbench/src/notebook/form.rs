@@ -14,7 +14,7 @@ use documents::{Parameter, ParameterType, visible};
 use reading::RegisteredStep;
 
 /// How a person gives a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum FieldKind {
     /// One line of text.
     Line,
@@ -29,7 +29,7 @@ pub enum FieldKind {
 }
 
 /// A field of a form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct FormField {
     /// Name of the parameter.
     pub name: String,
@@ -145,7 +145,6 @@ pub fn given(fields: &[FormField], sent: &BTreeMap<String, String>) -> Vec<Strin
 }
 
 /// A form of a step that was refused before the step ran.
-#[derive(Debug)]
 pub struct RefusedStep {
     /// Place of the step.
     pub place: PlaceOnPage,

@@ -27,7 +27,6 @@ use sandbox::{CapturedFile, ResultsError};
 pub const MOST: usize = 500;
 
 /// A step on a page.
-#[derive(Debug)]
 pub struct PageStep {
     /// Number of the step in addresses. A step of the same name keeps its number if the page is loaded again.
     pub number: usize,
@@ -45,7 +44,6 @@ impl PageStep {
 }
 
 /// A runbook that is open in the browser.
-#[derive(Debug)]
 pub struct OpenPage {
     /// The runbook.
     pub runbook: Runbook,
@@ -64,7 +62,7 @@ pub struct OpenPage {
 }
 
 /// A file of a directory: an open page, or the reason why it is not open.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ListedFile {
     /// Path as the person gave it, with the path below the directory.
     pub shown: String,
@@ -242,7 +240,6 @@ impl OpenPage {
 }
 
 /// The files that one command opens.
-#[derive(Debug)]
 pub struct OpenFiles {
     project: Project,
     /// The directory, as the person gave it. `None` if the person named a file.
@@ -252,7 +249,7 @@ pub struct OpenFiles {
 }
 
 /// What happens to a page whose file was saved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum AfterSave {
     /// The page shows the new file, and says what changed.
     Reload,
@@ -483,7 +480,6 @@ const PART: usize = 64 << 10;
 const NOT_SHOWN: [&str; 7] = [".svg", ".html", ".htm", ".xhtml", ".xht", ".xml", ".pdf"];
 
 /// How the browser gets a file of a step.
-#[derive(Debug)]
 pub enum ShownFile {
     /// An image with its type.
     Image(&'static str, Vec<u8>),

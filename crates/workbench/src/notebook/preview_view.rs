@@ -14,7 +14,6 @@ use crate::{
 const WIDTH: usize = 96;
 
 /// What the preview of one step shows.
-#[derive(Debug)]
 pub struct ShownPreview {
     /// Number of the step on its page, and its name.
     pub step: (usize, String),

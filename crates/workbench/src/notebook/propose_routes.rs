@@ -33,7 +33,6 @@ use crate::{
 const MOST_READ: usize = 50;
 
 /// What the routes need. The type has nothing that runs a step, and nothing that signs.
-#[derive(Debug)]
 pub struct ProposingNotebook {
     files: OpenFiles,
     place: Arc<ReachedBoundary>,

@@ -24,7 +24,6 @@ const MOST_SHOWN: usize = 5;
 const ENDING: usize = 8;
 
 /// What the views need.
-#[derive(Debug, Clone, Copy)]
 pub struct ProposeViews<'a> {
     /// Seals of the forms.
     pub door: &'a Door,
@@ -35,7 +34,7 @@ pub struct ProposeViews<'a> {
 }
 
 /// What the person gave, and what is wrong with it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct EarlierWish {
     /// What the person gave.
     pub wish: GivenWish,

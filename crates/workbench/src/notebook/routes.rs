@@ -32,7 +32,6 @@ use crate::{
 };
 
 /// What the routes need.
-#[derive(Debug)]
 pub struct Notebook {
     /// The open files.
     pub files: Arc<OpenFiles>,

@@ -15,7 +15,6 @@ use wire::{RegistryView, SessionList, StepSummary, StepView};
 use crate::{OpenPage, local::sealed_steps::differences_from};
 
 /// A step of a boundary, whose definition has the digest that the boundary states.
-#[derive(Debug)]
 pub struct SealedStep {
     /// The definition.
     pub definition: StepDefinition,
@@ -96,7 +95,6 @@ pub fn takes_session(definition: &StepDefinition) -> bool {
 }
 
 /// A step of the file beside the boundary's step of the same reference.
-#[derive(Debug)]
 pub enum SealedBlock {
     /// The boundary has no such step, or the token may not see it.
     Missing,
@@ -107,7 +105,6 @@ pub enum SealedBlock {
 }
 
 /// The steps of a file at a boundary.
-#[derive(Debug)]
 pub struct SealedRunbook {
     /// Name that the boundary states.
     pub boundary: String,

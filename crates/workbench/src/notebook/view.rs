@@ -16,7 +16,6 @@ use crate::{
 };
 
 /// What the views need.
-#[derive(Debug, Clone, Copy)]
 pub struct Views<'a> {
     /// Seals of the forms.
     pub door: &'a Door,

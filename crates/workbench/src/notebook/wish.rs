@@ -29,7 +29,7 @@ pub const UNCONFIRMED: &str = "The boundary may have received the proposal: load
     proposals.";
 
 /// What a person gave in the form of a step.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct GivenWish {
     /// Parameters by their names.
     pub params: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ impl GivenWish {
 }
 
 /// Why nothing was proposed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WishProblems {
     /// Errors of parameters, by their names.
     pub params: BTreeMap<String, String>,
@@ -146,7 +146,6 @@ pub fn other_fields(step: &SealedStep) -> Vec<FormField> {
 }
 
 /// A checked wish.
-#[derive(Debug)]
 pub struct CheckedWish {
     body: Propose,
     /// The runbook for which a session begins before the proposal.

@@ -15,7 +15,6 @@ use crate::{
 use client::{CommandFailure, CommandResult, Terminal, value_words};
 
 /// What the worker does next.
-#[derive(Debug)]
 pub enum Order {
     /// Run the step with this number and these parameters, from the page that the person saw.
     Run(usize, Arc<OpenPage>, usize, Vec<String>),

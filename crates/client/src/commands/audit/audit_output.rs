@@ -519,7 +519,6 @@ pub enum NotBegun {
     Broken(Finding),
 }
 
-#[derive(Debug)]
 pub struct UntrustedLog {
     pub(super) message: String,
     pub(super) first: Option<RosterDigest>,

@@ -29,7 +29,7 @@ const MOST_AT_ONCE: usize = 64;
 const MOST_SKIPPED: usize = 1000;
 
 /// A file that is no bundle.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SkippedFile {
     /// Name of the file.
     pub name: String,

@@ -41,7 +41,7 @@ fn review_line(run: &RunReviewState) -> String {
 }
 
 /// The runs that have waited longer for a review than the auditor accepts.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct OverdueReviews {
     /// Receipts of these runs, in log order.
     pub(super) receipts: Vec<ReceiptId>,

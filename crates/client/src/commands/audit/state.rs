@@ -25,7 +25,6 @@ const TURN: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// State file in a directory in which this process can write.
-#[derive(Debug)]
 pub struct StateFile {
     /// Path of the state file, with symbolic links resolved, so that saving replaces the file and not a link to the
     /// file.
@@ -35,7 +34,6 @@ pub struct StateFile {
 }
 
 /// Result of saving a state.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateChange {
     /// The state was saved.
     Here,
@@ -188,13 +186,11 @@ const HASH_BYTES: u64 = 8;
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// The file, which may not exist yet.
-#[derive(Debug)]
 pub struct UsedValuesFile {
     path: PathBuf,
 }
 
 /// The verified beginning of the file, up to the last hash of a state.
-#[derive(Debug)]
 pub struct EarlierValues {
     file: File,
     end: u64,

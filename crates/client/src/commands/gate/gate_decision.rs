@@ -25,7 +25,7 @@ use verdict::{
 use verdict::{RosterTrust, VerifyOptions, verify};
 
 /// Result of the gate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct GateReport {
     /// True if all requirements are met, so the gate opens.
     pub passed: bool,
@@ -43,7 +43,7 @@ impl GateReport {
 }
 
 /// Requirement of the gate, with its result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Requirement {
     /// Name of the requirement: `verified`, `boundary`, `step`, `digest`, `parameters`, `grant`, `emergency`, `outcome`, `refused`, `sandbox`, `age`,
     /// `roster`, or the name of a check that the verifier left open. Stable.
@@ -55,7 +55,7 @@ pub struct Requirement {
 }
 
 /// Result of one requirement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequirementResult {
     /// The requirement is met.
@@ -493,7 +493,7 @@ fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> A
 mod fixture;
 
 /// Requirements for a receipt. Each weaker requirement has its own variant or field.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct GateRequirements {
     /// Id of the boundary. The name of a boundary is not enough, because another boundary can have the same name.
     pub boundary: SealDigest,
@@ -522,7 +522,7 @@ pub struct GateRequirements {
 }
 
 /// Definitions of the step that the gate accepts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum DigestRequirement {
     /// Only the definition with this digest.
     Exactly(StepDigest),
@@ -531,7 +531,7 @@ pub enum DigestRequirement {
 }
 
 /// Parameters that the gate accepts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub enum ParamsRequirement {
     /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
     /// contain the defaults too.
@@ -541,7 +541,7 @@ pub enum ParamsRequirement {
 }
 
 /// Value that the gate demands for a parameter.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub enum GivenParameter {
     /// Value from a JSON file, with exactly this type.
     Value(Value),
@@ -551,7 +551,7 @@ pub enum GivenParameter {
 }
 
 /// Outcomes that the gate accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum OutcomeRequirement {
     /// Exit code 0 only.
     Succeeded,
@@ -560,7 +560,7 @@ pub enum OutcomeRequirement {
 }
 
 /// Layers that must have been active in the sandbox, besides the layers that the approvers required.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SandboxRequirement {
     /// All these layers.
     Layers(Vec<Layer>),
@@ -571,7 +571,7 @@ pub enum SandboxRequirement {
 }
 
 /// Maximum age of the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum AgeLimit {
     /// At most this number of seconds.
     Seconds(i64),

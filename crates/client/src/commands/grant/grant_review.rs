@@ -32,7 +32,6 @@ const DIGITS: usize = 8;
 const HEADING: &str = "== STANDING GRANT: nobody is asked again ==";
 
 /// A grant with everything that an approver must see.
-#[derive(Debug)]
 pub struct GrantReview {
     payload: Vec<u8>,
     digest: ContentDigest,

@@ -104,7 +104,6 @@ pub fn check_pending(view: &GrantView) -> CommandResult<()> {
 }
 
 /// Proof that a person typed the answer for the grant that was shown, or that `--yes --expect` named its digest.
-#[derive(Debug)]
 #[must_use]
 pub struct GrantConsent(());
 
@@ -165,7 +164,6 @@ pub fn hand_in(
 }
 
 /// What a grantee asked for, which the statement of the boundary must contain.
-#[derive(Debug, Clone, Copy)]
 pub struct WantedUse<'a> {
     /// Ref of the step.
     pub step: &'a str,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use documents::{Parameter, ParameterType, canonical, joined};
 
 /// The values of a parameter, in words.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct VaryingValues {
     /// The values.
     pub words: String,

@@ -27,7 +27,7 @@ use verdict::{Chain, MAX_FILE_BYTES, Pinned, TrustedRoster, payload_of};
 use wire::RegistryView;
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Serialize)]
 pub struct Change {
     /// Kind of the change: `added`, `removed` or `changed`.
     pub what: &'static str,

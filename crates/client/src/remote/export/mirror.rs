@@ -31,7 +31,6 @@ use verdict::{Chain, LogEntry, Pinned, TrustedRoster, rosters_in};
 pub const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// Directory of a copy, locked by this process.
-#[derive(Debug)]
 pub struct LogMirror<'a> {
     directory: &'a Path,
     hashes_only: bool,
@@ -338,7 +337,6 @@ fn blob_name(digest: &BlobDigest) -> String {
 }
 
 /// A checkpoint and its signed note.
-#[derive(Debug)]
 pub struct ExportHead {
     /// Signed note with its signatures.
     pub(super) note: String,
@@ -513,7 +511,6 @@ pub fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
 }
 
 /// A tile with exactly the number of leaves that its path requires.
-#[derive(Debug)]
 pub struct ExportTile {
     bytes: Vec<u8>,
     kind: TileKind,

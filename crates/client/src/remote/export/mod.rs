@@ -25,7 +25,7 @@ use documents::{
 };
 
 /// Result of an export.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Default, Serialize)]
 pub struct Export {
     /// Origin of the log.
     pub origin: String,

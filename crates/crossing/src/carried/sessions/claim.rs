@@ -38,7 +38,6 @@ impl fmt::Debug for SessionClaim {
 }
 
 /// What a run leaves in its session.
-#[derive(Debug)]
 pub struct SessionResult {
     /// The state that the shell wrote, or `None` if the state before stays.
     pub state: Option<ShellState>,

@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// Element of a page, for example `<Command id="a" />`.
-#[derive(Debug)]
 pub(crate) struct Element {
     pub(super) name: String,
     /// Place of the `<`.
@@ -61,7 +60,6 @@ impl Element {
 }
 
 /// Attribute of an element.
-#[derive(Debug)]
 pub(super) struct Attribute {
     pub(super) name: String,
     pub(super) place: TextPlace,
@@ -70,7 +68,6 @@ pub(super) struct Attribute {
 }
 
 /// Fenced block.
-#[derive(Debug)]
 pub(super) struct Fence {
     pub(super) place: TextPlace,
     pub(super) language: Option<String>,

@@ -4,14 +4,14 @@
 //! scripts.
 
 /// Id and script that Gruntwork's registry takes from the text of the attributes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct GruntworkStep {
     pub(super) id: String,
     pub(super) script: GruntworkScript,
 }
 
 /// Script of a step for Gruntwork's registry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum GruntworkScript {
     Inline(String),
     File(String),

@@ -8,7 +8,7 @@ use std::str::CharIndices;
 use serde_json::{Map, Number, Value};
 
 /// Where an expression ends, as far as its brackets, texts and comments show.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum ExpressionEnd {
     /// The text is a whole expression.
     Complete,

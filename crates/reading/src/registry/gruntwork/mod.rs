@@ -131,7 +131,6 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
 }
 
 /// Element of a page that does something in Gruntwork and that is no step here.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherBlock {
     /// Name of the element, for example `Template`.
     pub component: String,

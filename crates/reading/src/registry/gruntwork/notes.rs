@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Errors and remarks that the reader has found.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Notes {
     pub(super) flaws: Vec<YamlFlaw>,
     pub(super) remarks: Vec<YamlFlaw>,
@@ -25,7 +25,7 @@ pub(super) fn noted<T>(
 }
 
 /// Origin of a YAML document.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum YamlSource {
     /// Fence of the page. The list contains the number of columns before each line of the YAML, beginning with the line
     /// after the fence.

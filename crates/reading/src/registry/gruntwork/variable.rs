@@ -4,7 +4,7 @@ use crate::{TextPlace, YamlFlaw, YamlSource};
 use documents::Parameter;
 
 /// Variable of an `<Inputs>` or `<Template>` block.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Variable {
     pub(super) name: String,
     pub(super) declared: Parameter,

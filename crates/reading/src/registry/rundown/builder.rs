@@ -56,7 +56,7 @@ pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Wo
 }
 
 /// Content that belongs to a heading with an error.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum Skip {
     Nothing,
     ToStep,

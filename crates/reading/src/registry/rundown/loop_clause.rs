@@ -127,7 +127,7 @@ pub(super) fn replace_variable(source: &str, variable: &str) -> Result<String, (
     ))
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Quote {
     None,
     Single,

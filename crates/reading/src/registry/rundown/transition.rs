@@ -10,7 +10,6 @@ use crate::{
 };
 
 /// One transition of the file.
-#[derive(Debug)]
 pub(super) struct TransitionLine {
     pub(super) on_pass: bool,
     pub(super) aggregation: Option<Aggregation>,

@@ -8,7 +8,6 @@ use crate::{DeclaredNeeds, TextPlace};
 pub const MAX_ITERATIONS: u32 = 10_000;
 
 /// Steps of one Rundown file.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workflow {
     /// Text of the first H1 heading.
     pub title: Option<String>,

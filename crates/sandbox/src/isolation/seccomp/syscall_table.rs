@@ -10,7 +10,7 @@ use crate::{
     dead_code,
     reason = "the filter of the other architecture is only made by tests, which interpret it"
 )]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Machine {
     X86_64,
     Aarch64,

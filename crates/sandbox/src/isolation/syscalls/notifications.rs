@@ -16,7 +16,6 @@ const SET_FLAGS: u32 = 0x4008_2104;
 const SYNCHRONOUS: u64 = 1;
 
 /// A system call that waits.
-#[derive(Debug, Clone, Copy)]
 pub struct WaitingCall {
     pub id: u64,
     /// Thread that made the call, in the pid namespace of this process.

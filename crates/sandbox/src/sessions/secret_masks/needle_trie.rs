@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 pub type TrieState = u32;
 
 /// A text to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Needle {
     /// Number of symbols.
     pub length: usize,
@@ -24,7 +24,7 @@ pub struct Needle {
 }
 
 /// Some bits of a symbol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct SymbolBits {
     pub mask: u8,
     pub value: u8,

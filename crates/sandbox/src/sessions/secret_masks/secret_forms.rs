@@ -4,7 +4,7 @@
 //! find is enough for all spellings of a form, for example for `%2f` and `%2F`.
 
 /// The forms in which output is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum SecretForm {
     /// The bytes themselves.
     Plain,
@@ -29,7 +29,6 @@ impl SecretForm {
 }
 
 /// Event of a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormEvent {
     /// The bytes from `start` to `end` of the stream decode to this symbol.
     Symbol { symbol: u8, start: u64, end: u64 },
@@ -41,7 +40,6 @@ pub enum FormEvent {
 pub const MAX_BREAK: u8 = 18;
 
 /// Reader of one form.
-#[derive(Debug)]
 pub struct FormReader {
     form: SecretForm,
     /// Bytes of an escape that is not complete yet, at most 12 bytes.

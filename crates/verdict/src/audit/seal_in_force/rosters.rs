@@ -9,7 +9,7 @@ use crate::{
 use documents::{BlobDigest, Envelope, MAX_BLOB_BYTES, MAX_ROSTER_BYTES, RosterDigest, Seal};
 
 /// Known roster versions, all connected with the trusted version.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rosters {
     pinned: Pinned,
     chain: Chain,
