@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -38,7 +38,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the server cannot listen, or if the bundle cannot be read.
-pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args) -> CommandResult {
     let bundle = Bytes::from(std::fs::read(&args.bundle).map_err(|error| broken(&error))?);
     let rows = Rows::open(&args.store).map_err(|fault| broken(&fault))?;
     let crossing = Arc::new(Crossing {
@@ -101,7 +101,7 @@ async fn serve(crossing: Arc<Crossing>) -> io::Result<()> {
 }
 
 /// Starts a bare server that answers with `bundle` and stores its rows in `dir`.
-pub fn start(dir: &Path, bundle: &[u8]) -> Result<Service, CommandFailure> {
+pub fn start(dir: &Path, bundle: &[u8]) -> CommandResult<Service> {
     let answer = dir.join("bare-bundle.json");
     std::fs::write(&answer, bundle).map_err(|error| broken(&error))?;
     let program = std::env::current_exe().map_err(|error| broken(&error))?;

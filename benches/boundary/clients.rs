@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use documents::{
     Authorization, BoundaryRef, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId,
     GrantedSession, GrantedStep, Grantee, IdentError, KeyId, Name, Nonce, PAYLOAD_TYPE, Parameter,
@@ -54,10 +54,10 @@ const MOST_PER_S: u64 = 20_000;
 
 impl Plan {
     /// Fetches from the boundary the values that an authorization contains.
-    pub fn prepare(service: &Service, step: &str) -> Result<Self, CommandFailure> {
+    pub fn prepare(service: &Service, step: &str) -> CommandResult<Self> {
         let registry = service.get("/v1/registry")?;
         let step = service.get(&format!("/v1/steps/{step}"))?;
-        let typed = |value: &Value, what: &str| -> Result<Value, CommandFailure> {
+        let typed = |value: &Value, what: &str| -> CommandResult<Value> {
             value
                 .get(what)
                 .cloned()
@@ -85,7 +85,7 @@ impl Plan {
     }
 
     /// Returns the plan of uses of this many new grants.
-    pub fn under_grants(&self, service: &Service, count: usize) -> Result<Self, CommandFailure> {
+    pub fn under_grants(&self, service: &Service, count: usize) -> CommandResult<Self> {
         let secret = SecretKey::from_seed(people::GRANTEE);
         let key = SshKey::from_public(secret.public(), "").map_err(|error| broken(&error))?;
         let grants = (0..count)
@@ -109,7 +109,7 @@ impl Plan {
     }
 
     /// Makes a grant for 1,000 uses, which the approver signed, and puts it in force.
-    pub fn grant(&self, service: &Service) -> Result<ContentDigest, CommandFailure> {
+    pub fn grant(&self, service: &Service) -> CommandResult<ContentDigest> {
         let around = countersign::surroundings();
         let grantee = SshKey::from_public(SecretKey::from_seed(people::GRANTEE).public(), "");
         let grantee = grantee.map_err(|error| broken(&error))?.keyid();
@@ -152,7 +152,7 @@ impl Plan {
     }
 
     /// Returns the body of a request that freezes the boundary.
-    pub fn freeze(&self) -> Result<Value, CommandFailure> {
+    pub fn freeze(&self) -> CommandResult<Value> {
         let revocation = Revocation {
             boundary: self.boundary.clone(),
             reason: "bench".to_owned(),
@@ -169,7 +169,7 @@ impl Plan {
     ///
     /// # Errors
     /// Returns an error if the authorization cannot be serialized.
-    pub fn body(&self) -> Result<Vec<u8>, CommandFailure> {
+    pub fn body(&self) -> CommandResult<Vec<u8>> {
         self.authorization().map(|(_, body)| body)
     }
 
@@ -177,7 +177,7 @@ impl Plan {
     ///
     /// # Errors
     /// Returns an error if the authorization cannot be serialized.
-    pub fn authorization(&self) -> Result<(ProposalId, Vec<u8>), CommandFailure> {
+    pub fn authorization(&self) -> CommandResult<(ProposalId, Vec<u8>)> {
         let around = countersign::surroundings();
         let millis = (around.millis)();
         let proposal = ProposalId::new(millis, around.bytes());
@@ -223,7 +223,7 @@ impl Plan {
     ///
     /// # Errors
     /// Returns an error if the boundary refuses the authorization.
-    pub fn exchange(&self, service: &Service) -> Result<Vec<u8>, CommandFailure> {
+    pub fn exchange(&self, service: &Service) -> CommandResult<Vec<u8>> {
         let request = self.request(&service.address, &service.token)?;
         runtime()?.block_on(async {
             let mut connection = Connection::open(service).await?;
@@ -233,7 +233,7 @@ impl Plan {
     }
 
     /// Makes an HTTP request with a signed authorization.
-    fn request(&self, address: &str, token: &str) -> Result<Vec<u8>, CommandFailure> {
+    fn request(&self, address: &str, token: &str) -> CommandResult<Vec<u8>> {
         let body = self.body()?;
         let mut request = format!(
             "POST /v1/authorizations HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -247,12 +247,7 @@ impl Plan {
 
 /// Submits authorizations during `time` with `count` clients. Each client has its own connection and waits for each
 /// receipt.
-pub fn load(
-    service: &Service,
-    plan: &Plan,
-    count: usize,
-    time: Duration,
-) -> Result<Load, CommandFailure> {
+pub fn load(service: &Service, plan: &Plan, count: usize, time: Duration) -> CommandResult<Load> {
     let most = if count == 1 {
         MOST_PER_S / 4
     } else {
@@ -273,7 +268,7 @@ pub fn send(
     count: usize,
     most: u64,
     time: Duration,
-) -> Result<Load, CommandFailure> {
+) -> CommandResult<Load> {
     let made = (0..most)
         .map(|_| plan.request(&service.address, &service.token))
         .collect::<Result<Vec<_>, _>>()?;
@@ -290,7 +285,7 @@ pub fn sign_and_send(
     plan: &Arc<Plan>,
     count: usize,
     most: u64,
-) -> Result<Load, CommandFailure> {
+) -> CommandResult<Load> {
     let (plan, address, token) = (plan.clone(), service.address.clone(), service.token.clone());
     let made = AtomicU64::new(0);
     drive(service, count, Duration::MAX, move || {
@@ -303,8 +298,8 @@ fn drive(
     service: &Service,
     count: usize,
     time: Duration,
-    next: impl Fn() -> Option<Result<Vec<u8>, CommandFailure>> + Send + Sync + 'static,
-) -> Result<Load, CommandFailure> {
+    next: impl Fn() -> Option<CommandResult<Vec<u8>>> + Send + Sync + 'static,
+) -> CommandResult<Load> {
     let next = Arc::new(next);
     let runtime = runtime()?;
     let connections = runtime.block_on(async {
@@ -371,7 +366,7 @@ impl Load {
 pub async fn open_encrypted(
     address: &str,
     client: &Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, CommandFailure> {
+) -> CommandResult<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address)
         .await
         .map_err(|error| broken(&error))?;
@@ -398,7 +393,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(service: &Service) -> Result<Self, CommandFailure> {
+    async fn open(service: &Service) -> CommandResult<Self> {
         let address = &service.address;
         let stream: Box<dyn Duplex> = if let Some(client) = &service.tls {
             Box::new(open_encrypted(address, client).await?)
@@ -416,7 +411,7 @@ impl Connection {
         })
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Result<(), CommandFailure> {
+    async fn exchange(&mut self, request: &[u8]) -> CommandResult<()> {
         let hung_up = |error: std::io::Error| broken(&format!("the server hung up: {error}"));
         self.stream.write_all(request).await.map_err(hung_up)?;
         self.received.clear();
@@ -456,7 +451,7 @@ impl Connection {
     }
 
     /// Returns the length of the body from the head of the answer.
-    fn announced(&self) -> Result<usize, CommandFailure> {
+    fn announced(&self) -> CommandResult<usize> {
         let head = String::from_utf8_lossy(&self.received[..self.body]).to_ascii_lowercase();
         head.lines()
             .find_map(|line| line.strip_prefix("content-length:"))
@@ -467,7 +462,7 @@ impl Connection {
 
 /// All clients share one thread, as in load generators. With one thread for each client, every answer of the boundary
 /// would have to wake another thread.
-fn runtime() -> Result<Runtime, CommandFailure> {
+fn runtime() -> CommandResult<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_io()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use client::CommandFailure;
+use client::CommandResult;
 use rustix::process::Signal;
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ const OLD_S: i64 = 3 * 24 * 3600;
 const WARM: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_micros(500);
 
-pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Compared> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir_in(".")
@@ -65,7 +65,7 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
     let fdatasync_us = floors::fdatasync_us(dir.path())?;
     let (mut sqlite, mut postgres, mut ratios, mut alone) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let place = |name: &str| -> Result<PathBuf, CommandFailure> {
+    let place = |name: &str| -> CommandResult<PathBuf> {
         let place = dir.path().join(name);
         fs::create_dir(&place).map_err(|error| broken(&error))?;
         Ok(place)
@@ -115,7 +115,7 @@ pub fn measure(args: &Args) -> Result<Compared, CommandFailure> {
 }
 
 /// Starts a server with the empty tables of a boundary.
-pub fn cluster() -> Result<Cluster, CommandFailure> {
+pub fn cluster() -> CommandResult<Cluster> {
     let server = Cluster::start("the benchmark of PostgreSQL", "shared_buffers = '128MB'\n");
     let server = server.ok_or_else(|| broken(&"this host has no PostgreSQL"))?;
     ours(
@@ -132,7 +132,7 @@ pub fn cluster() -> Result<Cluster, CommandFailure> {
 }
 
 /// Creates a boundary in `dir` whose store is the database at `url`. Returns its configuration file.
-fn node(dir: &Path, url: &str, name: &str) -> Result<PathBuf, CommandFailure> {
+fn node(dir: &Path, url: &str, name: &str) -> CommandResult<PathBuf> {
     let (config, _) = service::create(dir, service::RUNBOOK)?;
     // The new boundary was sealed in SQLite, and the node begins another log.
     fs::remove_file(config.with_file_name("boundary").join("checkpoint"))
@@ -141,7 +141,7 @@ fn node(dir: &Path, url: &str, name: &str) -> Result<PathBuf, CommandFailure> {
     Ok(config)
 }
 
-pub fn point_to(config: &Path, url: &str, name: &str) -> Result<(), CommandFailure> {
+pub fn point_to(config: &Path, url: &str, name: &str) -> CommandResult<()> {
     let text = fs::read_to_string(config).map_err(|error| broken(&error))?;
     let file = "database = \"boundary/countersign.db\"";
     let text = text
@@ -151,7 +151,7 @@ pub fn point_to(config: &Path, url: &str, name: &str) -> Result<(), CommandFailu
 }
 
 /// Runs a command of the program. Returns its standard output.
-pub fn ours(arguments: &[&str], config: Option<&Path>) -> Result<String, CommandFailure> {
+pub fn ours(arguments: &[&str], config: Option<&Path>) -> CommandResult<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.args(arguments);
     if let Some(config) = config {
@@ -166,7 +166,7 @@ pub fn ours(arguments: &[&str], config: Option<&Path>) -> Result<String, Command
 }
 
 /// Starts the first node of a boundary, and gives the proposer a token.
-fn started(config: &Path) -> Result<Service, CommandFailure> {
+fn started(config: &Path) -> CommandResult<Service> {
     let mut service = service::start_at(config, "")?;
     let name = service::proposer()?;
     let create = [
@@ -182,21 +182,21 @@ fn started(config: &Path) -> Result<Service, CommandFailure> {
     Ok(service)
 }
 
-fn per_s(service: &Service, time: Duration) -> Result<f64, CommandFailure> {
+fn per_s(service: &Service, time: Duration) -> CommandResult<f64> {
     let plan = Plan::prepare(service, "bench:noop")?;
     clients::load(service, &plan, CLIENTS, WARM)?;
     Ok(clients::load(service, &plan, CLIENTS, time)?.per_s())
 }
 
 /// Returns the median duration of a crossing of one client, in microseconds.
-fn one_client(service: &Service, time: Duration) -> Result<f64, CommandFailure> {
+fn one_client(service: &Service, time: Duration) -> CommandResult<f64> {
     let plan = Plan::prepare(service, "bench:noop")?;
     clients::load(service, &plan, 1, WARM)?;
     Ok(clients::load(service, &plan, 1, time)?.percentile(0.5))
 }
 
 /// Returns the time from this signal to the active node until the first receipt of the other node, in milliseconds.
-fn taken_over(dir: &Path, signal: Signal) -> Result<f64, CommandFailure> {
+fn taken_over(dir: &Path, signal: Signal) -> CommandResult<f64> {
     let server = cluster()?;
     let config = node(dir, &server.socket_url("service"), "one")?;
     let active = started(&config)?;
@@ -232,7 +232,7 @@ fn taken_over(dir: &Path, signal: Signal) -> Result<f64, CommandFailure> {
 }
 
 /// Returns the time from the moment at which a restarted server accepts connections until the next receipt, in milliseconds.
-fn restarted(dir: &Path) -> Result<f64, CommandFailure> {
+fn restarted(dir: &Path) -> CommandResult<f64> {
     let server = cluster()?;
     let service = started(&node(dir, &server.socket_url("service"), "one")?)?;
     let plan = Plan::prepare(&service, "bench:noop")?;
@@ -251,7 +251,7 @@ fn restarted(dir: &Path) -> Result<f64, CommandFailure> {
 
 /// Returns the time from the start of a node until it is ready, with a log of this number of entries, in milliseconds. The
 /// entries are `age_s` seconds old.
-fn ready(dir: &Path, entries: u64, age_s: i64) -> Result<f64, CommandFailure> {
+fn ready(dir: &Path, entries: u64, age_s: i64) -> CommandResult<f64> {
     let server = cluster()?;
     let (config, token) = service::create(dir, service::RUNBOOK)?;
     service::serve(&config, token.clone())?.stop()?;

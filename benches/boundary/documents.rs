@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use documents::{
     Authorization, Base64, Bundle, Envelope, EnvelopeSignature, KeyId, MAX_BUNDLE_BYTES,
     PAYLOAD_TYPE, Receipt, SecretKey, Signed, SshKey, Statement, canonical, leaf_hash, pae,
@@ -30,13 +30,13 @@ pub struct Documents {
 ///
 /// # Errors
 /// Returns an error if a document of the boundary cannot be parsed.
-pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, CommandFailure> {
+pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> CommandResult<f64> {
     let body = plan.body()?;
     let documents = Documents::of(&plan.exchange(service)?)?;
     let (done, used) = (AtomicU64::new(0), AtomicU64::new(0));
     let until = Instant::now() + time;
     std::thread::scope(|scope| {
-        let work = || -> Result<(), CommandFailure> {
+        let work = || -> CommandResult<()> {
             let before = thread_time();
             let mut rounds = 0;
             while Instant::now() < until {
@@ -63,7 +63,7 @@ pub fn cpu_us(service: &Service, plan: &Plan, time: Duration) -> Result<f64, Com
 
 impl Documents {
     /// Takes the documents of a crossing from its bundle.
-    pub fn of(bundle: &[u8]) -> Result<Self, CommandFailure> {
+    pub fn of(bundle: &[u8]) -> CommandResult<Self> {
         let bundle = Bundle::parse(&bundle[..bundle.len().min(MAX_BUNDLE_BYTES)])
             .map_err(|error| broken(&error))?;
         let payload = Base64::Strict
@@ -82,7 +82,7 @@ impl Documents {
     }
 
     /// Parses an authorization, verifies its only signature, and hashes its payload.
-    pub fn read(&self, body: &[u8]) -> Result<(), CommandFailure> {
+    pub fn read(&self, body: &[u8]) -> CommandResult<()> {
         let envelope: Envelope =
             canonical::read_as(body, body.len()).map_err(|error| broken(&error))?;
         let signed = Signed::<Authorization>::from_envelope(&envelope, Base64::Lenient);
@@ -95,7 +95,7 @@ impl Documents {
     }
 
     /// Writes and signs the receipt for the log.
-    pub fn write(&self) -> Result<Vec<u8>, CommandFailure> {
+    pub fn write(&self) -> CommandResult<Vec<u8>> {
         let payload = self.receipt.to_payload().map_err(|error| broken(&error))?;
         let signature = self.secret.sign(&pae(PAYLOAD_TYPE, &payload));
         let receipt = Envelope::new(

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::client::Resumption;
@@ -49,7 +49,7 @@ pub struct Report {
 }
 
 /// Measures one boundary, with and without TLS.
-pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Report> {
     let here = args.dir.clone().unwrap_or_else(|| ".".into());
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
@@ -106,7 +106,7 @@ fn start_encrypted(
     dir: &Path,
     token: &str,
     client: &Arc<ClientConfig>,
-) -> Result<Service, CommandFailure> {
+) -> CommandResult<Service> {
     let pair = format!(
         "[tls]\ncertificate = \"{0}/tls.pem\"\nkey = \"{0}/tls.key\"\n",
         dir.display()
@@ -119,7 +119,7 @@ fn start_encrypted(
 
 /// Makes a certificate with an ECDSA key, and the configuration of a client that trusts it. The client resumes no
 /// sessions, so each connection has a full handshake.
-fn certificate(dir: &Path) -> Result<Arc<ClientConfig>, CommandFailure> {
+fn certificate(dir: &Path) -> CommandResult<Arc<ClientConfig>> {
     let words = "umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key \
                  -out tls.pem -days 30 -subj /CN=bench -addext subjectAltName=IP:127.0.0.1 \
                  -addext basicConstraints=critical,CA:FALSE";
@@ -150,7 +150,7 @@ fn handshakes(
     client: &Arc<ClientConfig>,
     count: usize,
     time: Duration,
-) -> Result<u64, CommandFailure> {
+) -> CommandResult<u64> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

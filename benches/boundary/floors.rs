@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use documents::{Limits, Profile};
 use sandbox::{CancelFlag, End, LocalSandbox, Plan, Setup};
 
@@ -17,7 +17,7 @@ const SYNCS: usize = 200;
 const SPAWNS: usize = 100;
 
 /// Returns the median time of a 4 KiB write with its fdatasync, in microseconds.
-pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
+pub fn fdatasync_us(dir: &Path) -> CommandResult<f64> {
     let unsynced = |error: std::io::Error| {
         broken(&format!(
             "measuring fdatasync in {}: {error}",
@@ -38,7 +38,7 @@ pub fn fdatasync_us(dir: &Path) -> Result<f64, CommandFailure> {
 }
 
 /// Returns the number of nonces per second that group commits store for `clients` concurrent clients.
-pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> Result<f64, CommandFailure> {
+pub fn nonces_per_s(dir: &Path, clients: usize, time: Duration) -> CommandResult<f64> {
     let path = dir.join("nonces.db");
     alone::nonces_a_second(&path, clients, time).map_err(|fault| broken(&fault))
 }
@@ -51,7 +51,7 @@ pub struct Spawns {
 }
 
 /// Measures plain and sandboxed spawns.
-pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
+pub fn spawns(dir: &Path) -> CommandResult<Spawns> {
     let scratch = dir.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(|error| broken(&error))?;
     let setup = Setup {
@@ -83,7 +83,7 @@ pub fn spawns(dir: &Path) -> Result<Spawns, CommandFailure> {
 }
 
 /// Runs `true` in the sandbox. With this shebang the kernel executes `/bin/true` directly, as in a plain spawn.
-pub fn run_true(sandbox: &LocalSandbox, profile: &Profile) -> Result<(), CommandFailure> {
+pub fn run_true(sandbox: &LocalSandbox, profile: &Profile) -> CommandResult<()> {
     let prepared = sandbox.check(profile).map_err(|error| broken(&error))?;
     let plan = Plan {
         interpreter: "sh".to_owned(),
@@ -105,7 +105,7 @@ pub fn run_true(sandbox: &LocalSandbox, profile: &Profile) -> Result<(), Command
 }
 
 /// Returns the duration of `what` in microseconds.
-pub fn timed(what: impl FnOnce() -> Result<(), CommandFailure>) -> Result<f64, CommandFailure> {
+pub fn timed(what: impl FnOnce() -> CommandResult<()>) -> CommandResult<f64> {
     let start = Instant::now();
     what()?;
     Ok(start.elapsed().as_secs_f64() * 1e6)

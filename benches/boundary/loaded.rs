@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 use documents::Nonce;
 use serde::Serialize;
 use serde_json::json;
@@ -74,7 +74,7 @@ const RETENTION: &str =
 /// Most runs in the sandbox of any machine in a second.
 const MOST_PER_S: u64 = 2000;
 
-pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Report> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir_in(".")
@@ -114,7 +114,7 @@ pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
     let done = [const { AtomicU64::new(0) }; 3];
     let lines = Plan::prepare(&service, "bench:lines")?;
     let (id, body) = lines.authorization()?;
-    let again = |count: &AtomicU64, work: &dyn Fn() -> Result<(), CommandFailure>| {
+    let again = |count: &AtomicU64, work: &dyn Fn() -> CommandResult<()>| {
         while !over.load(Ordering::Relaxed) {
             work()?;
             count.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +180,7 @@ fn read(service: &Service, id: &str, over: &AtomicBool) {
     }
 }
 
-fn program(command: &mut Command) -> Result<(), CommandFailure> {
+fn program(command: &mut Command) -> CommandResult<()> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -192,7 +192,7 @@ fn program(command: &mut Command) -> Result<(), CommandFailure> {
     }
 }
 
-fn back_up(config: &Path) -> Result<(), CommandFailure> {
+fn back_up(config: &Path) -> CommandResult<()> {
     let copy =
         tempfile::tempdir_in(config.parent().unwrap_or(config)).map_err(|error| broken(&error))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -204,7 +204,7 @@ fn back_up(config: &Path) -> Result<(), CommandFailure> {
     )
 }
 
-fn audit(service: &Service, config: &Path) -> Result<(), CommandFailure> {
+fn audit(service: &Service, config: &Path) -> CommandResult<()> {
     let (url, roster) = (
         format!("http://{}", service.address),
         config.with_file_name("boundary/roster.d/1.json"),
@@ -218,7 +218,7 @@ fn audit(service: &Service, config: &Path) -> Result<(), CommandFailure> {
 }
 
 /// Makes a proposal that expires, and that housekeeping then deletes.
-fn propose(service: &Service) -> Result<(), CommandFailure> {
+fn propose(service: &Service) -> CommandResult<()> {
     let around = countersign::surroundings();
     let nonce = Nonce::new((around.millis)(), around.bytes());
     let wish = json!({"step": "bench:noop", "params": {}, "reason": "bench", "nonce": nonce, "expires_in_s": 1});

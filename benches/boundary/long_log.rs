@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ const CROSSINGS: u64 = 200;
 // A long log
 
 /// Makes the log.
-pub fn make(args: &Args) -> Result<LongLog, CommandFailure> {
+pub fn make(args: &Args) -> CommandResult<LongLog> {
     fs::create_dir(&args.dir)
         .map_err(|error| broken(&format!("{}: {error}", args.dir.display())))?;
     let (config, token) = service::create_with(&args.dir, RUNBOOK, &policy(0), &[])?;
@@ -143,7 +143,7 @@ fn approver() -> Key {
     Key::of("bench", service::APPROVER[0])
 }
 
-fn propose(service: &Service, step: &str, more: Value) -> Result<Value, CommandFailure> {
+fn propose(service: &Service, step: &str, more: Value) -> CommandResult<Value> {
     let mut wish = json!({"step": step, "params": {}, "reason": "bench", "new": true});
     wish.as_object_mut()
         .expect("an object")
@@ -152,7 +152,7 @@ fn propose(service: &Service, step: &str, more: Value) -> Result<Value, CommandF
 }
 
 /// Proposes and signs a run, and waits for its end. Returns the id of its receipt.
-fn run(service: &Service, step: &str, more: Value) -> Result<String, CommandFailure> {
+fn run(service: &Service, step: &str, more: Value) -> CommandResult<String> {
     let proposed = propose(service, step, more)?;
     let path = format!("/v1/proposals/{}", id_of(&proposed));
     let signatures = json!({"signatures": [approver().sign(&bytes_of(&proposed))]});
@@ -167,7 +167,7 @@ fn run(service: &Service, step: &str, more: Value) -> Result<String, CommandFail
 
 /// Appends a denial, a run with a plan, a session of two runs, a version of the roster and two seals. Returns the receipt of
 /// the run with the plan.
-fn other_entries(service: &Service, config: &Path, number: u64) -> Result<String, CommandFailure> {
+fn other_entries(service: &Service, config: &Path, number: u64) -> CommandResult<String> {
     let denied = propose(service, "bench:once", json!({}))?;
     let payload = bytes_of(&denied);
     let statement: Value = serde_json::from_slice(&payload).map_err(|error| broken(&error))?;
@@ -199,7 +199,7 @@ fn other_entries(service: &Service, config: &Path, number: u64) -> Result<String
 }
 
 /// Kills the service during runs, and starts the service again. The start records that the end of these runs is unknown.
-fn interrupted(service: Service, config: &Path) -> Result<Service, CommandFailure> {
+fn interrupted(service: Service, config: &Path) -> CommandResult<Service> {
     let plan = Plan::prepare(&service, "bench:wait")?;
     std::thread::scope(|scope| {
         for _ in 0..INTERRUPTED {
@@ -228,7 +228,7 @@ struct Measured {
     server: Option<Cluster>,
 }
 
-pub fn compare(args: &LengthArgs) -> Result<Lengths, CommandFailure> {
+pub fn compare(args: &LengthArgs) -> CommandResult<Lengths> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir_in(".")
@@ -286,7 +286,7 @@ pub fn compare(args: &LengthArgs) -> Result<Lengths, CommandFailure> {
 
 impl Measured {
     /// Makes an old log. With PostgreSQL, the log is made in SQLite, which is faster, and then moved.
-    fn make(dir: &Path, runs: u64, postgres: bool) -> Result<Self, CommandFailure> {
+    fn make(dir: &Path, runs: u64, postgres: bool) -> CommandResult<Self> {
         let shim = shim("the benchmark of a long log")
             .ok_or_else(|| broken(&"this host has no C compiler"))?;
         let began = Instant::now();
@@ -328,7 +328,7 @@ impl Measured {
     }
 
     /// Deletes the expired nonces in SQLite. Housekeeping reads only 50 nonces in a second, and a start counts all of them.
-    fn prune(&self) -> Result<(), CommandFailure> {
+    fn prune(&self) -> CommandResult<()> {
         let file = self.log.config.with_file_name("boundary/countersign.db");
         if self.server.is_some() {
             return Ok(());
@@ -347,7 +347,7 @@ impl Measured {
     }
 
     /// Measures a start, look-ups and new crossings, each in milliseconds.
-    fn round(&self) -> Result<Values, CommandFailure> {
+    fn round(&self) -> CommandResult<Values> {
         let began = Instant::now();
         let service = service::start_at(&self.log.config, &self.log.token)?;
         service.get("/ready")?;
@@ -418,7 +418,7 @@ impl Measured {
     }
 
     /// Measures what takes longer with a longer log, in seconds or MB.
-    fn grows(&self, dir: &Path) -> Result<Values, CommandFailure> {
+    fn grows(&self, dir: &Path) -> CommandResult<Values> {
         let bytes = |path: &Path| fs::metadata(path).map_or(0.0, |file| file.len() as f64);
         let store = self.log.config.with_file_name("boundary/countersign.db");
         let store = match &self.server {
@@ -484,7 +484,7 @@ impl Measured {
 }
 
 /// Runs a command of the program. Returns its duration in seconds, and the peak of its memory in MB.
-fn timed(arguments: &[&str], token: &str) -> Result<(f64, f64), CommandFailure> {
+fn timed(arguments: &[&str], token: &str) -> CommandResult<(f64, f64)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command
         .args(arguments)

@@ -40,7 +40,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Exit, Terminal};
 use serde::Serialize;
 
 use crate::clients::{Load, Plan};
@@ -170,7 +170,7 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     match &args.what {
         What::Service(args) => service::run(args),
         What::Bare(args) => bare::run(args),
@@ -190,11 +190,7 @@ fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Prints the report as JSON or as a table.
-fn print<R: Serialize>(
-    terminal: &Terminal,
-    report: &R,
-    table: fn(&R) -> String,
-) -> Result<Exit, CommandFailure> {
+fn print<R: Serialize>(terminal: &Terminal, report: &R, table: fn(&R) -> String) -> CommandResult {
     if terminal.json {
         terminal.object(report)?;
     } else {
@@ -203,7 +199,7 @@ fn print<R: Serialize>(
     Ok(Exit::Done)
 }
 
-fn measure(args: &Crossing) -> Result<Report, CommandFailure> {
+fn measure(args: &Crossing) -> CommandResult<Report> {
     let here = args
         .dir
         .clone()
@@ -278,7 +274,7 @@ fn loaded(
     plan: &Plan,
     count: usize,
     time: Duration,
-) -> Result<(Load, f64), CommandFailure> {
+) -> CommandResult<(Load, f64)> {
     let before = service.usage();
     let load = clients::load(service, plan, count, time)?;
     let used = service.usage() - before;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use client::CommandFailure;
+use client::CommandResult;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ fn runbook() -> String {
     text
 }
 
-pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Report> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir()
@@ -118,20 +118,12 @@ struct Times {
 }
 
 /// Runs the step, and passes each line of the stream to `see`.
-fn followed(
-    service: &Service,
-    plan: &Plan,
-    see: impl FnMut(&[u8]),
-) -> Result<Times, CommandFailure> {
+fn followed(service: &Service, plan: &Plan, see: impl FnMut(&[u8])) -> CommandResult<Times> {
     let (_, body) = plan.authorization()?;
     submitted(service, &body, see)
 }
 
-fn submitted(
-    service: &Service,
-    body: &[u8],
-    mut see: impl FnMut(&[u8]),
-) -> Result<Times, CommandFailure> {
+fn submitted(service: &Service, body: &[u8], mut see: impl FnMut(&[u8])) -> CommandResult<Times> {
     let begin = Instant::now();
     let answer = ureq::post(format!("http://{}/v1/authorizations", service.address))
         .header("Authorization", format!("Bearer {}", service.token))
@@ -160,7 +152,7 @@ fn submitted(
         .ok_or_else(|| broken(&"the stream has no exit event"))
 }
 
-fn pace(service: &Service, args: &Args, step: &str, script: &str) -> Result<Pace, CommandFailure> {
+fn pace(service: &Service, args: &Args, step: &str, script: &str) -> CommandResult<Pace> {
     let plan = Plan::prepare(service, step)?;
     let (mut plain, mut output, mut exit) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..args.runs.max(1) {
@@ -177,7 +169,7 @@ fn pace(service: &Service, args: &Args, step: &str, script: &str) -> Result<Pace
 }
 
 /// Runs the script and reads its output from a pipe.
-fn piped(script: &str) -> Result<Duration, CommandFailure> {
+fn piped(script: &str) -> CommandResult<Duration> {
     let begin = Instant::now();
     let mut child = Command::new("bash")
         .arg("-c")
@@ -194,7 +186,7 @@ fn piped(script: &str) -> Result<Duration, CommandFailure> {
 }
 
 /// Returns the milliseconds of the lines while `readers` more readers follow the same run.
-fn with_readers(service: &Service, readers: usize) -> Result<f64, CommandFailure> {
+fn with_readers(service: &Service, readers: usize) -> CommandResult<f64> {
     let plan = Plan::prepare(service, "bench:lines")?;
     let (id, body) = plan.authorization()?;
     std::thread::scope(|scope| {
@@ -228,7 +220,7 @@ fn with_readers(service: &Service, readers: usize) -> Result<f64, CommandFailure
 }
 
 /// Returns the times from the write of a line to its arrival at the client, in microseconds.
-fn delays(service: &Service) -> Result<Vec<f64>, CommandFailure> {
+fn delays(service: &Service) -> CommandResult<Vec<f64>> {
     let plan = Plan::prepare(service, "bench:clock")?;
     let mut delays = Vec::new();
     followed(service, &plan, |line| {
@@ -248,7 +240,7 @@ fn delays(service: &Service) -> Result<Vec<f64>, CommandFailure> {
 }
 
 /// Returns the memory of the service for each watched run, in bytes.
-fn memory(service: &Service) -> Result<f64, CommandFailure> {
+fn memory(service: &Service) -> CommandResult<f64> {
     let plan = Plan::prepare(service, "bench:quiet")?;
     let bodies = (0..WATCHED)
         .map(|_| plan.authorization())

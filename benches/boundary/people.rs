@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use client::CommandFailure;
+use client::CommandResult;
 use documents::{Nonce, SecretKey, SshKey};
 use serde::Serialize;
 use serde_json::json;
@@ -59,7 +59,7 @@ const CLIENTS: usize = 64;
 const WARM: Duration = Duration::from_secs(1);
 const POLICY: &str = "version: 1\ndefault: {mode: execute, approvals: {required: 1, from: [ops]}, standing: {max_uses: 1000, max_days: 1}}\n";
 
-pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Measured> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir_in(".")
@@ -123,7 +123,7 @@ pub fn measure(args: &Args) -> Result<Measured, CommandFailure> {
 }
 
 /// Freezes a boundary with 64 runs in the sandbox. Returns the time until the last receipt, in milliseconds.
-fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
+fn frozen(dir: &std::path::Path) -> CommandResult<f64> {
     fs::create_dir(dir).map_err(|error| broken(&error))?;
     let service = service::start_program(dir, &service::RUNBOOK.replace("\n:\n", "\nsleep 100\n"))?;
     let plan = Plan::prepare(&service, "bench:noop")?;
@@ -147,7 +147,7 @@ fn frozen(dir: &std::path::Path) -> Result<f64, CommandFailure> {
 }
 
 /// Returns the median time of `POST /v1/admissions` over a new connection, in milliseconds.
-fn admitted(dir: &std::path::Path) -> Result<f64, CommandFailure> {
+fn admitted(dir: &std::path::Path) -> CommandResult<f64> {
     const CLAIMS: [&str; 4] = [
         "--claim",
         "repository_id=1234",
@@ -189,7 +189,7 @@ const MOST_ALONE: usize = 4;
 const MOST_USES: usize = 16;
 
 /// Starts a boundary whose policy permits grants, with further lines of its configuration.
-fn started(dir: &std::path::Path, targets: &str) -> Result<Service, CommandFailure> {
+fn started(dir: &std::path::Path, targets: &str) -> CommandResult<Service> {
     fs::create_dir(dir).map_err(|error| broken(&error))?;
     let key = SshKey::from_public(SecretKey::from_seed(GRANTEE).public(), "robot")
         .map_err(|error| broken(&error))?;
@@ -205,13 +205,13 @@ fn warmed(
     plan: &Plan,
     count: usize,
     time: Duration,
-) -> Result<(clients::Load, f64), CommandFailure> {
+) -> CommandResult<(clients::Load, f64)> {
     let _ = clients::load(service, plan, count, WARM)?;
     crate::loaded(service, plan, count, time)
 }
 
 /// Starts a server that takes messages and tells when each comes. Returns the lines of the configuration.
-fn target(number: usize, told: &Sender<Instant>) -> Result<String, CommandFailure> {
+fn target(number: usize, told: &Sender<Instant>) -> CommandResult<String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| broken(&error))?;
     let port = listener
         .local_addr()
@@ -251,7 +251,7 @@ fn take(mut stream: &TcpStream) -> Option<()> {
 }
 
 /// Returns the median time from the answer to a proposal until its first message, in milliseconds.
-fn delay(service: &Service, told: &Receiver<Instant>) -> Result<f64, CommandFailure> {
+fn delay(service: &Service, told: &Receiver<Instant>) -> CommandResult<f64> {
     let mut delays = Vec::new();
     let around = countersign::surroundings();
     for _ in 0..15 {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use client::CommandFailure;
+use client::CommandResult;
 use documents::{IdentError, Limits, Network, NetworkMode, Profile, Program};
 use sandbox::{LocalSandbox, Setup, WantedPrograms, list_of};
 use serde::Serialize;
@@ -56,7 +56,7 @@ struct Turns {
     bubblewrap_us: Option<f64>,
 }
 
-pub fn measure(args: &Args) -> Result<Report, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Report> {
     let home = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir()
@@ -112,7 +112,7 @@ const LISTED: [&str; 30] = [
     "stat", "tail", "touch", "tr", "true", "wc",
 ];
 
-fn listed(sandbox: &LocalSandbox) -> Result<Profile, CommandFailure> {
+fn listed(sandbox: &LocalSandbox) -> CommandResult<Profile> {
     let names = LISTED
         .iter()
         .map(|name| name.parse().map_err(|error: IdentError| broken(&error)));
@@ -147,7 +147,7 @@ fn with_hosts(sandbox: &LocalSandbox) -> Profile {
     }
 }
 
-fn turns(sandbox: &LocalSandbox, runs: usize) -> Result<Turns, CommandFailure> {
+fn turns(sandbox: &LocalSandbox, runs: usize) -> CommandResult<Turns> {
     let (strongest, off) = (profile(sandbox, false), profile(sandbox, true));
     let off_runs = sandbox.check(&off).is_ok();
     let bubblewrap = spawn(bubblewrapped().stderr(Stdio::null())).is_ok();
@@ -199,7 +199,7 @@ fn bubblewrapped() -> Command {
     command
 }
 
-fn spawn(command: &mut Command) -> Result<(), CommandFailure> {
+fn spawn(command: &mut Command) -> CommandResult<()> {
     let ended = command
         .stdin(Stdio::null())
         .status()
@@ -211,10 +211,10 @@ fn spawn(command: &mut Command) -> Result<(), CommandFailure> {
     }
 }
 
-fn throughput(sandbox: &LocalSandbox, time: Duration) -> Result<f64, CommandFailure> {
+fn throughput(sandbox: &LocalSandbox, time: Duration) -> CommandResult<f64> {
     let profile = profile(sandbox, false);
     let (count, start) = (AtomicU64::new(0), Instant::now());
-    let worker = || -> Result<(), CommandFailure> {
+    let worker = || -> CommandResult<()> {
         while start.elapsed() < time {
             run_true(sandbox, &profile)?;
             count.fetch_add(1, Ordering::Relaxed);

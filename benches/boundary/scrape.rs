@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use client::CommandFailure;
+use client::CommandResult;
 use countersign::Config;
 use documents::{
     AuthorizationDigest, Consumption, Envelope, EnvelopeSignature, Nonce, SealDigest, SecretKey,
@@ -37,7 +37,7 @@ pub struct Scraped {
 /// Number of senders, which share the commits of the log.
 const SENDERS: u64 = 256;
 
-pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
+pub fn measure(args: &Args) -> CommandResult<Vec<Scraped>> {
     let dir = tempfile::Builder::new()
         .prefix("countersign-bench-")
         .tempdir()
@@ -51,7 +51,7 @@ pub fn measure(args: &Args) -> Result<Vec<Scraped>, CommandFailure> {
 }
 
 /// Appends copies of a consumption of `age_s` seconds ago. The service accepts the entries, but an audit would not.
-pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFailure> {
+pub fn fill(database: &Path, entries: u64, age_s: i64) -> CommandResult<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .build()
         .map_err(|error| broken(&error))?;
@@ -90,7 +90,7 @@ pub fn fill(database: &Path, entries: u64, age_s: i64) -> Result<(), CommandFail
 }
 
 /// Returns the envelope of a consumption whose window has ended. Its signature is not valid.
-fn consumption(at: Timestamp) -> Result<Vec<u8>, CommandFailure> {
+fn consumption(at: Timestamp) -> CommandResult<Vec<u8>> {
     let spent = Spent {
         grant: None,
         grant_use: None,
@@ -116,10 +116,10 @@ fn consumption(at: Timestamp) -> Result<Vec<u8>, CommandFailure> {
         .map_err(|error| broken(&error))
 }
 
-fn scraped(config: &Path, token: &str, scrapes: usize) -> Result<Scraped, CommandFailure> {
+fn scraped(config: &Path, token: &str, scrapes: usize) -> CommandResult<Scraped> {
     let service = service::serve(config, token.to_owned())?;
     let agent: ureq::Agent = ureq::Agent::config_builder().build().into();
-    let once = || -> Result<(Duration, String), CommandFailure> {
+    let once = || -> CommandResult<(Duration, String)> {
         let began = Instant::now();
         let request = agent.get(format!("http://{}/metrics", service.address));
         let mut answer = request
@@ -138,7 +138,7 @@ fn scraped(config: &Path, token: &str, scrapes: usize) -> Result<Scraped, Comman
         .find_map(|line| line.strip_prefix("countersign_log_entries ")?.parse().ok());
     let mut times = (0..scrapes)
         .map(|_| Ok(once()?.0))
-        .collect::<Result<Vec<_>, CommandFailure>>()?;
+        .collect::<CommandResult<Vec<_>>>()?;
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
     Ok(Scraped {

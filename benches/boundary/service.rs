@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::{CommandFailure, Exit};
+use client::{CommandFailure, CommandResult, Exit};
 use countersign::{Config, Node, ServiceManager};
 use documents::{Enforcement, Name, SecretKey, SshKey};
 use rustix::process::{Pid, Signal};
@@ -30,7 +30,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary cannot start.
-pub fn run(args: &Args) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args) -> CommandResult {
     let config = Config::load(&args.config).map_err(workbench::problems)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,14 +77,14 @@ pub struct Service {
 }
 
 /// Returns the name of the proposer's token.
-pub fn proposer() -> Result<Name, CommandFailure> {
+pub fn proposer() -> CommandResult<Name> {
     "bench-agent"
         .parse()
         .map_err(|error: documents::IdentError| CommandFailure::usage(error.to_string()))
 }
 
 /// Creates a boundary in `dir` and starts its service, with a sandbox that starts no process.
-pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
+pub fn start(dir: &Path) -> CommandResult<Service> {
     let (config, token) = create(dir, RUNBOOK)?;
     let begin = Instant::now();
     let mut service = start_at(&config, &token)?;
@@ -94,7 +94,7 @@ pub fn start(dir: &Path) -> Result<Service, CommandFailure> {
 }
 
 /// Starts the service of a boundary, with a sandbox that starts no process.
-pub fn start_at(config: &Path, token: &str) -> Result<Service, CommandFailure> {
+pub fn start_at(config: &Path, token: &str) -> CommandResult<Service> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| broken(&error))?);
     command
         .args(["service".as_ref(), config.as_os_str()])
@@ -103,13 +103,13 @@ pub fn start_at(config: &Path, token: &str) -> Result<Service, CommandFailure> {
 }
 
 /// Creates a boundary with this runbook in `dir` and starts the program's own service, with its sandbox.
-pub fn start_program(dir: &Path, runbook: &str) -> Result<Service, CommandFailure> {
+pub fn start_program(dir: &Path, runbook: &str) -> CommandResult<Service> {
     let (config, token) = create(dir, runbook)?;
     serve(&config, token)
 }
 
 /// Starts the program's own service for an existing boundary.
-pub fn serve(config: &Path, token: String) -> Result<Service, CommandFailure> {
+pub fn serve(config: &Path, token: String) -> CommandResult<Service> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command
         .args([
@@ -122,7 +122,7 @@ pub fn serve(config: &Path, token: String) -> Result<Service, CommandFailure> {
     started(command, token)
 }
 
-fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
+fn started(command: Command, token: String) -> CommandResult<Service> {
     let begin = Instant::now();
     let mut service = Service::spawn(command, token)?;
     service.get("/ready")?;
@@ -131,7 +131,7 @@ fn started(command: Command, token: String) -> Result<Service, CommandFailure> {
 }
 
 /// Creates a boundary in `dir`. Returns its configuration file and the token of the proposer.
-pub fn create(dir: &Path, runbook: &str) -> Result<(PathBuf, String), CommandFailure> {
+pub fn create(dir: &Path, runbook: &str) -> CommandResult<(PathBuf, String)> {
     create_with(dir, runbook, POLICY, &[])
 }
 
@@ -141,7 +141,7 @@ pub fn create_with(
     runbook: &str,
     policy: &str,
     entry: &[&str],
-) -> Result<(PathBuf, String), CommandFailure> {
+) -> CommandResult<(PathBuf, String)> {
     let home = dir.join("boundary-home");
     let io = |error: std::io::Error| {
         CommandFailure::new(
@@ -155,7 +155,7 @@ pub fn create_with(
     let public = dir.join("bench.pub");
     std::fs::write(&public, format!("{}\n", key.line())).map_err(io)?;
     let program = env!("CARGO_BIN_EXE_countersign");
-    let ours = |arguments: &[&std::ffi::OsStr]| -> Result<String, CommandFailure> {
+    let ours = |arguments: &[&std::ffi::OsStr]| -> CommandResult<String> {
         let output = Command::new(program).args(arguments).output().map_err(io)?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -209,7 +209,7 @@ pub fn create_with(
 
 impl Service {
     /// Starts a server that prints its address as the first line.
-    pub fn spawn(mut command: Command, token: String) -> Result<Self, CommandFailure> {
+    pub fn spawn(mut command: Command, token: String) -> CommandResult<Self> {
         let io = |error: std::io::Error| {
             CommandFailure::new(
                 Exit::Unreachable,
@@ -262,7 +262,7 @@ impl Service {
     }
 
     /// Sends a GET request and parses the JSON of the answer.
-    pub fn get(&self, path: &str) -> Result<Value, CommandFailure> {
+    pub fn get(&self, path: &str) -> CommandResult<Value> {
         let broken = |error: &dyn std::fmt::Display| {
             CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
         };
@@ -270,7 +270,7 @@ impl Service {
     }
 
     /// Sends a GET request. Returns the text of the answer.
-    pub fn text(&self, path: &str) -> Result<String, CommandFailure> {
+    pub fn text(&self, path: &str) -> CommandResult<String> {
         let broken = |error: &dyn std::fmt::Display| {
             CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
         };
@@ -286,7 +286,7 @@ impl Service {
 
     /// Sends a POST request with a JSON body. Returns the JSON of the answer, or null. The error of a refused request has the
     /// text of the answer.
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value, CommandFailure> {
+    pub fn post(&self, path: &str, body: &Value) -> CommandResult<Value> {
         let broken = |error: &dyn std::fmt::Display| {
             CommandFailure::new(Exit::Unreachable, format!("{path}: {error}"))
         };
@@ -327,13 +327,13 @@ impl Service {
     }
 
     /// Ends the server as systemd does, and waits for its end.
-    pub fn stop(mut self) -> Result<(), CommandFailure> {
+    pub fn stop(mut self) -> CommandResult<()> {
         self.signal(Signal::TERM)?;
         self.child.wait().map(drop).map_err(|error| broken(&error))
     }
 
     /// Sends a signal to the server.
-    pub fn signal(&self, signal: Signal) -> Result<(), CommandFailure> {
+    pub fn signal(&self, signal: Signal) -> CommandResult<()> {
         rustix::process::kill_process(Pid::from_child(&self.child), signal)
             .map_err(|error| broken(&error))
     }

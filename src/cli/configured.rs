@@ -12,7 +12,7 @@ use crate::{
     read_policy,
 };
 use boundary::{DataGrowth, MeasuredGrowth};
-use client::CommandFailure;
+use client::CommandResult;
 use crossing::{Sealed, free_bytes};
 use documents::{Roster, Timestamp};
 use reading::{FileProblem, Problems};
@@ -43,7 +43,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// Returns all errors in the configuration.
-    pub fn load(&self) -> Result<Config, CommandFailure> {
+    pub fn load(&self) -> CommandResult<Config> {
         Config::load(&self.path(None)).map_err(problems)
     }
 }

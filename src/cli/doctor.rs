@@ -2,9 +2,7 @@
 
 pub(crate) mod host;
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use serde_json::json;
 
@@ -25,7 +23,7 @@ use boundary::{
     SecretSource, frozen_note, notes_about_people, notes_of, sealing, secret_sources, some_of,
     steps_beyond_the_host,
 };
-use client::{CommandFailure, Exit, FileSigner, Terminal};
+use client::{CommandFailure, CommandResult, Exit, FileSigner, Terminal};
 use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
@@ -55,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if `--production` is given without a valid configuration.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let path = args.config.path(args.dir.as_deref());
     let named = args.dir.is_some() || args.config.config.is_some();
     let config = (named || path.exists()).then(|| Config::load(&path));
@@ -166,10 +164,7 @@ fn of_boundary(boundary: &InspectedBoundary<'_>, trial: Option<&HostTrial>) -> V
 }
 
 /// Prints the hardening list.
-fn production(
-    boundary: &InspectedBoundary<'_>,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn production(boundary: &InspectedBoundary<'_>, terminal: &Terminal) -> CommandResult {
     let (mut lines, trial) = host(boundary.config.sandbox.level);
     lines.extend(of_boundary(boundary, trial.as_ref()));
     lines.retain(|line| line.result == FindingResult::Fix);

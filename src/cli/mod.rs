@@ -25,7 +25,7 @@ pub mod token;
 
 use clap::Subcommand;
 use client::{
-    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
+    CommandResult, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
     command, man,
 };
 use console::command as pages;
@@ -88,7 +88,7 @@ impl CommandSet for WholeProgram {
     const FEATURES: &'static [&'static str] = &["boundary", "client"];
     const OPEN_STORE: Option<OpenStoredLog> = Some(node::stored_log);
 
-    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, global, terminal),

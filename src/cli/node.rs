@@ -2,8 +2,10 @@
 //!
 //! Opens the log in a store that no service uses.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -12,7 +14,7 @@ use crate::{
     node::{control, handover, log_at_rest},
     value_of,
 };
-use client::{CommandFailure, Exit, LogAtRest, LogSource, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal};
 use documents::Name;
 use store::StoredLog;
 use workbench::problems;
@@ -60,7 +62,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the configuration or the database cannot be used.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     let database = &config.database;
     if let Some(Command::Lost { name, yes }) = &args.command {
@@ -107,12 +109,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Ends all earlier approvals. Otherwise a nonce could count again if the database lost its consumption.
-fn begin_epoch(
-    config: &Config,
-    lost: &Name,
-    yes: bool,
-    terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+fn begin_epoch(config: &Config, lost: &Name, yes: bool, terminal: &Terminal) -> CommandResult<()> {
     terminal.say(
         "The database server restarted or changed since this node gave its last sign, so the database may lack its newest \
          entries. No run starts before a new epoch.",
@@ -154,7 +151,7 @@ fn begin_epoch(
 ///
 /// # Errors
 /// Returns an error if the directory is not such a store, or if the log cannot be read.
-pub fn stored_log(directory: &Path) -> Result<LogSource, CommandFailure> {
+pub fn stored_log(directory: &Path) -> CommandResult<LogSource> {
     let log = log_at_rest::log_in(directory).map_err(|why| {
         let shown = PrintableText::file(directory);
         CommandFailure::usage(format!(

@@ -1,7 +1,7 @@
 //! The `notify` command shows and tests the targets of messages.
 
 use crate::{Config, ConfigArgs, ControlRequest, NodeStatus, node::control, value_of};
-use client::{CommandFailure, Exit, Terminal, fitted};
+use client::{CommandFailure, CommandResult, Exit, Terminal, fitted};
 use documents::Name;
 use workbench::problems;
 
@@ -34,7 +34,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if no service runs, if there is no such target, or if the target does not take the message.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     match &args.command {
         Command::List => list(&config, terminal),
@@ -60,7 +60,7 @@ fn no_service(config: &Config) -> CommandFailure {
     CommandFailure::unreachable(words)
 }
 
-fn list(config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+fn list(config: &Config, terminal: &Terminal) -> CommandResult {
     let status = NodeStatus::ask(config).map_err(CommandFailure::unreachable)?;
     let status = status.ok_or_else(|| no_service(config))?;
     let targets = status

@@ -1,12 +1,15 @@
 //! The `open` command: a runbook in a browser on this machine.
 
-use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, mpsc::sync_channel},
+    time::Duration,
+};
 
 use crate::{content, surroundings};
-use client::{BoundaryChoice, CommandFailure, Exit, GlobalOptions, Terminal, TrustArgs};
+use client::{
+    BoundaryChoice, CommandFailure, CommandResult, Exit, GlobalOptions, Terminal, TrustArgs,
+};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use reading::{Policy, duration};
 use workbench::{
@@ -71,11 +74,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the runbook or the policy is invalid, or if the port is taken.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let project = args.rules.project()?;
     let idle = duration(&args.session_idle)
         .map_err(|why| CommandFailure::usage(format!("--session-idle: {why}")))?;
@@ -153,7 +152,7 @@ fn propose(
     global: &GlobalOptions,
     project: &Project,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let local = [
         ("--watch", args.watch),
         ("--secret", !args.secret.is_empty()),
@@ -186,11 +185,7 @@ fn propose(
 }
 
 /// Returns the preview under the policy of the project, and beside the sealed steps of the boundary that the options name.
-fn preview(
-    args: &Args,
-    global: &GlobalOptions,
-    project: &Project,
-) -> Result<AuthorPreview, CommandFailure> {
+fn preview(args: &Args, global: &GlobalOptions, project: &Project) -> CommandResult<AuthorPreview> {
     let usual = Policy::load(&content::policy(APPROVERS));
     let usual =
         usual.map_err(|_| CommandFailure::usage("the policy of a new boundary can't be read"))?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
-use client::{CommandFailure, Exit, PrintableText, Terminal, read_params};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, read_params};
 use workbench::{
     HostSandbox, LocalRules, LocalSecrets, LoopLists, RuleArgs, Runbook, RunbookWalk, SandboxArgs,
     SandboxChoice, Signals, WalkSession, WorkflowRun,
@@ -81,7 +81,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the runbook, the policy or the parameters are invalid, or if a step is denied or cannot
 /// run.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let project = args.rules.project()?;
     let params = args.params.as_deref().map_or(Ok(Map::new()), read_params)?;
     let mut runbook = Runbook::read(&args.file, &args.param, params, &project)?;
@@ -151,7 +151,7 @@ fn in_order(
     walk: &mut RunbookWalk<'_>,
     signals: &Signals,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     let mut exit = Exit::Done;
     for (at, step) in runbook.steps.iter().enumerate() {
         let ended = walk.walk_step(step)?;

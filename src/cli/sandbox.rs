@@ -1,17 +1,19 @@
 //! The `sandbox` command runs a command in a sandbox, without a boundary.
 
-use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::Permissions,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{cli::sandbox_programs, in_a_shell};
 use client::{
-    CommandFailure, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText, RunPrinter,
-    Terminal, profile_words, read_bounded, refusal_lines,
+    CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText,
+    RunPrinter, Terminal, profile_words, read_bounded, refusal_lines,
 };
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
@@ -106,7 +108,7 @@ fn time_limit(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// Returns an error if the profile cannot be read, or if this host cannot enforce it.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if args.command.is_empty() && !args.explain {
         return Err(CommandFailure::usage(
             "the command is missing: write it after --, or give --explain to see only the \
@@ -260,7 +262,7 @@ fn tell(
     foreign: Option<&str>,
     report: &Report,
     complaints: &[u8],
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     match &report.end {
         End::Killed(limit) => terminal.say(format!("the limit {limit} ended the run")),
         End::TimedOut => terminal.say("the limit wall_ms ended the run"),
@@ -319,7 +321,7 @@ fn tell(
 
 /// Returns the list of programs of the option `--programs`, the command itself, and the shell that starts the command,
 /// with all programs that these programs start.
-fn program_list(args: &Args) -> Result<ProgramList, CommandFailure> {
+fn program_list(args: &Args) -> CommandResult<ProgramList> {
     let usage = |why: String| CommandFailure::usage(format!("--programs: {why}"));
     if args.programs.len() > 1 && args.programs.iter().any(String::is_empty) {
         return Err(usage(
@@ -417,7 +419,7 @@ const FILE_TOO_LARGE: [&str; 2] = ["ile size limit exceeded", "ile too large"];
 /// Maximum number of bytes of the standard error that are searched for error messages.
 const MOST_COMPLAINTS: usize = 256 << 10;
 
-fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
+fn profile(args: &Args, held: &[Layer]) -> CommandResult<Profile> {
     let usage = |why: String| CommandFailure::usage(why);
     let (require, off_reason) = match args.profile.as_str() {
         "strict" => (STRICT.to_vec(), None),
@@ -468,7 +470,7 @@ fn profile(args: &Args, held: &[Layer]) -> Result<Profile, CommandFailure> {
 /// Option for a sandbox permission. The values are written as in the info string of a code fence.
 type Flag = (&'static str, SandboxPermission, Vec<String>);
 
-fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
+fn flags(args: &Args) -> CommandResult<[Flag; 8]> {
     let one = |text: Option<&str>| text.map(str::to_owned).into_iter().collect();
     Ok([
         ("--read", SandboxPermission::Read, real(&args.read)?),
@@ -499,7 +501,7 @@ fn flags(args: &Args) -> Result<[Flag; 8], CommandFailure> {
 }
 
 /// Resolves paths. The user may type a relative path or a link, but a profile contains only real paths.
-fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
+fn real(paths: &[PathBuf]) -> CommandResult<Vec<String>> {
     let real = |path: &PathBuf| {
         let found = path.canonicalize().map_err(|error| {
             CommandFailure::usage(format!(
@@ -521,7 +523,7 @@ fn real(paths: &[PathBuf]) -> Result<Vec<String>, CommandFailure> {
     paths.iter().map(real).collect()
 }
 
-fn from_file(path: &Path, args: &Args) -> Result<Profile, CommandFailure> {
+fn from_file(path: &Path, args: &Args) -> CommandResult<Profile> {
     let words = "the value is neither strict, best-effort or off, nor a file with a profile";
     let bytes = read_bounded(path, MOST)
         .map_err(|failure| CommandFailure::usage(format!("{}; {words}", failure.message)))?;

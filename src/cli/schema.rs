@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use boundary::openapi;
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Exit, Terminal};
 use documents::{
     Bundle, Configuration, Envelope, KINDS, RegistryLeaf, SealedToken, StepDefinition,
     UserConfiguration, settings,
@@ -39,7 +39,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     match args.command {
         Command::Write => {
             for (name, text) in files() {

@@ -6,7 +6,7 @@ use crate::{
     Config, ConfigArgs, ControlReply, ControlRequest,
     node::{control, serve},
 };
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Exit, Terminal};
 use workbench::problems;
 
 /// Put changed files in force with a new seal.
@@ -27,7 +27,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if a file has an error, or if another node is active. The old seal then stays in force.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     let value = ask(&config, ControlRequest::Seal { new_epoch: false })?;
     if terminal.json {
@@ -53,7 +53,7 @@ pub fn texts(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// Sends a request to the running boundary, or answers it from the store if no boundary runs.
-pub fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFailure> {
+pub fn ask(config: &Config, request: ControlRequest) -> CommandResult<Value> {
     value_of(answer(config, request)?.0)
 }
 
@@ -61,7 +61,7 @@ pub fn ask(config: &Config, request: ControlRequest) -> Result<Value, CommandFai
 pub fn answer(
     config: &Config,
     request: ControlRequest,
-) -> Result<(ControlReply, Option<Vec<String>>), CommandFailure> {
+) -> CommandResult<(ControlReply, Option<Vec<String>>)> {
     if let Some(answer) = control::ask(&config.socket(), &request).map_err(problems)? {
         return Ok((answer, None));
     }
@@ -70,7 +70,7 @@ pub fn answer(
 }
 
 /// Returns the result of a request to a boundary.
-pub fn value_of(answer: ControlReply) -> Result<Value, CommandFailure> {
+pub fn value_of(answer: ControlReply) -> CommandResult<Value> {
     match answer {
         ControlReply::Ok(value) => Ok(value),
         ControlReply::Refused { code, message } => {

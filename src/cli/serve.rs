@@ -1,17 +1,14 @@
 //! The `serve` command runs the boundary.
 
-use std::io::IsTerminal as _;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf};
 
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, Started};
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use workbench::problems;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
@@ -61,7 +58,7 @@ impl Args {
 ///
 /// # Errors
 /// Returns all problems that prevent the boundary from starting.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     // No thread may run yet, because `take` changes the environment.
     let manager = ServiceManager::take().map_err(CommandFailure::unreachable)?;
     let mut config = Config::load(&args.config.path(args.dir.as_deref())).map_err(problems)?;
@@ -135,7 +132,7 @@ fn begin_log(format: LogFormat) {
 const READERS: usize = 128;
 
 /// Prints the address, the identity and the sandbox of the boundary.
-fn announce(started: &Started, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn announce(started: &Started, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(json!({ "started": started }));
     }

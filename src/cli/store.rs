@@ -1,8 +1,10 @@
 //! The `store` command checks the store, backs it up, and restores a backup.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -13,7 +15,7 @@ use crate::{
     node::{backup, kept_checkpoint, last_backup, open_store, places, start, stored_state},
     restore,
 };
-use client::{CommandFailure, Exit, PrintableText, Signer as _, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal};
 use documents::Name;
 use reading::FileProblem;
 use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
@@ -102,7 +104,7 @@ struct Migrate {
 }
 
 impl Migrate {
-    fn run(&self, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    fn run(&self, terminal: &Terminal) -> CommandResult {
         let table = ServerTable {
             node: "migration"
                 .parse()
@@ -130,7 +132,7 @@ impl Migrate {
 ///
 /// # Errors
 /// Returns an error if the configuration, the store or the backup cannot be used.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = || args.config.load();
     match &args.command {
         // The schema does not belong to a configuration.
@@ -173,12 +175,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     }
 }
 
-fn back_up(
-    config: &Config,
-    dir: &Path,
-    onto: bool,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> CommandResult {
     let began = (start::surroundings().now)();
     let quiet = terminal.json || !terminal.err_is_terminal();
     let progress = |done: u64, all: u64| {
@@ -230,11 +227,7 @@ fn back_up(
 }
 
 /// Prints each void token with the command that makes a new secret for it, or binds it to the same jobs.
-fn list_void_tokens(
-    tokens: &[TokenView],
-    config: &Path,
-    terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) -> CommandResult<()> {
     if tokens.is_empty() {
         return Ok(());
     }
@@ -312,11 +305,7 @@ fn quoted(text: &str) -> String {
     in_a_shell(PrintableText::text(text).as_str())
 }
 
-fn check(
-    config: &Config,
-    backup: Option<&Path>,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+fn check(config: &Config, backup: Option<&Path>, terminal: &Terminal) -> CommandResult {
     let mut places = Vec::new();
     let in_directory = |path: &Path| {
         (
@@ -363,7 +352,7 @@ fn check(
 }
 
 /// Returns a defect for each known checkpoint that does not match the log.
-fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, CommandFailure> {
+fn behind(config: &Config, database: &Database) -> CommandResult<Vec<StoreDefect>> {
     // Read the checkpoints before the store is opened, because a running service could store newer checkpoints in
     // between.
     let known = kept_checkpoint::read_known(config);
@@ -383,11 +372,7 @@ fn behind(config: &Config, database: &Database) -> Result<Vec<StoreDefect>, Comm
         .collect())
 }
 
-fn tell(
-    database: &Database,
-    report: &StoreReport,
-    terminal: &Terminal,
-) -> Result<(), CommandFailure> {
+fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> CommandResult<()> {
     let root = format!("sha256:{}", documents::hex(&report.root));
     if terminal.json {
         let counts: BTreeMap<_, _> = report.counts.iter().copied().collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{Config, node::store_move::move_store};
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandFailure, CommandResult, Exit, Terminal};
 use store::MoveEnd;
 use workbench::problems;
 
@@ -23,7 +23,7 @@ pub struct Move {
 ///
 /// # Errors
 /// Returns an error if a store cannot be used. The same command then continues the move.
-pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Move, config: &Config, terminal: &Terminal) -> CommandResult {
     let from = args.from.display().to_string();
     let to = config.database.to_string();
     terminal.say(format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
     HostSandbox, LocalRules, Project, RuleArgs, Runbook, RunbookTests, SandboxArgs, Signals,
@@ -56,7 +56,7 @@ struct TestLine {
 ///
 /// # Errors
 /// Returns an error if a file is invalid, or if no test can run.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let project = args.rules.project()?;
     let read: Vec<(Runbook, TestedRunbook)> = args
         .paths
@@ -115,7 +115,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
 }
 
 /// Reads a page and its tests.
-fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), CommandFailure> {
+fn read(path: &Path, project: &Project) -> CommandResult<(Runbook, TestedRunbook)> {
     let page = if path.is_dir() {
         path.join(PAGE)
     } else {
@@ -172,7 +172,7 @@ fn read(path: &Path, project: &Project) -> Result<(Runbook, TestedRunbook), Comm
     ))
 }
 
-fn report(lines: &[TestLine], terminal: &Terminal) -> Result<(), CommandFailure> {
+fn report(lines: &[TestLine], terminal: &Terminal) -> CommandResult<()> {
     for TestLine { page, name, result } in lines {
         let (word, reasons) = parts(result);
         if terminal.json {

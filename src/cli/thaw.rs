@@ -1,7 +1,7 @@
 //! The `thaw` command ends a freeze.
 
 use crate::{ConfigArgs, ControlRequest, cli::seal};
-use client::{CommandFailure, Exit, Terminal, eprintln_quietly, freeze_words};
+use client::{CommandFailure, CommandResult, Exit, Terminal, eprintln_quietly, freeze_words};
 use wire::FreezeView;
 
 /// End a freeze with a new epoch. Everything that was signed before stays void.
@@ -23,7 +23,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the boundary is not frozen, or if another node is active.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     // A boundary that is not frozen refuses the thaw itself.
     if let Ok(freeze) =

@@ -1,10 +1,12 @@
 //! The `token` command makes, lists and revokes tokens.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use crate::{
     node::start,
     read_owned,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, aligned};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned};
 use documents::{Name, Scope, SealedToken, joined};
 use reading::duration;
 use wire::{OidcBinding, TokenView, pairs};
@@ -105,7 +107,7 @@ struct JobArgs {
 }
 
 impl JobArgs {
-    fn binding(&self) -> Result<Option<Box<OidcBinding>>, CommandFailure> {
+    fn binding(&self) -> CommandResult<Option<Box<OidcBinding>>> {
         let Some(issuer) = self.oidc.clone() else {
             return Ok(None);
         };
@@ -132,7 +134,7 @@ impl JobArgs {
 /// Maximum size of a file of an issuer in bytes. The keys of GitHub have 8 KiB.
 const MAX_ISSUER_FILE: usize = 64 << 10;
 
-fn text_file(path: &Path) -> Result<String, CommandFailure> {
+fn text_file(path: &Path) -> CommandResult<String> {
     let text = read_owned(path).map_err(CommandFailure::usage)?;
     if text.len() > MAX_ISSUER_FILE {
         return Err(CommandFailure::usage(format!(
@@ -162,7 +164,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 ///
 /// # Errors
 /// Returns an error if the boundary refuses, or if the store cannot be opened.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     match &args.command {
         Command::Create(args) => create(&config, args, terminal)?,
@@ -179,7 +181,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(Exit::Done)
 }
 
-fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn create(config: &Config, args: &CreateArgs, terminal: &Terminal) -> CommandResult<()> {
     let seconds = duration(&args.expires).map_err(CommandFailure::usage)?;
     let token = SealedToken {
         name: args.name.clone(),
@@ -244,7 +246,7 @@ struct SecretFile {
 }
 
 impl SecretFile {
-    fn create(path: &Path) -> Result<Self, CommandFailure> {
+    fn create(path: &Path) -> CommandResult<Self> {
         let file = File::options()
             .write(true)
             .create_new(true)
@@ -268,12 +270,7 @@ impl SecretFile {
         })
     }
 
-    fn fill(
-        mut self,
-        secret: &str,
-        token: &SealedToken,
-        terminal: &Terminal,
-    ) -> Result<(), CommandFailure> {
+    fn fill(mut self, secret: &str, token: &SealedToken, terminal: &Terminal) -> CommandResult<()> {
         let text = Zeroizing::new(format!("{secret}\n"));
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all()).map_err(|error| {
             CommandFailure::usage(format!(
@@ -317,7 +314,7 @@ fn sorted<T: Ord + Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-fn list(value: &Value, terminal: &Terminal) -> Result<(), CommandFailure> {
+fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(value);
     }

@@ -11,11 +11,13 @@
 //!
 //! A backup does not contain the operator's files: key, roster, policy, configuration and runbooks.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -30,7 +32,7 @@ use crate::{
 };
 use documents::{Blake3Digest, SealDigest, unhex32};
 use reading::{FileProblem, Problems};
-use store::{Database, Ledger, StoreFault, root_of, small_file};
+use store::{Database, Ledger, StoreFault, StoreResult, root_of, small_file};
 
 /// Time between two reports of the progress.
 const EVERY: Duration = Duration::from_millis(500);
@@ -181,7 +183,7 @@ pub fn back_up_onto(
 }
 
 /// Returns the number of the backup's entries, if its log is a beginning of the configured store's log.
-fn begins_alike(config: &Config, copy: &Path) -> Result<u64, StoreFault> {
+fn begins_alike(config: &Config, copy: &Path) -> StoreResult<u64> {
     let (earlier, head) = Database::settled(copy)?.at_rest()?;
     let (reads, now) = config.database.at_rest()?;
     let alike = head.boundary == now.boundary

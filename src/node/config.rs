@@ -5,9 +5,7 @@
 //!
 //! The targets of messages (`[[notify]]` in `countersign.toml`).
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use schemars::JsonSchema;
 

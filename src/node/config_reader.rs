@@ -1,10 +1,12 @@
 //! Reads the values of `countersign.toml`, each with its form. All errors are reported together, each with its line and
 //! column.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::{
     Config, LISTEN, LogFormat, TlsTable,

@@ -3,17 +3,21 @@
 //! A request is one JSON object on one line, and the answer is one line, for example `{"do":"token-list"}` →
 //! `{"ok":[…]}`, `{"refused":{"code":"…","message":"…"}}` or `{"error":"…"}`. Only root and the user of the service get an answer (SO_PEERCRED).
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixSocket, UnixStream},
+};
 
 use crate::{
     Config,

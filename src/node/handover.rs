@@ -5,14 +5,15 @@
 //! can sign: a run without a receipt, or a receipt that no checkpoint covers. A service that ended by SIGTERM leaves no
 //! such work. With one machine, the start is refused. With several nodes, the node stands by.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{Config, InStore as _};
 use client::{FileSigner, Signer as _};
 use documents::{KeyId, LeafKind, Name, Predicate, Receipt, RevokedSubject, Seal, SealDigest};
 use reading::FileProblem;
-use store::{Database, KeyWait, Ledger, StoreFault, StoreReads, opened, read_revocations};
+use store::{
+    Database, KeyWait, Ledger, StoreFault, StoreReads, StoreResult, opened, read_revocations,
+};
 
 #[must_use]
 pub struct KeyHandoverChecked(());
@@ -58,7 +59,7 @@ impl StandbyKey {
     }
 
     /// Returns the reason why this node can't be active with its key, or `None`.
-    pub(super) fn waits(&mut self) -> Result<Option<KeyWait>, StoreFault> {
+    pub(super) fn waits(&mut self) -> StoreResult<Option<KeyWait>> {
         let reads = match &self.reads {
             Some(reads) => reads.clone(),
             None => self.reads.insert(self.database.at_rest()?.0).clone(),
@@ -118,7 +119,7 @@ pub fn check_lost(config: &Config, name: &Name) -> Result<(), FileProblem> {
 }
 
 /// Returns the reason why a node with this key can't be active, or `None`.
-fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault> {
+fn waits(reads: &StoreReads, keyid: &str) -> StoreResult<Option<KeyWait>> {
     let mut seals = SealKeys::new(reads);
     let Some(last) = reads.seals()?.last().copied() else {
         return Ok(None);
@@ -154,7 +155,7 @@ fn waits(reads: &StoreReads, keyid: &str) -> Result<Option<KeyWait>, StoreFault>
 }
 
 /// Returns the work that this key can't sign, or `None`.
-fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> Result<Option<String>, StoreFault> {
+fn open_work(seals: &mut SealKeys<'_>, keyid: &str) -> StoreResult<Option<String>> {
     let mut open = 0;
     for run in seals.reads.unfinished()? {
         open += usize::from(!seals.have(run.seal, keyid)?);
@@ -191,7 +192,7 @@ impl<'a> SealKeys<'a> {
         }
     }
 
-    fn have(&mut self, digest: SealDigest, keyid: &str) -> Result<bool, StoreFault> {
+    fn have(&mut self, digest: SealDigest, keyid: &str) -> StoreResult<bool> {
         if !self.known.contains_key(&digest) {
             let seals = self.reads.seals()?;
             let entry = seals.iter().find(|entry| entry.digest == digest);
@@ -210,7 +211,7 @@ impl<'a> SealKeys<'a> {
     }
 }
 
-fn read<P: Predicate>(data: &[u8]) -> Result<P, StoreFault> {
+fn read<P: Predicate>(data: &[u8]) -> StoreResult<P> {
     opened::<P>(data)
         .map(|(_, statement)| statement.predicate)
         .map_err(|error| unusable(&error))

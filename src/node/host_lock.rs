@@ -6,14 +6,17 @@
 //! network namespace or on another host. Such a copy is detected by comparison with a checkpoint that is stored on
 //! another host.
 
-use std::io::{self, Read as _};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    io::{self, Read as _},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::task::JoinHandle;
+use tokio::{io::AsyncWriteExt as _, task::JoinHandle};
 
 use crate::Config;
 use documents::SealDigest;

@@ -5,12 +5,14 @@
 //! the file may lack the checkpoints of the last second. The checkpoint in the file may be older than the log, but it
 //! is always a checkpoint of the log.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
 
 use crate::{
     Config, InFile as _,

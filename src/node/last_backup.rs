@@ -1,8 +1,6 @@
 //! The time of the last backup of the store, as a file in the private directory.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::{io, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use crate::Config;
 use documents::{SealDigest, Timestamp};

@@ -16,7 +16,7 @@ use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped
 use documents::{Code, Configuration, KeyId, Name};
 use reading::{FileProblem, Policy, Problems};
 use sandbox::LinuxSandbox;
-use store::{Ledger, StoreFault};
+use store::{Ledger, StoreResult};
 use verdict::{Chain, Revocations, StepsInForce, TrustedRoster};
 
 /// Findings about the operator's files.
@@ -48,7 +48,7 @@ impl NextSeal<'_> {
         &self,
         sealed: &Sealed,
         files: &BoundaryFiles,
-    ) -> Result<(SealContent, FileFindings), StoreFault> {
+    ) -> StoreResult<(SealContent, FileFindings)> {
         let FoundRosters {
             signed,
             mut candidates,

@@ -1,8 +1,7 @@
 //! The bytes of messages: CloudEvents 1.0, Slack, ntfy, and mail (RFC 5322). Standard Webhooks 1.0.0 gives the headers of
 //! CloudEvents.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::hmac;
 use serde_json::json;
 use zeroize::Zeroizing;

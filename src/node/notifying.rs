@@ -3,13 +3,14 @@
 //! Each target has a thread, so a dead target delays nobody. A target gets its events in order, and each at least once:
 //! the number of its last event is stored after the delivery.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 use ureq::Agent;
 use zeroize::Zeroizing;
 
@@ -24,7 +25,7 @@ use crate::{
 use boundary::{Boundary, Notice, NoticeFilter, NoticeNext, TargetStatus, ToldTargets};
 use crossing::{Refusal, Stopped, fault};
 use documents::{BoundaryRef, Code, Name, Timestamp};
-use store::{Ledger, StoreFault, StoredEvent, Telling, ToldTarget, crash_points};
+use store::{Ledger, StoreFault, StoreResult, StoredEvent, Telling, ToldTarget, crash_points};
 use wire::{FeedEvent, FeedKind, ProxyAddress, TlsProblem, client_config};
 
 /// Pauses before the next attempt to send a message. The last pause repeats.
@@ -301,7 +302,7 @@ fn test_notice(boundary: &BoundaryRef, now: Timestamp) -> Notice {
 }
 
 /// Starts a thread for each target. A target whose files can't be used gets no messages until the next start.
-pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> Result<(), StoreFault> {
+pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> StoreResult {
     if config.notify.is_empty() {
         return Ok(());
     }

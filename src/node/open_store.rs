@@ -1,10 +1,12 @@
 //! The store of a boundary: whether it exists, and how it is opened.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     Config, InFile as _, InStore as _, StandbyKey,

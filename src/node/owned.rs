@@ -1,9 +1,6 @@
 //! Reads security-relevant files, which other users must not be able to write, or not even to read.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;

@@ -1,8 +1,10 @@
 //! The newest signed checkpoint of the log, which a node that stands by reads and keeps on its own disk. The node then
 //! notices a database that loses these entries, also if the other nodes lost their files.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Config,
@@ -11,7 +13,7 @@ use crate::{
 use client::FileSigner;
 use documents::{Checkpoint, Note, SealDigest, SshKey, note};
 use reading::Problems;
-use store::{Ledger, LedgerConfig, StoreFault, StoreReads, root_of};
+use store::{Ledger, LedgerConfig, StoreFault, StoreReads, StoreResult, root_of};
 
 /// Pause between two reads, which is also the pause between two beats of a node.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -42,7 +44,7 @@ impl ReadHeads {
     ///
     /// # Errors
     /// Returns a fault if the log does not contain the kept checkpoint, or can't be read.
-    pub fn keep(&mut self) -> Result<(), StoreFault> {
+    pub fn keep(&mut self) -> StoreResult {
         if self.read_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return Ok(());
         }

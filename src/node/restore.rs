@@ -1,9 +1,10 @@
 //! Restore of the store from a backup. A restore begins a new log that names the old log.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Time
 use reading::{FileProblem, Problems};
 use store::{
     BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
-    Role, StoreDefect, StoreFault, StoreReport, StoreScope, Token, crash_points, small_file,
+    Role, StoreDefect, StoreReport, StoreResult, StoreScope, Token, crash_points, small_file,
 };
 use wire::TokenView;
 
@@ -294,7 +295,7 @@ fn build(
 }
 
 /// Returns a note about each run of the old log that people can no longer review or settle, at most 1000.
-fn unreviewed_runs(before: &Ledger) -> Result<Vec<String>, StoreFault> {
+fn unreviewed_runs(before: &Ledger) -> StoreResult<Vec<String>> {
     let note = |owed: OwedReview| {
         let run = owed.proposal.receipt();
         format!(
@@ -394,7 +395,7 @@ pub fn look_through(
     database: &Database,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<StoreReport, StoreFault> {
+) -> StoreResult<StoreReport> {
     let scope = StoreScope {
         name: config.name.clone(),
         outputs: outputs.to_owned(),

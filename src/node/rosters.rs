@@ -8,8 +8,10 @@
 //! The file `roster.d/next.json` is the draft: the predicate of the next version, which people may edit. Only a draft of
 //! version 1 takes effect without signatures, when the log begins. `roster sign` makes `<version>.json` from a later draft.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{Config, read_owned};
 use client::changes;

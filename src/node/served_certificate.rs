@@ -1,7 +1,9 @@
 //! The certificate of the service: its check at the start, and new files while the service runs.
 
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::Notify;
 

@@ -3,19 +3,26 @@
 //! A service manager that sets the variables of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fds(3) works like
 //! systemd. Without these variables, every function of this file does nothing.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::net::TcpListener;
-use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    net::TcpListener,
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use rustix::net::sockopt;
-use rustix::net::{AddressFamily, SocketType, ipproto};
+use rustix::net::{AddressFamily, SocketType, ipproto, sockopt};
 use sd_notify::NotifyState;
 
 /// Variable with the address of the service manager's socket.

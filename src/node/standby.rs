@@ -1,11 +1,12 @@
 //! A node that waits for the role of the active node, or for its database. It answers each request that it is not active.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{
     Config, InFile as _, ServedCertificate, StandbyKey,

@@ -1,7 +1,9 @@
 //! Start of a boundary: from the configuration to a boundary that can accept requests.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     BoundaryFiles, Config, InFile as _, InStore as _,

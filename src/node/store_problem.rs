@@ -1,10 +1,9 @@
 //! Errors as problems of a file or of the store.
 
-use std::fmt::Display;
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use reading::FileProblem;
-use store::{Database, StoreFault};
+use store::{Database, StoreResult};
 
 /// An error that becomes a problem of a file.
 pub trait InFile<T> {
@@ -24,7 +23,7 @@ pub trait InStore<T> {
     fn in_store(self, database: &Database) -> Result<T, FileProblem>;
 }
 
-impl<T> InStore<T> for Result<T, StoreFault> {
+impl<T> InStore<T> for StoreResult<T> {
     fn in_store(self, database: &Database) -> Result<T, FileProblem> {
         self.map_err(|fault| FileProblem {
             can_pass: fault.is_unreachable(),

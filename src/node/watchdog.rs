@@ -1,10 +1,11 @@
 //! Reports to the service manager that the store's writer and the event loop work.
 
-use std::convert::Infallible;
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 
 use crate::{ServiceManager, node::service_manager::Notifier};
 use store::Ledger;

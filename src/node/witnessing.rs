@@ -6,14 +6,14 @@
 //!
 //! HTTP clients of the service: for witnesses and for targets of messages.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio::sync::mpsc;
-use tokio::time::Instant;
-use ureq::Agent;
-use ureq::tls::TlsConfig;
+use tokio::{sync::mpsc, time::Instant};
+use ureq::{Agent, tls::TlsConfig};
 
 use boundary::{Boundary, NamedWitness, WitnessNext, WitnessRequest};
 use documents::locked;

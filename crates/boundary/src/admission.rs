@@ -4,14 +4,15 @@
 //! A token allows its holder to propose, to read or to operate. A token never approves a run, because only signatures
 //! approve a run.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{Caller, Surroundings, oidc::id_token::KeyCache};
-use crossing::{Crossing, Refusal, Stopped};
+use crossing::{Crossing, Refusal, RequestResult, Stopped};
 use documents::{
     Base64, Code, EnvelopeSignature, KeyId, Name, Scope, SealDigest, Timestamp, hex, locked, pae,
     sha256, sshsig,
@@ -176,7 +177,7 @@ impl Admission {
     /// # Errors
     /// Returns `unauthenticated` if the bearer token belongs to no valid token or admission, and `revoked` if the key of
     /// the admission is revoked.
-    pub fn authenticate(&self, bearer: &str) -> Result<Caller, Stopped> {
+    pub fn authenticate(&self, bearer: &str) -> RequestResult<Caller> {
         let now = self.crossing.now();
         // Look up the digest of the bearer token, so that the duration of the look-up does not reveal the secret.
         let secret = sha256(bearer.as_bytes());
@@ -231,7 +232,7 @@ impl Admission {
     ///
     /// # Errors
     /// Returns `unknown-signer` if the key is not in the roster.
-    pub fn challenge(&self, keyid: &KeyId) -> Result<String, Stopped> {
+    pub fn challenge(&self, keyid: &KeyId) -> RequestResult<String> {
         let sealed = self.crossing.state();
         if sealed.statement_key(keyid).is_none() {
             return Err(sealed.unknown_signer(keyid).into());
@@ -252,7 +253,7 @@ impl Admission {
         &self,
         challenge: &str,
         signature: &EnvelopeSignature,
-    ) -> Result<(String, Name, Timestamp), Stopped> {
+    ) -> RequestResult<(String, Name, Timestamp)> {
         let now = self.crossing.now();
         let sealed = self.crossing.state();
         let keyid = signature.keyid;
@@ -325,7 +326,7 @@ impl Admission {
         caller: Caller,
         now: Timestamp,
         end: Timestamp,
-    ) -> Result<(String, Timestamp), Stopped> {
+    ) -> RequestResult<(String, Timestamp)> {
         let (bearer, end) = (
             new_bearer(&self.surroundings),
             end.min(now.plus(ADMISSION_S)),
@@ -351,7 +352,7 @@ impl Admission {
     }
 
     /// Checks that the token of an admission is still in force.
-    fn check_token(&self, name: &Name, caller: &Caller, now: Timestamp) -> Result<(), Stopped> {
+    fn check_token(&self, name: &Name, caller: &Caller, now: Timestamp) -> RequestResult {
         if caller.still(&self.crossing.state(), now)
             && self.crossing.revoked().now().token(name).is_none()
         {
@@ -363,7 +364,7 @@ impl Admission {
         Err(Refusal::new(Code::Unauthenticated, detail).into())
     }
 
-    fn check_key(&self, keyid: &KeyId) -> Result<(), Stopped> {
+    fn check_key(&self, keyid: &KeyId) -> RequestResult {
         if self.crossing.revoked().has_key(keyid) {
             return Err(Refusal::new(
                 Code::Revoked,

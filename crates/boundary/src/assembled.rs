@@ -2,8 +2,10 @@
 //!
 //! The metrics of the service: reads the gauges from the state, and returns the text of a scrape.
 
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::{
     SeenNodes, Surroundings, TargetStatus, ToldTargets, Witnessing, admission::Admissions,
     caller::SessionAccess, housekeeping::Housekeeping, oidc::id_token::KeyCache,
 };
-use crossing::{ArtifactStore, Crossing, CrossingParts, Refusal, Stopped, fault};
+use crossing::{ArtifactStore, Crossing, CrossingParts, Refusal, RequestResult, fault};
 use documents::{Code, STRICT, Scope, Timestamp, locked};
 use sandbox::LinuxSandbox;
 use store::{
@@ -249,7 +251,7 @@ impl Monitoring {
     ///
     /// # Errors
     /// Returns a fault if the log can't be read.
-    pub fn status(&self) -> Result<MonitoringStatus, Stopped> {
+    pub fn status(&self) -> RequestResult<MonitoringStatus> {
         let last_scrape = *locked(&self.last_scrape);
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
@@ -268,7 +270,7 @@ impl Monitoring {
     /// # Errors
     /// Returns `forbidden` if the caller lacks the scope, or has the scope for some steps only, because the metrics are
     /// about all steps.
-    pub fn scrape_for(&self, caller: &Caller) -> Result<String, Stopped> {
+    pub fn scrape_for(&self, caller: &Caller) -> RequestResult<String> {
         let name = caller.demand(Scope::Read, None)?;
         if caller.is_limited() {
             let detail = format!(
@@ -284,14 +286,14 @@ impl Monitoring {
     ///
     /// # Errors
     /// Returns a fault if the store can't be read.
-    pub fn scrape(&self) -> Result<String, Stopped> {
+    pub fn scrape(&self) -> RequestResult<String> {
         *locked(&self.last_scrape) = Some(Instant::now());
         self.metrics()
             .scrape(&self.readings()?)
             .map_err(|error| fault(&error))
     }
 
-    fn readings(&self) -> Result<Readings, Stopped> {
+    fn readings(&self) -> RequestResult<Readings> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let open = self.ledger.open_proposals();
         let held = self.sandbox.probe().held();
@@ -349,7 +351,7 @@ impl Monitoring {
 
     /// Returns the progress of each witness of the roster. The cosignatures are not stored, so an age counts from the
     /// start of the service at the earliest.
-    fn witness_status(&self, now: Timestamp) -> Result<Vec<WitnessStatus>, Stopped> {
+    fn witness_status(&self, now: Timestamp) -> RequestResult<Vec<WitnessStatus>> {
         let status = |(name, cosigned)| {
             let waiting = self.ledger.leaf(cosigned)?;
             let since = waiting.map(|leaf| leaf.at.max(self.started_at));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::Surroundings;
 use crossing::{
-    Crossing, Refusal, Sealed, SessionFacts, SessionUser, Sessions, Stopped, session_user,
+    Crossing, Refusal, RequestResult, Sealed, SessionFacts, SessionUser, Sessions, session_user,
 };
 use documents::{Code, Name, Scope, SessionId, SessionUse, StepRef, Timestamp};
 use reading::Pattern;
@@ -145,7 +145,7 @@ impl Caller {
     ///
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
-    pub fn demand_name(&self) -> Result<&Name, Stopped> {
+    pub fn demand_name(&self) -> RequestResult<&Name> {
         self.name.as_ref().ok_or_else(|| {
             let detail = "send Authorization: Bearer cst_...; an operator makes tokens with `countersign token create`, \
                  and a key of the roster can answer a challenge";
@@ -157,7 +157,7 @@ impl Caller {
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller lacks the scope.
-    pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> Result<&Name, Stopped> {
+    pub fn demand(&self, scope: Scope, step: Option<&StepRef>) -> RequestResult<&Name> {
         let name = self.demand_name()?;
         match step {
             _ if !self.may(scope) => Err(Refusal::new(
@@ -191,7 +191,7 @@ impl Caller {
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, and `forbidden` if the caller's token is for other steps.
-    pub fn demand_known(&self, step: &StepRef) -> Result<(), Stopped> {
+    pub fn demand_known(&self, step: &StepRef) -> RequestResult {
         match &self.name {
             Some(name) if !self.scopes.is_empty() && !self.may_know(step) => {
                 Err(self.outside(name, step).into())
@@ -264,7 +264,7 @@ impl SessionAccess {
     /// # Errors
     /// Returns `unknown-step` if the caller may propose no step of the runbook that uses a session, and the refusals of
     /// [`Sessions::create`].
-    pub fn create(&self, caller: &Caller, runbook: &str) -> Result<SessionView, Stopped> {
+    pub fn create(&self, caller: &Caller, runbook: &str) -> RequestResult<SessionView> {
         let name = caller.demand(Scope::Propose, None)?;
         self.demand_step(caller, runbook)?;
         let sealed = self.crossing.state();
@@ -281,7 +281,7 @@ impl SessionAccess {
     }
 
     /// Checks that the caller may propose a step of the runbook that uses a session.
-    fn demand_step(&self, caller: &Caller, runbook: &str) -> Result<(), Stopped> {
+    fn demand_step(&self, caller: &Caller, runbook: &str) -> RequestResult {
         let sealed = self.crossing.state();
         let usable = sealed.registry.steps().any(|step| {
             let reference = &step.definition.reference;
@@ -305,7 +305,7 @@ impl SessionAccess {
     ///
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name.
-    pub fn list(&self, caller: &Caller) -> Result<SessionList, Stopped> {
+    pub fn list(&self, caller: &Caller) -> RequestResult<SessionList> {
         let _ = self.sessions.expire();
         let found = self.sessions.list(self.viewer(caller)?.as_ref());
         Ok(SessionList {
@@ -317,7 +317,7 @@ impl SessionAccess {
     ///
     /// # Errors
     /// Returns `not-found` if the session is over or the caller may not use the session.
-    pub fn show(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+    pub fn show(&self, caller: &Caller, id: &SessionId) -> RequestResult<SessionView> {
         let _ = self.sessions.expire();
         Ok(view(self.sessions.show(id, self.viewer(caller)?.as_ref())?))
     }
@@ -326,7 +326,7 @@ impl SessionAccess {
     ///
     /// # Errors
     /// Returns the same refusals as [`Self::show`] and [`Self::create`].
-    pub fn reset(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+    pub fn reset(&self, caller: &Caller, id: &SessionId) -> RequestResult<SessionView> {
         let user = self.user(caller)?;
         // The new session must be possible before the old one ends.
         self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
@@ -338,13 +338,13 @@ impl SessionAccess {
     ///
     /// # Errors
     /// Returns the same refusals as [`Self::show`].
-    pub fn end(&self, caller: &Caller, id: &SessionId) -> Result<SessionView, Stopped> {
+    pub fn end(&self, caller: &Caller, id: &SessionId) -> RequestResult<SessionView> {
         let user = self.user(caller)?;
         self.demand_step(caller, &self.sessions.show(id, Some(&user))?.runbook)?;
         Ok(view(self.sessions.end(id, &user)?))
     }
 
-    fn user(&self, caller: &Caller) -> Result<SessionUser, Stopped> {
+    fn user(&self, caller: &Caller) -> RequestResult<SessionUser> {
         Ok(session_user(
             &self.crossing.state(),
             caller.demand(Scope::Propose, None)?,
@@ -353,7 +353,7 @@ impl SessionAccess {
 
     /// Returns the party whose sessions the caller may see, or `None` for a caller who may see all sessions, for a review
     /// or for an operator.
-    fn viewer(&self, caller: &Caller) -> Result<Option<SessionUser>, Stopped> {
+    fn viewer(&self, caller: &Caller) -> RequestResult<Option<SessionUser>> {
         let sees_all =
             (caller.may(Scope::Read) || caller.may(Scope::Operate)) && !caller.is_limited();
         if sees_all {

@@ -3,12 +3,12 @@
 //! Housekeeping measures the size of the data every few hours. A file in the private directory keeps the sizes of the
 //! last days, so a restart of the service loses none.
 
-use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::{
+    fmt, fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use crossing::PROPOSAL_ROOM;
 use documents::{SealDigest, Timestamp, locked};

@@ -2,14 +2,13 @@
 //!
 //! Revocations: signed ends of a key, of a token, or of an epoch, which is the freeze.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     Caller, Proposals, envelope_in, is_over, logged_documents::predicate, proposals::excluded,
     view_status, wrong_state,
 };
-use crossing::{Refusal, Sealed, Stopped, busy, fault, refusal_of};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, busy, fault, refusal_of};
 use documents::{
     Authorization, AuthorizationDigest, Base64, BoundaryRef, Code, Denial, Envelope, KeyId, Name,
     ProposalId, Revocation, RevokedSubject, Scope, Signed, Statement, Timestamp, Verified, denied,
@@ -30,11 +29,7 @@ impl Proposals {
     /// # Errors
     /// Returns `not-permitted-signer` if the signer is not allowed to approve the proposal, and `wrong-state` if the
     /// proposal is over.
-    pub async fn deny(
-        &self,
-        id: &ProposalId,
-        envelope: &Envelope,
-    ) -> Result<ProposalView, Stopped> {
+    pub async fn deny(&self, id: &ProposalId, envelope: &Envelope) -> RequestResult<ProposalView> {
         let row = self.row(id)?;
         let (checked, sealed) = self.state_to_check();
         let document = self.verify_denial(envelope, &row.core.digest, &sealed)?;
@@ -70,7 +65,7 @@ impl Proposals {
         &self,
         envelope: &Envelope,
         payload: &[u8],
-    ) -> Result<DenialView, Stopped> {
+    ) -> RequestResult<DenialView> {
         let (checked, sealed) = self.state_to_check();
         let digest = AuthorizationDigest::of(payload);
         let document = self.verify_denial(envelope, &digest, &sealed)?;
@@ -120,7 +115,7 @@ impl Proposals {
         &self,
         caller: &Caller,
         digest: &AuthorizationDigest,
-    ) -> Result<DenialsView, Stopped> {
+    ) -> RequestResult<DenialsView> {
         let name = caller.demand(Scope::Read, None)?;
         if caller.is_limited() {
             let detail = format!(
@@ -139,7 +134,7 @@ impl Proposals {
     pub(super) fn denials_of(
         &self,
         digest: &AuthorizationDigest,
-    ) -> Result<Vec<DeniedView>, Stopped> {
+    ) -> RequestResult<Vec<DeniedView>> {
         let stored = self.ledger.reads().denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
@@ -159,7 +154,7 @@ impl Proposals {
         envelope: &Envelope,
         digest: &AuthorizationDigest,
         sealed: &Sealed,
-    ) -> Result<Verified<Denial>, Stopped> {
+    ) -> RequestResult<Verified<Denial>> {
         let signed = Signed::<Denial>::from_envelope(envelope, Base64::Lenient)?;
         let document = signed
             .verify(|keyid| sealed.statement_key(keyid))
@@ -188,7 +183,7 @@ impl Proposals {
         signed: &Authorization,
         sealed: &Sealed,
         now: Timestamp,
-    ) -> Result<(Name, KeyId), Stopped> {
+    ) -> RequestResult<(Name, KeyId)> {
         let excluded = excluded(&signed.proposer, sealed, now)
             .or_else(|_| {
                 let (proposer, tokens) = (&signed.proposer, Tokens::Unknown);
@@ -247,7 +242,7 @@ impl Proposals {
         authorization: AuthorizationDigest,
         (approver, keyid): (Name, KeyId),
         (id, ahead): (&ProposalId, bool),
-    ) -> Result<DenialResult, Stopped> {
+    ) -> RequestResult<DenialResult> {
         let envelope = document
             .envelope(|other| *other == keyid)
             .to_canonical()
@@ -284,7 +279,7 @@ impl Proposals {
     }
 }
 
-pub fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> Result<(), Stopped> {
+pub fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> RequestResult {
     let here = &sealed.boundary;
     let _ = check_place(signed, &here.name, &here.id, &here.epoch).map_err(refusal_of)?;
     Ok(())
@@ -303,7 +298,7 @@ impl Proposals {
     /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `wrong-boundary`, `revoked` for an earlier
     /// epoch or a revoked signer, `not-found` for a subject that is not in force, and `wrong-state` for the key with which
     /// this boundary signs.
-    pub async fn revoke(self: &Arc<Self>, envelope: &Envelope) -> Result<RevocationView, Stopped> {
+    pub async fn revoke(self: &Arc<Self>, envelope: &Envelope) -> RequestResult<RevocationView> {
         let signed = Signed::<Revocation>::from_envelope(envelope, Base64::Lenient)?;
         let (subject, done) = self.log_revocation(&signed).await?;
         tracing::warn!(entry = done.leaf, "the {subject} is revoked");
@@ -337,7 +332,7 @@ impl Proposals {
     async fn log_revocation(
         &self,
         signed: &Signed<Revocation>,
-    ) -> Result<(RevokedSubject, RevocationResult), Stopped> {
+    ) -> RequestResult<(RevokedSubject, RevocationResult)> {
         for _ in 0..MOST_TRIES {
             let (checked, sealed) = self.state_to_check();
             let (subject, document) = self.check_revocation(signed, &sealed)?;
@@ -388,7 +383,7 @@ impl Proposals {
         &self,
         signed: &Signed<Revocation>,
         sealed: &Sealed,
-    ) -> Result<(RevokedSubject, Verified<Revocation>), Stopped> {
+    ) -> RequestResult<(RevokedSubject, Verified<Revocation>)> {
         let document = signed.clone().verify(|keyid| sealed.statement_key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
         let [signature] = document.signatures() else {
@@ -431,7 +426,7 @@ impl Proposals {
 ///
 /// # Errors
 /// Returns the refusal of a write for which another check is no help.
-pub async fn check_again(stop: WriteStop) -> Result<(), Stopped> {
+pub async fn check_again(stop: WriteStop) -> RequestResult {
     match stop {
         // A new seal is in the log a moment before it is in force here.
         WriteStop::Moved => tokio::time::sleep(PAUSE).await,

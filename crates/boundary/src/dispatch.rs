@@ -4,13 +4,12 @@
 //! The queue contains bytes and signatures, but no verdicts (rule R4). If a person writes a row into the database by
 //! hand, the boundary verifies the row like any other envelope and refuses an invalid row.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tracing::Instrument as _;
 
 use crate::{Proposals, proposals::detail};
-use crossing::{CrossingRequest, Refusal, Stopped, run_span};
+use crossing::{CrossingRequest, Refusal, RequestResult, Stopped, run_span};
 use documents::{
     Authorization, Code, Envelope, EnvelopeSignature, InputDigest, MAX_SIGNATURE_BYTES,
     MAX_SIGNATURES, ProposalId, Statement,
@@ -29,7 +28,7 @@ impl Proposals {
         self: &Arc<Self>,
         id: &ProposalId,
         met: bool,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         if !met {
             return Ok(());
         }
@@ -108,7 +107,7 @@ impl Proposals {
         }
     }
 
-    async fn cross_stored(&self, id: &ProposalId) -> Result<bool, Stopped> {
+    async fn cross_stored(&self, id: &ProposalId) -> RequestResult<bool> {
         let row = self.row(id)?;
         if row.status != StoredStatus::Approved {
             return Ok(false);
@@ -185,7 +184,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub async fn resume(self: &Arc<Self>) -> Result<usize, Stopped> {
+    pub async fn resume(self: &Arc<Self>) -> RequestResult<usize> {
         let _ = self.end_overtaken().await;
         let mut resumed = 0;
         for status in [StoredStatus::Approved, StoredStatus::Pending] {
@@ -220,7 +219,7 @@ impl Proposals {
         Ok(resumed)
     }
 
-    fn quorum_is_met(&self, id: &ProposalId) -> Result<bool, Stopped> {
+    fn quorum_is_met(&self, id: &ProposalId) -> RequestResult<bool> {
         let sealed = self.crossing.state();
         let Ok(statement) = Statement::<Authorization>::from_payload(&self.payload(id)?) else {
             return Ok(false);

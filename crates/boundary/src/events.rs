@@ -5,14 +5,12 @@
 //! data, so a reader can continue after any number, even after a restart of the service. The event that states why an
 //! approved run is delayed is temporary and has no number.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
-use crossing::{Cursor, NextPiece, Piece, Recording, SLICE, Stopped, fault, receipt_of};
+use crossing::{Cursor, NextPiece, Piece, Recording, RequestResult, SLICE, fault, receipt_of};
 use documents::{Code, ProposalId, Receipt, StreamName};
 use store::{Proposal, StoredStatus};
 use wire::{Event, ProposalStatus, RefusalView};
@@ -64,7 +62,7 @@ impl Proposals {
         caller: &Caller,
         id: &ProposalId,
         after: u64,
-    ) -> Result<Events, Stopped> {
+    ) -> RequestResult<Events> {
         let _ = self.visible(caller, id)?;
         Ok(Events {
             proposals: self.clone(),
@@ -139,7 +137,7 @@ impl Events {
     }
 
     /// Queues the events that are available now.
-    fn advance(&mut self, recording: Option<&Recording>) -> Result<News, Stopped> {
+    fn advance(&mut self, recording: Option<&Recording>) -> RequestResult<News> {
         let news = |more| if more { News::Events } else { News::None };
         match (&mut self.phase, recording) {
             (Phase::Running { cursor }, Some(recording)) => match recording.next(cursor) {
@@ -169,8 +167,8 @@ impl Events {
     fn piece(
         &mut self,
         piece: &Piece,
-        bytes: impl FnOnce(&Proposals) -> Result<Vec<u8>, Stopped>,
-    ) -> Result<(), Stopped> {
+        bytes: impl FnOnce(&Proposals) -> RequestResult<Vec<u8>>,
+    ) -> RequestResult {
         if self.number < self.after {
             self.number += 1;
         } else {
@@ -185,7 +183,7 @@ impl Events {
         Ok(())
     }
 
-    fn replayed(&mut self) -> Result<bool, Stopped> {
+    fn replayed(&mut self) -> RequestResult<bool> {
         let Phase::Replaying {
             cursor,
             order,
@@ -236,7 +234,7 @@ impl Events {
         Ok(true)
     }
 
-    fn waiting(&mut self, row: &Proposal) -> Result<bool, Stopped> {
+    fn waiting(&mut self, row: &Proposal) -> RequestResult<bool> {
         let Phase::Waiting {
             began,
             signatures,
@@ -307,7 +305,7 @@ impl Events {
     }
 
     /// Continues with the stored output if the run is over.
-    fn replay(&mut self, row: &Proposal, cursor: Cursor) -> Result<bool, Stopped> {
+    fn replay(&mut self, row: &Proposal, cursor: Cursor) -> RequestResult<bool> {
         if row.status != StoredStatus::Finished {
             return Ok(false);
         }

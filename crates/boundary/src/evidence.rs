@@ -11,8 +11,8 @@ use crate::{
     manifest_of, proposals::with_near_steps, unknown_step,
 };
 use crossing::{
-    BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, Sealed, Stopped, fault,
-    profile_on_host, stored_receipt,
+    BoundaryKey, BundleParts, BundleShare, Crossing, Receipted, Refusal, RequestResult, Sealed,
+    Stopped, fault, profile_on_host, stored_receipt,
 };
 use documents::{
     Authorization, Code, Envelope, MEDIA_TYPE, ParamsDigest, Receipt, ReceiptId, RegistryLeaf,
@@ -72,7 +72,7 @@ impl Evidence {
         &self,
         caller: &Caller,
         search: Option<&StepSearch>,
-    ) -> Result<RegistryView, Stopped> {
+    ) -> RequestResult<RegistryView> {
         let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut steps: Vec<_> = sealed
@@ -145,7 +145,7 @@ impl Evidence {
         caller: &Caller,
         text: &str,
         params: Option<ParamsDigest>,
-    ) -> Result<StepView, Stopped> {
+    ) -> RequestResult<StepView> {
         let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let reference = &text.parse::<StepRef>().map_err(|error| {
@@ -187,7 +187,7 @@ impl Evidence {
         &self,
         caller: &Caller,
         reference: &StepRef,
-    ) -> Result<Option<LastSuccess>, Stopped> {
+    ) -> RequestResult<Option<LastSuccess>> {
         let sees_all =
             caller.may_step(Scope::Read, reference) || caller.may_step(Scope::Operate, reference);
         let query = RunQuery {
@@ -225,7 +225,7 @@ impl Evidence {
         &self,
         caller: &Caller,
         id: &ReceiptId,
-    ) -> Result<(ReceiptView, Within<'_>), Stopped> {
+    ) -> RequestResult<(ReceiptView, Within<'_>)> {
         let proposal = id.proposal();
         let mut found = None;
         for ledger in &self.closed {
@@ -269,7 +269,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt.
-    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> Result<Vec<u8>, Stopped> {
+    pub fn bundle(&self, caller: &Caller, id: &ReceiptId) -> RequestResult<Vec<u8>> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         self.stored_bundle(log, logged.index, &logged.envelope, &receipt)
@@ -282,7 +282,7 @@ impl Evidence {
         index: u64,
         envelope: &Envelope,
         receipt: &Receipt,
-    ) -> Result<Vec<u8>, Stopped> {
+    ) -> RequestResult<Vec<u8>> {
         let authorization: Authorization = predicate(&receipt.authorization)?;
         let consumption = receipt.consumption.index;
         let parts = BundleParts {
@@ -299,7 +299,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn bundle_of(&self, receipted: &Receipted) -> Result<Vec<u8>, Stopped> {
+    pub fn bundle_of(&self, receipted: &Receipted) -> RequestResult<Vec<u8>> {
         self.assemble(
             Within::Own(&self.ledger),
             receipted.index,
@@ -316,7 +316,7 @@ impl Evidence {
         index: u64,
         parts: &BundleParts,
         receipt: &Receipt,
-    ) -> Result<Vec<u8>, Stopped> {
+    ) -> RequestResult<Vec<u8>> {
         let ledger = log.ledger();
         let sealed = self.crossing.state();
         let earlier = if sealed.digest == parts.seal {
@@ -379,7 +379,7 @@ impl Evidence {
                 (row.size, row.note)
             }
         };
-        let proof = |index: u64| -> Result<Arc<str>, Stopped> {
+        let proof = |index: u64| -> RequestResult<Arc<str>> {
             let hashes = ledger.inclusion(index, size)?;
             let hashes = hashes
                 .ok_or_else(|| fault(&format!("log entry {index} is beyond the checkpoint")))?;
@@ -495,7 +495,7 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
 }
 
 /// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
-fn demand_read(caller: &Caller) -> Result<(), Stopped> {
+fn demand_read(caller: &Caller) -> RequestResult {
     let _ = caller.demand(Scope::Read, None)?;
     if caller.is_limited() {
         return Err(Refusal::new(

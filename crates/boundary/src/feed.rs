@@ -1,13 +1,11 @@
 //! The events of the whole boundary, for readers and for targets of messages.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
 use crate::{Caller, Proposals, proposals::stored_refusal, view_status};
-use crossing::{Refusal, Stopped, fault, receipt_of};
+use crossing::{Refusal, RequestResult, fault, receipt_of};
 use documents::{Code, RosteredApprover, Scope, StatementKey, revoked};
 use store::{EntryEvent, EventFact, StoredEvent, StoredStatus, opened};
 use wire::{FeedEvent, FeedKind, GrantStatus, ProposalStatus, SignedBy};
@@ -41,7 +39,7 @@ impl Proposals {
         caller: &Caller,
         after: Option<u64>,
         for_me: bool,
-    ) -> Result<Feed, Stopped> {
+    ) -> RequestResult<Feed> {
         let name = caller.demand_name()?;
         let person = for_me.then(|| self.crossing.state().roster.approver(name).cloned());
         if person == Some(None) {
@@ -75,7 +73,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn event_view(&self, event: &StoredEvent) -> Result<FeedEvent, Stopped> {
+    pub fn event_view(&self, event: &StoredEvent) -> RequestResult<FeedEvent> {
         let mut view = FeedEvent {
             seq: event.seq,
             at: event.at,
@@ -183,7 +181,7 @@ impl Feed {
         }
     }
 
-    fn shown(&self, event: &StoredEvent) -> Result<Option<FeedEvent>, Stopped> {
+    fn shown(&self, event: &StoredEvent) -> RequestResult<Option<FeedEvent>> {
         let sees_all = self.caller.may(Scope::Read) || self.caller.may(Scope::Operate);
         let visible = match event.what.proposed() {
             Some((step, proposer)) => self.caller.may_see(proposer, step),
@@ -198,7 +196,7 @@ impl Feed {
 
     /// With `for=me`, returns true for a proposal or a draft of a grant that still waits for the signature of the person,
     /// for each signature in the name of the person, for an emergency, and for the beginning and the end of a freeze.
-    fn concerns_person(&self, event: &StoredEvent) -> Result<bool, Stopped> {
+    fn concerns_person(&self, event: &StoredEvent) -> RequestResult<bool> {
         let Some(person) = &self.person else {
             return Ok(true);
         };

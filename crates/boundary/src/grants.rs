@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{Caller, MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
-use crossing::{Refusal, Sealed, Stopped, fault, profile_on_host, refused};
+use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
@@ -34,7 +33,7 @@ impl Proposals {
         &self,
         caller: &Caller,
         terms: DraftTerms,
-    ) -> Result<GrantView, Stopped> {
+    ) -> RequestResult<GrantView> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let proposer = demand_drafter(caller, &sealed, None)?.clone();
         let _ = self.crossing.demand_clock()?;
@@ -94,7 +93,7 @@ impl Proposals {
         &self,
         caller: &Caller,
         envelope: &Envelope,
-    ) -> Result<GrantView, Stopped> {
+    ) -> RequestResult<GrantView> {
         let _ = caller.demand(Scope::Propose, None)?;
         let _ = self.crossing.demand_clock()?;
         let sealed = self.crossing.state();
@@ -127,8 +126,8 @@ impl Proposals {
         &self,
         id: &GrantId,
         signatures: &[EnvelopeSignature],
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<GrantView, Stopped> {
+        charge: impl Fn(&KeyId) -> RequestResult + Send + Sync,
+    ) -> RequestResult<GrantView> {
         let _ = self.crossing.demand_clock()?;
         let _one_at_a_time = self.one_grant.lock().await;
         let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
@@ -181,11 +180,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found`, `forbidden`, or `wrong-state` for a grant of the log, which only a revocation ends.
-    pub async fn withdraw_grant(
-        &self,
-        caller: &Caller,
-        id: &GrantId,
-    ) -> Result<GrantView, Stopped> {
+    pub async fn withdraw_grant(&self, caller: &Caller, id: &GrantId) -> RequestResult<GrantView> {
         let _one_at_a_time = self.one_grant.lock().await;
         let (stored, now) = (self.grant_row(id)?, self.crossing.now());
         let view = self.grant(caller, id)?;
@@ -226,7 +221,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
-    pub fn grants(&self, caller: &Caller) -> Result<GrantList, Stopped> {
+    pub fn grants(&self, caller: &Caller) -> RequestResult<GrantList> {
         let _ = caller.demand_name()?;
         let rows = self
             .ledger
@@ -245,7 +240,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found` if there is no such grant, or the caller may not see it.
-    pub fn grant(&self, caller: &Caller, id: &GrantId) -> Result<GrantView, Stopped> {
+    pub fn grant(&self, caller: &Caller, id: &GrantId) -> RequestResult<GrantView> {
         let view = self.grant_view(&self.grant_row(id)?)?;
         if sees(caller, &view.grant) {
             Ok(view)
@@ -263,7 +258,7 @@ impl Proposals {
         &self,
         id: &GrantId,
         has_nonce: bool,
-    ) -> Result<(ContentDigest, Timestamp), Stopped> {
+    ) -> RequestResult<(ContentDigest, Timestamp)> {
         if !has_nonce {
             let detail =
                 "a run under a grant needs a nonce, so that a repeated request is the same run";
@@ -289,7 +284,7 @@ impl Proposals {
         }
     }
 
-    async fn take_grant(&self, envelope: &Envelope) -> Result<GrantView, Stopped> {
+    async fn take_grant(&self, envelope: &Envelope) -> RequestResult<GrantView> {
         let _one_at_a_time = self.one_grant.lock().await;
         self.take_locked(envelope, None).await
     }
@@ -299,7 +294,7 @@ impl Proposals {
         &self,
         envelope: &Envelope,
         known: Option<StoredGrant>,
-    ) -> Result<GrantView, Stopped> {
+    ) -> RequestResult<GrantView> {
         for _ in 0..MOST_TRIES {
             let (checked, sealed) = self.state_to_check();
             let prepared = self.crossing.verified_draft(envelope, &sealed)?;
@@ -391,7 +386,7 @@ impl Proposals {
         grant: &Verified<Grant>,
         keyid: &KeyId,
         sealed: &Sealed,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         let (terms, now, revoked) = (
             grant.predicate(),
             self.crossing.now(),
@@ -441,14 +436,14 @@ impl Proposals {
         }))
     }
 
-    fn grant_row(&self, id: &GrantId) -> Result<StoredGrant, Stopped> {
+    fn grant_row(&self, id: &GrantId) -> RequestResult<StoredGrant> {
         self.ledger
             .reads()
             .grant(id)?
             .ok_or_else(|| no_grant(id).into())
     }
 
-    pub(super) fn grant_view(&self, row: &StoredGrant) -> Result<GrantView, Stopped> {
+    pub(super) fn grant_view(&self, row: &StoredGrant) -> RequestResult<GrantView> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let prepared = self.crossing.read_grant(row, &sealed)?;
         let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
@@ -572,7 +567,7 @@ fn demand_drafter<'c>(
     caller: &'c Caller,
     sealed: &Sealed,
     step: Option<&StepRef>,
-) -> Result<&'c Name, Stopped> {
+) -> RequestResult<&'c Name> {
     match caller
         .name()
         .filter(|name| sealed.roster.approver(name).is_some())
@@ -593,7 +588,7 @@ fn sees(caller: &Caller, grant: &Grant) -> bool {
             .all(|step| caller.may_see(&grant.proposer, &step.reference))
 }
 
-fn envelope_of(stored: &StoredGrant) -> Result<Envelope, Stopped> {
+fn envelope_of(stored: &StoredGrant) -> RequestResult<Envelope> {
     documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
 }
 

@@ -2,12 +2,14 @@
 //!
 //! The nodes of the boundary, as this node reads them from the database every few seconds.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, Weak},
+    time::{Duration, Instant},
+};
 
 use crate::{DataGrowth, MeasuredGrowth, Witnessing};
-use crossing::{Crossing, Freeze, ListsOnHost, Sealed, SecretPermits, Stopped};
+use crossing::{Crossing, Freeze, ListsOnHost, RequestResult, Sealed, SecretPermits};
 use documents::{Name, RevokedSubject, Scope, StepRef, Timestamp, first_of, joined, locked};
 use reading::{FileProblem, Pattern};
 use sandbox::{LinuxSandbox, Unavailable, interpreter};
@@ -228,7 +230,7 @@ impl Health {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn frozen(&self) -> Result<Option<FreezeView>, Stopped> {
+    pub fn frozen(&self) -> RequestResult<Option<FreezeView>> {
         let view = |Freeze {
                         entry,
                         at,

@@ -4,10 +4,12 @@
 //!
 //! The reasons are stored only in memory. After a restart, the next attempt to start the run stores the reason again.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::{DataGrowth, Health, NoteSource, RefusalLog};
 use crossing::{ArtifactStore, Changes, Crossing, Outputs, Refusal, RunsInProgress, Sessions};

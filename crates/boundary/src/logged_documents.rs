@@ -1,24 +1,24 @@
 //! Reads entries and blobs of a log for the evidence.
 
-use crossing::{Stopped, fault};
+use crossing::{RequestResult, fault};
 use documents::{
     Base64, BlobDigest, Envelope, Manifest, Predicate, Receipt, Statement, canonical, json, sha256,
 };
 use store::Ledger;
 
-pub fn envelope_in(ledger: &Ledger, index: u64) -> Result<Envelope, Stopped> {
+pub fn envelope_in(ledger: &Ledger, index: u64) -> RequestResult<Envelope> {
     let leaf = leaf_data(ledger, index)?;
     canonical::read_as(&leaf, leaf.len()).map_err(|e| fault(&e))
 }
 
-pub fn leaf_data(ledger: &Ledger, index: u64) -> Result<Vec<u8>, Stopped> {
+pub fn leaf_data(ledger: &Ledger, index: u64) -> RequestResult<Vec<u8>> {
     let leaf = ledger.leaf(index)?;
     Ok(leaf
         .ok_or_else(|| fault(&format!("log entry {index} is missing")))?
         .data)
 }
 
-pub fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
+pub fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> RequestResult<String> {
     let digest = BlobDigest::from_bytes(digest);
     let bytes = ledger.reads().blob(&digest)?;
     let bytes = bytes.ok_or_else(|| fault(&format!("the blob {digest} is missing")))?;
@@ -30,13 +30,13 @@ pub fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> Result<String, Stopped> {
     String::from_utf8(bytes).map_err(|e| fault(&e))
 }
 
-pub fn predicate<P: Predicate>(envelope: &Envelope) -> Result<P, Stopped> {
+pub fn predicate<P: Predicate>(envelope: &Envelope) -> RequestResult<P> {
     let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
     Ok(Statement::<P>::from_payload(&payload)?.predicate)
 }
 
 /// Returns the manifest that a receipt names, or `None` for a run without files.
-pub fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> Result<Option<Manifest>, Stopped> {
+pub fn manifest_of(ledger: &Ledger, receipt: &Receipt) -> RequestResult<Option<Manifest>> {
     if receipt.files.count == 0 {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{Proposals, feed::kind_of};
-use crossing::Stopped;
+use crossing::RequestResult;
 use documents::{
     Authorization, BoundaryName, GrantId, Name, Permission, PermissionReason, Statement, StepRef,
     Timestamp, hex, joined, locked,
@@ -108,11 +108,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn notice(
-        &self,
-        event: &StoredEvent,
-        filter: &NoticeFilter,
-    ) -> Result<NoticeNext, Stopped> {
+    pub fn notice(&self, event: &StoredEvent, filter: &NoticeFilter) -> RequestResult<NoticeNext> {
         // An emergency goes to every target, at once.
         let is_emergency = self.is_emergency(event)?;
         if !is_emergency && !filter.wants(&event.what) {
@@ -199,7 +195,7 @@ impl Proposals {
         event: FeedEvent,
         id: &GrantId,
         filter: &NoticeFilter,
-    ) -> Result<NoticeNext, Stopped> {
+    ) -> RequestResult<NoticeNext> {
         // A draft is deleted after its end.
         let Some(grant) = self
             .ledger
@@ -232,7 +228,7 @@ impl Proposals {
     }
 
     /// Returns true if the event is about a new proposal or a run that is an emergency.
-    fn is_emergency(&self, event: &StoredEvent) -> Result<bool, Stopped> {
+    fn is_emergency(&self, event: &StoredEvent) -> RequestResult<bool> {
         match &event.what {
             EventFact::Emergency { .. } => Ok(true),
             EventFact::Proposal {
@@ -273,7 +269,7 @@ impl Proposals {
     }
 }
 
-fn denied_permissions(payload: &[u8]) -> Result<usize, Stopped> {
+fn denied_permissions(payload: &[u8]) -> RequestResult<usize> {
     let statement = Statement::<Authorization>::from_payload(payload)?;
     Ok(count_denied(&statement.predicate.permissions))
 }

@@ -3,8 +3,10 @@
 pub mod binding_rules;
 pub mod id_token;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     Admission, Caller, IdToken, IssuerKeys,
@@ -14,7 +16,7 @@ use crate::{
         id_token::refused,
     },
 };
-use crossing::{Refusal, Sealed, Stopped};
+use crossing::{Refusal, RequestResult, Sealed, Stopped};
 use documents::{Code, Name, SealedToken, Timestamp};
 use wire::OidcBinding;
 
@@ -36,8 +38,8 @@ impl Admission {
     pub async fn exchange(
         &self,
         id_token: &str,
-        charge: impl FnOnce(&str) -> Result<(), Stopped>,
-    ) -> Result<(String, Name, Timestamp), Stopped> {
+        charge: impl FnOnce(&str) -> RequestResult,
+    ) -> RequestResult<(String, Name, Timestamp)> {
         let id_token = IdToken::parse(id_token)?;
         let (now, sealed, bindings) = (
             self.crossing.now(),
@@ -148,7 +150,7 @@ impl Admission {
         binding: &OidcBinding,
         id_token: &IdToken,
         now: Timestamp,
-    ) -> Result<Arc<IssuerKeys>, Stopped> {
+    ) -> RequestResult<Arc<IssuerKeys>> {
         match &binding.jwks {
             Some(jwks) => {
                 let keys = IssuerKeys::parse(jwks.as_bytes());

@@ -2,14 +2,13 @@
 //!
 //! Lists the proposals that match a filter.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     Caller, Proposals, proposal_status::status_of, proposals::stored_refusal, verified_of,
     view_status,
 };
-use crossing::{Refusal, Sealed, Stopped, fault, receipt_of};
+use crossing::{Refusal, RequestResult, Sealed, fault, receipt_of};
 use documents::{
     Authorization, Code, KeyId, Name, Outcome, ParamsDigest, ProposalId, ProposalIdEnding, Scope,
     Statement, Status, StepRef, Timestamp, VerifiedSignature,
@@ -24,7 +23,7 @@ use wire::{
 impl Proposals {
     /// Builds the view of a proposal for a caller. The calling function must already have checked that the caller may
     /// see the proposal.
-    pub(super) fn view(&self, row: &Proposal) -> Result<ProposalView, Stopped> {
+    pub(super) fn view(&self, row: &Proposal) -> RequestResult<ProposalView> {
         let id = &row.core.id;
         // The row is not signed. How a run ended comes from its receipt.
         let receipt = receipt_of(&self.ledger, row)?;
@@ -125,7 +124,7 @@ impl Proposals {
     }
 
     /// Returns the job that made a proposal, if the token of the proposer has no secret.
-    fn job_of(&self, core: &AuthorizationCore) -> Result<Option<AdmittedJob>, Stopped> {
+    fn job_of(&self, core: &AuthorizationCore) -> RequestResult<Option<AdmittedJob>> {
         if self
             .ledger
             .bindings()?
@@ -142,11 +141,7 @@ impl Proposals {
     }
 
     /// Builds the view of a proposal for a caller who may see the proposal, with the other runs that this caller may see.
-    pub(super) fn view_for(
-        &self,
-        caller: &Caller,
-        row: &Proposal,
-    ) -> Result<ProposalView, Stopped> {
+    pub(super) fn view_for(&self, caller: &Caller, row: &Proposal) -> RequestResult<ProposalView> {
         self.view_beside(caller, row, &mut None)
     }
 
@@ -156,7 +151,7 @@ impl Proposals {
         caller: &Caller,
         row: &Proposal,
         open: &mut Option<Vec<Proposal>>,
-    ) -> Result<ProposalView, Stopped> {
+    ) -> RequestResult<ProposalView> {
         let unknown_end = match row.status.waits() {
             true => self.unknown_end(caller, &row.core.step, &row.core.params_digest)?,
             false => None,
@@ -174,7 +169,7 @@ impl Proposals {
         caller: &Caller,
         step: &StepRef,
         params: &ParamsDigest,
-    ) -> Result<Option<UnknownEnd>, Stopped> {
+    ) -> RequestResult<Option<UnknownEnd>> {
         let newest = |outcome, since| {
             let query = RunQuery {
                 step: step.clone(),
@@ -211,7 +206,7 @@ impl Proposals {
         id: &ProposalId,
         signed: &Authorization,
         sealed: &Sealed,
-    ) -> Result<ApprovalsView, Stopped> {
+    ) -> RequestResult<ApprovalsView> {
         // The seal in force contains another definition of the step, so the signed statement can't run any more and no
         // rule applies.
         let Ok((held, excluded)) = self.quorum_of(sealed, signed) else {
@@ -245,7 +240,7 @@ impl Proposals {
         held: &StepInForce,
         excluded: &ExcludedSigners,
         sealed: &Sealed,
-    ) -> Result<SignatureCount, Stopped> {
+    ) -> RequestResult<SignatureCount> {
         let stored = self.ledger.signatures(id)?;
         let signatures: Vec<_> = stored.iter().map(verified_of).collect();
         Ok(self.counted(&signatures, held, excluded, sealed))
@@ -329,7 +324,7 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` if the caller has no name, `malformed` for a cursor that no list returned, and `forbidden` if
     /// the filter needs all proposals of a step, but the caller may see only some.
-    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> Result<ProposalList, Stopped> {
+    pub fn list(&self, caller: &Caller, filter: &ProposalFilter) -> RequestResult<ProposalList> {
         let name = caller.demand_name()?;
         if filter.all {
             let Some(step) = &filter.step else {

@@ -7,19 +7,21 @@
 //! A new seal, a revocation, a start of the service, and a change of a session can make a proposal impossible. The cost
 //! depends only on the number of open proposals.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::{
     Caller, RefusalLog, Surroundings, health::of_owners, housekeeping::DelayedRuns, is_over,
     step_search::near_steps,
 };
 use crossing::{
-    ArtifactStore, Changes, Crossing, PLAN_ARTIFACT, PlanRun, Refusal, RunsInProgress, Sealed,
-    Sessions, Stopped, check_not_moved, fault, not_filled, profile_on_host, refusal_of,
-    secret_permits, session_user,
+    ArtifactStore, Changes, Crossing, PLAN_ARTIFACT, PlanRun, Refusal, RequestResult,
+    RunsInProgress, Sealed, Sessions, Stopped, check_not_moved, fault, not_filled, profile_on_host,
+    refusal_of, secret_permits, session_user,
 };
 use documents::{
     Artifact, ArtifactName, Artifacts, Authorization, Code, DEFAULT_WINDOW_S, Emergency,
@@ -77,7 +79,7 @@ impl Proposals {
         self: &Arc<Self>,
         caller: &Caller,
         body: Propose,
-    ) -> Result<(ProposalView, bool), Stopped> {
+    ) -> RequestResult<(ProposalView, bool)> {
         let request = canonical::canonical_of(&body).map_err(|e| fault(&e))?;
         let outcome = self.record(caller, body).await;
         if let (Err(stopped), Some(name)) = (&outcome, caller.name()) {
@@ -87,11 +89,7 @@ impl Proposals {
         outcome
     }
 
-    async fn record(
-        &self,
-        caller: &Caller,
-        body: Propose,
-    ) -> Result<(ProposalView, bool), Stopped> {
+    async fn record(&self, caller: &Caller, body: Propose) -> RequestResult<(ProposalView, bool)> {
         let named = body.step.split('@').next().unwrap_or_default();
         let parsed = parse_step(&body.step);
         let (reference, insisted) = parsed
@@ -261,7 +259,7 @@ impl Proposals {
         proposer: &Name,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         if let Err(unavailable) = self.sandbox.check(&held.profile)
             && unavailable.is_of_the_host()
         {
@@ -295,7 +293,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found` if the proposal does not exist or the caller may not see it.
-    pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+    pub fn proposal(&self, caller: &Caller, id: &ProposalId) -> RequestResult<ProposalView> {
         self.view_for(caller, &self.visible(caller, id)?)
     }
 
@@ -309,7 +307,7 @@ impl Proposals {
         caller: &Caller,
         id: &ProposalId,
         up_to: Duration,
-    ) -> Result<ProposalView, Stopped> {
+    ) -> RequestResult<ProposalView> {
         let before = self.visible(caller, id)?;
         let row = self.after(id, before.status, up_to.min(MOST_WAIT)).await?;
         self.view_for(caller, &row)
@@ -321,7 +319,7 @@ impl Proposals {
         id: &ProposalId,
         status: StoredStatus,
         up_to: Duration,
-    ) -> Result<Proposal, Stopped> {
+    ) -> RequestResult<Proposal> {
         let mut changes = self.changes.watch(id);
         let deadline = tokio::time::Instant::now() + up_to;
         loop {
@@ -342,7 +340,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `not-found`, `forbidden`, or `wrong-state` if the proposal is over.
-    pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> Result<ProposalView, Stopped> {
+    pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> RequestResult<ProposalView> {
         let row = self.visible(caller, id)?;
         if caller.name() != Some(&row.core.proposer) {
             let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
@@ -380,7 +378,7 @@ impl Proposals {
 
     /// Asks a run to stop, even if its nonce is spent and its process has not started. Returns false if the run is
     /// already over.
-    pub(super) fn stop_run(&self, id: &ProposalId) -> Result<bool, Stopped> {
+    pub(super) fn stop_run(&self, id: &ProposalId) -> RequestResult<bool> {
         self.live.stop(id);
         let running = self.row(id)?.status == StoredStatus::Running;
         if !running {
@@ -451,7 +449,7 @@ fn hint(caller: &Caller, sealed: &Sealed, wrong: &str) -> Option<String> {
     Some(format!("did you mean {}{or}{last}?", joined(before, ", ")))
 }
 
-fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
+fn parse_step(text: &str) -> RequestResult<(StepRef, Option<StepDigest>)> {
     let malformed = |detail: String| Stopped::from(Refusal::malformed("/step", detail));
     let (reference, digest) = match text.split_once('@') {
         Some((reference, digest)) => (
@@ -471,7 +469,7 @@ fn parse_step(text: &str) -> Result<(StepRef, Option<StepDigest>), Stopped> {
 }
 
 /// Encodes the code and the text of a status.
-pub fn detail(code: Code, words: &str) -> Result<Vec<u8>, Stopped> {
+pub fn detail(code: Code, words: &str) -> RequestResult<Vec<u8>> {
     canonical::canonical_of(&RefusalView::new(code, words)).map_err(|e| fault(&e))
 }
 
@@ -530,7 +528,7 @@ impl Proposals {
         &self,
         proposer: &Name,
         given: &[ProposedArtifact],
-    ) -> Result<Option<Artifacts>, Stopped> {
+    ) -> RequestResult<Option<Artifacts>> {
         let mut found = Vec::new();
         for (at, one) in given.iter().enumerate() {
             let stored = self.artifacts.size(proposer, &one.digest)?;
@@ -574,7 +572,7 @@ impl Proposals {
         given: Option<&ReceiptId>,
         params: &ParamsDigest,
         now: Timestamp,
-    ) -> Result<Option<PlanReference>, Stopped> {
+    ) -> RequestResult<Option<PlanReference>> {
         let (plan, receipt) = match (&step.plan, given) {
             (None, None) => return Ok(None),
             (Some(plan), Some(receipt)) => (plan, receipt),
@@ -617,7 +615,7 @@ impl Proposals {
         caller: &Caller,
         id: &ProposalId,
         name: &ArtifactName,
-    ) -> Result<(Arc<File>, u64), Stopped> {
+    ) -> RequestResult<(Arc<File>, u64)> {
         let row = self.visible(caller, id)?;
         let signed = self.statement(id)?.predicate;
         let none = || {
@@ -748,7 +746,7 @@ impl Proposals {
         sealed: &Sealed,
         signed: &Authorization,
         waits: bool,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         let (held, parties) = self.quorum_of(sealed, signed)?;
         let held = held.filled(&signed.params).map_err(refusal_of)?;
         let _ = check_permissions(held.asked(), &signed.permissions).map_err(refusal_of)?;

@@ -5,8 +5,10 @@
 //! digests instead of text. Refusals above the limit are only counted by code. One summary per hour contains the
 //! counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, LazyLock, Mutex},
+};
 
 use crossing::{BoundaryKey, Crossing, Refusal, Stopped};
 use documents::{

@@ -4,7 +4,7 @@ use crate::{
     Caller, Evidence, blob_text, envelope_in, evidence::Within, logged_documents::predicate,
     manifest_of, proposals::span,
 };
-use crossing::{PlanRun, Refusal, Stopped, fault};
+use crossing::{PlanRun, Refusal, RequestResult, fault};
 use documents::{Authorization, OUTPUTS_PATH, Receipt, ReceiptId, StepDefinition, json};
 use wire::ReceiptFiles;
 
@@ -14,7 +14,7 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the receipt does not exist or the caller may not see the receipt. The refusal has the case
     /// `Gone` if the outputs are no longer stored.
-    pub fn files(&self, caller: &Caller, id: &ReceiptId) -> Result<ReceiptFiles, Stopped> {
+    pub fn files(&self, caller: &Caller, id: &ReceiptId) -> RequestResult<ReceiptFiles> {
         let (logged, log) = self.receipt_in(caller, id)?;
         let receipt: Receipt = predicate(&logged.envelope)?;
         let manifest =
@@ -48,7 +48,7 @@ impl Evidence {
         &self,
         log: Within<'_>,
         receipt: &Receipt,
-    ) -> Result<Option<Vec<u8>>, Stopped> {
+    ) -> RequestResult<Option<Vec<u8>>> {
         let signed: Authorization = predicate(&receipt.authorization)?;
         let Some(plan) = &signed.plan else {
             return Ok(None);

@@ -4,7 +4,7 @@ use crate::{
     Caller, MOST_TRIES, Proposals, blob_text, changes_too_often, check_again, earlier_seal,
     envelope_in, logged_documents::predicate, proposals::excluded,
 };
-use crossing::{Refusal, Sealed, Stopped, fault, refusal_of};
+use crossing::{Refusal, RequestResult, Sealed, fault, refusal_of};
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Name, ObservedEnd, ProposalId, Receipt,
     ReceiptId, ReviewStatement, Signed, Timestamp, Verified, json, reviewed,
@@ -48,11 +48,7 @@ impl Proposals {
     /// # Errors
     /// Returns `unknown-signer`, `bad-signature`, `not-permitted-signer`, `self-approval`, `revoked`, `wrong-boundary`,
     /// `malformed` for a review of another receipt, `not-found`, and `wrong-state` for a run that needs no review.
-    pub async fn review(
-        &self,
-        id: &ReceiptId,
-        envelope: &Envelope,
-    ) -> Result<ReviewedView, Stopped> {
+    pub async fn review(&self, id: &ReceiptId, envelope: &Envelope) -> RequestResult<ReviewedView> {
         let signed = Signed::<ReviewStatement>::from_envelope(envelope, Base64::Lenient)?;
         // Everybody who reads the log can send a review again. This must be cheap, and must delay nobody.
         let opened = self.open_review(id, &signed, &self.crossing.state())?;
@@ -90,7 +86,7 @@ impl Proposals {
         id: &ReceiptId,
         signed: &Signed<ReviewStatement>,
         sealed: &Sealed,
-    ) -> Result<OpenedReview, Stopped> {
+    ) -> RequestResult<OpenedReview> {
         let document = signed.clone().verify(|keyid| sealed.roster.key(keyid));
         let document = document.map_err(|error| sealed.unverified(error))?;
         if document.signatures().len() != 1 {
@@ -144,7 +140,7 @@ impl Proposals {
         &self,
         id: &ReceiptId,
         opened: &OpenedReview,
-    ) -> Result<Option<ReviewedView>, Stopped> {
+    ) -> RequestResult<Option<ReviewedView>> {
         let OpenedReview {
             run, stored, bytes, ..
         } = opened;
@@ -187,7 +183,7 @@ impl Proposals {
         opened: OpenedReview,
         sealed: &Sealed,
         (checked, version): (CheckedState, u64),
-    ) -> Result<(ReviewWrite, ReviewedView), Stopped> {
+    ) -> RequestResult<(ReviewWrite, ReviewedView)> {
         let OpenedReview {
             document,
             run,
@@ -275,7 +271,7 @@ impl Proposals {
         held: &StepInForce,
         (proposer, now, until): (&Name, Timestamp, Timestamp),
         has_grant: bool,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         if has_grant {
             let refusal = Refusal::new(
                 Code::Malformed,
@@ -305,7 +301,7 @@ impl Proposals {
 
     /// Refuses an emergency while too many emergencies have no review. The transaction that spends the nonce repeats this
     /// check.
-    fn demand_reviewed(&self, held: &StepInForce) -> Result<(), Stopped> {
+    fn demand_reviewed(&self, held: &StepInForce) -> RequestResult {
         let most = held
             .ruling
             .emergency
@@ -332,7 +328,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
-    pub fn unsettled(&self, caller: &Caller) -> Result<UnsettledList, Stopped> {
+    pub fn unsettled(&self, caller: &Caller) -> RequestResult<UnsettledList> {
         let _ = caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut list = UnsettledList {
@@ -353,7 +349,7 @@ impl Proposals {
         caller: &Caller,
         owed: OwedReview,
         sealed: &Sealed,
-    ) -> Result<Option<UnsettledRun>, Stopped> {
+    ) -> RequestResult<Option<UnsettledRun>> {
         let row = self.ledger.proposal(&owed.proposal)?;
         let steps_of = |path: &str, own: &str| {
             let checks = sealed.registry.steps().filter(|step| step.definition.check);
@@ -452,7 +448,7 @@ impl Proposals {
         }))
     }
 
-    fn read_run(&self, owed: OwedReview, index: u64) -> Result<RunToReview, Stopped> {
+    fn read_run(&self, owed: OwedReview, index: u64) -> RequestResult<RunToReview> {
         let envelope = envelope_in(&self.ledger, index)?;
         let digest = ContentDigest::of(&Base64::Strict.decode("/payload", &envelope.payload)?);
         let receipt: Receipt = predicate(&envelope)?;
@@ -466,7 +462,7 @@ impl Proposals {
     }
 
     /// Returns the newest review of each person. The log has the keys that signed.
-    fn run_reviews(&self, stored: &[StoredReview]) -> Result<RunReviews, Stopped> {
+    fn run_reviews(&self, stored: &[StoredReview]) -> RequestResult<RunReviews> {
         let mut reviews = RunReviews::default();
         for one in stored {
             let envelope = envelope_in(&self.ledger, one.leaf)?;
@@ -486,7 +482,7 @@ impl Proposals {
     }
 
     /// Returns the rules for reviews under the seal of the run.
-    fn review_rules(&self, run: &RunToReview, sealed: &Sealed) -> Result<ReviewRules, Stopped> {
+    fn review_rules(&self, run: &RunToReview, sealed: &Sealed) -> RequestResult<ReviewRules> {
         let step = &run.authorization.step;
         if run.receipt.seal == sealed.digest
             && let Some((_, held)) = sealed.step(&step.reference)

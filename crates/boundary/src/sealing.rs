@@ -1,14 +1,16 @@
 //! Puts new seals in force. Each change of runbooks or tokens needs a new seal.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::task::JoinError;
 
 use crate::{Health, NoteSource, Proposals, Surroundings, grants};
 use crossing::{
-    BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, SealContent, SealDraft, SealError,
-    SealPredecessor, Sealed, Stopped, check_files, fault,
+    BoundaryKey, Crossing, CurrentSeal, ListsOnHost, Refusal, RequestResult, SealContent,
+    SealDraft, SealError, SealPredecessor, Sealed, check_files, fault,
 };
 use documents::{
     Code, Configuration, ConfiguredLimits, ConfiguredSandbox, Epoch, GrantId, KeyId, Level, Limit,
@@ -269,7 +271,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Returns all errors in the runbooks. After an error, the old seal stays in force.
-    pub async fn reseal(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+    pub async fn reseal(&self, runbooks: RunbookDirectories) -> RequestResult<bool> {
         let sealed = self.reseal_as_they_are(runbooks).await;
         // The sender of SIGHUP gets no answer, so the health report shows the failure until a reseal succeeds.
         let failed = sealed.as_ref().err();
@@ -329,7 +331,7 @@ impl Sealing {
         tokio::task::spawn_blocking(read).await
     }
 
-    async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> Result<bool, Stopped> {
+    async fn reseal_as_they_are(&self, runbooks: RunbookDirectories) -> RequestResult<bool> {
         let registry = self
             .read(runbooks)
             .await
@@ -350,10 +352,10 @@ impl Sealing {
     pub async fn seal_next<T: Send + 'static>(
         &self,
         new_epoch: bool,
-        next: impl FnOnce(&Sealed, &Ledger, KeyId, &LinuxSandbox) -> Result<(SealContent, T), Stopped>
+        next: impl FnOnce(&Sealed, &Ledger, KeyId, &LinuxSandbox) -> RequestResult<(SealContent, T)>
         + Send
         + 'static,
-    ) -> Result<(bool, T), Stopped> {
+    ) -> RequestResult<(bool, T)> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         let (sealed, ledger) = (self.crossing.state(), self.ledger.clone());
         let (keyid, sandbox) = (self.key.keyid, self.sandbox.clone());
@@ -380,7 +382,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Returns `wrong-state` if the boundary is not frozen.
-    pub async fn thaw(&self) -> Result<Vec<GrantId>, Stopped> {
+    pub async fn thaw(&self) -> RequestResult<Vec<GrantId>> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         if self.crossing.frozen_since().is_none() {
             return Err(Refusal::new(Code::WrongState, "the boundary is not frozen").into());
@@ -413,7 +415,7 @@ impl Sealing {
         &self,
         change: impl Fn(&mut SealContent),
         token: Option<TokenChange>,
-    ) -> Result<bool, Stopped> {
+    ) -> RequestResult<bool> {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         self.seal_alone(change, token, None, None).await
     }
@@ -426,7 +428,7 @@ impl Sealing {
         token: Option<TokenChange>,
         epoch: Option<Epoch>,
         revocations: Option<usize>,
-    ) -> Result<bool, Stopped> {
+    ) -> RequestResult<bool> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
         let mut all = self.ledger.reads().tokens()?;
         match &token {

@@ -1,15 +1,18 @@
 //! Reads the values of configured secrets. No error contains a value.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    os::unix::{ffi::OsStringExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 

@@ -1,7 +1,6 @@
 //! Time and randomness, which the boundary receives as arguments.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use documents::Timestamp;
 

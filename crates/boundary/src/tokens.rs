@@ -5,7 +5,7 @@ use crate::{
     admission::new_bearer,
     oidc::{audience, binding_rules::check_binding},
 };
-use crossing::{Refusal, Sealed, Stopped};
+use crossing::{Refusal, RequestResult, Sealed};
 use documents::{Name, SealedToken, StepRef, Timestamp, sha256};
 use reading::Pattern;
 use store::{Token, TokenChange};
@@ -16,7 +16,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn tokens(&self) -> Result<Vec<TokenView>, Stopped> {
+    pub fn tokens(&self) -> RequestResult<Vec<TokenView>> {
         let (tokens, bindings) = (self.ledger.reads().tokens()?, self.ledger.bindings()?);
         Ok(tokens
             .into_iter()
@@ -47,7 +47,7 @@ impl Sealing {
         &self,
         token: SealedToken,
         binding: Option<Box<OidcBinding>>,
-    ) -> Result<String, Stopped> {
+    ) -> RequestResult<String> {
         // The client computes the end of the token with the same clock.
         let _ = self.crossing.demand_clock()?;
         let now = self.crossing.now();
@@ -79,7 +79,7 @@ impl Sealing {
     ///
     /// # Errors
     /// Returns an error if no token has this name, or if the token has already expired or was revoked.
-    pub async fn revoke_token(&self, name: &Name) -> Result<(), Stopped> {
+    pub async fn revoke_token(&self, name: &Name) -> RequestResult {
         let at = self.crossing.now();
         self.put_in_force(
             |_| {},
@@ -93,7 +93,7 @@ impl Sealing {
     }
 }
 
-fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> Result<(), Stopped> {
+fn check_token(token: &SealedToken, sealed: &Sealed, now: Timestamp) -> RequestResult {
     let refuse = |pointer: &str, detail: String| Err(Refusal::malformed(pointer, detail).into());
     if let Err(error) = sealed.roster.check_token_name(&token.name) {
         return refuse("/name", error.to_string());

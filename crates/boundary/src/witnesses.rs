@@ -9,15 +9,18 @@
 //! for the same checkpoints. With a server, another node reads the cosignatures from the database. The module `node::witnessing` sends the requests over HTTP.
 mod answers;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::Surroundings;
-use crossing::{BoundaryKey, Crossing, Stopped, fault};
+use crossing::{BoundaryKey, Crossing, RequestResult, fault};
 use documents::{Hash, Note, NoteSignature, Timestamp, WitnessKey, locked, note};
 use store::{CheckpointRow, Cosignature, Ledger};
 
@@ -138,8 +141,8 @@ impl Witnesses {
         named: &[NamedWitness],
         size: u64,
         now: Timestamp,
-        head: impl FnOnce() -> Result<Option<CheckpointRow>, Stopped>,
-    ) -> Result<Option<(Head, u64)>, Stopped> {
+        head: impl FnOnce() -> RequestResult<Option<CheckpointRow>>,
+    ) -> RequestResult<Option<(Head, u64)>> {
         let mut state = locked(&self.0);
         let behind = |state: &State, target: &Head, of: &NamedWitness| {
             let known = state.known.get(&of.key.vkey());
@@ -400,7 +403,7 @@ impl Witnessing {
         &self,
         witness: &NamedWitness,
         named: &[NamedWitness],
-    ) -> Result<Option<WitnessRequest>, Stopped> {
+    ) -> RequestResult<Option<WitnessRequest>> {
         let size = self.ledger.state().size;
         let head = || Ok(self.ledger.checkpoint()?);
         let Some((target, old)) =
@@ -493,7 +496,7 @@ impl Witnessing {
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
-    pub(super) fn head_over(&self, index: u64) -> Result<(u64, String), Stopped> {
+    pub(super) fn head_over(&self, index: u64) -> RequestResult<(u64, String)> {
         if let Some(cosigned) = self.witnesses.best(index + 1) {
             return Ok(cosigned);
         }

@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 use client::{
-    CommandFailure, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
+    CommandResult, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
     command, man, program::main as run_program, registry, roster,
 };
 use console::command as pages;
@@ -34,7 +34,7 @@ impl CommandSet for ConsoleProgram {
     const FEATURES: &'static [&'static str] = &["client", "console"];
     const OPEN_STORE: Option<OpenStoredLog> = None;
 
-    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+    fn run(&self, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
         match self {
             Self::Shared(shared) => shared.run::<Self>(global, terminal),
             Self::Roster(args) => roster::run(args, global, terminal),

@@ -1,7 +1,6 @@
 //! Wakes the tasks that wait for a change of a proposal.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::{collections::HashMap, sync::Mutex};
 
 use tokio::sync::{Notify, watch};
 

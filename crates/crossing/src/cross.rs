@@ -3,14 +3,13 @@
 //! Every run passes through the same stages, for an online proposal and for a complete envelope from a caller. Other
 //! modules pass requests to the crossing and show the results.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     Accepted, Admitted, ArtifactStore, BoundaryKey, BundleParts, Capacity, Changes, Consumed,
     CrossingParts, CrossingRequest, CurrentSeal, LateReceipts, Outputs, Permit, Ran, ReceiptBasis,
-    Receipted, RecordedRows, Refusal, ResultsBasis, RunEnd, RunInputs, RunsInProgress, Sealed,
-    SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
+    Receipted, RecordedRows, Refusal, RequestResult, ResultsBasis, RunEnd, RunInputs,
+    RunsInProgress, Sealed, SecretPermits, Sessions, Stopped, VerifiedRequest, busy,
     carried::kept_results::wants_results,
     check_not_moved, fault, log_about,
     masks::with_masks_before,
@@ -115,7 +114,7 @@ impl Crossing {
         &self,
         request: CrossingRequest,
         permit: Option<Permit>,
-    ) -> Result<Receipted, Stopped> {
+    ) -> RequestResult<Receipted> {
         let mut clock = StageClock::start(self.ledger.metrics().clone());
         let announced = self.ledger.announce();
         let mut accepted = self.accept(request)?;
@@ -156,7 +155,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `malformed` or `too-large`.
-    pub fn accept(&self, request: CrossingRequest) -> Result<Accepted, Stopped> {
+    pub fn accept(&self, request: CrossingRequest) -> RequestResult<Accepted> {
         let signed = Signed::from_envelope(&request.envelope, Base64::Lenient)?;
         Ok(Accepted::new(signed, request.handed_in_by, request.stored))
     }
@@ -166,7 +165,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `unknown-signer` (before any signature is verified), `bad-signature` or `malformed`.
-    pub fn verify(&self, accepted: Accepted) -> Result<VerifiedRequest, Stopped> {
+    pub fn verify(&self, accepted: Accepted) -> RequestResult<VerifiedRequest> {
         // Read the version before the state, so that the transaction which spends the nonce detects every later change.
         let version = self.ledger.state().version;
         let sealed = self.state();
@@ -183,7 +182,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns the refusal of the first check that fails, in the order of rule R1.
-    pub fn admit(&self, verified: VerifiedRequest) -> Result<Admitted, Stopped> {
+    pub fn admit(&self, verified: VerifiedRequest) -> RequestResult<Admitted> {
         // With a clock that is ahead of the log, valid authorizations would seem to be expired and would be refused.
         let clock = self.demand_clock()?;
         let sealed = verified.sealed().clone();
@@ -252,7 +251,7 @@ impl Crossing {
     /// # Errors
     /// Returns the refusals of [`Crossing::run_inputs`], and `sandbox-unavailable` for a secret without a value. The
     /// nonce stays unspent.
-    pub fn load(&self, admitted: Admitted) -> Result<Loaded, Stopped> {
+    pub fn load(&self, admitted: Admitted) -> RequestResult<Loaded> {
         let RunInputs {
             files: inputs,
             session,
@@ -310,7 +309,7 @@ impl Crossing {
     /// Returns `too-large` if the receipt of the run could exceed its maximum size, `nonce-replayed` with the earlier
     /// proposal (and its receipt, if a receipt exists), `expired`, `denied`, `busy` and other refusals. If the function
     /// returns a refusal, the store is unchanged.
-    pub async fn consume(&self, loaded: Loaded) -> Result<Claim, Stopped> {
+    pub async fn consume(&self, loaded: Loaded) -> RequestResult<Claim> {
         let admitted = loaded.admitted();
         let (document, checks) = (admitted.document(), admitted.checks());
         let signed = document.predicate();
@@ -504,7 +503,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
-    pub fn receipt(&self, ran: Ran) -> Result<SignedReceipt, Stopped> {
+    pub fn receipt(&self, ran: Ran) -> RequestResult<SignedReceipt> {
         let Ran {
             closing,
             end,
@@ -617,7 +616,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns only faults. After a fault, the next start writes a receipt with outcome `unknown`.
-    pub async fn log(&self, receipt: SignedReceipt) -> Result<Receipted, Stopped> {
+    pub async fn log(&self, receipt: SignedReceipt) -> RequestResult<Receipted> {
         let SignedReceipt {
             closing,
             receipt,
@@ -688,7 +687,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns `busy`, with the time after which the caller can try again, if the clock is ahead.
-    pub fn demand_clock(&self) -> Result<ClockTrusted, Stopped> {
+    pub fn demand_clock(&self) -> RequestResult<ClockTrusted> {
         match self.ledger.clock_ahead() {
             None => Ok(ClockTrusted(())),
             Some(why) => Err(Refusal::new(Code::Busy, why).retry_after(60).into()),

@@ -1,11 +1,10 @@
 //! Standing grants, as the crossing and its callers use them.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::{
-    Crossing, Refusal, Sealed, Stopped, VerifiedRequest, check_not_moved, fault, profile_on_host,
-    stage::AllowedRun,
+    Crossing, Refusal, RequestResult, Sealed, VerifiedRequest, check_not_moved, fault,
+    profile_on_host, stage::AllowedRun,
 };
 use documents::{
     Authorization, Base64, Code, ContentDigest, Envelope, Grant, Name, Profile, Signed, StepRef,
@@ -31,7 +30,7 @@ impl Crossing {
         held: &StepInForce,
         here: &Profile,
         now: Timestamp,
-    ) -> Result<AllowedRun, Stopped> {
+    ) -> RequestResult<AllowedRun> {
         let (document, sealed) = (verified.document(), verified.sealed());
         let (id, proposer) = (
             &document.predicate().proposal,
@@ -161,7 +160,7 @@ impl Crossing {
         parties: &ExcludedSigners,
         here: Option<&Profile>,
         now: Timestamp,
-    ) -> Result<(Arc<PreparedGrant>, Covered), Stopped> {
+    ) -> RequestResult<(Arc<PreparedGrant>, Covered)> {
         let about = &document.predicate().proposal;
         let grant = self.logged_grant(digest, sealed)?;
         let proof = self.stands_here(
@@ -202,7 +201,7 @@ impl Crossing {
         sealed: &Sealed,
         parties: &ExcludedSigners,
         now: Timestamp,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         let grant = self.logged_grant(digest, sealed)?;
         let proof = self
             .stands_or_why(&grant, sealed, now)
@@ -221,7 +220,7 @@ impl Crossing {
         &self,
         digest: &ContentDigest,
         sealed: &Sealed,
-    ) -> Result<Arc<PreparedGrant>, Stopped> {
+    ) -> RequestResult<Arc<PreparedGrant>> {
         if let Some(known) = sealed.grants.get(digest) {
             return Ok(known);
         }
@@ -248,7 +247,7 @@ impl Crossing {
         &self,
         stored: &StoredGrant,
         sealed: &Sealed,
-    ) -> Result<PreparedGrant, Stopped> {
+    ) -> RequestResult<PreparedGrant> {
         let envelope: Envelope = json::parse_as(&stored.envelope, stored.envelope.len())
             .map_err(|error| fault(&error))?;
         if stored.leaf.is_none() {
@@ -268,7 +267,7 @@ impl Crossing {
         &self,
         envelope: &Envelope,
         sealed: &Sealed,
-    ) -> Result<PreparedGrant, Stopped> {
+    ) -> RequestResult<PreparedGrant> {
         let mut known = envelope.clone();
         known
             .signatures

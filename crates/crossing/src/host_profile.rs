@@ -1,7 +1,6 @@
 //! The profile of a step on this host: the profile under the seal, and the files of the listed programs.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{Refusal, check_files};
 use documents::{Code, Profile, ProgramList};

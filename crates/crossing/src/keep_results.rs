@@ -2,9 +2,7 @@
 //!
 //! Makes the output and the files of a run durable, and waits for free disk space or the database server.
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
 use crate::{
     Closing, Crossing, KeptResults, Outputs, Patience, RecordedOutput, RecordedRows, RunInProgress,

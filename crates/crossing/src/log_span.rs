@@ -1,7 +1,9 @@
 //! Fields that connect the log lines of one request or of one run. Only the JSON format of the log shows these fields.
 
-use tracing::Span;
-use tracing::field::{Empty, display};
+use tracing::{
+    Span,
+    field::{Empty, display},
+};
 
 use documents::{ProposalId, StepRef};
 

@@ -4,7 +4,7 @@
 //! deny pattern matches the new name, the second run can read the file. The receipt of a run without masked names
 //! states the number of names that the previous run masked.
 
-use crate::{Stopped, receipt_of};
+use crate::{RequestResult, receipt_of};
 use documents::{Authorization, Base64, Enforcement, Envelope, Profile, Statement, StepReference};
 use store::{Ledger, ProposalQuery, StoredStatus};
 
@@ -43,7 +43,7 @@ fn masked_last(
     ledger: &Ledger,
     step: &StepReference,
     profile: &Profile,
-) -> Result<Option<u64>, Stopped> {
+) -> RequestResult<Option<u64>> {
     let filter = ProposalQuery {
         statuses: vec![StoredStatus::Finished],
         ending: None,
@@ -67,7 +67,7 @@ fn masked_last(
     Ok(None)
 }
 
-fn profile_of(authorization: &Envelope) -> Result<Profile, Stopped> {
+fn profile_of(authorization: &Envelope) -> RequestResult<Profile> {
     let payload = Base64::Strict.decode("/payload", &authorization.payload)?;
     Ok(Statement::<Authorization>::from_payload(&payload)?
         .predicate

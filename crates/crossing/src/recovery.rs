@@ -5,10 +5,11 @@
 //! nodes whose time limits have passed. The processes of own earlier runs have already ended, because each run ends when
 //! its pipe to the service closes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Closing, Crossing, Ran, ReceiptBasis, ResultsBasis, RunEnd, Stopped, fault};
+use crate::{
+    Closing, Crossing, Ran, ReceiptBasis, RequestResult, ResultsBasis, RunEnd, Stopped, fault,
+};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Consumption, Decision, Envelope, Malformed,
     ProposalId, Receipt, Statement, Timestamp, json, leaf_hash,
@@ -21,7 +22,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns an error if a receipt can't be written. The service must then not start.
-    pub async fn recover(&self) -> Result<usize, Stopped> {
+    pub async fn recover(&self) -> RequestResult<usize> {
         self.outputs.sweep().map_err(|error| fault(&error))?;
         self.close_lost(|open| open.own || open.over).await
     }
@@ -30,7 +31,7 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns an error if a receipt can't be written.
-    pub async fn close_overdue(&self) -> Result<usize, Stopped> {
+    pub async fn close_overdue(&self) -> RequestResult<usize> {
         // The writer also takes over the receipts that a node without its role still wrote.
         self.ledger.ping().await?;
         // A run of this process waits with its own receipt while the database does not answer.
@@ -38,7 +39,7 @@ impl Crossing {
             .await
     }
 
-    async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> Result<usize, Stopped> {
+    async fn close_lost(&self, lost: impl Fn(&Unfinished) -> bool) -> RequestResult<usize> {
         let mut unfinished = self.ledger.reads().unfinished()?;
         unfinished.retain(lost);
         let (mut count, mut changed) = (0, None);
@@ -82,7 +83,7 @@ impl Crossing {
         &self,
         open: Unfinished,
         earlier: Option<Timestamp>,
-    ) -> Result<Result<Closing, String>, Stopped> {
+    ) -> RequestResult<Result<Closing, String>> {
         let Some(leaf) = self.ledger.leaf(open.index)? else {
             return Ok(Err(format!("log entry {} is missing", open.index)));
         };
@@ -105,7 +106,7 @@ impl Crossing {
 
     /// Returns the log entries that are receipts of these runs. The search begins after the first of their consumptions,
     /// which is at most a day older than the time limit of its run.
-    fn receipts_of(&self, runs: &[Closing]) -> Result<BTreeMap<(u64, u64), u64>, Stopped> {
+    fn receipts_of(&self, runs: &[Closing]) -> RequestResult<BTreeMap<(u64, u64), u64>> {
         let mut found = BTreeMap::new();
         let Some(first) = runs.iter().map(|run| run.claim.index + 1).min() else {
             return Ok(found);

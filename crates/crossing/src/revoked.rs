@@ -1,9 +1,8 @@
 //! What is revoked, as the crossing and its callers see it.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use crate::{Crossing, Refusal, Sealed, Stopped, fault};
+use crate::{Crossing, Refusal, RequestResult, Sealed, fault};
 use documents::{Code, Envelope, KeyId, Name, Revocation, Timestamp, json};
 use store::{EntryEvent, EventFact, StoredEvent, opened};
 use verdict::{NotRevoked, Revocations, RevokedRun, check_not_revoked};
@@ -32,7 +31,7 @@ impl Crossing {
         &self,
         sealed: &Sealed,
         names: [&Name; 2],
-    ) -> Result<NotRevoked, Stopped> {
+    ) -> RequestResult<NotRevoked> {
         let checked = check_not_revoked(&self.revoked(), &sealed.boundary.epoch, names);
         checked.or_else(|error| {
             let detail = match error {
@@ -52,13 +51,13 @@ impl Crossing {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn frozen(&self) -> Result<Option<Freeze>, Stopped> {
+    pub fn frozen(&self) -> RequestResult<Option<Freeze>> {
         self.frozen_since()
             .map(|entry| self.freeze(&self.state(), entry))
             .transpose()
     }
 
-    fn freeze(&self, sealed: &Sealed, entry: u64) -> Result<Freeze, Stopped> {
+    fn freeze(&self, sealed: &Sealed, entry: u64) -> RequestResult<Freeze> {
         let leaf = self
             .ledger
             .leaf(entry)?
@@ -87,7 +86,7 @@ impl Crossing {
     }
 
     /// Returns the time of the event of the freeze, which is among the newest events. Old events are deleted.
-    fn frozen_at(&self, entry: u64) -> Result<Option<Timestamp>, Stopped> {
+    fn frozen_at(&self, entry: u64) -> RequestResult<Option<Timestamp>> {
         let after = self
             .ledger
             .reads()

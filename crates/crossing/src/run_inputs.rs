@@ -2,7 +2,9 @@
 
 use tokio::task::block_in_place;
 
-use crate::{Admitted, Crossing, PlanRun, Refusal, RunInputs, Stopped, session_user};
+use crate::{
+    Admitted, Crossing, PlanRun, Refusal, RequestResult, RunInputs, Stopped, session_user,
+};
 use documents::Code;
 
 impl Crossing {
@@ -12,7 +14,7 @@ impl Crossing {
     /// Returns `forbidden` for a submitter without a common owner with the proposer, `session-stale`, `context-changed`
     /// for a plan, and `sandbox-unavailable` for an artifact or an output that is no longer stored. Returns
     /// `nonce-replayed` instead, if the nonce is already spent.
-    pub(super) fn run_inputs(&self, admitted: &Admitted) -> Result<RunInputs, Stopped> {
+    pub(super) fn run_inputs(&self, admitted: &Admitted) -> RequestResult<RunInputs> {
         let (sealed, handed_in_by) = (admitted.sealed(), admitted.handed_in_by());
         let signed = admitted.document().predicate();
         let has_inputs =
@@ -52,7 +54,7 @@ impl Crossing {
         })
     }
 
-    fn find_inputs(&self, admitted: &Admitted) -> Result<RunInputs, Stopped> {
+    fn find_inputs(&self, admitted: &Admitted) -> RequestResult<RunInputs> {
         let (sealed, signed, checks) = (
             admitted.sealed(),
             admitted.document().predicate(),

@@ -1,13 +1,13 @@
 //! Stores the receipt of a run, and keeps it as a file if it came too late.
 
-use crate::{Crossing, LateReceipts, Patience, Stopped, fault};
+use crate::{Crossing, LateReceipts, Patience, RequestResult, fault};
 use documents::{LeafHash, leaf_hash};
 use store::{Finish, FinishStop, LeafRef};
 
 impl Crossing {
     /// Stores a receipt. If the disk is full or the database server does not answer, the boundary waits: it never drops a
     /// receipt.
-    pub(super) async fn store_receipt(&self, finish: Finish) -> Result<LeafRef, Stopped> {
+    pub(super) async fn store_receipt(&self, finish: Finish) -> RequestResult<LeafRef> {
         let mut patience = Patience::default();
         loop {
             let stop = match self.ledger.finish(finish.clone()).await {

@@ -63,7 +63,7 @@ pub(crate) use isolation::{
     session_request::{
         InputEntry, STATE_PLACEHOLDER, SessionRequest, WRAPPER_PLACEHOLDER, WrapperRequest,
     },
-    setup_failure::{AtStage, SetupFailure, SetupStage},
+    setup_failure::{AtStage, SetupFailure, SetupResult, SetupStage},
     start_packet::{Descriptors, Start},
     step_files::PutFiles,
     step_paths::{HOME, StepPaths, host_paths},

@@ -7,12 +7,11 @@
 //!
 //! Times after which the store deletes rows.
 
-use std::io;
-use std::ops::Range;
+use std::{io, ops::Range};
 
 use crate::{
-    Answers, Commit, DURING_TILE, OpenBatch, PackedRow, Questions, StoreFault, StoreHead, TILE,
-    Writes,
+    Answers, Commit, DURING_TILE, OpenBatch, PackedRow, Questions, StoreFault, StoreHead,
+    StoreResult, TILE, Writes,
     batch_rows::{BatchStatement, same},
     tile_hashes, tile_id, tile_missing,
 };
@@ -39,13 +38,13 @@ const TILE_HASHES: &BatchStatement = &same(TILE);
 /// Every method returns a [`StoreFault`] if the database cannot be read or written.
 pub trait Store: Send {
     /// Returns the stored state of the boundary.
-    fn head(&mut self) -> Result<StoreHead, StoreFault>;
+    fn head(&mut self) -> StoreResult<StoreHead>;
 
     /// Returns the stored hashes of the leaves in `range`.
     ///
     /// # Errors
     /// Returns a fault if a leaf of the range is missing.
-    fn leaf_hashes(&mut self, range: Range<u64>) -> Result<Vec<Hash>, StoreFault> {
+    fn leaf_hashes(&mut self, range: Range<u64>) -> StoreResult<Vec<Hash>> {
         const DURING: &str = "reading leaf hashes back";
         let (values, mut hashes) = (cells![range.start, range.end], Vec::new());
         let connection = self.connection()?;
@@ -64,7 +63,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// Returns a fault if the tile is missing.
-    fn tile(&mut self, level: u8, index: u64) -> Result<Vec<Hash>, StoreFault> {
+    fn tile(&mut self, level: u8, index: u64) -> StoreResult<Vec<Hash>> {
         let (id, mut hashes) = (tile_id(level, index), None);
         let connection = self.connection()?;
         connection.ask(DURING_TILE, &[(TILE_HASHES, &cells![id])], &mut |_, row| {
@@ -75,11 +74,11 @@ pub trait Store: Send {
     }
 
     /// Returns the connection that writes, also outside of a batch.
-    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
+    fn connection(&mut self) -> StoreResult<&dyn OpenBatch>;
 
     /// Begins a batch: excludes other writers and answers the questions. `size` is the number of leaves that the writer
     /// knows.
-    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault>;
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> StoreResult<Answers>;
 
     /// Writes all rows of the batch and makes them durable.
     fn commit(&mut self, writes: &Writes<'_>) -> Commit;
@@ -92,17 +91,17 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// Returns a fault if the database cannot decide now. The caller must call again before any other batch.
-    fn settle(&mut self) -> Result<bool, StoreFault>;
+    fn settle(&mut self) -> StoreResult<bool>;
 
     /// Makes the last durable batch undecided again, because the database server may have lost it. The caller must call
     /// [`settle`](Self::settle) next.
     fn doubt(&mut self) {}
 
     /// Returns the connection of the batch, for rare changes of rows inside the batch.
-    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
+    fn batch(&mut self) -> StoreResult<&dyn OpenBatch>;
 
     /// Replaces the bytes of 256 log entries by their packed tile, inside a batch.
-    fn pack(&mut self, _packed: &PackedRow) -> Result<(), StoreFault> {
+    fn pack(&mut self, _packed: &PackedRow) -> StoreResult {
         Ok(())
     }
 
@@ -123,12 +122,12 @@ pub trait Store: Send {
     }
 
     /// Moves the write-ahead log into the database file, after the answers to a batch.
-    fn maintain(&mut self) -> Result<(), StoreFault> {
+    fn maintain(&mut self) -> StoreResult {
         Ok(())
     }
 
     /// Moves all durable data into the database file before a normal end of the process. A failure loses no data.
-    fn close(&mut self) -> Result<(), StoreFault> {
+    fn close(&mut self) -> StoreResult {
         Ok(())
     }
 }

@@ -13,12 +13,14 @@
 //! A person who changes the store by hand can delete the row of a spent nonce, and can change the entry that spent it. The
 //! tree then stays the same, so only the bytes of the entries show the change.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use crate::{
     Answers, BatchRows, Candidate, ClosedKey, DenialPrecedent, DenialsAhead, Fields, Questions,
-    StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, UNSIGNED_KEPT_S,
+    StoreFault, StoreHead, StoreReads, StoreResult, StoredRevocation, Subtrees, UNSIGNED_KEPT_S,
     batch_rows::pair, id_bytes, opened, refused,
 };
 use documents::{
@@ -170,12 +172,7 @@ impl Answers {
 
     /// Adds a row of the answers to the questions of a kind, which is the place in the list of [`of`]. `first` is the number of
     /// the first question that was asked.
-    pub(super) fn add(
-        &mut self,
-        kind: usize,
-        first: usize,
-        row: &Fields<'_>,
-    ) -> Result<(), StoreFault> {
+    pub(super) fn add(&mut self, kind: usize, first: usize, row: &Fields<'_>) -> StoreResult {
         let number = first + row.get::<usize>(0)?;
         match kind {
             0 => self.candidates.push(candidate(row)?),
@@ -203,11 +200,7 @@ impl Answers {
 const _: () = assert!(crate::MOST_COMPARED == 4);
 
 /// The answer to the question with this number.
-fn place<'a, T>(
-    all: &'a mut [T],
-    number: usize,
-    row: &Fields<'_>,
-) -> Result<&'a mut T, StoreFault> {
+fn place<'a, T>(all: &'a mut [T], number: usize, row: &Fields<'_>) -> StoreResult<&'a mut T> {
     all.get_mut(number)
         .ok_or_else(|| row.odd(0, "no number of a question"))
 }
@@ -216,7 +209,7 @@ fn places<T: Default>(count: usize) -> Vec<T> {
     (0..count).map(|_| T::default()).collect()
 }
 
-fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
+fn candidate(row: &Fields<'_>) -> StoreResult<Candidate> {
     let proposal = match row.get(4)? {
         Some(digest) => Some((digest, row.get(5)?)),
         None => None,
@@ -228,7 +221,7 @@ fn candidate(row: &Fields<'_>) -> Result<Candidate, StoreFault> {
     })
 }
 
-fn denial(row: &Fields<'_>) -> Result<DenialPrecedent, StoreFault> {
+fn denial(row: &Fields<'_>) -> StoreResult<DenialPrecedent> {
     let unfinished = match row.standing(3)? {
         Some(state) => Some((row.get(2)?, state)),
         None => None,
@@ -322,7 +315,7 @@ pub fn check_state(
     tree: &Subtrees<'_>,
     reads: &StoreReads,
     revoked: &[StoredRevocation],
-) -> Result<ClosedWindows, StoreFault> {
+) -> StoreResult<ClosedWindows> {
     if let Some(known) = reads.checkpoint()?
         && (known.size > head.size || tree.root_at(known.size)? != known.root)
     {
@@ -337,7 +330,7 @@ pub fn check_state(
 }
 
 /// Checks that the state of the boundary names the last seal of the log.
-pub fn check_seal(reads: &StoreReads, head: &StoreHead) -> Result<(), StoreFault> {
+pub fn check_seal(reads: &StoreReads, head: &StoreHead) -> StoreResult {
     if reads.seals()?.last().map(|last| last.digest) == head.seal {
         return Ok(());
     }
@@ -359,7 +352,7 @@ fn closed_windows(
     reads: &StoreReads,
     mark: Timestamp,
     revoked: &[StoredRevocation],
-) -> Result<ClosedWindows, StoreFault> {
+) -> StoreResult<ClosedWindows> {
     let since = mark.plus(-(MAX_WINDOW_S + SKEW_S));
     let width = u64::from(TILE_WIDTH);
     let mut found = Found::default();

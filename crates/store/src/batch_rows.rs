@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use crate::{
     AuthorizationCore, Candidate, Cell, CheckpointRow, ConsumeStop, DenialsAhead, EventRow, Fields,
     FinishRow, GrantClaim, LeafRow, NewProposal, ProposalPrecedent, ProposalState, ReviewRow,
-    RunRow, Signature, SpentUse, StoreFault, StoreHead, StoredDenial, StoredGrant, StoredStatus,
-    TileRow, ToldTarget, Window,
+    RunRow, Signature, SpentUse, StoreFault, StoreHead, StoreResult, StoredDenial, StoredGrant,
+    StoredStatus, TileRow, ToldTarget, Window,
     column_values::{observed_number, place, presence_number},
     grant_bytes, id_bytes, tile_id,
 };
@@ -56,7 +56,7 @@ impl<'a> BatchRows<'a> {
 pub type BatchQuestion<'a> = (&'static BatchStatement, &'a [Cell<'a>]);
 
 /// Takes a row, with the number of its question.
-pub type EachAnswer<'e> = &'e mut dyn FnMut(usize, &Fields<'_>) -> Result<(), StoreFault>;
+pub type EachAnswer<'e> = &'e mut dyn FnMut(usize, &Fields<'_>) -> StoreResult;
 
 /// The connection of a batch, between its begin and its commit.
 pub trait OpenBatch {
@@ -66,7 +66,7 @@ pub trait OpenBatch {
     }
 
     /// Subtracts deleted nonces from the number of nonces, if the engine stores it.
-    fn subtract_nonces(&self, _deleted: usize) -> Result<(), StoreFault> {
+    fn subtract_nonces(&self, _deleted: usize) -> StoreResult {
         Ok(())
     }
 
@@ -76,11 +76,10 @@ pub trait OpenBatch {
         during: &'static str,
         questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
-    ) -> Result<(), StoreFault>;
+    ) -> StoreResult;
 
     /// Executes statements together, each for all its rows. Returns for each statement how many rows it changed.
-    fn write(&self, during: &'static str, rows: &[BatchRows<'_>])
-    -> Result<Vec<usize>, StoreFault>;
+    fn write(&self, during: &'static str, rows: &[BatchRows<'_>]) -> StoreResult<Vec<usize>>;
 }
 
 /// Returns a statement with the text of SQLite and the text of PostgreSQL.

@@ -1,10 +1,9 @@
 //! Check of a store in a database server: the check of SQLite reads a copy of one moment. So both engines have one check.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::{os::unix::fs::DirBuilderExt as _, path::Path};
 
 use crate::{
-    ServerSettings, StoreFault, StoreReport, StoreScope, postgres::export::export, refused,
+    ServerSettings, StoreReport, StoreResult, StoreScope, postgres::export::export, refused,
     sqlite::check,
 };
 
@@ -16,7 +15,7 @@ pub fn check_copy(
     server: &ServerSettings,
     scope: &StoreScope,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<StoreReport, StoreFault> {
+) -> StoreResult<StoreReport> {
     let failed = |error: std::io::Error| {
         refused(format!(
             "the directory for a copy of the store cannot be used: {error}; free some space on the disk"

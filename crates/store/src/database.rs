@@ -1,12 +1,14 @@
 //! Opens, checks, copies and replaces a store. Only this file chooses the engine: `node` and `cli` name no engine.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     KeyWaits, MoveEnd, NodesReader, Objects, OldFile, ReadRole, Replicas, RoleState, ServerRole,
-    ServerSettings, ServerTable, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreReport,
+    ServerSettings, ServerTable, Store, StoreHead, StoreLock, StoreReads, StoreReport, StoreResult,
     StoreScope, Turn, copied_check, lock,
     postgres::{
         self,
@@ -62,7 +64,7 @@ impl RoleCandidate {
     ///
     /// # Errors
     /// Returns a fault if the database went back, or if it cannot be reached.
-    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> Result<Turn<Role>, StoreFault> {
+    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> StoreResult<Turn<Role>> {
         let Some(candidate) = &mut self.0 else {
             return Ok(Turn::Active(Role(None)));
         };
@@ -146,7 +148,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if this is unknown.
-    pub fn exists(&self) -> Result<bool, StoreFault> {
+    pub fn exists(&self) -> StoreResult<bool> {
         match self {
             Self::File(path) => Ok(path.exists()),
             Self::Server(server) => Ok(postgres::reads::at_rest((**server).clone())?.1.size > 0),
@@ -157,7 +159,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault for the first file that other users can access.
-    pub fn check_modes(&self) -> Result<(), StoreFault> {
+    pub fn check_modes(&self) -> StoreResult {
         match self {
             Self::File(path) => lock::check_modes(path),
             Self::Server(_) => Ok(()),
@@ -169,7 +171,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the store.
-    pub fn lock(&self, data: &Path) -> Result<StoreLock, StoreFault> {
+    pub fn lock(&self, data: &Path) -> StoreResult<StoreLock> {
         match self {
             Self::File(path) => StoreLock::alone(path),
             Self::Server(_) => StoreLock::alone(&data.join(NODE_LOCK)),
@@ -180,7 +182,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn is_marked(&self) -> Result<bool, StoreFault> {
+    pub fn is_marked(&self) -> StoreResult<bool> {
         match self {
             Self::File(path) if path.is_file() => OldFile::is_marked(path),
             Self::File(_) | Self::Server(_) => Ok(false),
@@ -197,7 +199,7 @@ impl Database {
         from: &Path,
         outputs: &Path,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<MoveEnd, StoreFault> {
+    ) -> StoreResult<MoveEnd> {
         match self {
             Self::File(_) => Err(refused(
                 "`database` in countersign.toml names an SQLite file; set it to the URL of the PostgreSQL database \
@@ -218,7 +220,7 @@ impl Database {
         lock: NodeLock,
         keyid: &KeyId,
         kept_head: ReadKeptHead,
-    ) -> Result<RoleCandidate, StoreFault> {
+    ) -> StoreResult<RoleCandidate> {
         match (self, lock) {
             (Self::File(_), _) | (_, None) => Ok(RoleCandidate(None)),
             (Self::Server(server), Some(lock)) => {
@@ -271,7 +273,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the node does not exist or still works.
-    pub fn lose_node(&self, name: &Name) -> Result<bool, StoreFault> {
+    pub fn lose_node(&self, name: &Name) -> StoreResult<bool> {
         match self {
             Self::File(_) => Err(refused("a SQLite store has only one node")),
             Self::Server(server) => postgres::nodes::lose(server, name),
@@ -282,7 +284,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be locked or opened.
-    pub fn open(&self, role: Role) -> Result<OpenStore, StoreFault> {
+    pub fn open(&self, role: Role) -> StoreResult<OpenStore> {
         match self {
             Self::File(path) => {
                 let (store, reads) = sqlite::open(path)?;
@@ -308,7 +310,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn at_rest(&self) -> Result<(Arc<StoreReads>, StoreHead), StoreFault> {
+    pub fn at_rest(&self) -> StoreResult<(Arc<StoreReads>, StoreHead)> {
         let (reads, head) = match self {
             Self::File(path) => sqlite::reads::at_rest(path)?,
             Self::Server(server) => postgres::reads::at_rest((**server).clone())?,
@@ -325,7 +327,7 @@ impl Database {
         &self,
         scope: &StoreScope,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<StoreReport, StoreFault> {
+    ) -> StoreResult<StoreReport> {
         match self {
             Self::File(path) => check::check(path, scope, progress),
             Self::Server(server) => copied_check::check_copy(server, scope, progress),
@@ -336,7 +338,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read or the copy cannot be written.
-    pub fn back_up(&self, into: &Path) -> Result<BackupFile, StoreFault> {
+    pub fn back_up(&self, into: &Path) -> StoreResult<BackupFile> {
         match self {
             Self::File(path) => backup::copy(path, into)?,
             Self::Server(server) => {
@@ -358,7 +360,7 @@ impl Database {
         entries: u64,
         work: &Path,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<BackupUpdate, StoreFault> {
+    ) -> StoreResult<BackupUpdate> {
         match self {
             Self::File(path) => BackupUpdate::begin(path, copy, progress),
             Self::Server(server) => {
@@ -374,7 +376,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the file cannot be written.
-    pub fn settled(copy: &Path) -> Result<Self, StoreFault> {
+    pub fn settled(copy: &Path) -> StoreResult<Self> {
         backup::settle(copy)?;
         Ok(Self::File(copy.to_owned()))
     }
@@ -384,7 +386,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the store has rows, or if a write-ahead log of another store would become a part of the new store.
-    pub fn make_room(&self) -> Result<(), StoreFault> {
+    pub fn make_room(&self) -> StoreResult {
         let remedy = match self {
             Self::File(path) => {
                 if sqlite::reads::at_rest(path).is_ok_and(|(_, head)| head.size == 0) {
@@ -425,7 +427,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if a part of the new store cannot be deleted.
-    pub fn clear_new(&self, work: &Path) -> Result<(), StoreFault> {
+    pub fn clear_new(&self, work: &Path) -> StoreResult {
         new_store::clear(&self.new_file(work))
     }
 
@@ -433,7 +435,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the new store cannot be written.
-    pub fn settle_new(&self, work: &Path) -> Result<(), StoreFault> {
+    pub fn settle_new(&self, work: &Path) -> StoreResult {
         new_store::settle(&self.new_file(work))
     }
 
@@ -442,7 +444,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the new store cannot be moved.
-    pub fn put_in_place(&self, work: &Path) -> Result<(), StoreFault> {
+    pub fn put_in_place(&self, work: &Path) -> StoreResult {
         match self {
             Self::File(path) => new_store::put_in_place(path),
             Self::Server(server) => {
@@ -457,7 +459,7 @@ impl Database {
     ///
     /// # Errors
     /// Returns a fault if the backup cannot be read or the store cannot be written.
-    pub fn take_over(&self, old: &BackupFile, void: &[Name]) -> Result<(), StoreFault> {
+    pub fn take_over(&self, old: &BackupFile, void: &[Name]) -> StoreResult {
         match self {
             Self::File(path) => backup::take_over(&old.0, path, void),
             // A restore builds the new store in a file first.
@@ -486,7 +488,7 @@ pub fn migrate(
     table: &ServerTable,
     service: &str,
     say: &mut dyn FnMut(&str),
-) -> Result<(), StoreFault> {
+) -> StoreResult {
     postgres::schema::migrate(&ServerSettings::new(url, table)?, service, say)
 }
 
@@ -498,7 +500,7 @@ impl BackupFile {
     ///
     /// # Errors
     /// Returns a fault if the file is no store, or if a newer program wrote the store.
-    pub fn bring_up(path: PathBuf) -> Result<Self, StoreFault> {
+    pub fn bring_up(path: PathBuf) -> StoreResult<Self> {
         backup::bring_up(&path)?;
         Ok(Self(path))
     }
@@ -512,7 +514,7 @@ impl BackupFile {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be read.
-    pub fn files(&self) -> Result<Vec<Blake3Digest>, StoreFault> {
+    pub fn files(&self) -> StoreResult<Vec<Blake3Digest>> {
         backup::files(&self.0)
     }
 
@@ -520,7 +522,7 @@ impl BackupFile {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be written.
-    pub fn forget(&self, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
+    pub fn forget(&self, gone: &[Blake3Digest]) -> StoreResult {
         backup::forget(&self.0, gone)
     }
 }

@@ -51,6 +51,9 @@ pub enum StoreFault {
     Closed,
 }
 
+/// Result of an action of the store.
+pub type StoreResult<T = ()> = Result<T, StoreFault>;
+
 impl StoreFault {
     /// Returns true if the process must end at once, because a second sync after a failed sync can report success
     /// although data are lost, or because the store is another one than at the start or was changed by hand.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 
 use crate::{
     AuthorizationCore, CheckpointRow, EntryRow, NonceUse, OwedReview, Proposal, ProposalState,
-    Signature, SpentUse, StoreFault, StoredGrant, StoredReview, StoredStatus, Token,
+    Signature, SpentUse, StoreFault, StoreResult, StoredGrant, StoredReview, StoredStatus, Token,
     column_values::{grant_id, observed_of, presence_of, unplace, verdict_of},
 };
 use documents::{
@@ -286,7 +286,7 @@ impl<'r> Fields<'r> {
         Self { row, during }
     }
 
-    pub(super) fn get<T: FromCell<'r>>(&self, at: usize) -> Result<T, StoreFault> {
+    pub(super) fn get<T: FromCell<'r>>(&self, at: usize) -> StoreResult<T> {
         let cell = self.row.cell(at).map_err(|why| self.odd(at, &why))?;
         T::from_cell(cell).map_err(|why| self.odd(at, why))
     }
@@ -296,22 +296,22 @@ impl<'r> Fields<'r> {
         self.row.odd(self.during, at, why)
     }
 
-    pub(super) fn text<T: std::str::FromStr>(&self, at: usize) -> Result<T, StoreFault> {
+    pub(super) fn text<T: std::str::FromStr>(&self, at: usize) -> StoreResult<T> {
         self.get::<&str>(at)?
             .parse()
             .map_err(|_| self.odd(at, "the text has another form"))
     }
 
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> Result<T, StoreFault> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, at: usize) -> StoreResult<T> {
         serde_json::from_str(self.get(at)?).map_err(|_| self.odd(at, "no JSON of this kind"))
     }
 
-    fn place_if(&self, at: usize) -> Result<Option<(u64, u32)>, StoreFault> {
+    fn place_if(&self, at: usize) -> StoreResult<Option<(u64, u32)>> {
         Ok(self.get::<Option<i64>>(at)?.map(unplace))
     }
 
     /// Reads the column `spent` at `at` and the column `proposal` after it.
-    pub(super) fn spent(&self, at: usize) -> Result<Option<NonceUse>, StoreFault> {
+    pub(super) fn spent(&self, at: usize) -> StoreResult<Option<NonceUse>> {
         let Some((index, item)) = self.place_if(at)? else {
             return Ok(None);
         };
@@ -323,7 +323,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns `status`, `spent` and `receipt` from `at` on.
-    pub(super) fn standing(&self, at: usize) -> Result<Option<ProposalState>, StoreFault> {
+    pub(super) fn standing(&self, at: usize) -> StoreResult<Option<ProposalState>> {
         let Some(status) = self.get(at)? else {
             return Ok(None);
         };
@@ -335,7 +335,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns `idx`, `hash` and `data` from `at` on.
-    pub(super) fn entry(&self, at: usize) -> Result<EntryRow, StoreFault> {
+    pub(super) fn entry(&self, at: usize) -> StoreResult<EntryRow> {
         Ok(EntryRow {
             index: self.get(at)?,
             hash: self.get(at + 1)?,
@@ -344,7 +344,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the `proposal_columns` from `at` on.
-    pub(super) fn proposal(&self, at: usize) -> Result<Proposal, StoreFault> {
+    pub(super) fn proposal(&self, at: usize) -> StoreResult<Proposal> {
         let nonce =
             base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.get::<&[u8]>(at + 2)?);
         Ok(Proposal {
@@ -371,7 +371,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns `keyid`, `person`, `presence`, `sig` and `at` from `at` on.
-    pub(super) fn signature(&self, at: usize) -> Result<Signature, StoreFault> {
+    pub(super) fn signature(&self, at: usize) -> StoreResult<Signature> {
         Ok(Signature {
             keyid: self.text(at)?,
             person: self.text(at + 1)?,
@@ -382,7 +382,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns `number` and `at` of a use of a grant from `at` on, and whether the grant pauses.
-    pub(super) fn spent_use(&self, at: usize) -> Result<SpentUse, StoreFault> {
+    pub(super) fn spent_use(&self, at: usize) -> StoreResult<SpentUse> {
         Ok(SpentUse {
             number: self.get(at)?,
             at: self.get(at + 1)?,
@@ -391,7 +391,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns `size`, `root` and `note` of a checkpoint.
-    pub(super) fn checkpoint(&self) -> Result<CheckpointRow, StoreFault> {
+    pub(super) fn checkpoint(&self) -> StoreResult<CheckpointRow> {
         Ok(CheckpointRow {
             size: self.get(0)?,
             root: self.get(1)?,
@@ -400,7 +400,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns of a token from the first column on.
-    pub(super) fn token(&self) -> Result<Token, StoreFault> {
+    pub(super) fn token(&self) -> StoreResult<Token> {
         Ok(Token {
             name: self.text(0)?,
             secret: self.get(1)?,
@@ -414,7 +414,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns of a grant from the first column on.
-    pub(super) fn grant(&self) -> Result<StoredGrant, StoreFault> {
+    pub(super) fn grant(&self) -> StoreResult<StoredGrant> {
         Ok(StoredGrant {
             id: grant_id(self.get(0)?).ok_or_else(|| self.odd(0, "no grant id"))?,
             digest: self.get(1)?,
@@ -427,7 +427,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns of `owed` from the first column on.
-    pub(super) fn owed(&self) -> Result<OwedReview, StoreFault> {
+    pub(super) fn owed(&self) -> StoreResult<OwedReview> {
         Ok(OwedReview {
             proposal: self.get(0)?,
             receipt: self.get(1)?,
@@ -440,7 +440,7 @@ impl<'r> Fields<'r> {
     }
 
     /// Reads the columns of a review from the first column on.
-    pub(super) fn review(&self) -> Result<StoredReview, StoreFault> {
+    pub(super) fn review(&self) -> StoreResult<StoredReview> {
         let observed = self.get::<Option<i16>>(5)?;
         Ok(StoredReview {
             leaf: self.get(0)?,

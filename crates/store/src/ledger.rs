@@ -4,9 +4,10 @@
 //! connections.
 mod reads;
 
-use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -16,9 +17,9 @@ use crate::{
     LedgerConfig, Metrics, NewProposal, OpenProposals, ProposalStep, ProposeResult, PruneResult,
     PublishedState, Retention, Retired, ReviewWrite, RevocationResult, RevocationWrite, SealStored,
     SealWrite, SharedState, Signature, SpentNonce, Store, StoreFault, StoreHead, StoreReads,
-    StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge, WriteStop, Writer,
-    WriterMessage, check_state, open_proposals::OpenProposalCounts, read_revocations, refused,
-    writer::messages::BoxedMessage,
+    StoreResult, StoredGrant, StoredRevocation, StoredStatus, Subtrees, Telling, TreeEdge,
+    WriteStop, Writer, WriterMessage, check_state, open_proposals::OpenProposalCounts,
+    read_revocations, refused, writer::messages::BoxedMessage,
 };
 use documents::{ProposalId, Timestamp, locked, merkle};
 
@@ -86,7 +87,7 @@ impl Ledger {
         mut store: Box<dyn Store>,
         reads: Arc<StoreReads>,
         config: LedgerConfig,
-    ) -> Result<Spender, StoreFault> {
+    ) -> StoreResult<Spender> {
         let head = store.head()?;
         let edge = TreeEdge::load(&mut *store, head.size)?;
         let revoked = read_revocations(&reads)?;
@@ -142,7 +143,7 @@ impl Ledger {
         head: StoreHead,
         config: LedgerConfig,
         note: Option<CheckpointRow>,
-    ) -> Result<Self, StoreFault> {
+    ) -> StoreResult<Self> {
         let published = PublishedState {
             edge: Arc::new(TreeEdge::read(&reads, head.size)?),
             head,
@@ -208,7 +209,7 @@ impl Ledger {
     }
 
     /// Stores a new proposal, unless the same proposal exists or the store has too many proposals.
-    pub async fn propose(&self, new: NewProposal) -> Result<ProposeResult, StoreFault> {
+    pub async fn propose(&self, new: NewProposal) -> StoreResult<ProposeResult> {
         self.ask(WriterMessage::Propose, new).await
     }
 
@@ -297,12 +298,12 @@ impl Ledger {
     }
 
     /// Records how far targets of messages were told.
-    pub async fn tell(&self, telling: Telling) -> Result<(), StoreFault> {
+    pub async fn tell(&self, telling: Telling) -> StoreResult {
         self.ask(WriterMessage::Tell, telling).await
     }
 
     /// Notes that an ID token was used. Returns false if it was used before.
-    pub async fn admit(&self, used: IdTokenUse) -> Result<bool, StoreFault> {
+    pub async fn admit(&self, used: IdTokenUse) -> StoreResult<bool> {
         self.ask(WriterMessage::Admit, used).await
     }
 
@@ -312,27 +313,27 @@ impl Ledger {
     }
 
     /// Marks some proposals that are overdue at `now` as expired. Call again until no proposal is marked.
-    pub async fn expire(&self, now: Timestamp) -> Result<Vec<ProposalId>, StoreFault> {
+    pub async fn expire(&self, now: Timestamp) -> StoreResult<Vec<ProposalId>> {
         self.ask(WriterMessage::Expire, now).await
     }
 
     /// Raises the low-water mark, and deletes those of the next `limit` nonces that expired at or before it.
     ///
     /// A limit of 1000 or 2000 does not delay runs noticeably.
-    pub async fn prune(&self, limit: usize) -> Result<PruneResult, StoreFault> {
+    pub async fn prune(&self, limit: usize) -> StoreResult<PruneResult> {
         self.ask(WriterMessage::Prune, limit).await
     }
 
     /// Examines `limit` outputs and `limit` proposals, and deletes the rows whose retention has ended. The caller must
     /// then remove the files that the result names, and call again until nothing is deleted.
-    pub async fn retire(&self, retention: Retention, limit: usize) -> Result<Retired, StoreFault> {
+    pub async fn retire(&self, retention: Retention, limit: usize) -> StoreResult<Retired> {
         self.ask(WriterMessage::Retire, (retention, limit)).await
     }
 
     /// Packs the next 256 log entries if all are older than `age_s` seconds. Returns false if no such entries are left.
     ///
     /// Like the age of other rows, the age of an entry is calculated from the earlier of the low-water mark and the clock.
-    pub async fn pack(&self, age_s: i64) -> Result<bool, StoreFault> {
+    pub async fn pack(&self, age_s: i64) -> StoreResult<bool> {
         let mark = self
             .shared
             .published()
@@ -353,7 +354,7 @@ impl Ledger {
 
     /// Waits until the writer has handled the requests that were queued before, and records a signed checkpoint that waits
     /// for the next batch.
-    pub async fn ping(&self) -> Result<(), StoreFault> {
+    pub async fn ping(&self) -> StoreResult {
         self.ask(WriterMessage::Ping, ()).await
     }
 
@@ -363,7 +364,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns a fault if the writer had already ended or if the checkpoint could not be signed.
-    pub async fn close(&self) -> Result<(), StoreFault> {
+    pub async fn close(&self) -> StoreResult {
         let head = self.checkpoint();
         self.ask(WriterMessage::Close, ()).await?;
         head.map(drop)
@@ -425,7 +426,7 @@ impl Ledger {
     }
 
     /// Returns the size of the database on the disk, in bytes.
-    pub fn bytes(&self) -> Result<u64, StoreFault> {
+    pub fn bytes(&self) -> StoreResult<u64> {
         self.shared.reads.bytes()
     }
 

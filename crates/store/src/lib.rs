@@ -50,7 +50,7 @@ pub use batch_rows::{Commit, Questions, Writes};
 #[cfg(debug_assertions)]
 pub use crash_points::POINTS;
 pub use database::{BackupFile, Database, NodeLock, OpenStore, Role, RoleCandidate};
-pub use fault::StoreFault;
+pub use fault::{StoreFault, StoreResult};
 pub(crate) use fault::{refused, waits};
 pub use ledger::{Ledger, Spender};
 pub use metrics::openmetrics::{

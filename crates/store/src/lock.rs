@@ -1,16 +1,18 @@
 //! The private directory of a store, and the lock that allows one process at a time.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+use std::{
+    fs::{DirBuilder, File, OpenOptions, Permissions},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags};
 
-use crate::{StoreFault, refused};
+use crate::{StoreResult, refused};
 
 /// Lock on a store. The kernel releases the lock when the process ends for any reason.
 pub struct StoreLock {
@@ -23,7 +25,7 @@ impl StoreLock {
     /// # Errors
     /// Returns a fault if another process holds the lock, or if other users can access the directory or the files. The
     /// message names the process that holds the lock.
-    pub fn take(database: &Path) -> Result<Self, StoreFault> {
+    pub fn take(database: &Path) -> StoreResult<Self> {
         let lock = Self::alone(database)?;
         // Create the database file with a private mode, because SQLite gives its other files the same mode.
         drop(open_private(database)?);
@@ -34,7 +36,7 @@ impl StoreLock {
     ///
     /// # Errors
     /// Returns the same faults as [`Self::take`].
-    pub fn alone(database: &Path) -> Result<Self, StoreFault> {
+    pub fn alone(database: &Path) -> StoreResult<Self> {
         check_directory(database.parent().unwrap_or(Path::new(".")))?;
         let path = lock_path(database);
         let mut file = open_private(&path)?;
@@ -89,7 +91,7 @@ pub fn lock_path(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
-fn check_directory(directory: &Path) -> Result<(), StoreFault> {
+fn check_directory(directory: &Path) -> StoreResult {
     if !directory.exists() {
         let made = DirBuilder::new()
             .recursive(true)
@@ -102,7 +104,7 @@ fn check_directory(directory: &Path) -> Result<(), StoreFault> {
     check_private(directory, &metadata, "700")
 }
 
-fn open_private(path: &Path) -> Result<File, StoreFault> {
+fn open_private(path: &Path) -> StoreResult<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -128,7 +130,7 @@ fn open_private(path: &Path) -> Result<File, StoreFault> {
 ///
 /// # Errors
 /// Returns the first file that other users can access, with the command that corrects its mode.
-pub fn check_modes(database: &Path) -> Result<(), StoreFault> {
+pub fn check_modes(database: &Path) -> StoreResult {
     let (directory, lock) = (database.parent().unwrap_or(database), lock_path(database));
     for (path, mode) in [(directory, "700"), (database, "600"), (&*lock, "600")] {
         if let Ok(metadata) = std::fs::metadata(path) {
@@ -138,7 +140,7 @@ pub fn check_modes(database: &Path) -> Result<(), StoreFault> {
     Ok(())
 }
 
-fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> Result<(), StoreFault> {
+fn check_private(path: &Path, metadata: &std::fs::Metadata, mode: &str) -> StoreResult {
     let uid = rustix::process::geteuid().as_raw();
     if metadata.uid() != uid {
         return Err(refused(format!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::{
-    ClosedKey, ProposalQuery, StoreFault, StoreReads, StoredStatus, batch_questions::changed,
+    ClosedKey, ProposalQuery, StoreReads, StoreResult, StoredStatus, batch_questions::changed,
     id_bytes,
 };
 use documents::{ProposalId, Timestamp};
@@ -41,7 +41,7 @@ pub struct OpenProposals {
 
 impl OpenProposals {
     /// Reads the proposals that have not ended from the store.
-    pub fn read(reads: &StoreReads) -> Result<Self, StoreFault> {
+    pub fn read(reads: &StoreReads) -> StoreResult<Self> {
         let mut open = Self::default();
         let mut before = None;
         loop {
@@ -72,7 +72,7 @@ impl OpenProposals {
     }
 
     /// Checks that each proposal that waits has its statement, because the service could not read it later.
-    pub fn check(&self, reads: &StoreReads) -> Result<(), StoreFault> {
+    pub fn check(&self, reads: &StoreReads) -> StoreResult {
         let waits = self
             .status
             .iter()

@@ -32,7 +32,7 @@ use std::sync::atomic::Ordering;
 
 use crate::{
     Answers, BatchRow, Commit, Link, OpenBatch, OtherWrites, Questions, Replicas, ServerRole,
-    ServerSettings, Store, StoreFault, StoreHead, StoreReads, Writes, batch_id,
+    ServerSettings, Store, StoreFault, StoreHead, StoreReads, StoreResult, Writes, batch_id,
     postgres::{
         questions::{Begun, LastBatch},
         settings::unreachable,
@@ -74,7 +74,7 @@ pub struct PostgresStore {
 pub fn open(
     settings: ServerSettings,
     role: Option<ServerRole>,
-) -> Result<(PostgresStore, StoreReads), StoreFault> {
+) -> StoreResult<(PostgresStore, StoreReads)> {
     let reads = reads::readers(settings.clone());
     let mut store = PostgresStore {
         settings,
@@ -102,7 +102,7 @@ pub fn open(
 impl PostgresStore {
     /// Connects, with all checks. After a later connection than the first one, no consumption is possible before the kept
     /// heads are compared again, and the writer reads the state of the boundary again.
-    fn connect(&mut self, is_first: bool) -> Result<WriterLink, StoreFault> {
+    fn connect(&mut self, is_first: bool) -> StoreResult<WriterLink> {
         let before = self.server_changes();
         let writer = WriterLink::open(&self.settings)?;
         self.changes = before;
@@ -117,7 +117,7 @@ impl PostgresStore {
 
     /// Returns the connection, and opens it again if it was lost. Within a batch a new connection would be outside of the
     /// transaction and without the lock, so that each statement of the batch would be committed alone.
-    fn writer(&mut self) -> Result<&WriterLink, StoreFault> {
+    fn writer(&mut self) -> StoreResult<&WriterLink> {
         if self.in_batch {
             self.link()?;
         } else if self
@@ -134,7 +134,7 @@ impl PostgresStore {
     }
 
     /// Returns the connection of the current batch.
-    fn link(&self) -> Result<&Link, StoreFault> {
+    fn link(&self) -> StoreResult<&Link> {
         let writer = self.writer.as_ref().filter(|writer| !writer.link.is_lost());
         writer
             .map(|writer| &writer.link)
@@ -142,7 +142,7 @@ impl PostgresStore {
     }
 
     /// Sends the first flight until this writer has the lock. A holder that is frozen for 5 s is ended.
-    fn begun(&mut self, size: u64, questions: &Questions<'_>) -> Result<Begun, StoreFault> {
+    fn begun(&mut self, size: u64, questions: &Questions<'_>) -> StoreResult<Begun> {
         let mut attempt = 0;
         loop {
             let writer = self.writer()?;
@@ -180,17 +180,17 @@ fn is_receipts(writes: &Writes<'_>) -> bool {
 }
 
 impl Store for PostgresStore {
-    fn head(&mut self) -> Result<StoreHead, StoreFault> {
+    fn head(&mut self) -> StoreResult<StoreHead> {
         let (head, last) = questions::read_head(&self.writer()?.link)?;
         self.seen = last;
         Ok(head)
     }
 
-    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+    fn connection(&mut self) -> StoreResult<&dyn OpenBatch> {
         Ok(&self.writer()?.link)
     }
 
-    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> StoreResult<Answers> {
         const DURING: &str = "beginning a batch";
         if self.unknown.is_some() {
             return Err(unreachable(
@@ -322,7 +322,7 @@ impl Store for PostgresStore {
         }
     }
 
-    fn settle(&mut self) -> Result<bool, StoreFault> {
+    fn settle(&mut self) -> StoreResult<bool> {
         let Some(unknown) = self.unknown.clone() else {
             return Err(StoreFault::broken(
                 "finding out whether a batch is stored",
@@ -370,7 +370,7 @@ impl Store for PostgresStore {
         }
     }
 
-    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+    fn batch(&mut self) -> StoreResult<&dyn OpenBatch> {
         if self.only_receipts {
             return Err(unreachable("writing a batch", TAKEN_OVER));
         }

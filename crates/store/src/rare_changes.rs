@@ -1,7 +1,7 @@
 //! Rare changes inside of a batch, the same for both engines: tokens, expired proposals and nonces, and retention.
 
 use crate::{
-    BatchQuestion, IdTokenUse, OpenBatch, RetentionCut, RetentionWalk, Retired, StoreFault,
+    BatchQuestion, IdTokenUse, OpenBatch, RetentionCut, RetentionWalk, Retired, StoreResult,
     StoredStatus, SweepResult, TokenChange,
     batch_rows::{BatchStatement, RowList, pair, same},
     stored::json,
@@ -72,10 +72,7 @@ const DELETE_PIECES: &BatchStatement = &same(
 
 /// Adds and revokes tokens. If one change is impossible, the function changes no token and returns the name of the token
 /// in the impossible change.
-pub fn change_tokens(
-    batch: &dyn OpenBatch,
-    changes: &[TokenChange],
-) -> Result<Option<Name>, StoreFault> {
+pub fn change_tokens(batch: &dyn OpenBatch, changes: &[TokenChange]) -> StoreResult<Option<Name>> {
     const DURING: &str = "changing tokens";
     if changes.is_empty() {
         return Ok(None);
@@ -124,11 +121,7 @@ pub fn change_tokens(
 
 /// Notes that an ID token was used, and deletes the notes that ended at or before `mark`. Returns false if the ID token was
 /// used before.
-pub fn admit(
-    batch: &dyn OpenBatch,
-    used: &IdTokenUse,
-    mark: Timestamp,
-) -> Result<bool, StoreFault> {
+pub fn admit(batch: &dyn OpenBatch, used: &IdTokenUse, mark: Timestamp) -> StoreResult<bool> {
     let mut is_new = false;
     let questions: [BatchQuestion<'_>; 2] = [
         (OLD_ID_TOKENS, &cells![mark]),
@@ -142,11 +135,7 @@ pub fn admit(
 }
 
 /// Marks at most `limit` overdue proposals as expired.
-pub fn expire(
-    batch: &dyn OpenBatch,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<ProposalId>, StoreFault> {
+pub fn expire(batch: &dyn OpenBatch, now: Timestamp, limit: usize) -> StoreResult<Vec<ProposalId>> {
     let mut expired = Vec::new();
     let values = cells![now, limit];
     batch.ask("expiring proposals", &[(EXPIRE, &values)], &mut |_, row| {
@@ -162,7 +151,7 @@ pub fn prune(
     mark: Timestamp,
     after: &[u8],
     limit: usize,
-) -> Result<SweepResult, StoreFault> {
+) -> StoreResult<SweepResult> {
     const DURING: &str = "pruning nonces";
     let mut last: Option<Vec<u8>> = None;
     let values = cells![after, limit - 1];
@@ -189,7 +178,7 @@ pub fn retire(
     cut: RetentionCut,
     walk: RetentionWalk,
     limit: usize,
-) -> Result<Retired, StoreFault> {
+) -> StoreResult<Retired> {
     const DURING: &str = "deleting rows after their retention";
     let mut done = Retired::default();
     let unsigned_after = walk.unsigned.map_or(-1, Timestamp::unix);

@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     Cell, CheckpointRow, ClosedKey, DURING_TILE, EngineStatements, EntryRow, EventFact, Fields,
     LEAVES, Leaf, NonceUse, OutputRow, OwedReview, PROPOSAL, PackedRow, Proposal, ProposalPage,
-    ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoredDenial,
-    StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings, ToldTarget,
-    Unfinished,
+    ProposalQuery, RunQuery, SIGNATURES_OF, SPENT, Signature, SpentUse, StoreFault, StoreResult,
+    StoredDenial, StoredEvent, StoredGrant, StoredReview, TILE, TOKENS, Token, TokenBindings,
+    ToldTarget, Unfinished,
     column_values::unplace,
     grant_bytes, id_bytes,
     read_statements::{
@@ -32,7 +31,7 @@ use documents::{
 const MAX_SCAN: usize = 10_000;
 
 /// Takes a row, and returns false if no more rows are needed.
-pub type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> Result<bool, StoreFault>;
+pub type EachRow<'e> = &'e mut dyn FnMut(&Fields<'_>) -> StoreResult<bool>;
 
 /// The reading connections of one engine.
 pub trait Readers: Send + Sync {
@@ -46,13 +45,13 @@ pub trait Readers: Send + Sync {
         sql: &str,
         values: &[Cell<'_>],
         each: EachRow<'_>,
-    ) -> Result<(), StoreFault>;
+    ) -> StoreResult;
 
     /// Returns the place of the first of these keys that has no row.
-    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault>;
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> StoreResult<Option<usize>>;
 
     /// Returns the size of the database on the disk, in bytes.
-    fn bytes(&self) -> Result<u64, StoreFault>;
+    fn bytes(&self) -> StoreResult<u64>;
 
     /// Returns the number of rows that the first statement of a page reads. Each later one reads four times as many. An
     /// engine that sends all rows of a statement at once begins with few, because most pages end after a few rows.
@@ -64,12 +63,12 @@ pub trait Readers: Send + Sync {
     }
 
     /// Fills in the bytes of packed entries. A database server compresses rows itself, so it has no such entries.
-    fn unpack(&self, _: &'static str, entries: Vec<EntryRow>) -> Result<Vec<EntryRow>, StoreFault> {
+    fn unpack(&self, _: &'static str, entries: Vec<EntryRow>) -> StoreResult<Vec<EntryRow>> {
         Ok(entries)
     }
 
     /// Returns the next tile of log entries to pack, for an engine with packed entries.
-    fn packable(&self, _until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+    fn packable(&self, _until: Timestamp) -> StoreResult<Option<PackedRow>> {
         Ok(None)
     }
 }
@@ -91,8 +90,8 @@ impl StoreReads {
         during: &'static str,
         sql: &str,
         values: &[Cell<'_>],
-        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
+        read: impl Fn(&Fields<'_>) -> StoreResult<T>,
+    ) -> StoreResult<Option<T>> {
         let mut found = None;
         self.0.rows(during, sql, values, &mut |row| {
             found = Some(read(row)?);
@@ -106,8 +105,8 @@ impl StoreReads {
         during: &'static str,
         sql: &str,
         values: &[Cell<'_>],
-        read: impl Fn(&Fields<'_>) -> Result<T, StoreFault>,
-    ) -> Result<Vec<T>, StoreFault> {
+        read: impl Fn(&Fields<'_>) -> StoreResult<T>,
+    ) -> StoreResult<Vec<T>> {
         let mut found = Vec::new();
         self.0.rows(during, sql, values, &mut |row| {
             found.push(read(row)?);
@@ -122,13 +121,13 @@ impl StoreReads {
         during: &'static str,
         sql: &str,
         values: &[Cell<'_>],
-    ) -> Result<Vec<EntryRow>, StoreFault> {
+    ) -> StoreResult<Vec<EntryRow>> {
         let entries = self.all(during, sql, values, |row| row.entry(0))?;
         self.0.unpack(during, entries)
     }
 
     /// Returns one leaf.
-    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+    pub fn leaf(&self, index: u64) -> StoreResult<Option<Leaf>> {
         const DURING: &str = "reading a log entry";
         let found = self.one(DURING, LEAF, &cells![index], |row| {
             let kind = LeafKind::of_number(row.get(0)?);
@@ -148,7 +147,7 @@ impl StoreReads {
     }
 
     /// Returns the data of the leaves in `range`. Indexes past the end of the log are ignored.
-    pub fn leaves(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreFault> {
+    pub fn leaves(&self, range: Range<u64>) -> StoreResult<Vec<Vec<u8>>> {
         let values = cells![range.start, range.end];
         let entries = self.entries("reading log entries", LEAVES, &values)?;
         Ok(entries.into_iter().map(|entry| entry.data).collect())
@@ -156,31 +155,31 @@ impl StoreReads {
 
     /// Returns the next tile of log entries to pack if none of them is dated after `until`. A database server compresses rows
     /// itself, so it has no such tile.
-    pub fn packable(&self, until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+    pub fn packable(&self, until: Timestamp) -> StoreResult<Option<PackedRow>> {
         self.0.packable(until)
     }
 
     /// Returns the 256 hashes of a complete tile.
-    pub fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+    pub fn tile(&self, level: u8, index: u64) -> StoreResult<Option<Vec<Hash>>> {
         let id = tile_id(level, index);
         self.one(DURING_TILE, TILE, &cells![id], |row| tile_hashes(row, id))
     }
 
     /// Returns the bytes of a blob.
-    pub fn blob(&self, digest: &BlobDigest) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn blob(&self, digest: &BlobDigest) -> StoreResult<Option<Vec<u8>>> {
         let digest = cells![digest.as_bytes()];
         self.one("reading a blob", BLOB, &digest, |row| row.get(0))
     }
 
     /// Returns the refusals dated at or after `since`, the newest first. The search covers the last `most` entries of
     /// the log.
-    pub fn refusals(&self, since: Timestamp, most: usize) -> Result<Vec<Vec<u8>>, StoreFault> {
+    pub fn refusals(&self, since: Timestamp, most: usize) -> StoreResult<Vec<Vec<u8>>> {
         let entries = self.entries("reading refusals", REFUSALS, &cells![since, most])?;
         Ok(entries.into_iter().map(|entry| entry.data).collect())
     }
 
     /// Returns all seals in their order in the log.
-    pub fn seals(&self) -> Result<Vec<SealEntry>, StoreFault> {
+    pub fn seals(&self) -> StoreResult<Vec<SealEntry>> {
         self.all("reading seals", SEALS_IN_ORDER, &[], |row| {
             Ok(SealEntry {
                 index: row.get(0)?,
@@ -190,14 +189,14 @@ impl StoreReads {
     }
 
     /// Returns the largest recorded checkpoint.
-    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+    pub fn checkpoint(&self) -> StoreResult<Option<CheckpointRow>> {
         self.one("reading a checkpoint", LAST_CHECKPOINT, &[], |row| {
             row.checkpoint()
         })
     }
 
     /// Returns the smallest recorded checkpoint that covers the entry `index`.
-    pub fn checkpoint_over(&self, index: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+    pub fn checkpoint_over(&self, index: u64) -> StoreResult<Option<CheckpointRow>> {
         let index = cells![index];
         self.one("reading a checkpoint", CHECKPOINT_OVER, &index, |row| {
             row.checkpoint()
@@ -205,7 +204,7 @@ impl StoreReads {
     }
 
     /// Returns a proposal.
-    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+    pub fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
         let id = id_bytes(id);
         self.one("reading a proposal", PROPOSAL, &cells![&id], |row| {
             row.proposal(0)
@@ -213,7 +212,7 @@ impl StoreReads {
     }
 
     /// Returns a page of proposals, the newest first.
-    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+    pub fn proposals(&self, filter: &ProposalQuery) -> StoreResult<ProposalPage> {
         let (source, name) = filter.source();
         let sql = self.0.statements().pages[source as usize];
         let mut page = ProposalPage {
@@ -265,7 +264,7 @@ impl StoreReads {
     }
 
     /// Returns finished runs by their outcome, the newest first. The time of this search does not depend on other runs.
-    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+    pub fn runs(&self, query: &RunQuery) -> StoreResult<Vec<Proposal>> {
         let sql = self.0.statements().runs[query.outcome as usize];
         let params = query.params.as_ref().map(ParamsDigest::as_bytes);
         let values = cells![
@@ -283,7 +282,7 @@ impl StoreReads {
     }
 
     /// Returns the payload that approvers sign for a proposal, from the document that has it in the status of the proposal.
-    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         const DURING: &str = "reading a payload";
         let found = self.one(DURING, PAYLOAD, &cells![id_bytes(id)], |row| {
             let index = row.get::<Option<i64>>(2)?;
@@ -310,7 +309,7 @@ impl StoreReads {
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
-    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+    pub fn signatures(&self, id: &ProposalId) -> StoreResult<Vec<Signature>> {
         let id = id_bytes(id);
         self.all("reading signatures", SIGNATURES_OF, &cells![&id], |row| {
             row.signature(0)
@@ -318,10 +317,7 @@ impl StoreReads {
     }
 
     /// Returns the denials of an authorization.
-    pub fn denials(
-        &self,
-        authorization: &AuthorizationDigest,
-    ) -> Result<Vec<StoredDenial>, StoreFault> {
+    pub fn denials(&self, authorization: &AuthorizationDigest) -> StoreResult<Vec<StoredDenial>> {
         let digest = cells![authorization.as_bytes()];
         self.all("reading denials", DENIALS_OF, &digest, |row| {
             Ok(StoredDenial {
@@ -333,32 +329,32 @@ impl StoreReads {
     }
 
     /// Returns the log entries that are revocations, each with its index, in the order of the log.
-    pub fn revocations(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreFault> {
+    pub fn revocations(&self) -> StoreResult<Vec<(u64, Vec<u8>)>> {
         let entries = self.entries("reading revocations", REVOCATIONS, &[])?;
         let entries = entries.into_iter().map(|entry| (entry.index, entry.data));
         Ok(entries.collect())
     }
 
     /// Returns the grant with this id.
-    pub fn grant(&self, id: &GrantId) -> Result<Option<StoredGrant>, StoreFault> {
+    pub fn grant(&self, id: &GrantId) -> StoreResult<Option<StoredGrant>> {
         let id = grant_bytes(id);
         self.one("reading a grant", GRANT, &cells![&id], |row| row.grant())
     }
 
     /// Returns the grant with this digest.
-    pub fn grant_of(&self, digest: &ContentDigest) -> Result<Option<StoredGrant>, StoreFault> {
+    pub fn grant_of(&self, digest: &ContentDigest) -> StoreResult<Option<StoredGrant>> {
         let digest = cells![digest.as_bytes()];
         self.one("reading a grant", GRANT_OF, &digest, |row| row.grant())
     }
 
     /// Returns at most `limit` grants and drafts that end after `now`, in the order of their ends.
-    pub fn grants(&self, now: Timestamp, limit: usize) -> Result<Vec<StoredGrant>, StoreFault> {
+    pub fn grants(&self, now: Timestamp, limit: usize) -> StoreResult<Vec<StoredGrant>> {
         let values = cells![now, limit];
         self.all("reading grants", GRANTS_AFTER, &values, |row| row.grant())
     }
 
     /// Returns the numbers of drafts that end after `now`: those of the proposer, and all.
-    pub fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> Result<(u64, u64), StoreFault> {
+    pub fn grant_drafts(&self, now: Timestamp, proposer: &Name) -> StoreResult<(u64, u64)> {
         let values = cells![now, proposer.as_str()];
         let found = self.one("counting drafts of grants", DRAFTS, &values, |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -367,11 +363,7 @@ impl StoreReads {
     }
 
     /// Returns at most `limit` uses of a grant, the newest first.
-    pub fn grant_uses(
-        &self,
-        digest: &ContentDigest,
-        limit: usize,
-    ) -> Result<Vec<SpentUse>, StoreFault> {
+    pub fn grant_uses(&self, digest: &ContentDigest, limit: usize) -> StoreResult<Vec<SpentUse>> {
         let (sql, values) = (self.0.statements().uses, cells![digest.as_bytes(), limit]);
         self.all("reading uses of a grant", sql, &values, |row| {
             row.spent_use(0)
@@ -379,7 +371,7 @@ impl StoreReads {
     }
 
     /// Returns which reviews a run needs or needed, or `None` if it never needed one.
-    pub fn owed(&self, id: &ProposalId) -> Result<Option<OwedReview>, StoreFault> {
+    pub fn owed(&self, id: &ProposalId) -> StoreResult<Option<OwedReview>> {
         let id = id_bytes(id);
         self.one("reading what needs a review", OWED, &cells![&id], |row| {
             row.owed()
@@ -387,7 +379,7 @@ impl StoreReads {
     }
 
     /// Returns at most `limit` runs that are open emergencies or unsettled: first these emergencies, each newest first.
-    pub fn owed_open(&self, limit: usize) -> Result<Vec<OwedReview>, StoreFault> {
+    pub fn owed_open(&self, limit: usize) -> StoreResult<Vec<OwedReview>> {
         let sql = self.0.statements().owed_open;
         self.all("reading what needs a review", sql, &cells![limit], |row| {
             row.owed()
@@ -395,14 +387,14 @@ impl StoreReads {
     }
 
     /// Returns the reviews of the receipt with this leaf index, in the order of the log.
-    pub fn reviews_of(&self, receipt: u64) -> Result<Vec<StoredReview>, StoreFault> {
+    pub fn reviews_of(&self, receipt: u64) -> StoreResult<Vec<StoredReview>> {
         self.all("reading reviews", REVIEWS_OF, &cells![receipt], |row| {
             row.review()
         })
     }
 
     /// Returns at most `limit` events with numbers above `after`, in their order.
-    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreFault> {
+    pub fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {
         let values = cells![after, limit];
         self.all("reading events", EVENTS_AFTER, &values, |row| {
             let proposal = match row.get(3)? {
@@ -419,13 +411,13 @@ impl StoreReads {
     }
 
     /// Returns the number of the newest event, or 0 if there is none.
-    pub fn newest_event(&self) -> Result<u64, StoreFault> {
+    pub fn newest_event(&self) -> StoreResult<u64> {
         let found = self.one("reading events", NEWEST_EVENT, &[], |row| row.get(0))?;
         Ok(found.unwrap_or(0))
     }
 
     /// Returns how far the targets of messages were told.
-    pub fn told(&self) -> Result<Vec<ToldTarget>, StoreFault> {
+    pub fn told(&self) -> StoreResult<Vec<ToldTarget>> {
         self.all("reading targets of messages", TARGETS_TOLD, &[], |row| {
             Ok(ToldTarget {
                 name: row.text(0)?,
@@ -436,7 +428,7 @@ impl StoreReads {
     }
 
     /// Returns the consumption that spent a nonce.
-    pub fn spent(&self, nonce: &Nonce) -> Result<Option<NonceUse>, StoreFault> {
+    pub fn spent(&self, nonce: &Nonce) -> StoreResult<Option<NonceUse>> {
         let nonce = nonce.to_bytes();
         let found = self.one("looking for a nonce", SPENT, &cells![&nonce[..]], |row| {
             row.spent(0)
@@ -445,16 +437,12 @@ impl StoreReads {
     }
 
     /// Returns the place of the first of these keys that has no row.
-    pub fn without_row(
-        &self,
-        kind: ClosedKey,
-        keys: &[Vec<u8>],
-    ) -> Result<Option<usize>, StoreFault> {
+    pub fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> StoreResult<Option<usize>> {
         self.0.without_row(kind, keys)
     }
 
     /// Returns the runs that have a consumption and no receipt, in the order of consumption.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, StoreFault> {
+    pub fn unfinished(&self) -> StoreResult<Vec<Unfinished>> {
         let sql = self.0.statements().unfinished;
         let node: Vec<_> = self.0.node().map(Cell::from).into_iter().collect();
         self.all("reading the runs without a receipt", sql, &node, |row| {
@@ -475,7 +463,7 @@ impl StoreReads {
     }
 
     /// Returns a recorded output.
-    pub fn output(&self, name: &Blake3Digest) -> Result<Option<OutputRow>, StoreFault> {
+    pub fn output(&self, name: &Blake3Digest) -> StoreResult<Option<OutputRow>> {
         let digest = cells![name.as_bytes()];
         self.one("reading an output", OUTPUT, &digest, |row| {
             Ok(OutputRow {
@@ -492,7 +480,7 @@ impl StoreReads {
         name: &Blake3Digest,
         before: Option<&ProposalId>,
         limit: usize,
-    ) -> Result<Vec<OutputRun>, StoreFault> {
+    ) -> StoreResult<Vec<OutputRun>> {
         let before = before.map_or([0xff; 16], id_bytes);
         let values = cells![name.as_bytes(), &before, limit];
         self.all(
@@ -510,7 +498,7 @@ impl StoreReads {
     }
 
     /// Returns the order in which a run wrote to stdout and stderr.
-    pub fn output_order(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn output_order(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         let id = id_bytes(id);
         self.one(
             "reading an output's order",
@@ -521,24 +509,24 @@ impl StoreReads {
     }
 
     /// Returns all tokens by name, including revoked and expired tokens.
-    pub fn tokens(&self) -> Result<Vec<Token>, StoreFault> {
+    pub fn tokens(&self) -> StoreResult<Vec<Token>> {
         self.all("reading tokens", TOKENS, &[], |row| row.token())
     }
 
     /// Returns the token whose secret has this SHA-256 digest, including a revoked token.
-    pub fn token(&self, secret: &[u8; 32]) -> Result<Option<Token>, StoreFault> {
+    pub fn token(&self, secret: &[u8; 32]) -> StoreResult<Option<Token>> {
         self.one("reading a token", TOKEN, &cells![secret], |row| row.token())
     }
 
     /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
-    pub fn bindings(&self) -> Result<TokenBindings, StoreFault> {
+    pub fn bindings(&self) -> StoreResult<TokenBindings> {
         self.all("reading tokens", TOKEN_BINDINGS, &[], |row| {
             Ok((row.text(0)?, row.json(1)?))
         })
     }
 
     /// Returns what the boundary says about the job that made a proposal.
-    pub fn admitted(&self, id: &ProposalId) -> Result<Option<String>, StoreFault> {
+    pub fn admitted(&self, id: &ProposalId) -> StoreResult<Option<String>> {
         let id = id_bytes(id);
         self.one(
             "reading the job of a proposal",
@@ -549,7 +537,7 @@ impl StoreReads {
     }
 
     /// Returns the size of the database on the disk, in bytes.
-    pub fn bytes(&self) -> Result<u64, StoreFault> {
+    pub fn bytes(&self) -> StoreResult<u64> {
         self.0.bytes()
     }
 }

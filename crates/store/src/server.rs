@@ -2,12 +2,14 @@
 //!
 //! A pool of connections that several threads share.
 
-use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Condvar, Mutex, PoisonError},
+};
 
 use serde::Serialize;
 
-use crate::StoreFault;
+use crate::StoreResult;
 use documents::{Name, Timestamp, locked};
 
 /// Name of the file with the nodes that a node has seen, in the private directory of the node: one line for each node, with
@@ -23,7 +25,7 @@ pub struct KeyWait {
 }
 
 /// Returns the reason why this node can't be active with its key, or `None`.
-pub type KeyWaits<'a> = dyn FnMut() -> Result<Option<KeyWait>, StoreFault> + 'a;
+pub type KeyWaits<'a> = dyn FnMut() -> StoreResult<Option<KeyWait>> + 'a;
 
 documents::words! {
     /// What keeps a committed batch after the loss of the database server.

@@ -1,16 +1,20 @@
 //! State that the ledger and the writer thread share.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 use crate::{
     CheckpointRow, MOST_CLOCK_DIFFERENCE_S, MOST_MARK_AHEAD_S, Metrics, Objects, OpenProposals,
-    StatusChange, StoreFault, StoreHead, StoreReads, StoredRevocation, Subtrees, TokenBindings,
-    TreeEdge, tree::TileCache,
+    StatusChange, StoreFault, StoreHead, StoreReads, StoreResult, StoredRevocation, Subtrees,
+    TokenBindings, TreeEdge, tree::TileCache,
 };
 use documents::{
     BoundaryName, Checkpoint, Hash, KeyId, PublicKey, Timestamp, locked, note, origin,
@@ -245,7 +249,7 @@ impl SharedState {
     }
 
     /// Returns the signed checkpoint of the log at `size`, which the next batch stores.
-    pub(super) fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+    pub(super) fn checkpoint_at(&self, size: u64) -> StoreResult<Option<CheckpointRow>> {
         const DURING: &str = "signing a checkpoint";
         let mut last = locked(&self.note);
         if let Some(note) = last.as_ref().filter(|note| note.size == size) {
@@ -277,15 +281,15 @@ impl SharedState {
         Ok(Some(row))
     }
 
-    pub(super) fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+    pub(super) fn root_at(&self, size: u64) -> StoreResult<Option<Hash>> {
         self.with_tree(size, |tree| tree.root_at(size).map(Some))
     }
 
     pub(super) fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
+        read: impl FnOnce(&Subtrees<'_>) -> StoreResult<Option<T>>,
+    ) -> StoreResult<Option<T>> {
         let published = self.published();
         if size > published.head.size {
             return Ok(None);

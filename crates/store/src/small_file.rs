@@ -1,8 +1,10 @@
 //! Small files in the private directory of a boundary, which are replaced as a whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
 
 /// Prefix of the name of a temporary file. The program writes the temporary file first and then renames the file.
 const TEMPORARY: &str = ".checkpoint-";

@@ -15,16 +15,20 @@ pub mod reads;
 pub(crate) mod schema;
 pub mod table_rows;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+};
 
 use rusqlite::{Connection, OpenFlags, ToSql, params, params_from_iter};
 
 use crate::{
     Answers, BatchQuestion, BatchRows, Commit, EachAnswer, OpenBatch, PackedRow, Questions,
-    SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, Writes, batch_questions,
-    batch_rows, each_row, read_head, refused,
+    SqliteReads, Store, StoreFault, StoreHead, StoreLock, StoreReads, StoreResult, Writes,
+    batch_questions, batch_rows, each_row, read_head, refused,
     sqlite::{
         columns::{all, one, run},
         errors::{fault, unusable},
@@ -53,7 +57,7 @@ pub fn version() -> &'static str {
 /// # Errors
 /// Returns a fault if another process holds the lock, if other users can access the store, if the file is no store, or
 /// if a newer program wrote the store.
-pub fn open(path: &Path) -> Result<(SqliteStore, StoreReads), StoreFault> {
+pub fn open(path: &Path) -> StoreResult<(SqliteStore, StoreReads)> {
     const DURING: &str = "opening the store";
     let lock = StoreLock::take(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -124,7 +128,7 @@ pub fn number(path: &Path, sql: &str) -> u64 {
 impl SqliteStore {
     /// Corrects the stored count of nonces. If rows of nonces that have not expired are missing, the ledger refuses to open
     /// the store.
-    fn count_nonces(&self) -> Result<(), StoreFault> {
+    fn count_nonces(&self) -> StoreResult {
         const DURING: &str = "counting nonces";
         let count = |sql: &str| {
             one(&self.connection, DURING, sql, [], |row| row.get::<i64>(0))
@@ -146,7 +150,7 @@ impl SqliteStore {
         .map(drop)
     }
 
-    fn write(&self, writes: &Writes<'_>) -> Result<(), StoreFault> {
+    fn write(&self, writes: &Writes<'_>) -> StoreResult {
         const DURING: &str = "writing a batch";
         self.connection.write(DURING, &batch_rows::of(writes, ""))?;
         if !writes.starts.is_empty() {
@@ -186,7 +190,7 @@ impl OpenBatch for Connection {
         false
     }
 
-    fn subtract_nonces(&self, deleted: usize) -> Result<(), StoreFault> {
+    fn subtract_nonces(&self, deleted: usize) -> StoreResult {
         let sql = "UPDATE state SET nonces = nonces - ?1";
         run(self, "pruning nonces", sql, [deleted]).map(drop)
     }
@@ -196,7 +200,7 @@ impl OpenBatch for Connection {
         during: &'static str,
         questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         for (number, (statement, values)) in questions.iter().enumerate() {
             each_row(self, during, statement.sqlite, values, &mut |row| {
                 each(number, row).map(|()| true)
@@ -205,11 +209,7 @@ impl OpenBatch for Connection {
         Ok(())
     }
 
-    fn write(
-        &self,
-        during: &'static str,
-        rows: &[BatchRows<'_>],
-    ) -> Result<Vec<usize>, StoreFault> {
+    fn write(&self, during: &'static str, rows: &[BatchRows<'_>]) -> StoreResult<Vec<usize>> {
         let write = |rows: &BatchRows<'_>| -> rusqlite::Result<usize> {
             let mut statement = self.prepare_cached(rows.statement.sqlite)?;
             let width = statement.parameter_count();
@@ -225,7 +225,7 @@ impl OpenBatch for Connection {
 }
 
 impl Store for SqliteStore {
-    fn head(&mut self) -> Result<StoreHead, StoreFault> {
+    fn head(&mut self) -> StoreResult<StoreHead> {
         let mut head = read_head(&self.connection)?;
         // A store of an earlier version that only readers open has no such table.
         let sql = "SELECT proposal FROM owed WHERE emergency = 1 AND reviewed IS NULL";
@@ -234,11 +234,11 @@ impl Store for SqliteStore {
         Ok(head)
     }
 
-    fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+    fn connection(&mut self) -> StoreResult<&dyn OpenBatch> {
         Ok(&self.connection)
     }
 
-    fn begin(&mut self, _: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+    fn begin(&mut self, _: u64, questions: &Questions<'_>) -> StoreResult<Answers> {
         const DURING: &str = "reading what a batch needs";
         run(&self.connection, "beginning a batch", "BEGIN IMMEDIATE", [])?;
         let mut answers = Answers::none(questions);
@@ -279,20 +279,20 @@ impl Store for SqliteStore {
         }
     }
 
-    fn settle(&mut self) -> Result<bool, StoreFault> {
+    fn settle(&mut self) -> StoreResult<bool> {
         // `commit` never returns `Unknown`: after a failed sync the process ends.
         Ok(false)
     }
 
-    fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault> {
+    fn batch(&mut self) -> StoreResult<&dyn OpenBatch> {
         Ok(&self.connection)
     }
 
-    fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault> {
+    fn pack(&mut self, packed: &PackedRow) -> StoreResult {
         packed_tiles::store(&self.connection, packed)
     }
 
-    fn maintain(&mut self) -> Result<(), StoreFault> {
+    fn maintain(&mut self) -> StoreResult {
         const DURING: &str = "moving the write-ahead log into the database";
         if self.wal_pages.load(Ordering::Relaxed) < CHECKPOINT_PAGES {
             return Ok(());
@@ -313,7 +313,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), StoreFault> {
+    fn close(&mut self) -> StoreResult {
         // The readers' connections stay open, so closing this connection would not remove the write-ahead log, and a
         // copy of the database file alone would lack the newest commits.
         let sql = "PRAGMA wal_checkpoint(TRUNCATE)";

@@ -3,8 +3,7 @@
 //! The check compares rows, tiles and checkpoints with the log, and stored bytes with their digests. It does not
 //! verify the signatures and the decisions in the log, because `audit` verifies them.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
 

@@ -14,10 +14,9 @@
 //!
 //! Tokens without their secrets, and the changes of tokens in a seal.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use crate::{CheckedState, LeafRef, StoreFault, WriteStop};
+use crate::{CheckedState, LeafRef, StoreFault, StoreResult, WriteStop};
 use documents::{
     Authorization, AuthorizationDigest, Blake3Digest, BlobDigest, ContentDigest, GrantId, KeyId,
     LeafHash, Malformed, Name, Nonce, ObservedEnd, ParamsDigest, Presence, ProposalId,
@@ -1041,6 +1040,6 @@ impl fmt::Debug for Token {
 }
 
 /// Returns the text of a column with JSON.
-pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreFault> {
+pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> StoreResult<String> {
     serde_json::to_string(value).map_err(|error| StoreFault::database("writing a token", error))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{CheckedState, StoreFault, StoreReads, opened, refused};
+use crate::{CheckedState, StoreReads, StoreResult, opened, refused};
 use documents::{Name, RevokedSubject, Timestamp, revoked};
 
 /// A verified revocation.
@@ -41,7 +41,7 @@ pub struct RevocationResult {
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read, or if the bytes of an entry are no revocation.
-pub fn read_revocations(reads: &StoreReads) -> Result<Arc<Vec<StoredRevocation>>, StoreFault> {
+pub fn read_revocations(reads: &StoreReads) -> StoreResult<Arc<Vec<StoredRevocation>>> {
     let read = |(leaf, data): (u64, Vec<u8>)| {
         let statement = opened(&data).and_then(|(_, statement)| revoked(&statement));
         let subject = statement.map_err(|error| {

@@ -5,13 +5,15 @@
 //!
 //! The stored log as files of C2SP tlog-tiles, for export and audit.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
-use crate::{Store, StoreFault, StoreHead, StoreReads, TileRow};
+use crate::{Store, StoreFault, StoreHead, StoreReads, StoreResult, TileRow};
 use documents::{
     BlobDigest, Hash, TILE_HEIGHT, TILE_WIDTH, TileKind, TilePath, leaf_hash, locked, merkle,
     node_hash, push_entry, unhex32,
@@ -72,7 +74,7 @@ pub struct TreeEdge {
 ///
 /// # Errors
 /// Returns a fault if the log cannot be read.
-pub fn root_of(reads: &StoreReads, size: u64) -> Result<Option<Hash>, StoreFault> {
+pub fn root_of(reads: &StoreReads, size: u64) -> StoreResult<Option<Hash>> {
     if size > 0 && reads.leaf(size - 1)?.is_none() {
         return Ok(None);
     }
@@ -85,7 +87,7 @@ impl TreeEdge {
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
-    pub fn load(store: &mut dyn Store, size: u64) -> Result<Self, StoreFault> {
+    pub fn load(store: &mut dyn Store, size: u64) -> StoreResult<Self> {
         let store = RefCell::new(store);
         Self::build(
             size,
@@ -98,7 +100,7 @@ impl TreeEdge {
     ///
     /// # Errors
     /// Returns a fault if a leaf or a tile is missing or cannot be read.
-    pub fn read(reads: &StoreReads, size: u64) -> Result<Self, StoreFault> {
+    pub fn read(reads: &StoreReads, size: u64) -> StoreResult<Self> {
         let hashes = |range: Range<u64>| {
             let wanted = range.end - range.start;
             let leaves = reads.leaves(range)?;
@@ -117,9 +119,9 @@ impl TreeEdge {
 
     fn build(
         size: u64,
-        leaves: impl Fn(Range<u64>) -> Result<Vec<Hash>, StoreFault>,
-        tile: impl Fn(u8, u64) -> Result<Vec<Hash>, StoreFault>,
-    ) -> Result<Self, StoreFault> {
+        leaves: impl Fn(Range<u64>) -> StoreResult<Vec<Hash>>,
+        tile: impl Fn(u8, u64) -> StoreResult<Vec<Hash>>,
+    ) -> StoreResult<Self> {
         let mut levels = Vec::new();
         let mut entries = size;
         while entries > 0 {
@@ -185,7 +187,7 @@ struct Kept {
 
 impl TileCache {
     /// Returns a complete tile from the cache or from the database.
-    fn tile(&self, level: u8, index: u64, reads: &StoreReads) -> Result<Arc<TreeTile>, StoreFault> {
+    fn tile(&self, level: u8, index: u64, reads: &StoreReads) -> StoreResult<Arc<TreeTile>> {
         let key = (level, index);
         if let Some(tile) = locked(&self.0).tiles.get(&key) {
             return Ok(tile.clone());
@@ -221,7 +223,7 @@ impl<'a> Subtrees<'a> {
 
     /// Returns the hash of the complete subtree over the leaves from `index << level` up to, but not including, `(index
     /// + 1) << level`.
-    pub fn hash(&self, level: u8, index: u64) -> Result<Hash, StoreFault> {
+    pub fn hash(&self, level: u8, index: u64) -> StoreResult<Hash> {
         // The subtree covers `2^within` entries of one tile.
         let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
         let first = index << within;
@@ -232,17 +234,12 @@ impl<'a> Subtrees<'a> {
     }
 
     /// Returns the root hash at `size`, which is at most the size of the tree.
-    pub fn root_at(&self, size: u64) -> Result<Hash, StoreFault> {
+    pub fn root_at(&self, size: u64) -> StoreResult<Hash> {
         merkle::root_of(size, |level, index| self.hash(level, index))
     }
 
     /// Returns the first `width` entries of a tile, or `None` if the tile has fewer entries.
-    pub fn entries(
-        &self,
-        level: u8,
-        index: u64,
-        width: usize,
-    ) -> Result<Option<Vec<Hash>>, StoreFault> {
+    pub fn entries(&self, level: u8, index: u64, width: usize) -> StoreResult<Option<Vec<Hash>>> {
         self.with_tile(level, index, |tile| {
             tile.entries().get(..width).map(<[Hash]>::to_vec)
         })
@@ -250,7 +247,7 @@ impl<'a> Subtrees<'a> {
 
     /// Returns true if these hashes are all entries of the tile at `index` of level 0, as far as the stored tiles above it
     /// and the edge of the tree say so.
-    pub fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> Result<bool, StoreFault> {
+    pub fn is_tile(&self, mut index: u64, hashes: &[Hash]) -> StoreResult<bool> {
         if index == self.edge.size >> TILE_HEIGHT {
             return self.with_tile(0, index, |tile| tile.entries() == hashes);
         }
@@ -278,7 +275,7 @@ impl<'a> Subtrees<'a> {
         level: u8,
         index: u64,
         read: impl FnOnce(&TreeTile) -> T,
-    ) -> Result<T, StoreFault> {
+    ) -> StoreResult<T> {
         let complete = self
             .edge
             .size
@@ -321,7 +318,7 @@ impl StoredLog {
         reads: Arc<StoreReads>,
         head: &StoreHead,
         beside: Option<String>,
-    ) -> Result<Self, StoreFault> {
+    ) -> StoreResult<Self> {
         let edge = TreeEdge::read(&reads, head.size)?;
         let checkpoint = match beside {
             Some(note) => Some(note),
@@ -339,7 +336,7 @@ impl StoredLog {
     ///
     /// # Errors
     /// Returns a fault if the store cannot be read.
-    pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn resource(&self, path: &str) -> StoreResult<Option<Vec<u8>>> {
         if path == "checkpoint" {
             return Ok(self.checkpoint.clone().map(String::into_bytes));
         }
@@ -367,7 +364,7 @@ pub fn tile(
     edge: &TreeEdge,
     tiles: &TileCache,
     path: &TilePath,
-) -> Result<Option<Vec<u8>>, StoreFault> {
+) -> StoreResult<Option<Vec<u8>>> {
     const DURING: &str = "reading a tile";
     let Some((_, subtrees)) = path.subtrees().filter(|_| path.is_within(edge.size())) else {
         return Ok(None);

@@ -10,19 +10,20 @@ mod other_writers;
 mod row_writes;
 mod run_writes;
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::mpsc;
 
 use crate::{
     Answers, Asked, CheckpointRow, ClosedWindows, Commit, EventRow, EventWrite, LedgerConfig,
     OpenProposals, ProposalState, PublishedState, RetentionWalk, SharedState, StatusChange, Store,
-    StoreFault, StoreHead, StoredRevocation, StoredStatus, TreeEdge, WriteKind, WriterMessage,
-    Writes, answer_idle,
+    StoreFault, StoreHead, StoreResult, StoredRevocation, StoredStatus, TreeEdge, WriteKind,
+    WriterMessage, Writes, answer_idle,
     crash_points::WriteKinds,
     waits,
     writer::{
@@ -194,7 +195,7 @@ impl Writer {
     }
 
     /// Runs one transaction and answers its messages. Every returned error is fatal.
-    fn batch(&mut self, messages: &[WriterMessage]) -> Result<(), StoreFault> {
+    fn batch(&mut self, messages: &[WriterMessage]) -> StoreResult {
         let began = Instant::now();
         let notes = self.shared.unrecorded();
         match self.attempt(messages, &notes) {
@@ -232,7 +233,7 @@ impl Writer {
         &mut self,
         messages: &[WriterMessage],
         notes: &[CheckpointRow],
-    ) -> Result<Vec<StatusChange>, StoreFault> {
+    ) -> StoreResult<Vec<StatusChange>> {
         let asked = questions(messages);
         let (mut answers, renewed) = self.begin(&asked)?;
         *locked(&self.shared.no_runs) = answers.no_runs.take();
@@ -287,7 +288,7 @@ impl Writer {
         messages: &[WriterMessage],
         batch: Batch<'_>,
         before: &StoreHead,
-    ) -> Result<Vec<StatusChange>, StoreFault> {
+    ) -> StoreResult<Vec<StatusChange>> {
         let Batch {
             writes,
             changes,
@@ -367,7 +368,7 @@ impl Writer {
         messages: &[WriterMessage],
         before: u64,
         changes_before: u64,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         const DURING: &str = "keeping the signed checkpoint of new runs";
         let Some(keep) = self.config.keep_head.clone() else {
             return Ok(());
@@ -414,7 +415,7 @@ impl Writer {
         &mut self,
         messages: &[WriterMessage],
         leaves: Range<u64>,
-    ) -> Result<Option<Vec<Hash>>, StoreFault> {
+    ) -> StoreResult<Option<Vec<Hash>>> {
         let since = Instant::now();
         let mut durable = false;
         loop {
@@ -446,7 +447,7 @@ impl Writer {
         messages: &'m [WriterMessage],
         answers: Answers,
         before: &StoreHead,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let (mut finishes, mut consumes) = (Vec::new(), Vec::new());
         let mut precedents = answers.precedents.into_iter();
         let mut signatures = answers.signatures.into_iter();

@@ -9,7 +9,7 @@ use crate::{
         world::{OrBroken as _, broken, text, until},
     },
 };
-use client::{Client, CommandFailure};
+use client::{Client, CommandResult};
 use documents::{Base64, Envelope, EnvelopeSignature, canonical};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
@@ -18,7 +18,7 @@ pub fn try_all(
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     ran: &Envelope,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     tale.part("The boundary serves again. Now each attack is tried")?;
     let _ = world.serve()?;
     let agent = world.agent()?;
@@ -42,7 +42,7 @@ fn with_one_statement(
     tale: &mut DemoReport<'_>,
     agent: &Client,
     fresh: &ProposalView,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let bytes = payload(fresh)?;
     let by = |name: &str| signature(world, name, &bytes);
     let mut changed: Value = serde_json::from_slice(&bytes).or_broken("the proposal")?;
@@ -94,7 +94,7 @@ fn edited_runbook(
     tale: &mut DemoReport<'_>,
     agent: &Client,
     fresh: &ProposalView,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let path = world.home().join("runbooks/service.md");
     let before = std::fs::read_to_string(&path).or_broken("the runbook")?;
     let edited = before.replace(
@@ -135,7 +135,7 @@ fn edited_runbook(
     )
 }
 
-fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     const WHAT: &str = "the bundle";
     let bytes = std::fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
     let mut bundle: Value = serde_json::from_slice(&bytes).or_broken(WHAT)?;
@@ -172,11 +172,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), Comm
 }
 
 /// Runs a step that tries to read the private key of alice, with the approval of two people who were deceived.
-fn prying_step(
-    world: &DemoSetup,
-    tale: &mut DemoReport<'_>,
-    agent: &Client,
-) -> Result<(), CommandFailure> {
+fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> CommandResult<()> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
     let secret = std::fs::read_to_string(&path).or_broken("the key of alice")?;
@@ -215,7 +211,7 @@ fn approve_and_run(
     tale: &DemoReport<'_>,
     agent: &Client,
     view: &ProposalView,
-) -> Result<(ProposalView, String), CommandFailure> {
+) -> CommandResult<(ProposalView, String)> {
     let bytes = payload(view)?;
     for name in ["alice", "bob"] {
         let _ = story::hand_in(agent, view, signature(world, name, &bytes)?)?;
@@ -223,7 +219,7 @@ fn approve_and_run(
     watch(world, tale, view)
 }
 
-fn propose(agent: &Client, step: &str, params: Value) -> Result<ProposalView, CommandFailure> {
+fn propose(agent: &Client, step: &str, params: Value) -> CommandResult<ProposalView> {
     agent.post(
         "/v1/proposals",
         &json!({"step": step, "params": params, "reason": "an attack of the demo", "new": true}),

@@ -6,14 +6,14 @@ use crate::{
     DemoReport, DemoSetup,
     cli::demo::world::{OrBroken as _, broken, text, until},
 };
-use client::CommandFailure;
+use client::CommandResult;
 use wire::{ProposalStatus, ProposalView};
 
 /// The rostered proposer that uses the grant.
 pub const GRANTEE: &str = "deploy-bot";
 
 /// Permits grants in the policy, and adds the grantee to the roster, before the boundary first starts.
-pub fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
+pub fn prepare(world: &DemoSetup) -> CommandResult<()> {
     let (home, key) = (world.home_text(), world.key(GRANTEE).with_extension("pub"));
     let key = key.to_string_lossy();
     let _draft = world.ask(&[
@@ -27,7 +27,7 @@ pub fn prepare(world: &DemoSetup) -> Result<(), CommandFailure> {
 }
 
 /// Shows a grant from its draft to its end.
-pub fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     tale.part("Two approvers sign once for several runs")?;
     let step = "service:restart";
     let draft = [
@@ -77,11 +77,11 @@ pub fn tell(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandF
     }
     wish[3] = "name=billing";
     let refused = world.ask_as(GRANTEE, &wish);
-    let words = |result: &Result<Value, CommandFailure>| match result {
+    let words = |result: &CommandResult<Value>| match result {
         Ok(_) => "it was accepted".to_owned(),
         Err(failure) => failure.message.clone(),
     };
-    let code = |result: &Result<Value, CommandFailure>, code: &str| words(result).contains(code);
+    let code = |result: &CommandResult<Value>, code: &str| words(result).contains(code);
     tale.check(
         code(&refused, "not-granted"),
         "a value that nobody signed is refused",

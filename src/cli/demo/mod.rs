@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{DemoReport, DemoResult, DemoSetup};
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandResult, Exit, Terminal};
 
 /// Show a whole run in seconds: propose, review, sign, run and verify offline; then show attacks that are refused.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns an error if the directory or the boundary of the demo cannot be created.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let mut tale = DemoReport::new(terminal);
     let mut world = DemoSetup::make(args.keep.as_deref())?;
     let told = story::tell(&mut world, &mut tale)

@@ -1,11 +1,13 @@
 //! The `try` command plays the whole story with a runbook of the user: a boundary, an agent, two approvals, one run and its
 //! receipt. The keys, the boundary and its log exist only while the command runs.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +20,7 @@ use crate::{
     node::rosters,
     steps_of,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, outcome_words};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, outcome_words};
 use documents::{Group, GroupName, Outcome, Roster, joined, json as strict};
 use reading::RegisteredStep;
 use workbench::WalkStep;
@@ -55,7 +57,7 @@ pub struct Args {
 ///
 /// # Errors
 /// Returns all errors of the runbook, an error about a parameter, or the reason why the boundary refuses the step.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let (file, wanted) = target(args);
     let (step, params, all) = chosen(&file, wanted.as_deref(), &args.param)?;
     if let Some(keep) = &args.keep {
@@ -138,7 +140,7 @@ fn chosen(
     file: &Path,
     wanted: Option<&str>,
     given: &[String],
-) -> Result<(Arc<RegisteredStep>, Value, usize), CommandFailure> {
+) -> CommandResult<(Arc<RegisteredStep>, Value, usize)> {
     let shown = file.display().to_string();
     let printable = PrintableText::text(&shown);
     let is_runbook = file
@@ -189,7 +191,7 @@ fn play(
     tale: &mut DemoReport<'_>,
     step: &RegisteredStep,
     params: &Value,
-) -> Result<Outcome, CommandFailure> {
+) -> CommandResult<Outcome> {
     tale.part("Set up")?;
     story::init(world, tale)?;
     let copied = copy_runbook(file, &world.home().join("runbooks"))?;
@@ -232,7 +234,7 @@ fn play(
 
 /// Copies the runbook and the files beside it, without other runbooks, into the empty directory of the boundary. Returns the
 /// number of files in words.
-fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure> {
+fn copy_runbook(file: &Path, directory: &Path) -> CommandResult<String> {
     const WHAT: &str = "the runbook can't be copied";
     for sample in fs::read_dir(directory).or_broken(WHAT)? {
         fs::remove_file(sample.or_broken(WHAT)?.path()).or_broken(WHAT)?;
@@ -289,7 +291,7 @@ fn copy_runbook(file: &Path, directory: &Path) -> Result<String, CommandFailure>
 }
 
 /// Puts the approvers into the groups that the step names.
-fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFailure> {
+fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> CommandResult<()> {
     let file = "boundary/roster.d/next.json";
     let bytes = fs::read(world.home().join(file)).or_broken(file)?;
     let mut draft: Roster = strict::parse_as(&bytes, bytes.len()).or_broken(file)?;
@@ -305,7 +307,7 @@ fn name_groups(world: &DemoSetup, step: &RegisteredStep) -> Result<(), CommandFa
     story::write(world, file, &rosters::pretty(&draft))
 }
 
-fn keep_bundle(world: &DemoSetup, keep: &Path) -> Result<(), CommandFailure> {
+fn keep_bundle(world: &DemoSetup, keep: &Path) -> CommandResult<()> {
     let failed = |error: std::io::Error| {
         CommandFailure::usage(format!("{} can't be written: {error}", keep.display()))
     };

@@ -1,7 +1,6 @@
 //! The main part of the demo: set up, propose, review, sign, run, stop, verify offline.
 
-use std::collections::BTreeMap;
-use std::io::BufRead as _;
+use std::{collections::BTreeMap, io::BufRead as _};
 
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::{
     },
 };
 use client::{
-    Client, CommandFailure, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now,
+    Client, CommandResult, ProposalReview, ReviewSubject, SignaturePurpose, TrustArgs, now,
     render::block, sign,
 };
 use documents::{Base64, Envelope, EnvelopeSignature, PAYLOAD_TYPE, Status};
@@ -42,7 +41,7 @@ fi
 "#;
 
 /// Runs the main part, and returns the signed envelope of the run.
-pub fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope, CommandFailure> {
+pub fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<Envelope> {
     tale.part("Set up")?;
     init(world, tale)?;
     granted::prepare(world)?;
@@ -68,7 +67,7 @@ pub fn tell(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<Envelope
 }
 
 /// Starts the boundary, and gives the agent its token and the people their roster.
-pub fn serve(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub fn serve(world: &mut DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     let started = world.serve()?;
     tale.check(
         true,
@@ -87,7 +86,7 @@ pub fn propose(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     wish: &Value,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     tale.part("An agent proposes")?;
     let view: ProposalView = world.agent()?.post("/v1/proposals", wish)?;
     tale.check(
@@ -103,7 +102,7 @@ pub fn approve(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     view: &ProposalView,
-) -> Result<Vec<EnvelopeSignature>, CommandFailure> {
+) -> CommandResult<Vec<EnvelopeSignature>> {
     tale.part("Two approvers review and sign, each with their own key")?;
     ["alice", "bob"]
         .into_iter()
@@ -116,7 +115,7 @@ pub fn audit(
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     ended: &ProposalView,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let receipt = ended
         .receipt
         .clone()
@@ -145,12 +144,12 @@ pub fn audit(
 pub const BUNDLE: &str = "run.bundle.json";
 
 /// Writes a file of the boundary.
-pub fn write(world: &DemoSetup, name: &str, text: &str) -> Result<(), CommandFailure> {
+pub fn write(world: &DemoSetup, name: &str, text: &str) -> CommandResult<()> {
     std::fs::write(world.home().join(name), text).or_broken(name)
 }
 
 /// Creates the directory and the configuration of the boundary.
-pub fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> Result<(), CommandFailure> {
+pub fn init(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     let home = world.home_text();
     let approver = |person: &str, key: &str| {
         format!(
@@ -189,7 +188,7 @@ pub fn choose_sandbox(
     world: &DemoSetup,
     tale: &mut DemoReport<'_>,
     counts: DoctorFindings,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let home = world.home_text();
     let doctor = world.program(&["--json", "doctor", &home])?;
     let report: Value = serde_json::from_slice(&doctor.stdout).or_broken("doctor")?;
@@ -243,7 +242,7 @@ fn hand_out(
     world: &mut DemoSetup,
     tale: &mut DemoReport<'_>,
     started: &Value,
-) -> Result<(), CommandFailure> {
+) -> CommandResult<()> {
     let home = world.home_text();
     let args = [
         "--json",
@@ -285,7 +284,7 @@ fn review_and_sign(
     tale: &mut DemoReport<'_>,
     view: &ProposalView,
     name: &str,
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let client = world.person(name)?;
     let view: ProposalView = client.get(&format!("/v1/proposals/{}", view.id))?;
     let trust = TrustArgs {
@@ -334,7 +333,7 @@ pub fn signature(
     world: &DemoSetup,
     name: &str,
     payload: &[u8],
-) -> Result<EnvelopeSignature, CommandFailure> {
+) -> CommandResult<EnvelopeSignature> {
     let keys = world.keys(name)?;
     let signer = keys.preferred(|_| true)?;
     sign(signer, SignaturePurpose::Approve, PAYLOAD_TYPE, payload)
@@ -345,7 +344,7 @@ pub fn hand_in(
     client: &Client,
     view: &ProposalView,
     signature: EnvelopeSignature,
-) -> Result<ProposalView, CommandFailure> {
+) -> CommandResult<ProposalView> {
     let body = Signatures {
         signatures: vec![signature],
     };
@@ -357,7 +356,7 @@ pub fn watch(
     world: &DemoSetup,
     tale: &DemoReport<'_>,
     view: &ProposalView,
-) -> Result<(ProposalView, String), CommandFailure> {
+) -> CommandResult<(ProposalView, String)> {
     let agent = world.agent()?;
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
     let mut output = String::new();
@@ -391,7 +390,7 @@ pub fn watch(
 }
 
 /// Verifies a bundle in the demo's directory offline with this program. Returns the exit code and the report.
-pub fn verify(world: &DemoSetup, bundle: &str) -> Result<(Option<i32>, Value), CommandFailure> {
+pub fn verify(world: &DemoSetup, bundle: &str) -> CommandResult<(Option<i32>, Value)> {
     let roster = world.roster();
     let output = world.program(&[
         "--json",
@@ -420,7 +419,7 @@ pub fn succeeded(view: &ProposalView) -> bool {
         .is_some_and(|outcome| outcome.status == Status::Succeeded)
 }
 
-pub fn payload(view: &ProposalView) -> Result<Vec<u8>, CommandFailure> {
+pub fn payload(view: &ProposalView) -> CommandResult<Vec<u8>> {
     Base64::Strict
         .decode("/payload", &view.payload)
         .or_broken("the proposal")

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use client::{CommandFailure, PrintableText, Screen, Terminal};
+use client::{CommandResult, PrintableText, Screen, Terminal};
 
 #[derive(PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,17 +41,12 @@ impl<'t> DemoReport<'t> {
         }
     }
 
-    pub(super) fn part(&self, title: &str) -> Result<(), CommandFailure> {
+    pub(super) fn part(&self, title: &str) -> CommandResult<()> {
         self.put(&format!("\n{title}\n"))
     }
 
     /// Prints one line with a statement and its result.
-    pub(super) fn line(
-        &mut self,
-        state: DemoResult,
-        what: &str,
-        found: &str,
-    ) -> Result<(), CommandFailure> {
+    pub(super) fn line(&mut self, state: DemoResult, what: &str, found: &str) -> CommandResult<()> {
         let mark = match state {
             DemoResult::AsTold => "ok       ",
             DemoResult::NotShown => "NOT SHOWN",
@@ -72,12 +67,7 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints a line. The line counts as confirmed if `holds` is true.
-    pub(super) fn check(
-        &mut self,
-        holds: bool,
-        what: &str,
-        found: &str,
-    ) -> Result<(), CommandFailure> {
+    pub(super) fn check(&mut self, holds: bool, what: &str, found: &str) -> CommandResult<()> {
         self.line(
             if holds {
                 DemoResult::AsTold
@@ -90,7 +80,7 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints text that a person or a step wrote, with a vertical bar before each line.
-    pub(super) fn quote(&self, who: &str, text: &str) -> Result<(), CommandFailure> {
+    pub(super) fn quote(&self, who: &str, text: &str) -> CommandResult<()> {
         for line in text.lines() {
             self.put(&format!("  {who:>9} | {}\n", PrintableText::text(line)))?;
         }
@@ -98,14 +88,14 @@ impl<'t> DemoReport<'t> {
     }
 
     /// Prints the screen of a person, with a vertical bar before each line.
-    pub(super) fn screen(&self, who: &str, screen: &Screen) -> Result<(), CommandFailure> {
+    pub(super) fn screen(&self, who: &str, screen: &Screen) -> CommandResult<()> {
         screen
             .paint(SCREEN_WIDTH, false)
             .lines()
             .try_for_each(|line| self.put(&format!("  {who:>9} | {line}\n")))
     }
 
-    pub(super) fn note(&self, words: &str) -> Result<(), CommandFailure> {
+    pub(super) fn note(&self, words: &str) -> CommandResult<()> {
         for line in words.lines() {
             self.put(&format!("  {}\n", PrintableText::text(line)))?;
         }
@@ -132,7 +122,7 @@ impl<'t> DemoReport<'t> {
         &self.lines
     }
 
-    pub(super) fn verdict(&self) -> Result<(), CommandFailure> {
+    pub(super) fn verdict(&self) -> CommandResult<()> {
         let count = |state| self.lines.iter().filter(|line| line.state == state).count();
         let (good, hidden, bad) = (
             count(DemoResult::AsTold),
@@ -149,7 +139,7 @@ impl<'t> DemoReport<'t> {
         self.put(&format!("\n{words}\n"))
     }
 
-    fn put(&self, text: &str) -> Result<(), CommandFailure> {
+    fn put(&self, text: &str) -> CommandResult<()> {
         // With `--json`, the demo prints only one object at the end.
         if self.terminal.json {
             Ok(())

@@ -1,16 +1,20 @@
 //! The environment of the demo: a directory, people with keys, and a boundary in a separate process.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
-use client::{Address, Client, CommandFailure, KeyArgs, Keys, Secret, TlsFiles, key};
+use client::{
+    Address, Client, CommandFailure, CommandResult, KeyArgs, Keys, Secret, TlsFiles, key,
+};
 use workbench::Signals;
 
 /// People of the demo, and the proposer with a key. Alice has two keys. No roster contains mallory.
@@ -33,7 +37,7 @@ struct Service {
 }
 
 impl DemoSetup {
-    pub(super) fn make(keep: Option<&Path>) -> Result<Self, CommandFailure> {
+    pub(super) fn make(keep: Option<&Path>) -> CommandResult<Self> {
         let odd = |error: std::io::Error| {
             CommandFailure::usage(format!("the demo's directory can't be made: {error}"))
         };
@@ -98,14 +102,14 @@ impl DemoSetup {
     }
 
     /// Runs this program without environment variables that could name another boundary.
-    pub(super) fn program(&self, args: &[&str]) -> Result<Output, CommandFailure> {
+    pub(super) fn program(&self, args: &[&str]) -> CommandResult<Output> {
         self.command(args)
             .output()
             .or_broken(&format!("countersign {} can't be started", args.join(" ")))
     }
 
     /// Runs this program and returns the JSON that the program prints. A failure of the program is an error.
-    pub(super) fn ask(&self, args: &[&str]) -> Result<Value, CommandFailure> {
+    pub(super) fn ask(&self, args: &[&str]) -> CommandResult<Value> {
         let output = self.program(args)?;
         if !output.status.success() {
             let (out, err) = (
@@ -122,7 +126,7 @@ impl DemoSetup {
     }
 
     /// Runs a command of a person who trusts the roster of the demo, with the person's key.
-    pub(super) fn ask_as(&self, name: &str, args: &[&str]) -> Result<Value, CommandFailure> {
+    pub(super) fn ask_as(&self, name: &str, args: &[&str]) -> CommandResult<Value> {
         let url = self
             .service
             .as_ref()
@@ -152,7 +156,7 @@ impl DemoSetup {
     }
 
     /// Starts the boundary, waits until it listens, and returns its announcement.
-    pub(super) fn serve(&mut self) -> Result<Value, CommandFailure> {
+    pub(super) fn serve(&mut self) -> CommandResult<Value> {
         const WHAT: &str = "the boundary can't be started";
         let log = File::options()
             .create(true)
@@ -195,7 +199,7 @@ impl DemoSetup {
         Ok(said["started"].clone())
     }
 
-    pub(super) fn signal(&self, signal: rustix::process::Signal) -> Result<(), CommandFailure> {
+    pub(super) fn signal(&self, signal: rustix::process::Signal) -> CommandResult<()> {
         let pid = i32::try_from(self.running()?.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
@@ -204,7 +208,7 @@ impl DemoSetup {
     }
 
     /// Stops the boundary with SIGTERM. Returns true if the boundary exited with success before the deadline.
-    pub(super) fn stop(&mut self) -> Result<bool, CommandFailure> {
+    pub(super) fn stop(&mut self) -> CommandResult<bool> {
         self.signal(rustix::process::Signal::TERM)?;
         self.signals.ends_too(None);
         let Some(mut service) = self.service.take() else {
@@ -234,29 +238,25 @@ impl DemoSetup {
         self.token = Some(Secret::new(secret));
     }
 
-    pub(super) fn agent(&self) -> Result<Client, CommandFailure> {
+    pub(super) fn agent(&self) -> CommandResult<Client> {
         self.client(self.token.clone(), None)
     }
 
-    pub(super) fn person(&self, name: &str) -> Result<Client, CommandFailure> {
+    pub(super) fn person(&self, name: &str) -> CommandResult<Client> {
         self.client(None, Some(self.key_args(name)))
     }
 
-    fn client(
-        &self,
-        token: Option<Secret>,
-        keys: Option<KeyArgs>,
-    ) -> Result<Client, CommandFailure> {
+    fn client(&self, token: Option<Secret>, keys: Option<KeyArgs>) -> CommandResult<Client> {
         let address = Address::parse(&self.running()?.url)?;
         Client::new(address, &TlsFiles::default(), token, keys)
     }
 
-    fn running(&self) -> Result<&Service, CommandFailure> {
+    fn running(&self) -> CommandResult<&Service> {
         let service = self.service.as_ref();
         service.ok_or_else(|| broken("no boundary runs"))
     }
 
-    pub(super) fn keys(&self, name: &str) -> Result<Keys, CommandFailure> {
+    pub(super) fn keys(&self, name: &str) -> CommandResult<Keys> {
         self.key_args(name).find()
     }
 
@@ -286,8 +286,8 @@ impl Drop for DemoSetup {
 /// Calls `look` repeatedly until `look` returns a value.
 pub fn until<T>(
     what: &str,
-    mut look: impl FnMut() -> Result<Option<T>, CommandFailure>,
-) -> Result<T, CommandFailure> {
+    mut look: impl FnMut() -> CommandResult<Option<T>>,
+) -> CommandResult<T> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look()? {
@@ -307,11 +307,11 @@ pub fn text(value: &Value) -> &str {
 /// An error that ends the demo.
 pub trait OrBroken<T> {
     /// Names what failed.
-    fn or_broken(self, what: &str) -> Result<T, CommandFailure>;
+    fn or_broken(self, what: &str) -> CommandResult<T>;
 }
 
 impl<T, E: std::fmt::Display> OrBroken<T> for Result<T, E> {
-    fn or_broken(self, what: &str) -> Result<T, CommandFailure> {
+    fn or_broken(self, what: &str) -> CommandResult<T> {
         self.map_err(|error| broken(&format!("{what}: {error}")))
     }
 }

@@ -4,8 +4,7 @@
 //!
 //! The point about the database: whether the store is durable and private.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::{
     Config, DoctorFinding, InspectedBoundary,

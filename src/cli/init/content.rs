@@ -1,7 +1,6 @@
 //! Content of the files that `init` writes besides the configuration.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use documents::{
     Approver, BoundaryName, Group, GroupName, KeyList, Name, PolicyDigest, Roster, SshKey,

@@ -2,11 +2,13 @@
 
 pub mod content;
 
-use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::{DirBuilder, File, OpenOptions},
+    io::{IsTerminal as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -15,7 +17,10 @@ use crate::{
     FILE,
     node::{config::template, rosters},
 };
-use client::{CommandFailure, Exit, Home, Terminal, own_program, read_bounded, write_secret_key};
+use client::{
+    CommandFailure, CommandResult, Exit, Home, Terminal, own_program, read_bounded,
+    write_secret_key,
+};
 use documents::{
     BoundaryName, MAX_KEY_FILE_BYTES, Name, SecretKey, SshKey, joined, public_key_line,
 };
@@ -62,7 +67,7 @@ fn named_file(text: &str) -> Result<(Name, PathBuf), String> {
 /// # Errors
 /// Returns an error if a file that the command must create exists already, an approver's key cannot be used, or the
 /// directory cannot be written.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let approvers = named_keys(&args.approvers)?;
     let nodes = named_keys(&args.node_keys)?;
     let name = name(args, terminal)?;
@@ -77,14 +82,14 @@ pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
     Ok(Exit::Done)
 }
 
-fn named_keys(files: &[(Name, PathBuf)]) -> Result<Vec<(Name, SshKey)>, CommandFailure> {
+fn named_keys(files: &[(Name, PathBuf)]) -> CommandResult<Vec<(Name, SshKey)>> {
     let keys = files
         .iter()
         .map(|(name, path)| Ok((name.clone(), public_key(path)?)));
     keys.collect()
 }
 
-fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
+fn public_key(path: &Path) -> CommandResult<SshKey> {
     let wrong =
         |why: &dyn std::fmt::Display| CommandFailure::usage(format!("{}: {why}", path.display()));
     let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
@@ -94,7 +99,7 @@ fn public_key(path: &Path) -> Result<SshKey, CommandFailure> {
     })
 }
 
-fn name(args: &Args, terminal: &Terminal) -> Result<BoundaryName, CommandFailure> {
+fn name(args: &Args, terminal: &Terminal) -> CommandResult<BoundaryName> {
     if let Some(name) = &args.name {
         return Ok(name.clone());
     }
@@ -139,7 +144,7 @@ pub fn make(
     name: &BoundaryName,
     approvers: &[(Name, SshKey)],
     nodes: &[(Name, SshKey)],
-) -> Result<Vec<String>, CommandFailure> {
+) -> CommandResult<Vec<String>> {
     let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error);
     let mut seed = Zeroizing::new([0_u8; 32]);
     getrandom::fill(&mut *seed).map_err(|error| wrong(&error))?;
@@ -220,7 +225,7 @@ pub fn make(
     Ok(made)
 }
 
-fn directory(path: &Path, mode: u32) -> Result<(), CommandFailure> {
+fn directory(path: &Path, mode: u32) -> CommandResult<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -233,7 +238,7 @@ fn directory(path: &Path, mode: u32) -> Result<(), CommandFailure> {
         })
 }
 
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), CommandFailure> {
+fn write(path: &Path, mode: u32, text: &str) -> CommandResult<()> {
     let failed = |error: std::io::Error| {
         CommandFailure::usage(format!("can't write {}: {error}", path.display()))
     };

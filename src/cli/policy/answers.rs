@@ -3,13 +3,15 @@
 //! The `policy explain` command prints every command of a script with the rule that decides about it, and the programs
 //! that can start.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::json;
 
-use client::{CommandFailure, Exit, PrintableText, Terminal, aligned, read_bounded};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, aligned, read_bounded};
 use documents::Program;
 use reading::{
     Builtins, DecisionPlace, Flags, ProgramOrigin, ReadLimit, RegisteredStep, Registry, Ruling,
@@ -43,7 +45,7 @@ impl PolicyOptions {
         project: Project,
         name: Option<&str>,
         file: Option<&Path>,
-    ) -> Result<PolicyAtHand, CommandFailure> {
+    ) -> CommandResult<PolicyAtHand> {
         let found = project.policy(self.policy.as_deref())?;
         let runbook = match (name, file) {
             (Some(name), _) => RunbookPath::of_name(name),
@@ -116,11 +118,7 @@ impl PolicyAtHand {
     }
 
     /// Decides about every script of the file.
-    pub fn answer(
-        &self,
-        file: &Path,
-        at: DecisionPlace,
-    ) -> Result<Vec<ScriptAnswer>, CommandFailure> {
+    pub fn answer(&self, file: &Path, at: DecisionPlace) -> CommandResult<Vec<ScriptAnswer>> {
         let real =
             (at == DecisionPlace::Terminal).then_some(real_program as fn(&str) -> Option<String>);
         let flags = Flags {
@@ -182,7 +180,7 @@ impl PolicyAtHand {
 }
 
 /// Reads the steps of a runbook of any format. There is at least one.
-pub fn steps_of(file: &Path) -> Result<Vec<Arc<RegisteredStep>>, CommandFailure> {
+pub fn steps_of(file: &Path) -> CommandResult<Vec<Arc<RegisteredStep>>> {
     let shown = file.display().to_string();
     let name = file
         .file_name()
@@ -286,7 +284,7 @@ pub struct Args {
     boundary: bool,
 }
 
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let file = Some(args.file.as_path()).filter(|file| *file != Path::new("-"));
     let held = args.under.hold(
         Project::with_root(args.root.as_deref())?,

@@ -2,7 +2,7 @@
 pub(crate) mod answers;
 mod show;
 
-use client::{CommandFailure, Exit, Terminal};
+use client::{CommandResult, Exit, Terminal};
 
 /// Show how policy decides about a script, and show the rules of policy.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns an error if the script or the policy cannot be read.
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Explain(args) => answers::run(args, terminal),
         Command::Show(args) => show::run(args, terminal),

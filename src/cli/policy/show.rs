@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{PolicyOptions, is_interpreter};
-use client::{CommandFailure, Exit, LineTone, Screen, Terminal, aligned};
+use client::{CommandResult, Exit, LineTone, Screen, Terminal, aligned};
 use documents::{PermissionKind, Program, joined};
 use reading::{KINDS, ListEntry, ListSide, RuleOrigin, Ruling, TRUSTED, lists::word};
 use sandbox::always_readable;
@@ -23,7 +23,7 @@ pub struct Args {
     under: PolicyOptions,
 }
 
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let runbook = args
         .step
         .as_deref()

@@ -3,7 +3,7 @@ pub(crate) mod from_files;
 
 use std::path::PathBuf;
 
-use client::{CommandFailure, Exit, GlobalOptions, SealedStepsCommand, Terminal};
+use client::{CommandResult, Exit, GlobalOptions, SealedStepsCommand, Terminal};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
 #[derive(Debug, clap::Args)]
@@ -36,11 +36,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the files, or the reason why the boundary did not answer.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     match &args.command {
         Command::Steps(command) if args.dirs.is_empty() => command.run(global, terminal),
         Command::Steps(SealedStepsCommand::List { pattern, .. }) => {

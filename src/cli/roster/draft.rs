@@ -11,7 +11,10 @@ use crate::{
     node::{open_store, roster_succession, rosters},
     read_policy,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, changes, read_bounded, say_standing};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, changes, read_bounded,
+    say_standing,
+};
 use documents::{
     Envelope, ForeignKey, KeyId, MAX_KEY_FILE_BYTES, Roster, SshKey, json as strict,
     public_key_line,
@@ -35,11 +38,7 @@ pub enum DraftCommand {
 ///
 /// # Errors
 /// Returns an error if the draft is invalid or would become invalid, or if a change has no effect.
-pub fn run(
-    config: &ConfigArgs,
-    command: &DraftCommand,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(config: &ConfigArgs, command: &DraftCommand, terminal: &Terminal) -> CommandResult {
     let config = config.load()?;
     let policy = read_policy(&config).map_err(problems)?;
     let chain = rosters::chain(&config).map_err(problems)?;
@@ -208,7 +207,7 @@ fn is_edited(draft: &Roster, chain: &Chain) -> bool {
 }
 
 /// Adds an entry, or adds keys, groups and owners to an entry.
-fn add(draft: &mut Value, args: &AddArgs) -> Result<(), CommandFailure> {
+fn add(draft: &mut Value, args: &AddArgs) -> CommandResult<()> {
     for (option, table, is_given) in [
         ("--group", TableArg::Approver, !args.groups.is_empty()),
         ("--owner", TableArg::Proposer, !args.owners.is_empty()),
@@ -262,7 +261,7 @@ fn add(draft: &mut Value, args: &AddArgs) -> Result<(), CommandFailure> {
 }
 
 /// Removes an entry or one of its keys.
-fn remove(draft: &mut Value, args: &RemoveArgs) -> Result<(), CommandFailure> {
+fn remove(draft: &mut Value, args: &RemoveArgs) -> CommandResult<()> {
     let (table, name) = (args.table.word(), &args.name);
     let missing = || {
         CommandFailure::usage(format!(
@@ -296,7 +295,7 @@ fn keyid(line: &str) -> Option<KeyId> {
 }
 
 /// Sets a value. `null` removes the value.
-fn set(draft: &mut Value, args: &SetArgs) -> Result<(), CommandFailure> {
+fn set(draft: &mut Value, args: &SetArgs) -> CommandResult<()> {
     let (Some(field), Some(value)) = (&args.field, &args.value) else {
         return Ok(());
     };
@@ -319,7 +318,7 @@ fn set(draft: &mut Value, args: &SetArgs) -> Result<(), CommandFailure> {
 }
 
 /// Returns the OpenSSH line of a key. `key` is the path of a key file or the OpenSSH line itself.
-fn key_line(key: &str) -> Result<String, CommandFailure> {
+fn key_line(key: &str) -> CommandResult<String> {
     if keyid(key).is_some() {
         return Ok(key.to_owned());
     }
@@ -417,7 +416,7 @@ impl TableArg {
 pub fn of_configuration(
     config: &ConfigArgs,
     terminal: &Terminal,
-) -> Result<(TrustedRoster, Envelope), CommandFailure> {
+) -> CommandResult<(TrustedRoster, Envelope)> {
     let config = config.load()?;
     // The sealed roster is in force, even if the files differ. A running boundary reports the version of the sealed
     // roster, and whether the files differ.

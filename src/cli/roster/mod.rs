@@ -4,7 +4,7 @@ pub mod draft;
 
 use crate::ConfigArgs;
 use client::{
-    CommandFailure, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
+    CommandResult, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
 };
 
 /// Show the roster, or draft, sign and merge its next version.
@@ -49,11 +49,7 @@ enum Command {
 ///
 /// # Errors
 /// Returns all errors in the roster, or the reason why the roster was not signed.
-pub fn run(
-    args: &Args,
-    global: &GlobalOptions,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandResult {
     let Args { config, command } = args;
     match command {
         Command::Show(args) => {

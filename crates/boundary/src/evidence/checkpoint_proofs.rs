@@ -1,7 +1,9 @@
 //! The proofs of the newest checkpoint, which many bundles share.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use documents::locked;
 

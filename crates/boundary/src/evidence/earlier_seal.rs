@@ -1,7 +1,7 @@
 //! The parts of an earlier seal that a bundle needs.
 
 use crate::{blob_text, envelope_in, leaf_data, logged_documents::predicate};
-use crossing::{BundleShare, Stopped, fault};
+use crossing::{BundleShare, RequestResult, fault};
 use documents::{Envelope, KeyId, RegistryLeaf, Seal, SealDigest, json};
 use store::Ledger;
 
@@ -14,7 +14,7 @@ pub struct Earlier {
 }
 
 /// Returns the parts of an earlier seal that bundles share.
-pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stopped> {
+pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlier> {
     let seals = ledger.reads().seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry
@@ -47,6 +47,6 @@ pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> Result<Earlier, Stop
     })
 }
 
-pub fn leaf_text(ledger: &Ledger, index: u64) -> Result<String, Stopped> {
+pub fn leaf_text(ledger: &Ledger, index: u64) -> RequestResult<String> {
     String::from_utf8(leaf_data(ledger, index)?).map_err(|e| fault(&e))
 }

@@ -10,7 +10,7 @@ use crate::{
     manifest_of,
     proposals::span,
 };
-use crossing::{Refusal, Stopped, fault, receipt_of};
+use crossing::{Refusal, RequestResult, Stopped, fault, receipt_of};
 use documents::{Blake3Digest, BlobDigest, Code, TilePath, TlogProof, merkle};
 use store::{Ledger, Proposal};
 
@@ -20,7 +20,7 @@ impl Evidence {
     /// # Errors
     /// Returns `not-found` if the output does not exist, or if the caller may see no run that recorded the output. The
     /// refusal has the case `Gone` if the output is no longer stored.
-    pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> Result<u64, Stopped> {
+    pub fn output_size(&self, caller: &Caller, digest: &Blake3Digest) -> RequestResult<u64> {
         Ok(self.output_in(caller, digest)?.1)
     }
 
@@ -29,7 +29,7 @@ impl Evidence {
         &self,
         caller: &Caller,
         digest: &Blake3Digest,
-    ) -> Result<(&Ledger, u64), Stopped> {
+    ) -> RequestResult<(&Ledger, u64)> {
         let _ = caller.demand_name()?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
@@ -77,7 +77,7 @@ impl Evidence {
         ledger: &Ledger,
         row: &Proposal,
         digest: &Blake3Digest,
-    ) -> Result<Refusal, Stopped> {
+    ) -> RequestResult<Refusal> {
         let id = row.core.id.receipt();
         let receipt = receipt_of(ledger, row)?;
         let receipt = receipt
@@ -125,7 +125,7 @@ impl Evidence {
         caller: &Caller,
         digest: &Blake3Digest,
         range: Range<u64>,
-    ) -> Result<Vec<u8>, Stopped> {
+    ) -> RequestResult<Vec<u8>> {
         let (ledger, _) = self.output_in(caller, digest)?;
         let wanted = range.end.saturating_sub(range.start);
         let bytes = ledger.output(digest, range)?.unwrap_or_default();
@@ -142,7 +142,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns an error if the log can't be read.
-    pub fn checkpoint(&self) -> Result<String, Stopped> {
+    pub fn checkpoint(&self) -> RequestResult<String> {
         let checkpoint = self.ledger.checkpoint()?;
         checkpoint
             .map(|row| self.witnesses.with_cosignatures(row))
@@ -153,7 +153,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the tile is beyond the end of the log.
-    pub fn tile(&self, path: &TilePath) -> Result<Vec<u8>, Stopped> {
+    pub fn tile(&self, path: &TilePath) -> RequestResult<Vec<u8>> {
         self.ledger
             .tile(path)?
             .ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such tile").into())
@@ -163,7 +163,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the tile is beyond the end of the log.
-    pub fn entries(&self, caller: &Caller, path: &TilePath) -> Result<Vec<u8>, Stopped> {
+    pub fn entries(&self, caller: &Caller, path: &TilePath) -> RequestResult<Vec<u8>> {
         demand_read(caller)?;
         self.tile(path)
     }
@@ -172,7 +172,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the entry is beyond the end of the log.
-    pub fn inclusion_proof(&self, index: u64) -> Result<String, Stopped> {
+    pub fn inclusion_proof(&self, index: u64) -> RequestResult<String> {
         let checkpoint = self.ledger.checkpoint()?;
         let beyond = || {
             Stopped::from(Refusal::new(
@@ -198,7 +198,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `not-found` if the log has fewer than `new` entries, or if `old` is larger than `new`.
-    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<merkle::Hash>, Stopped> {
+    pub fn consistency_proof(&self, old: u64, new: u64) -> RequestResult<Vec<merkle::Hash>> {
         let detail = format!(
             "there is no proof from {old} to {new} entries: the first size must be at most the \
              second size, and the second size at most the size of the log"
@@ -212,7 +212,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Returns `forbidden` if the caller may not read, and `not-found` if the log names no such blob.
-    pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> Result<Vec<u8>, Stopped> {
+    pub fn blob(&self, caller: &Caller, digest: &BlobDigest) -> RequestResult<Vec<u8>> {
         match demand_read(caller) {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,

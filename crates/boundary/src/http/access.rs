@@ -6,11 +6,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{
+    HeaderMap, HeaderName, Uri,
+    header::{AUTHORIZATION, HOST, ORIGIN},
+};
 
 use crate::http::problem::refuse;
-use crossing::Stopped;
+use crossing::{RequestResult, Stopped};
 use documents::Code;
 
 /// Host names under which clients may call this service.
@@ -33,7 +35,7 @@ impl Hosts {
     }
 
     /// Refuses a request with an unknown `Host`, or a request that a page of another origin sent.
-    pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stopped> {
+    pub(super) fn check(&self, headers: &HeaderMap, uri: &Uri) -> RequestResult {
         let host = only(headers, &HOST)?
             .ok_or_else(|| refuse(Code::Forbidden, "the request has no Host header"))?;
         if uri
@@ -117,7 +119,7 @@ fn split_port(host: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// Returns the bearer token of the `Authorization` header, or `None` if the request has no such header.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
+pub(super) fn bearer(headers: &HeaderMap) -> RequestResult<Option<&str>> {
     let Some(value) = only(headers, &AUTHORIZATION)? else {
         return Ok(None);
     };
@@ -138,7 +140,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Stopped> {
 pub(super) fn only<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
-) -> Result<Option<&'h str>, Stopped> {
+) -> RequestResult<Option<&'h str>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);

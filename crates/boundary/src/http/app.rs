@@ -2,23 +2,25 @@
 //!
 //! The ids of a request in log lines: an id of the service, and the trace id of the W3C header `traceparent`.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use axum::body::Bytes;
-use axum::http::HeaderMap;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
-use tracing::field::Empty;
-use tracing::{Instrument as _, Span};
+use axum::{body::Bytes, http::HeaderMap};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     Boundary, Hosts, Rates,
     http::{limit::RateLimiter, problem::refuse},
 };
-use crossing::Stopped;
+use crossing::RequestResult;
 use documents::{Code, Name, hex, locked};
 use wire::{NewNonce, Ready, TlsServer};
 
@@ -150,7 +152,7 @@ impl App {
     pub(super) fn work<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<JoinHandle<T>, Stopped> {
+    ) -> RequestResult<JoinHandle<T>> {
         let counted = self.work.clone().try_acquire_owned();
         let counted =
             counted.map_err(|_| refuse(Code::Busy, "too many calls are in progress: try again"))?;

@@ -2,9 +2,13 @@
 
 use std::io::{self, Read as _};
 
-use axum::body::{Body, Bytes};
-use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY};
+use axum::{
+    body::{Body, Bytes},
+    http::{
+        HeaderValue,
+        header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY},
+    },
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 

@@ -1,19 +1,24 @@
 //! One authenticated request.
 
-use std::fmt::Display;
-use std::net::IpAddr;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use axum::RequestExt as _;
-use axum::body::{Body, Bytes};
-use axum::extract::{RawPathParams, Request};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use axum::{
+    RequestExt as _,
+    body::{Body, Bytes},
+    extract::{RawPathParams, Request},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE},
+    },
+    response::Response,
+};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
@@ -26,12 +31,12 @@ use crate::{
         problem::{refuse, unreadable},
     },
 };
-use crossing::{Refusal, RefusalCase, Stopped, fault};
+use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault};
 use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 use wire::Signatures;
 
 /// The answer of a handler.
-pub(crate) type HandlerResult = Result<Response, Stopped>;
+pub(crate) type HandlerResult = RequestResult<Response>;
 
 /// Maximum body size of all routes in bytes, because the memory of a connection must be limited.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -66,7 +71,7 @@ impl RouteCall {
         query: &'static [Field],
         access: RouteAccess,
         mut request: Request,
-    ) -> Result<Self, Stopped> {
+    ) -> RequestResult<Self> {
         let peer = request
             .extensions()
             .get::<PeerAddress>()
@@ -141,14 +146,14 @@ impl RouteCall {
     }
 
     /// Parses a segment of the request path.
-    pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Stopped> {
+    pub(super) fn path<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<T> {
         let text = self.raw_path(name)?;
         text.parse()
             .map_err(|error| refuse(Code::Malformed, format!("{{{name}}} in the path: {error}")))
     }
 
     /// Returns a segment of the request path as text.
-    pub(super) fn raw_path(&self, name: &str) -> Result<&str, Stopped> {
+    pub(super) fn raw_path(&self, name: &str) -> RequestResult<&str> {
         self.params
             .iter()
             .find_map(|(key, value)| (key == name).then_some(value))
@@ -163,7 +168,7 @@ impl RouteCall {
     }
 
     /// Parses a field of the query, or returns `None` if the query has no such field.
-    pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Stopped> {
+    pub(super) fn query<T: FromStr<Err: Display>>(&self, name: &str) -> RequestResult<Option<T>> {
         self.raw_query(name)
             .map(|text| {
                 text.parse()
@@ -173,13 +178,13 @@ impl RouteCall {
     }
 
     /// Reads the whole body. The limit of `most` bytes is checked while the body arrives.
-    pub(super) async fn body(&mut self, most: usize) -> Result<Bytes, Stopped> {
+    pub(super) async fn body(&mut self, most: usize) -> RequestResult<Bytes> {
         json_only(&self.headers)?;
         self.bytes(most).await
     }
 
     /// Reads an envelope, and charges its sender for the signatures.
-    pub(super) async fn signed(&mut self, most: usize) -> Result<Envelope, Stopped> {
+    pub(super) async fn signed(&mut self, most: usize) -> RequestResult<Envelope> {
         let envelope: Envelope = self.read(most).await?;
         self.charge_signatures(&envelope.signatures)?;
         Ok(envelope)
@@ -189,11 +194,11 @@ impl RouteCall {
     pub(super) async fn read<T: Serialize + DeserializeOwned>(
         &mut self,
         most: usize,
-    ) -> Result<T, Stopped> {
+    ) -> RequestResult<T> {
         read(&self.body(most).await?)
     }
 
-    async fn bytes(&mut self, most: usize) -> Result<Bytes, Stopped> {
+    async fn bytes(&mut self, most: usize) -> RequestResult<Bytes> {
         not_encoded(&self.headers)?;
         let too_large = || {
             refuse(
@@ -232,8 +237,8 @@ impl RouteCall {
     async fn arrive(
         &mut self,
         deadline: Duration,
-        mut take: impl FnMut(Bytes) -> Result<(), Stopped> + Send,
-    ) -> Result<(), Stopped> {
+        mut take: impl FnMut(Bytes) -> RequestResult + Send,
+    ) -> RequestResult {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut frames = std::mem::take(body).into_data_stream();
         let arrived = timeout(deadline, async move {
@@ -259,14 +264,14 @@ impl RouteCall {
     /// Passes the body of a file to `take` as it arrives. The memory for the body does not grow with its size.
     pub(super) async fn upload(
         &mut self,
-        mut take: impl FnMut(&[u8]) -> Result<(), Stopped> + Send,
-    ) -> Result<(), Stopped> {
+        mut take: impl FnMut(&[u8]) -> RequestResult + Send,
+    ) -> RequestResult {
         not_encoded(&self.headers)?;
         self.arrive(UPLOAD_DEADLINE, |frame| take(&frame)).await
     }
 
     /// Checks that the body is empty or an empty object.
-    pub(super) async fn no_body(&mut self) -> Result<(), Stopped> {
+    pub(super) async fn no_body(&mut self) -> RequestResult {
         let bytes = self.bytes(64).await?;
         if bytes.is_empty() {
             return Ok(());
@@ -278,10 +283,7 @@ impl RouteCall {
     /// Charges the sender of a request for each signature after the first. The keys are not charged here, because an
     /// attacker could use up the rate of another person's key with invalid signatures. [`charge_key`](Self::charge_key)
     /// charges a key after the verification.
-    pub(super) fn charge_signatures(
-        &self,
-        signatures: &[EnvelopeSignature],
-    ) -> Result<(), Stopped> {
+    pub(super) fn charge_signatures(&self, signatures: &[EnvelopeSignature]) -> RequestResult {
         if signatures.is_empty() {
             let refusal = Refusal::new(Code::Malformed, "there is no signature");
             return Err(refusal.at("/signatures", "expected at least one").into());
@@ -302,7 +304,7 @@ impl RouteCall {
 
     /// Returns the result of a signed call. If the caller has exceeded the rate limit, a refusal is replaced by the
     /// refusal of the rate limit.
-    pub(super) fn unless_limited<T>(&self, done: Result<T, Stopped>) -> Result<T, Stopped> {
+    pub(super) fn unless_limited<T>(&self, done: RequestResult<T>) -> RequestResult<T> {
         match (&self.limited, done) {
             (Some(limited), Err(_)) => Err(limited.clone()),
             (_, done) => done,
@@ -316,7 +318,7 @@ impl RouteCall {
     }
 
     /// Charges the caller for a failed authentication: the bearer token that also came with the call, or else the address.
-    pub(super) fn charge_failure(&self) -> Result<(), Stopped> {
+    pub(super) fn charge_failure(&self) -> RequestResult {
         self.app
             .limits
             .penalize(self.payer(), FAILED_AUTHENTICATION, Instant::now())
@@ -324,13 +326,13 @@ impl RouteCall {
 
     /// Charges an issuer for an ID token that fits a token. An ID token that does not fit costs the issuer nothing, because
     /// otherwise any caller could use up the rate of its jobs.
-    pub(super) fn charge_issuer(app: &App, issuer: &str) -> Result<(), Stopped> {
+    pub(super) fn charge_issuer(app: &App, issuer: &str) -> RequestResult {
         app.limits
             .charge(RateKey::Issuer(issuer), 1, Instant::now())
     }
 
     /// Charges a key for a message with a verified signature of this key.
-    pub(super) fn charge_key(app: &App, keyid: &KeyId) -> Result<(), Stopped> {
+    pub(super) fn charge_key(app: &App, keyid: &KeyId) -> RequestResult {
         app.limits.charge(RateKey::Key(keyid), 1, Instant::now())
     }
 
@@ -338,10 +340,10 @@ impl RouteCall {
     pub(super) async fn finish<T, F>(
         &self,
         work: impl FnOnce(Boundary, Arc<Caller>) -> F,
-    ) -> Result<T, Stopped>
+    ) -> RequestResult<T>
     where
         T: Send + 'static,
-        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+        F: Future<Output = RequestResult<T>> + Send + 'static,
     {
         let work = work(self.app.boundary.clone(), self.caller.clone());
         joined(self.app.work(work)?.await)
@@ -354,7 +356,7 @@ impl RouteCall {
     ) -> HandlerResult
     where
         T: Serialize + Send + 'static,
-        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+        F: Future<Output = RequestResult<T>> + Send + 'static,
     {
         let done = self.finish(|boundary, _| work(boundary)).await;
         answer(&self.unless_limited(done)?)
@@ -368,7 +370,7 @@ impl RouteCall {
     ) -> HandlerResult
     where
         T: Serialize + Send + 'static,
-        F: Future<Output = Result<T, Stopped>> + Send + 'static,
+        F: Future<Output = RequestResult<T>> + Send + 'static,
     {
         // Read the body before taking the permit, so that a slow sender does not occupy a permit. Parse the body after
         // taking the permit.
@@ -391,7 +393,7 @@ impl RouteCall {
     /// Answers with the result of a long read.
     pub(super) async fn found<T: Serialize + Send + 'static>(
         &self,
-        work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
+        work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
     ) -> HandlerResult {
         answer(&self.blocking(work).await?)
     }
@@ -399,8 +401,8 @@ impl RouteCall {
     /// Runs a long read on a blocking thread, so that the threads of the connections stay free.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Boundary, &Caller) -> Result<T, Stopped> + Send + 'static,
-    ) -> Result<T, Stopped> {
+        work: impl FnOnce(&Boundary, &Caller) -> RequestResult<T> + Send + 'static,
+    ) -> RequestResult<T> {
         let (boundary, caller) = (self.app.boundary.clone(), self.caller.clone());
         joined(tokio::task::spawn_blocking(move || work(&boundary, &caller)).await)
     }
@@ -412,13 +414,13 @@ struct Empty {}
 
 /// Returns the result of a finished task. A panic in the task becomes a fault.
 pub(super) fn joined<T>(
-    result: Result<Result<T, Stopped>, tokio::task::JoinError>,
-) -> Result<T, Stopped> {
+    result: Result<RequestResult<T>, tokio::task::JoinError>,
+) -> RequestResult<T> {
     result.unwrap_or_else(|error| Err(fault(&error)))
 }
 
 /// Parses a body strictly.
-pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Stopped> {
+pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResult<T> {
     canonical::read_as(body, MAX_BODY_BYTES).map_err(unreadable)
 }
 
@@ -443,7 +445,7 @@ pub(super) fn bytes(media: &'static str, body: impl Into<Body>) -> Response {
 
 /// Requires `Content-Type: application/json`, so that a browser sends a CORS preflight before a request to another
 /// origin.
-fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
+fn json_only(headers: &HeaderMap) -> RequestResult {
     let is_json = only(headers, &CONTENT_TYPE)?.is_some_and(|given| {
         let mut parts = given.split(';').map(str::trim);
         parts.next().is_some_and(|media| {
@@ -463,7 +465,7 @@ fn json_only(headers: &HeaderMap) -> Result<(), Stopped> {
 }
 
 /// Refuses a compressed body, whose bytes no reader here can decode.
-fn not_encoded(headers: &HeaderMap) -> Result<(), Stopped> {
+fn not_encoded(headers: &HeaderMap) -> RequestResult {
     match only(headers, &CONTENT_ENCODING)? {
         None => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case("identity") => Ok(()),
@@ -483,7 +485,7 @@ fn not_encoded(headers: &HeaderMap) -> Result<(), Stopped> {
 fn parse_query(
     query: &str,
     fields: &'static [Field],
-) -> Result<Vec<(&'static str, String)>, Stopped> {
+) -> RequestResult<Vec<(&'static str, String)>> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -3,29 +3,41 @@
 //! The connections without a request in progress. If all places are taken, a new connection takes the place of the one that
 //! is idle for the longest time, so that a client that opens connections and sends nothing keeps nobody out.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
-use axum::body::HttpBody as _;
-use axum::http::{Request, StatusCode};
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Sleep, sleep, timeout};
+use axum::{
+    body::HttpBody as _,
+    http::{Request, StatusCode},
+    response::Response,
+};
+use hyper::{
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, Semaphore, watch},
+    time::{Sleep, sleep, timeout},
+};
 
 use crate::{
     Phase,

@@ -2,20 +2,20 @@
 //!
 //! The simple shape of an event stream: only output as text, the exit code, and errors.
 
-use std::convert::Infallible;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use axum::body::{Body, Bytes};
-use axum::http::header::ACCEPT;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::response::Response;
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT},
+    response::Response,
+};
 use base64::Engine as _;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{MissedTickBehavior, interval},
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     events::Events,
     http::{access::only, call::bytes, problem::refuse},
 };
-use crossing::{Refusal, Stopped};
+use crossing::{Refusal, RequestResult, Stopped};
 use documents::{Code, Outcome, ProposalId, Status, StreamName, locked};
 use wire::{Event, ProposalStatus};
 
@@ -56,7 +56,7 @@ pub(super) async fn events(call: RouteCall) -> HandlerResult {
 }
 
 /// Returns the number in the header `Last-Event-ID`.
-pub(super) fn last_event(call: &RouteCall) -> Result<Option<u64>, Stopped> {
+pub(super) fn last_event(call: &RouteCall) -> RequestResult<Option<u64>> {
     let number = |text: &str| {
         text.parse()
             .map_err(|_| refuse(Code::Malformed, "Last-Event-ID: expected a number"))
@@ -93,7 +93,7 @@ pub(super) struct ReaderPlace {
 ///
 /// # Errors
 /// Returns `busy` if the caller or the boundary has too many readers.
-pub(super) fn reader_place(call: &RouteCall) -> Result<ReaderPlace, Stopped> {
+pub(super) fn reader_place(call: &RouteCall) -> RequestResult<ReaderPlace> {
     let busy = |who: &str| {
         let why = format!(
             "{who} has too many readers of events: ask for the proposal with ?wait=, or try again"
@@ -131,7 +131,7 @@ pub(super) enum EventFormat {
 
 impl EventFormat {
     /// Returns the format that `Accept` and `?shape=` request. The default is server-sent events.
-    pub(super) fn of(call: &RouteCall) -> Result<Self, Stopped> {
+    pub(super) fn of(call: &RouteCall) -> RequestResult<Self> {
         let lines = wants_lines(&call.headers)?;
         match (lines, call.raw_query("shape")) {
             (None, _) => Err(refuse(
@@ -155,7 +155,7 @@ impl EventFormat {
 
 /// Returns true if `Accept` prefers lines, false if it prefers server-sent events, and `None` if it allows neither
 /// format.
-fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
+fn wants_lines(headers: &HeaderMap) -> RequestResult<Option<bool>> {
     let accept = accepted(headers)?;
     let quality = |wanted: &str| {
         // The most specific matching media range decides (RFC 9110 section 12.5.1).
@@ -189,7 +189,7 @@ fn wants_lines(headers: &HeaderMap) -> Result<Option<bool>, Stopped> {
 }
 
 /// Joins all `Accept` headers of the request. Without such a header, the result is `*/*`.
-fn accepted(headers: &HeaderMap) -> Result<String, Stopped> {
+fn accepted(headers: &HeaderMap) -> RequestResult<String> {
     let values: Result<Vec<&str>, _> = headers
         .get_all(ACCEPT)
         .iter()

@@ -4,13 +4,15 @@
 //! has 256 random bits. The table of buckets has a maximum size. If all buckets are in use, new callers share one
 //! bucket.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    net::{IpAddr, Ipv4Addr},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use crossing::{Refusal, Stopped};
+use crossing::{Refusal, RequestResult};
 use documents::{Code, KeyId, Name, locked};
 
 /// Rate limit for one kind of caller.
@@ -105,23 +107,13 @@ impl RateLimiter {
     }
 
     /// Takes `cost` from the caller's bucket. The refusal states when the bucket has enough calls again.
-    pub(super) fn charge(
-        &self,
-        payer: RateKey<'_>,
-        cost: u32,
-        now: Instant,
-    ) -> Result<(), Stopped> {
+    pub(super) fn charge(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
         self.withdraw(payer, cost, now, Shortage::Refused)
     }
 
     /// Like [`charge`](Self::charge), but a caller whose bucket has not enough calls owes the rest. Otherwise a caller with a
     /// nearly empty bucket could fail without a penalty.
-    pub(super) fn penalize(
-        &self,
-        payer: RateKey<'_>,
-        cost: u32,
-        now: Instant,
-    ) -> Result<(), Stopped> {
+    pub(super) fn penalize(&self, payer: RateKey<'_>, cost: u32, now: Instant) -> RequestResult {
         self.withdraw(payer, cost, now, Shortage::Owed)
     }
 
@@ -131,7 +123,7 @@ impl RateLimiter {
         cost: u32,
         now: Instant,
         shortage: Shortage,
-    ) -> Result<(), Stopped> {
+    ) -> RequestResult {
         let (rate, place, whom) = match payer {
             RateKey::Principal(name) => (
                 self.rates.principal,

@@ -1,8 +1,9 @@
 //! Routes of the transparency log: checkpoint, tiles, entries, proofs and blobs.
 
-use axum::http::HeaderValue;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::Response;
+use axum::{
+    http::{HeaderValue, header::CACHE_CONTROL},
+    response::Response,
+};
 
 use crate::{
     BodyShape, Field, HandlerResult, OCTETS, Reply, Route, RouteAccess, RouteCall,
@@ -12,7 +13,7 @@ use crate::{
         problem::refuse,
     },
 };
-use crossing::Stopped;
+use crossing::{RequestResult, Stopped};
 use documents::{BlobDigest, Code, TileKind, TilePath, hex, unhex32};
 use wire::ConsistencyProof;
 
@@ -156,7 +157,7 @@ async fn entries(call: RouteCall) -> HandlerResult {
     Ok(unchanging(entries, IMMUTABLE_PRIVATE))
 }
 
-fn tile(call: &RouteCall, below: &str) -> Result<TilePath, Stopped> {
+fn tile(call: &RouteCall, below: &str) -> RequestResult<TilePath> {
     TilePath::parse(&format!("{below}/{}", call.raw_path("tile")?)).ok_or_else(no_tile)
 }
 

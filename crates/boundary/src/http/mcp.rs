@@ -4,21 +4,22 @@
 //! service as HTTP requests with the caller's own `Authorization` header, so that they pass the same checks and get the
 //! same log lines. These inner requests are not charged again.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::net::IpAddr;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::{convert::Infallible, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
-use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RANGE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, on};
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST, RANGE},
+    },
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, on},
+};
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
+};
 use serde_json::{Map, Value};
 use tower::Service as _;
 

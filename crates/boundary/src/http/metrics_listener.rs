@@ -1,19 +1,18 @@
 //! A listener of its own for the metrics, which needs no token. The metrics contain no secret, but the names of
 //! witnesses and the size of the log, so the configuration allows only loopback addresses.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::header::ALLOW;
-use axum::http::{Request, StatusCode};
-use axum::response::Response;
-use axum::routing::get;
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{Request, StatusCode, header::ALLOW},
+    response::Response,
+    routing::get,
+};
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tower::Service as _;
 
 use crate::{

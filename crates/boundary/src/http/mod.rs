@@ -37,22 +37,27 @@ pub mod route_table;
 mod sessions;
 pub mod standby;
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, Request, StatusCode};
-use axum::response::Response;
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{
+        HeaderValue, Method, Request, StatusCode,
+        header::{ALLOW, CACHE_CONTROL, CONNECTION, HOST, X_CONTENT_TYPE_OPTIONS},
+    },
+    response::Response,
+};
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tower::Service as _;
 use tracing::Instrument as _;
 

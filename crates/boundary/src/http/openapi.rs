@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use schemars::Schema;
-use schemars::generate::SchemaGenerator;
-use schemars::transform::RecursiveTransform;
+use schemars::{Schema, generate::SchemaGenerator, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};
 
 use crate::{

@@ -2,13 +2,17 @@
 
 use std::io;
 
-use axum::body::{Body, Bytes};
-use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    ETAG, IF_RANGE, RANGE,
+use axum::{
+    body::{Body, Bytes},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{
+            ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+            CONTENT_SECURITY_POLICY, ETAG, IF_RANGE, RANGE,
+        },
+    },
+    response::Response,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::Response;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -20,7 +24,7 @@ use crate::{
         operation::{field, json, reply},
     },
 };
-use crossing::{Stopped, fault};
+use crossing::{RequestResult, Stopped, fault};
 use documents::Blake3Digest;
 use wire::Problem;
 
@@ -95,7 +99,7 @@ async fn output(call: RouteCall) -> HandlerResult {
     Ok(response)
 }
 
-fn asked(headers: &HeaderMap, tag: &str, length: u64) -> Result<Range, Stopped> {
+fn asked(headers: &HeaderMap, tag: &str, length: u64) -> RequestResult<Range> {
     let Some(range) = only(headers, &RANGE)? else {
         return Ok(Range::Whole);
     };
@@ -114,7 +118,7 @@ async fn pieces(
     digest: Blake3Digest,
     first: u64,
     end: u64,
-) -> Result<Body, Stopped> {
+) -> RequestResult<Body> {
     let read = move |from: u64| from..end.min(from.saturating_add(PIECE));
     if first >= end {
         return Ok(Body::empty());
@@ -153,7 +157,7 @@ async fn pieces(
 }
 
 /// Builds the response for a body that has exactly the bytes of `range`.
-fn ranged(body: Body, range: Range, length: u64) -> Result<Response, Stopped> {
+fn ranged(body: Body, range: Range, length: u64) -> RequestResult<Response> {
     let (status, bytes_of, content_range) = match range {
         Range::Whole => (StatusCode::OK, length, None),
         Range::Beyond => (

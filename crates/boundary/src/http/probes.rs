@@ -1,7 +1,6 @@
 //! Routes that return the health, the readiness, the version and the OpenAPI document.
 
-use axum::http::header::HOST;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header::HOST};
 use serde_json::json;
 
 use crate::{

@@ -1,9 +1,13 @@
 //! Refusals and faults as problem documents (RFC 9457).
 
-use axum::body::Body;
-use axum::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::Response;
+use axum::{
+    body::Body,
+    http::{
+        HeaderValue, StatusCode,
+        header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    response::Response,
+};
 
 use crate::JSON;
 use crossing::{Refusal, RefusalCase, Stopped};

@@ -15,7 +15,7 @@ use crate::{
     },
     proposal_view::ProposalFilter,
 };
-use crossing::Stopped;
+use crossing::RequestResult;
 use documents::{Code, Name, ProposalId, ProposalIdEnding, json};
 use wire::{Event, ProposalList, ProposalStatus, ProposalView, Propose, Signatures};
 
@@ -259,7 +259,7 @@ async fn proposal(call: RouteCall) -> HandlerResult {
 }
 
 /// Parses a waiting time such as `55s` or `55`. A value above the maximum is reduced to the maximum.
-fn parse_wait(text: &str) -> Result<Duration, Stopped> {
+fn parse_wait(text: &str) -> RequestResult<Duration> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|c| c.is_ascii_digit()) {
         return Err(refuse(

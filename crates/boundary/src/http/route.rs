@@ -1,12 +1,13 @@
 //! Types of the route table, from which the router, the checks and the OpenAPI document are built.
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{MethodFilter, on},
+};
 
 use crate::{
     App, BodyShape, Caller, Field, HandlerResult, Reply, RequestSummary, RouteAccess, RouteCall,

@@ -1,13 +1,16 @@
 //! Answers of a node that is not the active node.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 
-use axum::http::Request;
-use axum::response::{IntoResponse as _, Response};
+use axum::{
+    http::Request,
+    response::{IntoResponse as _, Response},
+};
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     Phase, SeenNodes,

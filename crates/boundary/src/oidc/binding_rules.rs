@@ -1,14 +1,13 @@
 //! Which jobs a token without a secret is for: the rules for a binding, and its comparison with the claims of an ID token.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     AdmittedCaller, BoundParameter, IssuerKeys, claim_text,
     oidc::id_token::{SignedClaims, refused},
     some_of,
 };
-use crossing::{Refusal, Sealed, Stopped, fault};
+use crossing::{Refusal, RequestResult, Sealed, fault};
 use serde_json::Value;
 
 use documents::{SealedToken, StepDefinition, StepRef};
@@ -198,10 +197,7 @@ pub fn differing<'b>(
 ///
 /// # Errors
 /// Returns `unauthenticated` if a claim of `--bind` is missing.
-pub fn admitted(
-    binding: &OidcBinding,
-    claims: SignedClaims<'_>,
-) -> Result<AdmittedCaller, Stopped> {
+pub fn admitted(binding: &OidcBinding, claims: SignedClaims<'_>) -> RequestResult<AdmittedCaller> {
     let mut stated: BTreeMap<String, String> = binding.claims.clone();
     let mut bound = Vec::new();
     for (name, claim) in &binding.bind {

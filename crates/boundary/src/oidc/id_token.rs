@@ -6,18 +6,22 @@
 //!
 //! The keys of issuers, as their servers publish them (OpenID Connect Discovery 1.0), in memory.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::error::Unspecified;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{
+    error::Unspecified,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+        UnparsedPublicKey,
+    },
 };
 use serde_json::{Map, Value};
 
-use crossing::{Refusal, Stopped, fault};
+use crossing::{Refusal, RequestResult, fault};
 use documents::{Code, SKEW_S, Timestamp, json, locked, sha256};
 use store::IdTokenUse;
 
@@ -521,7 +525,7 @@ impl KeyCache {
         authorities: Option<&str>,
         kid: &str,
         now: Timestamp,
-    ) -> Result<Arc<IssuerKeys>, Stopped> {
+    ) -> RequestResult<Arc<IssuerKeys>> {
         let cached = {
             let mut issuers = locked(&self.issuers);
             issuers

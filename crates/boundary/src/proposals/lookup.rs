@@ -7,22 +7,22 @@ use crate::{
     proposals::{not_found, span, stored_refusal},
     wrong_state,
 };
-use crossing::{Refusal, Sealed, Stopped, log_about, refusal_of};
+use crossing::{Refusal, RequestResult, Sealed, Stopped, log_about, refusal_of};
 use documents::{Authorization, Code, ProposalId, Statement, Timestamp};
 use store::{Proposal, StoredStatus, UNSIGNED_KEPT_S};
 use verdict::{ExcludedSigners, Objection, StepInForce, Tokens, check_place, exclusion};
 
 impl Proposals {
-    pub fn payload(&self, id: &ProposalId) -> Result<Vec<u8>, Stopped> {
+    pub fn payload(&self, id: &ProposalId) -> RequestResult<Vec<u8>> {
         self.ledger.payload(id)?.ok_or_else(|| not_found(id).into())
     }
 
-    pub fn statement(&self, id: &ProposalId) -> Result<Statement<Authorization>, Stopped> {
+    pub fn statement(&self, id: &ProposalId) -> RequestResult<Statement<Authorization>> {
         // The boundary wrote this payload, so it is trusted without a check of the signatures.
         Ok(Statement::from_payload(&self.payload(id)?)?)
     }
 
-    pub fn row(&self, id: &ProposalId) -> Result<Proposal, Stopped> {
+    pub fn row(&self, id: &ProposalId) -> RequestResult<Proposal> {
         let row = self.ledger.proposal(id)?.ok_or_else(|| self.missing(id))?;
         log_about(&row.core.id, &row.core.step);
         Ok(row)
@@ -47,7 +47,7 @@ impl Proposals {
         Refusal::gone(detail)
     }
 
-    pub fn visible(&self, caller: &Caller, id: &ProposalId) -> Result<Proposal, Stopped> {
+    pub fn visible(&self, caller: &Caller, id: &ProposalId) -> RequestResult<Proposal> {
         let row = self.row(id)?;
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
@@ -63,7 +63,7 @@ impl Proposals {
         &self,
         sealed: &'s Sealed,
         signed: &Authorization,
-    ) -> Result<(Cow<'s, StepInForce>, ExcludedSigners), Stopped> {
+    ) -> RequestResult<(Cow<'s, StepInForce>, ExcludedSigners)> {
         let about =
             |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let here = &sealed.boundary;
@@ -83,7 +83,7 @@ impl Proposals {
         Ok((held, excluded))
     }
 
-    pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> Result<(), Stopped> {
+    pub(super) fn demand_waiting(&self, row: &Proposal, now: Timestamp) -> RequestResult {
         if row.status.waits() && now >= row.core.expires_at {
             let detail = format!(
                 "the proposal expired at {}: propose the step again",

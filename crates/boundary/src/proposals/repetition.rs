@@ -1,7 +1,7 @@
 //! Decides whether a call repeats an earlier proposal, so that one wish is one run.
 
 use crate::{Caller, Proposals, view_status};
-use crossing::{Refusal, Stopped, fault};
+use crossing::{Refusal, RequestResult, fault};
 use documents::{Authorization, Code, Nonce, ProposalId, Timestamp, canonical, sha256};
 use store::{
     MOST_COMPARED, NewProposal, Proposal, ProposalQuery, ProposeResult, RunOutcome, RunQuery,
@@ -20,7 +20,7 @@ const MOST_NAMED: usize = 4;
 
 impl Proposals {
     /// Returns the digest of everything that people would sign, except the id, the nonce, the times and the reason.
-    pub(super) fn digest_of_run(asked: &Authorization) -> Result<[u8; 32], Stopped> {
+    pub(super) fn digest_of_run(asked: &Authorization) -> RequestResult<[u8; 32]> {
         let never = Timestamp::from_unix(0);
         let run = Authorization {
             proposal: ProposalId::new(0, [0; 10]),
@@ -37,7 +37,7 @@ impl Proposals {
     }
 
     /// Returns the earlier proposal that a call repeats.
-    pub(super) fn earlier(&self, new: &NewProposal) -> Result<Option<ProposalId>, Stopped> {
+    pub(super) fn earlier(&self, new: &NewProposal) -> RequestResult<Option<ProposalId>> {
         let newest = ProposalQuery {
             proposer: Some(new.core.proposer.clone()),
             before: Some(new.last_id()),
@@ -54,7 +54,7 @@ impl Proposals {
         caller: &Caller,
         id: &ProposalId,
         reason: &str,
-    ) -> Result<(ProposalView, bool), Stopped> {
+    ) -> RequestResult<(ProposalView, bool)> {
         let view = self.view_for(caller, &self.row(id)?)?;
         Ok((
             ProposalView {
@@ -73,7 +73,7 @@ impl Proposals {
         result: ProposeResult,
         asked: &Authorization,
         now: Timestamp,
-    ) -> Result<(ProposalView, bool), Stopped> {
+    ) -> RequestResult<(ProposalView, bool)> {
         match result {
             ProposeResult::New => Ok((self.view_for(caller, &self.row(&asked.proposal)?)?, true)),
             ProposeResult::Same(row) => self.repeated(caller, &row.core.id, &asked.reason),
@@ -116,7 +116,7 @@ impl Proposals {
         caller: &Caller,
         row: &Proposal,
         known: &mut Option<Vec<Proposal>>,
-    ) -> Result<Vec<SameRun>, Stopped> {
+    ) -> RequestResult<Vec<SameRun>> {
         let (core, now) = (&row.core, self.crossing.now());
         if !row.status.waits() || caller.name().is_none_or(|name| *name == core.proposer) {
             return Ok(Vec::new());

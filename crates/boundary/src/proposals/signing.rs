@@ -1,10 +1,9 @@
 //! Signatures that arrive for proposals.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
-use crossing::{CrossingRequest, Permit, Receipted, Refusal, Sealed, Stopped};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
@@ -26,8 +25,8 @@ impl Proposals {
         self: &Arc<Self>,
         id: &ProposalId,
         signatures: &[EnvelopeSignature],
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<ProposalView, Stopped> {
+        charge: impl Fn(&KeyId) -> RequestResult + Send + Sync,
+    ) -> RequestResult<ProposalView> {
         let row = self.row(id)?;
         let payload = self.payload(id)?;
         let sealed = self.crossing.state();
@@ -74,7 +73,7 @@ impl Proposals {
     ///
     /// # Errors
     /// Returns the refusal of the crossing. `rate-limited` is only in the view, because the same call never succeeds later.
-    async fn decided(&self, id: &ProposalId) -> Result<ProposalView, Stopped> {
+    async fn decided(&self, id: &ProposalId) -> RequestResult<ProposalView> {
         let view = self.view(
             &self
                 .after(id, StoredStatus::Approved, MOST_DECIDING)
@@ -96,8 +95,8 @@ impl Proposals {
         authorization: &Authorization,
         new: &[VerifiedSignature],
         sealed: &Arc<Sealed>,
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<ProposalView, Stopped> {
+        charge: impl Fn(&KeyId) -> RequestResult + Send + Sync,
+    ) -> RequestResult<ProposalView> {
         let id = &row.core.id;
         let now = self.crossing.now();
         let _ = self.crossing.demand_clock()?;
@@ -169,8 +168,8 @@ impl Proposals {
         grant: &ContentDigest,
         document: &Verified<Authorization>,
         sealed: &Arc<Sealed>,
-        charge: impl Fn(&KeyId) -> Result<(), Stopped> + Send + Sync,
-    ) -> Result<ProposalView, Stopped> {
+        charge: impl Fn(&KeyId) -> RequestResult + Send + Sync,
+    ) -> RequestResult<ProposalView> {
         let (id, now, authorization) = (&row.core.id, self.crossing.now(), document.predicate());
         let _ = self.crossing.demand_clock()?;
         self.demand_waiting(row, now)?;
@@ -214,7 +213,7 @@ impl Proposals {
         caller: &Caller,
         envelope: Envelope,
         permit: Permit,
-    ) -> Result<Receipted, Stopped> {
+    ) -> RequestResult<Receipted> {
         let handed_in_by = caller.demand(Scope::Propose, None)?.clone();
         self.check_job(caller, &envelope)?;
         let payload = envelope.payload.clone();
@@ -238,7 +237,7 @@ impl Proposals {
 
     /// Checks that an envelope agrees with the ID token of the caller, and that only its own jobs propose for a token without
     /// a secret. Otherwise approvers could sign a commit that no issuer stated.
-    fn check_job(&self, caller: &Caller, envelope: &Envelope) -> Result<(), Stopped> {
+    fn check_job(&self, caller: &Caller, envelope: &Envelope) -> RequestResult {
         let bindings = self.ledger.bindings()?;
         if bindings.is_empty() {
             return Ok(());

@@ -1,7 +1,9 @@
 //! The `approve` command shows the review, asks, and signs exactly the bytes that it showed.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 

@@ -8,8 +8,10 @@ pub mod grant_table;
 pub mod open_work;
 mod state;
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use serde_json::json;
 

@@ -1,7 +1,9 @@
 //! Reads the files in which bundles are expected, and says what another file is.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 

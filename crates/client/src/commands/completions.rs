@@ -1,16 +1,21 @@
 //! The `completions` command prints a completion script for a shell. The script calls this program for each completion.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Arg, Command};
-use clap_complete::engine::{
-    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _,
+use clap_complete::{
+    CompleteEnv, Shell,
+    engine::{
+        ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter,
+        ValueCompleter as _,
+    },
+    env::Shells,
 };
-use clap_complete::env::Shells;
-use clap_complete::{CompleteEnv, Shell};
 
 use crate::{
     BoundaryList, CommandResult, Exit, FileSigner, GlobalOptions, Home, KeyArgs, Terminal,

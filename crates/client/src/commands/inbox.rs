@@ -2,11 +2,13 @@
 //!
 //! Asks the chosen boundary, or every boundary of the list at the same time.
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, channel, sync_channel};
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, TrySendError, channel, sync_channel},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::json;

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::{
+    Man,
+    roff::{Roff, roman},
+};
 
 use crate::{CommandFailure, CommandResult, Exit, Terminal};
 

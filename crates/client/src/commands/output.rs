@@ -1,9 +1,11 @@
 //! The `output` command prints the output of a run.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Seek as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 use tempfile::SpooledTempFile;

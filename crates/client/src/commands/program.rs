@@ -4,12 +4,9 @@
 //!
 //! The long form of `countersign --version`: the exact source, features and dependencies of this program.
 
-use std::ffi::OsString;
-use std::fmt;
-use std::process::ExitCode;
+use std::{ffi::OsString, fmt, process::ExitCode};
 
-use clap::parser::ValueSource;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
 use serde::Serialize;
 use serde_json::json;
 

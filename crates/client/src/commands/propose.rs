@@ -1,8 +1,10 @@
 //! The `propose` command asks for one run of one step.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _},
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value, json};
 

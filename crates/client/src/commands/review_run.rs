@@ -1,7 +1,9 @@
 //! The `review-run` command signs a review of a run: whether the run was right, and how an unknown end ended.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys, LineTone,

@@ -1,7 +1,9 @@
 //! The `revoke` command revokes a key or a token.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::{
     Address, Client, CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Keys,

@@ -1,7 +1,9 @@
 //! The `submit` command sends an envelope that was signed elsewhere.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::json;
 

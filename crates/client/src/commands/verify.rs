@@ -2,8 +2,10 @@
 //!
 //! Counts the results of several bundles, and lists them at the end.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 

@@ -3,11 +3,12 @@
 //! The file contains addresses, and paths of files with secrets, but no secret. Its mode is 0600, because the file says
 //! to which address a token is sent, and which roster is trusted there.
 
-use std::collections::BTreeSet;
-
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,10 +4,12 @@
 //! could approve the commit alone. The check follows symbolic links and covers each directory that a lookup of the path
 //! uses, because a user who can write one of these directories can redirect the path to another file.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    io,
+    path::{Component, Path, PathBuf},
+};
 
 /// Directories that may contain changes from other people.
 pub struct CheckoutDirectories {

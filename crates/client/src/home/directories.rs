@@ -1,7 +1,6 @@
 //! Home and configuration directories of the user, from environment variables.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::PrintableText;
 

@@ -3,10 +3,12 @@
 //!
 //! The private keys that any program of this user can use without a person: key files and the keys in ssh-agent.
 
-use std::ffi::OsString;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use clap::Args;
 

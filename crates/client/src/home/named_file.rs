@@ -1,9 +1,11 @@
 //! Reads the files that are given as arguments of a command.
 
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{CommandFailure, CommandResult, PrintableText};
 

@@ -6,10 +6,11 @@
 //! digest on each line). The current directory is not searched, because it may be a checkout with files of other
 //! people.
 
-use std::ffi::OsString;
-
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 

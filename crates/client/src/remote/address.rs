@@ -6,18 +6,17 @@
 //!
 //! A secret that no message shows.
 
-use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Uri;
-use ureq::tls::TlsConfig;
+use ureq::{Agent, http::Uri, tls::TlsConfig};
 
 use crate::{CommandFailure, CommandResult, PrintableText, read_bounded, read_private};
 use documents::joined;

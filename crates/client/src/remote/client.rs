@@ -5,17 +5,18 @@
 //! the client only reads, and sends no token and no signature of a key.
 mod failures;
 
-use std::cell::{Cell, RefCell};
-use std::io::{BufRead, BufReader, Read as _};
-use std::time::Duration;
-use ureq::http::request::Builder;
+use std::{
+    cell::{Cell, RefCell},
+    io::{BufRead, BufReader, Read as _},
+    time::Duration,
+};
+use ureq::{
+    Agent, AsSendBody, Body,
+    http::{Method, Request, Response, request::Builder},
+};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_json::error::Category;
-use ureq::http::{Method, Request, Response};
-use ureq::{Agent, AsSendBody, Body};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, error::Category};
 
 use crate::{
     Address, CommandFailure, CommandResult, Exit, KeyArgs, PrintableText, Secret, SignaturePurpose,

@@ -1,8 +1,10 @@
 //! Waits for the end of a proposal, prints the output and returns the exit code.
 
-use std::io::{BufRead as _, Read as _, Write as _};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead as _, Read as _, Write as _},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 

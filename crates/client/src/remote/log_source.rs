@@ -4,10 +4,12 @@
 //! `tile/entries/<index>[.p/<width>]`. Every source also has the files `blob/sha256/<hex>`, which contain the data
 //! that entries name by digest.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{Client, CommandFailure, CommandResult, PrintableText};
 use documents::{

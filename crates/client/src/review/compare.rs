@@ -3,12 +3,13 @@
 //!
 //! Results of the checks of an authorization.
 
-use std::fmt;
-use std::hash::Hash;
+use std::{fmt, hash::Hash};
 
 use serde_json::Value;
-use similar::DiffTag;
-use similar::algorithms::{Capture, Compact, Replace, myers};
+use similar::{
+    DiffTag,
+    algorithms::{Capture, Compact, Replace, myers},
+};
 
 use crate::{
     DefinitionDifferences, LastRun, LineDifference, Lines, PrintableText, ReviewSources,

@@ -10,14 +10,16 @@
 //! The key can be in ssh-agent, can have a passphrase, or can be a FIDO security key. This program never reads the
 //! private key. ssh-keygen receives the message on stdin, and asks for passphrase, PIN and touch at the terminal.
 
-use std::ffi::OsString;
-use std::fmt;
-use std::fs::{File, Permissions};
-use std::io::{self, IsTerminal as _, Read, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    ffi::OsString,
+    fmt,
+    fs::{File, Permissions},
+    io::{self, IsTerminal as _, Read, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use base64::Engine as _;
 use rustix::fs::{FileType, Mode, OFlags};

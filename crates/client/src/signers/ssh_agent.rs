@@ -1,9 +1,11 @@
 //! The list of the keys in an ssh-agent (draft-ietf-sshm-ssh-agent, section 3.5).
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
 
 use documents::{SshKey, WireReader};
 

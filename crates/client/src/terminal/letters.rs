@@ -9,12 +9,11 @@
 use std::sync::RwLock;
 
 use unicode_general_category::get_general_category;
-use unicode_normalization::char::canonical_combining_class;
-use unicode_normalization::is_nfc;
+use unicode_normalization::{char::canonical_combining_class, is_nfc};
 use unicode_script::{Script, ScriptExtension, UnicodeScript as _};
-use unicode_security::confusable_detection::skeleton;
 use unicode_security::{
     GeneralSecurityProfile as _, RestrictionLevel, RestrictionLevelDetection as _,
+    confusable_detection::skeleton,
 };
 
 /// The scripts whose letters a person reads. Without a script, only ASCII is shown.

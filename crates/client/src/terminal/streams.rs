@@ -1,12 +1,14 @@
 //! The standard streams of a command: data goes to the standard output, messages to the standard error. Colours are
 //! used only at a terminal.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::{
+    fmt,
+    fs::File,
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 
 use documents::visible;
 use serde::Serialize;

@@ -1,7 +1,6 @@
 //! `countersign console --audit`: opens the auditor's pages.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use client::{
     AuditTable, CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, bundles_of,

@@ -1,11 +1,13 @@
 //! The table that the pages share. Uploaded bundles lie in a file without a name, which the system removes with the
 //! process.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{Mutex, MutexGuard},
+};
 
 use client::{
     AuditRow, AuditTable, ChosenTrust, RowPlace, Screen, join_bundles, judged_screen, read_again,

@@ -1,15 +1,18 @@
 //! The requests of the browser. No route signs, and no route changes the evidence.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Path, Query, Request, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
 use client::{RowFilter, csv_grants, csv_table};
 use maud::Markup;
 use tokio::sync::Semaphore;

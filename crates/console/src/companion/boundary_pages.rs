@@ -2,13 +2,14 @@
 //!
 //! The markup of the pages of one boundary: its steps, sessions, ended proposals, open work, and the head of its log.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Form, Path, Query, State};
-use axum::response::Redirect;
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, Query, State},
+    response::Redirect,
+    routing::{get, post},
+};
 use maud::{Markup, html};
 
 use crate::{

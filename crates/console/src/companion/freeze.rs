@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::{
+    Router,
+    extract::{Form, Path, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
 use client::revocation::done_words;
 use maud::{Markup, html};
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Form, Path, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, State},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use client::{cells, now, revocation::done_words};
 use documents::GrantId;
 use maud::{Markup, html};

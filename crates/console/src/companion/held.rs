@@ -1,8 +1,10 @@
 //! Reviews that a page shows. The signature covers the bytes that are held here, and nothing that comes later.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use client::CommandFailure;
 use documents::locked;

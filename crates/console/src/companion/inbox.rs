@@ -1,7 +1,6 @@
 //! The proposals of all boundaries, read at the same time.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use client::{
     Client, CommandFailure, CommandResult, myself, newest, proposals::list, waiting_grants,

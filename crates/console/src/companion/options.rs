@@ -1,7 +1,6 @@
 //! Opens the pages of an approver.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use client::{CommandResult, GlobalOptions, Terminal, TrustArgs};
 

@@ -1,12 +1,16 @@
 //! Parts that each request needs: the shared state, the forms that work once, and the pages of failures.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
-use axum::extract::{Form, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{
+    extract::{Form, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Redirect, Response},
+};
 use client::{CommandFailure, CommandResult, Exit, GrantReview, ProposalReview, RunReview, now};
 use documents::{GrantId, ProposalId, ReceiptId, locked, visible};
 use maud::{Markup, html};

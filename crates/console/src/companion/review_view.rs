@@ -1,10 +1,11 @@
 //! The page of a review: the text of the command, and below it the forms.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use client::{
     AskedText, CommandResult, GrantReview, ProposalReview, StatementVerdict, check_typed, deny,
 };

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Form, Path, State};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, State},
+    response::Response,
+    routing::{get, post},
+};
 use client::{AskedText, now};
 use documents::ProposalId;
 use maud::{Markup, html};

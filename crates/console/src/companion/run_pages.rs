@@ -1,13 +1,14 @@
 //! The requests of the pages that only read, or that stop a run: comparisons, runs, and the pages of a boundary.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Form, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
 use client::{CommandFailure, now, proposals::list};
 use documents::{Code, ProposalId, StepDigest};
 use maud::{Markup, html};

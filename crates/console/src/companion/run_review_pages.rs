@@ -1,12 +1,13 @@
 //! The pages that review a run: what ran, what the person says, and the review as it is signed.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Form, Path, State};
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, State},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use client::{
     ReadReceipt, RunReview, SaidOfRun, details, observed_word, review_run::done_words,
     run_to_review, unsettled::needs,

@@ -2,8 +2,7 @@
 //!
 //! The type has no constructor outside of the companion, so the other pages have nothing that can sign.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::{path::PathBuf, sync::Mutex};
 
 use client::{
     Client, CommandResult, GrantReview, KeyArgs, Keys, ProposalReview, ReadReceipt,

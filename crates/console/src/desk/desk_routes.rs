@@ -1,16 +1,22 @@
 //! The checks of each request, the headers of each answer, and what a browser gets before the login.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{HOST, ORIGIN, STRICT_TRANSPORT_SECURITY};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::get;
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{DefaultBodyLimit, Path, Request, State},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode,
+        header::{HOST, ORIGIN, STRICT_TRANSPORT_SECURITY},
+    },
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse as _, Redirect, Response},
+    routing::get,
+};
 use client::eprintln_quietly;
 use maud::Markup;
 use tokio::time::timeout;

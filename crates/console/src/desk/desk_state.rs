@@ -1,10 +1,8 @@
 //! What the requests before the login share.
 
-use std::io;
-use std::time::Instant;
+use std::{io, time::Instant};
 
-use axum::Extension;
-use axum::http::StatusCode;
+use axum::{Extension, http::StatusCode};
 use client::eprintln_quietly;
 use documents::{ForeignKey, Name};
 

@@ -1,14 +1,14 @@
 //! The page that makes a passkey, and shows its line for the roster. The desk keeps nothing of it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Extension, Form, State};
-use axum::http::StatusCode;
-use axum::routing::get;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::{
+    Router,
+    extract::{Extension, Form, State},
+    http::StatusCode,
+    routing::get,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use documents::{Name, enrolled};
 use maud::{Markup, html};
 

@@ -1,22 +1,21 @@
 //! Connections of a desk: TLS, deadlines and limits.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::Request as HttpRequest;
+use axum::{Router, body::Body, extract::Request, http::Request as HttpRequest};
 use client::eprintln_quietly;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use tower::ServiceExt as _;
 use wire::TlsServer;
 

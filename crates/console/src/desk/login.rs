@@ -2,16 +2,19 @@
 //!
 //! A person types a name. The answer is the same for each name, so the desk tells nobody who is in a roster.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::Router;
-use axum::extract::{Extension, Form, Query, State};
-use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Extension, Form, Query, State},
+    http::{HeaderMap, StatusCode, header::SET_COOKIE},
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
 use client::{CHALLENGE_TYPE, CommandFailure, now};
 use documents::{EnvelopeSignature, KeyId, PasskeyMessage, hex, visible};
 use maud::{Markup, html};

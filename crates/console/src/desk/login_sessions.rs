@@ -1,13 +1,11 @@
 //! The people who are logged in. Each login has its own pages, with its own access, reviews and seals of forms.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::sync::Mutex;
-use std::time::Instant;
+use std::{collections::HashMap, fmt, io, sync::Mutex, time::Instant};
 
-use axum::Router;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::{
+    Router,
+    http::{HeaderMap, HeaderValue},
+};
 use documents::{Name, hex, locked};
 
 use crate::web::{door::cookie_of, secrets::random};

@@ -1,18 +1,18 @@
 //! Starts a desk.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use client::{
     CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs, now, read_bounded,
     read_private, show_own_letters,
 };
 use documents::check_origin;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use wire::{PairFile, PairText, RenewedServer, ServerPair};
 
 use crate::{

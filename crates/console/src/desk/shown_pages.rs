@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::routing::get;
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
 use client::{GrantReview, ReadReceipt, Screen, find_grant, now, run_to_review};
 use documents::{GrantId, ReceiptId};
 use maud::{Markup, html};

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Form, Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
 use client::{
     PrintableText, RevokingBoundary,
     revocation::{self, done_words},

@@ -6,9 +6,13 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse as _, Response};
+use axum::{
+    http::{
+        StatusCode,
+        header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Response},
+};
 use maud::{Markup, html};
 
 use crate::{BoundaryTrust, ReachedBoundary, coloured, hidden, plain, web::secrets::FormKey};

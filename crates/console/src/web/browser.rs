@@ -1,7 +1,9 @@
 //! Starts the browser of the desktop.
 
-use std::io;
-use std::process::{Command, Stdio};
+use std::{
+    io,
+    process::{Command, Stdio},
+};
 
 use crate::Door;
 

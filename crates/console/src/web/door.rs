@@ -4,20 +4,22 @@
 //! `127.0.0.1` another server of this machine would get it. Under `*.localhost` browsers ask no name server (RFC 6761,
 //! section 6.3).
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    net::Ipv4Addr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
-use crate::page::frame::forwarding;
-use axum::http::header::COOKIE;
-use axum::http::{HeaderMap, HeaderValue};
+use crate::{
+    page::frame::forwarding,
+    web::secrets::{FormKey, equal, random},
+};
+use axum::http::{HeaderMap, HeaderValue, header::COOKIE};
 use documents::{hex, locked};
 use tokio::net::TcpListener;
-
-use crate::web::secrets::{FormKey, equal, random};
 
 /// Name of the cookie.
 const COOKIE_NAME: &str = "countersign_pages";

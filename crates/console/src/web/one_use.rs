@@ -1,8 +1,10 @@
 //! Forms that work once, so that a reload or a double click does nothing twice.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use documents::locked;
 

@@ -1,8 +1,6 @@
 //! Opens pages: prints the address, starts the browser, and serves until a signal ends the program.
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use client::{CommandFailure, CommandResult, Exit, Terminal};

@@ -1,7 +1,6 @@
 //! Random secrets, and the seals of forms.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// Key of the seals of forms. Each server has its own, and at a desk each login.
 #[derive(Clone)]

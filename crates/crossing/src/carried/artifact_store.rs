@@ -3,19 +3,23 @@
 //! Each proposer has its own directory, and the name of a file is the SHA-256 of its content. So a proposer can give
 //! only its own uploads to a run. With a database server, a row for each file of a proposer replaces the directory.
 
-use std::collections::HashMap;
-use std::fs::{self, DirBuilder, DirEntry, File};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder, DirEntry, File},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 
-use crate::{Refusal, Stopped, carried::recorded_outputs::bytes_below, fault};
+use crate::{Refusal, RequestResult, Stopped, carried::recorded_outputs::bytes_below, fault};
 use documents::{
     Artifact, Artifacts, Code, ContentDigest, MAX_ARTIFACTS_BYTES, Name, Sha256Stream, Timestamp,
     locked,
@@ -92,11 +96,11 @@ impl ArtifactStore {
     /// # Errors
     /// Returns `rate-limited` if the proposer has too many artifacts or uploads, and a fault if the disk can't be
     /// written.
-    pub fn begin(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
+    pub fn begin(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Upload> {
         block_in_place(|| self.begin_blocking(proposer, digest))
     }
 
-    fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> Result<Upload, Stopped> {
+    fn begin_blocking(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Upload> {
         let mut uploads = locked(&self.uploads);
         uploads.retain(|_, counter| Arc::strong_count(counter) > 1);
         let counter = uploads.entry(proposer.clone()).or_default();
@@ -138,12 +142,7 @@ impl ArtifactStore {
     }
 
     /// Checks that one more artifact of this size has room. A stored file may always be uploaded again.
-    fn check_room(
-        &self,
-        proposer: &Name,
-        digest: &ContentDigest,
-        bytes: u64,
-    ) -> Result<(), Stopped> {
+    fn check_room(&self, proposer: &Name, digest: &ContentDigest, bytes: u64) -> RequestResult {
         if self
             .stored(proposer, digest)
             .map_err(|error| unusable(&error))?
@@ -164,7 +163,7 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// Returns `busy` if a database server does not answer, and a fault if the file can't be opened.
-    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> Result<Option<u64>, Stopped> {
+    pub fn size(&self, proposer: &Name, digest: &ContentDigest) -> RequestResult<Option<u64>> {
         block_in_place(|| self.stored(proposer, digest)).map_err(|error| unusable(&error))
     }
 
@@ -185,7 +184,7 @@ impl ArtifactStore {
         &self,
         proposer: &Name,
         artifacts: Option<&Artifacts>,
-    ) -> Result<Vec<PlannedInput>, Stopped> {
+    ) -> RequestResult<Vec<PlannedInput>> {
         let planned = |artifact: &Artifact| {
             let found = block_in_place(|| self.read(proposer, artifact))
                 .map_err(|error| unusable(&error))?;
@@ -330,7 +329,7 @@ impl Upload {
     ///
     /// # Errors
     /// Returns `too-large` if the artifact is larger than 64 MiB.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    pub fn write(&mut self, bytes: &[u8]) -> RequestResult {
         self.bytes += bytes.len() as u64;
         if self.bytes > MAX_ARTIFACTS_BYTES {
             let detail = format!("an artifact may have at most {MAX_ARTIFACTS_BYTES} bytes");
@@ -345,11 +344,11 @@ impl Upload {
     /// # Errors
     /// Returns `malformed` if the content has another digest, and `rate-limited` if the artifacts of the proposer become
     /// too large.
-    pub fn finish(self, digest: &ContentDigest) -> Result<u64, Stopped> {
+    pub fn finish(self, digest: &ContentDigest) -> RequestResult<u64> {
         block_in_place(|| self.finish_blocking(digest))
     }
 
-    fn finish_blocking(self, digest: &ContentDigest) -> Result<u64, Stopped> {
+    fn finish_blocking(self, digest: &ContentDigest) -> RequestResult<u64> {
         let found = ContentDigest::from_bytes(self.sha256.finish());
         if found != *digest {
             let detail = format!(
@@ -438,7 +437,7 @@ impl Usage {
     }
 
     /// Checks that one more artifact of this size has room.
-    fn check_room(&self, bytes: u64) -> Result<(), Stopped> {
+    fn check_room(&self, bytes: u64) -> RequestResult {
         if self.files < MOST_FILES && self.bytes + bytes <= MOST_BYTES {
             return Ok(());
         }

@@ -2,13 +2,17 @@
 //!
 //! Waits for free disk space, or for the database server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Outputs, Refusal, Stopped, carried::kept_results::MAX_FILES_BYTES, fault};
+use crate::{Outputs, Refusal, RequestResult, carried::kept_results::MAX_FILES_BYTES, fault};
 use documents::{Code, ProposalId};
 
 /// Disk space in bytes that one run needs for rows, leaves and tiles, and for the copies of these in the write-ahead
@@ -73,14 +77,14 @@ impl Capacity {
     ///
     /// # Errors
     /// Returns `busy`, with the time after which the caller can try again, if no permit is free. No nonce is spent.
-    pub fn permit(&self) -> Result<Permit, Stopped> {
+    pub fn permit(&self) -> RequestResult<Permit> {
         let permit = self.verifications.clone().try_acquire_owned();
         permit
             .map(Permit)
             .map_err(|_| busy("the boundary is verifying too many requests").into())
     }
 
-    pub fn reserve(&self, output_bytes: u64, keeps_files: bool) -> Result<Room, Stopped> {
+    pub fn reserve(&self, output_bytes: u64, keeps_files: bool) -> RequestResult<Room> {
         let permit = self
             .runs
             .clone()
@@ -171,7 +175,7 @@ impl Capacity {
     ///
     /// # Errors
     /// Returns `busy` if the disk has too little free space.
-    pub fn demand_disk(&self) -> Result<(), Stopped> {
+    pub fn demand_disk(&self) -> RequestResult {
         // Only the operator can see the amount of free space (in `/ready`, the log and `doctor`).
         let Some(trouble) = self.disk_trouble() else {
             return Ok(());

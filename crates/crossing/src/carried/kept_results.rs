@@ -1,7 +1,9 @@
 //! What a run leaves besides its output: files for the manifest of the receipt, and values for later steps.
 
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::{
+    io::{self, Read as _},
+    os::unix::fs::FileExt as _,
+};
 
 use serde_json::{Map, Value, json};
 

@@ -2,12 +2,16 @@
 //!
 //! The log keeps only one receipt for a run, so a late receipt is kept as a file for the operator.
 
-use std::fs::{DirBuilder, File, read_dir};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    fs::{DirBuilder, File, read_dir},
+    io::{self, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use documents::ProposalId;
 

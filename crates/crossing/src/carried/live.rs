@@ -11,14 +11,16 @@
 //! (LEB128): the length with the stream in the lowest bit, and the milliseconds since the piece before. Version 0.1
 //! stored each piece as one little-endian word of four bytes with length and stream, which is never zero.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io;
-use std::ops::Deref;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io,
+    ops::Deref,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 

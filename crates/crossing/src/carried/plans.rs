@@ -3,12 +3,14 @@
 //! The authorization of a step with a plan binds the receipt of the plan's run and the digest of its standard output.
 //! The step gets exactly this output as the artifact `plan`.
 
-use std::fs::File;
-use std::io::{Seek as _, SeekFrom, Write as _};
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{Seek as _, SeekFrom, Write as _},
+    sync::Arc,
+};
 
 use crate::{
-    Refusal, Stopped, fault,
+    Refusal, RequestResult, Stopped, fault,
     seal::stored_documents::{StoredReceipt, unchecked_payload},
     stored_receipt,
 };
@@ -46,7 +48,7 @@ impl PlanRun {
     ///
     /// # Errors
     /// Returns an error if the store can't be read.
-    pub fn of(ledger: &Ledger, row: &Proposal) -> Result<Option<Self>, Stopped> {
+    pub fn of(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<Self>> {
         let Some(StoredReceipt {
             payload, receipt, ..
         }) = stored_receipt(ledger, row)?
@@ -75,7 +77,7 @@ impl PlanRun {
         signed: &Authorization,
         params: &ParamsDigest,
         until: Timestamp,
-    ) -> Result<Option<Self>, Stopped> {
+    ) -> RequestResult<Option<Self>> {
         let Some(PlanReference { receipt, .. }) = &signed.plan else {
             return Ok(None);
         };
@@ -175,7 +177,7 @@ impl PlanRun {
     ///
     /// # Errors
     /// Returns `sandbox-unavailable` if the output is no longer stored.
-    pub fn input(&self, ledger: &Ledger) -> Result<PlannedInput, Stopped> {
+    pub fn input(&self, ledger: &Ledger) -> RequestResult<PlannedInput> {
         let stream = &self.receipt.output.stdout;
         let gone = || {
             let detail = format!(

@@ -1,11 +1,13 @@
 //! Large outputs. They are stored as files, or as objects of a database server, before the receipt is stored.
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File},
+    io::{self, BufWriter, Write as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use crate::{KeptResults, RecordedOutput, Recording};
 use documents::{Blake3Digest, StreamName, locked};

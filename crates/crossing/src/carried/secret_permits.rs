@@ -1,8 +1,6 @@
 //! Which step may get which secret, and the secrets of one run.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value;
 

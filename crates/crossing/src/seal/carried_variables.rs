@@ -1,7 +1,6 @@
 //! The variables that a session carries from run to run.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use documents::PermissionKind;
 use reading::Ruling;

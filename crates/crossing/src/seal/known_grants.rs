@@ -1,7 +1,9 @@
 //! Grants that a run used under the seal in force. Their signatures are verified once.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use documents::{ContentDigest, locked};
 use verdict::PreparedGrant;

@@ -17,6 +17,9 @@ pub enum Stopped {
     Fault(Fault),
 }
 
+/// Result of a part of a request.
+pub type RequestResult<T = ()> = Result<T, Stopped>;
+
 /// Answer to a request that a rule forbids, with a stable code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {detail}")]

@@ -4,8 +4,10 @@
 //! content is in force, even if the files have changed. [`SealContent`] makes a new seal from the files.
 mod lookup;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 

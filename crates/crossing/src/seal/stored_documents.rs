@@ -1,6 +1,6 @@
 //! Reads documents that the boundary has stored.
 
-use crate::{Stopped, fault};
+use crate::{RequestResult, fault};
 use documents::{Base64, Envelope, LeafKind, Receipt, Statement, json, leaf_hash};
 use store::{Ledger, Proposal};
 
@@ -21,7 +21,7 @@ pub struct StoredReceipt {
 ///
 /// # Errors
 /// Returns an error if the store can't be read, or if the entry is not the receipt of this run.
-pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredReceipt>, Stopped> {
+pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<StoredReceipt>> {
     let Some(index) = row.receipt else {
         return Ok(None);
     };
@@ -64,7 +64,7 @@ pub fn stored_receipt(ledger: &Ledger, row: &Proposal) -> Result<Option<StoredRe
 ///
 /// # Errors
 /// Returns an error if the store can't be read.
-pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u8>>, Stopped> {
+pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<Vec<u8>>> {
     let Some(leaf) = row
         .receipt
         .map(|index| ledger.leaf(index))
@@ -82,6 +82,6 @@ pub fn unchecked_payload(ledger: &Ledger, row: &Proposal) -> Result<Option<Vec<u
 ///
 /// # Errors
 /// Returns the errors of [`stored_receipt`].
-pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> Result<Option<Receipt>, Stopped> {
+pub fn receipt_of(ledger: &Ledger, row: &Proposal) -> RequestResult<Option<Receipt>> {
     Ok(stored_receipt(ledger, row)?.map(|stored| stored.receipt))
 }

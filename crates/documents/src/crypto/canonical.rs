@@ -11,8 +11,7 @@
 //! This project has its own writer because `canonical_json` is much slower: it formats each string with a regular
 //! expression. A property test compares the two.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{JsonError, ReadError, Reason, crypto::writer, json};

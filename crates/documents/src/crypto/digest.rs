@@ -3,8 +3,7 @@
 //! Each kind of document has its own digest type, without conversions. So no code can compare, for example, the digest
 //! of a step with the digest of parameters by mistake.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use sha2::Digest as _;
 

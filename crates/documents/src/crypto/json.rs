@@ -6,12 +6,10 @@
 //!
 //! Escapes of texts in canonical JSON.
 
-use std::cell::RefCell;
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::map::Entry;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, map::Entry};
 
 use crate::crypto::shape::Strict;
 

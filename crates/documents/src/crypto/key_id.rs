@@ -1,10 +1,8 @@
 //! The id of an OpenSSH public key: its fingerprint.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
 use crate::sha256;
 

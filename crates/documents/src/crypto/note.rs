@@ -20,9 +20,7 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, display::Base64Display, engine::general_purpose::STANDARD};
 
 use crate::{Hash, PublicKey, Sha256Stream, hex};
 

@@ -3,8 +3,7 @@
 //! `ssh-keygen` verifies the same signatures (OpenSSH's PROTOCOL.u2f), but accepts other origins, embedded pages and a
 //! signature without a person. This module refuses them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::{

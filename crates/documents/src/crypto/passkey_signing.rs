@@ -1,7 +1,9 @@
 //! Signatures of passkeys, from the answer of a browser (W3C WebAuthn) to the SSHSIG signature in a document.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 
 use crate::{
     ASSERTION, ForeignKey, KeyId, NAMESPACE, PASSKEY, PAYLOAD_TYPE, SignatureError, StatementKey,

@@ -5,10 +5,9 @@
 
 use std::fmt;
 
-use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    Unexpected, VariantAccess, Visitor, value::BorrowedStrDeserializer,
 };
 use serde_json::Value;
 

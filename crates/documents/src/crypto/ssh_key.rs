@@ -2,12 +2,9 @@
 //!
 //! A key is a line of the form `ssh-ed25519 BASE64 [comment]` or `sk-ssh-ed25519@openssh.com BASE64 [comment]` (FIDO).
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     KeyId, Passkey, PublicKey, WireReader,

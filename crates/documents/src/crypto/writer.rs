@@ -3,10 +3,7 @@
 //! It refuses everything that documents never contain: tuple structs, variants with several fields, bytes, and keys
 //! that are not texts.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::io::Write as _;
-use std::ops::Range;
+use std::{borrow::Cow, fmt, io::Write as _, ops::Range};
 
 use serde::ser::{self, Error as _, Impossible, Serialize, Serializer};
 use serde_json::{Number, Value};

@@ -7,8 +7,7 @@
 //! hBeC4UJtrGZiYuDzdozhxNgTzDeSajueopOc87hLR1U=
 //! ```
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{BoundaryName, Hash, SealDigest, merkle};
 

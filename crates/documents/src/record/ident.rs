@@ -3,12 +3,9 @@
 //! Names in parts of sessions, artifacts, outputs, secrets, programs and grants. Each name is parsed once, like
 //! the names in `ident`.
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// The error for a name or an id of the wrong form.
 #[derive(Debug, thiserror::Error)]

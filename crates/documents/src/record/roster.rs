@@ -7,8 +7,7 @@
 //!
 //! Tokens in the form in which the seal lists them, without their secrets.
 
-use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::{collections::BTreeMap, ops::Deref};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,7 @@
 //! Derived schemas would allow more, such as `null` for an absent field, and integers of 64 bits. Here an optional
 //! field is absent or has its type, and no integer is beyond 2^53-1.
 
-use schemars::Schema;
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
+use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::Value;
 
 use crate::MAX_INTEGER;

@@ -4,12 +4,10 @@
 //!
 //! Configuration: the limits and the sandbox level that a seal puts in force.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
     ContentDigest, DeclaredSandbox, GroupName, Layer, Level, Limits, MAX_GRANT_S, MAX_PROGRAMS,

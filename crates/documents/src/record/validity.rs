@@ -1,7 +1,6 @@
 //! Times in signed documents, and windows of validity.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use time::OffsetDateTime;
 

@@ -1,7 +1,6 @@
 //! The rule behind a decision of policy, and its description in words.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{ListEntry, ListSide, Mode, RuleOrigin, WithOrigin, policy::lists::word};
 use documents::{PermissionKind, Program};

@@ -9,8 +9,7 @@
 //! first. `{repo}` and `{tmp}` may appear only at the beginning of a pattern. Their values are compared literally, so
 //! wildcards in the name of a repository have no effect.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{CaseSensitivity, LeadingDots, Pattern, PatternError, RuleOrigin, TRUSTED};
 use documents::PermissionKind;

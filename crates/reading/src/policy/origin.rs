@@ -1,7 +1,6 @@
 //! Origins of policy rules.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 /// A value with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 //! The names depend only on the sealed policy, the sealed lists and the sealed step definition, so approvers, boundary
 //! and auditors derive the same names. Only the boundary knows the files of these names on its host.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use crate::{AppliedRule, Decided, ListEntry, PolicyDecision, PolicyVerdict, RuleOrigin, Ruling};
 use documents::{

@@ -1,7 +1,6 @@
 //! The ruling for one step: all lists and rules that apply to the step, each with its origin.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Builtins, Closures, CompiledPattern, EmergencyRule, Mode, PasskeysRule, PeopleRule, Policy,

@@ -1,8 +1,10 @@
 //! Walks through a runbook directory and reads its files.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     FileProblem, Page, ReadPage, RunbookFiles, TextPlace, YamlFlaw, gruntwork, markdown,

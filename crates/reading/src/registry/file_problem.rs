@@ -1,7 +1,6 @@
 //! Errors in an operator's files.
 
-use std::fmt;
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use serde::Serialize;
 

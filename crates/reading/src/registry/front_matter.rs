@@ -14,8 +14,7 @@
 //! parameter that has no default and may be absent. Both forms become the same normal form in the definition of a
 //! step.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 

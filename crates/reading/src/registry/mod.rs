@@ -37,10 +37,11 @@ pub mod step_contents;
 pub mod step_place;
 pub(crate) mod text_lines;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::path::Path;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     FileProblem, RegisteredStep, ScriptCheck, ScriptOrigin, SharedSchemas, StepPlace, StoredStep,

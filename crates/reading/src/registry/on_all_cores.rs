@@ -1,8 +1,6 @@
 //! The same work for many values, on all cores.
 
-use std::num::NonZero;
-use std::sync::Mutex;
-use std::thread;
+use std::{num::NonZero, sync::Mutex, thread};
 
 use documents::locked;
 

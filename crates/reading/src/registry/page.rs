@@ -1,9 +1,11 @@
 //! A runbook file as the reader of its format gets it, and what the reader returns.
 
-use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Component, Path, PathBuf},
+};
 
 use crate::{FoundStep, YamlFlaw};
 

@@ -1,8 +1,10 @@
 //! Checks patterns of parameters against the closed subset, and compiles them.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use documents::locked;
 use regex::{Regex, RegexBuilder};

@@ -4,8 +4,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use markdown::mdast::{AttributeContent, AttributeValue, Node};
-use markdown::{Constructs, ParseOptions};
+use markdown::{
+    Constructs, ParseOptions,
+    mdast::{AttributeContent, AttributeValue, Node},
+};
 
 use crate::registry::gruntwork::elements::{AMPERSAND, checked_text, options as page_options};
 

@@ -1,7 +1,9 @@
 //! What a step declares about other runs: its session, its outputs for later steps, its plan, and that it is a check.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{FileProblem, RegisteredStep, registry::attributes::limit, yaml::unknown};
 use documents::{

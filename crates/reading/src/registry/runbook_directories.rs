@@ -1,8 +1,10 @@
 //! Runbook directories, and how their files become a registry.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use crate::{
     FileProblem, FoundStep, LOCK_FILE, LockFile, ReadPage, RegisteredStep, Registry, ScriptCheck,

@@ -1,7 +1,9 @@
 //! The variables that a session of a runbook carries from run to run.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{ReadLimit, Registry, Shell, shell::commands::names_set_in};
 use documents::SessionUse;

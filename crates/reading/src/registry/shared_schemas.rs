@@ -1,7 +1,9 @@
 //! Declarations of parameters that several steps of a registry share.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use crate::{ParameterError, ParameterSchema, registry::parameter_pattern::ParameterPatterns};
 use documents::{Parameter, StepDefinition, locked};

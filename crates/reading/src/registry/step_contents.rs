@@ -4,9 +4,7 @@
 //!
 //! Declarations of a step's outputs.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::Value;
 

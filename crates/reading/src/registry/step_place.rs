@@ -1,7 +1,6 @@
 //! Place of a step in its runbook, and places of the lines of its script.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use crate::{OtherFile, TextPlace};
 

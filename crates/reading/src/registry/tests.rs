@@ -1,8 +1,6 @@
 //! Tests of registries that are read from runbook directories and from stored definitions.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::*;
 use crate::{InvalidFiles, RunbookDirectories, YamlFlaw, registry::directory_walk::MAX_FILE_BYTES};

@@ -4,8 +4,7 @@
 //!
 //! Parser of redirections and here-documents.
 
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::{cell::OnceCell, collections::BTreeSet};
 
 use crate::{
     ByteOrigin, Context, Dialect, FoundKind, HOLE, NOT_NAMED, NotUnderstood, Parser, Read,

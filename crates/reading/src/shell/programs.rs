@@ -7,8 +7,7 @@
 //! The check `step` of a verifier depends on the uses (`Use`) and on [`RUNS_PROGRAM`], because they decide where a template
 //! may have a placeholder (docs/formats.md, "Templates"). Never change a use of a released version.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use crate::{HOLE, Word};
 

@@ -1,7 +1,6 @@
 //! The template of a sealed step.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::{
     RenderError, ScriptTemplate, TemplateFlaw,

@@ -10,10 +10,8 @@
 //! Reads durations and times that people write in options, forms and files.
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{YamlFlaw, YamlKind, YamlNode, yaml::unknown};
 use documents::{

@@ -6,8 +6,7 @@
 //! YAML readers interpret as booleans or numbers. The reader also reads JSON files.
 mod node;
 
-use std::fmt;
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle};
 use regex::Regex;

@@ -4,12 +4,13 @@
 //! group. The group limits memory, processes and CPU time of the whole run. The kernel counts exceeded limits of the
 //! group and can kill all its processes. Without control groups, the limits apply to each process.
 
-use std::fs;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    fs, io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};

@@ -3,20 +3,28 @@
 //! The restrictions can't be removed later. Their order is capabilities, id, `no_new_privs`, system-call filter,
 //! resource limits, Landlock, descriptors, exec.
 
-use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::MetadataExt as _,
+            net::UnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+};
 
-use rustix::process::{Pid, Resource, Rlimit};
-use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
+use rustix::{
+    process::{Pid, Resource, Rlimit},
+    thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets},
+};
 
 use crate::{
     AnnouncedPrograms, AtStage, Confined, ForkSide, HelperMessage, HostId, RunForm, RunRequest,
-    RunTexts, SetupFailure, SetupStage, StepPaths, interpreter,
+    RunTexts, SetupFailure, SetupResult, SetupStage, StepPaths, interpreter,
     isolation::{
         filesystem, grants,
         run_places::{self, OF_RESULTS},
@@ -57,7 +65,7 @@ pub fn start(
     texts: &RunTexts,
     held: &Confinement,
     control: &UnixStream,
-) -> Result<(Pid, Confined), SetupFailure> {
+) -> SetupResult<(Pid, Confined)> {
     let mut outcome = None;
     let step = syscalls::spawn(&mut || {
         let Err(failure) = become_step(request, view, texts, held, control, &mut outcome);
@@ -72,7 +80,7 @@ pub fn start(
 }
 
 /// Empties the capability bounding set. Returns true if the set is empty. The current capabilities are kept.
-pub fn empty_bounding_set() -> Result<bool, SetupFailure> {
+pub fn empty_bounding_set() -> SetupResult<bool> {
     let mut empty = true;
     for bit in 0..64 {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -96,7 +104,7 @@ pub fn empty_bounding_set() -> Result<bool, SetupFailure> {
 }
 
 /// Drops all capabilities permanently. Changes to the user id `own_id`, if there is one.
-pub fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
+pub fn drop_privileges(own_id: Option<u32>) -> SetupResult {
     let stage = SetupStage::Capabilities;
     // With locked secure bits, neither a change of ids nor an executed file can add a capability. The bits also forbid
     // ambient capabilities.
@@ -140,7 +148,7 @@ pub fn drop_privileges(own_id: Option<u32>) -> Result<(), SetupFailure> {
 
 /// Gives the output pipes to the user `id` of the run, so that the step can open `/dev/stderr`. Other files do not
 /// belong to the run and keep their owner.
-pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFailure> {
+pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> SetupResult {
     let what = "give the output pipes to the run's user";
     for stream in output {
         let mode = rustix::fs::fstat(stream)
@@ -158,7 +166,7 @@ pub fn give_away(output: [BorrowedFd<'_>; 2], id: HostId) -> Result<(), SetupFai
 }
 
 /// Changes to the only id of this process's user namespace and keeps the capabilities.
-pub fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
+pub fn take_inner_id(id: u32) -> SetupResult {
     let what = "become the run's id";
     let (uid, gid) = (
         rustix::process::Uid::from_raw(id),
@@ -169,7 +177,7 @@ pub fn take_inner_id(id: u32) -> Result<(), SetupFailure> {
 }
 
 /// Changes to the id `id` and drops the supplementary groups.
-pub fn take_id(id: u32) -> Result<(), SetupFailure> {
+pub fn take_id(id: u32) -> SetupResult {
     let what = || format!("become the run's own id {id}");
     let (uid, gid) = (
         rustix::process::Uid::from_raw(id),
@@ -188,8 +196,8 @@ fn become_step(
     texts: &RunTexts,
     held: &Confinement,
     control: &UnixStream,
-    outcome: &mut Option<Result<Confined, SetupFailure>>,
-) -> Result<std::convert::Infallible, SetupFailure> {
+    outcome: &mut Option<SetupResult<Confined>>,
+) -> SetupResult<std::convert::Infallible> {
     rustix::process::setsid().at(SetupStage::Processes, "begin a session")?;
     let mut facts = Confined {
         landlock: None,
@@ -265,7 +273,7 @@ fn become_step(
 }
 
 /// Enters the directory in which the step starts.
-fn enter_directory(request: &RunRequest, view: &StepPaths) -> Result<(), SetupFailure> {
+fn enter_directory(request: &RunRequest, view: &StepPaths) -> SetupResult {
     let Some(directory) = run_places::session_cwd(request) else {
         return std::env::set_current_dir(&view.work)
             .at(SetupStage::Workdir, "enter the work directory");
@@ -283,7 +291,7 @@ fn announce_programs(
     next: &Path,
     of_step: impl Iterator<Item = PathBuf>,
     control: &UnixStream,
-) -> Result<(), SetupFailure> {
+) -> SetupResult {
     let Ok(listener) = seccomp::announce_programs() else {
         return Ok(());
     };
@@ -318,7 +326,7 @@ fn environment(
     view: &StepPaths,
     texts: &RunTexts,
     python: bool,
-) -> Result<Vec<CString>, SetupFailure> {
+) -> SetupResult<Vec<CString>> {
     let mut all = of_every_run(request, view);
     if python {
         // Otherwise Python keeps the output of a pipe until its buffer of 8 KiB is full.
@@ -392,7 +400,7 @@ fn of_every_run(request: &RunRequest, view: &StepPaths) -> Variables {
         .collect()
 }
 
-fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure> {
+fn text(bytes: &[u8], what: impl Fn() -> String) -> SetupResult<CString> {
     CString::new(bytes).map_err(|_| {
         SetupFailure::new(
             SetupStage::Exec,
@@ -404,7 +412,7 @@ fn text(bytes: &[u8], what: impl Fn() -> String) -> Result<CString, SetupFailure
 /// Sets the resource limits of each process, unless the run's control group enforces these limits. `RLIMIT_DATA` limits
 /// memory. `RLIMIT_AS` (address space) is not suitable, because programs such as node reserve much more address space
 /// than they use.
-fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
+fn limit(request: &RunRequest) -> SetupResult {
     let limits = &request.profile.limits;
     // Processes that the kernel counts besides the step's: in a user namespace the first process, on the host's root
     // file system with an own id none, and otherwise all processes with the shared id, so that only their total number
@@ -464,7 +472,7 @@ fn limit(request: &RunRequest) -> Result<(), SetupFailure> {
 
 /// Returns true if the kernel enforces the limit of the number of processes, by calling fork with the limit 0. For a
 /// process whose real user is root on the host, the kernel never refuses a fork.
-fn is_counted() -> Result<bool, SetupFailure> {
+fn is_counted() -> SetupResult<bool> {
     let what = "test the limit of processes";
     let limit = rustix::process::getrlimit(Resource::Nproc);
     rustix::process::setrlimit(
@@ -507,7 +515,7 @@ pub fn raise_descriptor_limit() {
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
 }
 
-fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> Result<(), SetupFailure> {
+fn set(resource: Resource, soft: u64, hard: u64, name: &str) -> SetupResult {
     let ceiling = ceiling(resource);
     let limit = Rlimit {
         current: Some(soft.min(ceiling)),
@@ -543,7 +551,7 @@ fn processes_of_this_user() -> u64 {
 }
 
 /// Opens the null device as standard input, which all processes of the helper inherit.
-pub fn read_nothing() -> Result<(), SetupFailure> {
+pub fn read_nothing() -> SetupResult {
     let what = "open /dev/null";
     let null = std::fs::OpenOptions::new()
         .read(true)
@@ -554,7 +562,7 @@ pub fn read_nothing() -> Result<(), SetupFailure> {
 }
 
 /// Replaces standard output and standard error of this process.
-pub fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> Result<(), SetupFailure> {
+pub fn write_to([stdout, stderr]: [BorrowedFd<'_>; 2]) -> SetupResult {
     let what = "replace standard output and standard error";
     rustix::stdio::dup2_stdout(stdout).at(SetupStage::Processes, what)?;
     rustix::stdio::dup2_stderr(stderr).at(SetupStage::Processes, what)

@@ -8,19 +8,25 @@
 //! can't be listed or are too deep are denied too, because their content is unknown. The target of a denied symbolic
 //! link is denied only if its own name is denied.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
-use rustix::io::Errno;
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
+    io::Errno,
+};
 
-use crate::{AtStage, SetupFailure, SetupStage, isolation::remove::entries};
+use crate::{AtStage, SetupFailure, SetupResult, SetupStage, isolation::remove::entries};
 
 pub struct NamePatterns {
     /// Patterns for whole paths, or `None` if there are no such patterns.
@@ -141,7 +147,7 @@ impl NamePatterns {
         &self,
         roots: &[(BorrowedFd<'_>, &Path)],
         surely: bool,
-    ) -> Result<Vec<DeniedNames>, SetupFailure> {
+    ) -> SetupResult<Vec<DeniedNames>> {
         for turn in 1.. {
             let begun = now();
             let looked = self.look(roots)?;
@@ -157,7 +163,7 @@ impl NamePatterns {
         Err(SetupFailure::new(SetupStage::Deny, what))
     }
 
-    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> Result<Looked, SetupFailure> {
+    fn look(&self, roots: &[(BorrowedFd<'_>, &Path)]) -> SetupResult<Looked> {
         let mut looked = Looked {
             found: Vec::with_capacity(roots.len()),
             known: Known::default(),
@@ -343,13 +349,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn directory(
-        &mut self,
-        at: impl AsFd,
-        path: &Path,
-        denied: bool,
-        depth: usize,
-    ) -> Result<(), SetupFailure> {
+    fn directory(&mut self, at: impl AsFd, path: &Path, denied: bool, depth: usize) -> SetupResult {
         let what = || {
             format!(
                 "look for denied names in {}",

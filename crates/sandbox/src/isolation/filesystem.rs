@@ -9,19 +9,24 @@
 pub(crate) mod host_view;
 mod source;
 
-use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::{
+    fs,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{fs::symlink, net::UnixStream},
+    },
+    path::Path,
+};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags},
+};
 
 use crate::{
     AtStage as _, Disk, ExecutableFiles, HOME, NamePatterns, PathAccess, PathGrant, PutFiles,
-    RunRequest, RunTexts, SYSTEM, SetupFailure, SetupStage, StepPaths, directory_at, file_at,
-    host_paths, interpreter,
+    RunRequest, RunTexts, SYSTEM, SetupFailure, SetupResult, SetupStage, StepPaths, directory_at,
+    file_at, host_paths, interpreter,
     isolation::{
         filesystem::source::{MOUNT_NO_DEV, MOUNT_NO_EXEC, MOUNT_READ_ONLY, Source},
         mounts::tmpfs,
@@ -57,7 +62,7 @@ pub fn own_root(
     request: &RunRequest,
     texts: &RunTexts,
     control: &mut UnixStream,
-) -> Result<StepPaths, SetupFailure> {
+) -> SetupResult<StepPaths> {
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
@@ -313,7 +318,7 @@ const USR: &str = "/usr";
 const USR_PLACE: &str = "run/step/usr";
 
 impl<'a> ExecutablePlaces<'a> {
-    fn take(listed: &'a ExecutableFiles) -> Result<Self, SetupFailure> {
+    fn take(listed: &'a ExecutableFiles) -> SetupResult<Self> {
         let mut paths = Vec::new();
         for (all, is_closed) in [
             (&listed.libraries, false),
@@ -340,7 +345,7 @@ impl<'a> ExecutablePlaces<'a> {
         })
     }
 
-    fn attach(&self) -> Result<(), SetupFailure> {
+    fn attach(&self) -> SetupResult {
         directory_at(USR_PLACE, 0o700)?;
         move_to(&self.usr.mount, USR_PLACE)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -384,7 +389,7 @@ fn hide_what_is_denied(
     trees: &[(&str, OwnedFd)],
     shown: &[Source],
     mut things: EmptyMountSources,
-) -> Result<u64, SetupFailure> {
+) -> SetupResult<u64> {
     let of_trees = trees
         .iter()
         .map(|(path, tree)| (tree.as_fd(), Path::new(*path)));
@@ -396,7 +401,7 @@ fn hide_what_is_denied(
                 Path::new("/").join(&source.target),
             ))
         })
-        .collect::<Result<Vec<_>, SetupFailure>>()?;
+        .collect::<SetupResult<Vec<_>>>()?;
     let roots: Vec<_> = of_trees
         .chain(
             seen.iter()

@@ -5,17 +5,21 @@
 //! signal processes outside the run. On the host's root file system with ABI 4 or later, the step can't use TCP ports,
 //! unless the profile allows the host's network. In a network namespace of the run, Landlock does not restrict TCP.
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::{FileType, Mode, OFlags},
+    io::Errno,
+};
 
-use crate::{AtStage, SetupFailure, SetupStage, isolation::syscalls};
+use crate::{AtStage, SetupFailure, SetupResult, SetupStage, isolation::syscalls};
 
 pub struct PathGrant {
     pub path: PathBuf,
@@ -43,7 +47,7 @@ pub enum PathAccess {
 
 /// Restricts this process and all its future children permanently with Landlock. If `ports` is true, the process can't
 /// use TCP ports. Returns the Landlock ABI and the number of rules.
-pub fn confine(grants: &[PathGrant], ports: bool) -> Result<(u64, u64), SetupFailure> {
+pub fn confine(grants: &[PathGrant], ports: bool) -> SetupResult<(u64, u64)> {
     let version =
         syscalls::landlock_abi().at(SetupStage::Landlock, "ask the kernel for Landlock")?;
     let abi = ABI::from(version);

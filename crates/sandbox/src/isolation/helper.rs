@@ -1,15 +1,18 @@
 //! Starts the helper process of the service, sends requests to the helper, and restarts a dead helper.
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use rustix::net::sockopt::Timeout;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt::Timeout};
 
 use crate::{Descriptors, LAUNCH, Start, isolation::start_packet::send_start};
 use documents::locked;

@@ -9,13 +9,15 @@
 //!
 //! The memory for the counts is bounded, also for a run that starts endless different programs.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use rustix::fs::Access;
 
-use crate::{SetupFailure, SetupStage};
+use crate::{SetupFailure, SetupResult, SetupStage};
 use documents::{
     Execution, Executions, HostPath, MAX_PROGRAM_FACTS_BYTES, MAX_REFUSED, MAX_STARTED,
     ProgramFacts, ProgramMode, SCRIPT_NAMES, canonical,
@@ -121,7 +123,7 @@ impl Program {
 }
 
 /// Finds the program that runs `source`, in the file system of the calling process.
-pub(crate) fn program(source: &[u8], interpreter: &str) -> Result<Program, SetupFailure> {
+pub(crate) fn program(source: &[u8], interpreter: &str) -> SetupResult<Program> {
     match shebang(source)? {
         Some(program) => Ok(program),
         None => by_name(interpreter),
@@ -130,7 +132,7 @@ pub(crate) fn program(source: &[u8], interpreter: &str) -> Result<Program, Setup
 
 /// Parses the shebang line `#!program argument`. Like the kernel, passes everything after the first blanks as one
 /// argument.
-pub(crate) fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
+pub(crate) fn shebang(source: &[u8]) -> SetupResult<Option<Program>> {
     let Some(line) = source.strip_prefix(b"#!") else {
         return Ok(None);
     };
@@ -164,7 +166,7 @@ pub(crate) fn shebang(source: &[u8]) -> Result<Option<Program>, SetupFailure> {
     }))
 }
 
-fn by_name(interpreter: &str) -> Result<Program, SetupFailure> {
+fn by_name(interpreter: &str) -> SetupResult<Program> {
     let (names, arguments) = named(interpreter);
     let found = names.iter().find_map(|name| find(name));
     let found = found.ok_or_else(|| SetupFailure::new(SetupStage::Exec, not_found(interpreter)))?;

@@ -8,20 +8,26 @@
 mod namespaces;
 pub(crate) mod watch;
 
-use std::io::Read as _;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::{
+    io::Read as _,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+    process::{DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions},
+};
 
 use crate::{
     AtStage as _, Descriptors, HelperMessage, HostId, RunForm, RunRequest, RunTexts, SetupFailure,
-    SetupStage, SizeLimit, SpentResources, Start, TERMINATE,
+    SetupResult, SetupStage, SizeLimit, SpentResources, Start, TERMINATE,
     isolation::{
         confine::{self, Confinement},
         filesystem::{self, host_view},
@@ -96,7 +102,7 @@ struct First {
 
 /// Starts runs and reports their ends, without waiting for a particular run. When the service closes its socket, this
 /// function returns, the helper exits, and all runs end.
-fn serve(service: &OwnedFd) -> Result<(), SetupFailure> {
+fn serve(service: &OwnedFd) -> SetupResult {
     confine::read_nothing()?;
     syscalls::reset_signals();
     // Clear the umask, because a run with its own id must be able to read its script. The step later gets a strict
@@ -201,7 +207,7 @@ fn try_begin(
     control: &UnixStream,
     outputs: [BorrowedFd<'_>; 2],
     cgroup: Option<&OwnedFd>,
-) -> Result<First, SetupFailure> {
+) -> SetupResult<First> {
     if let Some(id) = start.host_id
         && start.form == RunForm::Namespaces
     {
@@ -213,7 +219,7 @@ fn try_begin(
 }
 
 /// Clones a first process, which then waits for the descriptors of its run.
-fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> Result<First, SetupFailure> {
+fn clone_first(start: &Start, cgroup: Option<BorrowedFd<'_>>) -> SetupResult<First> {
     let own_namespaces = start.form == RunForm::Namespaces;
     let (handover, theirs) =
         UnixStream::pair().at(SetupStage::Processes, "make a pair of sockets")?;
@@ -260,7 +266,7 @@ impl First {
         start: &Start,
         control: &UnixStream,
         outputs: [BorrowedFd<'_>; 2],
-    ) -> Result<(), SetupFailure> {
+    ) -> SetupResult {
         if start.form == RunForm::Namespaces {
             let HostId { uid, gid } = start.host_id.unwrap_or_else(|| HostId {
                 uid: rustix::process::getuid().as_raw(),
@@ -315,7 +321,7 @@ fn first_process(start: &Start, handover: &UnixStream) -> ! {
 }
 
 /// Performs the set-up steps that do not depend on the run. Returns true if the capability bounding set is empty.
-fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
+fn get_ahead(start: &Start) -> SetupResult<bool> {
     // Under memory pressure, the kernel must kill the run before the service. Some hosts refuse this, so errors are
     // ignored.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
@@ -341,7 +347,7 @@ fn get_ahead(start: &Start) -> Result<bool, SetupFailure> {
 
 /// Makes the kernel kill this process when the helper dies. A change of the user id clears this setting, so call this
 /// after the last change.
-fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
+fn follow_helper(handover: &UnixStream) -> SetupResult {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .at(SetupStage::Processes, "follow the helper")?;
     // The helper may have died before the prctl call. Its end of the socket is then closed.
@@ -354,10 +360,7 @@ fn follow_helper(handover: &UnixStream) -> Result<(), SetupFailure> {
     }
 }
 
-fn read_request(
-    control: &mut UnixStream,
-    start: &Start,
-) -> Result<(RunRequest, RunTexts), SetupFailure> {
+fn read_request(control: &mut UnixStream, start: &Start) -> SetupResult<(RunRequest, RunTexts)> {
     control
         .set_read_timeout(Some(REQUEST_DEADLINE))
         .at(SetupStage::Request, "set a deadline")?;
@@ -384,7 +387,7 @@ fn read_request(
     Ok(read)
 }
 
-fn sweep(control: &mut UnixStream, start: &Start) -> Result<(), SetupFailure> {
+fn sweep(control: &mut UnixStream, start: &Start) -> SetupResult {
     let begun = Instant::now();
     // The processes of the run are not children of this process, which can therefore only poll for their end.
     let mut left = 0;
@@ -408,7 +411,7 @@ fn init(
     handover: &UnixStream,
     start: &Start,
     bounded: bool,
-) -> Result<(), SetupFailure> {
+) -> SetupResult {
     // At this point, the helper has written the id maps.
     confine::take_inner_id(INNER_ID)?;
     follow_helper(handover)?;
@@ -472,11 +475,7 @@ fn init(
 /// orphans of the run, so the run is over when it has no children. It must survive the helper's death (and therefore
 /// does not call `follow_helper`), because its children would otherwise continue to run. When the helper dies, it ends
 /// the run and exits.
-fn on_the_host(
-    control: &mut UnixStream,
-    helper: &UnixStream,
-    start: &Start,
-) -> Result<(), SetupFailure> {
+fn on_the_host(control: &mut UnixStream, helper: &UnixStream, start: &Start) -> SetupResult {
     let (request, texts) = read_request(control, start)?;
     let request = &request;
     let run_dir = request.run_dir.as_deref().map(Path::new);

@@ -3,12 +3,16 @@
 //! A helper ends its runs when its service dies, unless the helper is stopped or frozen. This module finds such helpers
 //! by a text in their command line, and kills them with their children.
 
-use std::io;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal},
+};
 
 use crate::LAUNCH;
 use documents::{hex, sha256};

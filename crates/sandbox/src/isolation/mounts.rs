@@ -2,18 +2,26 @@
 //!
 //! Directories, files and mounts below a new root.
 
-use std::ffi::OsString;
-use std::fs;
-use std::io::{self, ErrorKind, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, ErrorKind, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStringExt as _,
+            fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        },
+    },
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::{CWD, OFlags};
-use rustix::mount::{MountFlags, MoveMountFlags};
+use rustix::{
+    fs::{CWD, OFlags},
+    mount::{MountFlags, MoveMountFlags},
+};
 
-use crate::{AtStage as _, SetupFailure, SetupStage};
+use crate::{AtStage as _, SetupFailure, SetupResult, SetupStage};
 
 /// The mounts that this process sees (proc_pid_mountinfo(5)).
 #[derive(Default)]
@@ -115,7 +123,7 @@ pub const DIRECTORY_PLACE: OFlags = OFlags::PATH
     .union(OFlags::CLOEXEC);
 
 /// Attaches a mount over an existing path, relative to the new root.
-pub fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> Result<(), SetupFailure> {
+pub fn move_to(mount: &OwnedFd, target: impl AsRef<Path>) -> SetupResult {
     let target = target.as_ref();
     rustix::mount::move_mount(
         mount,
@@ -138,11 +146,7 @@ pub fn with_parents(name: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::R
     }
 }
 
-pub fn tmpfs(
-    target: impl AsRef<Path>,
-    options: &str,
-    more: MountFlags,
-) -> Result<(), SetupFailure> {
+pub fn tmpfs(target: impl AsRef<Path>, options: &str, more: MountFlags) -> SetupResult {
     let target = target.as_ref();
     let what = || format!("mount a tmpfs at {}", target.display());
     let options = std::ffi::CString::new(options)
@@ -152,7 +156,7 @@ pub fn tmpfs(
         .at(SetupStage::Mounts, what())
 }
 
-pub fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailure> {
+pub fn directory_at(path: impl AsRef<Path>, mode: u32) -> SetupResult {
     let path = path.as_ref();
     let what = format!("make the directory {}", path.display());
     fs::DirBuilder::new()
@@ -161,7 +165,7 @@ pub fn directory_at(path: impl AsRef<Path>, mode: u32) -> Result<(), SetupFailur
         .at(SetupStage::Mounts, what)
 }
 
-pub fn file_at(path: &str, bytes: &[u8], mode: u32) -> Result<(), SetupFailure> {
+pub fn file_at(path: &str, bytes: &[u8], mode: u32) -> SetupResult {
     new_file(Path::new(path), bytes, mode).at(SetupStage::Mounts, format!("write {path}"))
 }
 

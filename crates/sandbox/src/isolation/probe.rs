@@ -2,8 +2,7 @@
 //!
 //! The reasons why this host can't enforce a profile.
 
-use std::fs;
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use crate::{RunForm, SetupFailure, SetupStage};
 use documents::{Layer, Level, STRICT};

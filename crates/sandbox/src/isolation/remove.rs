@@ -5,14 +5,18 @@
 //! service. Therefore inner directories are first moved to the top level, so that the deletion needs only three
 //! descriptors and no recursion.
 
-use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use rustix::fs::{AtFlags, CWD, Dir, DirEntry, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::{AtFlags, CWD, Dir, DirEntry, Mode, OFlags},
+    io::Errno,
+};
 
 /// Maximum duration of a deletion, because a living process could create new files all the time.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -1,8 +1,10 @@
 //! The private directories of runs on the host's root file system.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{Id, isolation::remove};
 

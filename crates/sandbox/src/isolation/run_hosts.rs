@@ -5,15 +5,16 @@
 //! and sends the listeners to the service in the order of the list. The service knows by the listener which host the run
 //! connects to. A connection to any other address is refused by the kernel, because nothing listens there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::AsFd as _;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::{fd::AsFd as _, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
 
 use crate::{
-    AtStage as _, HelperMessage, SetupFailure, SetupStage, isolation::syscalls::loopback, protocol,
+    AtStage as _, HelperMessage, SetupResult, SetupStage, isolation::syscalls::loopback, protocol,
 };
 use documents::is_localhost;
 
@@ -21,7 +22,7 @@ use documents::is_localhost;
 const NEW_ADDRESS: Duration = Duration::from_secs(1);
 
 /// Opens a listener for each host, and sends the listeners to the service.
-pub fn listen(hosts: &[String], control: &UnixStream) -> Result<(), SetupFailure> {
+pub fn listen(hosts: &[String], control: &UnixStream) -> SetupResult {
     let what = |host: &String| format!("listen for connections of the run to {host}");
     let hosts: Vec<_> = hosts.iter().zip(addresses(hosts)).collect();
     // An address can be listed with several ports. All addresses are added first, because the kernel makes a new IPv6

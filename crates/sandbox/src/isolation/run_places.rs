@@ -4,21 +4,26 @@
 //! The service gets a descriptor of it before the step starts, so the results survive the namespaces of the run. The
 //! step sees only the directories of this file system, each as a mount that it can't rename.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::chown;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read, Write as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::chown, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::mount::MountFlags;
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::MountFlags,
+};
 
 use crate::{
     AtStage, Disk, HelperMessage, InputEntry, PathAccess, PathGrant, RunRequest, RunTexts,
-    STATE_PLACEHOLDER, SetupFailure, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest, directory_at,
+    STATE_PLACEHOLDER, SetupFailure, SetupResult, SetupStage, WRAPPER_PLACEHOLDER, WrapperRequest,
+    directory_at,
     isolation::{
         mounts::{DIRECTORY_PLACE, create_file, new_file, tmpfs},
         session_tree, syscalls,
@@ -78,7 +83,7 @@ pub fn in_own_root(
     from: &mut UnixStream,
     options: &str,
     write: (MountFlags, PathAccess),
-) -> Result<RunPlaces, SetupFailure> {
+) -> SetupResult<RunPlaces> {
     let mut places = RunPlaces::default();
     if !request.inputs.is_empty() {
         let directory = Path::new(STEP).join(ARTIFACTS);
@@ -108,11 +113,7 @@ fn below_root(path: &Path) -> &Path {
 }
 
 /// Mounts a read-only file system with the inputs at `directory`.
-fn mount_inputs(
-    inputs: &[InputEntry],
-    directory: &Path,
-    from: &mut UnixStream,
-) -> Result<(), SetupFailure> {
+fn mount_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> SetupResult {
     let what = "mount the inputs of the run";
     let pages: u64 = inputs
         .iter()
@@ -133,11 +134,7 @@ fn mount_inputs(
 }
 
 /// Writes the inputs, whose contents the service sends one after the other.
-fn write_inputs(
-    inputs: &[InputEntry],
-    directory: &Path,
-    from: &mut UnixStream,
-) -> Result<(), SetupFailure> {
+fn write_inputs(inputs: &[InputEntry], directory: &Path, from: &mut UnixStream) -> SetupResult {
     for input in inputs {
         let digest = create_file(&directory.join(input.name.as_str()), 0o444)
             .and_then(|file| copy_and_hash(from, file, input.bytes))
@@ -175,7 +172,7 @@ fn results_in_own_root(
     request: &RunRequest,
     options: &str,
     (flags, access): (MountFlags, PathAccess),
-) -> Result<(), SetupFailure> {
+) -> SetupResult {
     let what = "open the directory for the results of the run";
     let results = Path::new(RESULTS);
     directory_at(below_root(results), 0o755)?;
@@ -222,7 +219,7 @@ pub fn on_the_host(
     run_dir: &Path,
     texts: &RunTexts,
     from: &mut UnixStream,
-) -> Result<RunPlaces, SetupFailure> {
+) -> SetupResult<RunPlaces> {
     let (mut places, owner) = (RunPlaces::default(), request.own_id);
     let mut grant = |path: PathBuf, access| places.grants.push(PathGrant { path, access });
     if !request.inputs.is_empty() {
@@ -265,7 +262,7 @@ fn results_on_the_host(
     places: &mut RunPlaces,
     request: &RunRequest,
     run_dir: &Path,
-) -> Result<(), SetupFailure> {
+) -> SetupResult {
     let what = "open the directory for the results of the run";
     let (results, owner) = (run_dir.join("results"), request.own_id);
     directory_at(&results, 0o711)?;
@@ -294,7 +291,7 @@ fn results_on_the_host(
 impl RunPlaces {
     /// Sends the descriptors of the results to the service. `new` are the numbers of the step's files that were created
     /// in the work directory.
-    pub fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> Result<(), SetupFailure> {
+    pub fn send(&mut self, control: &UnixStream, new: Vec<u32>) -> SetupResult {
         let what = "hand on the results of the run";
         if let Some(results) = self.left.0.take() {
             protocol::send_descriptor(control, &HelperMessage::Results, results.as_fd())
@@ -360,14 +357,14 @@ fn wrapper_path(above: &Path, wrapper: &WrapperRequest) -> PathBuf {
     above.join(SESSION).join(&wrapper.name)
 }
 
-fn write_wrapper(path: &Path, content: &[u8], mode: u32) -> Result<(), SetupFailure> {
+fn write_wrapper(path: &Path, content: &[u8], mode: u32) -> SetupResult {
     if let Some(directory) = path.parent() {
         directory_at(directory, 0o755)?;
     }
     new_file(path, content, mode).at(SetupStage::Mounts, "write the wrapper of the session")
 }
 
-fn make_directory(path: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
+fn make_directory(path: &Path, owner: Option<u32>) -> SetupResult {
     directory_at(path, 0o700)?;
     give(path, owner).at(SetupStage::Mounts, format!("give away {}", path.display()))
 }

@@ -15,15 +15,13 @@
 
 mod syscall_table;
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use std::{io, os::fd::OwnedFd, sync::OnceLock};
 
 use rustix::thread::SecureComputingMode;
 
 use crate::{
     AtStage, CodeInMemory, FilterEntry, FilterVerdict, HostSharing, Instruction, SetupFailure,
-    SetupStage, Sockets, SyscallFilter,
+    SetupResult, SetupStage, Sockets, SyscallFilter,
     isolation::{
         bpf,
         seccomp::syscall_table::{CALLS, HOST, LAST, Machine, UNKNOWN},
@@ -37,7 +35,7 @@ use documents::{hex, sha256};
 ///
 /// # Errors
 /// Returns an error if the kernel does not support filters or rejects this filter.
-pub fn confine(leaves: SyscallFilter) -> Result<String, SetupFailure> {
+pub fn confine(leaves: SyscallFilter) -> SetupResult<String> {
     let (program, digest) = made(leaves)?;
     syscalls::set_seccomp_filter(program)
         .at(SetupStage::Seccomp, "install the system-call filter")?;
@@ -138,7 +136,7 @@ const ALL: [SyscallFilter; 10] = [
 ///
 /// # Errors
 /// Returns an error for a combination of options that no run has.
-fn made(leaves: SyscallFilter) -> Result<&'static (Vec<Instruction>, String), SetupFailure> {
+fn made(leaves: SyscallFilter) -> SetupResult<&'static (Vec<Instruction>, String)> {
     static MADE: [OnceLock<(Vec<Instruction>, String)>; ALL.len()] =
         [const { OnceLock::new() }; ALL.len()];
     let at = ALL.iter().position(|known| *known == leaves);

@@ -3,14 +3,15 @@
 //! The files are in a memory file system of the run, which the kernel never writes to a disk or to swap space. Only a
 //! run with its own root file system has such files.
 
-use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::{os::fd::AsFd as _, path::Path};
 
-use rustix::fs::{CWD, Mode};
-use rustix::mount::MountFlags;
+use rustix::{
+    fs::{CWD, Mode},
+    mount::MountFlags,
+};
 
 use crate::{
-    AtStage, PlannedSecret, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at,
+    AtStage, PlannedSecret, RunRequest, RunTexts, SetupResult, SetupStage, directory_at,
     isolation::{
         mounts::{DIRECTORY_PLACE, new_file},
         planned_secret::SECRETS,
@@ -32,7 +33,7 @@ pub fn entry_of(secret: &PlannedSecret) -> SecretEntry {
 
 /// Mounts the directory with the secret files. The current directory is the new root of the run, and the process has the
 /// user id of the step.
-pub fn mount(request: &RunRequest, texts: &RunTexts) -> Result<(), SetupFailure> {
+pub fn mount(request: &RunRequest, texts: &RunTexts) -> SetupResult {
     let mut files = request
         .secrets
         .iter()

@@ -4,19 +4,23 @@
 //! that the last run left, and the first process of the next run writes the copy. Between them, the content is a stream
 //! of entries in chunks. Only directories, regular files and links are copied.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::ffi::{OsStrExt as _, OsStringExt as _},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 use crate::{
-    AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupStage, StreamSearch,
+    AtStage as _, MAX_DEPTH, RunDir, SetupFailure, SetupResult, SetupStage, StreamSearch,
     isolation::{remove::entries, step_files},
 };
 use documents::RelativePath;
@@ -421,7 +425,7 @@ impl<R: Read> ChunkReader<'_, R> {
 /// # Errors
 /// Returns an error that names the entry that could not be written, for example if the size limit of the run's file
 /// system is exceeded.
-pub fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> Result<(), SetupFailure> {
+pub fn receive(from: &mut impl Read, to: &Path, owner: Option<u32>) -> SetupResult {
     let mut chunks = ChunkReader {
         from,
         buffer: Vec::new(),

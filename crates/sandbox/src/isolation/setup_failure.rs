@@ -13,6 +13,9 @@ pub struct SetupFailure {
     pub errno: Option<i32>,
 }
 
+/// Result of a part of the set-up.
+pub type SetupResult<T = ()> = Result<T, SetupFailure>;
+
 /// The part of the set-up in which an error occurred.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum SetupStage {
@@ -75,11 +78,11 @@ impl fmt::Display for SetupFailure {
 
 /// Adds the stage and the failed action to the error of a call.
 pub trait AtStage<T> {
-    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure>;
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> SetupResult<T>;
 }
 
 impl<T, E: Into<io::Error>> AtStage<T> for Result<T, E> {
-    fn at(self, stage: SetupStage, what: impl Into<String>) -> Result<T, SetupFailure> {
+    fn at(self, stage: SetupStage, what: impl Into<String>) -> SetupResult<T> {
         self.map_err(|error| SetupFailure::from_io(stage, what, error.into()))
     }
 }

@@ -1,7 +1,9 @@
 //! The packet with which the service asks the helper to start a run.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use serde::{Deserialize, Serialize};
 

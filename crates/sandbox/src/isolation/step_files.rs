@@ -4,17 +4,24 @@
 //! write, rename or remove a file. It can rename a directory above a file and create another file at the old path. A list
 //! of programs allows only the files themselves, so such a file is never executed.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::symlink,
+    },
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid},
+    io::Errno,
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+};
 
 use crate::{
-    AtStage, RunRequest, RunTexts, SetupFailure, SetupStage, directory_at, interpreter,
+    AtStage, RunRequest, RunTexts, SetupFailure, SetupResult, SetupStage, directory_at,
+    interpreter,
     isolation::{
         mounts::{DIRECTORY_PLACE, new_file, tmpfs},
         syscalls,
@@ -72,7 +79,7 @@ fn seeded<'a>(
     files: &'a [StepFile],
     texts: &'a RunTexts,
     script: &'a str,
-) -> Result<Vec<SeededFile<'a>>, SetupFailure> {
+) -> SetupResult<Vec<SeededFile<'a>>> {
     let mut found = vec![SeededFile {
         path: script,
         bytes: &texts.source,
@@ -98,11 +105,7 @@ fn seeded<'a>(
 
 /// Mounts the files of a run and its script below `work`, an absolute path in the new root. The current directory is the
 /// new root. A file or link of a private tree with the same path is covered or replaced.
-pub fn mount(
-    request: &RunRequest,
-    texts: &RunTexts,
-    work: &Path,
-) -> Result<PutFiles, SetupFailure> {
+pub fn mount(request: &RunRequest, texts: &RunTexts, work: &Path) -> SetupResult<PutFiles> {
     let mut put = PutFiles::default();
     if request.files.is_empty() {
         return Ok(put);
@@ -137,7 +140,7 @@ pub fn mount(
 }
 
 /// Links the files of the step, which is in `work`, in the directory for temporary files `tmp`. The step may remove a link.
-pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), SetupFailure> {
+pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> SetupResult {
     for file in request.files.iter().filter(|_| request.files_in_tmp) {
         let first = file.path.split('/').next().unwrap_or_default();
         match symlink(work.join(first), tmp.join(first)) {
@@ -153,12 +156,7 @@ pub fn link(request: &RunRequest, work: &Path, tmp: &Path) -> Result<(), SetupFa
 }
 
 /// Binds the file at `place` to its path below `root`. Returns true if no file had this path.
-fn bind(
-    place: &Path,
-    flags: u64,
-    root: &OwnedFd,
-    file: &SeededFile<'_>,
-) -> Result<bool, SetupFailure> {
+fn bind(place: &Path, flags: u64, root: &OwnedFd, file: &SeededFile<'_>) -> SetupResult<bool> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, place, clone).at(SetupStage::Mounts, file.what())?;
     syscalls::set_mount_flags(mount.as_fd(), flags, false).at(SetupStage::Mounts, file.what())?;
@@ -231,7 +229,7 @@ pub fn write(
     texts: &RunTexts,
     work: &Path,
     owner: Option<u32>,
-) -> Result<PutFiles, SetupFailure> {
+) -> SetupResult<PutFiles> {
     let mut put = PutFiles::default();
     if request.files.is_empty() {
         return Ok(put);

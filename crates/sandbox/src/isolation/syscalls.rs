@@ -6,11 +6,13 @@
 pub(crate) mod loopback;
 pub(crate) mod notifications;
 
-use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::panic::AssertUnwindSafe;
-use std::ptr;
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd},
+    panic::AssertUnwindSafe,
+    ptr,
+};
 
 use crate::Instruction;
 

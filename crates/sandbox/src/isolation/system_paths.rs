@@ -1,13 +1,14 @@
 //! The paths of the host that every run sees.
 
-use std::fs;
-use std::io::{self};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use crate::{
-    AtStage as _, SetupFailure, SetupStage,
+    AtStage as _, SetupResult, SetupStage,
     isolation::{mounts::new_file, run_hosts},
     with_parents,
 };
@@ -157,7 +158,7 @@ impl Host {
     }
 
     /// Creates links and files below the working directory, which is the new root of the run.
-    pub fn put(&self) -> Result<(), SetupFailure> {
+    pub fn put(&self) -> SetupResult {
         for (path, target) in &self.links {
             let name = path.trim_start_matches('/');
             with_parents(name, |place| symlink(target, place))

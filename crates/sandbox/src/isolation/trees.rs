@@ -8,20 +8,26 @@
 //! host process that replaces the masked file removes its mask. In a live tree, the parent directories of a masked name
 //! are mount points too, so that the step can't rename them.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::{
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags},
+    io::Errno,
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+};
 
 use crate::{
-    AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupStage, directory_at,
+    AtStage, MAX_DEPTH, NamePatterns, SetupFailure, SetupResult, SetupStage, directory_at,
     isolation::{
         denied_names::{DIRECTORY, DeniedNames},
         mounts::tmpfs,
@@ -48,11 +54,7 @@ pub struct Disk {
 
 impl Disk {
     /// Mounts the file system at `place` below the current directory. The current directory is the new root of the run.
-    pub fn mount(
-        place: &'static str,
-        options: &str,
-        flags: MountFlags,
-    ) -> Result<Self, SetupFailure> {
+    pub fn mount(place: &'static str, options: &str, flags: MountFlags) -> SetupResult<Self> {
         directory_at(place, 0o700)?;
         tmpfs(place, options, flags)?;
         Ok(Self { place, flags })
@@ -64,7 +66,7 @@ impl Disk {
     }
 
     /// Binds the directory `name` of this file system to `target`, which must exist.
-    pub fn bind(&self, name: &str, target: &Path) -> Result<(), SetupFailure> {
+    pub fn bind(&self, name: &str, target: &Path) -> SetupResult {
         let what = format!("bind a private directory at {}", target.display());
         let place = self.directory(name)?;
         let tree = rustix::mount::open_tree(
@@ -76,7 +78,7 @@ impl Disk {
         move_to(&tree, target)
     }
 
-    fn directory(&self, name: &str) -> Result<PathBuf, SetupFailure> {
+    fn directory(&self, name: &str) -> SetupResult<PathBuf> {
         let place = self.path(name);
         if !place.exists() {
             directory_at(&place, 0o700)?;
@@ -93,7 +95,7 @@ impl Disk {
         allowed: &Path,
         deny: &NamePatterns,
         denied: &DeniedNames,
-    ) -> Result<(), SetupFailure> {
+    ) -> SetupResult {
         let place = self.directory(name)?;
         let what = || format!("copy {}", allowed.display());
         let to =
@@ -115,7 +117,7 @@ impl Disk {
         allowed: &Path,
         target: &Path,
         denied: &DeniedNames,
-    ) -> Result<(), SetupFailure> {
+    ) -> SetupResult {
         let what = || format!("mount an overlay over {}", allowed.display());
         let (upper, work) = (
             self.directory(&format!("{name}-upper"))?,
@@ -149,7 +151,7 @@ impl Disk {
     }
 
     /// Detaches the file system from its temporary place. Directories at their targets stay mounted.
-    pub fn detach(self) -> Result<(), SetupFailure> {
+    pub fn detach(self) -> SetupResult {
         rustix::mount::unmount(self.place, UnmountFlags::DETACH)
             .at(SetupStage::Mounts, "detach the run's disk")?;
         std::fs::remove_dir(self.place).at(SetupStage::Mounts, "remove the place of the run's disk")
@@ -192,13 +194,7 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    fn directory(
-        &self,
-        from: impl AsFd,
-        to: impl AsFd,
-        path: &Path,
-        depth: usize,
-    ) -> Result<(), SetupFailure> {
+    fn directory(&self, from: impl AsFd, to: impl AsFd, path: &Path, depth: usize) -> SetupResult {
         let what = |path: &Path| format!("copy {}", self.allowed.join(path).display());
         if depth > MAX_DEPTH {
             return Err(SetupFailure::new(
@@ -303,7 +299,7 @@ impl Copy<'_> {
     }
 }
 
-pub fn open_shown(target: &Path) -> Result<OwnedFd, SetupFailure> {
+pub fn open_shown(target: &Path) -> SetupResult<OwnedFd> {
     open_beneath(target).at(
         SetupStage::Deny,
         format!("look for denied names in /{}", target.display()),
@@ -326,9 +322,7 @@ const TURNS: usize = 3;
 
 /// Repeats the search and the masking until no denied name disappears in between. A file whose name disappeared may
 /// exist under another name.
-pub fn settle(
-    mut turn: impl FnMut(usize) -> Result<RemovedTree, SetupFailure>,
-) -> Result<(), SetupFailure> {
+pub fn settle(mut turn: impl FnMut(usize) -> SetupResult<RemovedTree>) -> SetupResult {
     for number in 0..TURNS {
         if turn(number)? == RemovedTree::Nothing {
             return Ok(());
@@ -359,7 +353,7 @@ pub fn cover(
     allowed: &Path,
     denied: &DeniedNames,
     things: &mut EmptyMountSources,
-) -> Result<RemovedTree, SetupFailure> {
+) -> SetupResult<RemovedTree> {
     let mut gone = RemovedTree::Nothing;
     // A mount can't cover a symbolic link. Its target is denied under its own name.
     for (below, kind) in denied
@@ -410,7 +404,7 @@ pub fn fix(
     allowed: &Path,
     denied: &DeniedNames,
     things: &mut EmptyMountSources,
-) -> Result<RemovedTree, SetupFailure> {
+) -> SetupResult<RemovedTree> {
     let mut gone = RemovedTree::Nothing;
     for (below, _) in denied
         .names
@@ -477,7 +471,7 @@ pub struct EmptyMountSources {
 
 impl EmptyMountSources {
     /// Takes an opened device of the host's `/dev` and creates the empty directory.
-    pub fn new(device: OwnedFd) -> Result<Self, SetupFailure> {
+    pub fn new(device: OwnedFd) -> SetupResult<Self> {
         let what = "make an empty directory to hide denied names";
         const PLACE: &str = "run/step/nothing";
         directory_at(PLACE, 0o700)?;

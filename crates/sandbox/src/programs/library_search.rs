@@ -4,12 +4,14 @@
 //! directories with shared libraries, which takes milliseconds, so a result stays valid until one of the directories
 //! changes. A file that somebody overwrites in its place changes no directory: the caller then begins a new search.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::programs::program_format::can_be_mapped_as_program;
 

@@ -11,17 +11,20 @@
 //!
 //! Finds the paths of this host that match a path with `*`.
 
-use std::collections::{BTreeSet, HashSet};
-use std::fs;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    io::Errno,
+};
 
 use crate::{
     ExecutableFiles, FileFormat, LibrarySearch, SYSTEM, format_of, programs::listed_programs,

@@ -1,9 +1,11 @@
 //! The format of an executable file: machine code, with its dynamic loader, or a script, with its interpreter.
 
-use std::fs::File;
-use std::io::ErrorKind::{NotFound, PermissionDenied};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::ErrorKind::{NotFound, PermissionDenied},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::interpreter;
 

@@ -3,10 +3,12 @@
 //! A required program must exist. An optional program is left out if this host does not have it, because one set of
 //! closures names the paths of all distributions. A program that the run's user can change is an error in both cases.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use rustix::fs::Access;
 

@@ -6,18 +6,23 @@
 //!
 //! The list of programs that a command needs, from a record of its programs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, Sender},
+    },
+    time::Duration,
+};
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, StatVfsMountFlags};
-use rustix::io::Errno;
+use rustix::{
+    event::{PollFd, PollFlags},
+    fs::{FileType, StatVfsMountFlags},
+    io::Errno,
+};
 use serde::Serialize;
 
 use crate::{

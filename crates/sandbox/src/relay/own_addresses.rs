@@ -1,9 +1,11 @@
 //! The addresses of this host, and the listeners of this process.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
+    path::PathBuf,
+};
 
 use rustix::io::Errno;
 

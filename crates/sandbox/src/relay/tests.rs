@@ -1,6 +1,5 @@
 use super::*;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::{sync::atomic::AtomicBool, time::Instant};
 
 /// The number of questions about `turns.test`.
 static TURNS: AtomicUsize = AtomicUsize::new(0);

@@ -1,10 +1,12 @@
 //! Makes escape attempts with a real step, for `doctor`.
 
-use std::io::{self, Read as _};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::sync::{Mutex, mpsc};
+use std::{
+    io::{self, Read as _},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{Mutex, mpsc},
+};
 
 use crate::{CancelFlag, End, LinuxSandbox, Plan};
 use documents::{Limits, Profile, locked};

@@ -1,12 +1,14 @@
 //! The part of the sandbox in the service: it probes the host and requests runs from the helper.
 mod trials;
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use rustix::fs::OFlags;
 

@@ -14,8 +14,7 @@ mod run_contents;
 pub mod run_follower;
 pub mod starter;
 
-use std::fs::File;
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use crate::{Capture, LearnedPrograms, PlannedSecret, RunResults, SessionTree, SessionWrapper};
 use documents::{ArtifactName, ContentDigest, Enforcement, ProgramFacts, StepFile};

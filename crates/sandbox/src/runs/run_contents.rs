@@ -1,11 +1,15 @@
 //! Sends a run its contents: the texts, the inputs and the work directory of its session.
 
-use std::io::{self, Write as _};
-use std::net::Shutdown;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::FileExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::{
+    io::{self, Write as _},
+    net::Shutdown,
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::FileExt as _,
+        net::UnixStream,
+    },
+    path::Path,
+};
 
 use crate::{
     InputEntry, Plan, PlannedInput, PlannedSession, RunRequest, SessionRequest, SetupFailure,

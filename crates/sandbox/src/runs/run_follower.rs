@@ -1,16 +1,22 @@
 //! Follows one run: reads its pipes and enforces its deadline.
 mod run_end;
 
-use std::io::{self, PipeReader, Write as _};
-use std::net::{Shutdown, TcpListener};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, PipeReader, Write as _},
+    net::{Shutdown, TcpListener},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::Signal;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    process::Signal,
+};
 
 use crate::{
     CancelFlag, Chunk, Confined, Controllers, HelperMessage, KILL, NetworkContacts, OutputStream,

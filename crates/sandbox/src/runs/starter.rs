@@ -1,8 +1,6 @@
 //! The two ways to start runs: those of a boundary, and those of a person's own machine.
 
-use std::io;
-use std::ops::Deref;
-use std::sync::Arc;
+use std::{io, ops::Deref, sync::Arc};
 
 use crate::{CancelFlag, Chunk, LinuxSandbox, Plan, Prepared, Report, Setup};
 

@@ -3,18 +3,21 @@
 //! A step can leave any names and file types, so each name is opened by itself, below an opened directory and without
 //! following a link. All functions must be called after the end of the run.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use rustix::fs::{AtFlags, Dir, FileType, Stat};
-use rustix::io::Errno;
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Stat},
+    io::Errno,
+};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::{

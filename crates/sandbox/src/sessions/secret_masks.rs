@@ -7,9 +7,7 @@
 mod needle_trie;
 mod secret_forms;
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::Arc;
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 

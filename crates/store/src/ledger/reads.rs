@@ -1,15 +1,10 @@
 //! What the log and the tables contain, as callers of the ledger read it.
 
-use std::fs::File;
-use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
 
 use crate::{
     CheckpointRow, Leaf, Ledger, Objects, Proposal, ProposalPage, ProposalQuery, RunQuery,
-    Signature, StoreFault, StoreReads, Subtrees, TokenBindings, tree::tile, waits,
+    Signature, StoreFault, StoreReads, StoreResult, Subtrees, TokenBindings, tree::tile, waits,
 };
 use documents::{Blake3Digest, Hash, ProposalId, TilePath, locked, merkle};
 
@@ -25,37 +20,37 @@ impl Ledger {
     }
 
     /// Returns the signed checkpoint of the current log, or `None` before the first seal.
-    pub fn checkpoint(&self) -> Result<Option<CheckpointRow>, StoreFault> {
+    pub fn checkpoint(&self) -> StoreResult<Option<CheckpointRow>> {
         self.checkpoint_at(self.shared.published().head.size)
     }
 
     /// Returns the signed checkpoint of the log at `size`. The checkpoint depends only on the stored rows, so each call
     /// returns the same one. The next batch stores it.
-    pub fn checkpoint_at(&self, size: u64) -> Result<Option<CheckpointRow>, StoreFault> {
+    pub fn checkpoint_at(&self, size: u64) -> StoreResult<Option<CheckpointRow>> {
         self.shared.checkpoint_at(size)
     }
 
     /// Returns the root hash of the tree at `size`, or `None` if the log is smaller.
-    pub fn root_at(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+    pub fn root_at(&self, size: u64) -> StoreResult<Option<Hash>> {
         self.shared.root_at(size)
     }
 
     /// Returns the inclusion proof of leaf `index` in the tree with `size` leaves.
-    pub fn inclusion(&self, index: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+    pub fn inclusion(&self, index: u64, size: u64) -> StoreResult<Option<Vec<Hash>>> {
         self.with_tree(size, |tree| {
             merkle::inclusion_path(index, size, |level, at| tree.hash(level, at))
         })
     }
 
     /// Returns the consistency proof between the trees with `old` and with `size` leaves.
-    pub fn consistency(&self, old: u64, size: u64) -> Result<Option<Vec<Hash>>, StoreFault> {
+    pub fn consistency(&self, old: u64, size: u64) -> StoreResult<Option<Vec<Hash>>> {
         self.with_tree(size, |tree| {
             merkle::consistency_path(old, size, |level, at| tree.hash(level, at))
         })
     }
 
     /// Returns the bytes of a hash tile or an entry tile. `None` means that the log never had a tile of this width.
-    pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn tile(&self, path: &TilePath) -> StoreResult<Option<Vec<u8>>> {
         let published = self.shared.published();
         tile(
             &self.shared.reads,
@@ -68,52 +63,48 @@ impl Ledger {
     pub(super) fn with_tree<T>(
         &self,
         size: u64,
-        read: impl FnOnce(&Subtrees<'_>) -> Result<Option<T>, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
+        read: impl FnOnce(&Subtrees<'_>) -> StoreResult<Option<T>>,
+    ) -> StoreResult<Option<T>> {
         self.shared.with_tree(size, read)
     }
 
     /// Returns one leaf.
-    pub fn leaf(&self, index: u64) -> Result<Option<Leaf>, StoreFault> {
+    pub fn leaf(&self, index: u64) -> StoreResult<Option<Leaf>> {
         self.shared.reads.leaf(index)
     }
 
     /// Returns a proposal.
-    pub fn proposal(&self, id: &ProposalId) -> Result<Option<Proposal>, StoreFault> {
+    pub fn proposal(&self, id: &ProposalId) -> StoreResult<Option<Proposal>> {
         self.shared.reads.proposal(id)
     }
 
     /// Returns a page of proposals, the newest first.
-    pub fn proposals(&self, filter: &ProposalQuery) -> Result<ProposalPage, StoreFault> {
+    pub fn proposals(&self, filter: &ProposalQuery) -> StoreResult<ProposalPage> {
         self.shared.reads.proposals(filter)
     }
 
     /// Returns finished runs of a step with one outcome, the newest first.
-    pub fn runs(&self, query: &RunQuery) -> Result<Vec<Proposal>, StoreFault> {
+    pub fn runs(&self, query: &RunQuery) -> StoreResult<Vec<Proposal>> {
         self.shared.reads.runs(query)
     }
 
     /// Returns the payload that approvers sign for a proposal. This works in every status of the proposal.
-    pub fn payload(&self, id: &ProposalId) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn payload(&self, id: &ProposalId) -> StoreResult<Option<Vec<u8>>> {
         self.shared.reads.payload(id)
     }
 
     /// Returns the signatures of a proposal in their order of arrival.
-    pub fn signatures(&self, id: &ProposalId) -> Result<Vec<Signature>, StoreFault> {
+    pub fn signatures(&self, id: &ProposalId) -> StoreResult<Vec<Signature>> {
         self.shared.reads.signatures(id)
     }
 
     /// Returns the size of an output, or `None` if the output does not exist or was deleted.
-    pub fn output_size(&self, name: &Blake3Digest) -> Result<Option<u64>, StoreFault> {
+    pub fn output_size(&self, name: &Blake3Digest) -> StoreResult<Option<u64>> {
         Ok(self.shared.reads.output(name)?.map(|row| row.bytes))
     }
 
     /// Returns the bytes of an output within `range`. A range beyond the end of the output is cut.
-    pub fn output(
-        &self,
-        name: &Blake3Digest,
-        range: Range<u64>,
-    ) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub fn output(&self, name: &Blake3Digest, range: Range<u64>) -> StoreResult<Option<Vec<u8>>> {
         let Some(row) = self.shared.reads.output(name)? else {
             return Ok(None);
         };
@@ -161,7 +152,7 @@ impl Ledger {
     /// Returns the tokens without a secret, each with the jobs whose ID tokens open it.
     ///
     /// The bindings stay in memory until the state changes, because each new token is a seal.
-    pub fn bindings(&self) -> Result<Arc<TokenBindings>, StoreFault> {
+    pub fn bindings(&self) -> StoreResult<Arc<TokenBindings>> {
         // Read the version first, so that a later change is read again.
         let version = self.state().version;
         let mut kept = locked(&self.shared.bindings);

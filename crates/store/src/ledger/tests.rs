@@ -19,15 +19,19 @@ mod spent_nonces;
 mod store_opening;
 mod two_writers;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use crate::{
     AuthorizationCore, Consume, Finish, LeafRef, Ledger, LedgerConfig, LedgerLimits, LogSigner,
     NewProposal, Objects, SealStored, SealWrite, ServerSettings, Spender, SpentNonce, Store,
-    StoreFault, StoreReads, StoredStatus, Window, WriteStop,
+    StoreFault, StoreReads, StoreResult, StoredStatus, Window, WriteStop,
     ledger::tests::failing_store::{Commits, Failing},
     postgres,
     shared::KeepHead,
@@ -141,7 +145,7 @@ impl World {
         }
     }
 
-    fn try_open(&self) -> Result<Opened, StoreFault> {
+    fn try_open(&self) -> StoreResult<Opened> {
         match &self.server {
             Some(settings) => {
                 let (store, reads) = postgres::open(settings.clone(), None)?;

@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use crate::{
-    Fields, Link, Replicas, ServerSettings, StoreFault,
+    Fields, Link, Replicas, ServerSettings, StoreResult,
     postgres::{link::Flight, settings::fault},
     refused, waits,
 };
@@ -42,7 +42,7 @@ const TABLES: &str = "SELECT c.relname::text, c.relkind = 'r' AND c.relpersisten
 /// # Errors
 /// Returns a fault with the first property that puts committed rows at risk. A node waits until the administrator of the
 /// server has changed it.
-pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check(link: &Link, settings: &ServerSettings) -> StoreResult {
     let mut flight = Flight::default();
     flight.add(SERVER, values![]);
     // Another product can lack these catalogs, so its name is checked first.
@@ -60,7 +60,7 @@ pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
     Ok(())
 }
 
-fn check_product(version: &str) -> Result<(), StoreFault> {
+fn check_product(version: &str) -> StoreResult {
     let foreign = ["-YB-", "Greenplum", "Redshift", "CockroachDB"]
         .iter()
         .any(|name| version.contains(name));
@@ -73,7 +73,7 @@ fn check_product(version: &str) -> Result<(), StoreFault> {
     Ok(())
 }
 
-fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), StoreFault> {
+fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> StoreResult {
     check_product(server.get(0)?)?;
     let place = settings.place();
     let wrong =
@@ -151,7 +151,7 @@ fn check_server(server: &Fields<'_>, settings: &ServerSettings) -> Result<(), St
     Ok(())
 }
 
-fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
+fn check_table(row: &Row, settings: &ServerSettings) -> StoreResult {
     let table = Fields::new(DURING, row);
     let (name, schema) = (table.get::<&str>(0)?, &settings.schema);
     let wrong = |what: String, advice: String| {
@@ -201,9 +201,9 @@ fn check_table(row: &Row, settings: &ServerSettings) -> Result<(), StoreFault> {
 
 /// Checks that a lock of one connection excludes another connection. A pooler in transaction mode gives both the same
 /// connection to the server.
-pub fn check_locks(link: &Link, other: &Link, key: i64) -> Result<(), StoreFault> {
+pub fn check_locks(link: &Link, other: &Link, key: i64) -> StoreResult {
     let take = "SELECT pg_try_advisory_lock($1), pg_backend_pid()";
-    let row = |link: &Link| -> Result<(bool, i32), StoreFault> {
+    let row = |link: &Link| -> StoreResult<(bool, i32)> {
         let rows = link.query(DURING, take, values![key])?;
         let fields = Fields::new(DURING, &rows[0]);
         Ok((fields.get(0)?, fields.get(1)?))

@@ -1,15 +1,17 @@
 //! Copies a store at one moment from the database into a new SQLite file. Backups and the check of a store read this file,
 //! so both have only one implementation for all engines.
 
-use std::fs::{DirBuilder, File};
-use std::io::Write as _;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::{
+    fs::{DirBuilder, File},
+    io::Write as _,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+};
 
 use tokio_postgres::Row;
 
 use crate::{
-    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Fields, Link, ServerSettings, StoreFault,
+    CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Fields, Link, ServerSettings, StoreResult,
     TABLES,
     copied_tables::OUTPUT,
     postgres::{questions::read_head, schema, statements::signed},
@@ -34,7 +36,7 @@ pub fn export(
     outputs: &Path,
     first: u64,
     have: &Path,
-) -> Result<(), StoreFault> {
+) -> StoreResult {
     let server = Link::open(settings, OPTIONS)?;
     schema::check(&server, settings)?;
     server.script(DURING, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
@@ -52,8 +54,8 @@ fn rows_of(
     link: &Link,
     table: &CopiedTable,
     first: u64,
-    each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
-) -> Result<(), StoreFault> {
+    each: &mut dyn FnMut(Vec<CopiedRow>) -> StoreResult,
+) -> StoreResult {
     let key = if table.name == OUTPUT {
         "number".to_owned()
     } else {
@@ -100,14 +102,14 @@ fn rows_of(
 }
 
 /// Returns the first `count` columns of a row.
-pub fn cells(row: &Row, count: usize) -> Result<CopiedRow, StoreFault> {
+pub fn cells(row: &Row, count: usize) -> StoreResult<CopiedRow> {
     let fields = Fields::new(DURING, row);
     let cell = |at| fields.get::<Cell<'_>>(at).map(Cell::into_owned);
     (0..count).map(cell).collect()
 }
 
 /// Writes the outputs that are pieces in the database, each as a file. The caller checks the bytes of all files.
-fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFault> {
+fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> StoreResult {
     let failed = |path: &Path, error: std::io::Error| {
         refused(format!("{} cannot be written: {error}", path.display()))
     };
@@ -147,7 +149,7 @@ fn write_outputs(link: &Link, outputs: &Path, have: &Path) -> Result<(), StoreFa
 }
 
 /// Returns the number of rows of a table, by ranges of its pages, so that no statement reaches its time limit.
-pub fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
+pub fn count(link: &Link, table: &CopiedTable) -> StoreResult<u64> {
     let sql = format!("SELECT count(*) FROM {} WHERE {PAGES}", table.name);
     let mut all = 0;
     for (first, end) in pages(link, table, 1 << 14)? {
@@ -162,11 +164,7 @@ pub fn count(link: &Link, table: &CopiedTable) -> Result<u64, StoreFault> {
 pub const PAGES: &str = "ctid >= $1::text::tid AND ctid < $2::text::tid";
 
 /// Returns ranges with all pages of a table. A page usually has 8 KiB.
-pub fn pages(
-    link: &Link,
-    table: &CopiedTable,
-    each: usize,
-) -> Result<Vec<(String, String)>, StoreFault> {
+pub fn pages(link: &Link, table: &CopiedTable, each: usize) -> StoreResult<Vec<(String, String)>> {
     let sql = "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::bigint";
     let pages = link
         .value::<i64>(DURING, sql, values![table.name])?

@@ -5,13 +5,11 @@
 //! The term becomes positive only after the old file is marked, and no service opens a marked file. So at each moment at
 //! most one of the two stores can be served.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::{fs::File, io::Read as _, path::Path};
 
 use crate::{
     CLOSABLE_AFTER_S, CopiedRow, CopiedTable, Fields, Link, MoveEnd, OldFile, PIECE,
-    ServerSettings, StoreFault, StoreHead, StoreLock, TABLES, Value,
+    ServerSettings, StoreFault, StoreHead, StoreLock, StoreResult, TABLES, Value,
     copied_tables::OUTPUT,
     crash_points, lock_key,
     postgres::{
@@ -41,7 +39,7 @@ pub fn move_into(
     from: &Path,
     outputs: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<MoveEnd, StoreFault> {
+) -> StoreResult<MoveEnd> {
     if !from.is_file() {
         return Err(refused(format!(
             "the store {} does not exist: name the old store with --from",
@@ -119,7 +117,7 @@ pub fn move_into(
 ///
 /// # Errors
 /// Returns a fault if the schema is not empty, or if a store cannot be used.
-pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> Result<(), StoreFault> {
+pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> StoreResult {
     let old = OldFile::open(from)?;
     let state = old.state()?;
     let target = Target::open(settings)?;
@@ -140,7 +138,7 @@ pub fn fill(settings: &ServerSettings, from: &Path, outputs: &Path) -> Result<()
 ///
 /// # Errors
 /// Returns a fault if the schema cannot be used.
-pub fn is_empty(settings: &ServerSettings) -> Result<bool, StoreFault> {
+pub fn is_empty(settings: &ServerSettings) -> StoreResult<bool> {
     let link = Link::open(settings, OPTIONS)?;
     schema::check(&link, settings)?;
     empty(&link)
@@ -169,7 +167,7 @@ struct Target {
 }
 
 impl Target {
-    fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
+    fn open(settings: &ServerSettings) -> StoreResult<Self> {
         let link = Link::open(settings, OPTIONS)?;
         durability::check(&link, settings)?;
         schema::check_objects(&link, settings)?;
@@ -194,7 +192,7 @@ impl Target {
         )))
     }
 
-    fn state(&self) -> Result<TargetState, StoreFault> {
+    fn state(&self) -> StoreResult<TargetState> {
         let rows = self.link.query(
             DURING,
             "SELECT boundary, term, seal FROM state WHERE one = 1",
@@ -210,14 +208,14 @@ impl Target {
     }
 
     /// Executes a statement in a transaction of its own. A warning means that the commit can be lost.
-    fn commit(&self, sql: &str, values: Vec<Value<'_>>) -> Result<(), StoreFault> {
+    fn commit(&self, sql: &str, values: Vec<Value<'_>>) -> StoreResult {
         self.link.take_warnings();
         self.link.query(DURING, sql, values)?;
         self.link.confirm(DURING)
     }
 
     /// Notes the old store. From now on, no service opens the schema until [`Self::finish`].
-    fn begin(&self, boundary: &[u8], fingerprint: &[u8]) -> Result<(), StoreFault> {
+    fn begin(&self, boundary: &[u8], fingerprint: &[u8]) -> StoreResult {
         let sql = "UPDATE state SET boundary = $1, seal = $2, term = $3 WHERE one = 1";
         self.commit(
             sql,
@@ -226,7 +224,7 @@ impl Target {
     }
 
     /// Deletes the rows that a service can have changed in the old store since an interrupted move copied them.
-    fn delete_changed(&self) -> Result<(), StoreFault> {
+    fn delete_changed(&self) -> StoreResult {
         for table in TABLES.iter().filter(|table| table.changes) {
             let sql = format!("DELETE FROM {} WHERE {PAGES}", table.name);
             for (first, end) in pages(&self.link, table, 1 << 10)? {
@@ -244,7 +242,7 @@ impl Target {
         outputs: &Path,
         mut served_since: Option<Vec<u8>>,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         if served_since.is_some() {
             self.delete_changed()?;
         }
@@ -312,11 +310,7 @@ impl Target {
     }
 
     /// Returns the key of the last row that was copied.
-    fn last_key(
-        &self,
-        old: &OldFile,
-        table: &CopiedTable,
-    ) -> Result<Option<CopiedRow>, StoreFault> {
+    fn last_key(&self, old: &OldFile, table: &CopiedTable) -> StoreResult<Option<CopiedRow>> {
         if table.name == OUTPUT {
             let rows = self.link.query(
                 DURING,
@@ -350,7 +344,7 @@ impl Target {
     }
 
     /// Copies an output file. A missing or changed file only means that this output cannot be read, as in the old store.
-    fn copy_file(&self, name: &[u8], bytes: u64, path: &Path) -> Result<(), StoreFault> {
+    fn copy_file(&self, name: &[u8], bytes: u64, path: &Path) -> StoreResult {
         let sql = "SELECT count(*) FROM piece WHERE name = $1";
         if self
             .link
@@ -381,7 +375,7 @@ impl Target {
 
     /// Compares the copy with the old store: the number of rows of each table, and the root hash of the log. Returns the
     /// number of log entries.
-    fn verify(&self, old: &OldFile) -> Result<u64, StoreFault> {
+    fn verify(&self, old: &OldFile) -> StoreResult<u64> {
         let mut size = 0;
         for table in &*TABLES {
             let (ours, theirs) = (count(&self.link, table)?, old.count(table)?);
@@ -408,7 +402,7 @@ impl Target {
     }
 
     /// Lets services use the schema. All changes are in one commit.
-    fn finish(&self, state: &StoreHead) -> Result<(), StoreFault> {
+    fn finish(&self, state: &StoreHead) -> StoreResult {
         let sql = "UPDATE state SET boundary = $1, seal = $2, version = $3, mark = $4, term = 0 WHERE one = 1";
         let values = cells![
             state.boundary.as_ref().map(SealDigest::as_bytes),
@@ -455,7 +449,7 @@ fn insert(table: &CopiedTable) -> String {
     )
 }
 
-fn empty(link: &Link) -> Result<bool, StoreFault> {
+fn empty(link: &Link) -> StoreResult<bool> {
     for table in &*TABLES {
         if link.value(
             DURING,

@@ -3,11 +3,13 @@
 //! A database that went back to an earlier time may not name a node that has run steps since then. So each node enters
 //! the nodes that it knows, and waits for their checkpoints too.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use crate::{Fields, KNOWN_NODES, Link, StoreFault, refused, small_file};
+use crate::{Fields, KNOWN_NODES, Link, StoreFault, StoreResult, refused, small_file};
 
 const DURING: &str = "entering the known nodes of the boundary";
 
@@ -25,7 +27,7 @@ pub struct KnownNodes {
 
 impl KnownNodes {
     /// Reads the file in the private directory `data`.
-    pub fn read(data: &Path) -> Result<Self, StoreFault> {
+    pub fn read(data: &Path) -> StoreResult<Self> {
         let path = data.join(KNOWN_NODES);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -39,7 +41,7 @@ impl KnownNodes {
     }
 
     /// Enters the known nodes that the database lacks.
-    pub fn enter(&self, link: &Link) -> Result<(), StoreFault> {
+    pub fn enter(&self, link: &Link) -> StoreResult {
         let (names, keys): (Vec<_>, Vec<_>) = self
             .keys
             .iter()
@@ -49,7 +51,7 @@ impl KnownNodes {
     }
 
     /// Stores the nodes of the database that the file lacks.
-    pub fn note(&mut self, link: &Link) -> Result<(), StoreFault> {
+    pub fn note(&mut self, link: &Link) -> StoreResult {
         let mut keys = self.keys.clone();
         for row in &link.query(DURING, SEEN, values![])? {
             let row = Fields::new(DURING, row);

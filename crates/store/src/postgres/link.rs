@@ -1,24 +1,27 @@
 //! One connection to the database. One thread of the process moves the bytes of all connections. A caller blocks until
 //! the answers to its statements arrive, or until a time limit ends.
 
-use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, Mutex, OnceLock},
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
+    time::{Duration, Instant},
+};
 
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::AbortHandle;
-use tokio_postgres::config::Config;
-use tokio_postgres::error::Severity;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Error, NoTls, Row, Socket, Statement};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::AbortHandle,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Error, NoTls, Row, Socket, Statement, config::Config, error::Severity,
+    tls::MakeTlsConnect, types::ToSql,
+};
 
 use crate::{
-    Fields, FromCell, ServerSettings, StoreFault,
+    Fields, FromCell, ServerSettings, StoreFault, StoreResult,
     postgres::{
         encryption::Encryption,
         settings::{POOLER, fault, unreachable, words},
@@ -68,7 +71,7 @@ pub struct Link {
 
 impl Link {
     /// Connects with the options of a session.
-    pub(super) fn open(settings: &ServerSettings, options: &str) -> Result<Self, StoreFault> {
+    pub(super) fn open(settings: &ServerSettings, options: &str) -> StoreResult<Self> {
         let config = settings.session(options);
         match &settings.tls {
             Some(tls) => Self::connect(config, Encryption(tls.clone())),
@@ -139,11 +142,7 @@ impl Link {
     }
 
     /// Prepares the statements that this connection has not prepared yet, together.
-    pub(super) fn prepare(
-        &self,
-        during: &'static str,
-        statements: &[&str],
-    ) -> Result<(), StoreFault> {
+    pub(super) fn prepare(&self, during: &'static str, statements: &[&str]) -> StoreResult {
         let missing: Vec<&str> = {
             let known = locked(&self.statements);
             statements
@@ -170,7 +169,7 @@ impl Link {
         &self,
         during: &'static str,
         flight: &Flight<'_>,
-    ) -> Result<Vec<Result<Vec<Row>, Error>>, StoreFault> {
+    ) -> StoreResult<Vec<Result<Vec<Row>, Error>>> {
         self.prepare(during, &flight.statements())?;
         let mut answers = Vec::with_capacity(flight.0.len());
         for (sql, values) in &flight.0 {
@@ -188,7 +187,7 @@ impl Link {
         &self,
         during: &'static str,
         flight: &Flight<'_>,
-    ) -> Result<Vec<Vec<Row>>, StoreFault> {
+    ) -> StoreResult<Vec<Vec<Row>>> {
         let answers = self.send(during, flight)?;
         // An answer is missing only after a failed statement.
         answers
@@ -203,7 +202,7 @@ impl Link {
         during: &'static str,
         sql: &'a str,
         values: Vec<Value<'a>>,
-    ) -> Result<Vec<Row>, StoreFault> {
+    ) -> StoreResult<Vec<Row>> {
         let mut flight = Flight::default();
         flight.add(sql, values);
         Ok(self.rows(during, &flight)?.pop().unwrap_or_default())
@@ -215,14 +214,14 @@ impl Link {
         during: &'static str,
         sql: &str,
         values: Vec<Value<'_>>,
-    ) -> Result<T, StoreFault> {
+    ) -> StoreResult<T> {
         let rows = self.query(during, sql, values)?;
         first(during, &rows)?.get(0)
     }
 
     /// Returns a fault if the server sent a warning since the last call of [`Self::take_warnings`], because a commit with a
     /// warning can be lost.
-    pub(super) fn confirm(&self, during: &'static str) -> Result<(), StoreFault> {
+    pub(super) fn confirm(&self, during: &'static str) -> StoreResult {
         let Some(warning) = self.take_warnings().into_iter().next() else {
             return Ok(());
         };
@@ -233,12 +232,12 @@ impl Link {
     }
 
     /// Executes a script of statements without parameters.
-    pub(super) fn script(&self, during: &'static str, sql: &str) -> Result<(), StoreFault> {
+    pub(super) fn script(&self, during: &'static str, sql: &str) -> StoreResult {
         self.wait(during, self.client.batch_execute(sql))?
             .map_err(|error| fault(during, &error))
     }
 
-    fn wait<F: Future>(&self, during: &'static str, future: F) -> Result<F::Output, StoreFault> {
+    fn wait<F: Future>(&self, during: &'static str, future: F) -> StoreResult<F::Output> {
         block_on(future, ANSWER).ok_or_else(|| {
             // The answers of this connection no longer belong to the next statements, so the connection ends.
             self.task.abort();
@@ -305,7 +304,7 @@ fn connect_problem(error: &Error) -> String {
 }
 
 /// Returns the first row of an answer that always has a row.
-pub fn first<'r>(during: &'static str, rows: &'r [Row]) -> Result<Fields<'r>, StoreFault> {
+pub fn first<'r>(during: &'static str, rows: &'r [Row]) -> StoreResult<Fields<'r>> {
     let row = rows.first();
     row.map(|row| Fields::new(during, row))
         .ok_or_else(|| StoreFault::broken(during, "the server sent no row"))

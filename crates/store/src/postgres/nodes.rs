@@ -1,7 +1,7 @@
 //! The nodes of a boundary, for the operator.
 
 use crate::{
-    Fields, Link, NodeState, NodesReport, Pool, ServerSettings, StoreFault, lock_key,
+    Fields, Link, NodeState, NodesReport, Pool, ServerSettings, StoreResult, lock_key,
     postgres::{
         link::{Flight, first},
         schema,
@@ -45,7 +45,7 @@ impl NodesReader {
     ///
     /// # Errors
     /// Returns a fault if the database cannot be read.
-    pub fn read(&self) -> Result<NodesReport, StoreFault> {
+    pub fn read(&self) -> StoreResult<NodesReport> {
         self.0.with(|link| {
             let settings = &self.0.settings;
             // A changed or missing schema is the better reason.
@@ -55,7 +55,7 @@ impl NodesReader {
     }
 }
 
-fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
+fn report(link: &Link, schema: &str) -> StoreResult<NodesReport> {
     let mut flight = Flight::default();
     flight.add(LIST, values![]);
     flight.add(CLOCK, values![]);
@@ -105,7 +105,7 @@ fn report(link: &Link, schema: &str) -> Result<NodesReport, StoreFault> {
 }
 
 /// Returns all nodes by name.
-fn nodes(rows: &[tokio_postgres::Row]) -> Result<Vec<NodeState>, StoreFault> {
+fn nodes(rows: &[tokio_postgres::Row]) -> StoreResult<Vec<NodeState>> {
     let one = |row: &tokio_postgres::Row| {
         let row = Fields::new(DURING, row);
         Ok(NodeState {
@@ -122,7 +122,7 @@ fn nodes(rows: &[tokio_postgres::Row]) -> Result<Vec<NodeState>, StoreFault> {
 }
 
 /// Notes that a node will never come back. Returns true if no run may start before a new epoch.
-pub fn lose(settings: &ServerSettings, name: &Name) -> Result<bool, StoreFault> {
+pub fn lose(settings: &ServerSettings, name: &Name) -> StoreResult<bool> {
     const DURING: &str = "noting that a node is lost";
     let link = Link::open(settings, "")?;
     schema::check(&link, settings)?;

@@ -1,9 +1,11 @@
 //! Large outputs and uploaded files as pieces of 1 MiB, and cosignatures as rows.
 
-use std::collections::VecDeque;
-use std::io;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::VecDeque,
+    io,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     Cosignature, Fields, Link, PIECE, Pool, ServerSettings, TakeBytes, Value,

@@ -1,7 +1,7 @@
 //! Connections beside the connection of the writer, which several threads share.
 
 use crate::{
-    IdlePool, Link, ServerSettings, StoreFault,
+    IdlePool, Link, ServerSettings, StoreFault, StoreResult,
     postgres::{schema, settings::unreachable},
     server_of, waits,
 };
@@ -75,7 +75,7 @@ impl Pool {
         checked.is_empty() || *checked == server
     }
 
-    fn connect(&self) -> Result<PooledLink, StoreFault> {
+    fn connect(&self) -> StoreResult<PooledLink> {
         const DURING: &str = "opening a connection to the database";
         let link = Link::open(&self.settings, self.options)?;
         if link.value(DURING, "SELECT pg_is_in_recovery()", values![])? {

@@ -3,7 +3,8 @@
 use tokio_postgres::Row;
 
 use crate::{
-    Answers, Cell, Fields, FromCell as _, Link, Questions, StoreFault, StoreHead, batch_questions,
+    Answers, Cell, Fields, FromCell as _, Link, Questions, StoreFault, StoreHead, StoreResult,
+    batch_questions,
     postgres::{
         link::Flight,
         statements::{arrays, signed},
@@ -52,7 +53,7 @@ pub struct LastBatch {
 }
 
 /// Reads the state of the boundary outside of a batch.
-pub fn read_head(link: &Link) -> Result<(StoreHead, LastBatch), StoreFault> {
+pub fn read_head(link: &Link) -> StoreResult<(StoreHead, LastBatch)> {
     let mut flight = Flight::default();
     flight.add(HEAD, values![]);
     flight.add(EXCLUSIVE, values![]);
@@ -61,7 +62,7 @@ pub fn read_head(link: &Link) -> Result<(StoreHead, LastBatch), StoreFault> {
 }
 
 /// Reads a row of [`HEAD`] and the rows of [`EXCLUSIVE`].
-fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBatch), StoreFault> {
+fn head(rows: &[Row], exclusive: &[Row]) -> StoreResult<(StoreHead, LastBatch)> {
     let Some(first) = rows.first() else {
         return Err(StoreFault::broken(DURING, "the table `state` has no row"));
     };
@@ -81,7 +82,7 @@ fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBatch), Store
         mark: row.get(3)?,
         boundary: row.get(0)?,
         seal: row.get(1)?,
-        exclusive: names.collect::<Result<_, StoreFault>>()?,
+        exclusive: names.collect::<StoreResult<_>>()?,
         emergencies: ids.into_iter().map(emergency).collect::<Result<_, _>>()?,
     };
     let last = LastBatch {
@@ -95,12 +96,7 @@ fn head(rows: &[Row], exclusive: &[Row]) -> Result<(StoreHead, LastBatch), Store
 }
 
 /// Sends the first flight. After an error, the transaction must be undone.
-pub fn begin(
-    link: &Link,
-    key: i64,
-    size: u64,
-    questions: &Questions<'_>,
-) -> Result<Begun, StoreFault> {
+pub fn begin(link: &Link, key: i64, size: u64, questions: &Questions<'_>) -> StoreResult<Begun> {
     let asked = batch_questions::of(questions);
     let kinds = asked.iter().enumerate();
     let kinds = kinds.filter(|(_, rows)| !rows.cells.is_empty());

@@ -1,8 +1,8 @@
 //! Connections that only read, beside the connection of the writer.
 
 use crate::{
-    Cell, ClosedKey, EachRow, EngineStatements, Fields, Pool, Readers, ServerSettings, StoreFault,
-    StoreHead, StoreReads,
+    Cell, ClosedKey, EachRow, EngineStatements, Fields, Pool, Readers, ServerSettings, StoreHead,
+    StoreReads, StoreResult,
     postgres::{questions::read_head, schema, statements::boxed},
 };
 
@@ -87,7 +87,7 @@ struct PostgresReads(Pool);
 ///
 /// # Errors
 /// Returns a fault if the database cannot be reached or has another schema.
-pub fn at_rest(settings: ServerSettings) -> Result<(StoreReads, StoreHead), StoreFault> {
+pub fn at_rest(settings: ServerSettings) -> StoreResult<(StoreReads, StoreHead)> {
     let pool = pool(settings.clone());
     let (head, _) = pool.with(|link| {
         schema::check(link, &settings)?;
@@ -123,7 +123,7 @@ impl Readers for PostgresReads {
         sql: &str,
         values: &[Cell<'_>],
         each: EachRow<'_>,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let rows = self.0.with(|link| link.query(during, sql, boxed(values)))?;
         for row in &rows {
             if !each(&Fields::new(during, row))? {
@@ -141,7 +141,7 @@ impl Readers for PostgresReads {
         Some(self.0.settings.node.as_str())
     }
 
-    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault> {
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> StoreResult<Option<usize>> {
         const DURING: &str = "looking for rows of spent nonces and denials";
         let sql = match kind {
             ClosedKey::Nonce => NONCE_WITHOUT_ROW,
@@ -162,7 +162,7 @@ impl Readers for PostgresReads {
         Ok(None)
     }
 
-    fn bytes(&self) -> Result<u64, StoreFault> {
+    fn bytes(&self) -> StoreResult<u64> {
         const DURING: &str = "reading the size";
         let schema = self.0.settings.schema.as_str();
         self.0

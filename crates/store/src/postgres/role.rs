@@ -4,14 +4,19 @@
 //! fails. A server that restarted, changed its identity or changed its timeline may have lost committed batches. Before
 //! the next consumption, the checkpoints that all nodes keep on their own disks are compared with the log.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
 
 use crate::{
     BATCH, BEGIN, COMMIT, CheckpointRow, Fields, KeyWaits, LOCK, Link, ReadRole, RoleState,
-    ServerSettings, StoreFault, StoreLock, Turn, batch_id, lock_key,
+    ServerSettings, StoreFault, StoreLock, StoreResult, Turn, batch_id, lock_key,
     postgres::{
         durability,
         known_nodes::KnownNodes,
@@ -92,7 +97,7 @@ struct Entered {
 
 impl Entered {
     /// Returns true if the kept heads of all nodes were compared with the log of this server.
-    fn is_compared(&self) -> Result<bool, StoreFault> {
+    fn is_compared(&self) -> StoreResult<bool> {
         let rows = self.link.query(DURING, STATE, values![])?;
         Ok(first(DURING, &rows)?.get::<String>(1)? == self.server)
     }
@@ -100,12 +105,7 @@ impl Entered {
 
 /// Checks that the log has this root at this size. A node waits for entries that are missing. A log with other entries is
 /// an error, because no later state of this log can have the checkpoint.
-fn check_head(
-    node: &str,
-    size: u64,
-    root: &[u8],
-    settings: &ServerSettings,
-) -> Result<(), StoreFault> {
+fn check_head(node: &str, size: u64, root: &[u8], settings: &ServerSettings) -> StoreResult {
     let found = root_of(&reads::readers(settings.clone()), size)?;
     let what = match found {
         Some(known) if known[..] == *root => return Ok(()),
@@ -189,7 +189,7 @@ impl NodeCandidate {
         kept_head: ReadKeptHead,
         data: &Path,
         lock: Arc<StoreLock>,
-    ) -> Result<Self, StoreFault> {
+    ) -> StoreResult<Self> {
         let known = KnownNodes::read(data)?;
         Ok(Self {
             settings,
@@ -202,7 +202,7 @@ impl NodeCandidate {
     }
 
     /// Connects with all checks if the connection was lost, if no other process is the same node.
-    fn connect(&mut self) -> Result<&mut Entered, StoreFault> {
+    fn connect(&mut self) -> StoreResult<&mut Entered> {
         if self
             .entered
             .as_ref()
@@ -247,7 +247,7 @@ impl NodeCandidate {
     }
 
     /// Connects, and enters this node in the table of the nodes.
-    fn enter(&mut self) -> Result<&mut Entered, StoreFault> {
+    fn enter(&mut self) -> StoreResult<&mut Entered> {
         if !self.connect()?.shown
             && let Some(entered) = &mut self.entered
         {
@@ -263,10 +263,7 @@ impl NodeCandidate {
     }
 
     /// Attempts to become the active node, if the key of this node may sign.
-    pub fn attempt(
-        &mut self,
-        key_waits: &mut KeyWaits<'_>,
-    ) -> Result<Turn<ServerRole>, StoreFault> {
+    pub fn attempt(&mut self, key_waits: &mut KeyWaits<'_>) -> StoreResult<Turn<ServerRole>> {
         let (node, keyid) = (self.settings.node.clone(), self.keyid.clone());
         let is_shown =
             self.connect()?
@@ -321,7 +318,7 @@ impl NodeCandidate {
     }
 
     /// Takes the lock of the role, and compares the kept heads if the server changed. Returns the reason to wait.
-    fn take_role(&mut self) -> Result<Option<String>, StoreFault> {
+    fn take_role(&mut self) -> StoreResult<Option<String>> {
         self.give_sign()?;
         let (settings, entered) = (self.settings.clone(), self.enter()?);
         let key_of_role = lock_key(&entered.database, &format!("{} role", settings.schema));
@@ -349,13 +346,13 @@ impl NodeCandidate {
     }
 
     /// Shows the other nodes this node and its kept head.
-    fn give_sign(&mut self) -> Result<(), StoreFault> {
+    fn give_sign(&mut self) -> StoreResult {
         self.post()?;
         self.beat_if_due().map(drop)
     }
 
     /// Tells the other nodes that this node works, once in [`BEAT`]. Returns true if it did.
-    fn beat_if_due(&mut self) -> Result<bool, StoreFault> {
+    fn beat_if_due(&mut self) -> StoreResult<bool> {
         let node = self.settings.node.clone();
         let entered = self.enter()?;
         let is_due = entered.beat.elapsed() >= BEAT;
@@ -371,7 +368,7 @@ impl NodeCandidate {
 
     /// Shows the kept head of this node to the other nodes, once for each connection. It can only change while this node
     /// consumes, and a new connection begins with a comparison.
-    fn post(&mut self) -> Result<(), StoreFault> {
+    fn post(&mut self) -> StoreResult {
         if self.enter()?.posted {
             return Ok(());
         }
@@ -404,7 +401,7 @@ impl NodeCandidate {
 
     /// Compares the kept heads of all nodes with the log. After a change of the server, each node must have shown its head to
     /// this server. Returns the reason to wait.
-    fn compare(&mut self) -> Result<Option<String>, StoreFault> {
+    fn compare(&mut self) -> StoreResult<Option<String>> {
         let settings = self.settings.clone();
         let entered = self.enter()?;
         let absent = entered
@@ -413,7 +410,7 @@ impl NodeCandidate {
         let absent: Vec<String> = absent
             .iter()
             .map(|row| Fields::new(DURING, row).get(0))
-            .collect::<Result<_, StoreFault>>()?;
+            .collect::<StoreResult<_>>()?;
         if !absent.is_empty() && !entered.is_compared()? {
             return Ok(Some(format!(
                 "the database server restarted or changed, so the newest checkpoints of all nodes are compared first: start \
@@ -444,7 +441,7 @@ impl NodeCandidate {
     }
 
     /// Confirms the role of this node if the connection was lost or the server is another one.
-    fn look(&mut self, watch: &RoleWatch) -> Result<(), StoreFault> {
+    fn look(&mut self, watch: &RoleWatch) -> StoreResult {
         if watch.lost.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -488,11 +485,7 @@ impl NodeCandidate {
 
 /// Raises the term, or confirms the term `mine`, and notes the server. The commit is a batch, so that it fails if another
 /// batch is committed at the same time.
-fn raise(
-    entered: &Entered,
-    settings: &ServerSettings,
-    mine: Option<i64>,
-) -> Result<i64, StoreFault> {
+fn raise(entered: &Entered, settings: &ServerSettings, mine: Option<i64>) -> StoreResult<i64> {
     let link = &entered.link;
     link.take_warnings();
     let changed = (|| {

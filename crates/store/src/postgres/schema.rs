@@ -1,7 +1,7 @@
 //! The schema in the database: its migration by the owner, and the check that nobody changed it by hand.
 
 use crate::{
-    Fields, Link, ServerSettings, StoreFault, differences_of, lock_key,
+    Fields, Link, ServerSettings, StoreResult, differences_of, lock_key,
     postgres::durability::LOG_TABLES, refused,
 };
 
@@ -63,7 +63,7 @@ const LISTING: &str = "SELECT format('%s %s', CASE c.relkind WHEN 'r' THEN 'tabl
     JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = $1 WHERE NOT t.tgisinternal ORDER BY 1";
 
 /// Returns the objects of the schema, one a line.
-pub fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFault> {
+pub fn objects(link: &Link, schema: &str) -> StoreResult<Vec<String>> {
     const DURING: &str = "reading the schema of the database";
     link.query(DURING, LISTING, values![schema])?
         .iter()
@@ -73,7 +73,7 @@ pub fn objects(link: &Link, schema: &str) -> Result<Vec<String>, StoreFault> {
 
 /// Refuses a schema that is empty, half made, newer than this program, or changed by hand, and a schema with only a part of
 /// the rows of another store.
-pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check(link: &Link, settings: &ServerSettings) -> StoreResult {
     check_objects(link, settings)?;
     if !link.value::<bool>(
         DURING,
@@ -94,7 +94,7 @@ pub fn check(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
 const DURING: &str = "checking the schema of the database";
 
 /// Checks the schema without its rows.
-pub fn check_objects(link: &Link, settings: &ServerSettings) -> Result<(), StoreFault> {
+pub fn check_objects(link: &Link, settings: &ServerSettings) -> StoreResult {
     let schema = &settings.schema;
     let place = settings.place();
     if !link.value::<bool>(DURING, SESSION, values![])? {
@@ -155,11 +155,7 @@ fn differences(found: &[String]) -> Vec<String> {
 ///
 /// # Errors
 /// Returns a fault if the schema exists already, or if the database refuses a statement. Nothing is then created.
-pub fn migrate(
-    settings: &ServerSettings,
-    service: &str,
-    say: &mut dyn FnMut(&str),
-) -> Result<(), StoreFault> {
+pub fn migrate(settings: &ServerSettings, service: &str, say: &mut dyn FnMut(&str)) -> StoreResult {
     const DURING: &str = "creating the schema of the store";
     let link = Link::open(
         settings,

@@ -1,6 +1,6 @@
 //! The identity of a database server. A restored or promoted server has another one.
 
-use crate::{Link, StoreFault};
+use crate::{Link, StoreResult};
 
 const DURING: &str = "reading the identity of the server";
 const SERVER: &str = "SELECT concat_ws(' ', (pg_control_system()).system_identifier, \
@@ -8,6 +8,6 @@ const SERVER: &str = "SELECT concat_ws(' ', (pg_control_system()).system_identif
 
 /// Returns start, identity and timeline of the server. The timeline comes from the log that the server writes: the control
 /// file gets the timeline of a promoted server some seconds later.
-pub fn server_of(link: &Link) -> Result<String, StoreFault> {
+pub fn server_of(link: &Link) -> StoreResult<String> {
     link.value(DURING, SERVER, values![])
 }

@@ -2,18 +2,22 @@
 //!
 //! Conversions from errors of the database to faults of the store.
 
-use std::fmt;
-use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    fmt,
+    net::IpAddr,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use tokio_postgres::config::{ChannelBinding, Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Config, Error};
+use tokio_postgres::{
+    Config, Error,
+    config::{ChannelBinding, Host, SslMode, TargetSessionAttrs},
+    error::SqlState,
+};
 
-use crate::{Replicas, ServerTable, StoreFault, refused, waits};
+use crate::{Replicas, ServerTable, StoreFault, StoreResult, refused, waits};
 use documents::Name;
 use wire::{ClientCertificatePem, DatabaseTls};
 
@@ -71,7 +75,7 @@ impl ServerSettings {
     ///
     /// # Errors
     /// Returns a fault if the URL is not usable, if the connection would not be safe, or if a file cannot be read.
-    pub fn new(url: &str, table: &ServerTable) -> Result<Self, StoreFault> {
+    pub fn new(url: &str, table: &ServerTable) -> StoreResult<Self> {
         let parsed = parameters(url)?;
         let mut config: Config = parsed.url.parse().map_err(|error| {
             refused(format!("the database URL cannot be read: {error}; {FORM}"))
@@ -238,7 +242,7 @@ struct Parameters {
     tls: Option<bool>,
 }
 
-fn parameters(url: &str) -> Result<Parameters, StoreFault> {
+fn parameters(url: &str) -> StoreResult<Parameters> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut parsed = Parameters {
         url: String::new(),
@@ -278,7 +282,7 @@ fn parameters(url: &str) -> Result<Parameters, StoreFault> {
     Ok(parsed)
 }
 
-fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
+fn encryption(table: &ServerTable) -> StoreResult<DatabaseTls> {
     let authorities = table
         .ca
         .as_deref()
@@ -305,7 +309,7 @@ fn encryption(table: &ServerTable) -> Result<DatabaseTls, StoreFault> {
     })
 }
 
-fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
+fn read(path: &Path, name: &str) -> StoreResult<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
         refused(format!(
             "the file {} of `{name}` in [postgres] cannot be read: {error}",
@@ -315,7 +319,7 @@ fn read(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
 }
 
 /// Reads a file that other users must not be able to read.
-fn read_secret(path: &Path, name: &str) -> Result<Vec<u8>, StoreFault> {
+fn read_secret(path: &Path, name: &str) -> StoreResult<Vec<u8>> {
     let bytes = read(path, name)?;
     let mode = std::fs::metadata(path).map(|metadata| metadata.mode() & 0o777);
     if mode.is_ok_and(|mode| mode & 0o077 == 0) {

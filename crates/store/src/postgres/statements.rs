@@ -3,8 +3,10 @@
 use std::error::Error;
 
 use bytes::BytesMut;
-use tokio_postgres::Row;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{
+    Row,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
 
 use crate::{Cell, EngineRow, StoreFault, Value};
 

@@ -10,9 +10,13 @@ mod servers;
 mod statement_plans;
 mod unknown_commits;
 
-use std::path::Path;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use crate::{
     Link, Replicas, ServerSettings, ServerTable,

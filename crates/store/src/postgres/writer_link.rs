@@ -1,8 +1,8 @@
 //! The connection of the writer: its session, its lock, and the decision about an unknown commit.
 
 use crate::{
-    BATCH, BEGIN, BatchRow, COMMIT, LOCK, Link, ServerSettings, StoreFault, batch_questions,
-    batch_rows, lock_key,
+    BATCH, BEGIN, BatchRow, COMMIT, LOCK, Link, ServerSettings, StoreFault, StoreResult,
+    batch_questions, batch_rows, lock_key,
     postgres::{
         durability,
         link::{Flight, first},
@@ -79,7 +79,7 @@ pub struct Settled {
 
 impl WriterLink {
     /// Connects, and checks the server, the schema and the locks.
-    pub fn open(settings: &ServerSettings) -> Result<Self, StoreFault> {
+    pub fn open(settings: &ServerSettings) -> StoreResult<Self> {
         const DURING: &str = "opening the database";
         let link = Link::open(settings, OPTIONS)?;
         durability::check(&link, settings)?;
@@ -102,7 +102,7 @@ impl WriterLink {
     }
 
     /// Ends the connections of frozen services that hold the lock.
-    pub fn end_frozen(&self) -> Result<(), StoreFault> {
+    pub fn end_frozen(&self) -> StoreResult {
         self.link
             .query("ending a frozen connection", END_FROZEN, values![self.key])
             .map(drop)
@@ -110,12 +110,7 @@ impl WriterLink {
 
     /// Searches for the row of an unknown batch, and then commits a batch of its own. A row that is only visible can be on
     /// no replica, for example after a restart of the server. A later commit without a warning shows that it is durable.
-    pub fn settle(
-        &self,
-        unknown: &UnknownBatch,
-        node: &str,
-        id: Vec<u8>,
-    ) -> Result<Settled, StoreFault> {
+    pub fn settle(&self, unknown: &UnknownBatch, node: &str, id: Vec<u8>) -> StoreResult<Settled> {
         const DURING: &str = "finding out whether a batch is stored";
         // The lock below shows whether the old connection has ended, so a failure here does no harm.
         drop(self.link.query(

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::error::DbError;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Error, Row, error::DbError};
 
 use crate::{
-    BatchQuestion, BatchRows, Commit, EachAnswer, Fields, Link, OpenBatch, StoreFault, Writes,
-    batch_rows,
+    BatchQuestion, BatchRows, Commit, EachAnswer, Fields, Link, OpenBatch, StoreFault, StoreResult,
+    Writes, batch_rows,
     postgres::{
         link::Flight,
         settings::fault,
@@ -40,7 +39,7 @@ impl OpenBatch for Link {
         during: &'static str,
         questions: &[BatchQuestion<'_>],
         each: EachAnswer<'_>,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let mut flight = Flight::default();
         for (statement, values) in questions {
             flight.add(statement.postgres, boxed(values));
@@ -53,11 +52,7 @@ impl OpenBatch for Link {
         Ok(())
     }
 
-    fn write(
-        &self,
-        during: &'static str,
-        rows: &[BatchRows<'_>],
-    ) -> Result<Vec<usize>, StoreFault> {
+    fn write(&self, during: &'static str, rows: &[BatchRows<'_>]) -> StoreResult<Vec<usize>> {
         let answers = self.rows(during, &flight(rows))?;
         Ok(answers.iter().map(Vec::len).collect())
     }
@@ -153,7 +148,7 @@ fn forked_size(writes: &Writes<'_>) -> Option<StoreFault> {
 
 /// Returns the stored hashes in the order of the leaves. The writer compares them, so an unreadable row is left out.
 fn returned(rows: &[Row]) -> Vec<Hash> {
-    let read = |row: &Row| -> Result<(u64, Hash), StoreFault> {
+    let read = |row: &Row| -> StoreResult<(u64, Hash)> {
         let row = Fields::new(DURING, row);
         Ok((row.get(0)?, row.get(1)?))
     };
@@ -163,7 +158,7 @@ fn returned(rows: &[Row]) -> Vec<Hash> {
 }
 
 /// Returns a new id for a batch.
-pub fn batch_id() -> Result<Vec<u8>, StoreFault> {
+pub fn batch_id() -> StoreResult<Vec<u8>> {
     let mut id = vec![0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| StoreFault::broken("numbering a batch", error.to_string()))?;

@@ -2,13 +2,12 @@
 //!
 //! Brings an earlier backup up to date: copies only what the store got since then, in one transaction of the backup.
 
-use std::fs::File;
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use rusqlite::Connection;
 
 use crate::{
-    Entries, StoreFault, crash_points, is_interrupted, read_only, refused,
+    Entries, StoreFault, StoreResult, crash_points, is_interrupted, read_only, refused,
     sqlite::{
         columns::{all, run},
         errors::{fault, unusable},
@@ -25,7 +24,7 @@ use documents::{Blake3Digest, Name, TILE_WIDTH};
 ///
 /// # Errors
 /// Returns a fault if the store cannot be read or the copy cannot be written.
-pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
+pub fn copy(path: &Path, into: &Path) -> StoreResult {
     const DURING: &str = "copying the store";
     let connection = read_only(path)?;
     let name = into.to_str().ok_or_else(|| {
@@ -46,15 +45,13 @@ pub fn copy(path: &Path, into: &Path) -> Result<(), StoreFault> {
 }
 
 /// Returns the names of all outputs that are files, for a store without a writer.
-pub fn files(path: &Path) -> Result<Vec<Blake3Digest>, StoreFault> {
+pub fn files(path: &Path) -> StoreResult<Vec<Blake3Digest>> {
     let files = output_files(&read_only(path)?)?;
     Ok(files.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Returns the outputs that are files, with their sizes.
-pub(super) fn output_files(
-    connection: &Connection,
-) -> Result<Vec<(Blake3Digest, u64)>, StoreFault> {
+pub(super) fn output_files(connection: &Connection) -> StoreResult<Vec<(Blake3Digest, u64)>> {
     let sql = "SELECT name, bytes FROM main.output WHERE data IS NULL ORDER BY name";
     all(connection, "listing outputs", sql, [], |row| {
         Ok((row.get(0)?, row.get(1)?))
@@ -62,7 +59,7 @@ pub(super) fn output_files(
 }
 
 /// Deletes outputs from a copy whose files were deleted while the copy was made.
-pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
+pub fn forget(copy: &Path, gone: &[Blake3Digest]) -> StoreResult {
     const DURING: &str = "deleting outputs from a copy";
     if gone.is_empty() {
         return Ok(());
@@ -88,7 +85,7 @@ pub(super) fn delete_outputs(
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
-pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
+pub fn bring_up(copy: &Path) -> StoreResult {
     settle(copy)?;
     drop(read_only(copy)?);
     let mut connection = writable(copy)?;
@@ -99,7 +96,7 @@ pub fn bring_up(copy: &Path) -> Result<(), StoreFault> {
 ///
 /// The nonces stay spent, and the names of the copied tokens stay in use. The place of a copied nonce in the log is -1,
 /// because no entry of the new log spent it.
-pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> Result<(), StoreFault> {
+pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> StoreResult {
     const DURING: &str = "copying data from the old store";
     let connection = writable(new)?;
     let name = old.to_str().unwrap_or_default();
@@ -126,7 +123,7 @@ pub fn take_over(old: &Path, new: &Path, void: &[Name]) -> Result<(), StoreFault
 }
 
 /// Opens a copy of a store for writing.
-pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
+pub(super) fn writable(path: &Path) -> StoreResult<Connection> {
     let connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
     harden(&connection).map_err(|error| unusable(path, &error))?;
     Ok(connection)
@@ -136,7 +133,7 @@ pub(super) fn writable(path: &Path) -> Result<Connection, StoreFault> {
 ///
 /// # Errors
 /// Returns a fault if the file cannot be written.
-pub fn settle(path: &Path) -> Result<(), StoreFault> {
+pub fn settle(path: &Path) -> StoreResult {
     if !is_interrupted(path) {
         return Ok(());
     }
@@ -172,10 +169,10 @@ impl BackupUpdate {
         from: &Path,
         copy: &Path,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Self, StoreFault> {
+    ) -> StoreResult<Self> {
         // Refuses files that are no stores. A hot journal of an interrupted update is first rolled back.
         settle(copy)?;
-        let number = |connection: &Connection, name: &str| -> Result<String, StoreFault> {
+        let number = |connection: &Connection, name: &str| -> StoreResult<String> {
             connection
                 .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
                 .map(|value| format!("{value:?}"))
@@ -326,7 +323,7 @@ impl BackupUpdate {
     /// updated rows would leave their pages nearly empty.
     ///
     /// First, the packed bytes are compared with the hashes in the backup. So a damaged tile never replaces intact entries.
-    fn packed(&self) -> Result<(), StoreFault> {
+    fn packed(&self) -> StoreResult {
         let db = &self.connection;
         let number = |sql: &str| {
             db.query_row(sql, [], |row| row.get::<_, u64>(0))
@@ -366,7 +363,7 @@ impl BackupUpdate {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be read.
-    pub fn files(&self) -> Result<Vec<Blake3Digest>, StoreFault> {
+    pub fn files(&self) -> StoreResult<Vec<Blake3Digest>> {
         let files = output_files(&self.connection)?;
         Ok(files.into_iter().map(|(name, _)| name).collect())
     }
@@ -375,7 +372,7 @@ impl BackupUpdate {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be written.
-    pub fn forget(&self, gone: &[Blake3Digest]) -> Result<(), StoreFault> {
+    pub fn forget(&self, gone: &[Blake3Digest]) -> StoreResult {
         delete_outputs(&self.connection, gone).map_err(fault(DURING))
     }
 
@@ -383,7 +380,7 @@ impl BackupUpdate {
     ///
     /// # Errors
     /// Returns a fault if the copy cannot be written. It then has its earlier state.
-    pub fn commit(self) -> Result<(), StoreFault> {
+    pub fn commit(self) -> StoreResult {
         self.connection
             .execute_batch("COMMIT")
             .map_err(fault(DURING))

@@ -6,15 +6,17 @@
 mod entries;
 mod tables;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use rusqlite::{Connection, Params};
 use serde::de::DeserializeOwned;
 
 use crate::{
     Fields, MIGRATIONS, MOST_MARK_AHEAD_S, OwedReview, RESTORE, StoreDefect, StoreFault,
-    StoreReport, StoreScope, TreeEdge, opened, read_only,
+    StoreReport, StoreResult, StoreScope, TreeEdge, opened, read_only,
     sqlite::{
         columns::{all, one},
         errors::fault,
@@ -41,7 +43,7 @@ pub fn check(
     path: &Path,
     scope: &StoreScope,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<StoreReport, StoreFault> {
+) -> StoreResult<StoreReport> {
     let connection = match read_only(path) {
         Ok(connection) => connection,
         // If its first pages are unreadable, a file is a damaged store and not a wrong file.
@@ -206,8 +208,8 @@ impl Look<'_> {
         &self,
         sql: &str,
         params: impl Params,
-        read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
-    ) -> Result<Option<T>, StoreFault> {
+        read: impl FnOnce(&Fields<'_>) -> StoreResult<T>,
+    ) -> StoreResult<Option<T>> {
         one(&self.connection, DURING, sql, params, read)
     }
 
@@ -215,22 +217,18 @@ impl Look<'_> {
         &self,
         sql: &str,
         params: impl Params,
-        read: impl FnMut(&Fields<'_>) -> Result<T, StoreFault>,
-    ) -> Result<Vec<T>, StoreFault> {
+        read: impl FnMut(&Fields<'_>) -> StoreResult<T>,
+    ) -> StoreResult<Vec<T>> {
         all(&self.connection, DURING, sql, params, read)
     }
 
     /// Passes each row to `read`, one at a time.
-    fn each(
-        &self,
-        sql: &str,
-        read: impl FnMut(&Fields<'_>) -> Result<(), StoreFault>,
-    ) -> Result<(), StoreFault> {
+    fn each(&self, sql: &str, read: impl FnMut(&Fields<'_>) -> StoreResult) -> StoreResult {
         self.all(sql, [], read).map(drop)
     }
 
     /// Returns a blob as a document, unless the blob is missing or is no such document.
-    fn blob<T: DeserializeOwned>(&self, digest: &[u8; 32]) -> Result<Option<T>, StoreFault> {
+    fn blob<T: DeserializeOwned>(&self, digest: &[u8; 32]) -> StoreResult<Option<T>> {
         let sql = "SELECT data FROM blob WHERE digest = ?1";
         self.one(sql, [digest], |row| {
             let bytes = row.get(0)?;
@@ -239,12 +237,12 @@ impl Look<'_> {
         .map(Option::flatten)
     }
 
-    fn number(&self, sql: &str) -> Result<u64, StoreFault> {
+    fn number(&self, sql: &str) -> StoreResult<u64> {
         Ok(self.one(sql, [], |row| row.get(0))?.unwrap_or_default())
     }
 
     /// Compares the number of a table's rows with the number that `what` explains.
-    fn count(&mut self, table: &str, expected: u64, what: &str) -> Result<(), StoreFault> {
+    fn count(&mut self, table: &str, expected: u64, what: &str) -> StoreResult {
         let there = self.number(&format!("SELECT count(*) FROM {table}"))?;
         if there != expected {
             let what = format!("the table has {there} rows, but {what} {expected}");
@@ -254,7 +252,7 @@ impl Look<'_> {
     }
 
     /// Reports each row of a query as a defect. The first column must be an id.
-    fn odd(&mut self, table: &str, what: &str, sql: &str) -> Result<(), StoreFault> {
+    fn odd(&mut self, table: &str, what: &str, sql: &str) -> StoreResult {
         let limit = MAX_DEFECTS - self.defects.len().min(MAX_DEFECTS);
         let found = self.all(
             &format!("SELECT hex(id) FROM ({sql}) LIMIT ?1"),
@@ -279,7 +277,7 @@ impl Look<'_> {
         }
     }
 
-    fn state(&mut self) -> Result<(), StoreFault> {
+    fn state(&mut self) -> StoreResult {
         let version: usize = self
             .connection
             .pragma_query_value(None, "user_version", |row| row.get(0))
@@ -313,7 +311,7 @@ impl Look<'_> {
     }
 
     /// Makes temporary tables of proposals, sorted by their place in the log.
-    fn places(&mut self) -> Result<(), StoreFault> {
+    fn places(&mut self) -> StoreResult {
         self.connection
             .execute_batch(
                 "CREATE TEMP TABLE spent_at (spent INTEGER NOT NULL, id BLOB NOT NULL);
@@ -327,7 +325,7 @@ impl Look<'_> {
     }
 
     /// Collects the keys from the rosters of all seals.
-    fn seals(&mut self) -> Result<(), StoreFault> {
+    fn seals(&mut self) -> StoreResult {
         let seals = self.all("SELECT idx, digest FROM seal ORDER BY idx", [], |row| {
             Ok((row.get::<u64>(0)?, row.get::<[u8; 32]>(1)?))
         })?;
@@ -358,7 +356,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn keys_of(&mut self, roster: [u8; 32]) -> Result<(), StoreFault> {
+    fn keys_of(&mut self, roster: [u8; 32]) -> StoreResult {
         if !self.rosters.insert(roster) {
             return Ok(());
         }
@@ -393,7 +391,7 @@ impl Look<'_> {
     }
 
     /// Checks every entry in order, with its hash, its time, its tiles, its checkpoints and its rows.
-    fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreFault> {
+    fn log(&mut self, progress: &mut dyn FnMut(u64, u64)) -> StoreResult {
         let mut tree = Frontier::default();
         let mut edge = TreeEdge::default();
         let (mut tiles, mut packed) = (0, 0);

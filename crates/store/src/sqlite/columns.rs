@@ -1,9 +1,13 @@
 //! Rows of SQLite, and queries of the writer.
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, Rows, ToSql};
+use rusqlite::{
+    Connection, Row, Rows, ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
 
-use crate::{Cell, EachRow, EngineRow, Fields, StoreFault, StoreHead, sqlite::errors::fault};
+use crate::{
+    Cell, EachRow, EngineRow, Fields, StoreFault, StoreHead, StoreResult, sqlite::errors::fault,
+};
 use documents::Timestamp;
 
 impl EngineRow for Row<'_> {
@@ -46,7 +50,7 @@ pub(crate) fn each_row(
     sql: &str,
     values: &[Cell<'_>],
     each: EachRow<'_>,
-) -> Result<(), StoreFault> {
+) -> StoreResult {
     const NAMES: [&str; 7] = ["$1", "$2", "$3", "$4", "$5", "$6", "$7"];
     debug_assert!(values.len() <= NAMES.len(), "{sql}");
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
@@ -62,7 +66,7 @@ pub(crate) fn each_row(
     pass(statement.raw_query(), during, each)
 }
 
-fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> Result<(), StoreFault> {
+fn pass(mut rows: Rows<'_>, during: &'static str, each: EachRow<'_>) -> StoreResult {
     while let Some(row) = rows.next().map_err(fault(during))? {
         if !each(&Fields::new(during, row))? {
             break;
@@ -76,7 +80,7 @@ pub(super) fn run(
     during: &'static str,
     sql: &str,
     params: impl rusqlite::Params,
-) -> Result<usize, StoreFault> {
+) -> StoreResult<usize> {
     connection
         .prepare_cached(sql)
         .and_then(|mut s| s.execute(params))
@@ -88,8 +92,8 @@ pub(super) fn one<T>(
     during: &'static str,
     sql: &str,
     params: impl rusqlite::Params,
-    read: impl FnOnce(&Fields<'_>) -> Result<T, StoreFault>,
-) -> Result<Option<T>, StoreFault> {
+    read: impl FnOnce(&Fields<'_>) -> StoreResult<T>,
+) -> StoreResult<Option<T>> {
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
     let mut rows = statement.query(params).map_err(fault(during))?;
     match rows.next().map_err(fault(during))? {
@@ -103,8 +107,8 @@ pub(super) fn all<T>(
     during: &'static str,
     sql: &str,
     params: impl rusqlite::Params,
-    mut read: impl FnMut(&Fields<'_>) -> Result<T, StoreFault>,
-) -> Result<Vec<T>, StoreFault> {
+    mut read: impl FnMut(&Fields<'_>) -> StoreResult<T>,
+) -> StoreResult<Vec<T>> {
     let mut found = Vec::new();
     let mut statement = connection.prepare_cached(sql).map_err(fault(during))?;
     let rows = statement.query(params).map_err(fault(during))?;
@@ -115,7 +119,7 @@ pub(super) fn all<T>(
     Ok(found)
 }
 
-pub(crate) fn read_head(connection: &Connection) -> Result<StoreHead, StoreFault> {
+pub(crate) fn read_head(connection: &Connection) -> StoreResult<StoreHead> {
     const DURING: &str = "reading the state of the boundary";
     let sql = "SELECT idx, at FROM leaf ORDER BY idx DESC LIMIT 1";
     let last = one(connection, DURING, sql, [], |row| {

@@ -1,11 +1,13 @@
 //! The new store that a restore builds, and its atomic move. After a crash, the path of the database has either the old
 //! store or the new store.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::{StoreFault, refused, sqlite};
+use crate::{StoreFault, StoreResult, refused, sqlite};
 
 /// Returns the fault for a failed access to a file.
 pub fn failed(error: impl std::fmt::Display) -> StoreFault {
@@ -21,7 +23,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Deletes empty write-ahead logs next to the path of a missing database. Refuses a write-ahead log that is not empty,
 /// because SQLite would apply the write-ahead log of another store to the database.
-pub fn clear_logs(database: &Path) -> Result<(), StoreFault> {
+pub fn clear_logs(database: &Path) -> StoreResult {
     for suffix in ["-wal", "-shm"] {
         let path = with_suffix(database, suffix);
         match fs::metadata(&path) {
@@ -45,7 +47,7 @@ pub fn beside(database: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Moves the write-ahead log of the new store into the database file, and syncs the file.
-pub fn settle(database: &Path) -> Result<(), StoreFault> {
+pub fn settle(database: &Path) -> StoreResult {
     let fresh = beside(database, "");
     // If a reader of the store was still open, SQLite kept the write-ahead log. SQLite merges it into the database when
     // the last connection closes.
@@ -61,7 +63,7 @@ pub fn settle(database: &Path) -> Result<(), StoreFault> {
 }
 
 /// Renames the new store to its final path.
-pub fn put_in_place(database: &Path) -> Result<(), StoreFault> {
+pub fn put_in_place(database: &Path) -> StoreResult {
     fs::rename(beside(database, ""), database).map_err(failed)?;
     clear(database)?;
     File::open(database.parent().unwrap_or(Path::new("/")))
@@ -70,7 +72,7 @@ pub fn put_in_place(database: &Path) -> Result<(), StoreFault> {
 }
 
 /// Deletes all files of an unfinished new store.
-pub fn clear(database: &Path) -> Result<(), StoreFault> {
+pub fn clear(database: &Path) -> StoreResult {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         match fs::remove_file(beside(database, suffix)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),

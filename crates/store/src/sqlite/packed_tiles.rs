@@ -8,7 +8,7 @@
 use rusqlite::{Connection, params};
 
 use crate::{
-    DURING_TILE, EntryRow, LEAVES, PackedRow, StoreFault, TILE,
+    DURING_TILE, EntryRow, LEAVES, PackedRow, StoreFault, StoreResult, TILE,
     sqlite::columns::{all, one, run},
     tile_hashes, tile_id,
 };
@@ -145,10 +145,7 @@ fn unpack(row: &[u8], number: usize) -> Option<Vec<Vec<u8>>> {
 
 /// Returns the next tile to pack if its newest entry is not dated after `until`. The tile was decompressed again, and its
 /// entries were compared with the tree.
-pub(super) fn next(
-    connection: &Connection,
-    until: Timestamp,
-) -> Result<Option<PackedRow>, StoreFault> {
+pub(super) fn next(connection: &Connection, until: Timestamp) -> StoreResult<Option<PackedRow>> {
     const DURING: &str = "packing old log entries";
     let last = one(
         connection,
@@ -204,7 +201,7 @@ pub(super) fn next(
 }
 
 /// Adds the row of a tile and removes the bytes of its entries, inside of a batch.
-pub(super) fn store(connection: &Connection, packed: &PackedRow) -> Result<(), StoreFault> {
+pub(super) fn store(connection: &Connection, packed: &PackedRow) -> StoreResult {
     const DURING: &str = "packing old log entries";
     run(
         connection,

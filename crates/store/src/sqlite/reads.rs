@@ -2,14 +2,16 @@
 //!
 //! Connections that only read a store in a file.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::{
     Cell, ClosedKey, EachRow, EngineStatements, Entries, EntryRow, IdlePool, PackedRow, Readers,
-    StoreFault, StoreHead, StoreReads, each_row, is_interrupted, read_head, refused,
+    StoreFault, StoreHead, StoreReads, StoreResult, each_row, is_interrupted, read_head, refused,
     sqlite::{
         errors::{fault, unusable},
         own_statements::STATEMENTS,
@@ -33,7 +35,7 @@ pub(crate) struct SqliteReads {
 ///
 /// # Errors
 /// Returns a fault if the file is no store, or if a newer program wrote the store.
-pub fn at_rest(path: &Path) -> Result<(StoreReads, StoreHead), StoreFault> {
+pub fn at_rest(path: &Path) -> StoreResult<(StoreReads, StoreHead)> {
     let head = read_head(&read_only(path)?)?;
     Ok((SqliteReads::of(path), head))
 }
@@ -46,10 +48,7 @@ impl SqliteReads {
         })
     }
 
-    fn with<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, StoreFault>,
-    ) -> Result<T, StoreFault> {
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> StoreResult<T>) -> StoreResult<T> {
         let mut place = self.connections.place();
         let connection = match place.connection.take() {
             Some(connection) => connection,
@@ -58,7 +57,7 @@ impl SqliteReads {
         read(place.connection.insert(connection))
     }
 
-    fn connect(&self) -> Result<Connection, StoreFault> {
+    fn connect(&self) -> StoreResult<Connection> {
         connect(&self.path).map_err(fault("opening the store for reading"))
     }
 }
@@ -74,7 +73,7 @@ impl Readers for SqliteReads {
         sql: &str,
         values: &[Cell<'_>],
         each: EachRow<'_>,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         self.with(|connection| each_row(connection, during, sql, values, each))
     }
 
@@ -87,7 +86,7 @@ impl Readers for SqliteReads {
         &self,
         during: &'static str,
         mut entries: Vec<EntryRow>,
-    ) -> Result<Vec<EntryRow>, StoreFault> {
+    ) -> StoreResult<Vec<EntryRow>> {
         if entries.iter().all(|entry| !entry.data.is_empty()) {
             return Ok(entries);
         }
@@ -100,11 +99,11 @@ impl Readers for SqliteReads {
         })
     }
 
-    fn packable(&self, until: Timestamp) -> Result<Option<PackedRow>, StoreFault> {
+    fn packable(&self, until: Timestamp) -> StoreResult<Option<PackedRow>> {
         self.with(|connection| packed_tiles::next(connection, until))
     }
 
-    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> Result<Option<usize>, StoreFault> {
+    fn without_row(&self, kind: ClosedKey, keys: &[Vec<u8>]) -> StoreResult<Option<usize>> {
         let sql = match kind {
             ClosedKey::Nonce => "SELECT 1 FROM nonce WHERE nonce = ?1",
             ClosedKey::Denial => "SELECT 1 FROM denial WHERE authorization = ?1",
@@ -124,7 +123,7 @@ impl Readers for SqliteReads {
         })
     }
 
-    fn bytes(&self) -> Result<u64, StoreFault> {
+    fn bytes(&self) -> StoreResult<u64> {
         let size = |path: &Path| match std::fs::metadata(path) {
             Ok(file) => Ok(file.len()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
@@ -146,7 +145,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Checks that this program can read the store, and opens a read-only connection.
-pub(crate) fn read_only(path: &Path) -> Result<Connection, StoreFault> {
+pub(crate) fn read_only(path: &Path) -> StoreResult<Connection> {
     let wrong = |message: String| refused(format!("{} {message}", path.display()));
     if !path.is_file() {
         return Err(wrong("does not exist: name a store or a backup".to_owned()));

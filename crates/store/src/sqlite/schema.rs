@@ -1,14 +1,12 @@
 //! The schema of a store, with its migrations and checks. Triggers and views in the database file are disabled, so that
 //! only this program changes rows.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use rusqlite::Connection;
-use rusqlite::config::DbConfig;
+use rusqlite::{Connection, config::DbConfig};
 
 use crate::{
-    StoreFault, refused,
+    StoreResult, refused,
     sqlite::errors::{fault, unusable},
 };
 
@@ -66,11 +64,7 @@ pub(crate) fn differences_of<T: Ord>(
 ///
 /// # Errors
 /// Returns a fault if the schema was changed or cannot be read.
-pub(super) fn check(
-    connection: &Connection,
-    version: usize,
-    path: &Path,
-) -> Result<(), StoreFault> {
+pub(super) fn check(connection: &Connection, version: usize, path: &Path) -> StoreResult {
     let found = differences(connection, version).map_err(|error| unusable(path, &error))?;
     let Some(first) = found.first() else {
         return Ok(());
@@ -119,11 +113,7 @@ pub(super) fn moved_to(connection: &Connection) -> String {
 ///
 /// # Errors
 /// Returns a fault if the number is not the number of a schema from [`FIRST`] on.
-pub(super) fn check_number(
-    connection: &Connection,
-    version: i32,
-    path: &Path,
-) -> Result<(), StoreFault> {
+pub(super) fn check_number(connection: &Connection, version: i32, path: &Path) -> StoreResult {
     if version == MOVED {
         return Err(refused(format!(
             "the log of the store {} was moved to {}, so this file is never served again; set `database` in \
@@ -145,7 +135,7 @@ pub(super) fn check_number(
     )))
 }
 
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> StoreResult {
     const DURING: &str = "migrating the store";
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = match (number("application_id"), number("user_version")) {

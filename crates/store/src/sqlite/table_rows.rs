@@ -1,14 +1,16 @@
 //! Reads and writes whole tables of an SQLite file, for a copy from or to another engine.
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, params_from_iter};
 
 use crate::{
     CHUNK, CHUNK_ROWS, Cell, CopiedRow, CopiedTable, Entries, EntryRow, Fields, MIGRATIONS,
-    SqliteReads, StoreFault, StoreHead, read_head, refused, root_of,
+    SqliteReads, StoreFault, StoreHead, StoreResult, read_head, refused, root_of,
     sqlite::{
         backup::{output_files, writable},
         errors::{fault, unusable},
@@ -26,7 +28,7 @@ pub struct NewFile {
 
 impl NewFile {
     /// Creates the file with the schema of this program. The rows become visible and durable in [`Self::finish`].
-    pub fn create(path: &Path) -> Result<Self, StoreFault> {
+    pub fn create(path: &Path) -> StoreResult<Self> {
         const DURING: &str = "creating a copy of the store";
         if path.exists() {
             return Err(refused(format!(
@@ -47,7 +49,7 @@ impl NewFile {
     }
 
     /// Adds rows to a table.
-    pub(crate) fn add(&self, table: &CopiedTable, rows: &[CopiedRow]) -> Result<(), StoreFault> {
+    pub(crate) fn add(&self, table: &CopiedTable, rows: &[CopiedRow]) -> StoreResult {
         const DURING: &str = "writing a copy of the store";
         let values = vec!["?"; table.columns.len()].join(", ");
         let sql = format!(
@@ -65,7 +67,7 @@ impl NewFile {
     }
 
     /// Writes the state, and makes the file durable.
-    pub(crate) fn finish(self, state: &StoreHead) -> Result<(), StoreFault> {
+    pub(crate) fn finish(self, state: &StoreHead) -> StoreResult {
         const DURING: &str = "finishing a copy of the store";
         let sql = "UPDATE state SET boundary = ?1, seal = ?2, version = ?3, mark = ?4, \
                    nonces = (SELECT count(*) FROM nonce)";
@@ -100,7 +102,7 @@ pub struct OldFile {
 
 impl OldFile {
     /// Returns true if the log of the store at `path` was moved to another engine.
-    pub fn is_marked(path: &Path) -> Result<bool, StoreFault> {
+    pub fn is_marked(path: &Path) -> StoreResult<bool> {
         let connection = connect(path).map_err(|error| unusable(path, &error))?;
         let version =
             connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));
@@ -110,7 +112,7 @@ impl OldFile {
     }
 
     /// Opens a store that no other process uses.
-    pub fn open(path: &Path) -> Result<Self, StoreFault> {
+    pub fn open(path: &Path) -> StoreResult<Self> {
         let connection = writable(path)?;
         let number =
             |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -130,11 +132,11 @@ impl OldFile {
         })
     }
 
-    pub(crate) fn state(&self) -> Result<StoreHead, StoreFault> {
+    pub(crate) fn state(&self) -> StoreResult<StoreHead> {
         read_head(&self.connection)
     }
 
-    pub(crate) fn count(&self, table: &CopiedTable) -> Result<u64, StoreFault> {
+    pub(crate) fn count(&self, table: &CopiedTable) -> StoreResult<u64> {
         let sql = format!("SELECT count(*) FROM {}", table.name);
         self.connection
             .query_row(&sql, [], |row| row.get(0))
@@ -142,12 +144,12 @@ impl OldFile {
     }
 
     /// Returns the names of the outputs that are files, with their sizes.
-    pub fn output_files(&self) -> Result<Vec<(Blake3Digest, u64)>, StoreFault> {
+    pub fn output_files(&self) -> StoreResult<Vec<(Blake3Digest, u64)>> {
         output_files(&self.connection)
     }
 
     /// Returns the order number of an output.
-    pub(crate) fn output_number(&self, name: &[u8]) -> Result<Cell<'static>, StoreFault> {
+    pub(crate) fn output_number(&self, name: &[u8]) -> StoreResult<Cell<'static>> {
         let sql = "SELECT rowid FROM output WHERE name = ?1";
         let found = self
             .connection
@@ -161,8 +163,8 @@ impl OldFile {
         &self,
         table: &CopiedTable,
         after: Option<&[Cell<'_>]>,
-        each: &mut dyn FnMut(Vec<CopiedRow>) -> Result<(), StoreFault>,
-    ) -> Result<(), StoreFault> {
+        each: &mut dyn FnMut(Vec<CopiedRow>) -> StoreResult,
+    ) -> StoreResult {
         const DURING: &str = "reading the old store";
         let key = table.key.join(", ");
         let marks = vec!["?"; table.key.len()].join(", ");
@@ -215,7 +217,7 @@ impl OldFile {
     }
 
     /// Returns a digest that changes with each change of the file. The write-ahead log must be empty.
-    pub fn fingerprint(&self) -> Result<Vec<u8>, StoreFault> {
+    pub fn fingerprint(&self) -> StoreResult<Vec<u8>> {
         let metadata = std::fs::metadata(&self.path)
             .map_err(|error| refused(format!("{}: {error}", self.path.display())))?;
         let facts = format!(
@@ -232,12 +234,12 @@ impl OldFile {
     }
 
     /// Returns the root hash of the first `size` entries of the log.
-    pub fn root(&self, size: u64) -> Result<Option<Hash>, StoreFault> {
+    pub fn root(&self, size: u64) -> StoreResult<Option<Hash>> {
         root_of(&SqliteReads::of(&self.path), size)
     }
 
     /// Marks the store as moved, in one durable commit. No version of this program serves a marked store.
-    pub fn mark_as_moved(&mut self, place: &str) -> Result<(), StoreFault> {
+    pub fn mark_as_moved(&mut self, place: &str) -> StoreResult {
         const DURING: &str = "marking the old store as moved";
         let path = self.path.clone();
         let mut mark = || -> rusqlite::Result<()> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Batch, CheckedState, EntryEvent, EventWrite, IdTokenUse, LeafRef, LeafRow, SealStored,
-    SealWrite, StoreFault, WriteStop, Writer, change_tokens, rare_changes::admit,
+    SealWrite, StoreResult, WriteStop, Writer, change_tokens, rare_changes::admit,
 };
 use documents::{Hash, LeafHash, LeafKind, MAX_ENTRY_BYTES, Timestamp, merkle};
 
@@ -13,7 +13,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         write: &'m SealWrite,
-    ) -> Result<Result<SealStored, WriteStop>, StoreFault> {
+    ) -> StoreResult<Result<SealStored, WriteStop>> {
         // A revocation can end the validity of a roster that this seal puts in force.
         if write.checked != self.checked() {
             return Ok(Err(WriteStop::Moved));
@@ -54,11 +54,7 @@ impl Writer {
 
     /// Notes that an ID token was used. Returns false if the ID token was used before, or if its end is not later than the
     /// low-water mark, because a note about such an ID token can be deleted.
-    pub(super) fn admit(
-        &mut self,
-        batch: &mut Batch<'_>,
-        used: &IdTokenUse,
-    ) -> Result<bool, StoreFault> {
+    pub(super) fn admit(&mut self, batch: &mut Batch<'_>, used: &IdTokenUse) -> StoreResult<bool> {
         batch.stepped = true;
         Ok(used.expires_at > self.head.mark && admit(self.store.batch()?, used, self.head.mark)?)
     }

@@ -2,8 +2,7 @@
 //!
 //! The end of the process after a panic of the writer.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -11,8 +10,8 @@ use crate::{
     AdvanceStop, Consume, ConsumeStop, DenialQuestion, DenialResult, DenialWrite, Finish,
     FinishStop, GrantStop, GrantWrite, IdTokenUse, LeafRef, NewProposal, PackedRow, ProposalStep,
     ProposeResult, PruneResult, Questions, Retention, Retired, ReviewWrite, RevocationResult,
-    RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault, StoredGrant,
-    StoredStatus, Telling, WriteStop,
+    RevocationWrite, SealStored, SealWrite, Signature, SpentNonce, StoreFault, StoreResult,
+    StoredGrant, StoredStatus, Telling, WriteStop,
 };
 use documents::{Hash, ProposalId, Timestamp};
 
@@ -157,7 +156,7 @@ pub fn questions(messages: &[WriterMessage]) -> Questions<'_> {
     questions
 }
 
-pub fn answer_idle(message: &WriterMessage, result: Result<(), StoreFault>) {
+pub fn answer_idle(message: &WriterMessage, result: StoreResult) {
     if let WriterMessage::Ping(asked) | WriterMessage::Close(asked) = message {
         asked.set(result);
         asked.send(None);

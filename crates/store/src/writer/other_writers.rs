@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Answers, OpenProposals, OtherWrites, Questions, StoreFault, Subtrees, TreeEdge, Writer,
-    WriterMessage, answer_idle, batch_questions::check_seal, check_state, read_revocations,
+    Answers, OpenProposals, OtherWrites, Questions, StoreFault, StoreResult, Subtrees, TreeEdge,
+    Writer, WriterMessage, answer_idle, batch_questions::check_seal, check_state, read_revocations,
     tree::TileCache, waits,
 };
 use documents::locked;
@@ -20,7 +20,7 @@ impl Writer {
     pub(super) fn begin(
         &mut self,
         asked: &Questions<'_>,
-    ) -> Result<(Answers, Option<OpenProposals>), StoreFault> {
+    ) -> StoreResult<(Answers, Option<OpenProposals>)> {
         let mut renewed = None;
         loop {
             if self.is_stale {
@@ -40,7 +40,7 @@ impl Writer {
 
     /// Takes over what other writers committed. Readers see it after the next commit of this writer, because a server that
     /// restarted can show a batch that its replicas do not have. A later commit shows that the batch is durable.
-    pub(super) fn follow(&mut self, others: OtherWrites) -> Result<OpenProposals, StoreFault> {
+    pub(super) fn follow(&mut self, others: OtherWrites) -> StoreResult<OpenProposals> {
         // These reads come first, because a failed read must leave the state as it was.
         let reads = &*self.shared.reads;
         let read = OpenProposals::read(reads).and_then(|open| Ok((open, read_revocations(reads)?)));
@@ -61,7 +61,7 @@ impl Writer {
     /// Reads the state of the boundary as a start does, because the store has a new connection. The earlier state is only
     /// compared: the log must still contain each entry that this writer knows. Like the changes of other writers, readers
     /// see the new state after the next commit.
-    pub(super) fn read_anew(&mut self) -> Result<OpenProposals, StoreFault> {
+    pub(super) fn read_anew(&mut self) -> StoreResult<OpenProposals> {
         const DURING: &str = "reading the state of the boundary again";
         let head = self.store.head()?;
         if head.size < self.head.size {

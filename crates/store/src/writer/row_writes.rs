@@ -10,15 +10,17 @@
 //!
 //! Positions of targets of messages, and deletions: nonces that have expired, and rows whose retention has ended.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     AdvanceStop, Batch, ConsumeStop, DenialPrecedent, DenialResult, DenialWrite, DenialsAhead,
     EntryEvent, EventWrite, GrantClaim, GrantStop, GrantWrite, LeafRef, NewProposal, Proposal,
     ProposalPrecedent, ProposalStep, ProposeResult, PruneResult, Retention, RetentionCut, Retired,
     ReviewRow, ReviewWrite, RevocationResult, RevocationWrite, Signature, SpentUse, StepRow,
-    StoreFault, StoredDenial, StoredGrant, StoredReview, StoredRevocation, StoredStatus, Telling,
+    StoreResult, StoredDenial, StoredGrant, StoredReview, StoredRevocation, StoredStatus, Telling,
     TokenChange, UNSIGNED_KEPT_S, WriteStop, Writer,
     batch_rows::{DenialRow, SignatureRow},
     change_tokens,
@@ -121,7 +123,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         now: Timestamp,
-    ) -> Result<Vec<ProposalId>, StoreFault> {
+    ) -> StoreResult<Vec<ProposalId>> {
         let expired = expire(self.store.batch()?, now, MAX_EXPIRED)?;
         batch.stepped |= !expired.is_empty();
         for id in &expired {
@@ -213,7 +215,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &GrantWrite,
-    ) -> Result<Result<StoredGrant, GrantStop>, StoreFault> {
+    ) -> StoreResult<Result<StoredGrant, GrantStop>> {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal.into()));
         }
@@ -513,7 +515,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         write: &RevocationWrite,
-    ) -> Result<Result<RevocationResult, WriteStop>, StoreFault> {
+    ) -> StoreResult<Result<RevocationResult, WriteStop>> {
         if self.head.seal.is_none() {
             return Ok(Err(WriteStop::NoSeal));
         }
@@ -580,7 +582,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'_>,
         limit: usize,
-    ) -> Result<PruneResult, StoreFault> {
+    ) -> StoreResult<PruneResult> {
         let clock = (self.config.clock)();
         let elapsed = (self.config.boottime)().saturating_sub(self.anchor.1);
         let ceiling = self
@@ -612,7 +614,7 @@ impl Writer {
         batch: &mut Batch<'_>,
         retention: Retention,
         limit: usize,
-    ) -> Result<Retired, StoreFault> {
+    ) -> StoreResult<Retired> {
         let mark = self.head.mark.min((self.config.clock)());
         let cut = RetentionCut {
             outputs: mark.plus(-retention.outputs_s),

@@ -1,12 +1,14 @@
 //! Starts and ends of runs.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     Asked, Batch, CLOSABLE_AFTER_S, Candidate, Consume, ConsumeStop, EventWrite, Finish, FinishRow,
     FinishStop, GrantClaim, Hashed, LeafRef, NonceUse, RunRow, SpentNonce, SpentUse, StatusChange,
-    StoreFault, StoredStatus, WriteKind, Writer, rows::OwedEnd, waits,
+    StoreFault, StoreResult, StoredStatus, WriteKind, Writer, rows::OwedEnd, waits,
     writer::row_writes::ClaimedUses,
 };
 use documents::{
@@ -23,7 +25,7 @@ impl Writer {
         requests: &[&'m Asked<Consume, SpentNonce, ConsumeStop>],
         candidates: &[Candidate],
         uses: Vec<Vec<SpentUse>>,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let claims: Vec<&'m GrantClaim> = requests
             .iter()
             .filter_map(|asked| asked.message.claim.as_ref())
@@ -263,7 +265,7 @@ impl Writer {
     }
 
     /// Signs a consumption. The store signs no other statement.
-    fn sign_leaf(&self, consumption: Consumption) -> Result<Vec<u8>, StoreFault> {
+    fn sign_leaf(&self, consumption: Consumption) -> StoreResult<Vec<u8>> {
         let unwritable = |message: String| StoreFault::database("writing a consumption", message);
         let payload = consumption
             .into_statement()
@@ -280,7 +282,7 @@ impl Writer {
         &mut self,
         batch: &mut Batch<'m>,
         ends: &[&'m Asked<Hashed<Finish>, LeafRef, FinishStop>],
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         for asked in ends {
             let Hashed { message: end, hash } = &asked.message;
             let state = batch.states.get(&end.proposal).copied();
@@ -341,7 +343,7 @@ impl Writer {
     }
 
     /// Returns true if the stored consumption started this run. Only a changed server can have another leaf at its index.
-    fn is_run_of(&mut self, end: &Finish, consumption: (u64, u32)) -> Result<bool, StoreFault> {
+    fn is_run_of(&mut self, end: &Finish, consumption: (u64, u32)) -> StoreResult<bool> {
         let same_leaf = self.store.server_changes() == 0
             || self.store.leaf_hashes(consumption.0..consumption.0 + 1)? == [*end.leaf.as_bytes()];
         Ok(consumption == end.consumption && same_leaf)

@@ -1,7 +1,6 @@
 //! Records the results of checks and their dependencies.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crate::{Check, CheckFinding, CheckName};
 

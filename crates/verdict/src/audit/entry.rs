@@ -2,8 +2,7 @@
 //!
 //! The reader needs no other entry, so a second thread can parse entries before the audit needs them ([`each`]).
 
-use std::sync::mpsc;
-use std::thread;
+use std::{sync::mpsc, thread};
 
 use documents::{Base64, EnvelopeSignature, Hash, PREDICATE_BASE, canonical, merkle};
 

@@ -4,8 +4,10 @@
 
 mod again;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place, PlanFacts,

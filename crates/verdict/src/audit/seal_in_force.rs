@@ -4,8 +4,7 @@ pub(crate) mod named_documents;
 
 pub(crate) mod rosters;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     EvidenceFiles, FindingKind, Rosters, SealedState, TrustedRoster, Unreadable,

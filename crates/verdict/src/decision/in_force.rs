@@ -2,9 +2,11 @@
 //!
 //! The boundary decides with these rules. The auditor derives the same rules from the blobs of the seal.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 

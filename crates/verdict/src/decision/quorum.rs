@@ -3,8 +3,7 @@
 //! The rules of policy and of the step must both be met. The result depends only on the *set* of people whose
 //! signatures count. If a rule has `each`, a person counts for only one group.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -1,7 +1,6 @@
 //! The approvers whose signatures can count. The program uses them to report an impossible quorum before people sign.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{QuorumRules, RuleSigner, SigningProgram, TrustedRoster};
 use documents::{ForeignKey, GroupName, KeyId, Name, SshKey, Timestamp, joined};

@@ -1,7 +1,9 @@
 //! Question: who may review a run, when is an emergency closed, and when is an unknown end settled?
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

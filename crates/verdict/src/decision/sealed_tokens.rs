@@ -1,7 +1,6 @@
 //! The tokens of a seal, and the steps that each token may use.
 
-use std::ops::Deref;
-use std::sync::OnceLock;
+use std::{ops::Deref, sync::OnceLock};
 
 use crate::{ExclusionError, TrustedRoster};
 use documents::{Name, Scope, SealedToken, StepRef, Timestamp};

@@ -1,7 +1,9 @@
 //! The signatures that count, at most one for each person, and the reasons why the others do not count.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
     ExcludedSigners, PasskeyError, QuorumRules, RuleSigner, SigningProgram, TrustedRoster,

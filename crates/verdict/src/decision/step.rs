@@ -1,8 +1,6 @@
 //! Question: is the step identical to the sealed step?
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::Value;
 

@@ -3,8 +3,7 @@
 //! The next version needs signatures that reach the thresholds of both versions. This file verifies these signatures
 //! and counts the people who signed. `trust::chain` makes all other checks of the next version.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{ChainError, TrustedRoster};
 use documents::{Base64, EnvelopeSignature, KeyId, Name, PAYLOAD_TYPE, first_of, pae, sshsig};

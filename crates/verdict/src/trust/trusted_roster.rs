@@ -3,12 +3,13 @@
 //! The module `record::roster` defines the tables of a roster. This file parses the keys and checks the rules: names
 //! are unique, groups exist, and no key occurs twice. `trust::chain` decides whether a version is trusted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use documents::{
     BoundaryName, ForeignKey, GroupName, KeyId, MAX_SIGNATURES, Malformed, Name, PolicyDigest,

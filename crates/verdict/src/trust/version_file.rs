@@ -1,9 +1,11 @@
 //! The file of one roster version: an envelope that approvers sign.
 
-use std::fs::{DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::{
+    fs::{DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use documents::{Envelope, MAX_ROSTER_BYTES};
 

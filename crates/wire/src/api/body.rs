@@ -7,8 +7,10 @@
 //! Answers that the boundary did not send: those of a proxy in between, or of another server.
 
 use schemars::JsonSchema;
-use serde::de::{DeserializeOwned, Deserializer, Error as _};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, Deserializer, Error as _},
+};
 use serde_json::{Map, Number, Value};
 
 use documents::{

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
-use rmcp::model::{ProgressNotificationParam, ProgressToken};
-use rmcp::service::{Peer, RoleServer};
+use rmcp::{
+    model::{ProgressNotificationParam, ProgressToken},
+    service::{Peer, RoleServer},
+};
 
 /// Sends progress notes for one call, if the client asked for them.
 pub struct ProgressNotes {

@@ -2,10 +2,12 @@
 
 use std::fmt::Display;
 
-use rmcp::ErrorData;
-use rmcp::model::{
-    CallToolRequestParams, CancelTaskParams, CustomRequest, ErrorCode, GetTaskParams,
-    ReadResourceRequestParams,
+use rmcp::{
+    ErrorData,
+    model::{
+        CallToolRequestParams, CancelTaskParams, CustomRequest, ErrorCode, GetTaskParams,
+        ReadResourceRequestParams,
+    },
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -4,9 +4,7 @@
 //! the boundary and this machine can answer `propose` with an older run, or change the request on its way. Therefore
 //! the server compares the statement that people signed with what it sent.
 
-use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;

@@ -1,12 +1,9 @@
 //! The boundaries of a server: one boundary, or all boundaries of the user's list. With a list, each call names a boundary.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{Answer, BoundaryApi, ListStepsArgs, ToolCalls, ToolProblem};
 

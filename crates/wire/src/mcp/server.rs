@@ -3,27 +3,29 @@
 //! The server never asks the client for anything: no elicitation, no sampling, no prompts. An answer to such a question
 //! would be no proof that a person answered.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rmcp::ErrorData;
-use rmcp::handler::server::ServerHandler;
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
-    CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest,
-    CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-    ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-    ReadResourceResult, ResourceContents, ServerCapabilities, ServerConfig, Task, TaskPayload,
-    TaskStatus, Tool,
+use rmcp::{
+    ErrorData,
+    handler::server::ServerHandler,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+        CompleteRequestParams, CompleteResult, CompletionInfo, CreateTaskResult, CustomRequest,
+        CustomResult, DetailedTask, GetTaskParams, GetTaskResult, Implementation, JsonObject,
+        ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesResult,
+        ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+        ReadResourceResponse, ReadResourceResult, ResourceContents, ServerCapabilities,
+        ServerConfig, Task, TaskPayload, TaskStatus, Tool,
+    },
+    service::{RequestContext, RoleServer, ServerInitializeError},
+    transport::Transport,
 };
-use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
-use rmcp::transport::Transport;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     BOUNDARY, BoundaryApi, CancelArgs, GetStepArgs, ListStepsArgs, ProgressNotes, ProposalStatus,

@@ -1,15 +1,18 @@
 //! What each tool does: its HTTP calls, and the answer that the agent gets.
 
-use std::fmt::{self, Display};
-use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    fmt::{self, Display},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     ApiAnswer, ApiRequest, BoundaryApi, CancelArgs, DeniedView, GrantNote, GrantView, GranteeKey,

@@ -8,17 +8,18 @@
 //!
 //! The reason of a failed TLS connection, in words for the person who started the client.
 
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    sync::Arc,
+};
 
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, InconsistentKeys, InvalidMessage, OtherError,
     PeerIncompatible, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    sign::CertifiedKey,
 };
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};

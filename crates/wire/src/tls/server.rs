@@ -7,23 +7,31 @@
 //! The fields decide only what a message says, and whether a file of `[tls]` is taken. rustls checks the certificates of
 //! a connection.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::client::verify_server_name;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::{Error as PemReadError, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::server::{
-    NoServerSessionStorage, ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig,
+        client::verify_server_name,
+        crypto::{CryptoProvider, ring},
+        pki_types::{
+            CertificateDer, PrivateKeyDer, ServerName,
+            pem::{Error as PemReadError, PemObject},
+        },
+        server::{
+            NoServerSessionStorage, ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier,
+        },
+        sign::{CertifiedKey, SingleCertAndKey},
+        version::{TLS12, TLS13},
+    },
+    server::TlsStream,
 };
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{Error as RustlsError, InconsistentKeys, RootCertStore, ServerConfig};
-use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use documents::{Timestamp, locked};

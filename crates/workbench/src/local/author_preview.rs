@@ -4,9 +4,11 @@
 //! `countersign review` then derives the screen from them. The keys of these documents exist only while the screen is made,
 //! and no roster names them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 

@@ -4,8 +4,10 @@
 //!
 //! Questions of the policy: the text of a question, and the parser of the typed answer.
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 

@@ -1,7 +1,9 @@
 //! Sandbox and profile of a step that a person runs at a terminal.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     LocalRules, Project, SandboxChoice, StepPrograms, WorkingDirectory,

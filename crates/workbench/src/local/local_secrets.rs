@@ -1,9 +1,7 @@
 //! Secrets of a step at a terminal, from the options `--secret NAME=env:VARIABLE` and `--secret NAME=file:PATH`. A sign-in
 //! block of Gruntwork also takes the variables of the environment that Gruntwork documents for it, after a question.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 

@@ -4,9 +4,11 @@
 //! Rundown. Only the commands `run` and `policy` search for a policy. A boundary uses the policy file that its
 //! configuration names. If a policy file is unreadable, the command stops and uses no other file instead.
 
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::problems;
 use client::{CommandFailure, CommandResult, PrintableText, read_bounded};

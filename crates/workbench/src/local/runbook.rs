@@ -1,8 +1,10 @@
 //! Runbook that the person named. The file is read only once, so that the policy decides about the same bytes that run.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 

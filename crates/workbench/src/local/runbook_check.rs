@@ -2,8 +2,10 @@
 //!
 //! Conversion from errors in a person's files to a command failure.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
 use boundary::{refused_steps, some_of, without_maximum};

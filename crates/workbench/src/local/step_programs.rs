@@ -3,8 +3,10 @@
 //! A step has a list of programs unless policy, an option or this host says otherwise. The list has the programs of the
 //! script, the step, the policy and the person, and the programs that these programs start.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 

@@ -5,11 +5,15 @@
 //! A separate thread writes the output. A slow reader or a paused terminal can delay the time limit and Ctrl-C only if
 //! the bounded queue is full.
 
-use std::io::Write as _;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::Instant;
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
 
 use serde_json::json;
 

@@ -1,8 +1,6 @@
 //! Runs the tests of a Gruntwork runbook, each in a session and a directory of its own.
 
-use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::sync::Arc;
+use std::{collections::BTreeMap, io::Read as _, sync::Arc};
 
 use serde_json::{Map, Value};
 

@@ -5,8 +5,10 @@
 //! A list is text (`items=a,b`) or a file (`items=file:data.txt`). The file must be inside of the project. Its digest is
 //! checked before every iteration, so a loop never continues with other data than it began with.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 

@@ -4,8 +4,10 @@
 //! step works in an overlay of the current directory, and its changes are discarded. Otherwise the step gets an empty
 //! directory, or the first directory of `--allow-write`. Paths below the directory that the policy denies are masked.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{LocalRules, Project};
 use client::{CommandFailure, CommandResult};

@@ -2,12 +2,13 @@
 //!
 //! The data that a page shows for one step.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 

@@ -4,15 +4,18 @@
 //!
 //! The policy of each page. A page that appears while the program runs gets its policy with its first step.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::Read as _,
+    path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+};
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::{
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Redirect, Response},
+};
 use serde_json::Map;
 use tokio::sync::mpsc::{Receiver, channel};
 

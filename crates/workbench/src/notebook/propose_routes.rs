@@ -1,13 +1,17 @@
 //! The requests of the browser if a person proposes the steps. No route runs a step on this machine.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
-use axum::Router;
-use axum::extract::{Form, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    extract::{Form, Path, Query, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
 use client::{Client, CommandFailure, CommandResult, Exit, newest, now};
 use console::{
     CheckedReceipt, Door, OpenForms, PageAnswer, ReachedBoundary, RefusedRequest, RunAddresses,

@@ -1,16 +1,21 @@
 //! The requests of the browser.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, mpsc::SyncSender},
+};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Form, Path, Query, State};
-use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Form, Path, Query, State},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE},
+    },
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
 use console::{
     Door, EventPart, FieldError, OpenForms, PageAnswer, RefusedRequest, event_stream, last_event,
 };

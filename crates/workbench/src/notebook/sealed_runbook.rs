@@ -1,8 +1,10 @@
 //! The steps of a runbook as a boundary has sealed them, beside the steps of the file.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use client::{Client, CommandFailure, CommandResult, DefinitionDifferences, Exit};
 use documents::{

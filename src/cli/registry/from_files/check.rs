@@ -2,8 +2,10 @@
 //!
 //! Runbook files for the `registry` command: the registry.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -13,7 +15,9 @@ use crate::{
     node::{file_refusals, rosters},
     surroundings,
 };
-use client::{CommandFailure, Exit, PrintableText, Terminal, read_version, write_new};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, read_version, write_new,
+};
 use documents::StepRef;
 use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
 use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problems, to_json};
@@ -55,7 +59,7 @@ pub struct Args {
     root: Option<PathBuf>,
 }
 
-pub fn run(args: &Args, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let file = args.paths.iter().find(|path| path.is_file());
     if let Some(file) = file {
         check_name(file, args.paths.len())?;
@@ -163,7 +167,7 @@ fn compare(
     checked: &mut RunbookCheck,
     policy: Option<&Policy>,
     config: Option<&Config>,
-) -> Result<Vec<(StepRef, String)>, CommandFailure> {
+) -> CommandResult<Vec<(StepRef, String)>> {
     let Some(policy) = policy else {
         let lacking = |config| {
             checked
@@ -199,7 +203,7 @@ fn compare(
 }
 
 /// Refuses a file that is no runbook, and a file beside other paths.
-fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
+fn check_name(file: &Path, paths: usize) -> CommandResult<()> {
     let shown = file.display();
     if !file
         .extension()
@@ -218,7 +222,7 @@ fn check_name(file: &Path, paths: usize) -> Result<(), CommandFailure> {
 }
 
 /// Returns the policy that judges the steps, if an option asks for one.
-fn policy_of(args: &Args, of_boundary: Option<&Path>) -> Result<Option<Policy>, CommandFailure> {
+fn policy_of(args: &Args, of_boundary: Option<&Path>) -> CommandResult<Option<Policy>> {
     match (of_boundary, &args.write_policy) {
         (Some(file), _) => Ok(Some(Project::here()?.policy(Some(file))?.policy)),
         (None, Some(_)) => Policy::load(LISTED)
@@ -266,7 +270,7 @@ fn lock_line(dir: &Path, state: &str) -> String {
 }
 
 /// Reads the runbooks of these directories.
-pub fn read_files(dirs: &[PathBuf], locks: Locks) -> Result<Registry, CommandFailure> {
+pub fn read_files(dirs: &[PathBuf], locks: Locks) -> CommandResult<Registry> {
     RunbookDirectories {
         locks,
         ..RunbookDirectories::strict(dirs.to_vec(), None)

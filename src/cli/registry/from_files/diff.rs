@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 
-use client::{Client, CommandFailure, Exit, PrintableText, Terminal};
+use client::{Client, CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use documents::{StepDigest, StepRef};
 use reading::{Registry, changed_fields};
 use wire::{RegistryView, StepView};
@@ -19,7 +19,7 @@ struct Difference<'a> {
     fields: Vec<String>,
 }
 
-pub fn run(files: &Registry, client: &Client, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(files: &Registry, client: &Client, terminal: &Terminal) -> CommandResult {
     let view: RegistryView = client.get("/v1/registry")?;
     let same = view.seal.registry_root == files.root();
     let found = if same {
@@ -70,7 +70,7 @@ fn differences<'a>(
     files: &'a Registry,
     view: &'a RegistryView,
     client: &Client,
-) -> Result<Vec<Difference<'a>>, CommandFailure> {
+) -> CommandResult<Vec<Difference<'a>>> {
     let sealed: BTreeMap<&StepRef, StepDigest> = view
         .steps
         .iter()

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::read_files;
-use client::{CommandFailure, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use reading::{LOCK_FILE, LockFile, Locks};
 
-pub fn run(dirs: &[PathBuf], terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn run(dirs: &[PathBuf], terminal: &Terminal) -> CommandResult {
     if dirs.len() > 1 {
         // A step that is in two directories is an error only if both are read together.
         read_files(dirs, Locks::Ignored)?;

@@ -4,14 +4,14 @@ mod diff;
 mod lock;
 mod policy_draft;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::read_files;
 use client::{
-    CommandFailure, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step, rules,
+    CommandFailure, CommandResult, Exit, GlobalOptions, KeyArgs, Terminal, print_list, print_step,
+    rules,
 };
 use documents::{SessionUse, StepRef};
 use reading::{Locks, Pattern, nearest, session_names};
@@ -45,7 +45,7 @@ pub fn run(
     dirs: &[PathBuf],
     global: &GlobalOptions,
     terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+) -> CommandResult {
     match command {
         FilesCommand::Check(_) if !dirs.is_empty() => Err(CommandFailure::usage(
             "write the directory without --dir: `countersign registry check DIR`",
@@ -66,11 +66,7 @@ pub fn run(
 ///
 /// # Errors
 /// Returns all errors in the files.
-pub fn list(
-    dirs: &[PathBuf],
-    pattern: Option<&Pattern>,
-    terminal: &Terminal,
-) -> Result<Exit, CommandFailure> {
+pub fn list(dirs: &[PathBuf], pattern: Option<&Pattern>, terminal: &Terminal) -> CommandResult {
     let registry = &read_files(dirs, Locks::Checked)?;
     let is_wanted =
         |reference: &StepRef| pattern.is_none_or(|pattern| pattern.matches(reference.as_str()));
@@ -105,7 +101,7 @@ pub fn list(
 ///
 /// # Errors
 /// Returns all errors in the files, or an error if no file contains the step.
-pub fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> Result<Exit, CommandFailure> {
+pub fn show(dirs: &[PathBuf], step: &StepRef, terminal: &Terminal) -> CommandResult {
     let registry = read_files(dirs, Locks::Checked)?;
     let Some(found) = registry.get(step) else {
         return Err(CommandFailure::new(

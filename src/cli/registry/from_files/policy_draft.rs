@@ -1,9 +1,11 @@
 //! The draft of a policy for runbooks.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
-use client::CommandFailure;
+use client::{CommandFailure, CommandResult};
 use documents::{AllowedHost, DeclaredNetwork, Format, StepDefinition, check_host, joined};
 use reading::{
     Policy, ProgramOrigin, RegisteredStep, Registry, check_program, decide_at_boundary, is_read,
@@ -128,7 +130,7 @@ impl RunbookNeeds {
 ///
 /// # Errors
 /// Returns an error if the reader of policies refuses the text, for example because it is too large.
-pub fn text(files: &Registry) -> Result<String, CommandFailure> {
+pub fn text(files: &Registry) -> CommandResult<String> {
     let policy = Policy::load(LISTED).map_err(|errors| broken(&errors))?;
     let mut runbooks: BTreeMap<&str, Vec<&RegisteredStep>> = BTreeMap::new();
     for step in files.steps() {

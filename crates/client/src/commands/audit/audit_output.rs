@@ -8,9 +8,11 @@
 //!
 //! Compares the audited log with another copy of the log.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    time::{Duration, Instant},
+};
 
 use crate::{
     ChosenTrust, CommandFailure, CommandResult, DecidingRoster, DecisionFilter, Exit, Home,

@@ -2,9 +2,11 @@
 //!
 //! The table of decisions as CSV (RFC 4180), in which no cell begins a formula of a spreadsheet.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use crate::{
     AuditRow, BOUNDARY, COLUMNS, ChosenTrust, CommandFailure, CommandResult, GRANT_COLUMNS,

@@ -5,11 +5,13 @@
 //! An audit only appends to this file. The state names the number of hashes and the digest of the bytes. So a state that was
 //! not replaced after a crash still fits the beginning of the file.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use rustix::fs::FlockOperation;
 

@@ -4,9 +4,11 @@
 //!
 //! A version of the roster that people will sign, with the versions before it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};

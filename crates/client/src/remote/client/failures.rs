@@ -6,14 +6,17 @@
 //!
 //! Exchanges the ID token of a CI job for a bearer.
 
-use std::fs::File;
-use std::io::{ErrorKind, Seek as _, Write};
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{ErrorKind, Seek as _, Write},
+    time::Duration,
+};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use ureq::Body;
-use ureq::http::{Method, Response};
+use serde::{Serialize, de::DeserializeOwned};
+use ureq::{
+    Body,
+    http::{Method, Response},
+};
 
 use crate::{
     Client, CommandFailure, CommandResult, Home, KeyArgs, PrintableText, Secret, eprintln_quietly,

@@ -8,9 +8,11 @@
 
 pub(crate) mod mirror;
 
-use std::io::{self, Write as _};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 

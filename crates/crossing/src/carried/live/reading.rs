@@ -1,7 +1,6 @@
 //! Readers of a recording.
 
-use std::io;
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use tokio::sync::watch;
 

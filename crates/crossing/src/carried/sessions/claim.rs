@@ -1,10 +1,6 @@
 //! The use of a session by one run.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
-use std::time::Instant;
+use std::{collections::BTreeMap, fmt, os::unix::ffi::OsStrExt as _, sync::Arc, time::Instant};
 
 use crate::{
     Refusal, ResultsBasis, SessionUser, Sessions,

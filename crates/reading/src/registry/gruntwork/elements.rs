@@ -1,12 +1,16 @@
 //! Finds the elements of an MDX page, with their attributes and fences, as a reader of the page sees them.
 
-use std::cell::Cell;
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::Cell,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use markdown::mdast::{AttributeContent, AttributeValue, Node, Stop};
-use markdown::message::{Message, Place};
-use markdown::{Constructs, MdxSignal, ParseOptions};
+use markdown::{
+    Constructs, MdxSignal, ParseOptions,
+    mdast::{AttributeContent, AttributeValue, Node, Stop},
+    message::{Message, Place},
+};
 use serde_json::Value;
 
 use crate::{

@@ -1,7 +1,6 @@
 //! Decodes the entities of attributes, such as `&amp;`. An entity without its semicolon is plain text.
 
-use markdown::ParseOptions;
-use markdown::mdast::Node;
+use markdown::{ParseOptions, mdast::Node};
 
 /// Replaces each entity by its character, once.
 ///

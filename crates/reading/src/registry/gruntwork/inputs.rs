@@ -1,7 +1,6 @@
 //! Parameters of a step: the variables of the `<Inputs>` and `<Template>` blocks that the step names or contains.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use serde_json::{Map, Value};
 

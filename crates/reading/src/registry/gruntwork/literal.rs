@@ -2,8 +2,7 @@
 //!
 //! An expression that is no literal is program code. The registry never runs such code, so the reader refuses it.
 
-use std::iter::Peekable;
-use std::str::CharIndices;
+use std::{iter::Peekable, str::CharIndices};
 
 use serde_json::{Map, Number, Value};
 

@@ -16,8 +16,7 @@ mod sign_ins;
 mod validations;
 pub(crate) mod variable;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde_json::Value;
 

@@ -1,7 +1,9 @@
 //! Tests of the reader of Gruntwork runbooks.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 

@@ -12,8 +12,10 @@ mod tests;
 mod transition;
 pub mod workflow;
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+};
 
 use crate::{
     BYTE_ORDER_MARK, FoundStep, LoopClause, LoopSource, Page, ReadPage, RemarkKind, ScriptOrigin,

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::workflow::{
-    Aggregation, FinalAction, TransitionAction, Transitions, UnitLabel, UnitTarget,
+use super::{
+    workflow::{Aggregation, FinalAction, TransitionAction, Transitions, UnitLabel, UnitTarget},
+    *,
 };
-use super::*;
 use crate::RunbookFiles;
 
 const DEPLOY: &str = "---\nname: deploy\nversion: 1.2.3\ntags:\n  - web\nscenarios:\n  all:\n    commands:\n      - rd pass\n---\n\

@@ -1,12 +1,14 @@
 //! The file system of a run that sees the host, and why a write to it can fail.
 
-use std::fs;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    AtStage as _, HOME, PathAccess, PathGrant, PutFiles, RunRequest, RunTexts, SYSTEM,
-    SetupFailure, SetupStage, StepPaths, directory_at, file_at, host_paths, interpreter,
+    AtStage as _, HOME, PathAccess, PathGrant, PutFiles, RunRequest, RunTexts, SYSTEM, SetupResult,
+    SetupStage, StepPaths, directory_at, file_at, host_paths, interpreter,
     isolation::{
         filesystem::DEVICES,
         run_places, step_files,
@@ -22,7 +24,7 @@ pub fn host_view(
     run_dir: &Path,
     texts: &RunTexts,
     control: &mut UnixStream,
-) -> Result<StepPaths, SetupFailure> {
+) -> SetupResult<StepPaths> {
     let owner = request.own_id;
     std::env::set_current_dir(run_dir).at(SetupStage::Workdir, "enter the run's directory")?;
     let readable = if owner.is_some() { 0o444 } else { 0o400 };

@@ -1,13 +1,17 @@
 //! A directory or file of the host that a run can see.
 
-use std::fs;
-use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::{
+    fs,
+    io::ErrorKind,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
 
-use crate::{AtStage as _, SetupFailure, SetupStage, isolation::syscalls, move_to, with_parents};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::mount::OpenTreeFlags;
+use crate::{AtStage as _, SetupResult, SetupStage, isolation::syscalls, move_to, with_parents};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags},
+    mount::OpenTreeFlags,
+};
 
 pub const MOUNT_READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
 pub const MOUNT_NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
@@ -24,11 +28,11 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn take(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+    pub fn take(path: &str, flags: u64) -> SetupResult<Self> {
         Self::copy(&Self::open(path)?, path, flags, SetupStage::Mounts)
     }
 
-    pub fn open(path: &str) -> Result<OwnedFd, SetupFailure> {
+    pub fn open(path: &str) -> SetupResult<OwnedFd> {
         rustix::fs::open(
             path,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
@@ -37,12 +41,12 @@ impl Source {
         .at(SetupStage::Mounts, format!("open {path}"))
     }
 
-    pub fn take_real(path: &str, flags: u64) -> Result<Self, SetupFailure> {
+    pub fn take_real(path: &str, flags: u64) -> SetupResult<Self> {
         Self::copy(&Self::open_real(path)?, path, flags, SetupStage::ReadPath)
     }
 
     /// Opens a path of the profile. The path must still be the real path that was signed.
-    pub fn open_real(path: &str) -> Result<OwnedFd, SetupFailure> {
+    pub fn open_real(path: &str) -> SetupResult<OwnedFd> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS).at(
             SetupStage::ReadPath,
@@ -50,12 +54,7 @@ impl Source {
         )
     }
 
-    fn copy(
-        opened: &OwnedFd,
-        path: &str,
-        flags: u64,
-        stage: SetupStage,
-    ) -> Result<Self, SetupFailure> {
+    fn copy(opened: &OwnedFd, path: &str, flags: u64, stage: SetupStage) -> SetupResult<Self> {
         let what = || format!("bind {path}");
         let kind = rustix::fs::fstat(opened).at(stage, what())?.st_mode;
         let mount = rustix::mount::open_tree(
@@ -82,7 +81,7 @@ impl Source {
     }
 
     /// Creates the mount point, and attaches the mount there.
-    pub fn put(&self) -> Result<(), SetupFailure> {
+    pub fn put(&self) -> SetupResult {
         let make = |target: &Path| {
             if self.directory {
                 fs::create_dir(target)

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use crate::{
-    AtStage as _, ForkSide, HelperMessage, RunForm, SetupFailure, SetupStage, Start,
+    AtStage as _, ForkSide, HelperMessage, RunForm, SetupFailure, SetupResult, SetupStage, Start,
     isolation::syscalls, protocol,
 };
 use rustix::process::WaitOptions;
@@ -53,7 +53,7 @@ pub(super) fn refused(start: &Start, cgroup: bool, error: std::io::Error) -> Set
     SetupFailure::from_io(SetupStage::Namespaces, what, error)
 }
 
-pub(super) fn unshare_each(network: bool) -> Result<(), SetupFailure> {
+pub(super) fn unshare_each(network: bool) -> SetupResult {
     for (flag, stage, name) in [
         (libc::CLONE_NEWUSER, SetupStage::UserNamespace, "user"),
         (libc::CLONE_NEWNS, SetupStage::Namespaces, "mount"),

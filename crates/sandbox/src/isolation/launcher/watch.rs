@@ -2,14 +2,17 @@
 //!
 //! The processes that a run leaves: how they are found, killed and reaped.
 
-use std::io::Read as _;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::{
+    io::Read as _,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+    process::{Pid, Signal, WaitOptions},
+};
 
 use crate::{
     ForkSide, HelperMessage, KILL, RunRequest, SizeLimit, SpentResources, StepEnd, StepPaths,

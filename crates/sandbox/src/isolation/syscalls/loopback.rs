@@ -1,8 +1,10 @@
 //! The loopback device of a run's network namespace.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd as _;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd as _,
+};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 

@@ -1,8 +1,10 @@
 //! Calls that wait for a listener of a system-call filter.
 
-use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::ptr;
+use std::{
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    ptr,
+};
 
 /// Command to receive the next waiting call, `_IOWR('!', 0, struct seccomp_notif)`.
 const RECEIVE: u32 = 0xc050_2100;

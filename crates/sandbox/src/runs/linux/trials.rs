@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{
     AtStage as _, CancelFlag, FollowedRun, HostProbe, LinuxSandbox, Missing, Plan, Prepared,
-    ProbeFailures, RunDir, RunForm, SetupFailure, SetupStage, StepEnd, SyscallFilter,
+    ProbeFailures, RunDir, RunForm, SetupFailure, SetupResult, SetupStage, StepEnd, SyscallFilter,
     runs::linux::{SELF_TEST, TRIAL_MS, filters_here},
 };
 use documents::{Layer, Level, Limits, Profile, STRICT, Workdir};
@@ -55,7 +55,7 @@ impl LinuxSandbox {
         tried.as_ref()
     }
 
-    pub(super) fn trial_of_an_overlay(&self) -> Result<(), SetupFailure> {
+    pub(super) fn trial_of_an_overlay(&self) -> SetupResult {
         let probe = &self.probe;
         // Use mode 0755, so that the user of each run can read the directory.
         let open = std::fs::Permissions::from_mode(0o755);
@@ -76,10 +76,7 @@ impl LinuxSandbox {
         self.play(&prepared, &plan)?.0.failure.map_or(Ok(()), Err)
     }
 
-    pub(super) fn trial_without_groups(
-        &mut self,
-        lacking: &ProbeFailures,
-    ) -> Result<(), SetupFailure> {
+    pub(super) fn trial_without_groups(&mut self, lacking: &ProbeFailures) -> SetupResult {
         let groups = std::mem::replace(
             &mut self.groups,
             Err("this host can't create a process directly in a control group".into()),
@@ -87,7 +84,7 @@ impl LinuxSandbox {
         self.trial(lacking).inspect_err(|_| self.groups = groups)
     }
 
-    pub(super) fn trial(&self, lacking: &ProbeFailures) -> Result<(), SetupFailure> {
+    pub(super) fn trial(&self, lacking: &ProbeFailures) -> SetupResult {
         let form = if lacking.namespaces.is_some() {
             RunForm::Host
         } else {
@@ -139,7 +136,7 @@ impl LinuxSandbox {
         &self,
         prepared: &Prepared,
         plan: &Plan,
-    ) -> Result<(FollowedRun, Vec<u8>), SetupFailure> {
+    ) -> SetupResult<(FollowedRun, Vec<u8>)> {
         let cancel =
             CancelFlag::new().at(SetupStage::Processes, "make the cancel flag of a run")?;
         let once = || {

@@ -1,7 +1,6 @@
 //! The end of a run, and its report.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use crate::{
     End, FollowedRun, Plan, Prepared, ProgramRecorder, Report, RunDir, RunResults, SessionTree,

@@ -1,7 +1,6 @@
 //! Database servers that restarted, lost batches, or have another clock. The test store plays them.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     ConsumeStop, Finish, FinishStop, StoreFault,

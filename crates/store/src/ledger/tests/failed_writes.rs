@@ -1,7 +1,6 @@
 //! Failures of the database: commits, rejected writes, syncs and a full disk.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     Consume, ConsumeStop, DenialWrite, FinishStop, Ledger, StoreFault, StoredStatus, WriteStop,

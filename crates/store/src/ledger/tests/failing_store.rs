@@ -1,11 +1,13 @@
 //! A test store that can delay a commit, let a commit fail, or return wrong hashes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
 
 use crate::{
-    Answers, Commit, Ledger, OpenBatch, PackedRow, Questions, Store, StoreFault, StoreHead, Writes,
-    ledger::Spender,
+    Answers, Commit, Ledger, OpenBatch, PackedRow, Questions, Store, StoreFault, StoreHead,
+    StoreResult, Writes, ledger::Spender,
 };
 use documents::Timestamp;
 
@@ -104,7 +106,7 @@ impl Store for Failing {
         }
     }
 
-    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> Result<Answers, StoreFault> {
+    fn begin(&mut self, size: u64, questions: &Questions<'_>) -> StoreResult<Answers> {
         let server_clock = *self.commits.server_clock.lock().expect("lock");
         Ok(Answers {
             server_clock,
@@ -120,7 +122,7 @@ impl Store for Failing {
         self.commits.doubted.fetch_add(1, SeqCst);
     }
 
-    fn settle(&mut self) -> Result<bool, StoreFault> {
+    fn settle(&mut self) -> StoreResult<bool> {
         // A real store asks over a new connection, which counts as a change of the server.
         self.commits.server_changes.fetch_add(1, SeqCst);
         Ok(!self.commits.lost.load(SeqCst))
@@ -131,11 +133,11 @@ impl Store for Failing {
     }
 
     pass_on! {
-        fn head(&mut self) -> Result<StoreHead, StoreFault>;
-        fn connection(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
-        fn batch(&mut self) -> Result<&dyn OpenBatch, StoreFault>;
-        fn pack(&mut self, packed: &PackedRow) -> Result<(), StoreFault>;
-        fn maintain(&mut self) -> Result<(), StoreFault>;
-        fn close(&mut self) -> Result<(), StoreFault>;
+        fn head(&mut self) -> StoreResult<StoreHead>;
+        fn connection(&mut self) -> StoreResult<&dyn OpenBatch>;
+        fn batch(&mut self) -> StoreResult<&dyn OpenBatch>;
+        fn pack(&mut self, packed: &PackedRow) -> StoreResult;
+        fn maintain(&mut self) -> StoreResult;
+        fn close(&mut self) -> StoreResult;
     }
 }

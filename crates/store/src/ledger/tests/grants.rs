@@ -1,7 +1,6 @@
 //! Standing grants: drafts, grants of the log, and the claims of their uses.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     CheckedState, Consume, ConsumeStop, Finish, GrantClaim, GrantStop, GrantWrite, Ledger, Spender,

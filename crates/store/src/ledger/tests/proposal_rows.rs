@@ -1,11 +1,10 @@
 //! Proposals: limits, repeated requests, statuses, payloads, signatures and lists.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     AdvanceStop, AuthorizationCore, ConsumeStop, Finish, FinishStop, Ledger, LedgerLimits,
-    NewProposal, ProposalStep, ProposeResult, Retention, Signature, StoreFault, StoredStatus,
+    NewProposal, ProposalStep, ProposeResult, Retention, Signature, StoreResult, StoredStatus,
     UNSIGNED_KEPT_S,
     ledger::tests::{
         T0, World, check_laws, consume_of, core, envelope_of, finish_of, new_proposal, run_whole,
@@ -316,7 +315,7 @@ async fn a_call_repeats_an_ended_run_for_ten_minutes_and_never_an_expired_or_ref
                 };
                 ledger.advance(step).await.expect("moved");
             }
-            let is_first = |result: &Result<ProposeResult, StoreFault>| matches!(result, Ok(ProposeResult::Same(row)) if row.core.id == core(1).id);
+            let is_first = |result: &StoreResult<ProposeResult>| matches!(result, Ok(ProposeResult::Same(row)) if row.core.id == core(1).id);
             if let Some(until) = until {
                 assert!(is_first(&ledger.propose(same(2, until - 1)).await), "{to}");
                 // A proposal of another proposer, of the same step in another session, or handed in changes nothing.

@@ -1,7 +1,6 @@
 //! Emergencies, runs with an unknown end, and their reviews.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! A nonce is spent once: repeated requests, batches, state versions and exclusive locks.
 
-use std::sync::atomic::Ordering::SeqCst;
-use std::task::Poll;
+use std::{sync::atomic::Ordering::SeqCst, task::Poll};
 
 use crate::{
     AuthorizationCore, Consume, ConsumeStop, DenialWrite, Ledger, NonceUse, ProposalStep,

@@ -1,10 +1,12 @@
 //! TLS, replicas, and the number of round trips.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::process::Command;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::{
+    fs::Permissions,
+    os::unix::fs::{PermissionsExt as _, chown},
+    process::Command,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::{Duration, Instant},
+};
 
 use crate::{
     Commit, Link, Questions, Replicas, ServerSettings, ServerTable, Store as _, Writes,

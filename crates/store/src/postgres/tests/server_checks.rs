@@ -1,18 +1,16 @@
 //! Settings, servers and schemas that are refused.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use crate::{
-    Link, Replicas, ServerSettings, ServerTable, StoreFault,
+    Link, Replicas, ServerSettings, ServerTable, StoreFault, StoreResult,
     postgres::{
         self, durability, reads, schema,
         tests::{server, start, table, tamper},
     },
 };
 
-fn message<T>(result: Result<T, StoreFault>) -> String {
+fn message<T>(result: StoreResult<T>) -> String {
     match result {
         Ok(_) => panic!("accepted"),
         Err(StoreFault::Unusable { message } | StoreFault::Unreachable { message }) => message,

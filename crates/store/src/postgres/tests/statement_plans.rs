@@ -1,15 +1,15 @@
 //! The plan of each statement, on empty tables and on many rows.
 
 use crate::{
-    BEGIN, COMMIT, LOCK,
+    BEGIN, COMMIT, Fields, LOCK,
     postgres::{
         self, PostgresStore,
         reads::{MISSING, STATEMENTS},
         tests::{server, tamper},
         writer_link::statements,
     },
+    read_statements::READS,
 };
-use crate::{Fields, read_statements::READS};
 
 /// Number of runs in the larger of the two tests.
 const ROWS: u32 = 100_000;

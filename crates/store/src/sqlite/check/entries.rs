@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::params;
 
 use crate::{
-    AuthorizationCore, LOST, Look, Proposal, StoreFault, StoredStatus, column_values::place,
+    AuthorizationCore, LOST, Look, Proposal, StoreResult, StoredStatus, column_values::place,
     end_detail, id_bytes, opened,
 };
 use documents::{
@@ -16,7 +16,7 @@ use documents::{
 };
 
 impl Look<'_> {
-    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> Result<(), StoreFault> {
+    pub(super) fn entry(&mut self, index: u64, kind: u8, data: &[u8]) -> StoreResult {
         let entry = format!("log entry {index}");
         let Some(kind) = LeafKind::of_number(kind) else {
             self.defect(
@@ -61,12 +61,7 @@ impl Look<'_> {
         }
     }
 
-    pub(super) fn seal(
-        &mut self,
-        index: u64,
-        payload: &[u8],
-        seal: Seal,
-    ) -> Result<(), StoreFault> {
+    pub(super) fn seal(&mut self, index: u64, payload: &[u8], seal: Seal) -> StoreResult {
         let (entry, digest) = (format!("log entry {index}"), SealDigest::of(payload));
         self.stated = Some(seal.at);
         if seal.previous != self.previous {
@@ -110,12 +105,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn blob_of(
-        &mut self,
-        entry: &str,
-        what: &str,
-        digest: [u8; 32],
-    ) -> Result<(), StoreFault> {
+    pub(super) fn blob_of(&mut self, entry: &str, what: &str, digest: [u8; 32]) -> StoreResult {
         if self
             .one("SELECT 1 FROM blob WHERE digest = ?1", [digest], |_| Ok(()))?
             .is_none()
@@ -133,11 +123,7 @@ impl Look<'_> {
 
     /// Checks that every item of a consumption has its proposal, its nonce (until the nonce expires), and its receipt
     /// or its run.
-    pub(super) fn consumption(
-        &mut self,
-        index: u64,
-        consumption: &Consumption,
-    ) -> Result<(), StoreFault> {
+    pub(super) fn consumption(&mut self, index: u64, consumption: &Consumption) -> StoreResult {
         self.stated = Some(consumption.at);
         for (item, spent) in (0..).zip(&consumption.spent) {
             let entry = format!("log entry {index}, item {item}");
@@ -179,7 +165,7 @@ impl Look<'_> {
         what: &str,
         sql: &str,
         place: i64,
-    ) -> Result<Option<Proposal>, StoreFault> {
+    ) -> StoreResult<Option<Proposal>> {
         let mut runs = self.all(sql, [place], |row| {
             Ok((row.get::<Vec<u8>>(0)?, row.proposal(0)))
         })?;
@@ -207,7 +193,7 @@ impl Look<'_> {
         run: &Proposal,
         consumption: &Consumption,
         spent: &Spent,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let id = &run.core.id;
         if (run.core.digest, &run.core.nonce) != (spent.authorization, &spent.nonce) {
             let what = format!(
@@ -254,7 +240,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> Result<(), StoreFault> {
+    pub(super) fn receipt(&mut self, index: u64, receipt: &Receipt) -> StoreResult {
         let entry = format!("log entry {index}");
         let of = &receipt.consumption;
         let hash = self.one("SELECT hash FROM leaf WHERE idx = ?1", [of.index], |row| {
@@ -313,7 +299,7 @@ impl Look<'_> {
     }
 
     /// Compares the row of a run and its outputs with the receipt.
-    fn finished(&mut self, run: &Proposal, receipt: &Receipt) -> Result<(), StoreFault> {
+    fn finished(&mut self, run: &Proposal, receipt: &Receipt) -> StoreResult {
         let id = &run.core.id;
         let why = run.detail.as_deref().and_then(end_detail::why);
         let why = why.filter(|_| receipt.outcome.status == Status::Unknown);
@@ -356,7 +342,7 @@ impl Look<'_> {
     pub(super) fn manifest(
         &mut self,
         receipt: &Receipt,
-    ) -> Result<Option<Vec<ManifestEntry>>, StoreFault> {
+    ) -> StoreResult<Option<Vec<ManifestEntry>>> {
         if receipt.files.count == 0 {
             return Ok(None);
         }
@@ -398,7 +384,7 @@ impl Look<'_> {
         index: u64,
         authorization: AuthorizationDigest,
         signers: &[KeyId],
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         self.denials += 1;
         let sql = "SELECT approver FROM denial WHERE authorization = ?1 AND leaf = ?2";
         let approver = self.one(sql, params![authorization.as_bytes(), index], |row| {

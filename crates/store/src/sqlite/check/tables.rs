@@ -6,15 +6,12 @@
 //!
 //! Check of reviews, and of the runs that need a review.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::{collections::BTreeSet, fs::File, io::Read as _, path::Path};
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{
-    Entries, EntryRow, LOST, Look, OwedReview, StoreFault, TOKENS,
+    Entries, EntryRow, LOST, Look, OwedReview, StoreResult, TOKENS,
     column_values::place,
     id_bytes, opened,
     sqlite::{
@@ -31,7 +28,7 @@ use documents::{
 };
 
 impl Look<'_> {
-    pub(super) fn runs(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn runs(&mut self) -> StoreResult {
         self.odd(
             "proposal",
             "the proposal is running, but its row in the table crossing, which recovery needs, is missing",
@@ -76,7 +73,7 @@ impl Look<'_> {
     }
 
     /// Checks spent nonces. A negative place in the log means that an earlier log spent the nonce.
-    pub(super) fn nonces(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn nonces(&mut self) -> StoreResult {
         self.odd(
             "nonce",
             "the run that the row names did not spend this nonce",
@@ -98,7 +95,7 @@ impl Look<'_> {
     }
 
     /// Checks that every waiting proposal has the payload that its approvers sign.
-    pub(super) fn waiting(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn waiting(&mut self) -> StoreResult {
         self.odd(
             "proposal",
             "the payload that approvers sign is missing",
@@ -145,7 +142,7 @@ impl Look<'_> {
 
     /// Checks that the key of each stored signature belongs to the named approver. The signatures themselves are
     /// verified before a run.
-    fn signatures(&mut self) -> Result<(), StoreFault> {
+    fn signatures(&mut self) -> StoreResult {
         let rows = self.all(
             "SELECT s.proposal, s.keyid, s.person, p.id IS NOT NULL FROM signature s LEFT JOIN proposal p ON p.id = s.proposal",
             [],
@@ -163,7 +160,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn denials(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn denials(&mut self) -> StoreResult {
         self.odd(
             "denial",
             "the log has no denial at the place that the row names",
@@ -177,11 +174,7 @@ impl Look<'_> {
     }
 
     /// Checks that a step of a sealed registry and the contents of its files are stored.
-    pub(super) fn sealed_step(
-        &mut self,
-        entry: &str,
-        step: &RegistryLeaf,
-    ) -> Result<(), StoreFault> {
+    pub(super) fn sealed_step(&mut self, entry: &str, step: &RegistryLeaf) -> StoreResult {
         self.blob_of(
             entry,
             &format!("step {}", step.reference),
@@ -204,7 +197,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn blobs(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn blobs(&mut self) -> StoreResult {
         let (mut count, mut odd) = (0, Vec::new());
         self.each("SELECT digest, data FROM blob", |row| {
             count += 1;
@@ -224,7 +217,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    pub(super) fn outputs(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn outputs(&mut self) -> StoreResult {
         let (mut count, mut files, mut odd) = (0, BTreeSet::new(), Vec::new());
         self.each("SELECT name, bytes, data FROM output", |row| {
             count += 1;
@@ -284,7 +277,7 @@ impl Look<'_> {
     }
 
     /// Returns true if the store has the output now, outside of this check's transaction.
-    fn still_has(&self, name: &Blake3Digest) -> Result<bool, StoreFault> {
+    fn still_has(&self, name: &Blake3Digest) -> StoreResult<bool> {
         let Some(path) = self.connection.path() else {
             return Ok(true);
         };
@@ -295,7 +288,7 @@ impl Look<'_> {
     }
 
     /// Compares the tokens with the last seal, to detect a scope that was extended by hand.
-    pub(super) fn tokens(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn tokens(&mut self) -> StoreResult {
         let Some(seal) = self.in_force.take() else {
             return Ok(());
         };
@@ -369,7 +362,7 @@ fn hash_file(path: &Path) -> std::io::Result<(Blake3Digest, u64)> {
 
 impl Look<'_> {
     /// Returns the entries of one tile.
-    pub(super) fn log_rows(&self, range: [u64; 2]) -> Result<Vec<LogRow>, StoreFault> {
+    pub(super) fn log_rows(&self, range: [u64; 2]) -> StoreResult<Vec<LogRow>> {
         let sql =
             "SELECT kind, at, idx, hash, data FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
         let rows = self.all(sql, range, |row| {
@@ -397,7 +390,7 @@ impl Look<'_> {
 
     /// Names the first entry of a tile that cannot be unpacked, a changed row, and a tile with packed and other entries.
     /// Returns true if the tile is packed.
-    pub(super) fn packed(&mut self, rows: &[LogRow]) -> Result<bool, StoreFault> {
+    pub(super) fn packed(&mut self, rows: &[LogRow]) -> StoreResult<bool> {
         let count = rows.iter().filter(|row| row.is_packed).count();
         if count == 0 {
             return Ok(false);
@@ -423,7 +416,7 @@ impl Look<'_> {
     }
 
     /// Compares the number of packed tiles with the log.
-    pub(super) fn packed_rows(&mut self, expected: u64) -> Result<(), StoreFault> {
+    pub(super) fn packed_rows(&mut self, expected: u64) -> StoreResult {
         // A store of an earlier version has no packed tiles.
         if self.is_old {
             return Ok(());
@@ -433,7 +426,7 @@ impl Look<'_> {
 
     /// Returns the bytes of an entry. There are none if the entry is missing, or if its packed tile is damaged, which the
     /// check of the log names.
-    pub(super) fn entry_at(&self, index: u64) -> Result<Option<Vec<u8>>, StoreFault> {
+    pub(super) fn entry_at(&self, index: u64) -> StoreResult<Option<Vec<u8>>> {
         let sql = "SELECT idx, hash, data FROM leaf WHERE idx = ?1";
         let Some(mut row) = self.one(sql, [index], |row| row.entry(0))? else {
             return Ok(None);
@@ -448,7 +441,7 @@ impl Look<'_> {
 
 impl Look<'_> {
     /// Checks that a grant of the log has its row.
-    pub(super) fn grant(&mut self, index: u64) -> Result<(), StoreFault> {
+    pub(super) fn grant(&mut self, index: u64) -> StoreResult {
         if self
             .one(
                 "SELECT 1 FROM standing WHERE leaf = ?1",
@@ -472,7 +465,7 @@ impl Look<'_> {
         item: u32,
         at: Timestamp,
         spent: &Spent,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         let (Some(grant), Some(number)) = (&spent.grant, &spent.grant_use) else {
             return Ok(());
         };
@@ -490,7 +483,7 @@ impl Look<'_> {
     }
 
     /// Checks the rows of grants against their documents, and the number of uses.
-    pub(super) fn grants(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn grants(&mut self) -> StoreResult {
         let sql =
             "SELECT id, digest, envelope, proposer, created_at, expires_at, leaf FROM standing";
         let rows = self.all(sql, [], |row| Ok((row.get::<Vec<u8>>(0)?, row.grant())))?;
@@ -536,7 +529,7 @@ impl Look<'_> {
         index: u64,
         subject: [u8; 32],
         statement: &ReviewStatement,
-    ) -> Result<(), StoreFault> {
+    ) -> StoreResult {
         self.reviews += 1;
         // A value that this program does not write is no error of the disk.
         let row = self
@@ -608,7 +601,7 @@ impl Look<'_> {
     }
 
     /// Checks the rows of runs that need a review, and the number of reviews.
-    pub(super) fn reviews(&mut self) -> Result<(), StoreFault> {
+    pub(super) fn reviews(&mut self) -> StoreResult {
         let mut expected = std::mem::take(&mut self.owed);
         // A value that this program does not write is no error of the disk.
         for (id, row) in self.all(OWED, [], |row| Ok((row.get(0)?, row.owed().ok())))? {

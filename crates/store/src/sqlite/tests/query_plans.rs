@@ -1,7 +1,6 @@
 //! The query plan of each SQL statement of the store, on a store with many rows.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use regex::Regex;
 use rusqlite::{Connection, params_from_iter};

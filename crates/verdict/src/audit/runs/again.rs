@@ -1,7 +1,6 @@
 //! The checks that repeat the decision about a run.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     Authority, CheckStop, ExcludedSigners, ExclusionError, Finding, FindingKind, GrantError,
