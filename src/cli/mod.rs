@@ -25,8 +25,7 @@ pub mod token;
 
 use clap::Subcommand;
 use client::{
-    CommandResult, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
-    command, man,
+    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal, command, man,
 };
 use console::command as pages;
 

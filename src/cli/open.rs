@@ -7,9 +7,7 @@ use std::{
 };
 
 use crate::{content, surroundings};
-use client::{
-    BoundaryChoice, CommandFailure, CommandResult, Exit, GlobalOptions, Terminal, TrustArgs,
-};
+use client::{BoundaryChoice, CommandFailure, CommandResult, GlobalOptions, Terminal, TrustArgs};
 use console::{OpenForms, OpenOptions, ReachedBoundary, serve_pages};
 use reading::{Policy, duration};
 use workbench::{

@@ -3,8 +3,8 @@
 
 use clap::Subcommand;
 use client::{
-    CommandResult, CommandSet, Exit, GlobalOptions, OpenStoredLog, SharedCommand, Terminal,
-    command, man, program::main as run_program, registry, roster,
+    CommandResult, CommandSet, GlobalOptions, OpenStoredLog, SharedCommand, Terminal, command, man,
+    program::main as run_program, registry, roster,
 };
 use console::command as pages;
 

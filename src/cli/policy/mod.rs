@@ -2,7 +2,7 @@
 pub(crate) mod answers;
 mod show;
 
-use client::{CommandResult, Exit, Terminal};
+use client::{CommandResult, Terminal};
 
 /// Show how policy decides about a script, and show the rules of policy.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@ pub(crate) mod from_files;
 
 use std::path::PathBuf;
 
-use client::{CommandResult, Exit, GlobalOptions, SealedStepsCommand, Terminal};
+use client::{CommandResult, GlobalOptions, SealedStepsCommand, Terminal};
 
 /// List and show steps, as sealed by the boundary or as written in files, and check the files.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ pub mod draft;
 
 use crate::ConfigArgs;
 use client::{
-    CommandResult, Exit, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
+    CommandResult, GlobalOptions, ShowArgs, SigningCommand, Terminal, read_version, show,
 };
 
 /// Show the roster, or draft, sign and merge its next version.

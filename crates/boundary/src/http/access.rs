@@ -12,7 +12,7 @@ use axum::http::{
 };
 
 use crate::http::problem::refuse;
-use crossing::{RequestResult, Stopped};
+use crossing::RequestResult;
 use documents::Code;
 
 /// Host names under which clients may call this service.
