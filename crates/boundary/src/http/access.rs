@@ -177,6 +177,7 @@ pub(super) fn looks_secret(key: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use crossing::Stopped;
 
     use super::*;
 
