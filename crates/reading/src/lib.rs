@@ -147,3 +147,4 @@ pub(crate) use written::{
     declared_sandbox::{approvals_among, network_of_rule, read_approvals},
     sandbox_permission::check_pattern,
 };
+pub(crate) use yaml::{noted, refuse};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ListSide, ListedPattern, Pattern, SandboxRule, YamlFlaw, YamlKind, YamlNode, approvals_among,
-    yaml::unknown,
+    refuse, yaml::unknown,
 };
 use documents::{
     Approvals, GrantedSession, GroupName, GroupSource, Limit, MAX_SIGNATURES, MAX_USES,
@@ -499,10 +499,11 @@ impl StandingRule {
                 Some("none") => Some(GrantedSession::None),
                 Some("fresh") => Some(GrantedSession::Fresh),
                 Some(other) => {
-                    flaws.push(YamlFlaw::new(
+                    refuse(
+                        flaws,
                         node.place,
                         unknown("session", other, &["none", "fresh"]),
-                    ));
+                    );
                     None
                 }
                 None => None,
@@ -588,10 +589,11 @@ impl FreezeRule {
                 runs: RunsWhenFrozen::Finish,
             }),
             other => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     runs.place,
                     unknown("value of runs", other, &["finish"]),
-                ));
+                );
                 None
             }
         }
@@ -614,10 +616,11 @@ impl PasskeysRule {
 fn required<'n>(node: &'n YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&'n YamlNode> {
     let found = node.value(name);
     if found.is_none() && matches!(node.kind, YamlKind::Map(_)) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             node.place,
             format!("the key `{name}` is missing: add the key"),
-        ));
+        );
     }
     found
 }
@@ -631,10 +634,11 @@ fn number(node: &YamlNode, name: &str, most: u64, flaws: &mut Vec<YamlFlaw>) -> 
     };
     let number = number.filter(|number| (1..=most).contains(number));
     if number.is_none() {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             found.place,
             format!("`{name}` must be a whole number from 1 to {most}"),
-        ));
+        );
     }
     number
 }
@@ -644,10 +648,11 @@ fn flag(node: &YamlNode, name: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> 
     if let YamlKind::Boolean(value) = found.kind {
         return Some(value);
     }
-    flaws.push(YamlFlaw::new(
+    refuse(
+        flaws,
         found.place,
         format!("`{name}` must be true or false"),
-    ));
+    );
     None
 }
 

@@ -15,7 +15,7 @@ use crate::{
         lists::word,
         possible_names, sandbox_rule,
     },
-    read_approvals, yaml,
+    read_approvals, refuse, yaml,
 };
 use documents::{GroupSource, PermissionKind, PolicyDigest, Timestamp, canonical_of};
 
@@ -506,7 +506,7 @@ impl Reader {
                 "`{}` belongs at the top of the file, not in {what}: move it there",
                 key.name
             );
-            self.flaws.push(YamlFlaw::new(key.place, message));
+            refuse(&mut self.flaws, key.place, message);
         }
         let known: Vec<&str> = known.into_iter().chain(["grants", "extends"]).collect();
         node.closed_map(what, &known, &mut self.flaws);
@@ -554,7 +554,7 @@ impl Reader {
     }
 
     fn flaw(&mut self, node: &YamlNode, message: &str) {
-        self.flaws.push(YamlFlaw::new(node.place, message));
+        refuse(&mut self.flaws, node.place, message);
     }
 }
 

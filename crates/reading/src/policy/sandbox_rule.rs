@@ -2,7 +2,7 @@
 
 use crate::{
     ProgramsRule, SandboxPermission, SandboxRule, YamlFlaw, YamlKind, YamlNode, check_deny,
-    check_written_program, network_of_rule, policy::possible_names,
+    check_written_program, network_of_rule, policy::possible_names, refuse,
     written::declared_sandbox::list, yaml::unknown,
 };
 use documents::{DeclaredLimits, DeclaredSandbox, Limit, MAX_PROGRAMS, ProgramMode};
@@ -33,7 +33,7 @@ pub fn read(
                     "`{}` is allowed only for named runbooks: move the key into an override",
                     key.name
                 );
-                flaws.push(YamlFlaw::new(key.place, message));
+                refuse(flaws, key.place, message);
             }
             Some(SandboxPermission::Deny) => {
                 let check = if is_sealed {
@@ -45,10 +45,7 @@ pub fn read(
             }
             Some(SandboxPermission::Off) => match value.kind {
                 YamlKind::Boolean(may) => may_be_off = Some(may),
-                _ => flaws.push(YamlFlaw::new(
-                    value.place,
-                    "`may_be_off` must be true or false",
-                )),
+                _ => refuse(flaws, value.place, "`may_be_off` must be true or false"),
             },
             Some(SandboxPermission::Network) => network = network_of_rule(value, flaws),
             Some(permission) => permission.read_yaml(value, &mut most, flaws),
@@ -77,10 +74,11 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
                 Some("listed") => Some(ProgramMode::Listed),
                 Some("any") => Some(ProgramMode::Any),
                 Some(other) => {
-                    flaws.push(YamlFlaw::new(
+                    refuse(
+                        flaws,
                         value.place,
                         unknown("mode of programs", other, &["listed", "any"]),
-                    ));
+                    );
                     None
                 }
                 None => None,
@@ -91,7 +89,7 @@ fn programs_rule(node: &YamlNode, is_sealed: bool, flaws: &mut Vec<YamlFlaw>) ->
                     "`allow` has {} programs, but at most {MAX_PROGRAMS} are allowed",
                     names.len()
                 );
-                flaws.push(YamlFlaw::new(value.place, message));
+                refuse(flaws, value.place, message);
             }
             rule.allow = Some(names.iter().filter_map(|name| name.parse().ok()).collect());
         }
@@ -122,7 +120,7 @@ fn limits(node: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> DeclaredLimits {
                 value.word()
             ),
         };
-        flaws.push(YamlFlaw::new(value.place, message));
+        refuse(flaws, value.place, message);
     }
     limits
 }

@@ -44,7 +44,7 @@ impl DeclaredNeeds {
     ///
     /// # Errors
     /// Returns a message that names the error in the text.
-    pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
         if name == "programs" {
             self.programs = Some(program_names(text)?);
             return Ok(());
@@ -67,7 +67,7 @@ impl DeclaredNeeds {
     ///
     /// # Errors
     /// Returns a message about a name that is no file of the directory.
-    pub(super) fn put_files(
+    pub fn put_files(
         &self,
         step: &mut StepDefinition,
         directory: &RunbookFiles,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw};
+use crate::{ScriptOrigin, StepPlace, TextPlace, YamlFlaw, refuse};
 use documents::StepDefinition;
 
 /// Step with the place of its id.
@@ -31,14 +31,14 @@ pub fn add_step(found: &mut Vec<FoundStep>, one: FoundStep, flaws: &mut Vec<Yaml
             "the step {reference} already exists at {}:{}: change the id of one of the two steps",
             at.line, at.column
         );
-        flaws.push(YamlFlaw::new(one.place, message));
+        refuse(flaws, one.place, message);
     }
     found.push(one);
 }
 
 impl FoundStep {
     /// Returns the place of the step in this file.
-    pub(super) fn place_in(&self, file: &Arc<str>) -> StepPlace {
+    pub fn place_in(&self, file: &Arc<str>) -> StepPlace {
         StepPlace {
             file: Arc::clone(file),
             place: self.place,

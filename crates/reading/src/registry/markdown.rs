@@ -8,7 +8,7 @@ use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, LINKS, Page, PlacedText,
     ReadPage, RemarkKind, RunLinks, RunbookFiles, ScriptOrigin, TextLines, TextPlace, YamlFlaw,
     add_step, attributes, check_characters, check_declared, check_path, check_written_program,
-    declared_secrets, fenced_blocks, named_files, put_files,
+    declared_secrets, fenced_blocks, named_files, put_files, refuse,
     registry::{
         fence_remarks::{self, SharedRemarks},
         front_matter,
@@ -62,7 +62,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
     if !has_step && flaws.is_empty() {
         let message = "the file has no step: add an id to a fenced block, for example ```bash {#name}, or remove the \
                        front matter";
-        flaws.push(YamlFlaw::new(TextPlace::START, message));
+        refuse(&mut flaws, TextPlace::START, message);
     }
     // Without its parameters, each script would give more errors.
     let steps = if front.params.unread {
@@ -117,7 +117,7 @@ pub(super) fn step(
     let reference = match step_ref(path, &info.id.text) {
         Ok(reference) => Some(reference),
         Err(message) => {
-            flaws.push(YamlFlaw::new(info.id.place, message));
+            refuse(flaws, info.id.place, message);
             None
         }
     };
@@ -131,16 +131,18 @@ pub(super) fn step(
             .map(|(_, value)| value.place)
     };
     if let (Some(off), None) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             off,
             "sandbox=off needs a reason: add reason=\"...\", which every approver reads first",
-        ));
+        );
     }
     if let (None, Some(reason)) = (at("sandbox"), at("reason")) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             reason,
             "`reason` is only for sandbox=off: remove `reason`, or add sandbox=off",
-        ));
+        );
     }
     for (key, value) in &info.attributes {
         let read = match key.text.as_str() {
@@ -159,7 +161,7 @@ pub(super) fn step(
             name => front_matter::declare(&mut sandbox, name, &value.text),
         };
         if let Err(message) = read {
-            flaws.push(YamlFlaw::new(value.place, message));
+            refuse(flaws, value.place, message);
         }
     }
     if flaws.len() == before
@@ -168,7 +170,7 @@ pub(super) fn step(
         let named = ["workdir", "write", "sandbox", "network"]
             .into_iter()
             .find_map(at);
-        flaws.push(YamlFlaw::new(named.unwrap_or(info.id.place), message));
+        refuse(flaws, named.unwrap_or(info.id.place), message);
     }
     block.check_script("remove the id", flaws);
     let interpreter = match interpreter(front, block, info) {
@@ -207,12 +209,13 @@ pub(super) fn step(
         }),
     };
     if let Err(message) = links.put(&mut found.definition) {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             at("plan")
                 .or_else(|| at("plan-max-age"))
                 .unwrap_or(info.id.place),
             message,
-        ));
+        );
         return None;
     }
     found.contents = put_files(&mut found.definition, &files);
@@ -331,13 +334,14 @@ fn front_matter<'a>(text: &'a str, flaws: &mut Vec<YamlFlaw>) -> Option<(&'a str
         return None;
     }
     if marked.len() != text.len() {
-        flaws.push(YamlFlaw::new(start, BYTE_ORDER_MARK));
+        refuse(flaws, start, BYTE_ORDER_MARK);
     }
     if end.is_none() {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             start,
             "the front matter is not closed: write --- on a separate line below the front matter",
-        ));
+        );
     }
     Some((yaml, end.map_or(text.len(), |(_, body)| offset + body)))
 }

@@ -28,7 +28,7 @@ impl RunLinks {
     ///
     /// # Errors
     /// Returns a message that names the error in the text.
-    pub(super) fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
+    pub fn add(&mut self, name: &str, text: &str) -> Result<(), String> {
         match name {
             "session" => {
                 self.session = Some(match text {
@@ -58,7 +58,7 @@ impl RunLinks {
     ///
     /// # Errors
     /// Returns a message if the attributes do not fit together.
-    pub(super) fn put(self, step: &mut StepDefinition) -> Result<(), String> {
+    pub fn put(self, step: &mut StepDefinition) -> Result<(), String> {
         step.session = self.session.unwrap_or(SessionUse::None);
         step.outputs = self.outputs;
         step.check = self.check;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
     TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_file_name,
-    fenced_blocks, put_files,
+    fenced_blocks, put_files, refuse,
     registry::{
         fence_remarks::hidden_fences,
         markdown::step,
@@ -105,7 +105,7 @@ fn files<'a>(
 ) -> Vec<FileContent> {
     let mut found: BTreeMap<&str, (TextPlace, FileContent)> = BTreeMap::new();
     for (index, block) in blocks.enumerate() {
-        let mut refuse = |message: String| flaws.push(YamlFlaw::new(block.fence, message));
+        let mut refuse = |message: String| refuse(flaws, block.fence, message);
         if !block.closed {
             refuse("the block is not closed: end the block with the same fence".to_owned());
         }
@@ -139,7 +139,7 @@ fn files<'a>(
     {
         let message =
             format!("{path:?} lies below the file {above:?} of this page: rename one of the two");
-        flaws.push(YamlFlaw::new(*place, message));
+        refuse(flaws, *place, message);
     }
     found.into_values().map(|(_, file)| file).collect()
 }
@@ -174,7 +174,7 @@ fn runnable_step(
     files.extend_from_slice(of_page);
     match check_files(&mut files) {
         Ok(()) => found.contents = put_files(&mut found.definition, &files),
-        Err(message) => flaws.push(YamlFlaw::new(block.fence, message)),
+        Err(message) => refuse(flaws, block.fence, message),
     }
     Some(found)
 }
@@ -198,10 +198,11 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
             Some(info) => info,
             None if flaws.len() > before => return None,
             None => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     after(brace),
                     "the braces contain no id: write {#name}, or remove the braces",
-                ));
+                );
                 return None;
             }
         }
@@ -222,19 +223,21 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     };
     let known: Vec<&str> = LANGUAGES.iter().map(|(name, _)| *name).collect();
     match &mut info.language {
-        None => flaws.push(YamlFlaw::new(
+        None => refuse(
+            flaws,
             place,
             format!(
                 "the language is missing: write ```runnable and one of {}",
                 known.join(", ")
             ),
-        )),
+        ),
         Some(language) => match LANGUAGES.iter().find(|(name, _)| *name == language.text) {
             Some((_, interpreter)) => (*interpreter).clone_into(&mut language.text),
-            None => flaws.push(YamlFlaw::new(
+            None => refuse(
+                flaws,
                 language.place,
                 unknown("language", &language.text, &known),
-            )),
+            ),
         },
     }
     (flaws.len() == before).then_some(info)

@@ -173,7 +173,7 @@ impl<'s> ReadScript<'s> {
     ///
     /// # Errors
     /// Returns the errors of [`Self::found`] that the parser reports.
-    pub(crate) fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
+    pub fn readings(&self) -> Result<Vec<&Script>, NotUnderstood> {
         let sound = |script: &'_ Script| match script.flaw {
             Some(flaw) => Err(not_understood(self.text, flaw.at, flaw.message)),
             None => Ok(()),
@@ -189,7 +189,7 @@ impl<'s> ReadScript<'s> {
     }
 
     /// Returns the syntax tree of the script in this dialect.
-    pub(super) fn parsed(&self, dialect: Dialect) -> &Script {
+    pub fn parsed(&self, dialect: Dialect) -> &Script {
         let cell = match dialect {
             Dialect::Bash => &self.bash,
             Dialect::Dash => &self.dash,
@@ -229,7 +229,7 @@ fn not_understood(script: &str, at: usize, message: &str) -> NotUnderstood {
 }
 
 /// Returns the line and the column of a byte.
-pub(crate) fn place(script: &str, at: usize) -> ScriptPlace {
+pub fn place(script: &str, at: usize) -> ScriptPlace {
     let mut at = at.min(script.len());
     while !script.is_char_boundary(at) {
         at -= 1;
@@ -244,7 +244,7 @@ pub(crate) fn place(script: &str, at: usize) -> ScriptPlace {
 
 impl ScriptWalk<'_> {
     /// Records an assignment to the variable `name`. `None` means an unknown name.
-    pub(super) fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
+    pub fn sets(&mut self, word: &Word, name: Option<&str>, context: Context<'_>) {
         self.names.extend(name.map(str::to_owned));
         if name.is_some_and(settings::is_integer) {
             (self.evaluates, self.integers) = (true, true);
@@ -290,7 +290,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records an argument that sets a variable, for example `name`, `name=value`, `name+=value` or `name[i]=value`.
-    pub(super) fn declares(&mut self, word: &Word, context: Context<'_>) {
+    pub fn declares(&mut self, word: &Word, context: Context<'_>) {
         let end = word
             .text
             .find(['=', '[', '+', HOLE])
@@ -303,7 +303,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records the variables that `value` sets if a shell evaluates `value` as arithmetic.
-    pub(super) fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
+    pub fn sums(&mut self, word: &Word, value: &str, context: Context<'_>) {
         for name in settings::named_in(value) {
             self.sums
                 .push(raw(word, FoundKind::Setting(name.to_owned()), context));
@@ -311,7 +311,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records that the variable `name` is an array. `None` means any variable.
-    pub(super) fn makes_array(&mut self, name: Option<&str>) {
+    pub fn makes_array(&mut self, name: Option<&str>) {
         match name {
             Some(name) => drop(self.arrays.insert(name.to_owned())),
             None => self.any_array = true,
@@ -319,7 +319,7 @@ impl ScriptWalk<'_> {
     }
 
     /// Records a value that would run commands if the variable `name` were an array.
-    pub(super) fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
+    pub fn elements(&mut self, name: &str, word: &Word, context: Context<'_>) {
         self.elements.push((
             name.to_owned(),
             raw(word, FoundKind::Unknown(ELEMENTS), context),
@@ -349,11 +349,7 @@ pub fn assigns_for_bash(word: &Word) -> bool {
 
 impl Parser<'_> {
     /// Reads a redirection, and returns false if no redirection begins at this position.
-    pub(super) fn redirect(
-        &mut self,
-        redirects: &mut Vec<Redirect>,
-        sets: &mut Vec<Word>,
-    ) -> Read<bool> {
+    pub fn redirect(&mut self, redirects: &mut Vec<Redirect>, sets: &mut Vec<Word>) -> Read<bool> {
         let start = self.pos;
         let mut number = None;
         match self.peek() {
@@ -488,7 +484,7 @@ impl Parser<'_> {
     }
 
     /// Reads the lines of a here-document, including the delimiter's line.
-    pub(super) fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
+    pub fn here_document(&mut self, pending: &PendingHereDocument) -> Read<()> {
         let start = self.pos;
         // True if the last line ends with a backslash in a body with expansions, so that it continues.
         let mut goes_on = false;

@@ -7,7 +7,7 @@ use crate::{
 
 impl Parser<'_> {
     /// Reads the redirections after a compound command.
-    pub(super) fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
+    pub fn compound(&mut self, mut compound: CompoundCommand) -> Read<ShellNode> {
         loop {
             self.blanks();
             if !self.redirect(&mut compound.redirects, &mut compound.sets)? {
@@ -16,7 +16,7 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn condition(&mut self) -> Read<ShellNode> {
+    pub fn condition(&mut self) -> Read<ShellNode> {
         let mut lists = Vec::new();
         loop {
             let mut list = CommandList::new();
@@ -46,7 +46,7 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of a command after `for` or `select`.
-    pub(super) fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
+    pub fn each(&mut self, arithmetic: bool) -> Read<ShellNode> {
         let mut compound = CompoundCommand {
             menu: !arithmetic,
             ..CompoundCommand::default()
@@ -117,7 +117,7 @@ impl Parser<'_> {
         false
     }
 
-    pub(super) fn case(&mut self) -> Read<ShellNode> {
+    pub fn case(&mut self) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         self.blanks();
         compound.words.push(self.word(WordPosition::Argument)?);
@@ -162,7 +162,7 @@ impl Parser<'_> {
     }
 
     /// Reads the rest of a test after `[[`.
-    pub(super) fn test(&mut self) -> Read<ShellNode> {
+    pub fn test(&mut self) -> Read<ShellNode> {
         let mut compound = CompoundCommand::default();
         let mut kind = WordPosition::Argument;
         let mut depth = 0usize;
@@ -229,7 +229,7 @@ impl Parser<'_> {
         self.compound(compound)
     }
 
-    pub(super) fn coproc(&mut self) -> Read<ShellNode> {
+    pub fn coproc(&mut self) -> Read<ShellNode> {
         self.blanks();
         let place = self.place();
         let mut compound = CompoundCommand {
@@ -281,7 +281,7 @@ impl Parser<'_> {
     }
 
     /// Reads the body of the function `name`.
-    pub(super) fn function(&mut self, name: Word) -> Read<ShellNode> {
+    pub fn function(&mut self, name: Word) -> Read<ShellNode> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:+@/".contains(&byte);
         // In bash, a quoted name defines no function, but the script continues.
         if !name.exact || name.quoted || name.raw.is_some() || !name.text.bytes().all(plain) {
@@ -301,7 +301,7 @@ impl Parser<'_> {
     }
 
     /// Reads a list and the reserved word that ends the list.
-    pub(super) fn block(&mut self, end: &'static str) -> Read<CommandList> {
+    pub fn block(&mut self, end: &'static str) -> Read<CommandList> {
         let mut list = CommandList::new();
         let until: &'static [&'static str] = if end == "}" { &["}"] } else { &["done"] };
         self.list(&mut list, ListEnd::Words(until))?;

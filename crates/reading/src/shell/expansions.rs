@@ -12,7 +12,7 @@ use crate::{
 
 impl Parser<'_> {
     /// Reads an expansion that begins with a dollar.
-    pub(super) fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+    pub fn dollar(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         let start = self.pos;
         self.pos += 1;
         let quoted = quote != QuoteKind::None;
@@ -73,7 +73,7 @@ impl Parser<'_> {
     }
 
     /// Reads `(list)` of `$(…)`, `<(…)` or `>(…)`.
-    pub(super) fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn substitution(&mut self, w: &mut WordBuilder) -> Read<()> {
         self.open()?;
         self.pos += 1;
         self.substitutions += 1;
@@ -95,7 +95,7 @@ impl Parser<'_> {
     }
 
     /// Reads a command list in backticks, which is parsed without its escaping backslashes.
-    pub(super) fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+    pub fn backtick(&mut self, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
         self.open()?;
         let start = self.pos + 1;
         let bytes = self.text.as_bytes();
@@ -185,7 +185,7 @@ impl Parser<'_> {
     }
 
     /// Reads `{name…}` of `${name…}`.
-    pub(super) fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
+    pub fn parameter(&mut self, w: &mut WordBuilder, quoted: bool) -> Read<()> {
         self.open()?;
         let start = self.place();
         self.pos += 1;
@@ -350,13 +350,7 @@ impl Parser<'_> {
     }
 
     /// Reads the body of a here-document, from `start` to `end`.
-    pub(super) fn body(
-        &mut self,
-        start: usize,
-        end: usize,
-        quoted: bool,
-        tabs: bool,
-    ) -> Read<Word> {
+    pub fn body(&mut self, start: usize, end: usize, quoted: bool, tabs: bool) -> Read<Word> {
         let raw = &self.text[start..end];
         let at = self.origin.place(start);
         if quoted {
@@ -434,7 +428,7 @@ fn without_escapes(text: &str) -> String {
 impl Parser<'_> {
     /// Reads the text inside `((…))` and the closing brackets. Returns `None` and resets the position if the text is
     /// two subshells and not arithmetic.
-    pub(super) fn arithmetic_word(&mut self) -> Read<Option<Word>> {
+    pub fn arithmetic_word(&mut self) -> Read<Option<Word>> {
         let start = self.pos;
         let (bodies, comments, depth) = (self.bodies.len(), self.comments.len(), self.depth);
         let mut w = WordBuilder::new(self.place());
@@ -459,7 +453,7 @@ impl Parser<'_> {
 
     /// Reads arithmetic after `((`, up to the closing brackets. Returns false if `((` begins a command but `))` does
     /// not end it, because bash then reads two subshells.
-    pub(super) fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
+    pub fn arithmetic(&mut self, w: &mut WordBuilder, command: bool) -> Read<bool> {
         self.open()?;
         let mut depth = 0usize;
         let mut quotes = false;
@@ -568,7 +562,7 @@ impl Parser<'_> {
     }
 
     /// Reads `(…)` of a pattern or a regular expression, with its expansions.
-    pub(super) fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
+    pub fn parentheses(&mut self, w: &mut WordBuilder) -> Read<()> {
         let mut depth = 0usize;
         loop {
             let Some(byte) = self.peek() else {

@@ -84,7 +84,7 @@ pub enum UnknownPart {
 
 impl UnknownReason {
     /// Returns the reason for unknown programs.
-    pub(super) const fn programs(text: &'static str) -> Self {
+    pub const fn programs(text: &'static str) -> Self {
         Self {
             part: UnknownPart::Programs,
             text,

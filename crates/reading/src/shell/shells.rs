@@ -8,7 +8,7 @@ use crate::{
 
 impl<'a> WrapperCall<'_, '_, 'a> {
     /// Reads the commands that a shell takes from standard input.
-    pub(super) fn standard_input(&mut self, reader: TextReader) -> Done {
+    pub fn standard_input(&mut self, reader: TextReader) -> Done {
         match self.inside.input {
             Some(body) => {
                 let before = self.finding.count();
@@ -73,7 +73,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
     }
 
     /// Reads a call of a shell with its arguments.
-    pub(super) fn shell(&mut self, reader: TextReader) -> Done {
+    pub fn shell(&mut self, reader: TextReader) -> Done {
         let words = self.arguments;
         let (mut command, mut input) = (false, false);
         let mut next = 0;

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{YamlFlaw, YamlKind, YamlNode, yaml::unknown};
+use crate::{YamlFlaw, YamlKind, YamlNode, refuse, yaml::unknown};
 use documents::{
     AllowedHost, Approvals, DeclaredLimits, DeclaredNetwork, DeclaredSandbox, GroupName,
     GroupSource, IdentError, MAX_PROGRAMS, OWN_PROGRAMS, Proc, Program, ProgramMode, Timestamp,
@@ -34,16 +34,17 @@ fn network<H: DeserializeOwned>(
     if let YamlKind::Text(text) = &node.kind {
         let read = word("`network`", text, &["none", "host"]);
         return read
-            .map_err(|message| flaws.push(YamlFlaw::new(node.place, message)))
+            .map_err(|message| refuse(flaws, node.place, message))
             .ok();
     }
     node.closed_map("network", &["allow"], flaws);
     let Some(allow) = node.value("allow") else {
         if matches!(node.kind, YamlKind::Map(_)) {
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 node.place,
                 "`network` names no host: write `none`, `host`, or `allow` with a list of name:port",
-            ));
+            );
         }
         return None;
     };
@@ -81,17 +82,18 @@ fn allowed_host(item: &YamlNode, flaws: &mut Vec<YamlFlaw>) -> Option<AllowedHos
                 ("private", YamlKind::Boolean(word)) => found.private = *word,
                 ("localhost", YamlKind::Boolean(word)) => found.localhost = *word,
                 ("private" | "localhost", _) => {
-                    flaws.push(YamlFlaw::new(
+                    refuse(
+                        flaws,
                         value.place,
                         format!("`{}` must be true or false", key.name),
-                    ));
+                    );
                 }
                 _ => {}
             }
         }
         let Some(host) = item.value("host") else {
             let message = "the map names no host: write {host: \"name:port\", private: true}";
-            flaws.push(YamlFlaw::new(item.place, message));
+            refuse(flaws, item.place, message);
             return None;
         };
         text = host;
@@ -123,7 +125,7 @@ fn checked_text(
 ) -> Option<String> {
     let text = item.text("an entry", flaws)?;
     check(text)
-        .map_err(|message| flaws.push(YamlFlaw::new(item.place, message)))
+        .map_err(|message| refuse(flaws, item.place, message))
         .ok()?;
     Some(text.to_owned())
 }
@@ -144,20 +146,22 @@ fn list_of<T>(
         };
         if found.iter().any(|other| name(other) == name(&one)) {
             let text = name(&one);
-            flaws.push(YamlFlaw::new(
+            refuse(
+                flaws,
                 item.place,
                 format!("{text:?} is listed twice: remove one of the two"),
-            ));
+            );
         } else {
             found.push(one);
         }
     }
     found.sort_by(|one, other| name(one).cmp(name(other)));
     if found.is_empty() && flaws.len() == before {
-        flaws.push(YamlFlaw::new(
+        refuse(
+            flaws,
             node.place,
             format!("{what} is empty: add an element, or remove {what}"),
-        ));
+        );
     }
     (flaws.len() == before).then_some(found)
 }
@@ -349,17 +353,19 @@ pub fn approvals_among(
     for (key, value) in node.closed_map(what, known, flaws) {
         match (key.name.as_str(), &value.kind) {
             ("required", YamlKind::Integer(count)) => match u64::try_from(*count) {
-                Ok(0) => flaws.push(YamlFlaw::new(
+                Ok(0) => refuse(
+                    flaws,
                     value.place,
                     "`required: 0` would let a step run without a signature: write 1 or more",
-                )),
+                ),
                 Ok(count) => rule.required = count,
-                Err(_) => flaws.push(YamlFlaw::new(value.place, "`required` must be 1 or more")),
+                Err(_) => refuse(flaws, value.place, "`required` must be 1 or more"),
             },
-            ("required", _) => flaws.push(YamlFlaw::new(
+            ("required", _) => refuse(
+                flaws,
                 value.place,
                 format!("`required` must be a whole number, not {}", value.word()),
-            )),
+            ),
             ("from", _) => {
                 from_place = value.place;
                 for item in value.list("`from`", flaws).unwrap_or_default() {
@@ -368,13 +374,14 @@ pub fn approvals_among(
                     };
                     match text.parse::<GroupName>() {
                         Ok(name) if rule.from.contains(&name) => {
-                            flaws.push(YamlFlaw::new(
+                            refuse(
+                                flaws,
                                 item.place,
                                 format!("{name} is listed twice: list each group once"),
-                            ));
+                            );
                         }
                         Ok(name) => rule.from.push(name),
-                        Err(error) => flaws.push(YamlFlaw::new(item.place, error.to_string())),
+                        Err(error) => refuse(flaws, item.place, error.to_string()),
                     }
                 }
             }
@@ -382,10 +389,11 @@ pub fn approvals_among(
                 rule.each = each.then_some(true)
             }
             ("each", _) if known.contains(&"each") => {
-                flaws.push(YamlFlaw::new(
+                refuse(
+                    flaws,
                     value.place,
                     format!("`each` must be true or false, not {}", value.word()),
-                ));
+                );
             }
             _ => {}
         }
@@ -396,7 +404,7 @@ pub fn approvals_among(
     match rule.fault(groups) {
         None => Some(rule),
         Some(fault) => {
-            flaws.push(YamlFlaw::new(from_place, fault));
+            refuse(flaws, from_place, fault);
             None
         }
     }

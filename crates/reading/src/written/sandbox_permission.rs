@@ -9,7 +9,7 @@
 //! profile. The check before a seal tests whether a path exists and contains no symbolic link.
 
 use crate::{
-    SandboxRule, YamlFlaw, YamlNode,
+    SandboxRule, YamlFlaw, YamlNode, refuse,
     written::declared_sandbox::{checked, list, network_of_step, word},
 };
 use documents::{
@@ -173,7 +173,7 @@ impl SandboxPermission {
                     return;
                 };
                 if let Err(message) = self.read_text(text, declared) {
-                    flaws.push(YamlFlaw::new(node.place, message));
+                    refuse(flaws, node.place, message);
                 }
             }
         }

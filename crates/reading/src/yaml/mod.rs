@@ -68,6 +68,16 @@ impl YamlFlaw {
     }
 }
 
+/// Adds an error at `place`.
+pub fn refuse(flaws: &mut Vec<YamlFlaw>, place: TextPlace, message: impl Into<String>) {
+    flaws.push(YamlFlaw::new(place, message));
+}
+
+/// Returns a value, or adds its error as a flaw at this place.
+pub fn noted<T>(read: Result<T, String>, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<T> {
+    read.map_err(|message| refuse(flaws, place, message)).ok()
+}
+
 impl fmt::Display for YamlFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.place.line > 0 {

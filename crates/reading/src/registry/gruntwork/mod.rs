@@ -23,13 +23,13 @@ use serde_json::Value;
 use crate::{
     BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
     ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
-    check_size, interpreter_of_shebang,
+    check_size, interpreter_of_shebang, noted, refuse,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
             gruntwork_bytes::GruntworkScript,
             inputs::{InputBlocks, has_word},
-            notes::{Notes, noted},
+            notes::Notes,
         },
     },
     step_ref, step_template,
@@ -61,7 +61,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         .chain([('\u{feff}', BYTE_ORDER_MARK)])
     {
         if let Some(at) = page.text.find(refused) {
-            notes.flaws.push(YamlFlaw::new(lines.place(at), message));
+            refuse(&mut notes.flaws, lines.place(at), message);
         }
     }
     if !notes.flaws.is_empty() {
@@ -100,7 +100,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
         )]));
     }
     if let Err(message) = check_path(page.name) {
-        notes.flaws.push(YamlFlaw::new(TextPlace::START, message));
+        refuse(&mut notes.flaws, TextPlace::START, message);
     }
     let mut reader = Reader {
         page,
@@ -291,7 +291,7 @@ impl Reader<'_> {
     ) -> Option<(&'e str, TextPlace)> {
         let Some(attribute) = element.attribute("id") else {
             let message = format!("<{}> has no id: add id=\"...\"", element.name);
-            flaws.push(YamlFlaw::new(element.place, message));
+            refuse(flaws, element.place, message);
             return None;
         };
         let id = element.text("id", flaws)?;
@@ -308,7 +308,7 @@ impl Reader<'_> {
                      change the id of one of the two steps"
                 )
             };
-            flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(flaws, attribute.place, message);
             return None;
         }
         self.ids.insert(normal, (id.to_owned(), attribute.place));
@@ -352,7 +352,7 @@ impl Reader<'_> {
                     "<{}> has {what}: write the script in command=\"...\", or name its file with path=\"...\"",
                     element.name
                 );
-                flaws.push(YamlFlaw::new(element.place, message));
+                refuse(flaws, element.place, message);
                 return None;
             }
         };
@@ -409,7 +409,7 @@ fn check_attributes(element: &Element, notes: &mut Notes) {
             .any(|other| other.name == name)
         {
             let message = format!("`{name}` occurs twice: keep one of the two");
-            notes.flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(&mut notes.flaws, attribute.place, message);
         } else if !ATTRIBUTES.contains(&name)
             && !sign_ins::SIGN_INS.contains(&name)
             && !need_names().any(|need| need == name)
@@ -574,7 +574,7 @@ fn declare_time(element: &Element, sandbox: &mut DeclaredSandbox, flaws: &mut Ve
             .declare(Limit::Wall, millis),
         None => {
             let message = "`timeoutMs` must be a whole number of milliseconds above 0: write timeoutMs={300000}";
-            flaws.push(YamlFlaw::new(attribute.place, message));
+            refuse(flaws, attribute.place, message);
         }
     }
 }

@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 
 use crate::{
     DeclaredNeeds, FencedBlock, LoopClause, PlacedText, TextLines, TextPlace, UnitLabel,
-    UnitScript, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw, attributes, check_declared,
+    UnitScript, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw, attributes, check_declared, refuse,
     registry::{
         declared_needs,
         rundown::{
@@ -36,7 +36,7 @@ const NEWER: [(&str, &str); 5] = [
 ];
 
 /// Reads the workflow. Every flaw is added to `flaws`, and reading continues.
-pub(super) fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
+pub fn build(pieces: Vec<MarkdownPiece>, flaws: &mut Vec<YamlFlaw>) -> Workflow {
     let mut builder = Builder {
         flaws,
         workflow: Workflow {
@@ -123,7 +123,7 @@ impl OpenUnit {
 
 impl Builder<'_> {
     fn refuse(&mut self, place: TextPlace, message: impl Into<String>) {
-        self.flaws.push(YamlFlaw::new(place, message));
+        refuse(self.flaws, place, message);
     }
 
     fn unit(&mut self) -> Option<&mut OpenUnit> {
@@ -546,7 +546,7 @@ fn replaced(source: &str, variable: &str, interpreter: &str) -> Result<String, (
 }
 
 /// Part of a Rundown file.
-pub(super) enum MarkdownPiece {
+pub enum MarkdownPiece {
     Heading {
         level: HeadingLevel,
         text: PlacedText,
@@ -564,7 +564,7 @@ pub(super) enum MarkdownPiece {
 }
 
 /// Returns the parts of the text from byte `from` on, in the order of the file.
-pub(super) fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPiece> {
+pub fn outline(text: &str, from: usize, lines: &TextLines<'_>) -> Vec<MarkdownPiece> {
     let mut reader = Reader {
         lines,
         from,
