@@ -31,10 +31,7 @@ pub(crate) fn read(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> O
         let open = info.chars().position(|c| c == '{').unwrap_or_default();
         refuse(
             flaws,
-            TextPlace {
-                line: place.line,
-                column: place.column + open,
-            },
+            place.after(open),
             "the block has attributes of a step but no id: add #name, or remove the attributes",
         );
     }
@@ -55,10 +52,7 @@ type ParsedInfo = (
 /// Parses an info string whose id may be missing. Returns `None` if the fence is prose.
 pub(crate) fn parse(info: &str, place: TextPlace, flaws: &mut Vec<YamlFlaw>) -> Option<ParsedInfo> {
     let chars: Vec<char> = info.chars().collect();
-    let at = |index: usize| TextPlace {
-        line: place.line,
-        column: place.column + index,
-    };
+    let at = |index: usize| place.after(index);
     let open = chars.iter().position(|c| *c == '{')?;
     let words: String = chars[..open].iter().collect();
     let mut reader = Reader {

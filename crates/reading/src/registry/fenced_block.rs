@@ -9,7 +9,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::{
     PlacedText, REFUSED_CHARACTERS, TextLines, TextPlace, YamlFlaw, check_size,
-    interpreter_of_shebang, refuse, registry::front_matter,
+    interpreter_of_shebang, noted, refuse, registry::front_matter,
 };
 
 /// Fenced block of a document.
@@ -89,24 +89,17 @@ impl FencedBlock {
                 format!("the block is empty: write the script, or {remedy}"),
             );
         }
-        if let Err(message) = check_size(&self.source) {
-            refuse(flaws, self.fence, message);
-        }
+        noted(check_size(&self.source), self.fence, flaws);
     }
 
     /// Returns the interpreter that the first line of the script names, or `None` if the script has no shebang.
     pub fn shebang(&self) -> Option<Result<String, YamlFlaw>> {
-        let refuse = |message| {
-            YamlFlaw::new(
-                TextPlace {
-                    line: self.fence.line + 1,
-                    column: 1,
-                },
-                message,
-            )
+        let place = TextPlace {
+            line: self.fence.line + 1,
+            column: 1,
         };
         interpreter_of_shebang(&self.source)
-            .map_err(refuse)
+            .map_err(|message| YamlFlaw::new(place, message))
             .transpose()
     }
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     LIMITS, ParameterSchema, SandboxPermission, YamlFlaw, YamlKind, YamlNode, attributes, nearest,
-    read_approvals, refuse, registry::attributes::limit, yaml::unknown,
+    noted, read_approvals, refuse, registry::attributes::limit, yaml::unknown,
 };
 use documents::{Approvals, DeclaredSandbox, GroupSource, Parameter};
 
@@ -145,19 +145,13 @@ pub fn read(
                         );
                         remarks.push(YamlFlaw::new(value.place, message));
                     }
-                    match title(text) {
-                        Ok(title) => found.title = Some(title),
-                        Err(message) => refuse(flaws, value.place, message),
-                    }
+                    found.title = noted(title(text), value.place, flaws);
                 }
             }
             "params" => found.params = params(value, flaws),
             "approvals" => {
-                if let Some(approvals) =
-                    read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
-                {
-                    found.approvals = approvals;
-                }
+                found.approvals = read_approvals(value, GroupSource::OrWhomPolicyNames, flaws)
+                    .unwrap_or(found.approvals);
             }
             "defaults" => defaults(value, &mut found, flaws),
             "meta" if !matches!(value.kind, YamlKind::Map(_)) => {
@@ -205,9 +199,7 @@ fn defaults(node: &YamlNode, found: &mut FrontMatter, flaws: &mut Vec<YamlFlaw>)
             "interpreter" => interpreter(&text).map(|name| found.interpreter = Some(name)),
             limit => declare(&mut found.sandbox, limit, &text),
         };
-        if let Err(message) = read {
-            refuse(flaws, value.place, message);
-        }
+        noted(read, value.place, flaws);
     }
 }
 

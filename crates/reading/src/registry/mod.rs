@@ -25,7 +25,6 @@ pub mod parameter_pattern;
 pub mod parameter_schema;
 mod placeholders;
 pub mod prose_tree;
-pub mod run_links;
 pub mod runbook_directories;
 pub mod rundown;
 pub mod runnable;
@@ -225,8 +224,7 @@ impl Registry {
                     Entry::Occupied(first) => {
                         let (other, file, first) = first.get();
                         let message = format!(
-                            "the step {reference} already exists at {file}:{}:{} as {other}: change the id of one of the two steps",
-                            first.line, first.column
+                            "the step {reference} already exists at {file}:{first} as {other}: change the id of one of the two steps"
                         );
                         // The reader of a file has already reported an id that is twice in it.
                         if is_sealed || *other != reference || *file != at.file {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::{
     BYTE_ORDER_MARK, FenceInfo, FencedBlock, FoundStep, FrontMatter, Page, PlacedText, ReadPage,
     TextLines, TextPlace, YamlFlaw, add_step, attributes, check_characters, check_file_name,
-    fenced_blocks, put_files, refuse,
+    fenced_blocks, noted, put_files, refuse,
     registry::{
         fence_remarks::hidden_fences,
         markdown::step,
@@ -172,10 +172,8 @@ fn runnable_step(
         .map(|(file, bytes)| FileContent { file, bytes })
         .collect();
     files.extend_from_slice(of_page);
-    match check_files(&mut files) {
-        Ok(()) => found.contents = put_files(&mut found.definition, &files),
-        Err(message) => refuse(flaws, block.fence, message),
-    }
+    noted(check_files(&mut files), block.fence, flaws)?;
+    found.contents = put_files(&mut found.definition, &files);
     Some(found)
 }
 
@@ -184,15 +182,8 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
     let whole = &block.info.text;
     let begin = whole.find("runnable").unwrap_or(0) + "runnable".len();
     let (rest, place) = (&whole[begin..], block.info.place);
-    let place = TextPlace {
-        line: place.line,
-        column: place.column + whole[..begin].chars().count(),
-    };
+    let place = place.after(whole[..begin].chars().count());
     let before = flaws.len();
-    let after = |count: usize| TextPlace {
-        line: place.line,
-        column: place.column + count,
-    };
     let mut info = if let Some(brace) = rest.chars().position(|c| c == '{') {
         match attributes::read(rest, place, flaws) {
             Some(info) => info,
@@ -200,7 +191,7 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
             None => {
                 refuse(
                     flaws,
-                    after(brace),
+                    place.after(brace),
                     "the braces contain no id: write {#name}, or remove the braces",
                 );
                 return None;
@@ -208,7 +199,7 @@ fn info(block: &FencedBlock, number: usize, flaws: &mut Vec<YamlFlaw>) -> Option
         }
     } else {
         let word = rest.trim();
-        let place = after(rest.chars().take_while(|c| c.is_whitespace()).count());
+        let place = place.after(rest.chars().take_while(|c| c.is_whitespace()).count());
         FenceInfo {
             language: (!word.is_empty()).then(|| PlacedText {
                 place,

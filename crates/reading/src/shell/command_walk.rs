@@ -2,8 +2,8 @@
 
 use crate::{
     CallWord, CommandList, CompoundCommand, Context, Dialect, FoundKind, HOLE, NOT_FOUND, Pipeline,
-    ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptPlace, ScriptWalk, Shell,
-    ShellNode, SimpleCommand, SyntaxFlaw, UnknownReason, Word, WordPart, is_known, is_trap,
+    ReadScript, Redirect, Script, ScriptCall, ScriptFinding, ScriptWalk, Shell, ShellNode,
+    SimpleCommand, SyntaxFlaw, TextPlace, UnknownReason, Word, WordPart, is_known, is_trap,
     opens_index,
     shell::{
         commands::{assigns_for_bash, writes_a_file},
@@ -191,7 +191,7 @@ impl ScriptWalk<'_> {
             at = at.max(raw.at);
             let one = ScriptFinding {
                 what: raw.what,
-                place: ScriptPlace { line, column },
+                place: TextPlace { line, column },
                 via: raw.via,
                 source: raw.source,
             };

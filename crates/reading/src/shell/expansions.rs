@@ -78,8 +78,7 @@ impl Parser<'_> {
         self.pos += 1;
         self.substitutions += 1;
         let outside = std::mem::take(&mut self.pending);
-        let mut list = CommandList::new();
-        self.list(&mut list, ListEnd::Parenthesis)?;
+        let list = self.inner_list(ListEnd::Parenthesis)?;
         if !self.take(b')') {
             return self.syntax("a substitution is not closed: close it with `)`");
         }
@@ -243,7 +242,8 @@ impl Parser<'_> {
                         w.word.parts.push(WordPart::Sets(name, start));
                     }
                     if evaluated {
-                        evaluates(&self.text[first..self.pos], &text, start, &mut w.word.parts);
+                        let parts = evaluates(&self.text[first..self.pos], &text, start);
+                        w.word.parts.extend(parts);
                     }
                     return Ok(());
                 }
@@ -279,43 +279,24 @@ impl Parser<'_> {
                         );
                     }
                 }
-                b'$' => {
+                b'$' | b'`' => {
                     let mut scratch = WordBuilder::new(0);
-                    self.dollar(
-                        &mut scratch,
-                        if quoted {
-                            QuoteKind::Double
-                        } else {
-                            QuoteKind::None
-                        },
-                    )?;
+                    let quote = if quoted {
+                        QuoteKind::Double
+                    } else {
+                        QuoteKind::None
+                    };
+                    self.expansion(byte, &mut scratch, quote)?;
                     w.word.parts.append(&mut scratch.word.parts);
-                    text.push_str(&scratch.word.text);
-                }
-                b'`' => {
-                    let mut scratch = WordBuilder::new(0);
-                    self.backtick(
-                        &mut scratch,
-                        if quoted {
-                            QuoteKind::Double
-                        } else {
-                            QuoteKind::None
-                        },
-                    )?;
-                    w.word.parts.append(&mut scratch.word.parts);
+                    if byte == b'$' {
+                        text.push_str(&scratch.word.text);
+                    }
                 }
                 b'<' | b'>' if self.peek_second() == Some(b'(') => {
                     return self
                         .guard("`${...}` contains `<(` or `>(`: use a variable for this part");
                 }
-                _ => {
-                    let from = self.pos;
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                    text.push_str(&self.text[from..self.pos]);
-                }
+                _ => text.push_str(self.next_character()),
             }
         }
     }
@@ -497,11 +478,7 @@ impl Parser<'_> {
                 b'$' | b'`' => {
                     self.evaluates = true;
                     let start = self.pos;
-                    if byte == b'$' {
-                        self.dollar(w, QuoteKind::Body)?;
-                    } else {
-                        self.backtick(w, QuoteKind::Body)?;
-                    }
+                    self.expansion(byte, w, QuoteKind::Body)?;
                     let expansion = &self.text[start..self.pos];
                     if hides_brackets(expansion) {
                         return self.guard(
@@ -551,12 +528,7 @@ impl Parser<'_> {
                         w.word.parts.push(WordPart::Sets(name, at));
                     }
                 }
-                _ => {
-                    self.pos += 1;
-                    while !self.text.is_char_boundary(self.pos) {
-                        self.pos += 1;
-                    }
-                }
+                _ => drop(self.next_character()),
             }
         }
     }
@@ -589,35 +561,22 @@ impl Parser<'_> {
                     return self
                         .guard("a pattern contains `<(` or `>(`: use a variable for this part");
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => self.single(w)?,
-                b'"' => {
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
-                b'$' => self.dollar(w, QuoteKind::None)?,
-                b'`' => self.backtick(w, QuoteKind::None)?,
-                _ => self.any(w),
+                _ => self.piece(byte, w)?,
             }
         }
     }
 }
 
-/// Adds to `parts` the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text.
-/// `known` is the part of it that is known before the run.
-pub fn evaluates(source: &str, known: &str, at: usize, parts: &mut Vec<WordPart>) {
+/// Returns the variables that a text sets if a shell evaluates it as arithmetic. `source` is the source text. `known` is
+/// the part of it that is known before the run.
+pub fn evaluates(source: &str, known: &str, at: usize) -> Vec<WordPart> {
     let written = without_names(source);
     let names = settings::named_in(known).chain(settings::named_in(&written));
-    parts.extend(names.map(|name| WordPart::Sets(name.to_owned(), at)));
-    if known
-        .match_indices(HOLE)
-        .any(|(hole, it)| assigns_behind(&known[hole + it.len()..]))
-    {
-        parts.push(WordPart::Unknown(NOT_NAMED, at));
-    }
+    let sets = names.map(|name| WordPart::Sets(name.to_owned(), at));
+    let mut behind = known.split(HOLE).skip(1);
+    let unknown = behind.any(assigns_behind);
+    sets.chain(unknown.then_some(WordPart::Unknown(NOT_NAMED, at)))
+        .collect()
 }
 
 /// Returns true if the text after an expansion turns the expansion into the beginning of an assigned name.

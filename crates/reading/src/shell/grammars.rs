@@ -282,6 +282,13 @@ impl Parser<'_> {
         }
     }
 
+    /// Reads a list inside of a command.
+    pub fn inner_list(&mut self, until: ListEnd) -> Read<CommandList> {
+        let mut list = CommandList::new();
+        self.list(&mut list, until)?;
+        Ok(list)
+    }
+
     /// Returns true if the semicolon at this position begins `;;` or `;&`.
     fn clause_ends(&mut self) -> bool {
         match self.peek_second() {
@@ -307,9 +314,7 @@ impl Parser<'_> {
 
     /// Skips blanks and a comment.
     pub fn blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t')) {
-            self.pos += 1;
-        }
+        self.spaces();
         if self.peek() == Some(b'#') {
             self.comments.push(self.pos);
             let rest = &self.text.as_bytes()[self.pos..];
@@ -317,6 +322,12 @@ impl Parser<'_> {
                 .iter()
                 .position(|byte| *byte == b'\n')
                 .unwrap_or(rest.len());
+        }
+    }
+
+    pub fn spaces(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.pos += 1;
         }
     }
 
@@ -488,15 +499,11 @@ impl Parser<'_> {
             } else {
                 self.pos += 1;
             }
-            let mut list = CommandList::new();
-            self.list(&mut list, ListEnd::Parenthesis)?;
+            let list = self.inner_list(ListEnd::Parenthesis)?;
             if !self.take(b')') {
                 return self.syntax("a subshell is not closed: close it with `)`");
             }
-            return self.compound(CompoundCommand {
-                lists: vec![list],
-                ..CompoundCommand::default()
-            });
+            return self.compound(CompoundCommand::of(vec![list]));
         }
         let Some((word, end)) = self.keyword()? else {
             return self.simple();
@@ -509,22 +516,15 @@ impl Parser<'_> {
         self.pos = end;
         match word {
             "{" => {
-                let list = self.block("}")?;
-                self.compound(CompoundCommand {
-                    lists: vec![list],
-                    ..CompoundCommand::default()
-                })
+                let list = self.block(&["}"])?;
+                self.compound(CompoundCommand::of(vec![list]))
             }
             "if" => self.condition(),
             "while" | "until" => {
-                let mut lists = vec![CommandList::new()];
-                self.list(&mut lists[0], ListEnd::Words(&["do"]))?;
+                let condition = self.inner_list(ListEnd::Words(&["do"]))?;
                 self.expect("do", "a loop has no `do`: add `do`")?;
-                lists.push(self.block("done")?);
-                self.compound(CompoundCommand {
-                    lists,
-                    ..CompoundCommand::default()
-                })
+                let body = self.block(&["done"])?;
+                self.compound(CompoundCommand::of(vec![condition, body]))
             }
             "for" | "select" => self.each(word == "for"),
             "case" => self.case(),

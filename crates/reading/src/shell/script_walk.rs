@@ -99,6 +99,18 @@ pub enum TextReader {
     Sh,
 }
 
+impl TextReader {
+    /// Returns the dialects in which the shell may read the text. `here` is the dialect of the surrounding text.
+    pub fn dialects(self, here: Dialect) -> &'static [Dialect] {
+        match (self, here) {
+            (Self::Here, Dialect::Bash) | (Self::Bash, _) => &[Dialect::Bash],
+            (Self::Here, Dialect::Dash) | (Self::Dash, _) => &[Dialect::Dash],
+            (Self::Sh, _) => &[Dialect::Bash, Dialect::Dash],
+        }
+    }
+}
+
+#[derive(Default)]
 pub struct ScriptWalk<'s> {
     pub script: &'s str,
     pub shell: Shell,
@@ -173,41 +185,12 @@ impl<'s> ScriptWalk<'s> {
         Self {
             script,
             shell,
-            found: Vec::new(),
-            names: BTreeSet::new(),
-            depth: 0,
             budget: budget(script),
-            certain: BTreeMap::new(),
-            functions: BTreeSet::new(),
-            calls: Vec::new(),
-            first_call: None,
-            statement: 0,
-            unset: false,
-            undefined: BTreeSet::new(),
-            passing: BTreeSet::new(),
-            given: FunctionCalls::new(),
-            giving: FunctionCalls::new(),
-            moved: BTreeSet::new(),
-            moves: false,
-            shifted: 0,
-            fields: Vec::new(),
-            separators: Vec::new(),
-            numbered: BTreeSet::new(),
-            exported: false,
-            evaluates: false,
-            differs: false,
-            traps: Vec::new(),
-            loose: Vec::new(),
             // Shell variables such as `$_` contain words of other commands.
             redirected: ["$_", "${_", "BASH_"]
                 .iter()
                 .any(|name| script.contains(name)),
-            integers: false,
-            sums: Vec::new(),
-            arrays: BTreeSet::new(),
-            any_array: false,
-            elements: Vec::new(),
-            seen: None,
+            ..Self::default()
         }
     }
 }
@@ -417,13 +400,7 @@ impl ScriptWalk<'_> {
         }
         check_nesting(first, context)?;
         self.budget -= text.len();
-        let dialects: &[Dialect] = match reader {
-            TextReader::Here if context.dialect == Dialect::Bash => &[Dialect::Bash],
-            TextReader::Here => &[Dialect::Dash],
-            TextReader::Bash => &[Dialect::Bash],
-            TextReader::Dash => &[Dialect::Dash],
-            TextReader::Sh => &[Dialect::Bash, Dialect::Dash],
-        };
+        let dialects = reader.dialects(context.dialect);
         let outer = std::mem::take(&mut self.differs);
         for dialect in dialects {
             if dialects.len() > 1 && *dialect == Dialect::Dash && !self.differs {

@@ -313,9 +313,7 @@ impl<'a> WrapperCall<'_, '_, 'a> {
         self.finding.evaluates = true;
         for word in self.arguments {
             self.place(word);
-            let mut parts = Vec::new();
-            evaluates(word.source(), &word.text, word.at, &mut parts);
-            for part in parts {
+            for part in evaluates(word.source(), &word.text, word.at) {
                 match part {
                     WordPart::Sets(name, _) => self.finding.sets(word, Some(&name), self.outside),
                     WordPart::Unknown(why, _) => self.finding.unknown(word, why, self.outside),

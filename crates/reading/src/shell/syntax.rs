@@ -129,6 +129,16 @@ pub struct CompoundCommand {
     pub read: bool,
 }
 
+impl CompoundCommand {
+    /// Returns a command that only has these lists.
+    pub fn of(lists: Vec<CommandList>) -> Self {
+        Self {
+            lists,
+            ..Self::default()
+        }
+    }
+}
+
 /// A redirection.
 #[derive(Debug)]
 pub struct Redirect {
@@ -427,6 +437,13 @@ impl<'t> Parser<'t> {
             at += 2;
         }
         bytes.get(at).copied()
+    }
+
+    /// Consumes the next character.
+    pub fn next_character(&mut self) -> &'t str {
+        let start = self.pos;
+        self.pos = self.text.ceil_char_boundary(start + 1);
+        &self.text[start..self.pos]
     }
 
     /// Consumes the next byte if the byte equals `byte`.

@@ -156,23 +156,12 @@ impl Parser<'_> {
                     self.substitution(w)?;
                     w.hole(true);
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => {
+                b'\'' | b'"' => {
                     w.word.quoted = true;
                     w.plain = false;
-                    self.single(w)?;
+                    self.piece(byte, w)?;
                 }
-                b'"' => {
-                    w.word.quoted = true;
-                    w.plain = false;
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
-                b'$' => self.dollar(w, QuoteKind::None)?,
-                b'`' => self.backtick(w, QuoteKind::None)?,
+                b'\\' | b'$' | b'`' => self.piece(byte, w)?,
                 b'*' | b'?' => {
                     let at = w.word.text.len();
                     self.literal(w, 1);
@@ -279,14 +268,33 @@ impl Parser<'_> {
         self.pos += count;
     }
 
-    /// Reads the next character literally.
-    pub fn any(&mut self, w: &mut WordBuilder) {
-        let start = self.pos;
-        self.pos += 1;
-        while !self.text.is_char_boundary(self.pos) {
-            self.pos += 1;
+    /// Reads quotes, an escape or an expansion, or else the next character literally.
+    pub fn piece(&mut self, byte: u8, w: &mut WordBuilder) -> Read<()> {
+        match byte {
+            b'\\' => {
+                self.pos += 1;
+                self.character(w)
+            }
+            b'\'' => self.single(w),
+            b'"' => {
+                self.pos += 1;
+                self.double(w, QuoteKind::Double)
+            }
+            b'$' | b'`' => self.expansion(byte, w, QuoteKind::None),
+            _ => {
+                w.word.text.push_str(self.next_character());
+                Ok(())
+            }
         }
-        w.word.text.push_str(&self.text[start..self.pos]);
+    }
+
+    /// Reads an expansion that begins with a dollar or a backtick.
+    pub fn expansion(&mut self, byte: u8, w: &mut WordBuilder, quote: QuoteKind) -> Read<()> {
+        if byte == b'$' {
+            self.dollar(w, quote)
+        } else {
+            self.backtick(w, quote)
+        }
     }
 
     /// Reads `[…]` after a variable's name or before an array element. It is an index if `=` follows, else a pattern.
@@ -316,28 +324,15 @@ impl Parser<'_> {
                         "an index contains spaces or operators: use a variable for the index",
                     );
                 }
-                b'\\' => {
-                    self.pos += 1;
-                    self.character(w)?;
-                }
-                b'\'' => self.single(w)?,
-                b'"' => {
-                    self.pos += 1;
-                    self.double(w, QuoteKind::Double)?;
-                }
                 b'$' | b'`' => {
                     self.evaluates = true;
                     if element {
                         // Bash expands this index once more than the index of an assignment.
                         w.word.parts.push(WordPart::Unknown(INDEX, self.place()));
                     }
-                    if byte == b'$' {
-                        self.dollar(w, QuoteKind::None)?;
-                    } else {
-                        self.backtick(w, QuoteKind::None)?;
-                    }
+                    self.expansion(byte, w, QuoteKind::None)?;
                 }
-                _ => self.any(w),
+                _ => self.piece(byte, w)?,
             }
         }
         let (at, index) = (w.word.at, &w.word.text[name..]);
@@ -458,8 +453,7 @@ impl Parser<'_> {
                             .guard("the script ends with a backslash: remove the backslash");
                     }
                 },
-                b'$' => self.dollar(w, quote)?,
-                b'`' => self.backtick(w, quote)?,
+                b'$' | b'`' => self.expansion(byte, w, quote)?,
                 _ => {
                     let bytes = self.text.as_bytes();
                     let start = self.pos;

@@ -317,20 +317,10 @@ impl<'a> WrapperCall<'_, '_, 'a> {
             .given
             .iter()
             .rev()
-            .find_map(|given| match given.name.as_str() {
-                "I" => Some(
-                    given
-                        .value
-                        .as_ref()
-                        .map_or("{}".to_owned(), |value| value.text.clone()),
-                ),
-                "i" | "replace" => Some(
-                    given
-                        .value
-                        .as_ref()
-                        .map_or("{}".to_owned(), |value| value.text.clone()),
-                ),
-                _ => None,
+            .find(|given| matches!(given.name.as_str(), "I" | "i" | "replace"))
+            .map(|given| {
+                let value = given.value.as_ref();
+                value.map_or("{}".to_owned(), |value| value.text.clone())
             });
         let mut words: Vec<Word> = match &mark {
             Some(mark) if mark.contains(HOLE) || mark.is_empty() => {

@@ -112,6 +112,15 @@ impl YamlNode {
         entries
     }
 
+    /// Returns the flag, or records an error if the value is neither `true` nor `false`.
+    pub fn boolean(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<bool> {
+        if let YamlKind::Boolean(flag) = self.kind {
+            return Some(flag);
+        }
+        refuse(flaws, self.place, format!("{what} must be true or false"));
+        None
+    }
+
     /// Returns the text, or records an error if the value is not a text.
     pub fn text(&self, what: &str, flaws: &mut Vec<YamlFlaw>) -> Option<&str> {
         if let YamlKind::Text(text) = &self.kind {

@@ -142,8 +142,8 @@ impl<'a> InputBlocks<'a> {
         match (found.next(), found.next()) {
             (Some((index, _)), None) => Ok(index),
             (Some((_, first)), Some((_, second))) => Err(format!(
-                "the blocks at {}:{} and {}:{} both have the id {id:?}: change one of the two ids",
-                first.place.line, first.place.column, second.place.line, second.place.column
+                "the blocks at {} and {} both have the id {id:?}: change one of the two ids",
+                first.place, second.place
             )),
             (None, _) => {
                 let known: Vec<&str> = blocks().filter_map(|(_, element)| id_of(element)).collect();

@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{
     BYTE_ORDER_MARK, DeclaredNeeds, Element, FoundStep, OtherFile, Page, REFUSED_CHARACTERS,
     ReadPage, RemarkKind, ScriptOrigin, TextLines, TextPlace, YamlFlaw, check_declared, check_path,
-    check_size, interpreter_of_shebang, noted, refuse,
+    check_size, interpreter_of_shebang, noted, plain_definition, refuse,
     registry::{
         declared_needs, front_matter,
         gruntwork::{
@@ -35,8 +35,7 @@ use crate::{
     step_ref, step_template,
 };
 use documents::{
-    Approvals, DeclaredSandbox, Format, Limit, Parameter, ParameterType, SessionUse,
-    StepDefinition, Template,
+    DeclaredSandbox, Format, Limit, Parameter, ParameterType, StepDefinition, Template,
 };
 
 /// Reads an `*.mdx` page, and returns the steps without flaws together with the flaws of the page. Returns `None` if the
@@ -99,9 +98,7 @@ pub fn read(page: &Page<'_>) -> Option<ReadPage> {
             message,
         )]));
     }
-    if let Err(message) = check_path(page.name) {
-        refuse(&mut notes.flaws, TextPlace::START, message);
-    }
+    noted(check_path(page.name), TextPlace::START, &mut notes.flaws);
     let mut reader = Reader {
         page,
         elements: &elements,
@@ -199,11 +196,9 @@ struct Script {
 
 impl Script {
     /// Returns a flaw at a place of the script.
-    fn flaw(&self, line: usize, column: usize, message: impl Into<String>) -> YamlFlaw {
+    fn flaw(&self, place: TextPlace, message: impl Into<String>) -> YamlFlaw {
         match &self.file {
-            Some(file) => {
-                YamlFlaw::in_other_file(file.clone(), TextPlace { line, column }, message)
-            }
+            Some(file) => YamlFlaw::in_other_file(file.clone(), place, message),
             None => YamlFlaw::new(self.place, message),
         }
     }
@@ -218,20 +213,16 @@ impl Reader<'_> {
         let id = self.id(element, &mut notes.flaws);
         let title = title(element, &mut notes.flaws);
         let script = self.script(element, &mut notes.flaws);
-        let params = self.inputs.schema_of(
+        let mut params = self.inputs.schema_of(
             index,
             script.as_ref().map_or("", |script| &script.text),
             notes,
         );
-        let needs = needs(element, &mut notes.flaws);
-        let secrets = sign_ins::secrets(
-            element,
-            self.elements,
-            needs.secrets.clone(),
-            &mut notes.flaws,
-        );
+        let mut needs = needs(element, &mut notes.flaws);
+        sign_ins::add_secrets(element, self.elements, &mut needs.secrets, &mut notes.flaws);
         let script = script?;
-        let interpreter = interpreter(&script).map_err(|message| script.flaw(1, 1, message));
+        let interpreter =
+            interpreter(&script).map_err(|message| script.flaw(TextPlace::START, message));
         let interpreter = interpreter.map_err(|flaw| notes.flaws.push(flaw)).ok()?;
         let (id, place) = id?;
         let reference = noted(step_ref(self.page.name, id), place, &mut notes.flaws)?;
@@ -240,47 +231,29 @@ impl Reader<'_> {
         }
         self.compare(element, id, &script, notes);
         remark_names(&script.text, element.place, notes);
-        let mut params = params;
         add_outputs(&mut params, &script.text);
         let lines = match script.file {
             Some(file) => ScriptOrigin::File(file),
             None => ScriptOrigin::Attribute(script.place),
         };
         let (source, added) = with_functions(&script.text, &interpreter);
-        let mut found = FoundStep {
+        let title = title.unwrap_or_else(|| id.to_owned());
+        let mut definition = StepDefinition {
+            params: params.into(),
+            ..plain_definition(reference, Format::Gruntwork, title, interpreter, source)
+        };
+        if script.text.contains("{{") {
+            definition.template = Template::Gruntwork;
+        }
+        let files = needs.contents(self.page.files);
+        let put = files.and_then(|files| needs.put(&mut definition, &files));
+        Some(FoundStep {
             place,
-            contents: Vec::new(),
+            contents: noted(put, place, &mut notes.flaws)?,
             script: lines,
             added,
-            definition: Box::new(StepDefinition {
-                title: title.unwrap_or_else(|| id.to_owned()),
-                reference,
-                format: Format::Gruntwork,
-                interpreter,
-                template: if script.text.contains("{{") {
-                    Template::Gruntwork
-                } else {
-                    Template::None
-                },
-                source,
-                files: Vec::new(),
-                params: params.into(),
-                sandbox: needs.sandbox.clone(),
-                approvals: Approvals::unspecified(),
-                secrets,
-                outputs: Vec::new(),
-                session: SessionUse::None,
-                exclusive: None,
-                plan: None,
-                check: false,
-                programs: needs.programs.clone(),
-            }),
-        };
-        let put = needs.links.clone().put(&mut found.definition);
-        noted(put, place, &mut notes.flaws)?;
-        let contents = needs.put_files(&mut found.definition, self.page.files);
-        found.contents = noted(contents, place, &mut notes.flaws)?;
-        Some(found)
+            definition: Box::new(definition),
+        })
     }
 
     /// Returns the id of a step with its place. Two ids are equal for templates if they differ only in `-` and `_`.
@@ -297,14 +270,11 @@ impl Reader<'_> {
         let id = element.text("id", flaws)?;
         let normal = id.replace('-', "_");
         if let Some((first, at)) = self.ids.get(&normal) {
-            let first_place = format!("{}:{}", at.line, at.column);
             let message = if first == id {
-                format!(
-                    "the id {id:?} is already at {first_place}: change the id of one of the two steps"
-                )
+                format!("the id {id:?} is already at {at}: change the id of one of the two steps")
             } else {
                 format!(
-                    "the ids {first:?} at {first_place} and {id:?} are the same name in templates, where - becomes _: \
+                    "the ids {first:?} at {at} and {id:?} are the same name in templates, where - becomes _: \
                      change the id of one of the two steps"
                 )
             };
@@ -359,17 +329,17 @@ impl Reader<'_> {
         let (before, script) = (flaws.len(), Script { text, place, file });
         let text = &script.text;
         if text.trim().is_empty() {
-            flaws.push(script.flaw(1, 1, "the script is empty: write the script"));
+            flaws.push(script.flaw(TextPlace::START, "the script is empty: write the script"));
         }
         flaws.extend(
             check_size(text)
                 .err()
-                .map(|message| script.flaw(1, 1, message)),
+                .map(|message| script.flaw(TextPlace::START, message)),
         );
         for (refused, message) in REFUSED_CHARACTERS {
             if let Some(at) = text.find(refused) {
-                let TextPlace { line, column } = TextLines::of(text).place(at);
-                flaws.push(script.flaw(line, column, format!("the script: {message}")));
+                let place = TextLines::of(text).place(at);
+                flaws.push(script.flaw(place, format!("the script: {message}")));
             }
         }
         (flaws.len() == before).then_some(script)

@@ -63,18 +63,11 @@ impl YamlSource {
                     .checked_sub(*first_line)
                     .and_then(|index| indents.get(index))
                     .unwrap_or(&0);
-                YamlFlaw::new(
-                    TextPlace {
-                        line: place.line,
-                        column: place.column + indent,
-                    },
-                    message,
-                )
+                YamlFlaw::new(place.after(*indent), message)
             }
-            Self::File { path, place: named } => YamlFlaw::new(
-                *named,
-                format!("{path}:{}:{}: {message}", place.line, place.column),
-            ),
+            Self::File { path, place: named } => {
+                YamlFlaw::new(*named, format!("{path}:{place}: {message}"))
+            }
         }
     }
 }

@@ -33,14 +33,13 @@ const FILES: [&str; 2] = [
     "GOOGLE_APPLICATION_CREDENTIALS",
 ];
 
-/// Adds the secrets of the sign-in blocks to the secrets that a step declares. The result is sorted by name.
-pub fn secrets(
+/// Adds the secrets of the sign-in blocks to the secrets that a step declares, and sorts all by name.
+pub fn add_secrets(
     step: &Element,
     page: &[Element],
-    declared: Vec<StepSecret>,
+    found: &mut Vec<StepSecret>,
     flaws: &mut Vec<YamlFlaw>,
-) -> Vec<StepSecret> {
-    let mut found = declared;
+) {
     for name in SIGN_INS {
         let Some(id) = step.text(name, flaws) else {
             continue;
@@ -97,7 +96,6 @@ pub fn secrets(
         }
     }
     found.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
-    found
 }
 
 fn is_sign_in(element: &Element) -> bool {

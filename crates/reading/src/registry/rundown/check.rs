@@ -2,7 +2,7 @@
 
 use crate::{
     FinalAction, TextPlace, UnitLabel, UnitTarget, Workflow, WorkflowStep, WorkflowUnit, YamlFlaw,
-    refuse, registry::rundown::transition::newer,
+    noted, refuse, registry::rundown::transition::newer,
 };
 
 /// Adds the flaws of the whole workflow.
@@ -25,9 +25,8 @@ pub fn check(workflow: &Workflow, flaws: &mut Vec<YamlFlaw>) {
             };
             for action in [&transitions.pass, &transitions.fail] {
                 let substep = (index > 0).then_some(unit);
-                if let Err(message) = check_action(workflow, step, substep, &action.then) {
-                    refuse(flaws, action.place, message);
-                }
+                let checked = check_action(workflow, step, substep, &action.then);
+                noted(checked, action.place, flaws);
             }
         }
     }
