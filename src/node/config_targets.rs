@@ -12,7 +12,7 @@ const EXAMPLE: &str = "write cloudevents, slack, ntfy or mail";
 
 impl Reader {
     /// Returns the targets of messages.
-    pub(super) fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
+    pub fn notify(&mut self, tree: &YamlNode) -> Vec<NotifyTable> {
         let Some(section) = tree.value("notify") else {
             return Vec::new();
         };
