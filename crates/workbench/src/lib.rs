@@ -24,14 +24,14 @@ pub use local::{
     sealed_steps::SealedSteps,
     signals::Signals,
     step_run::RunbookWalk,
-    test_run::{TestResult, TestRunner, TestedRunbook},
+    test_run::{TestResult, TestedRunbook},
     walk_session::WalkSession,
     workflow_run::WorkflowRun,
     workflow_walk::{LoopLists, NextUnit, WorkflowWalk},
 };
 pub use notebook::{
     board::Board,
-    open_pages::{AfterSave, OpenFiles, PageRules},
+    open_pages::{OpenFiles, PageRules},
     propose_routes::{self, ProposingNotebook},
     routes::{Notebook, routes},
     saved_files::{keep_looking, states_below},

@@ -29,8 +29,6 @@ pub struct Runbook {
     pub steps: Vec<WalkStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
-    /// True if the person named the whole file, and it has several steps.
-    pub is_walk: bool,
     /// Remarks about the file.
     pub remarks: Vec<FileProblem>,
 }
@@ -168,7 +166,6 @@ impl Runbook {
                 name,
                 steps,
                 workflow: Some(workflow),
-                is_walk: true,
                 remarks,
             });
         }
@@ -195,7 +192,7 @@ impl Runbook {
             .into_iter()
             .map(|step| WalkStep::new(step, given, &params))
             .collect::<Result<Vec<_>, _>>()?;
-        let is_walk = steps.len() > 1;
+
         let of_step = || steps.iter().flat_map(|one| script_remarks(&one.step));
         let remarks = match wanted {
             Some(_) => short_remark(&shown, &remarks)
@@ -210,7 +207,6 @@ impl Runbook {
             name,
             steps,
             workflow: None,
-            is_walk,
             remarks,
         })
     }

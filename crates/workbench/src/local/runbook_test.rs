@@ -48,19 +48,21 @@ pub struct TestStep {
     pub assertions: Vec<TestAssertion>,
 }
 
+documents::words! {
 /// Expected end of a step.
 #[derive(Clone, Copy, PartialEq)]
-pub enum ExpectedStatus {
-    /// Exit code 0.
-    Success,
-    /// Any other exit code except 2, or a signal.
-    Fail,
-    /// Exit code 2.
-    Warn,
-    /// An output of another block is missing, so the step does not run.
-    Blocked,
-    /// The step does not run.
-    Skip,
+    pub enum ExpectedStatus {
+        /// Exit code 0.
+        Success = "success",
+        /// Any other exit code except 2, or a signal.
+        Fail = "fail",
+        /// Exit code 2.
+        Warn = "warn",
+        /// An output of another block is missing, so the step does not run.
+        Blocked = "blocked",
+        /// The step does not run.
+        Skip = "skip",
+    }
 }
 
 /// Assertion of a test.
@@ -293,27 +295,21 @@ impl TestReader {
                     .push(format!("`{name}` of the step {block}"));
             }
         }
-        let status = step.value("expect").map_or(Some("success"), |status| {
-            status.text("`expect`", &mut self.flaws)
-        });
-        let expect = match status.unwrap_or("success") {
-            "success" => ExpectedStatus::Success,
-            "fail" => ExpectedStatus::Fail,
-            "warn" => ExpectedStatus::Warn,
-            "blocked" => ExpectedStatus::Blocked,
-            "skip" => ExpectedStatus::Skip,
-            "config_error" => {
-                self.unsupported.push(format!(
-                    "`expect: config_error` of the step {block}: an error in a block is an error of the whole page"
-                ));
-                ExpectedStatus::Skip
-            }
-            other => {
-                let message = yaml::unknown("status", other, &STATUSES);
-                self.flaws.push(YamlFlaw::new(step.place, message));
-                ExpectedStatus::Skip
-            }
-        };
+        let status = step.value("expect");
+        let status = status.and_then(|status| status.text("`expect`", &mut self.flaws));
+        let status = status.unwrap_or("success");
+        let known = ExpectedStatus::ALL
+            .into_iter()
+            .find(|known| known.word() == status);
+        if status == "config_error" {
+            self.unsupported.push(format!(
+                "`expect: config_error` of the step {block}: an error in a block is an error of the whole page"
+            ));
+        } else if known.is_none() {
+            let message = yaml::unknown("status", status, &STATUSES);
+            self.flaws.push(YamlFlaw::new(step.place, message));
+        }
+        let expect = known.unwrap_or(ExpectedStatus::Skip);
         let outputs = self.texts(step, "outputs");
         let missing_outputs = self.texts(step, "missing_outputs");
         TestStep {
