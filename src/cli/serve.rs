@@ -8,7 +8,7 @@ use tracing_subscriber::{
 };
 
 use crate::{Config, ConfigArgs, LogFormat, Node, RunbookWatch, ServiceManager, Started};
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
+use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal, value_words::counted};
 use workbench::problems;
 
 /// Serve a boundary until SIGTERM; SIGHUP seals the runbooks again and takes a new certificate.
@@ -136,11 +136,7 @@ fn announce(started: &Started, terminal: &Terminal) -> CommandResult<()> {
     if terminal.json {
         return terminal.object(json!({ "started": started }));
     }
-    let steps = if started.steps == 1 {
-        "1 step".to_owned()
-    } else {
-        format!("{} steps", started.steps)
-    };
+    let steps = counted(started.steps, "step");
     let mut text = format!(
         "countersign {} serves {}\n  listens   {}\n  boundary  {}\n  seal      {} ({steps})\n  roster    {}\n  sandbox   {}\n  control   {}\n",
         env!("CARGO_PKG_VERSION"),

@@ -12,10 +12,13 @@ use crate::{
     Config, ConfigArgs, InStore as _,
     cli::store_move,
     in_a_shell,
-    node::{backup, kept_checkpoint, last_backup, open_store, places, start, stored_state},
+    node::{backup, kept_checkpoint, last_backup, open_store, places, stored_state},
     restore,
 };
-use client::{CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal};
+use client::{
+    CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal, now,
+    value_words::counted,
+};
 use documents::Name;
 use reading::FileProblem;
 use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
@@ -176,7 +179,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
 }
 
 fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> CommandResult {
-    let began = (start::surroundings().now)();
+    let began = now();
     let quiet = terminal.json || !terminal.err_is_terminal();
     let progress = |done: u64, all: u64| {
         if !quiet {
@@ -197,15 +200,15 @@ fn back_up(config: &Config, dir: &Path, onto: bool, terminal: &Terminal) -> Comm
             "note: the backup is complete, but its time can't be stored for `doctor --production` ({error})"
         ));
     }
-    if terminal.json {
-        terminal.object(&made)?;
-        return Ok(Exit::Done);
-    }
     let new = if onto {
         format!(" ({} new)", made.added)
     } else {
         String::new()
     };
+    if terminal.json {
+        terminal.object(&made)?;
+        return Ok(Exit::Done);
+    }
     terminal.put(
         format!(
             "{}: {} bytes, {} entries{new}, {} output files\n{}",
@@ -235,7 +238,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
         "These tokens are void, because a backup does not know which tokens were revoked later. To make a new secret for \
          a token that nobody revoked, run its line:",
     );
-    let now = (start::surroundings().now)();
+    let now = now();
     for TokenView { token, oidc, .. } in tokens {
         let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
         let ends = token
@@ -407,14 +410,13 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Comma
         ));
         text.push_str(&format!("            {}\n", defect.fix));
     }
-    match report.defects.len() {
-        0 => text.push_str("  no defect\n"),
-        1 => text.push_str("  1 defect\n"),
-        more => text.push_str(&format!("  {more} defects\n")),
-    }
+    text.push_str(&match report.defects.len() {
+        0 => "  no defect\n".to_owned(),
+        more => format!("  {}\n", counted(more, "defect")),
+    });
     terminal.put(text.as_bytes())
 }
 
 fn shown(place: impl std::fmt::Display) -> String {
-    PrintableText::text(&place.to_string()).as_str().to_owned()
+    PrintableText::text(&place.to_string()).to_string()
 }

@@ -40,7 +40,7 @@ pub struct PolicyAtHand {
 
 impl PolicyOptions {
     /// Reads the policy for the runbook that `name` names, or for the runbook `file` of `project`.
-    pub(super) fn hold(
+    pub fn hold(
         &self,
         project: Project,
         name: Option<&str>,
@@ -136,7 +136,7 @@ impl PolicyAtHand {
         if let Some("yaml" | "yml") = ending {
             return Err(CommandFailure::usage(format!(
                 "{} is no script: name a script or a runbook; `countersign policy show --policy {}` shows the rules of a policy",
-                PrintableText::text(&shown).as_str(),
+                PrintableText::text(&shown),
                 PrintableText::text(&shown)
             )));
         }
@@ -190,7 +190,7 @@ pub fn steps_of(file: &Path) -> CommandResult<Vec<Arc<RegisteredStep>>> {
     if found.steps.is_empty() {
         return Err(CommandFailure::usage(format!(
             "{} contains no step: {}",
-            PrintableText::text(&shown).as_str(),
+            PrintableText::text(&shown),
             how_to_write_a_step(name)
         )));
     }

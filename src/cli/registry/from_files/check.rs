@@ -13,10 +13,9 @@ use crate::{
     Config, ConfigArgs,
     cli::registry::from_files::policy_draft::{self, LISTED},
     node::{file_refusals, rosters},
-    surroundings,
 };
 use client::{
-    CommandFailure, CommandResult, Exit, PrintableText, Terminal, read_version, write_new,
+    CommandFailure, CommandResult, Exit, PrintableText, Terminal, now, read_version, write_new,
 };
 use documents::StepRef;
 use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
@@ -188,7 +187,7 @@ fn compare(
     let Some(files) = &checked.sound_files else {
         return Ok(Vec::new());
     };
-    let now = (surroundings().now)();
+    let now = now();
     let tables = roster.as_ref().map(|(_, roster)| roster);
     let found = file_refusals::find(files, policy, tables, config, now);
     let file = roster.as_ref();
