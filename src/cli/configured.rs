@@ -18,7 +18,6 @@ use documents::{Roster, Timestamp};
 use reading::{FileProblem, Problems};
 use store::NodesReport;
 use verdict::TrustedRoster;
-use workbench::problems;
 
 /// Options that name the configuration file.
 #[derive(Debug, Args)]
@@ -44,7 +43,7 @@ impl ConfigArgs {
     /// # Errors
     /// Returns all errors in the configuration.
     pub fn load(&self) -> CommandResult<Config> {
-        Config::load(&self.path(None)).map_err(problems)
+        Ok(Config::load(&self.path(None))?)
     }
 }
 

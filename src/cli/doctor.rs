@@ -30,7 +30,6 @@ use crossing::{PROPOSAL_ROOM, revocations};
 use documents::{Configuration, DeclaredNetwork, Level};
 use reading::{FileProblem, Policy, RegisteredStep, Registry, lines_of};
 use verdict::TrustedRoster;
-use workbench::problems;
 
 /// Check this host and its configuration, and list the problems to fix; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -66,7 +65,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     if args.production {
         let config = match config {
             Some(Ok(config)) => config,
-            Some(Err(found)) => return Err(problems(found)),
+            Some(Err(found)) => return Err(found.into()),
             None => {
                 return Err(CommandFailure::usage(
                     "there is no boundary in this directory: name the directory of the boundary, doctor --production \

@@ -16,7 +16,6 @@ use crate::{
 use client::{CommandFailure, CommandResult, Exit, LogAtRest, LogSource, PrintableText, Terminal};
 use documents::Name;
 use store::StoredLog;
-use workbench::problems;
 
 /// Time in which a node that stands by becomes the active node.
 const TAKEOVER: Duration = Duration::from_secs(15);
@@ -65,11 +64,8 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     let config = args.config.load()?;
     let database = &config.database;
     if let Some(Command::Lost { name, yes }) = &args.command {
-        handover::check_lost(&config, name).map_err(problems)?;
-        let needs_epoch = database
-            .lose_node(name)
-            .in_store(database)
-            .map_err(problems)?;
+        handover::check_lost(&config, name)?;
+        let needs_epoch = database.lose_node(name).in_store(database)?;
         terminal.say(format!("The node {name} is noted as lost."));
         if needs_epoch {
             begin_epoch(&config, name, *yes, terminal)?;
@@ -80,8 +76,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         .nodes()
         .map(|reader| reader.read())
         .transpose()
-        .in_store(database)
-        .map_err(problems)?;
+        .in_store(database)?;
     let nodes = report.as_ref().map_or(&[][..], |report| &report.nodes);
     if terminal.json {
         terminal.object(nodes)?;
@@ -98,7 +93,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
             node.last_sign(),
             node.open_runs
         );
-        terminal.put(line.as_bytes())?;
+        terminal.put(line)?;
     }
     report
         .iter()

@@ -77,6 +77,6 @@ fn list(config: &Config, terminal: &Terminal) -> CommandResult {
             target.trouble.unwrap_or_default(),
         ]
     }));
-    terminal.put(fitted(&rows, terminal.table_width(), 5).as_bytes())?;
+    terminal.put(fitted(&rows, terminal.table_width(), 5))?;
     Ok(Exit::Done)
 }

@@ -7,7 +7,6 @@ use crate::{
     node::{control, serve},
 };
 use client::{CommandFailure, CommandResult, Exit, Terminal};
-use workbench::problems;
 
 /// Put changed files in force with a new seal.
 #[derive(Debug, clap::Args)]
@@ -62,13 +61,13 @@ pub fn answer(
     if let Some(value) = ask_service(config, &request)? {
         return Ok((value, None));
     }
-    let (answer, notes) = serve::answer_offline(config.clone(), request).map_err(problems)?;
+    let (answer, notes) = serve::answer_offline(config.clone(), request)?;
     Ok((value_of(answer)?, Some(notes)))
 }
 
 /// Sends a request to the running boundary. Returns `None` if no boundary runs.
 pub fn ask_service(config: &Config, request: &ControlRequest) -> CommandResult<Option<Value>> {
-    let answer = control::ask(&config.socket(), request).map_err(problems)?;
+    let answer = control::ask(&config.socket(), request)?;
     answer.map(value_of).transpose()
 }
 

@@ -8,7 +8,7 @@ use client::{CommandFailure, CommandResult, Exit, PrintableText, Terminal};
 use reading::{FileProblem, Registry, gruntwork};
 use workbench::{
     HostSandbox, LocalRules, LocalSecrets, Project, RuleArgs, RunbookTests, RunbookWalk,
-    SandboxArgs, Signals, TestResult, TestedRunbook, problems,
+    SandboxArgs, Signals, TestResult, TestedRunbook,
 };
 
 /// Name of the file with the tests, beside the page.
@@ -134,10 +134,10 @@ fn read(path: &Path, project: &Project) -> CommandResult<(String, String, Tested
     let text = std::fs::read_to_string(project.cwd.join(&of_tests))
         .map_err(|error| unreadable(&of_tests, error))?;
     let name = project.runbook(&real)?;
-    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
+    let steps = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
     let shown_tests = of_tests.to_string_lossy();
-    let tests = RunbookTests::read(&text)
-        .map_err(|flaws| problems(FileProblem::of_flaws(&of_tests, flaws)))?;
+    let tests =
+        RunbookTests::read(&text).map_err(|flaws| FileProblem::of_flaws(&of_tests, flaws))?;
     let page_text = std::fs::read_to_string(&real).map_err(|error| unreadable(&page, error))?;
     let tested = TestedRunbook {
         steps: steps.steps,

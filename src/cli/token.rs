@@ -339,7 +339,7 @@ fn list(value: &Value, terminal: &Terminal) -> CommandResult<()> {
     };
     let mut rows = vec![["NAME", "STATE", "SCOPES", "OWNERS", "STEPS", "ENDS"].map(str::to_owned)];
     rows.extend(tokens.iter().map(row));
-    terminal.put(aligned(&rows).as_bytes())?;
+    terminal.put(aligned(&rows))?;
     for TokenView { token, oidc, .. } in &tokens {
         if let Some(binding) = oidc {
             let words = binding_words(binding);

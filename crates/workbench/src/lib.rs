@@ -15,7 +15,7 @@ pub use local::{
     network_programs::uses_network,
     project::{FoundPolicy, Project, real_program},
     runbook::{Runbook, WalkStep, how_to_write_a_step},
-    runbook_check::{RunbookCheck, missing_programs, of_sound_files, problems},
+    runbook_check::{RunbookCheck, missing_programs, of_sound_files},
     runbook_test::RunbookTests,
     sandbox_choice::{SandboxArgs, SandboxChoice},
     script_answer::{

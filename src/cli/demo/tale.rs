@@ -134,7 +134,7 @@ impl<'t> DemoReport<'t> {
         if self.terminal.json {
             Ok(())
         } else {
-            self.terminal.put(text.as_bytes())
+            self.terminal.put(text)
         }
     }
 }

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::{
     Project,
     local::walk_session::{StepOutputs, add_outputs, may_come_from},
-    problems,
 };
 use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
@@ -143,7 +142,7 @@ impl Runbook {
             steps,
             workflow,
             remarks,
-        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(

@@ -9,11 +9,11 @@ use std::{
 
 use crate::{ScriptAnswer, heading, heads, local::step_advice::advice};
 use boundary::{refused_steps, some_of, without_maximum};
-use client::{CommandFailure, aligned, value_words::counted};
+use client::{aligned, value_words::counted};
 use documents::{OWN_PROGRAMS, Program, StepRef};
 use reading::{
-    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Problems,
-    Registry, RunbookDirectories, lines_of,
+    DecisionPlace, FileProblem, Flags, InvalidFiles, Locks, Policy, PolicyVerdict, Registry,
+    RunbookDirectories, lines_of,
 };
 use sandbox::program_path;
 
@@ -207,15 +207,4 @@ pub fn missing_programs(registry: &Registry) -> BTreeMap<&Program, Vec<&StepRef>
         }
     }
     missing
-}
-
-/// Returns a command failure that lists all errors in the files.
-pub fn problems(problems: impl Into<Problems>) -> CommandFailure {
-    let problems = problems.into();
-    let places = problems.list();
-    let message = format!("{} to fix:\n{problems}", counted(places.len(), "thing"));
-    CommandFailure {
-        problem: Some(serde_json::json!({ "errors": places })),
-        ..CommandFailure::usage(message)
-    }
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use documents::RelativePath;
-use reading::{YamlFlaw, YamlKind, YamlNode, yaml};
+use reading::{TextPlace, YamlFlaw, YamlKind, YamlNode, yaml};
 
 /// Tests of a runbook.
 pub struct RunbookTests {
@@ -191,10 +191,7 @@ impl TestReader {
             root.value("version").map(|version| &version.kind),
             Some(YamlKind::Integer(1))
         ) {
-            self.flaws.push(YamlFlaw::new(
-                root.place,
-                "the file has no `version: 1`: add this line",
-            ));
+            self.flaw(root.place, "the file has no `version: 1`: add this line");
         }
         let (output_path, unsupported) = self.settings(root.value("settings"));
         let tests: Vec<TestCase> = self
@@ -203,15 +200,12 @@ impl TestReader {
             .map(|test| self.test(test, &unsupported))
             .collect();
         if tests.is_empty() {
-            self.flaws.push(YamlFlaw::new(
-                root.place,
-                "the file has no test: add one to `tests`",
-            ));
+            self.flaw(root.place, "the file has no test: add one to `tests`");
         }
         for (at, test) in tests.iter().enumerate() {
             if tests[..at].iter().any(|other| other.name == test.name) {
                 let message = format!("two tests have the name {:?}: change one", test.name);
-                self.flaws.push(YamlFlaw::new(root.place, message));
+                self.flaw(root.place, message);
             }
         }
         RunbookTests { tests, output_path }
@@ -307,7 +301,7 @@ impl TestReader {
             ));
         } else if known.is_none() {
             let message = yaml::unknown("status", status, &STATUSES);
-            self.flaws.push(YamlFlaw::new(step.place, message));
+            self.flaw(step.place, message);
         }
         let expect = known.unwrap_or(ExpectedStatus::Skip);
         let outputs = self.texts(step, "outputs");
@@ -348,7 +342,7 @@ impl TestReader {
             }
             other => {
                 let message = yaml::unknown("type of assertion", other, &ASSERTIONS);
-                self.flaws.push(YamlFlaw::new(assertion.place, message));
+                self.flaw(assertion.place, message);
                 return None;
             }
         };
@@ -403,14 +397,18 @@ impl TestReader {
         }
     }
 
+    fn flaw(&mut self, place: TextPlace, message: impl Into<String>) {
+        self.flaws.push(YamlFlaw::new(place, message));
+    }
+
     fn pattern(&mut self, assertion: &YamlNode) -> Option<Regex> {
         let pattern = self.text(assertion, "pattern", "an assertion");
         let read = Regex::new(&pattern);
         read.map_err(|error| {
-            self.flaws.push(YamlFlaw::new(
+            self.flaw(
                 assertion.place,
                 format!("the pattern {pattern:?} is not valid: {error}"),
-            ));
+            );
         })
         .ok()
     }
@@ -441,8 +439,7 @@ impl TestReader {
             return &[];
         };
         if !matches!(map.kind, YamlKind::Map(_)) {
-            self.flaws
-                .push(YamlFlaw::new(map.place, format!("`{name}` must be a map")));
+            self.flaw(map.place, format!("`{name}` must be a map"));
         }
         map.entries()
     }
@@ -458,10 +455,7 @@ impl TestReader {
     /// Returns a required text.
     fn text(&mut self, above: &YamlNode, name: &str, what: &str) -> String {
         let Some(value) = above.value(name) else {
-            self.flaws.push(YamlFlaw::new(
-                above.place,
-                format!("{what} has no `{name}`: add it"),
-            ));
+            self.flaw(above.place, format!("{what} has no `{name}`: add it"));
             return String::new();
         };
         value

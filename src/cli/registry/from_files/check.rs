@@ -19,7 +19,7 @@ use client::{
 };
 use documents::StepRef;
 use reading::{FileProblem, LOCK_FILE, LockFile, Locks, Policy, Registry, RunbookDirectories};
-use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, problems, to_json};
+use workbench::{Project, RunbookCheck, missing_programs, of_sound_files, to_json};
 
 /// Check runbooks; the exit code is 1 for an error, a lock that differs, or a step that the given policy refuses
 ///
@@ -150,7 +150,7 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
     for line in lines {
         terminal.line(PrintableText::message(&line))?;
     }
-    terminal.put(checked.policy_tables().as_bytes())?;
+    terminal.put(checked.policy_tables())?;
     if let Some(line) = checked.not_checked_line() {
         terminal.line(&line)?;
     }
@@ -179,7 +179,7 @@ fn compare(
     let roster = match (&args.roster, config) {
         (Some(path), _) => Some((path.clone(), read_version(path)?.1)),
         (None, Some(config)) => {
-            let newest = rosters::newest_drafted(config, policy).map_err(problems)?;
+            let newest = rosters::newest_drafted(config, policy)?;
             Some((config.rosters.clone(), newest))
         }
         (None, None) => None,
@@ -277,6 +277,6 @@ pub fn read_files(dirs: &[PathBuf], locks: Locks) -> CommandResult<Registry> {
     .load()
     .map_err(|errors| CommandFailure {
         exit: Exit::CheckSaidNo,
-        ..problems(errors)
+        ..errors.into()
     })
 }
