@@ -176,7 +176,8 @@ impl Terminal {
     ///
     /// # Errors
     /// Returns an error if the standard output cannot be written.
-    pub fn put(&self, bytes: &[u8]) -> CommandResult<()> {
+    pub fn put(&self, bytes: impl AsRef<[u8]>) -> CommandResult<()> {
+        let bytes = bytes.as_ref();
         if let Some(audience) = &self.audience {
             audience.say(&String::from_utf8_lossy(bytes));
             return Ok(());

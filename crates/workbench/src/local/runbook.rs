@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use crate::{
     Project,
     local::walk_session::{StepOutputs, add_outputs, may_come_from},
-    problems,
 };
 use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
@@ -31,8 +30,6 @@ pub struct Runbook {
     pub steps: Vec<WalkStep>,
     /// Workflow of a Rundown runbook, if the person named no single step.
     pub workflow: Option<WorkflowSteps>,
-    /// True if the person named the whole file, and it has several steps.
-    pub is_walk: bool,
     /// Remarks about the file.
     pub remarks: Vec<FileProblem>,
 }
@@ -147,7 +144,7 @@ impl Runbook {
             steps,
             workflow,
             remarks,
-        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown).map_err(problems)?;
+        } = Registry::of_file(&real, name.trim_start_matches('/'), &shown)?;
         if let (Some(workflow), None) = (workflow, wanted) {
             if let Some(name) = given.first().or(params.keys().next()) {
                 return Err(CommandFailure::usage(format!(
@@ -170,7 +167,6 @@ impl Runbook {
                 name,
                 steps,
                 workflow: Some(workflow),
-                is_walk: true,
                 remarks,
             });
         }
@@ -197,7 +193,7 @@ impl Runbook {
             .into_iter()
             .map(|step| WalkStep::new(step, given, &params))
             .collect::<Result<Vec<_>, _>>()?;
-        let is_walk = steps.len() > 1;
+
         let of_step = || steps.iter().flat_map(|one| script_remarks(&one.step));
         let remarks = match wanted {
             Some(_) => short_remark(&shown, &remarks)
@@ -212,7 +208,6 @@ impl Runbook {
             name,
             steps,
             workflow: None,
-            is_walk,
             remarks,
         })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use client::PrintableText;
-use documents::{PermissionKind, PermissionReason, Program};
+use documents::{PermissionKind, Program};
 use reading::{
     Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
     RegisteredStep, Ruling, ScriptOrigin, TextPlace, StepPlace, decide_step, is_listed,
@@ -255,25 +255,26 @@ pub fn heading(one: &ScriptAnswer) -> String {
         PolicyVerdict::Ask(_) => "would ask",
         PolicyVerdict::Deny => "DENIED",
     };
-    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter))
-        .as_str()
-        .to_owned()
+    PrintableText::text(&format!("{} ({}): {said}", one.name, one.interpreter)).to_string()
 }
 
 /// Returns the parse error if the script could not be parsed.
 pub fn not_understood(one: &ScriptAnswer) -> Option<String> {
     let stop = one.decision.not_understood.as_ref()?;
-    Some(
-        PrintableText::text(&format!("{}: {}", one.words_of(stop.place), stop.message))
-            .as_str()
-            .to_owned(),
-    )
+    let words = format!("{}: {}", one.words_of(stop.place), stop.message);
+    Some(PrintableText::text(&words).to_string())
 }
 
 /// Returns the answer as JSON.
 pub fn to_json(one: &ScriptAnswer) -> Value {
     let command = |decided: &Decided| {
-        let mut value = decided_to_json(decided);
+        let mut value = json!({
+            "type": decided.kind, "what": decided.what, "via": decided.via, "verdict": word_of(decided.verdict),
+            "rule": decided.rule.to_string(),
+        });
+        if let PolicyVerdict::Ask(why) = decided.verdict {
+            value["why"] = json!(why);
+        }
         if let Some(place) = decided.place {
                         let (file, place) = one.in_file(place);
             value["file"] = file.into();
@@ -301,24 +302,11 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
     value
 }
 
-fn decided_to_json(one: &Decided) -> Value {
-    let mut value = json!({
-        "type": one.kind, "what": one.what, "via": one.via, "verdict": word_of(one.verdict),
-        "rule": one.rule.to_string(),
-    });
-    if let PolicyVerdict::Ask(why) = one.verdict {
-        value["why"] = json!(why);
-    }
-    value
-}
-
 /// Returns the word for a verdict in JSON.
 pub const fn word_of(verdict: PolicyVerdict) -> &'static str {
     match verdict {
         PolicyVerdict::Allow => "allow",
-        PolicyVerdict::Ask(
-            PermissionReason::Unlisted | PermissionReason::BuiltInDeny | PermissionReason::Unknown,
-        ) => "ask",
+        PolicyVerdict::Ask(_) => "ask",
         PolicyVerdict::Deny => "deny",
     }
 }
