@@ -142,7 +142,7 @@ impl Events {
         match (&mut self.phase, recording) {
             (Phase::Running { cursor }, Some(recording)) => match recording.next(cursor) {
                 NextPiece::Piece(piece) => {
-                    self.piece(&piece, |_| recording.bytes(&piece).map_err(|e| fault(&e)))?;
+                    self.piece(&piece, |_| recording.bytes(&piece).map_err(fault))?;
                     Ok(News::Events)
                 }
                 NextPiece::Soon => Ok(News::Soon),

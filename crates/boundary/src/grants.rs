@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{Caller, MOST_TRIES, Proposals, changes_too_often, check_again, unknown_step};
-use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refused};
+use crossing::{Refusal, RequestResult, Sealed, fault, profile_on_host, refuse, refused};
 use documents::{
     Base64, Code, ContentDigest, Envelope, EnvelopeSignature, Grant, GrantId, GrantedSession,
     GrantedStep, KeyId, Name, Scope, Signed, StepRef, Timestamp, Verified,
@@ -132,18 +132,16 @@ impl Proposals {
         let _one_at_a_time = self.one_grant.lock().await;
         let (sealed, stored) = (self.crossing.state(), self.grant_row(id)?);
         if stored.leaf.is_some() {
-            return Err(Refusal::new(
+            return Err(refuse(
                 Code::WrongState,
                 format!("the grant {id} is in the log already"),
-            )
-            .into());
+            ));
         }
         if stored.expires_at <= self.crossing.now() {
-            return Err(Refusal::new(
+            return Err(refuse(
                 Code::WrongState,
                 format!("the draft {id} has ended, or was taken back"),
-            )
-            .into());
+            ));
         }
         let mut envelope = envelope_of(&stored)?;
         let payload = Base64::Lenient.decode("/payload", &envelope.payload)?;
@@ -193,7 +191,7 @@ impl Proposals {
             let detail = format!(
                 "the grant {id} is in the log, so only a revocation ends it: countersign revoke {id}"
             );
-            return Err(Refusal::new(Code::WrongState, detail).into());
+            return Err(refuse(Code::WrongState, detail));
         }
         let grant = StoredGrant {
             expires_at: stored.expires_at.min(now),
@@ -339,7 +337,7 @@ impl Proposals {
             let row = StoredGrant {
                 id: terms.grant.clone(),
                 digest: ContentDigest::from_bytes(grant.digest()),
-                envelope: kept.to_canonical().map_err(|error| fault(&error))?.into(),
+                envelope: kept.to_canonical().map_err(fault)?.into(),
                 proposer: terms.proposer.clone(),
                 created_at: known
                     .as_ref()
@@ -360,11 +358,10 @@ impl Proposals {
                     return self.grant_view(&stored);
                 }
                 Err(GrantStop::Taken) => {
-                    return Err(Refusal::new(
+                    return Err(refuse(
                         Code::WrongState,
                         "another grant has this id: make a new grant",
-                    )
-                    .into());
+                    ));
                 }
                 Err(GrantStop::TooMany { most }) => {
                     let detail = format!(
@@ -589,7 +586,7 @@ fn sees(caller: &Caller, grant: &Grant) -> bool {
 }
 
 fn envelope_of(stored: &StoredGrant) -> RequestResult<Envelope> {
-    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(|error| fault(&error))
+    documents::parse_as(&stored.envelope, stored.envelope.len()).map_err(fault)
 }
 
 fn no_grant(id: &GrantId) -> Refusal {

@@ -11,8 +11,7 @@ use axum::http::{
     header::{AUTHORIZATION, HOST, ORIGIN},
 };
 
-use crate::http::problem::refuse;
-use crossing::RequestResult;
+use crossing::{RequestResult, refuse};
 use documents::Code;
 
 /// Host names under which clients may call this service.

@@ -23,7 +23,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
     body: Some(json::<IdTokenBody>()),
     replies: &[ok::<AdmissionResponse>("the bearer")],
     codes: &[Code::TooLarge, Code::BadSignature],
-    ..Route::post("/v1/admissions", "admit", |call| Box::pin(admit(call)))
+    ..Route::post("/v1/admissions", "admit", &admit)
 }];
 
 async fn admit(mut call: RouteCall) -> HandlerResult {

@@ -16,11 +16,8 @@ use tokio::{
 };
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{
-    Boundary, Hosts, Rates,
-    http::{limit::RateLimiter, problem::refuse},
-};
-use crossing::RequestResult;
+use crate::{Boundary, Hosts, Rates, http::limit::RateLimiter};
+use crossing::{RequestResult, refuse};
 use documents::{Code, Name, hex, locked};
 use wire::{NewNonce, Ready, TlsServer};
 

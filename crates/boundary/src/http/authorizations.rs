@@ -24,9 +24,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
         "the receipt's bundle",
     )],
     codes: JUDGED,
-    ..Route::post("/v1/authorizations", "submit", |call| {
-        Box::pin(submit(call))
-    })
+    ..Route::post("/v1/authorizations", "submit", &submit)
 }];
 
 async fn submit(mut call: RouteCall) -> HandlerResult {

@@ -28,10 +28,10 @@ use crate::{
         access::{bearer, looks_secret, only},
         app::PeerAddress,
         limit::{FAILED_AUTHENTICATION, RateKey},
-        problem::{refuse, unreadable},
+        problem::unreadable,
     },
 };
-use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault};
+use crossing::{Refusal, RefusalCase, RequestResult, Stopped, fault, refuse};
 use documents::{Code, Envelope, EnvelopeSignature, KeyId, MAX_SIGNATURES, bundle, canonical};
 use wire::Signatures;
 
@@ -76,7 +76,7 @@ impl RouteCall {
             .extensions()
             .get::<PeerAddress>()
             .map(|peer| peer.0)
-            .ok_or_else(|| fault(&"a request without its peer's address"))?;
+            .ok_or_else(|| fault("a request without its peer's address"))?;
         let query = parse_query(request.uri().query().unwrap_or(""), query)?;
         let now = Instant::now();
         let mut limited = None;
@@ -157,7 +157,7 @@ impl RouteCall {
         self.params
             .iter()
             .find_map(|(key, value)| (key == name).then_some(value))
-            .ok_or_else(|| fault(&format_args!("a route without its part {name:?}")))
+            .ok_or_else(|| fault(format_args!("a route without its part {name:?}")))
     }
 
     /// Returns a field of the query as text, or `None` if the query has no such field.
@@ -416,7 +416,7 @@ struct Empty {}
 pub(super) fn joined<T>(
     result: Result<RequestResult<T>, tokio::task::JoinError>,
 ) -> RequestResult<T> {
-    result.unwrap_or_else(|error| Err(fault(&error)))
+    result.unwrap_or_else(|error| Err(fault(error)))
 }
 
 /// Parses a body strictly.
@@ -425,7 +425,7 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> RequestResul
 }
 
 pub(super) fn answer(document: &impl Serialize) -> HandlerResult {
-    let body = serde_json::to_vec(document).map_err(|error| fault(&error))?;
+    let body = serde_json::to_vec(document).map_err(fault)?;
     Ok(bytes(JSON, body))
 }
 

@@ -22,9 +22,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: Some(json::<ChallengeRequest>()),
         replies: &[ok::<Challenge>("the text that the key must sign")],
         codes: &[Code::UnknownSigner],
-        ..Route::post("/v1/challenges", "challenge", |call| {
-            Box::pin(challenge(call))
-        })
+        ..Route::post("/v1/challenges", "challenge", &challenge)
     },
     Route {
         summary: "Exchange a signed challenge for a bearer token that is valid for some minutes",
@@ -39,9 +37,7 @@ pub(super) static ROUTES: &[Route] = &[
             Code::Expired,
             Code::Unauthenticated,
         ],
-        ..Route::post("/v1/challenges/answer", "answerChallenge", |call| {
-            Box::pin(answered(call))
-        })
+        ..Route::post("/v1/challenges/answer", "answerChallenge", &answered)
     },
 ];
 

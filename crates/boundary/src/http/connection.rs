@@ -39,10 +39,8 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use crate::{
-    Phase,
-    http::problem::{problem, refuse},
-};
+use crate::{Phase, http::problem::problem};
+use crossing::refuse;
 use documents::{Code, locked};
 use store::Metrics;
 use wire::{ALERT, EncryptedStream, TlsServer};

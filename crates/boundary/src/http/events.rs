@@ -21,9 +21,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     App, HandlerResult, Phase, RouteCall,
     events::Events,
-    http::{access::only, call::bytes, problem::refuse},
+    http::{access::only, call::bytes},
 };
-use crossing::{Refusal, RequestResult, Stopped};
+use crossing::{Refusal, RequestResult, Stopped, refuse};
 use documents::{Code, Outcome, ProposalId, Status, StreamName, locked};
 use wire::{Event, ProposalStatus};
 

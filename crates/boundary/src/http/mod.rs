@@ -65,11 +65,11 @@ use crate::{
     App, Boundary, HttpConfig, Phase, RequestSummary,
     http::{
         app::{PeerAddress, request_span},
-        problem::{RefusedWith, refuse, refused},
+        problem::{RefusedWith, refused},
     },
     method_not_allowed, openapi, routes,
 };
-use crossing::{Refusal, fault};
+use crossing::{Refusal, fault, refuse};
 use documents::{Code, Name};
 use store::Metrics;
 use wire::NewNonce;
@@ -323,7 +323,7 @@ async fn caught(answer: impl Future<Output = Result<Response, Infallible>>) -> R
             let said = said
                 .or_else(|| panic.downcast_ref::<String>().cloned())
                 .unwrap_or_default();
-            refused(&fault(&format_args!("a handler panicked: {said}")))
+            refused(&fault(format_args!("a handler panicked: {said}")))
         }
     }
 }

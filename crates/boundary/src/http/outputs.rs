@@ -65,9 +65,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
             "the range begins after the end",
         ),
     ],
-    ..Route::get("/v1/outputs/{digest}", "output", |call| {
-        Box::pin(output(call))
-    })
+    ..Route::get("/v1/outputs/{digest}", "output", &output)
 }];
 
 async fn output(call: RouteCall) -> HandlerResult {
@@ -87,7 +85,7 @@ async fn output(call: RouteCall) -> HandlerResult {
     headers.insert(
         ETAG,
         tag.parse()
-            .map_err(|_| fault(&"a digest contains only characters that a header may have"))?,
+            .map_err(|_| fault("a digest contains only characters that a header may have"))?,
     );
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     // A browser must not render the output of a step as a page of this service.
@@ -181,7 +179,7 @@ fn ranged(body: Body, range: Range, length: u64) -> RequestResult<Response> {
     };
     let value = content_range
         .parse()
-        .map_err(|_| fault(&"a range contains only characters that a header may have"))?;
+        .map_err(|_| fault("a range contains only characters that a header may have"))?;
     response.headers_mut().insert(CONTENT_RANGE, value);
     Ok(response)
 }

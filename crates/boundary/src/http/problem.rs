@@ -10,7 +10,7 @@ use axum::{
 };
 
 use crate::JSON;
-use crossing::{Refusal, RefusalCase, Stopped};
+use crossing::{Refusal, RefusalCase, Stopped, refuse};
 use documents::{Code, JsonError, ReadError, Reason};
 use wire::{Problem, ProblemError};
 
@@ -20,10 +20,6 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
-
-pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
-    Refusal::new(code, detail).into()
-}
 
 /// Converts a refusal or a fault to a problem document.
 pub fn problem(stopped: &Stopped) -> Problem {

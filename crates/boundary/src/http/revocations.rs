@@ -28,7 +28,7 @@ pub(super) static ROUTES: &[Route] = &[Route {
         Code::WrongState,
         Code::NotFound,
     ],
-    ..Route::post("/v1/revocations", "revoke", |call| Box::pin(revoke(call)))
+    ..Route::post("/v1/revocations", "revoke", &revoke)
 }];
 
 async fn revoke(mut call: RouteCall) -> HandlerResult {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{Caller, Proposals, proposals::advance_refused, verified_of};
-use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed};
+use crossing::{CrossingRequest, Permit, Receipted, Refusal, RequestResult, Sealed, refuse};
 use documents::{
     Authorization, AuthorizationDigest, Base64, Code, ContentDigest, Envelope, EnvelopeSignature,
     InputDigest, KeyId, ProposalId, Scope, Signed, Statement, Verified, VerifiedSignature,
@@ -264,6 +264,6 @@ impl Proposals {
             "the token {} has no secret, so only its jobs propose in its name: let a job propose (`countersign propose --oidc`)",
             signed.proposer
         );
-        Err(Refusal::new(Code::Forbidden, detail).into())
+        Err(refuse(Code::Forbidden, detail))
     }
 }
