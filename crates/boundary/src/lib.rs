@@ -25,7 +25,7 @@ mod proposals;
 mod refusal_log;
 mod result_access;
 mod reviews;
-pub mod sealing;
+mod sealing;
 pub mod secret_sources;
 mod step_search;
 mod surroundings;

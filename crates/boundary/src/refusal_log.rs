@@ -53,7 +53,7 @@ struct Due {
 impl Refusals {
     /// Creates the value from the log entries of the current hour in `logged`, so that a restart does not reset the
     /// limit of a principal.
-    pub(super) fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
+    pub fn after(logged: &[Vec<u8>], now: Timestamp) -> Self {
         let mut hour = Hour {
             number: now.unix() / HOUR_S,
             ..Hour::default()

@@ -29,7 +29,7 @@ const DIGEST: Field = field(
     "`sha256:` and 64 hexadecimal digits: the digest of the file",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Upload a file for a run, at most 64 MiB",
         about: "The body is the content of the file. A proposal then names the file by its digest. The boundary deletes \

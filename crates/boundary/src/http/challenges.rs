@@ -13,7 +13,7 @@ use wire::{AdmissionResponse, Challenge, ChallengeAnswer, ChallengeRequest};
 /// Maximum body size in bytes.
 const MAX_BYTES: usize = 8 << 10;
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Get a challenge: a text that a person signs with a key of the roster to get a bearer",
         about: "The first of two calls for a person who has a key but no token. The answer contains no secret. A key of \

@@ -23,7 +23,7 @@ const CODES: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Deny a proposal with a signed denial: the boundary ends the proposal, or kills its run",
         about: "The call needs no bearer: the denial is a DSSE envelope that an approver signed over the digest of \

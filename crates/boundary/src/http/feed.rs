@@ -15,7 +15,7 @@ use crossing::refuse;
 use documents::Code;
 use wire::FeedEvent;
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Follow what happens at the boundary",
     about: "The answer is a stream without an end: first the stored events with numbers above `after`, then each new \
          event. An event never contains parameters, a reason or output. It is stored in the same commit as the change, \

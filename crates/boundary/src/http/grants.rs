@@ -38,7 +38,7 @@ const JUDGED: &[Code] = &[
 const GRANT: Reply = ok::<GrantView>("the grant as it is now");
 const GRANT_ID: Field = field("id", "the grant's id, `grt_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Draft a standing grant; the answer contains the bytes to sign",
         about: "A standing grant permits several runs within limits. Nobody signs them one by one: enough approvers of every \

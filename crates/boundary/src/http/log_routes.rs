@@ -40,7 +40,7 @@ const ENTRIES: Field = field(
     "`<index>`, or `<index>.p/<width>` for a partial tile; the index in groups of three digits",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     OPEN,
     Route {
         path: "/log/tile/{*tile}",

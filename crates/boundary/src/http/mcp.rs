@@ -41,10 +41,10 @@ use wire::{
 };
 
 /// Path of the protocol.
-pub(super) const PATH: &str = "/mcp";
+pub const PATH: &str = "/mcp";
 
 /// Route for the OpenAPI document. Its handler answers while the protocol is off.
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "The Model Context Protocol for agents (streamable HTTP, without sessions)",
     about: "Takes one JSON-RPC message of MCP. Off unless `mcp = true` in countersign.toml: then the answer is \
          `not-found`. The tools make the other calls of this interface with the caller's bearer. No tool signs.",
@@ -79,14 +79,14 @@ async fn off(_: RouteCall) -> HandlerResult {
 }
 
 /// Function that handles a request of a peer like a request from the network.
-pub(super) type Inner = Arc<
+pub type Inner = Arc<
     dyn Fn(IpAddr, Request) -> Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>
         + Send
         + Sync,
 >;
 
 /// Adds the protocol to a router that has no route at [`PATH`].
-pub(super) fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
+pub fn with_mcp(router: Router, app: Arc<App>, inner: Inner, new_nonce: NewNonce) -> Router {
     let enter = move |request: Request| serve(app.clone(), inner.clone(), new_nonce, request);
     router.route(PATH, on(MethodFilter::POST, enter))
 }

@@ -31,9 +31,9 @@ use wire::Problem;
 /// Number of bytes in one read from the store, because the memory of a reader must be limited.
 const PIECE: u64 = 256 << 10;
 /// Media type for bytes whose type is unknown.
-pub(crate) const OCTETS: &str = "application/octet-stream";
+pub const OCTETS: &str = "application/octet-stream";
 
-pub(super) static ROUTES: &[Route] = &[Route {
+pub static ROUTES: &[Route] = &[Route {
     summary: "Recorded output, by the `blake3:` digest that its receipt names",
     about: "A receipt names the output of each stream by two digests; this path takes the digest in `blake3`. The \
          bytes are exactly the bytes that the step wrote, and may contain control characters.",

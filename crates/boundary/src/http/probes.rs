@@ -25,7 +25,7 @@ const HEALTH: Route = Route {
 
 const READY: Reply = ok::<Ready>("the boundary accepts and runs proposals");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     HEALTH,
     Route {
         path: "/ready",
@@ -69,7 +69,7 @@ pub(super) static ROUTES: &[Route] = &[
 
 /// Returns true if a request is answered under every Host: proxies and orchestrators ask by an address or without a Host.
 /// A request with several is wrong (RFC 9112, section 3.2).
-pub(super) fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+pub fn is_probe(method: &Method, path: &str, headers: &HeaderMap) -> bool {
     let has_several = headers.get_all(HOST).iter().nth(1).is_some();
     !has_several
         && method.is_safe()

@@ -65,10 +65,10 @@ pub fn problem(stopped: &Stopped) -> Problem {
 
 /// Code of the refusal in a response, for the metrics.
 #[derive(Clone)]
-pub(super) struct RefusedWith(pub(super) Code);
+pub struct RefusedWith(pub(super) Code);
 
 /// Returns the response to a refusal or a fault.
-pub(super) fn refused(stopped: &Stopped) -> Response {
+pub fn refused(stopped: &Stopped) -> Response {
     let mut response = respond(&problem(stopped));
     if let Stopped::Refused(refusal) = stopped {
         response.extensions_mut().insert(RefusedWith(refusal.code));
@@ -97,7 +97,7 @@ pub(super) fn refused(stopped: &Stopped) -> Response {
 
 /// Returns status 405 for a known path with an unknown method. The `type` is `about:blank` (RFC 9457), because the
 /// status contains all information.
-pub(crate) fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
+pub fn method_not_allowed(allow: Option<HeaderValue>) -> Response {
     let allowed = allow
         .as_ref()
         .and_then(|allow| allow.to_str().ok())
@@ -131,7 +131,7 @@ fn respond(problem: &Problem) -> Response {
 }
 
 /// Converts a parse error to a refusal that contains the place of the error.
-pub(super) fn unreadable(error: ReadError) -> Stopped {
+pub fn unreadable(error: ReadError) -> Stopped {
     let detail = error.to_string();
     match error {
         ReadError::Json(JsonError {

@@ -31,7 +31,7 @@ const PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
 
 /// Codes of the refusals with which the boundary may answer a signed statement.
-pub(super) const JUDGED: &[Code] = &[
+pub const JUDGED: &[Code] = &[
     Code::UnknownStep,
     Code::StepChanged,
     Code::InvalidParams,
@@ -57,11 +57,11 @@ pub(super) const JUDGED: &[Code] = &[
     Code::WrongState,
 ];
 
-pub(super) const PROPOSAL: Reply = ok::<ProposalView>("the proposal as it is now");
+pub const PROPOSAL: Reply = ok::<ProposalView>("the proposal as it is now");
 
-pub(crate) const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
+pub const PROPOSAL_ID: Field = field("id", "the proposal's id, `prp_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Propose to run a step once; the answer contains the bytes to sign",
         about: "Nothing runs before enough approvers have signed `payload`. A nonce makes the call safe to repeat: \

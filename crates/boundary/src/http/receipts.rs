@@ -19,7 +19,7 @@ const RECEIPT_ID: Field = field(
     "the receipt's id, `rcp_…`: the proposal's id with another prefix",
 );
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "A signed receipt and its log entry",
         about: "The signed statement of what ran and how the run ended. Only the proposer of the run and callers \

@@ -11,7 +11,7 @@ use crossing::refuse;
 use documents::Code;
 use wire::{RegistryView, StepView};
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "The seal in force and the registered steps",
         about: "Lists the steps that the caller may propose, each with its digest and the approvals that it needs. \

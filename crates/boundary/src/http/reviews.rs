@@ -10,7 +10,7 @@ use wire::{ReviewedView, UnsettledList};
 /// Maximum body size in bytes, enough for a signed review of 8 KiB in base64.
 const MAX_BYTES: usize = 32 << 10;
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Review an emergency, or say how a run ended whose end nobody saw",
         about: "The call needs no bearer: the review is a DSSE envelope with one signature, by a person who could approve the \

@@ -114,7 +114,7 @@ impl Route {
 }
 
 /// Builds a router with all routes of the table.
-pub(super) fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
+pub fn router(routes: impl Iterator<Item = &'static Route>, app: Arc<App>) -> Router {
     let mut router = Router::new();
     for route in routes {
         let filter = match route.verb {

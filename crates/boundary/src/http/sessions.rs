@@ -18,7 +18,7 @@ const MAX_REQUEST_BYTES: usize = 4 << 10;
 const SESSION: Reply = ok::<SessionView>("the session");
 const SESSION_ID: Field = field("id", "the session's id, `ses_…`");
 
-pub(super) static ROUTES: &[Route] = &[
+pub static ROUTES: &[Route] = &[
     Route {
         summary: "Begin a session for the steps of one runbook",
         about: "A session carries variables, the directory and files from run to run. The authorization of each step \
