@@ -198,7 +198,7 @@ impl Admission {
             return Ok(caller);
         }
         let token = if bearer.starts_with(BEARER_PREFIX) {
-            self.ledger.reads().token(&secret)?
+            self.ledger.token(&secret)?
         } else {
             None
         };

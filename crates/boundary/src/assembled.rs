@@ -256,7 +256,7 @@ impl Monitoring {
         Ok(MonitoringStatus {
             last_scrape_s: last_scrape.map(|at| at.elapsed().as_secs()),
             witnesses: self.witness_status(self.crossing.now())?,
-            targets: self.targets.status(self.ledger.reads().newest_event()?),
+            targets: self.targets.status(self.ledger.newest_event()?),
         })
     }
 
@@ -316,7 +316,7 @@ impl Monitoring {
                 .collect(),
             targets: self
                 .targets
-                .status(self.ledger.reads().newest_event()?)
+                .status(self.ledger.newest_event()?)
                 .into_iter()
                 .map(|t| TargetReading {
                     age_s: t

@@ -135,7 +135,7 @@ impl Proposals {
         &self,
         digest: &AuthorizationDigest,
     ) -> RequestResult<Vec<DeniedView>> {
-        let stored = self.ledger.reads().denials(digest)?;
+        let stored = self.ledger.denials(digest)?;
         let view = |denied: StoredDenial| {
             let document: Denial = predicate(&envelope_in(&self.ledger, denied.leaf)?)?;
             Ok(DeniedView {
@@ -272,7 +272,7 @@ impl Proposals {
             stop => fault(stop),
         })?;
         if let Some(running) = &done.running {
-            let _ = self.stop_run(running)?;
+            self.stop_run(running)?;
         }
         self.changes.notify(id);
         Ok(done)

@@ -63,7 +63,7 @@ impl Proposals {
         id: &ProposalId,
         after: u64,
     ) -> RequestResult<Events> {
-        let _ = self.visible(caller, id)?;
+        self.visible(caller, id)?;
         Ok(Events {
             proposals: self.clone(),
             caller: caller.clone(),
@@ -315,7 +315,6 @@ impl Events {
         let order = self
             .proposals
             .ledger
-            .reads()
             .output_order(&self.id)?
             .unwrap_or_default();
         self.phase = Phase::Replaying {

@@ -73,7 +73,7 @@ impl Evidence {
         caller: &Caller,
         search: Option<&StepSearch>,
     ) -> RequestResult<RegistryView> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut steps: Vec<_> = sealed
             .registry
@@ -146,7 +146,7 @@ impl Evidence {
         text: &str,
         params: Option<ParamsDigest>,
     ) -> RequestResult<StepView> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let reference = &text.parse::<StepRef>().map_err(|error| {
             with_near_steps(
@@ -361,14 +361,14 @@ impl Evidence {
         let (size, checkpoint) = match log {
             Within::Own(_) if known_now => self.witnesses.head_over(index)?,
             Within::Own(own) => {
-                let row = own.reads().checkpoint_over(index)?.ok_or_else(uncovered)?;
+                let row = own.checkpoint_over(index)?.ok_or_else(uncovered)?;
                 (row.size, self.witnesses.with_cosignatures(row))
             }
             Within::Closed(closed) => {
                 // The first checkpoint that includes the receipt is used, because the boundary signed it with the key
                 // that was valid at that time. If this checkpoint is missing, the last checkpoint of the closed log is
                 // used.
-                let first = closed.reads().checkpoint_over(index)?;
+                let first = closed.checkpoint_over(index)?;
                 let row = first.map_or_else(|| closed.checkpoint(), |row| Ok(Some(row)))?;
                 let row = row.ok_or_else(uncovered)?;
                 (row.size, row.note)
@@ -419,7 +419,6 @@ impl Evidence {
         if let Some(digest) = &parts.grant {
             let missing = || fault(format!("the log has no grant {digest}"));
             let (index, envelope) = ledger
-                .reads()
                 .grant_of(digest)?
                 .and_then(|row| Some((row.leaf?, row.envelope)))
                 .ok_or_else(missing)?;
@@ -489,7 +488,7 @@ fn step_proof(manifest: &[RegistryLeaf], step: &StepRef) -> Option<StepProof> {
 
 /// Log entries and blobs reveal every step, so a caller with a token for some steps can't read them.
 fn demand_read(caller: &Caller) -> RequestResult {
-    let _ = caller.demand(Scope::Read, None)?;
+    caller.demand(Scope::Read, None)?;
     if caller.is_limited() {
         return Err(refuse(
             Code::Forbidden,

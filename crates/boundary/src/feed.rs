@@ -50,7 +50,7 @@ impl Proposals {
         }
         // Subscribe before the first read, so that no event is missed.
         let news = self.ledger.event_news();
-        let newest = self.ledger.reads().newest_event()?;
+        let newest = self.ledger.newest_event()?;
         if let Some(after) = after.filter(|after| *after > newest) {
             let detail = format!(
                 "there is no event {after} (the newest is {newest}), for example because the store was restored: leave \
@@ -166,7 +166,7 @@ impl Feed {
             }
             // A change after this point ends the wait below, so that no event is missed.
             self.news.mark_unchanged();
-            match self.proposals.ledger.reads().events(self.after, PAGE) {
+            match self.proposals.ledger.events(self.after, PAGE) {
                 Ok(events) if events.is_empty() => {
                     // Without news, the token of the caller is checked again.
                     let _ = tokio::time::timeout(LOOK_AGAIN, self.news.changed()).await;
@@ -219,7 +219,6 @@ impl Feed {
                 let grant = self
                     .proposals
                     .ledger
-                    .reads()
                     .grant(id)?
                     .map(|row| self.proposals.grant_view(&row))
                     .transpose()?;

@@ -43,7 +43,7 @@ impl Proposals {
             .check_not_revoked(&sealed, [&proposer, &proposer])?;
         let mut steps = Vec::with_capacity(terms.steps.len());
         for one in terms.steps {
-            let _ = demand_drafter(caller, &sealed, Some(&one.step))?;
+            demand_drafter(caller, &sealed, Some(&one.step))?;
             let Some((step, held)) = sealed.step(&one.step) else {
                 return Err(unknown_step(caller, &sealed, &one.step)
                     .at("/draft/steps", "not registered")
@@ -94,14 +94,14 @@ impl Proposals {
         caller: &Caller,
         envelope: &Envelope,
     ) -> RequestResult<GrantView> {
-        let _ = caller.demand(Scope::Propose, None)?;
+        caller.demand(Scope::Propose, None)?;
         let _ = self.crossing.demand_clock()?;
         let sealed = self.crossing.state();
         let signed = Signed::<Grant>::from_envelope(envelope, Base64::Lenient)?;
         let signed = signed.verify(|keyid| sealed.roster.key(keyid));
         let signed = signed.map_err(|error| sealed.unverified(error))?;
         for step in &signed.predicate().steps {
-            let _ = caller.demand(Scope::Propose, Some(&step.reference))?;
+            caller.demand(Scope::Propose, Some(&step.reference))?;
         }
         // Without a registered step, the grant is refused below.
         if signed
@@ -184,7 +184,7 @@ impl Proposals {
         let view = self.grant(caller, id)?;
         if caller.name() != Some(&stored.proposer) {
             for step in &view.grant.steps {
-                let _ = caller.demand(Scope::Operate, Some(&step.reference))?;
+                caller.demand(Scope::Operate, Some(&step.reference))?;
             }
         }
         if stored.leaf.is_some() {
@@ -220,11 +220,8 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn grants(&self, caller: &Caller) -> RequestResult<GrantList> {
-        let _ = caller.demand_name()?;
-        let rows = self
-            .ledger
-            .reads()
-            .grants(self.crossing.now(), MOST_LISTED)?;
+        caller.demand_name()?;
+        let rows = self.ledger.grants(self.crossing.now(), MOST_LISTED)?;
         let views = rows.iter().map(|row| self.grant_view(row));
         let visible = |view: &Result<GrantView, _>| {
             view.as_ref().map_or(true, |view| sees(caller, &view.grant))
@@ -266,7 +263,6 @@ impl Proposals {
         }
         match self
             .ledger
-            .reads()
             .grant(id)?
             .filter(|stored| stored.leaf.is_some())
         {
@@ -434,22 +430,14 @@ impl Proposals {
     }
 
     fn grant_row(&self, id: &GrantId) -> RequestResult<StoredGrant> {
-        self.ledger
-            .reads()
-            .grant(id)?
-            .ok_or_else(|| no_grant(id).into())
+        self.ledger.grant(id)?.ok_or_else(|| no_grant(id).into())
     }
 
     pub(super) fn grant_view(&self, row: &StoredGrant) -> RequestResult<GrantView> {
         let (sealed, now) = (self.crossing.state(), self.crossing.now());
         let prepared = self.crossing.read_grant(row, &sealed)?;
         let (grant, terms) = (prepared.document(), prepared.document().predicate().clone());
-        let newest = self
-            .ledger
-            .reads()
-            .grant_uses(&row.digest, 1)?
-            .first()
-            .copied();
+        let newest = self.ledger.grant_uses(&row.digest, 1)?.first().copied();
         let uses = newest.map_or(0, |newest| newest.number);
         let why = match newest {
             Some(newest) if newest.paused => Some(Refusal::new(

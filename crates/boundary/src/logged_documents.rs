@@ -20,7 +20,7 @@ pub fn leaf_data(ledger: &Ledger, index: u64) -> RequestResult<Vec<u8>> {
 
 pub fn blob_text(ledger: &Ledger, digest: [u8; 32]) -> RequestResult<String> {
     let digest = BlobDigest::from_bytes(digest);
-    let bytes = ledger.reads().blob(&digest)?;
+    let bytes = ledger.blob(&digest)?;
     let bytes = bytes.ok_or_else(|| fault(format!("the blob {digest} is missing")))?;
     if sha256(&bytes) != *digest.as_bytes() {
         return Err(fault(format!(

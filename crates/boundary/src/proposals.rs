@@ -342,7 +342,7 @@ impl Proposals {
     pub async fn cancel(&self, caller: &Caller, id: &ProposalId) -> RequestResult<ProposalView> {
         let row = self.visible(caller, id)?;
         if caller.name() != Some(&row.core.proposer) {
-            let _ = caller.demand(Scope::Operate, Some(&row.core.step))?;
+            caller.demand(Scope::Operate, Some(&row.core.step))?;
         }
         match row.status {
             StoredStatus::Running => {
@@ -365,7 +365,7 @@ impl Proposals {
                     Ok(_) => {}
                     // The run began after the proposal was read.
                     Err(AdvanceStop::WrongState(StoredStatus::Running)) => {
-                        let _ = self.stop_run(id)?;
+                        self.stop_run(id)?;
                     }
                     Err(stop) => return Err(advance_refused(stop, id)),
                 }

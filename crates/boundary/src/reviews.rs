@@ -94,7 +94,7 @@ impl Proposals {
             return Err(refusal.at("/signatures", "expected exactly one").into());
         }
         let subject = reviewed(document.statement())?;
-        let owed = self.ledger.reads().owed(&id.proposal())?;
+        let owed = self.ledger.owed(&id.proposal())?;
         let Some((owed, index)) = owed.and_then(|owed| owed.receipt.map(|index| (owed, index)))
         else {
             return Err(not_needed().into());
@@ -120,7 +120,7 @@ impl Proposals {
         }
         let bytes = document.envelope(|_| true).to_canonical().map_err(fault)?;
         Ok(OpenedReview {
-            stored: self.ledger.reads().reviews_of(index)?,
+            stored: self.ledger.reviews_of(index)?,
             document,
             run,
             index,
@@ -306,7 +306,6 @@ impl Proposals {
             .map_or(0, |rule| rule.value.max_unreviewed);
         let open = self
             .ledger
-            .reads()
             .owed_open(MOST_READ)?
             .into_iter()
             .filter(OwedReview::is_open);
@@ -325,13 +324,13 @@ impl Proposals {
     /// # Errors
     /// Returns `unauthenticated` for a caller without a name.
     pub fn unsettled(&self, caller: &Caller) -> RequestResult<UnsettledList> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let sealed = self.crossing.state();
         let mut list = UnsettledList {
             runs: Vec::new(),
             more: 0,
         };
-        for owed in self.ledger.reads().owed_open(MOST_READ)? {
+        for owed in self.ledger.owed_open(MOST_READ)? {
             match self.unsettled_run(caller, owed, &sealed)? {
                 Some(run) if list.runs.len() < MOST_LISTED => list.runs.push(run),
                 seen => list.more += u64::from(seen.is_some()),
@@ -387,7 +386,7 @@ impl Proposals {
             return Ok(None);
         }
         let rules = self.review_rules(&run, sealed)?;
-        let stored = self.ledger.reads().reviews_of(index)?;
+        let stored = self.ledger.reviews_of(index)?;
         let reviews = self.run_reviews(&stored)?;
         let revoked = self.crossing.revoked();
         let is_revoked = |keyid: &_| revoked.has_key(keyid);
@@ -400,7 +399,7 @@ impl Proposals {
             .owed
             .grant
             .as_ref()
-            .map(|digest| self.ledger.reads().grant_of(digest))
+            .map(|digest| self.ledger.grant_of(digest))
             .transpose()?
             .flatten();
         let why = row

@@ -101,7 +101,7 @@ pub fn restore(
     known: Option<&Registry>,
 ) -> Result<Sealed, SealError> {
     Sealed::restore(seal, payload, envelope, index, known, |digest| {
-        ledger.reads().blob(digest).ok().flatten()
+        ledger.blob(digest).ok().flatten()
     })
 }
 
@@ -398,7 +398,6 @@ impl Sealing {
         };
         let rows = self
             .ledger
-            .reads()
             .grants(self.crossing.now(), grants::MOST_LISTED)?;
         Ok(rows
             .into_iter()
@@ -430,7 +429,7 @@ impl Sealing {
         revocations: Option<usize>,
     ) -> RequestResult<bool> {
         // Read the list of tokens under the lock. An older list could undo a change that was sealed in the meantime.
-        let mut all = self.ledger.reads().tokens()?;
+        let mut all = self.ledger.tokens()?;
         match &token {
             Some(TokenChange::Add(token, _)) => all.push(token.clone()),
             Some(TokenChange::Revoke { name, at }) => {

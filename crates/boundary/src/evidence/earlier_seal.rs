@@ -15,7 +15,7 @@ pub struct Earlier {
 
 /// Returns the parts of an earlier seal that bundles share.
 pub fn earlier_seal(ledger: &Ledger, digest: SealDigest) -> RequestResult<Earlier> {
-    let seals = ledger.reads().seals()?;
+    let seals = ledger.seals()?;
     let entry = seals.iter().find(|entry| entry.digest == digest);
     let index = entry
         .ok_or_else(|| fault(format!("the seal {digest} is not in the log")))?

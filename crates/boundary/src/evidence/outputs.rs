@@ -30,15 +30,12 @@ impl Evidence {
         caller: &Caller,
         digest: &Blake3Digest,
     ) -> RequestResult<(&Ledger, u64)> {
-        let _ = caller.demand_name()?;
+        caller.demand_name()?;
         let mut gone = None;
         for ledger in std::iter::once(&self.ledger).chain(&self.closed) {
             let mut before = None;
             loop {
-                let runs =
-                    ledger
-                        .reads()
-                        .runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
+                let runs = ledger.runs_with_output(digest, before.as_ref(), RUNS_OF_OUTPUT)?;
                 if let Some(run) = runs
                     .iter()
                     .find(|run| caller.may_see(&run.proposer, &run.step))
@@ -211,7 +208,7 @@ impl Evidence {
             Err(_) if self.has_file(caller, digest) => {}
             answer => answer?,
         }
-        let blob = self.ledger.reads().blob(digest)?;
+        let blob = self.ledger.blob(digest)?;
         blob.ok_or_else(|| refuse(Code::NotFound, format!("there is no blob {digest}")))
     }
 

@@ -191,10 +191,7 @@ impl RouteCall {
     }
 
     /// Reads the body, and parses it strictly.
-    pub async fn read<T: Serialize + DeserializeOwned>(
-        &mut self,
-        most: usize,
-    ) -> RequestResult<T> {
+    pub async fn read<T: Serialize + DeserializeOwned>(&mut self, most: usize) -> RequestResult<T> {
         read(&self.body(most).await?)
     }
 
@@ -350,10 +347,7 @@ impl RouteCall {
     }
 
     /// Does work that signatures authorize. If it fails for a caller above the rate limit, the answer is about the limit.
-    pub async fn finish_signed<T, F>(
-        &self,
-        work: impl FnOnce(Boundary) -> F,
-    ) -> HandlerResult
+    pub async fn finish_signed<T, F>(&self, work: impl FnOnce(Boundary) -> F) -> HandlerResult
     where
         T: Serialize + Send + 'static,
         F: Future<Output = RequestResult<T>> + Send + 'static,

@@ -250,7 +250,7 @@ impl Proposals {
             return Ok(());
         };
         let signed = statement.predicate;
-        let _ = caller.job_of(&signed.params)?;
+        caller.job_of(&signed.params)?;
         if caller.name() == Some(&signed.proposer)
             || bindings.iter().all(|(name, _)| *name != signed.proposer)
         {

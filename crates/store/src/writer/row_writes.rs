@@ -541,7 +541,7 @@ impl Writer {
             // before stays as it is.
             batch.stepped = true;
             let revoke = TokenChange::Revoke { name, at: write.at };
-            let _ = change_tokens(self.store.batch()?, &[revoke])?;
+            change_tokens(self.store.batch()?, &[revoke])?;
         }
         let leaf = self
             .append(batch, LeafKind::Revocation, write.envelope.clone())
