@@ -47,17 +47,17 @@ impl Signing {
     }
 
     /// Returns the option of the keys, for read access.
-    pub(super) const fn key_options(&self) -> &KeyArgs {
+    pub const fn key_options(&self) -> &KeyArgs {
         &self.keys
     }
 
     /// Loads the keys.
-    pub(super) fn keys(&self) -> CommandResult<Keys> {
+    pub fn keys(&self) -> CommandResult<Keys> {
         self.keys.find()
     }
 
     /// Reads a proposal and makes its review. A proposal that is over has no review.
-    pub(super) fn review(
+    pub fn review(
         &self,
         id: &ProposalId,
         trust: &BoundaryTrust,
@@ -72,7 +72,7 @@ impl Signing {
     }
 
     /// Signs the bytes that the page showed, after all checks were made again, and sends the signature.
-    pub(super) fn approve(
+    pub fn approve(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         typed: &str,
@@ -95,7 +95,7 @@ impl Signing {
     }
 
     /// Signs a denial of the statement that the page showed, and sends it.
-    pub(super) fn deny(
+    pub fn deny(
         &self,
         held: HeldReview<ProposalId, ProposalReview>,
         reason: &str,
@@ -121,7 +121,7 @@ impl Signing {
     }
 
     /// Signs and sends the freeze of the boundary.
-    pub(super) fn freeze(
+    pub fn freeze(
         &self,
         reason: &str,
         trust: &BoundaryTrust,
@@ -135,7 +135,7 @@ impl Signing {
     }
 
     /// Reads a grant and makes its review.
-    pub(super) fn grant(
+    pub fn grant(
         &self,
         id: &GrantId,
         trust: &BoundaryTrust,
@@ -157,7 +157,7 @@ impl Signing {
     }
 
     /// Signs the grant that the page showed, after all checks were made again, and sends the signature.
-    pub(super) fn approve_grant(
+    pub fn approve_grant(
         &self,
         held: HeldReview<GrantId, GrantReview>,
         typed: &str,
@@ -183,7 +183,7 @@ impl Signing {
     }
 
     /// Signs and sends the revocation of the grant with this digest. Returns the words for the grant too.
-    pub(super) fn end_grant(
+    pub fn end_grant(
         &self,
         id: &GrantId,
         digest: &str,
@@ -207,7 +207,7 @@ impl Signing {
     }
 
     /// Makes the review of a run with what the person says.
-    pub(super) fn review_run(
+    pub fn review_run(
         &self,
         run: ReadReceipt,
         said: &SaidOfRun,
@@ -219,7 +219,7 @@ impl Signing {
     }
 
     /// Signs the review of a run that the page showed, and sends it.
-    pub(super) fn sign_review(
+    pub fn sign_review(
         &self,
         held: &HeldReview<ReceiptId, RunReview>,
         client: &Client,
