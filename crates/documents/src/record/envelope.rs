@@ -480,6 +480,11 @@ impl<P: Predicate> Verified<P> {
         &self.signatures
     }
 
+    /// Ids of the keys that signed.
+    pub fn keyids(&self) -> impl Iterator<Item = &KeyId> {
+        self.signatures.iter().map(|signature| &signature.keyid)
+    }
+
     /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in receipts and in the
     /// log.
     pub fn envelope(&self, keep: impl Fn(&KeyId) -> bool) -> Envelope {

@@ -189,6 +189,13 @@ impl TrustedRoster {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Ids of a boundary's keys in ascending order.
+    pub fn boundary_keyids(&self, name: &BoundaryName) -> Vec<KeyId> {
+        let mut keyids: Vec<_> = self.boundary_keys(name).iter().map(SshKey::keyid).collect();
+        keyids.sort();
+        keyids
+    }
+
     /// Returns the key of this boundary with this id.
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name)
