@@ -165,12 +165,7 @@ impl<P: Predicate> Signed<P> {
             ));
         }
         let payload = base64.decode("/payload", &envelope.payload)?;
-        let signatures = decode_signatures(&envelope.signatures, base64)?;
-        Ok(Self {
-            payload: payload.into(),
-            signatures,
-            kind: PhantomData,
-        })
+        Self::from_parts(&payload, &envelope.signatures, base64)
     }
 
     /// Combines a payload that this program stores with signatures that the program received.

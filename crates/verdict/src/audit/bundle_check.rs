@@ -3,8 +3,6 @@
 //! Each check is *established*, *failed* or *not checked*. A check is *not checked* if one of its inputs was not
 //! established. Such an input is an `Err`, so no check can use the input by mistake.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -60,7 +58,10 @@ pub struct VerifyOptions {
 
 /// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
 /// rosters.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema, thiserror::Error)]
+#[error("{message}{}", .first_roster.map_or_else(String::new, |digest| {
+    format!("; version 1 of the roster in the bundle is {digest}")
+}))]
 pub struct Untrusted {
     /// Message that states which trust is missing and how the user gets it.
     pub message: String,
@@ -72,18 +73,6 @@ pub struct Untrusted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_roster: Option<RosterDigest>,
 }
-
-impl fmt::Display for Untrusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match self.first_roster {
-            Some(digest) => write!(f, "; version 1 of the roster in the bundle is {digest}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Untrusted {}
 
 /// Verifies a bundle.
 ///

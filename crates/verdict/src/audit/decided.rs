@@ -218,7 +218,7 @@ pub fn read_rules(
         &definition.approvals,
     )?
     .with_passkeys(ruling.passkeys);
-    let rules = rules_of_run(signed, &rules, &ruling, &definition.approvals)?.into_owned();
+    let rules = rules_of_run(signed, rules, &ruling, &definition.approvals)?;
     let needs = needs(&ruling, definition);
     Ok((
         StepInSeal {
