@@ -281,7 +281,7 @@ impl Proposals {
 
 pub fn check_here(signed: &BoundaryRef, sealed: &Sealed) -> RequestResult {
     let here = &sealed.boundary;
-    let _ = check_place(signed, &here.name, &here.id, &here.epoch).map_err(refusal_of)?;
+    let _ = check_place(signed, here).map_err(refusal_of)?;
     Ok(())
 }
 

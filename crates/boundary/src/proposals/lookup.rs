@@ -67,8 +67,7 @@ impl Proposals {
         let about =
             |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let here = &sealed.boundary;
-        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| about(error.into()))?;
+        let _ = check_place(&signed.boundary, here).map_err(|error| about(error.into()))?;
         let _ = self
             .crossing
             .check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;

@@ -362,7 +362,6 @@ fn resume(
             kept,
             place,
         )
-        .map_err(|error| error.0)?
     };
     let joined = join(trust, &later);
     match choose(&joined, |trust| {
