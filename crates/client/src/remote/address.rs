@@ -142,10 +142,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// Where the client gets the ID token of its job.
 #[derive(Debug, Clone)]
-pub struct JobIdentity(IdTokenSource);
-
-#[derive(Debug, Clone)]
-enum IdTokenSource {
+pub enum JobIdentity {
+    /// The ID token itself.
     Given(Secret),
     /// The URL and the bearer of the request, and the audience.
     GitHub(String, Secret, String),
@@ -168,7 +166,7 @@ impl JobIdentity {
         audience: Option<String>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> CommandResult<Self> {
-        let source = match (variable(GIVEN), GITHUB.map(&variable)) {
+        Ok(match (variable(GIVEN), GITHUB.map(&variable)) {
             (Some(id_token), _) => {
                 // The job of GitLab names the audience itself.
                 if let Some(audience) = audience.filter(|audience| !is_for(&id_token, audience)) {
@@ -177,7 +175,7 @@ impl JobIdentity {
                          to `aud` below `id_tokens`, or correct --boundary-id (COUNTERSIGN_BOUNDARY)"
                     )));
                 }
-                IdTokenSource::Given(Secret::new(&id_token))
+                Self::Given(Secret::new(&id_token))
             }
             (None, [Some(url), Some(token)]) => {
                 let audience = audience.ok_or_else(|| {
@@ -188,7 +186,7 @@ impl JobIdentity {
                          serve` prints it, too",
                     )
                 })?;
-                IdTokenSource::GitHub(url, Secret::new(&token), audience)
+                Self::GitHub(url, Secret::new(&token), audience)
             }
             (None, _) if variable("GITHUB_ACTIONS").is_some() => {
                 return Err(CommandFailure::usage(
@@ -199,11 +197,10 @@ impl JobIdentity {
                 return Err(CommandFailure::usage(format!(
                     "--oidc needs the ID token of a CI job. In GitHub Actions, add `permissions: {{id-token: write}}` to the \
                      job. In GitLab, add `id_tokens: {{{GIVEN}: {{aud: AUDIENCE}}}}` to the job, with the audience that \
-                     `countersign token create --oidc` printed"
+                                          `countersign token create --oidc` printed"
                 )));
             }
-        };
-        Ok(Self(source))
+        })
     }
 
     /// Returns an ID token.
@@ -211,9 +208,9 @@ impl JobIdentity {
     /// # Errors
     /// Returns an error if GitHub gives no ID token.
     pub(super) fn id_token(&self, proxy: Option<&ProxyAddress>) -> CommandResult<Secret> {
-        match &self.0 {
-            IdTokenSource::Given(id_token) => Ok(id_token.clone()),
-            IdTokenSource::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
+        match self {
+            Self::Given(id_token) => Ok(id_token.clone()),
+            Self::GitHub(url, token, audience) => of_github(url, token, audience, proxy),
         }
     }
 }

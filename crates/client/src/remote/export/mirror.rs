@@ -422,7 +422,7 @@ impl ExportHead {
     ) -> CommandResult<Option<TrustedRoster>> {
         let mut refused = None;
         for trust in trust {
-            let Pinned::Roster(roster) = &trust.pinned else {
+            let Some(roster) = trust.roster() else {
                 return Err(CommandFailure::usage(format!(
                     "{}: a copy without contents does not contain the roster with this digest; give the roster itself",
                     trust.from
@@ -437,7 +437,7 @@ impl ExportHead {
                 ))),
             };
             match checked {
-                Ok(()) => return Ok(Some(TrustedRoster::clone(roster))),
+                Ok(()) => return Ok(Some(roster.clone())),
                 Err(failure) => refused = Some(failure),
             }
         }
@@ -514,9 +514,11 @@ pub fn sealed(entry: &[u8]) -> Option<(Seal, Vec<u8>)> {
 
 /// A tile with exactly the number of leaves that its path requires.
 pub struct ExportTile {
-    bytes: Vec<u8>,
+    /// Bytes of the tile's file.
+    pub bytes: Vec<u8>,
     kind: TileKind,
-    leaves: Vec<Hash>,
+    /// Hashes of the leaves.
+    pub leaves: Vec<Hash>,
 }
 
 impl ExportTile {
@@ -559,14 +561,6 @@ impl ExportTile {
     }
 
     /// Returns the bytes of the tile's file.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Returns the hashes of the leaves.
-    pub(super) fn leaves(&self) -> &[Hash] {
-        &self.leaves
-    }
 
     /// Returns the entries. If the tile contains only hashes, the result is empty.
     pub(super) fn entries(&self) -> Vec<&[u8]> {
