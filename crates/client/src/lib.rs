@@ -150,7 +150,7 @@ pub(crate) use review::{
         LineWeight, Lines, MOST_LINES, MOST_PARAMETERS, MOST_REMARKS, ROW, RemarkSeverity,
         ReviewLine,
     },
-    proposal_review::PagerChoice,
+    proposal_review::{PagerChoice, check_standing},
     render::{SIGNED, text_lines},
     reviewed_content::ReviewedContent,
     signed_field::{FieldReason, SignedField},

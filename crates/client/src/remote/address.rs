@@ -530,7 +530,6 @@ mod job_identity_tests {
                     .map(|(_, value)| (*value).to_owned())
             };
             JobIdentity::of_variables(audience.map(str::to_owned), find)
-                .map(|job| job.0)
                 .map_err(|failure| failure.message)
         };
         let of = |variables: &[(&str, &str)]| of_audience(Some("countersign:a"), variables);
@@ -539,7 +538,7 @@ mod job_identity_tests {
             (GITHUB[1], "t"),
             ("GITHUB_ACTIONS", "true"),
         ];
-        assert!(matches!(of(&github), Ok(IdTokenSource::GitHub(..))));
+        assert!(matches!(of(&github), Ok(JobIdentity::GitHub(..))));
         assert!(
             of_audience(None, &github).is_err_and(|message| message.contains("--boundary-id")),
             "nothing is asked"
@@ -552,7 +551,7 @@ mod job_identity_tests {
         ] {
             assert!(matches!(
                 of(&[github[0], github[1], (GIVEN, &given(right))]),
-                Ok(IdTokenSource::Given(_))
+                Ok(JobIdentity::Given(_))
             ));
         }
         for wrong in [
@@ -567,7 +566,7 @@ mod job_identity_tests {
             assert!(
                 matches!(
                     of_audience(None, &[(GIVEN, &wrong)]),
-                    Ok(IdTokenSource::Given(_))
+                    Ok(JobIdentity::Given(_))
                 ),
                 "the job chose it"
             );

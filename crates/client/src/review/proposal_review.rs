@@ -127,20 +127,8 @@ impl ProposalReview {
     /// # Errors
     /// Returns the reasons why the statement may not be signed.
     pub fn check_sound(&self) -> CommandResult<SoundReview> {
-        match self.found.standing {
-            StatementVerdict::Sound => Ok(SoundReview(())),
-            StatementVerdict::NoTrust => Err(CommandFailure::no_trust(format!(
-                "nothing was signed: you trust no roster for this boundary; {}",
-                self.advice()
-            ))),
-            StatementVerdict::Unsound => {
-                let why = self.found.flaws();
-                let why = PrintableText::text(&why.join("; "));
-                Err(CommandFailure::refused(format!(
-                    "nothing was signed, because these checks failed: {why}"
-                )))
-            }
-        }
+        let roster = self.sources.roster.roster();
+        check_standing(self.found.standing, roster, &self.found.flaws()).map(SoundReview)
     }
 
     /// Returns the object that `--json` prints.
@@ -178,6 +166,28 @@ impl ProposalReview {
             "fields": self.found.lines.fields.iter().map(|field| json!({"path": field.path, "value": field.value, "why": field.why.words()})).collect::<Vec<_>>(),
             "missing": self.sources.missing,
         })
+    }
+}
+
+/// Checks that the result of all checks permits a signature. `flaws` are the failed checks.
+///
+/// # Errors
+/// Returns the reasons why the statement may not be signed.
+pub fn check_standing(
+    standing: StatementVerdict,
+    roster: Option<&TrustedRoster>,
+    flaws: &[String],
+) -> CommandResult<()> {
+    match standing {
+        StatementVerdict::Sound => Ok(()),
+        StatementVerdict::NoTrust => Err(CommandFailure::no_trust(format!(
+            "nothing was signed: you trust no roster for this boundary; {}",
+            trust_advice(roster.map(TrustedRoster::digest), "boundary")
+        ))),
+        StatementVerdict::Unsound => Err(CommandFailure::refused(format!(
+            "nothing was signed, because these checks failed: {}",
+            PrintableText::text(&flaws.join("; "))
+        ))),
     }
 }
 

@@ -26,8 +26,8 @@ use crate::{
     is_active, newest_of, newest_unconnected, now, open_lines, seem_same, trust_advice,
 };
 use documents::{
-    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_HEIGHT, TILE_WIDTH,
-    TileKind, Timestamp, hex, joined, merkle,
+    Base64, Checkpoint, Envelope, Frontier, ReceiptId, RosterDigest, TILE_WIDTH, Timestamp, hex,
+    joined, merkle,
 };
 use verdict::{
     AuditEvent, Auditor, Expected, Finding, FindingKind, LogEntry, Pinned, SeenHead, Summary,
@@ -714,7 +714,7 @@ pub fn compare(
         }
     };
     let path = merkle::consistency_path(here.size, there.size, |level, index| {
-        subtree(other, level, index, there.size)
+        other.subtree(level, index, there.size)
     })?;
     let path = path.unwrap_or_default();
     Ok(
@@ -782,28 +782,6 @@ pub fn another_history(seen: &SeenHead) -> Finding {
         seen.from, seen.size
     );
     Finding::whole(FindingKind::Fork, message)
-}
-
-fn subtree(place: &LogSource, level: u8, index: u64, size: u64) -> CommandResult<merkle::Hash> {
-    let (tile_level, within) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-    let first = index << within;
-    let tile = LogSource::tile_of(
-        TileKind::Hashes(tile_level),
-        first / u64::from(TILE_WIDTH),
-        size,
-    )?;
-    let missing = || {
-        CommandFailure::check_said_no(format!(
-            "{tile} is missing or cut: the other copy is incomplete"
-        ))
-    };
-    let bytes = place.tile(&tile)?.ok_or_else(missing)?;
-    let (hashes, rest) = bytes.as_chunks::<32>();
-    let start = usize::try_from(first % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-    let part = hashes
-        .get(start..start.saturating_add(1 << within))
-        .filter(|_| rest.is_empty());
-    part.map(merkle::root).ok_or_else(missing)
 }
 
 #[cfg(test)]
