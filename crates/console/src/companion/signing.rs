@@ -67,7 +67,10 @@ impl Signing {
         MadeReview::read(
             (id, trust, client),
             |subject| ProposalReview::make(subject, client, trust.options(), &keys, now()),
-            |review| approve::signer_of(review, &keys).map(|(_, name)| name),
+            |review| {
+                keys.of_approver(review.sources.roster.trusted())
+                    .map(|(_, name)| name)
+            },
         )
     }
 
@@ -83,7 +86,7 @@ impl Signing {
         let review = still_open(&id, review, false, trust, client)?;
         let sound = review.check_sound()?;
         let keys = self.keys()?;
-        let (signer, name) = approve::signer_of(&review, &keys)?;
+        let (signer, name) = keys.of_approver(review.sources.roster.trusted())?;
         let consent = approve::AskedText::of(&review).check(typed, sound)?;
         let turn = locked(&self.turn);
         let signature = approve::sign(&review, consent, signer)?;
@@ -143,7 +146,7 @@ impl Signing {
     ) -> CommandResult<MadeGrant> {
         let view = find_grant(id.as_str(), client)?;
         let review = GrantReview::make(&view, client, &trust.rosters()?)?;
-        trust.check_id(review.terms().boundary.id)?;
+        trust.check_id(review.terms.boundary.id)?;
         let can_sign = check_pending(&view)
             .and_then(|()| review.check_sound())
             .and_then(|()| self.keys());
@@ -165,7 +168,7 @@ impl Signing {
         client: &Client,
     ) -> CommandResult<SentSignature<GrantView>> {
         let MadeGrant { review, view, .. } = self.grant(&held.id, trust, client)?;
-        if review.payload() != held.review.payload() {
+        if review.payload != held.review.payload {
             return Err(replaced(held.id.as_str()));
         }
         check_pending(&view)?;
