@@ -184,15 +184,12 @@ impl Lines {
 
     /// Builds the line below the script, which also shows the title of the step.
     pub(super) fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
-        let (count, ends) = {
-            let (lines, ends) = lines_of(&definition.source);
-            (lines.len(), ends)
-        };
+        let (lines, ends) = lines_of(&definition.source);
         let mut foot = plain_or_quoted(&definition.interpreter)
             .and(", ")
             .then(format!(
                 "{}, {} bytes",
-                counted(count, "line"),
+                counted(lines.len(), "line"),
                 grouped(definition.source.len())
             ));
         if !ends {
@@ -354,7 +351,7 @@ impl Lines {
             .require
             .iter()
             .filter(|layer| **layer != Layer::Programs);
-        let layers: Vec<_> = required.clone().map(|layer| layer.word()).collect();
+        let layers = joined(required.clone().map(|layer| layer.word()), ", ");
         parts.push(if required.copied().eq(STRICT) {
             PrintableText::words(if profile.off_reason.is_some() {
                 "OFF, all layers named"
@@ -368,10 +365,7 @@ impl Lines {
                 "no layer is required"
             })
         } else {
-            PrintableText::text(&format!(
-                "only these layers are required: {}",
-                layers.join(", ")
-            ))
+            format!("only these layers are required: {layers}").into()
         });
         parts.push(PrintableText::words(match profile.workdir {
             Workdir::Private => "own empty directory",
@@ -387,7 +381,7 @@ impl Lines {
         let files = profile.read.len() + profile.write.len() + profile.sockets.len();
         parts.push(match files {
             0 => PrintableText::words("no files of the host"),
-            some => PrintableText::text(&format!("{} of the host", counted(some, "path"))),
+            some => format!("{} of the host", counted(some, "path")).into(),
         });
         if profile.proc == Proc::Full {
             parts.push(PrintableText::words("the whole of /proc"));
@@ -426,10 +420,7 @@ impl Lines {
         let mut parts = vec![
             duration_ms(limits.wall_ms),
             bytes(limits.memory_bytes),
-            counted(
-                usize::try_from(limits.processes).unwrap_or(usize::MAX),
-                "process",
-            ),
+            counted(limits.processes, "process"),
             cpu,
         ];
         let mut shows = signed_paths(&[
@@ -594,11 +585,7 @@ impl Lines {
                 .held_up
                 .as_ref()
                 .map_or_else(String::new, |why| format!(", held up ({why})"));
-            self.push(
-                "status",
-                PrintableText::text(&format!("{}{held_up}", told.status)),
-                &[],
-            );
+            self.push("status", format!("{}{held_up}", told.status), &[]);
         }
     }
 
@@ -660,9 +647,8 @@ impl Lines {
             StatementVerdict::Sound => LineTone::Plain,
             StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
         };
-        let text = PrintableText::text(&format!("{roster}; {checks}"));
         self.always
-            .push(ReviewLine::always("trust", text).toned(tone));
+            .push(ReviewLine::always("trust", format!("{roster}; {checks}")).toned(tone));
     }
 }
 

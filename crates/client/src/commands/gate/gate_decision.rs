@@ -9,6 +9,7 @@
 //!
 //! Requirements of the gate. The user must name each requirement that is weaker than the default.
 
+use crate::value_words::span;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -409,7 +410,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let ago = if seconds < 0 {
         "just now".to_owned()
     } else {
-        format!("{} ago", length(seconds))
+        format!("{} ago", span(seconds))
     };
     let words = if ended == stated {
         format!("the run ended at {ended} ({ago})")
@@ -426,7 +427,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         }
         AgeLimit::Seconds(most) => unmet(format!(
             "{words}; the maximum age is {}: run the step again, or give --max-age",
-            length(most)
+            span(most)
         )),
     }
 }
@@ -435,21 +436,6 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
 const AROUND_A_RUN_S: i64 = 600;
 
 /// Formats a rounded duration in the form that `--max-age` accepts.
-fn length(seconds: i64) -> String {
-    let (days, hours, minutes) = (
-        seconds / 86_400,
-        seconds % 86_400 / 3600,
-        seconds % 3600 / 60,
-    );
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, _, 0) => format!("{hours}h"),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        (_, 0, _) => format!("{days}d"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
 
 fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> Answer {
     let words = format!(
@@ -858,21 +844,6 @@ mod tests {
             ),
             [""; 0]
         );
-    }
-
-    #[test]
-    fn ages_are_written_in_days_hours_minutes_and_seconds() {
-        for (seconds, words) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3600, "1h"),
-            (5400, "1h 30m"),
-            (86_400, "1d"),
-            (90_000, "1d 1h"),
-        ] {
-            assert_eq!(length(seconds), words);
-        }
     }
 }
 
