@@ -160,7 +160,7 @@ impl Lines {
         let owners: Vec<&Name> = sources
             .told
             .iter()
-            .flat_map(|told| &told.excluded)
+            .flat_map(|told| &told.approvals.excluded)
             .filter(|name| **name != signed.proposer)
             .collect();
         if !owners.is_empty() {
@@ -500,7 +500,7 @@ impl Lines {
         let mut tone = LineTone::Plain;
         let told = sources.told.as_ref();
         let have: Vec<&Name> = match told {
-            Some(told) => told.approvers.iter().collect(),
+            Some(told) => told.approvals.approvers.iter().collect(),
             None => found.signers.iter().map(|(name, _)| name).collect(),
         };
         let names = if have.is_empty() {
@@ -517,7 +517,7 @@ impl Lines {
                 rules.clear();
                 words
             }
-            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.required),
+            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.approvals.required),
             (_, None) => format!("{} verified by this program{names}", have.len()),
         }];
         parts.extend(
@@ -540,7 +540,7 @@ impl Lines {
                 .and_then(|roster| roster.statement_approver(mine))
                 .map(|(person, _)| &person.name);
             let signed = |name: &Name| {
-                told.is_some_and(|told| told.approvers.contains(name))
+                told.is_some_and(|told| told.approvals.approvers.contains(name))
                     || found.signers.iter().any(|(signer, _)| signer == name)
             };
             let mut bad = |words: String| {
@@ -551,17 +551,17 @@ impl Lines {
                 None => bad(format!(
                     "your key {mine} belongs to no approver in this roster, so its signature does not count"
                 )),
-                Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
+                Some(name) if told.is_some_and(|told| told.approvals.excluded.contains(name)) => {
                     bad(format!("you are {name}, WHO CAN'T COUNT for this run"))
                 }
                 Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
                 Some(_) => format!("yours is number {}", have.len() + 1),
             });
         }
-        if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
+        if let Some(told) = told.filter(|told| !told.approvals.excluded.is_empty()) {
             parts.push(format!(
                 "{} can't count",
-                listed(&told.excluded.iter().collect::<Vec<_>>())
+                listed(&told.approvals.excluded.iter().collect::<Vec<_>>())
             ));
         }
         let mut line = ReviewLine::always("signatures", parts.join("; ")).toned(tone);

@@ -435,8 +435,6 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
 /// Maximum time in seconds for the start and the cleanup of a run, in addition to the run's own time.
 const AROUND_A_RUN_S: i64 = 600;
 
-/// Formats a rounded duration in the form that `--max-age` accepts.
-
 fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> Answer {
     let words = format!(
         "{} version {} ({})",
@@ -468,7 +466,6 @@ pub struct GateRequirements {
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
-    /// Definition of the step.
     /// Definition of the step. `None` accepts any definition that was registered under the name of the step.
     pub digest: Option<StepDigest>,
     /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
@@ -492,8 +489,6 @@ pub struct GateRequirements {
     pub unguarded: bool,
 }
 
-/// Definitions of the step that the gate accepts.
-
 /// Value that the gate demands for a parameter.
 #[derive(Clone)]
 pub enum GivenParameter {
@@ -503,8 +498,6 @@ pub enum GivenParameter {
     /// equal to this text as JSON. The schema of the step decides which type the value can have.
     Text(String),
 }
-
-/// Outcomes that the gate accepts.
 
 /// Layers that must have been active in the sandbox, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq)]
