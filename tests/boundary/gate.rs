@@ -333,7 +333,7 @@ fn gate_refuses_a_run_that_failed_or_is_too_old() {
         &["age"],
     );
     assert!(
-        detail(&line, "age").contains("the maximum age is 1s"),
+        detail(&line, "age").contains("the maximum age is 1 s"),
         "{line:#}"
     );
     at.open(

@@ -122,6 +122,7 @@ pub(crate) use commands::{
     grant::is_grant,
     inbox::{PATIENCE, Tell, ask_each, show_chosen, tell_failure},
     inbox_table::ProposalFilterArgs,
+    output::Hashed,
     review_subject::{boundary_with, is_file, search_names},
     verdict_screen::VerdictInputs,
 };
@@ -136,7 +137,7 @@ pub(crate) use home::{
 };
 pub(crate) use remote::{
     export::mirror::{ExportHead, ExportTile},
-    follow_run::{WantedBundle, stop_waiting_on_interrupt},
+    follow_run::{WantedBundle, wait_for},
     log_source::read_file,
     proposals::{LookupRange, find_proposal},
     read_receipt::{read_predicate, read_statement},

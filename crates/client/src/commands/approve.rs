@@ -226,11 +226,6 @@ fn approve_one(
     Ok(Exit::Done)
 }
 
-/// Returns the key that signs, with the name of its approver. Only an approver's key of the trusted roster can sign.
-///
-/// # Errors
-/// Returns an error if no key belongs to an approver.
-
 /// Sends a signature to the boundary, and returns the new state of the proposal.
 ///
 /// # Errors
@@ -370,8 +365,6 @@ fn ask(
         }
     }
 }
-
-/// Returns true if the answer is the end of the digest, preceded by the number of further remarks if there are any.
 
 /// Signs the same buffer that the review was made from.
 ///

@@ -397,16 +397,12 @@ pub fn waiting_grants(client: &Client, mine: Option<&RosteredApprover>) -> Vec<G
 /// Returns the line for a grant that needs a signature.
 pub fn grant_words(view: &GrantView) -> PrintableText {
     let grant = &view.grant;
-    let steps: Vec<&str> = grant
-        .steps
-        .iter()
-        .map(|step| step.reference.as_str())
-        .collect();
+    let steps = grant.steps.iter().map(|step| &step.reference);
     PrintableText::text(&format!(
         "STANDING GRANT for {}: {} runs of {} until {}",
         grant.grantee.name,
         grant.max_uses,
-        steps.join(", "),
+        joined(steps, ", "),
         grant.expires_at
     ))
 }

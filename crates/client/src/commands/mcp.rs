@@ -651,10 +651,9 @@ pub fn configuration(
 
 fn codex(program: &str, arguments: &[String]) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
-    let arguments: Vec<String> = arguments.iter().map(|argument| text(argument)).collect();
     format!(
         "[mcp_servers.countersign]\ncommand = {}\nargs = [{}]",
         text(program),
-        arguments.join(", ")
+        joined(arguments.iter().map(|argument| text(argument)), ", ")
     )
 }

@@ -231,14 +231,16 @@ fn receipt_of(view: &ReceiptView) -> CommandResult<Receipt> {
 }
 
 /// A sink that hashes what it gets.
-struct Hashed<W> {
+pub struct Hashed<W> {
     to: W,
     blake3: Blake3Stream,
-    sha256: Sha256Stream,
+    /// The SHA-256 of what the sink got.
+    pub sha256: Sha256Stream,
 }
 
 impl<W> Hashed<W> {
-    fn new(to: W) -> Self {
+    /// Returns a sink that passes all on to `to`.
+    pub fn new(to: W) -> Self {
         Self {
             to,
             blake3: Blake3Stream::default(),

@@ -7,7 +7,6 @@
 use std::{ffi::OsString, fmt, process::ExitCode};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -77,8 +76,7 @@ fn not_read<P: CommandSet>(
         return ExitCode::from(Exit::Usage.code());
     }
     if let Some(terminal) = asks_for_long_version(error, words) {
-        let facts = BuildFacts::new(commit, P::FEATURES);
-        return ended(facts.print(&terminal), &terminal);
+        return ended(print_build(commit, P::FEATURES, &terminal), &terminal);
     }
     // Help and version end with exit code 0, every other parse error with the code for wrong usage. A closed
     // pipe must not cause a panic, so an error of printing is ignored.
@@ -623,46 +621,25 @@ impl CommandSet for ClientProgram {
     }
 }
 
-/// Facts about the build of this program.
-#[derive(Serialize)]
-pub struct BuildFacts {
-    version: &'static str,
-    commit: Option<String>,
-    features: Vec<&'static str>,
-    target: String,
-    lock: String,
+/// Prints facts about the build of this program. Only `src/main.rs` reads the commit, so that a new commit compiles this one
+/// small file again.
+fn print_build(commit: Option<&str>, features: &[&str], terminal: &Terminal) -> CommandResult {
+    let commit = commit.and_then(commit_of);
+    let (version, target, lock) = (env!("CARGO_PKG_VERSION"), target(), lock_digest());
+    let words = format!(
+        "countersign {version}\ncommit    {}\nfeatures  {}\ntarget    {target}\nlock      {lock}",
+        commit.as_deref().unwrap_or("unknown"),
+        features.join(", ")
+    );
+    let facts = json!({"version": version, "commit": commit, "features": features, "target": target, "lock": lock});
+    terminal.answer(facts, words)
 }
 
-impl BuildFacts {
-    /// Returns the facts. Only `src/main.rs` reads the commit, so that a new commit compiles this one small file again.
-    pub fn new(commit: Option<&str>, features: &'static [&'static str]) -> Self {
-        let is_commit = |text: &&str| {
-            matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-        };
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            commit: commit.filter(is_commit).map(str::to_ascii_lowercase),
-            features: features.to_vec(),
-            target: target(),
-            lock: lock_digest(),
-        }
-    }
-
-    /// Prints the facts.
-    ///
-    /// # Errors
-    /// Returns an error if the standard output cannot be written.
-    pub fn print(&self, terminal: &Terminal) -> CommandResult {
-        let words = format!(
-            "countersign {}\ncommit    {}\nfeatures  {}\ntarget    {}\nlock      {}",
-            self.version,
-            self.commit.as_deref().unwrap_or("unknown"),
-            self.features.join(", "),
-            self.target,
-            self.lock
-        );
-        terminal.answer(json!(self), words)
-    }
+/// Returns the text in lower case if it is the digest of a commit.
+fn commit_of(text: &str) -> Option<String> {
+    let is_commit =
+        matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_commit.then(|| text.to_ascii_lowercase())
 }
 
 /// Returns the digest of the file Cargo.lock in the source of this program. Cargo uses exactly these dependencies if
@@ -771,13 +748,12 @@ mod tests {
 
 #[cfg(test)]
 mod version_tests {
-    use super::*;
+    use super::commit_of;
 
     #[test]
     fn a_commit_is_a_digest_of_git_and_nothing_else() {
-        let commit = |text: &str| BuildFacts::new(Some(text), &[]).commit;
-        assert_eq!(commit(&"aB".repeat(20)), Some("ab".repeat(20)));
-        assert_eq!(commit(&"0".repeat(64)), Some("0".repeat(64)));
+        assert_eq!(commit_of(&"aB".repeat(20)), Some("ab".repeat(20)));
+        assert_eq!(commit_of(&"0".repeat(64)), Some("0".repeat(64)));
         for text in [
             "",
             "main",
@@ -785,8 +761,7 @@ mod version_tests {
             &"g".repeat(40),
             &format!("{}\n", "a".repeat(40)),
         ] {
-            assert_eq!(commit(text), None, "{text:?}");
+            assert_eq!(commit_of(text), None, "{text:?}");
         }
-        assert_eq!(BuildFacts::new(None, &[]).commit, None);
     }
 }

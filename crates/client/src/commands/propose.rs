@@ -2,25 +2,22 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _},
+    io::{self, Seek as _},
     path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Client, CommandFailure, CommandResult, Exit, GlobalOptions, JobArgs, KeyArgs, OutputForm,
-    PrintableText, RunPrinter, Terminal, WantedBundle,
+    Client, CommandFailure, CommandResult, Exit, GlobalOptions, Hashed, JobArgs, KeyArgs,
+    OutputForm, PrintableText, RunPrinter, Terminal, WantedBundle,
     commands::grant::signing::{WantedUse, sign_use},
-    find_grant, now, read_params,
-    remote::follow_run::{conclude, follow},
-    revocation, step_parameters, stop_waiting_on_interrupt, typed, write_document,
+    find_grant, now, read_params, revocation, step_parameters, typed, wait_for, write_document,
 };
 use documents::{
     Authorization, Code, ContentDigest, DEFAULT_WINDOW_S, Envelope, IdentError, MAX_REASON_BYTES,
     MAX_WINDOW_S, Name, Nonce, Parameter, ProposalId, ReceiptId, RenderedDigest, SessionId,
-    Sha256Stream, StepDefinition, StepDigest, StepRef, StepReference, canonical, joined,
-    json as strict,
+    StepDefinition, StepDigest, StepRef, StepReference, canonical, joined, json as strict,
 };
 use reading::{ParameterSchema, duration, step_template};
 use wire::{
@@ -224,15 +221,13 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 PrintableText::words("with the reason ").then(PrintableText::quoted_prose(reason))
             }
         };
-        let taken = if view.reason_not_taken {
-            "; your reason was not taken"
-        } else {
-            ""
+        let taken = match view.reason_not_taken {
+            true => "; your reason was not taken",
+            false => "",
         };
-        let advice = if args.nonce.is_none() {
-            "; use --new to make another proposal"
-        } else {
-            ""
+        let advice = match args.nonce {
+            None => "; use --new to make another proposal",
+            Some(_) => "",
         };
         let words = PrintableText::text(&format!("the same proposal exists already: {}", view.id));
         terminal.tell(&words.and(", ").then(&reason).and(taken).and(advice));
@@ -243,10 +238,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         terminal.say(words);
     }
     if !args.wait {
-        if terminal.json {
-            terminal.object(&view)?;
-        } else {
-            terminal.line(view.id.as_str())?;
+        if !terminal.json {
             terminal.say(format!(
                 "the proposal is {}, {}; to wait for its end: countersign wait {}",
                 view.status.word(),
@@ -254,7 +246,7 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
                 view.id
             ));
         }
-        return Ok(Exit::Done);
+        return terminal.answer(&view, &view.id);
     }
     if terminal.json {
         terminal.object(json!({"type": "proposal", "proposal": view}))?;
@@ -266,18 +258,12 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
             needs(&view, args.grant.is_some())
         ));
     }
-    stop_waiting_on_interrupt(&view.id);
-    let mut printer = RunPrinter::new(terminal, args.form);
-    let ended = follow(&client, &view.id, &mut printer)?;
-    conclude(
-        &client,
-        &ended,
-        WantedBundle {
-            bundle: args.bundle.as_deref(),
-            witnesses: args.witness,
-        },
-        &printer,
-    )
+    let wanted = WantedBundle {
+        bundle: args.bundle.as_deref(),
+        witnesses: args.witness,
+    };
+    let printer = RunPrinter::new(terminal, args.form);
+    wait_for(&client, &view.id, wanted, printer)
 }
 
 /// Adds the outputs of an earlier run that the step takes as parameters.
@@ -321,22 +307,12 @@ fn upload(client: &Client, given: &str) -> CommandResult<ProposedArtifact> {
     let name = name
         .parse()
         .map_err(|error: IdentError| bad(error.to_string()))?;
-    let mut file =
-        File::open(path).map_err(|error| bad(format!("can't open the file: {error}")))?;
-    let mut sha256 = Sha256Stream::default();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = file
-            .read(&mut buffer)
-            .map_err(|error| bad(format!("can't read the file: {error}")))?;
-        if read == 0 {
-            break;
-        }
-        sha256.update(&buffer[..read]);
-    }
-    file.rewind()
-        .map_err(|error| bad(format!("can't read the file: {error}")))?;
-    let digest = ContentDigest::from_bytes(sha256.finish());
+    let unreadable = |error: io::Error| bad(format!("can't read the file: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut hashed = Hashed::new(io::sink());
+    let _size = io::copy(&mut file, &mut hashed).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    let digest = ContentDigest::from_bytes(hashed.sha256.finish());
     let _: StoredArtifact = client.put_file(&format!("/v1/artifacts/{digest}"), file)?;
     Ok(ProposedArtifact { name, digest })
 }
@@ -355,20 +331,13 @@ const fn emergency_words(asked: bool, is_emergency: bool) -> Option<&'static str
     }
 }
 
-/// Checks that the boundary did not refuse the proposal at once, for example because its grant is revoked.
-///
-/// # Errors
-/// Returns an error with the reason of the refusal.
-
 fn needs(view: &ProposalView, granted: bool) -> String {
     if granted {
         return "under a standing grant".to_owned();
     }
-    let groups = joined(&view.approvals.missing, ", ");
-    let from = if groups.is_empty() {
-        String::new()
-    } else {
-        format!(" from {groups}")
+    let from = match joined(&view.approvals.missing, ", ") {
+        none if none.is_empty() => none,
+        groups => format!(" from {groups}"),
     };
     format!(
         "{} of {} signatures so far, needed{from} by {}",
@@ -390,18 +359,13 @@ fn unknown_step(failure: CommandFailure) -> CommandFailure {
 
 fn parse_step(text: &str) -> CommandResult<(StepRef, Option<StepDigest>)> {
     let (reference, digest) = match text.split_once('@') {
-        Some((reference, digest)) => (
-            reference,
-            Some(digest.parse().map_err(|error| {
-                CommandFailure::usage(format!("{}: {error}", PrintableText::text(text)))
-            })?),
-        ),
+        Some((reference, digest)) => (reference, Some(digest)),
         None => (text, None),
     };
-    let reference = reference
-        .parse()
-        .map_err(|error| CommandFailure::usage(format!("{error}")))?;
-    Ok((reference, digest))
+    let digest: Option<StepDigest> = digest.map(str::parse).transpose().map_err(|error| {
+        CommandFailure::usage(format!("{}: {error}", PrintableText::text(text)))
+    })?;
+    Ok((reference.parse().map_err(CommandFailure::usage)?, digest))
 }
 
 /// Parses `90s`, `30m` or `2h` to seconds. A number without a unit means seconds.

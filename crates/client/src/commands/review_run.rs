@@ -12,8 +12,8 @@ use crate::{
     outcome_words, read_statement, revocation, verdict_word, write_document,
 };
 use documents::{
-    Base64, BoundaryName, Envelope, KeyId, Name, ObservedEnd, PAYLOAD_TYPE, ReceiptId,
-    ReviewStatement, ReviewVerdict, Statement, Status, Subject, reviewed,
+    Base64, BoundaryName, Envelope, KeyId, ObservedEnd, PAYLOAD_TYPE, ReceiptId, ReviewStatement,
+    ReviewVerdict, Statement, Status, Subject, joined, reviewed,
 };
 use verdict::excluded_words;
 use wire::{ReviewedView, UnsettledList};
@@ -410,12 +410,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
         end_unknown_because,
     } = run;
     let mut screen = Screen::default();
-    let names = |names: &[Name]| {
-        PrintableText::joined(
-            names.iter().map(|name| PrintableText::text(name.as_str())),
-            ", ",
-        )
-    };
+
     screen.heading("The run to review");
     if signed.emergency.is_some() {
         let words = "the run was an emergency, so other people approved it than normally";
@@ -449,7 +444,7 @@ pub fn run_to_review(run: &ReadReceipt) -> Screen {
     } else {
         "approved by"
     };
-    screen.field(by, names(&receipt.decision.approvers));
+    screen.field(by, joined(&receipt.decision.approvers, ", "));
     let why = end_unknown_because
         .as_ref()
         .map_or_else(PrintableText::default, |why| {

@@ -2,6 +2,7 @@
 
 use crate::{
     Client, CommandFailure, CommandResult, Keys, SignaturePurpose, Signer, Terminal, home::keys,
+    value_words::counted,
 };
 use documents::{BoundaryRef, Envelope, KeyId, PAYLOAD_TYPE, Revocation, RevokedSubject};
 use verdict::{KeyHolder, TrustedRoster};
@@ -184,14 +185,10 @@ pub fn done_words(answer: &RevocationView, what: Option<&str>) -> String {
         (subject, None) => format!("the {subject} is revoked"),
     };
     let already = if answer.existing { " already" } else { "" };
-    let number =
-        |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    let (ended, stopped) = (
-        number(answer.ended, "proposal"),
-        number(answer.stopped, "run"),
-    );
     format!(
-        "{state}{already} (log entry {}): {ended} ended, {stopped} stopped",
-        answer.index
+        "{state}{already} (log entry {}): {} ended, {} stopped",
+        answer.index,
+        counted(answer.ended, "proposal"),
+        counted(answer.stopped, "run")
     )
 }

@@ -191,9 +191,8 @@ fn show(session: &SessionView, terminal: &Terminal) -> CommandResult<()> {
 }
 
 fn words(names: &[String]) -> String {
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(" ")
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(" "),
     }
 }

@@ -162,10 +162,9 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
         );
         lines.push(PrintableText::text(&words));
     }
-    let receipts: Vec<&str> = group
+    let receipts: Vec<_> = group
         .iter()
         .filter_map(|run| run.receipt.as_ref())
-        .map(|receipt| receipt.as_str())
         .collect();
     if !receipts.is_empty() {
         let (aim, options) = match (&first.review, &first.settle) {
@@ -179,7 +178,7 @@ pub fn details(group: &[&UnsettledRun], at: &str) -> Vec<PrintableText> {
         let runs = if receipts.len() == 1 { "run" } else { "runs" };
         let words = format!(
             "to {aim} the {runs}: countersign review-run {} {options} --reason TEXT{at}",
-            receipts.join(" ")
+            joined(receipts, " ")
         );
         lines.push(PrintableText::text(&words));
     }

@@ -139,17 +139,14 @@ pub fn screen(basis: &VerdictInputs<'_>, other_roster: Option<&str>) -> Screen {
     if report.verified {
         screen.field_in(LineTone::Good, "verdict", "verified");
     } else {
-        let failed: Vec<_> = report.failed().map(|check| check.name.word()).collect();
+        let failed = joined(report.failed().map(|check| check.name.word()), ", ");
         let (tone, words) = match report.undecided() {
             Some(missing) => (LineTone::Strong, format!("not decided: {missing}")),
             None if failed.is_empty() => (
                 LineTone::Bad,
                 "NOT VERIFIED, a required check could not be made".to_owned(),
             ),
-            None => (
-                LineTone::Bad,
-                format!("NOT VERIFIED, failed: {}", failed.join(", ")),
-            ),
+            None => (LineTone::Bad, format!("NOT VERIFIED, failed: {failed}")),
         };
         screen.field_in(tone, "verdict", &words);
         if let Some(words) = other_roster {
@@ -227,20 +224,11 @@ fn state(screen: &mut Screen, facts: &Facts) {
             ),
         );
     }
-    let layers: Vec<_> = facts
-        .sandbox
-        .layers
-        .iter()
-        .map(|layer| layer.word())
-        .collect();
-    screen.field(
-        "sandbox held",
-        &if layers.is_empty() {
-            "NOTHING".to_owned()
-        } else {
-            layers.join(", ")
-        },
-    );
+    let layers = match &facts.sandbox.layers[..] {
+        [] => "NOTHING".to_owned(),
+        layers => joined(layers.iter().map(|layer| layer.word()), ", "),
+    };
+    screen.field("sandbox held", layers);
     if let Some(warning) = facts.sandbox.warning() {
         screen.field_in(LineTone::Bad, "WARNING", &warning);
     }

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     CommandResult, GlobalOptions, JobArgs, KeyArgs, LookupRange, OutputForm, RunPrinter, Terminal,
-    WantedBundle, find_proposal,
-    remote::follow_run::{conclude, follow},
-    stop_waiting_on_interrupt,
+    WantedBundle, find_proposal, wait_for,
 };
 use wire::ProposalStatus;
 
@@ -47,16 +45,9 @@ pub fn run(args: &Args, global: &GlobalOptions, terminal: &Terminal) -> CommandR
         args.proposal.as_deref(),
         LookupRange::Visible(ProposalStatus::Pending),
     )?;
-    stop_waiting_on_interrupt(&id);
-    let mut printer = RunPrinter::new(terminal, args.form);
-    let view = follow(&client, &id, &mut printer)?;
-    conclude(
-        &client,
-        &view,
-        WantedBundle {
-            bundle: args.bundle.as_deref(),
-            witnesses: args.witness,
-        },
-        &printer,
-    )
+    let wanted = WantedBundle {
+        bundle: args.bundle.as_deref(),
+        witnesses: args.witness,
+    };
+    wait_for(&client, &id, wanted, RunPrinter::new(terminal, args.form))
 }

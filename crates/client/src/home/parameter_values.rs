@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::{CommandFailure, CommandResult, PrintableText, read_bounded};
-use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, json as strict};
+use documents::{MAX_PARAMS_BYTES, Parameter, ParameterType, joined, json as strict};
 use wire::StepView;
 
 /// Reads an object of parameters from a file. The path `-` means the standard input.
@@ -56,17 +56,12 @@ pub fn typed(given: &str, all: &Parameter) -> CommandResult<(String, Value)> {
     let shown = PrintableText::text(given);
     let (name, text) = named("-p", given, "value")?;
     let Some(declared) = all.key(name) else {
-        let known: Vec<_> = all
-            .keys()
-            .map(|(key, _)| PrintableText::text(key).to_string())
-            .collect();
-        let known = if known.is_empty() {
-            "it takes none".to_owned()
-        } else {
-            format!("it takes {}", known.join(", "))
+        let known = match joined(all.keys().map(|(key, _)| PrintableText::text(key)), ", ") {
+            none if none.is_empty() => "none".to_owned(),
+            known => known,
         };
         return Err(CommandFailure::usage(format!(
-            "-p {shown}: the step has no such parameter; {known}"
+            "-p {shown}: the step has no such parameter; it takes {known}"
         )));
     };
     let wrong = |expected: &str| {

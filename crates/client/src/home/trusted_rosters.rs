@@ -44,7 +44,6 @@ pub struct ChosenTrust {
     pub file: Option<PathBuf>,
 }
 
-/// Result of the choice between several trusted rosters.
 impl ChosenTrust {
     /// Returns the roster if exactly this version is trusted, and not only its digest or a chain.
     pub fn roster(&self) -> Option<&TrustedRoster> {
@@ -387,8 +386,6 @@ fn read_own(path: &Path) -> CommandResult<Vec<u8>> {
     check_own(path)?;
     read_bounded(path, MAX_FILE_BYTES)
 }
-
-/// Proof that only this user and root can write a file.
 
 /// Checks the owner and the mode of a file that the program will trust, and of the directory of the file, because users
 /// who can write the directory can replace the file.

@@ -239,12 +239,27 @@ pub struct WantedBundle<'a> {
     pub witnesses: Option<u64>,
 }
 
+/// Waits until a proposal has ended, prints its events and its result, and writes the wanted bundle. Ctrl-C ends the wait.
+///
+/// # Errors
+/// Returns the errors of [`follow`], or an error if the bundle cannot be fetched or written.
+pub fn wait_for(
+    client: &Client,
+    id: &ProposalId,
+    wanted: WantedBundle<'_>,
+    mut printer: RunPrinter<'_>,
+) -> CommandResult {
+    stop_waiting_on_interrupt(id);
+    let view = follow(client, id, &mut printer)?;
+    conclude(client, &view, wanted, &printer)
+}
+
 /// Writes the bundle if the user named a bundle file, explains refused programs, prints the result, and returns the
 /// exit code.
 ///
 /// # Errors
 /// Returns an error if the bundle cannot be fetched or written.
-pub fn conclude(
+fn conclude(
     client: &Client,
     view: &ProposalView,
     wanted: WantedBundle<'_>,
@@ -257,7 +272,7 @@ pub fn conclude(
     if let Some(path) = bundle {
         match &view.receipt {
             Some(receipt) => {
-                let problem = match fetch(client, receipt, wanted.witnesses, terminal) {
+                bundle_failure = match fetch(client, receipt, wanted.witnesses, terminal) {
                     Ok(bytes) => write_new(path, &bytes, terminal).err().map(|failure| {
                         format!(
                             "was not written: {failure}; to get the bundle, run `countersign wait {} --bundle FILE`",
@@ -265,8 +280,7 @@ pub fn conclude(
                         )
                     }),
                     Err(failure) => Some(format!("could not be fetched: {failure}")),
-                };
-                bundle_failure = problem;
+                }
             }
             None => terminal.say("there is no receipt, so no bundle was written"),
         }
@@ -377,7 +391,7 @@ fn ending(view: &ProposalView) -> PrintableText {
 }
 
 /// Installs a handler for Ctrl-C, which prints that the proposal continues and ends the program.
-pub fn stop_waiting_on_interrupt(id: &ProposalId) {
+fn stop_waiting_on_interrupt(id: &ProposalId) {
     let id = id.clone();
     // Without this thread, Ctrl-C still ends the program, but without a message.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
@@ -394,12 +408,11 @@ pub fn stop_waiting_on_interrupt(id: &ProposalId) {
 
 /// Describes an outcome. A receipt has no field for the reason why a run did not start.
 fn ended_words(outcome: &Outcome) -> String {
-    let words = outcome_words(outcome);
-    if outcome.status == Status::NotStarted {
-        format!("{words}; the log of the service says why")
-    } else {
-        words
-    }
+    let why = match outcome.status {
+        Status::NotStarted => "; the log of the service says why",
+        _ => "",
+    };
+    outcome_words(outcome) + why
 }
 
 #[cfg(test)]

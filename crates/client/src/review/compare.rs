@@ -151,14 +151,11 @@ pub fn definitions_diff(old: (&str, &Value), new: (&str, &Value)) -> DefinitionD
 }
 
 fn words_of(last: &LastRun) -> String {
-    match usize::try_from(last.runs) {
-        Ok(runs) if runs > 0 => format!(
-            "the boundary says: {}, {} so far",
-            last.finished_at,
-            counted(runs, "success")
-        ),
-        _ => format!("the boundary says: {}", last.finished_at),
-    }
+    let runs = match last.runs {
+        0 => String::new(),
+        runs => format!(", {} so far", counted(runs, "success")),
+    };
+    format!("the boundary says: {}{runs}", last.finished_at)
 }
 
 fn without_source(definition: &Value) -> Value {

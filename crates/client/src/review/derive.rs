@@ -133,16 +133,15 @@ impl Derived {
         let nowhere = fields
             .iter()
             .filter(|field| field.why == FieldReason::Nowhere)
-            .map(|field| field.path.as_str());
-        let nowhere: Vec<_> = nowhere.collect();
+            .map(|field| &field.path);
+        let nowhere = joined(nowhere, ", ");
         let open = self.definition.is_none()
             || fields
                 .iter()
                 .any(|field| matches!(field.why, FieldReason::Open(_)));
         let covered = if !nowhere.is_empty() {
             Err(ReviewFinding::fails(format!(
-                "no line shows the field {}, and no rule derives the field",
-                nowhere.join(", ")
+                "no line shows the field {nowhere}, and no rule derives the field"
             )))
         } else if open {
             Err(ReviewFinding::unknown(
@@ -399,8 +398,7 @@ fn same_permissions(
 ) -> Result<(), ReviewFinding> {
     let only = |these: &[Permission], others: &[Permission]| {
         let only = these.iter().filter(|one| !others.contains(one));
-        let names: Vec<_> = only.map(|one| format!("{:?}", one.what)).collect();
-        names.join(", ")
+        joined(only.map(|one| format!("{:?}", one.what)), ", ")
     };
     let (lacking, surplus) = (
         only(asked, &signed.permissions),

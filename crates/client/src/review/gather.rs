@@ -70,10 +70,7 @@ fn reported(view: &ProposalView) -> ReportedState {
             .held_up
             .as_ref()
             .map(|why| format!("{}: {}", why.code, why.detail)),
-        approvers: view.approvals.approvers.clone(),
-        by_passkey: view.approvals.by_passkey.clone(),
-        excluded: view.approvals.excluded.clone(),
-        required: view.approvals.required,
+        approvals: view.approvals.clone(),
     }
 }
 

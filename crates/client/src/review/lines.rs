@@ -160,7 +160,7 @@ impl Lines {
         let owners: Vec<&Name> = sources
             .told
             .iter()
-            .flat_map(|told| &told.excluded)
+            .flat_map(|told| &told.approvals.excluded)
             .filter(|name| **name != signed.proposer)
             .collect();
         if !owners.is_empty() {
@@ -184,15 +184,12 @@ impl Lines {
 
     /// Builds the line below the script, which also shows the title of the step.
     pub(super) fn foot(&mut self, definition: &StepDefinition, signed: &Authorization) {
-        let (count, ends) = {
-            let (lines, ends) = lines_of(&definition.source);
-            (lines.len(), ends)
-        };
+        let (lines, ends) = lines_of(&definition.source);
         let mut foot = plain_or_quoted(&definition.interpreter)
             .and(", ")
             .then(format!(
                 "{}, {} bytes",
-                counted(count, "line"),
+                counted(lines.len(), "line"),
                 grouped(definition.source.len())
             ));
         if !ends {
@@ -354,7 +351,7 @@ impl Lines {
             .require
             .iter()
             .filter(|layer| **layer != Layer::Programs);
-        let layers: Vec<_> = required.clone().map(|layer| layer.word()).collect();
+        let layers = joined(required.clone().map(|layer| layer.word()), ", ");
         parts.push(if required.copied().eq(STRICT) {
             PrintableText::words(if profile.off_reason.is_some() {
                 "OFF, all layers named"
@@ -368,10 +365,7 @@ impl Lines {
                 "no layer is required"
             })
         } else {
-            PrintableText::text(&format!(
-                "only these layers are required: {}",
-                layers.join(", ")
-            ))
+            format!("only these layers are required: {layers}").into()
         });
         parts.push(PrintableText::words(match profile.workdir {
             Workdir::Private => "own empty directory",
@@ -387,7 +381,7 @@ impl Lines {
         let files = profile.read.len() + profile.write.len() + profile.sockets.len();
         parts.push(match files {
             0 => PrintableText::words("no files of the host"),
-            some => PrintableText::text(&format!("{} of the host", counted(some, "path"))),
+            some => format!("{} of the host", counted(some, "path")).into(),
         });
         if profile.proc == Proc::Full {
             parts.push(PrintableText::words("the whole of /proc"));
@@ -426,10 +420,7 @@ impl Lines {
         let mut parts = vec![
             duration_ms(limits.wall_ms),
             bytes(limits.memory_bytes),
-            counted(
-                usize::try_from(limits.processes).unwrap_or(usize::MAX),
-                "process",
-            ),
+            counted(limits.processes, "process"),
             cpu,
         ];
         let mut shows = signed_paths(&[
@@ -509,7 +500,7 @@ impl Lines {
         let mut tone = LineTone::Plain;
         let told = sources.told.as_ref();
         let have: Vec<&Name> = match told {
-            Some(told) => told.approvers.iter().collect(),
+            Some(told) => told.approvals.approvers.iter().collect(),
             None => found.signers.iter().map(|(name, _)| name).collect(),
         };
         let names = if have.is_empty() {
@@ -526,7 +517,7 @@ impl Lines {
                 rules.clear();
                 words
             }
-            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.required),
+            (_, Some(told)) => format!("{} of {}{names}", have.len(), told.approvals.required),
             (_, None) => format!("{} verified by this program{names}", have.len()),
         }];
         parts.extend(
@@ -549,7 +540,7 @@ impl Lines {
                 .and_then(|roster| roster.statement_approver(mine))
                 .map(|(person, _)| &person.name);
             let signed = |name: &Name| {
-                told.is_some_and(|told| told.approvers.contains(name))
+                told.is_some_and(|told| told.approvals.approvers.contains(name))
                     || found.signers.iter().any(|(signer, _)| signer == name)
             };
             let mut bad = |words: String| {
@@ -560,17 +551,17 @@ impl Lines {
                 None => bad(format!(
                     "your key {mine} belongs to no approver in this roster, so its signature does not count"
                 )),
-                Some(name) if told.is_some_and(|told| told.excluded.contains(name)) => {
+                Some(name) if told.is_some_and(|told| told.approvals.excluded.contains(name)) => {
                     bad(format!("you are {name}, WHO CAN'T COUNT for this run"))
                 }
                 Some(name) if signed(name) => bad(format!("you, {name}, signed already")),
                 Some(_) => format!("yours is number {}", have.len() + 1),
             });
         }
-        if let Some(told) = told.filter(|told| !told.excluded.is_empty()) {
+        if let Some(told) = told.filter(|told| !told.approvals.excluded.is_empty()) {
             parts.push(format!(
                 "{} can't count",
-                listed(&told.excluded.iter().collect::<Vec<_>>())
+                listed(&told.approvals.excluded.iter().collect::<Vec<_>>())
             ));
         }
         let mut line = ReviewLine::always("signatures", parts.join("; ")).toned(tone);
@@ -594,11 +585,7 @@ impl Lines {
                 .held_up
                 .as_ref()
                 .map_or_else(String::new, |why| format!(", held up ({why})"));
-            self.push(
-                "status",
-                PrintableText::text(&format!("{}{held_up}", told.status)),
-                &[],
-            );
+            self.push("status", format!("{}{held_up}", told.status), &[]);
         }
     }
 
@@ -660,9 +647,8 @@ impl Lines {
             StatementVerdict::Sound => LineTone::Plain,
             StatementVerdict::NoTrust | StatementVerdict::Unsound => LineTone::Bad,
         };
-        let text = PrintableText::text(&format!("{roster}; {checks}"));
         self.always
-            .push(ReviewLine::always("trust", text).toned(tone));
+            .push(ReviewLine::always("trust", format!("{roster}; {checks}")).toned(tone));
     }
 }
 

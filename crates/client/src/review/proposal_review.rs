@@ -243,8 +243,6 @@ pub fn check_open(view: &ProposalView, stops: bool) -> CommandResult<()> {
     Err(CommandFailure::refused(line))
 }
 
-/// Proof that a proposal can still be signed. Only [`check_open`] creates this proof.
-
 #[cfg(test)]
 mod tests {
     use crate::{

@@ -54,12 +54,9 @@ fn host_needs(profile: &Profile) -> Vec<ReviewLine> {
         .iter()
         .filter(|layer| !profile.require.contains(layer))
         .map(|layer| layer.word());
-    let missing: Vec<_> = missing.collect();
+    let missing = joined(missing, ", ");
     if profile.off_reason.is_none() && !missing.is_empty() {
-        let text = format!(
-            "the step runs even if the sandbox lacks these layers: {}",
-            missing.join(", ")
-        );
+        let text = format!("the step runs even if the sandbox lacks these layers: {missing}");
         remarks.push(ReviewLine::remark(RemarkSeverity::HostNeed, &text));
     }
     for permission in SandboxPermission::ALL {
@@ -507,14 +504,11 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
         .iter()
         .map(|(definition, _)| (String::new(), definition.source.clone()));
     let long = script
-        .chain(found.texts())
+        .chain(found.texts().map(|(place, text)| (place + " has ", text)))
         .map(|(place, text)| (place, lines_of(&text).0.len()))
         .filter(|(_, lines)| *lines > MOST_LINES);
     let named: Vec<_> = long
-        .map(|(place, lines)| match &*place {
-            "" => PrintableText::text(&counted(lines, "line")),
-            place => PrintableText::text(&format!("{place} has {}", counted(lines, "line"))),
-        })
+        .map(|(place, lines)| PrintableText::text(&(place + &counted(lines, "line"))))
         .collect();
     if !named.is_empty() {
         let text = PrintableText::joined(named, ", ").and(": read all of them; f shows them again");
@@ -527,12 +521,7 @@ pub fn of_contents(signed: &Authorization, found: &Derived) -> Vec<ReviewLine> {
 /// exists when a run starts.
 fn masked(sources: &ReviewSources, signed: &Authorization) -> Option<ReviewLine> {
     let last = sources.last.as_ref()?;
-    let names = |count: u64| {
-        format!(
-            "{count} denied {}",
-            if count == 1 { "name" } else { "names" }
-        )
-    };
+    let names = |count: u64| counted(count, "denied name");
     let (severity, text) = match (last.masked.unwrap_or(0), last.masked_before) {
         (_, Some(before)) => {
             let text = format!(
@@ -603,9 +592,9 @@ pub fn of_checks(sources: &ReviewSources, found: &Derived) -> Vec<ReviewLine> {
             }
             _ => None,
         });
-    let open: Vec<_> = open.collect();
+    let open = joined(open, "; ");
     if !open.is_empty() {
-        add(&format!("not checked: {}", open.join("; ")));
+        add(&format!("not checked: {open}"));
     }
     for stranger in &found.strangers {
         add(&format!(

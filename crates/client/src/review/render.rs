@@ -336,7 +336,10 @@ pub fn draw_differences<'d>(
 
 /// Describes a sandbox profile in words, one line for each aspect. `step_programs` is true if the step has executable files.
 pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
-    let layers: Vec<_> = profile.require.iter().map(|layer| layer.word()).collect();
+    let layers = match &profile.require[..] {
+        [] => "NONE".to_owned(),
+        layers => joined(layers.iter().map(|layer| layer.word()), ", "),
+    };
     // Without the layer `namespaces`, the run may use the host's root directory.
     let own_root = profile.require.contains(&Layer::Namespaces);
     let limits = &profile.limits;
@@ -360,12 +363,9 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
         .into_iter()
         .map(|permission| permission_line(permission, profile))
         .map(|line| {
-            let values: Vec<_> = line
-                .values
-                .iter()
-                .map(|(value, words)| format!("{value:?}{words}"))
-                .collect();
-            format!("{}{}", line.words, values.join(", "))
+            let values = line.values.iter();
+            let values = values.map(|(value, words)| format!("{value:?}{words}"));
+            line.words.to_owned() + &joined(values, ", ")
         });
     let programs = profile.programs.as_ref().map_or_else(
         || "may run: every program that the run can see".to_owned(),
@@ -373,14 +373,7 @@ pub fn profile_words(profile: &Profile, step_programs: bool) -> Vec<String> {
     );
     let others = [
         programs,
-        format!(
-            "required layers: {}",
-            if layers.is_empty() {
-                "NONE".to_owned()
-            } else {
-                layers.join(", ")
-            }
-        ),
+        format!("required layers: {layers}"),
         format!("at most time: {}", duration_ms(limits.wall_ms)),
         format!(
             "at most CPU: {}.{:03} CPUs{UNGROUPED}",

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use documents::{
-    ContentDigest, Envelope, EnvelopeSignature, KeyId, Name, Permission, Profile, StepDigest,
+    ContentDigest, Envelope, EnvelopeSignature, KeyId, Permission, Profile, StepDigest,
 };
 use verdict::TrustedRoster;
-use wire::{AdmittedJob, SameRun, UnknownEnd};
+use wire::{AdmittedJob, ApprovalsView, SameRun, UnknownEnd};
 
 /// Documents that a review reads from the boundary or from a file, without verification.
 #[derive(Clone, Default)]
@@ -93,14 +93,8 @@ pub struct ReportedState {
     pub status: String,
     /// Reason why the approved run has not started.
     pub held_up: Option<String>,
-    /// Approvers whose signatures the boundary counts.
-    pub approvers: Vec<Name>,
-    /// Approvers among them who signed with a passkey.
-    pub by_passkey: Vec<Name>,
-    /// People whose signatures can't count.
-    pub excluded: Vec<Name>,
-    /// Minimum number of approvers.
-    pub required: u64,
+    /// The approvers whose signatures count or can't count, and what is missing.
+    pub approvals: ApprovalsView,
 }
 
 /// Last successful run of a step, as the boundary reports it.

@@ -2,7 +2,7 @@
 
 use crate::PrintableText;
 use documents::{
-    Approvals, ListedProgram, Name, OWN_PROGRAMS, ProgramList, StepDefinition, Timestamp,
+    Approvals, ListedProgram, Name, OWN_PROGRAMS, ProgramList, StepDefinition, Timestamp, joined,
 };
 use reading::DEFAULT_TOOLS;
 
@@ -28,20 +28,19 @@ pub fn bytes(count: u64) -> String {
 
 /// Describes a quorum rule.
 pub fn rule_words(rule: &Approvals) -> String {
-    let groups: Vec<_> = rule.from.iter().map(|group| group.as_str()).collect();
+    let groups = joined(&rule.from, ", ");
     let people = if rule.required == 1 {
         "1 person".to_owned()
     } else {
         format!("{} people", rule.required)
     };
-    match (rule.each, groups.as_slice()) {
-        (_, []) => format!("{people} of the groups in the policy"),
-        (Some(true), _) => format!(
-            "{people} of each of {} (nobody counts for two groups)",
-            groups.join(", ")
-        ),
-        (_, [one]) => format!("{people} of {one}"),
-        _ => format!("{people} of {} (any of them)", groups.join(", ")),
+    match (rule.each, rule.from.len()) {
+        (_, 0) => format!("{people} of the groups in the policy"),
+        (Some(true), _) => {
+            format!("{people} of each of {groups} (nobody counts for two groups)")
+        }
+        (_, 1) => format!("{people} of {groups}"),
+        _ => format!("{people} of {groups} (any of them)"),
     }
 }
 
@@ -163,9 +162,10 @@ pub fn program_words(program: &ListedProgram) -> PrintableText {
 }
 
 /// Returns a number with its noun, in the plural if needed.
-pub fn counted(count: usize, what: &str) -> String {
-    let many = match (count, what) {
-        (1, _) => "",
+pub fn counted(count: impl std::fmt::Display, what: &str) -> String {
+    let count = count.to_string();
+    let many = match (&*count, what) {
+        ("1", _) => "",
         (_, what) if what.ends_with('s') => "es",
         _ => "s",
     };

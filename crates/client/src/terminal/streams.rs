@@ -351,8 +351,6 @@ pub fn write_document(
     write_new(path, &bytes, terminal)
 }
 
-/// Returns the value of a JSON object's field as text for a table.
-
 /// Prints a line to the standard error. A write error is ignored.
 pub fn eprintln_quietly(line: &(impl fmt::Display + ?Sized)) {
     use std::io::Write as _;

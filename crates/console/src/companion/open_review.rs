@@ -80,8 +80,6 @@ pub fn still_open(
     Ok(review)
 }
 
-/// Returns true if a denial stops a proposal of this status that no signature can change any more.
-
 fn odd() -> CommandFailure {
     CommandFailure::refused("nothing was signed: the address names no proposal")
 }

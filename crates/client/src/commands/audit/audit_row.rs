@@ -523,11 +523,9 @@ pub const NOTHING: &str = "nothing";
 
 /// Joins names and other words.
 pub fn joined<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    if names.is_empty() {
-        NOTHING.to_owned()
-    } else {
-        names.join(", ")
+    match documents::joined(names, ", ") {
+        none if none.is_empty() => NOTHING.to_owned(),
+        names => names,
     }
 }
 
@@ -572,11 +570,7 @@ pub fn review_state_words(run: &RunReviewState) -> String {
         )),
         (false, false, None) => None,
     };
-    emergency
-        .into_iter()
-        .chain(end)
-        .collect::<Vec<_>>()
-        .join("; ")
+    documents::joined(emergency.into_iter().chain(end), "; ")
 }
 
 /// Describes what a revocation ended, and who signed it.

@@ -380,8 +380,7 @@ fn csv_of<C: AsRef<str>, const N: usize>(
 }
 
 fn csv_line(cells: &[impl AsRef<str>]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell.as_ref())).collect();
-    cells.join(",") + "\r\n"
+    documents::joined(cells.iter().map(|cell| csv_cell(cell.as_ref())), ",") + "\r\n"
 }
 
 /// Returns a cell in quotes. A cell that would begin a formula gets an apostrophe, which spreadsheets show as text. Some

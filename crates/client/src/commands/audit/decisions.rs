@@ -9,7 +9,7 @@ use crate::{
     commands::audit::audit_row::{GRANT, NO_RECEIPT},
     now, review_words, revocation_words,
 };
-use documents::{Name, Status, Timestamp};
+use documents::{Name, Status, Timestamp, joined};
 use reading::{Pattern, duration, time};
 use verdict::{AuditEvent, DecisionLine, EntryVerdict};
 
@@ -127,14 +127,14 @@ impl Row {
     }
 
     fn of_decision(line: &DecisionLine) -> Self {
-        let approvers: Vec<_> = line.approvers.iter().map(ToString::to_string).collect();
-        let outcome = match line.verdict {
-            EntryVerdict::Stands => line.outcome.status.to_string(),
-            EntryVerdict::Differs => format!("{} (differs)", line.outcome.status),
-            EntryVerdict::Fails => format!("{} (DOES NOT STAND)", line.outcome.status),
-            EntryVerdict::Undecided => format!("{} (undecided)", line.outcome.status),
+        let verdict = match line.verdict {
+            EntryVerdict::Stands => "",
+            EntryVerdict::Differs => " (differs)",
+            EntryVerdict::Fails => " (DOES NOT STAND)",
+            EntryVerdict::Undecided => " (undecided)",
         };
-        let approved = approval_words(&approvers.join("+"), line.emergency)
+        let outcome = format!("{}{verdict}", line.outcome.status);
+        let approved = approval_words(&joined(&line.approvers, "+"), line.emergency)
             + &line
                 .used_grant
                 .as_ref()

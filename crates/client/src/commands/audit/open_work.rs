@@ -1,8 +1,8 @@
 //! What a log leaves open: runs without their reviews, and grants that somebody can still use.
 
 use crate::{
-    LineTone, PrintableText, commands::audit::grant_table::grant_words, is_active,
-    review_state_words,
+    LineTone, PrintableText, commands::audit::grant_table::grant_words, is_active, joined,
+    review_state_words, value_words::counted,
 };
 use documents::{ReceiptId, Timestamp};
 use verdict::{RunReviewState, Summary};
@@ -15,16 +15,14 @@ pub fn open_lines(summary: &Summary) -> Vec<(LineTone, PrintableText)> {
     let reviews = summary
         .reviews
         .iter()
-        .map(|run| (LineTone::Bad, PrintableText::text(&review_line(run))));
+        .map(|run| (LineTone::Bad, review_line(run).into()));
     let grants = summary
         .grants
         .iter()
         .filter(|grant| is_active(grant, summary.until));
     let grants = grants.map(|grant| {
-        (
-            LineTone::Plain,
-            PrintableText::text(&format!("grant {}", grant_words(grant, summary.until))),
-        )
+        let words = format!("grant {}", grant_words(grant, summary.until));
+        (LineTone::Plain, words.into())
     });
     reviews.chain(grants).collect()
 }
@@ -67,19 +65,12 @@ impl OverdueReviews {
 
     /// Returns the line about these runs, if there are any.
     pub(super) fn words(&self) -> Option<String> {
-        let names: Vec<&str> = self
-            .receipts
-            .iter()
-            .map(|receipt| receipt.as_str())
-            .collect();
-        let days = if self.days == 1 { "day" } else { "days" };
-        let runs = if names.len() == 1 { "run" } else { "runs" };
-        (!names.is_empty()).then(|| {
+        (!self.receipts.is_empty()).then(|| {
             format!(
-                "{} {runs} without a review began more than {} {days} ago: {}",
-                names.len(),
-                self.days,
-                names.join(", ")
+                "{} without a review began more than {} ago: {}",
+                counted(self.receipts.len(), "run"),
+                counted(self.days, "day"),
+                joined(&self.receipts)
             )
         })
     }

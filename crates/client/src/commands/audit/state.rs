@@ -92,8 +92,6 @@ impl StateFile {
         })
     }
 
-    /// Opens the file with the nonces and proposals of the state, or returns the reason why the file can't be used.
-
     /// Replaces the state atomically, or leaves it unchanged. `begun` is the state that was read before the audit, and
     /// `earlier` the nonces and proposals of this state if the audit continued from it. If another audit has saved a state in
     /// the meantime, the state of the larger log remains. `root_at` returns the root hash of the audited log at an earlier
@@ -181,8 +179,6 @@ impl StateFile {
 const HASH_BYTES: u64 = 8;
 /// Number of bytes that are read or written at once: a multiple of the size of a hash.
 const BLOCK_BYTES: usize = 1 << 20;
-
-/// The file, which may not exist yet.
 
 /// The verified beginning of the file, up to the last hash of a state.
 pub struct EarlierValues {
@@ -286,7 +282,6 @@ impl EarlierValues {
         })
     }
 
-    /// Passes the bytes from `start` to the last hash to `take`.
     /// Passes the bytes up to the last hash to `take`.
     fn each_block(&self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let (mut at, mut block) = (0, vec![0; BLOCK_BYTES]);

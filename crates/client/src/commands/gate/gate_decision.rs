@@ -9,6 +9,7 @@
 //!
 //! Requirements of the gate. The user must name each requirement that is weaker than the default.
 
+use crate::value_words::span;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -409,7 +410,7 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
     let ago = if seconds < 0 {
         "just now".to_owned()
     } else {
-        format!("{} ago", length(seconds))
+        format!("{} ago", span(seconds))
     };
     let words = if ended == stated {
         format!("the run ended at {ended} ({ago})")
@@ -426,30 +427,13 @@ fn age(facts: &Facts, demands: &GateRequirements, now: Timestamp) -> Answer {
         }
         AgeLimit::Seconds(most) => unmet(format!(
             "{words}; the maximum age is {}: run the step again, or give --max-age",
-            length(most)
+            span(most)
         )),
     }
 }
 
 /// Maximum time in seconds for the start and the cleanup of a run, in addition to the run's own time.
 const AROUND_A_RUN_S: i64 = 600;
-
-/// Formats a rounded duration in the form that `--max-age` accepts.
-fn length(seconds: i64) -> String {
-    let (days, hours, minutes) = (
-        seconds / 86_400,
-        seconds % 86_400 / 3600,
-        seconds % 3600 / 60,
-    );
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, _, 0) => format!("{hours}h"),
-        (0, ..) => format!("{hours}h {minutes}m"),
-        (_, 0, _) => format!("{days}d"),
-        _ => format!("{days}d {hours}h"),
-    }
-}
 
 fn roster(report: &BundleReport, facts: &Facts, demands: &GateRequirements) -> Answer {
     let words = format!(
@@ -482,7 +466,6 @@ pub struct GateRequirements {
     pub boundary: SealDigest,
     /// Step that must have run.
     pub step: StepRef,
-    /// Definition of the step.
     /// Definition of the step. `None` accepts any definition that was registered under the name of the step.
     pub digest: Option<StepDigest>,
     /// Exact values of all parameters. The signed parameters contain the defaults of the step, so this object must
@@ -506,8 +489,6 @@ pub struct GateRequirements {
     pub unguarded: bool,
 }
 
-/// Definitions of the step that the gate accepts.
-
 /// Value that the gate demands for a parameter.
 #[derive(Clone)]
 pub enum GivenParameter {
@@ -517,8 +498,6 @@ pub enum GivenParameter {
     /// equal to this text as JSON. The schema of the step decides which type the value can have.
     Text(String),
 }
-
-/// Outcomes that the gate accepts.
 
 /// Layers that must have been active in the sandbox, besides the layers that the approvers required.
 #[derive(Debug, Clone, PartialEq)]
@@ -858,21 +837,6 @@ mod tests {
             ),
             [""; 0]
         );
-    }
-
-    #[test]
-    fn ages_are_written_in_days_hours_minutes_and_seconds() {
-        for (seconds, words) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3600, "1h"),
-            (5400, "1h 30m"),
-            (86_400, "1d"),
-            (90_000, "1d 1h"),
-        ] {
-            assert_eq!(length(seconds), words);
-        }
     }
 }
 

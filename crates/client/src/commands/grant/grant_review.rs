@@ -71,10 +71,7 @@ impl GrantReview {
         let told = ReportedState {
             status: format!("{}{why}", view.status.word()),
             held_up: None,
-            approvers: view.approvals.approvers.clone(),
-            by_passkey: Vec::new(),
-            excluded: view.approvals.excluded.clone(),
-            required: view.approvals.required,
+            approvals: view.approvals.clone(),
         };
         let step = |granted: &GrantedStep| {
             let run = run_of(&grant, granted, digest);
@@ -99,8 +96,6 @@ impl GrantReview {
         review.remarks = review.all_remarks();
         Ok(review)
     }
-
-    /// Returns the exact bytes of the statement.
 
     /// Returns the roster that the approver trusts.
     pub fn roster(&self) -> Option<&TrustedRoster> {

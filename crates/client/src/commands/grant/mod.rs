@@ -9,7 +9,7 @@ use crate::{
     Client, CommandFailure, CommandResult, Exit, GlobalOptions, GrantReview, KeyArgs, PagerChoice,
     PrintableText, Terminal, TrustArgs, fitted, show_chosen,
 };
-use documents::GrantId;
+use documents::{GrantId, joined};
 use wire::{GrantList, GrantView};
 
 /// Draft, list and show standing grants: runs within limits, for which nobody is asked again.
@@ -138,12 +138,7 @@ pub const HEADER: [&str; 6] = ["ID", "STATUS", "GRANTEE", "USES", "UNTIL", "STEP
 
 /// Returns the columns of a grant in a list.
 pub fn cells(view: &GrantView) -> [String; 6] {
-    let steps: Vec<&str> = view
-        .grant
-        .steps
-        .iter()
-        .map(|step| step.reference.as_str())
-        .collect();
+    let steps = view.grant.steps.iter().map(|step| &step.reference);
     let status = match &view.why {
         Some(why) => format!("{} ({})", view.status.word(), why.code),
         None => view.status.word().to_owned(),
@@ -154,7 +149,7 @@ pub fn cells(view: &GrantView) -> [String; 6] {
         view.grant.grantee.name.to_string(),
         format!("{} of {}", view.uses, view.grant.max_uses),
         view.grant.expires_at.to_string(),
-        PrintableText::text(&steps.join(" ")).to_string(),
+        joined(steps, " "),
     ]
 }
 

@@ -132,11 +132,7 @@ fn described(entry: &Value) -> String {
     for (field, value) in entry.as_object().into_iter().flatten() {
         let words = match value {
             Value::Array(items) if items.is_empty() => "none".to_owned(),
-            Value::Array(items) => items
-                .iter()
-                .map(|item| item_words(field, item))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Value::Array(items) => joined(items.iter().map(|item| item_words(field, item)), ", "),
             other => other
                 .as_str()
                 .map_or_else(|| other.to_string(), str::to_owned),

@@ -249,11 +249,6 @@ impl Client {
 }
 
 impl Client {
-    /// Fetches bytes of an announced size into memory.
-    ///
-    /// # Errors
-    /// Returns the boundary's refusal, or an error if the boundary cannot be reached or the answer is longer.
-
     /// Copies bytes of an announced size to a file or another sink, while they arrive.
     ///
     /// # Errors

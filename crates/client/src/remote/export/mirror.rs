@@ -71,8 +71,6 @@ impl<'a> LogMirror<'a> {
         }
     }
 
-    /// Returns the copy as a source of log data.
-
     /// Returns the kind of tiles in this copy: whole entries or hashes.
     pub const fn kind(&self) -> TileKind {
         if self.hashes_only {
@@ -152,8 +150,7 @@ impl<'a> LogMirror<'a> {
             let part = levels
                 .get(usize::from(tile_level))
                 .and_then(|hashes| hashes.get(start..start.saturating_add(1 << within)));
-            part.map(|part| root(part))
-                .ok_or_else(|| self.damaged("a tile is cut"))
+            part.map(root).ok_or_else(|| self.damaged("a tile is cut"))
         })
     }
 
@@ -538,8 +535,6 @@ impl ExportTile {
             ))
         })
     }
-
-    /// Returns the bytes of the tile's file.
 
     /// Returns the entries. If the tile contains only hashes, the result is empty.
     pub(super) fn entries(&self) -> Vec<&[u8]> {

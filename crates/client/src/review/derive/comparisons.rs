@@ -44,8 +44,6 @@ pub fn rendered(
     }
 }
 
-/// Returns the default limits, the maximum limits and the sandbox level of the sealed configuration.
-
 /// Lists the fields in which two profiles differ.
 pub fn differences(derived: &Profile, signed: &Profile) -> String {
     let (derived, signed) = (serde_json::to_value(derived), serde_json::to_value(signed));
@@ -154,12 +152,12 @@ impl Derived {
         by_passkey: bool,
     ) -> Option<NotCounted> {
         let (told, roster) = (sources.told.as_ref()?, sources.roster.roster()?);
-        if told.excluded.contains(approver) {
+        if told.approvals.excluded.contains(approver) {
             return Some(NotCounted::Excluded);
         }
         let most = self
             .passkeys
-            .filter(|_| by_passkey && !told.by_passkey.contains(approver))?
+            .filter(|_| by_passkey && !told.approvals.by_passkey.contains(approver))?
             .most;
         // The rules in which a person counts, with the groups where a rule needs a person of each group.
         let places = |name: &Name| -> BTreeSet<(usize, Option<&GroupName>)> {
@@ -179,10 +177,12 @@ impl Derived {
         };
         // A passkey that counts in more rules could replace a counted passkey.
         let replaces_none = told
+            .approvals
             .by_passkey
             .iter()
             .all(|other| places(approver).is_subset(&places(other)));
-        (told.by_passkey.len() as u64 >= most && replaces_none).then_some(NotCounted::MorePasskeys)
+        (told.approvals.by_passkey.len() as u64 >= most && replaces_none)
+            .then_some(NotCounted::MorePasskeys)
     }
 
     /// Says who signed with a passkey, and which passkeys count by policy.
@@ -202,7 +202,12 @@ impl Derived {
             .filter(|(_, keyid)| by_passkey(*keyid))
             .map(|(name, _)| name);
         let mut words = Vec::new();
-        for name in signed.chain(sources.told.iter().flat_map(|told| &told.by_passkey)) {
+        for name in signed.chain(
+            sources
+                .told
+                .iter()
+                .flat_map(|told| &told.approvals.by_passkey),
+        ) {
             let own = |holder: &KeyHolder| matches!(holder, KeyHolder::Approver(holder) if holder == name);
             let keys = roster
                 .foreign_keys()

@@ -20,6 +20,7 @@ use reading::{
     required_permissions,
 };
 use verdict::TrustedRoster;
+use wire::ApprovalsView;
 
 pub const NOW: i64 = 1_795_167_600;
 
@@ -258,10 +259,12 @@ impl ReviewCase {
             told: Some(ReportedState {
                 status: "pending".into(),
                 held_up: None,
-                approvers: vec!["bob".parse().expect("name")],
-                by_passkey: Vec::new(),
-                excluded: vec!["carol".parse().expect("name")],
-                required: 2,
+                approvals: ApprovalsView {
+                    approvers: vec!["bob".parse().expect("name")],
+                    excluded: vec!["carol".parse().expect("name")],
+                    required: 2,
+                    ..ApprovalsView::default()
+                },
             }),
             last: Some(LastRun {
                 finished_at: "2026-11-19T09:00:00Z".into(),
