@@ -1,5 +1,7 @@
 //! The attacks of the demo. The demo sends each attack to the running boundary.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -96,7 +98,7 @@ fn edited_runbook(
     fresh: &ProposalView,
 ) -> CommandResult<()> {
     let path = world.home().join("runbooks/service.md");
-    let before = std::fs::read_to_string(&path).or_broken("the runbook")?;
+    let before = fs::read_to_string(&path).or_broken("the runbook")?;
     let edited = before.replace(
         "set -euo pipefail\n",
         "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n",
@@ -104,7 +106,7 @@ fn edited_runbook(
     if edited == before {
         return Err(broken("the runbook could not be edited"));
     }
-    std::fs::write(&path, edited).or_broken("the runbook")?;
+    fs::write(&path, edited).or_broken("the runbook")?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
     let sealed_ran =
         succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
@@ -135,7 +137,7 @@ fn edited_runbook(
 
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     const WHAT: &str = "the bundle";
-    let bytes = std::fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
+    let bytes = fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
     let mut bundle: Value = serde_json::from_slice(&bytes).or_broken(WHAT)?;
     let mut receipt: Envelope =
         serde_json::from_value(bundle["receipt"].clone()).or_broken(WHAT)?;
@@ -153,7 +155,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<(
     payload[place + flipped.len() - 1] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
     bundle["receipt"] = serde_json::to_value(&receipt).or_broken(WHAT)?;
-    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).or_broken(WHAT)?;
+    fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).or_broken(WHAT)?;
     let (code, report) = verify(world, "flipped.bundle.json")?;
     let checks = report["report"]["checks"].as_array().into_iter().flatten();
     let failed = checks.filter(|check| check["finding"] == "failed");
@@ -169,7 +171,7 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<(
 fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> CommandResult<()> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
-    let secret = std::fs::read_to_string(&path).or_broken("the key of alice")?;
+    let secret = fs::read_to_string(&path).or_broken("the key of alice")?;
     let mut lines = secret.lines();
     let canary = lines
         .find(|line| !line.starts_with('-'))

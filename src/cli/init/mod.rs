@@ -40,7 +40,7 @@ pub struct Args {
     dir: PathBuf,
     /// The name of the boundary, which every receipt contains. Without this option, the command asks for the name at a
     /// terminal
-    #[arg(long, value_name = "NAME")]
+    #[arg(long)]
     name: Option<BoundaryName>,
     /// Do not ask. The name is the host name, unless --name is given
     #[arg(long)]
