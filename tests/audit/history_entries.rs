@@ -796,9 +796,8 @@ pub(super) fn resumed_auditor(log: &Log, kept: &Kept) -> (Auditor, Vec<AuditEven
     .unwrap()
     .unwrap();
     let pinned = Pinned::Digest(log.roster_digest(1));
-    let mut auditor = Auditor::resume(pinned, &versions, Expected::default(), kept, log)
-        .unwrap()
-        .expect("usable");
+    let mut auditor =
+        Auditor::resume(pinned, &versions, Expected::default(), kept, log).expect("usable");
     let mut said = Vec::new();
     for entry in &log.entries[usize::try_from(kept.size).unwrap()..] {
         said.extend(auditor.entry(&LogEntry::of(entry.clone()), log).unwrap());

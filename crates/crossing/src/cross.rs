@@ -189,9 +189,7 @@ impl Crossing {
         let (signed, submitter) = (verified.document().predicate(), verified.handed_in_by());
         let about =
             |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
-        let own = &sealed.boundary;
-        let place = check_place(&signed.boundary, &own.name, &own.id, &own.epoch)
-            .map_err(|e| about(e.into()))?;
+        let place = check_place(&signed.boundary, &sealed.boundary).map_err(|e| about(e.into()))?;
         let names = [&signed.proposer, submitter];
         let not_revoked = self.check_not_revoked(&sealed, names)?;
         let may_propose =

@@ -68,7 +68,7 @@ pub use trust::{
 };
 
 pub(crate) use audit::{
-    check_ledger::{CheckOutcome, CheckStop},
+    check_ledger::{CheckOutcome, CheckStop, Checked},
     decided::{check_each_counts, check_outcome, check_sandbox},
     documents::{
         LogProofs, SealedRoster, check_included, stated_authorization, verify_authorization,

@@ -52,7 +52,7 @@ impl Proposals {
         if caller.may_see(&row.core.proposer, &row.core.step) {
             Ok(row)
         } else {
-            let _ = caller.demand_name()?;
+            caller.demand_name()?;
             // A caller who may not see the proposal must not learn whether the proposal exists.
             Err(not_found(id).into())
         }
@@ -67,8 +67,7 @@ impl Proposals {
         let about =
             |objection: Objection| Stopped::from(refusal_of(objection).about(&signed.proposal));
         let here = &sealed.boundary;
-        let _ = check_place(&signed.boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| about(error.into()))?;
+        let _ = check_place(&signed.boundary, here).map_err(|error| about(error.into()))?;
         let _ = self
             .crossing
             .check_not_revoked(sealed, [&signed.proposer, &signed.proposer])?;

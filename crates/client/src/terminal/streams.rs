@@ -352,9 +352,6 @@ pub fn write_document(
 }
 
 /// Returns the value of a JSON object's field as text for a table.
-pub fn text_of<'v>(value: &'v Value, field: &str) -> &'v str {
-    value.get(field).and_then(Value::as_str).unwrap_or_default()
-}
 
 /// Prints a line to the standard error. A write error is ignored.
 pub fn eprintln_quietly(line: &(impl fmt::Display + ?Sized)) {

@@ -197,12 +197,7 @@ impl SealContent {
                 self.policy.digest()
             ));
         }
-        let mut keys: Vec<_> = roster
-            .boundary_keys(&self.name)
-            .iter()
-            .map(|key| key.keyid())
-            .collect();
-        keys.sort();
+        let keys = roster.boundary_keyids(&self.name);
         refused.state.extend(lacks_boundary(roster, &self.name));
         let versions = self.rosters.to_canonical()?;
         refused.too_long = self.too_large_for_bundles(versions.len());

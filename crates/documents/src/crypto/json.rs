@@ -153,35 +153,19 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 /// Reason why bytes are not a document of the requested type.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The bytes are not strict JSON.
-    Json(JsonError),
+    #[error(transparent)]
+    Json(#[from] JsonError),
     /// The bytes are strict JSON, but do not fit the type.
+    #[error("{pointer}{}{message}", if .pointer.is_empty() { "" } else { ": " })]
     Type {
         /// RFC 6901 pointer to the value, or an empty text for the whole document.
         pointer: String,
         /// The value, and the expected type.
         message: String,
     },
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Json(error) => error.fmt(f),
-            Self::Type { pointer, message } if pointer.is_empty() => f.write_str(message),
-            Self::Type { pointer, message } => write!(f, "{pointer}: {message}"),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {}
-
-impl From<JsonError> for ReadError {
-    fn from(error: JsonError) -> Self {
-        Self::Json(error)
-    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, JsonError> {
@@ -408,7 +392,6 @@ fn plain_length(bytes: &[u8]) -> usize {
 }
 
 fn write_escape(out: &mut Vec<u8>, c: char) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match c {
         '"' => b'"',
         '\\' => b'\\',
@@ -419,8 +402,7 @@ fn write_escape(out: &mut Vec<u8>, c: char) {
         '\r' => b'r',
         c => {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                let digit = |shift: u16| HEX[usize::from(*unit >> shift & 15)];
-                out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+                out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
             }
             return;
         }

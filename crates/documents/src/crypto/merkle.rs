@@ -320,19 +320,11 @@ impl Frontier {
 
     /// Appends a leaf.
     pub fn append(&mut self, leaf: Hash) {
-        self.append_with(leaf, |_, _, _| {});
-    }
-
-    /// Appends a leaf and calls `completed(level, index, hash)` for every subtree that the leaf completes. The first is
-    /// the leaf itself (level 0). [`root_of`] and the proofs need these hashes later.
-    fn append_with(&mut self, leaf: Hash, mut completed: impl FnMut(u8, u64, &Hash)) {
-        let (mut level, mut index, mut hash) = (0, self.size, leaf);
-        completed(level, index, &hash);
+        let (mut index, mut hash) = (self.size, leaf);
         while index & 1 == 1 {
             let Some(left) = self.parts.pop() else { break };
             hash = node_hash(&left, &hash);
-            (level, index) = (level + 1, index >> 1);
-            completed(level, index, &hash);
+            index >>= 1;
         }
         self.parts.push(hash);
         self.size += 1;
@@ -371,16 +363,20 @@ mod tests {
 
     impl Tree {
         fn of(leaves: impl IntoIterator<Item = Hash>) -> Self {
+            let leaves: Vec<Hash> = leaves.into_iter().collect();
             let mut tree = Self {
                 frontier: Frontier::default(),
                 subtrees: HashMap::new(),
                 roots: vec![EMPTY_ROOT],
             };
-            for leaf in leaves {
-                tree.frontier.append_with(leaf, |level, index, hash| {
-                    assert_eq!(tree.subtrees.insert((level, index), *hash), None);
-                });
+            for leaf in &leaves {
+                tree.frontier.append(*leaf);
                 tree.roots.push(tree.frontier.root());
+            }
+            for level in 0..16 {
+                for (index, subtree) in (0..).zip(leaves.chunks_exact(1 << level)) {
+                    tree.subtrees.insert((level, index), textbook_root(subtree));
+                }
             }
             tree
         }

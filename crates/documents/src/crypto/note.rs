@@ -39,7 +39,7 @@ pub fn key_hash(name: &str, key: &PublicKey) -> [u8; 4] {
 }
 
 /// Returns the id of a note key with this algorithm byte.
-pub(crate) fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
+fn key_hash_of(algorithm: u8, name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hash = Sha256Stream::default();
     hash.update(name.as_bytes());
     hash.update(&[b'\n', algorithm]);
@@ -53,7 +53,7 @@ pub fn vkey(name: &str, key: &PublicKey) -> String {
     vkey_of(ED25519, name, key)
 }
 
-pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
+fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
     let mut bytes = vec![algorithm];
     bytes.extend_from_slice(key.as_bytes());
     format!(
@@ -61,31 +61,6 @@ pub(crate) fn vkey_of(algorithm: u8, name: &str, key: &PublicKey) -> String {
         hex(&key_hash_of(algorithm, name, key)),
         STANDARD.encode(bytes)
     )
-}
-
-/// Reads the name and the key from a vkey.
-///
-/// # Errors
-/// Returns an error if the text is not a vkey of a strong Ed25519 key, or if the id does not match the name and the
-/// key.
-pub(crate) fn parse_vkey_of(algorithm: u8, text: &str) -> Result<(String, PublicKey), NoteError> {
-    let mut parts = text.splitn(3, '+');
-    let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(NoteError::Vkey);
-    };
-    let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::Vkey)?;
-    let key = match bytes.split_first() {
-        Some((found, key)) if *found == algorithm => key
-            .try_into()
-            .ok()
-            .and_then(|key| PublicKey::from_bytes(key).ok()),
-        _ => None,
-    };
-    let key = key.ok_or(NoteError::Vkey)?;
-    if !is_name(name) || hex(&key_hash_of(algorithm, name, &key)) != id {
-        return Err(NoteError::Vkey);
-    }
-    Ok((name.to_owned(), key))
 }
 
 /// A text with signature lines below the text. The signatures are not verified yet.
@@ -215,14 +190,10 @@ pub fn sign_note<E>(
     if !is_name(name) {
         return Err(SignNoteError::Note(NoteError::Name));
     }
-    let mut bytes = key_hash(name, key).to_vec();
-    bytes.extend_from_slice(&sign(text.as_bytes()).map_err(SignNoteError::Signer)?);
+    let signature = sign(text.as_bytes()).map_err(SignNoteError::Signer)?;
     Ok(Note {
         text: text.to_owned(),
-        signatures: vec![NoteSignature {
-            name: name.to_owned(),
-            bytes,
-        }],
+        signatures: vec![NoteSignature::new(name, key_hash(name, key), &signature)],
     })
 }
 
@@ -250,14 +221,7 @@ pub fn verify_note<'a>(
 ) -> Result<SignedText<'a>, NoteError> {
     let id = key_hash(name, key);
     let mut found = false;
-    for signature in note
-        .signatures
-        .iter()
-        .filter(|signature| signature.name == name)
-    {
-        let Some(raw) = signature.bytes.strip_prefix(&id) else {
-            continue;
-        };
+    for raw in note.signatures.iter().filter_map(|line| line.of(name, id)) {
         let raw = raw.try_into().map_err(|_| NoteError::BadSignature)?;
         let _proof = key
             .verify(note.text.as_bytes(), raw)
@@ -351,23 +315,12 @@ impl TlogProof {
         let index = lines
             .next()
             .and_then(|line| line.strip_prefix("index "))
-            .and_then(|digits| {
-                // The index must be written without a sign or a leading zero.
-                digits
-                    .parse::<u64>()
-                    .ok()
-                    .filter(|index| index.to_string() == digits)
-            });
+            .and_then(plain_number);
         let index = index.ok_or(NoteError::Proof(
             "`index <number>` in the second line, and no `extra` line",
         ))?;
         let hashes = lines
-            .map(|line| {
-                STANDARD
-                    .decode(line)
-                    .ok()
-                    .and_then(|hash| Hash::try_from(hash).ok())
-            })
+            .map(decode_hash)
             .collect::<Option<Vec<_>>>()
             .filter(|hashes| hashes.len() <= MAX_PATH)
             .ok_or(NoteError::Proof("at most 63 lines of a base64 hash each"))?;
@@ -394,6 +347,16 @@ const LINE_START: &str = "— ";
 
 /// Maximum number of hashes in an inclusion path, because a tlog-proof has tree sizes of at most 63 bits.
 const MAX_PATH: usize = 63;
+
+/// Reads a decimal number, which must be written without a sign or a leading zero.
+pub(crate) fn plain_number(digits: &str) -> Option<u64> {
+    let number: u64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
+}
+
+pub(crate) fn decode_hash(text: &str) -> Option<Hash> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
 
 fn check_text(text: &str) -> Result<(), NoteError> {
     let control = |c: char| c.is_control() && c != '\n';
@@ -458,7 +421,22 @@ impl WitnessKey {
     /// # Errors
     /// Returns an error if the text is malformed, the key is weak, or the id does not match the name and the key.
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        parse_vkey_of(COSIGNATURE, vkey).map(|(name, key)| Self { name, key })
+        let mut parts = vkey.splitn(3, '+');
+        let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NoteError::Vkey);
+        };
+        let bytes = STANDARD.decode(encoded).map_err(|_| NoteError::Vkey)?;
+        let key = bytes
+            .strip_prefix(&[COSIGNATURE])
+            .and_then(|key| key.try_into().ok())
+            .and_then(|key| PublicKey::from_bytes(key).ok());
+        let witness = Self::new(name, key.ok_or(NoteError::Vkey)?);
+        if is_name(name) && hex(&witness.id()) == id {
+            Ok(witness)
+        } else {
+            Err(NoteError::Vkey)
+        }
     }
 
     /// Returns the witness key with this name. Only signing checks whether the name can be part of a note.
@@ -467,6 +445,10 @@ impl WitnessKey {
             name: name.to_owned(),
             key,
         }
+    }
+
+    fn id(&self) -> [u8; 4] {
+        key_hash_of(COSIGNATURE, &self.name, &self.key)
     }
 
     /// Returns the vkey text.
@@ -491,13 +473,11 @@ impl WitnessKey {
     /// # Errors
     /// Returns an error if a signature line of this key is not valid.
     pub fn verify(&self, note: &Note) -> Result<Option<VerifiedCosignature>, NoteError> {
-        let mut earliest = None;
-        for line in self.lines(note.signatures()) {
-            let cosigned = self.verify_line(note, line)?;
-            earliest =
-                Some(earliest.map_or(cosigned, |before: VerifiedCosignature| before.min(cosigned)));
-        }
-        Ok(earliest)
+        let cosigned: Vec<_> = self
+            .lines(note.signatures())
+            .map(|line| self.verify_line(note, line))
+            .collect::<Result<_, _>>()?;
+        Ok(cosigned.into_iter().min())
     }
 
     /// Returns the signature lines of this key, without verification.
@@ -505,10 +485,7 @@ impl WitnessKey {
         &self,
         lines: &'a [NoteSignature],
     ) -> impl Iterator<Item = &'a NoteSignature> + use<'a> {
-        let (name, id) = (
-            self.name.clone(),
-            key_hash_of(COSIGNATURE, &self.name, &self.key),
-        );
+        let (name, id) = (self.name.clone(), self.id());
         lines
             .iter()
             .filter(move |line| line.of(&name, id).is_some())
@@ -523,8 +500,9 @@ impl WitnessKey {
         note: &Note,
         line: &NoteSignature,
     ) -> Result<VerifiedCosignature, NoteError> {
-        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
-        let bytes = line.of(&self.name, id).ok_or(NoteError::BadSignature)?;
+        let bytes = line
+            .of(&self.name, self.id())
+            .ok_or(NoteError::BadSignature)?;
         let (time, signature) = bytes
             .split_first_chunk::<8>()
             .ok_or(NoteError::BadSignature)?;
@@ -554,10 +532,9 @@ impl WitnessKey {
         sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
     ) -> Result<NoteSignature, E> {
         let signature = sign(message(seconds, note.unverified_text()).as_bytes())?;
-        let id = key_hash_of(COSIGNATURE, &self.name, &self.key);
         Ok(NoteSignature::new(
             &self.name,
-            id,
+            self.id(),
             &[&seconds.to_be_bytes()[..], &signature].concat(),
         ))
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     WireReader,
     crypto::{
+        note::plain_number,
         signature::{BadSignature, SignatureProof, verify_p256},
         ssh_wire::text,
     },
@@ -210,9 +211,7 @@ fn is_port(text: &str) -> bool {
     let Some(digits) = text.strip_prefix(':') else {
         return text.is_empty();
     };
-    digits
-        .parse::<u16>()
-        .is_ok_and(|port| port > 0 && port != 443 && port.to_string() == digits)
+    matches!(plain_number(digits), Some(1..=442 | 444..=65_535))
 }
 
 /// Reads a positive number below the group order (`mpint` of RFC 4251, section 5).

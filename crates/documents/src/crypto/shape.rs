@@ -143,8 +143,8 @@ pub fn push_step(pointer: &mut String, step: &str) {
 #[derive(Debug, Clone, Copy)]
 pub struct Strict<'de>(pub &'de Value);
 
-impl Strict<'_> {
-    fn word(&self) -> Unexpected<'_> {
+impl<'de> Strict<'de> {
+    fn word(&self) -> Unexpected<'de> {
         match self.0 {
             Value::Null => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
@@ -182,13 +182,13 @@ impl<'de> Deserializer<'de> for Strict<'de> {
                 };
                 visitor.visit_map(&mut fields)
             }
-            Value::Null => visitor.visit_unit(),
-            Value::Bool(value) => visitor.visit_bool(*value),
             Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::Number(value) => match (value.as_u64(), value.as_i64(), value.as_f64()) {
-                (Some(value), ..) => visitor.visit_u64(value),
-                (None, Some(value), _) => visitor.visit_i64(value),
-                (None, None, value) => visitor.visit_f64(value.unwrap_or(f64::NAN)),
+            _ => match self.word() {
+                Unexpected::Bool(value) => visitor.visit_bool(value),
+                Unexpected::Unsigned(value) => visitor.visit_u64(value),
+                Unexpected::Signed(value) => visitor.visit_i64(value),
+                Unexpected::Float(value) => visitor.visit_f64(value),
+                _ => visitor.visit_unit(),
             },
         }
     }

@@ -40,6 +40,7 @@ pub fn verify<'k>(
     message: &[u8],
     signature: &[u8],
 ) -> Result<KeyProof, SignatureError> {
+    let bad = |_| SignatureError::Bad;
     let key = key.into();
     if signature.len() > MAX_SIGNATURE_BYTES {
         return Err(SignatureError::TooLong {
@@ -49,10 +50,7 @@ pub fn verify<'k>(
     if let (StatementKey::Ssh(plain), Ok(raw)) = (key, signature.try_into())
         && !plain.is_security_key()
     {
-        let proof = plain
-            .public()
-            .verify(message, raw)
-            .map_err(|_| SignatureError::Bad)?;
+        let proof = plain.public().verify(message, raw).map_err(bad)?;
         return Ok(KeyProof {
             presence: Presence::Unknown,
             _proof: proof,
@@ -81,16 +79,10 @@ pub fn verify<'k>(
         StatementKey::Ssh(key) => key.application(),
         StatementKey::Passkey(_) => None,
     };
-    match (key, application, blob.inner) {
+    let (presence, proof) = match (key, application, blob.inner) {
         (StatementKey::Ssh(key), None, InnerSignature::Plain(signature)) => {
-            let proof = key
-                .public()
-                .verify(&signed, signature)
-                .map_err(|_| SignatureError::Bad)?;
-            Ok(KeyProof {
-                presence: Presence::Unknown,
-                _proof: proof,
-            })
+            let proof = key.public().verify(&signed, signature).map_err(bad)?;
+            (Presence::Unknown, proof)
         }
         (StatementKey::Passkey(key), _, InnerSignature::Passkey(assertion)) => {
             let proof = assertion
@@ -101,10 +93,7 @@ pub fn verify<'k>(
             } else {
                 Presence::Touched
             };
-            Ok(KeyProof {
-                presence,
-                _proof: proof,
-            })
+            (presence, proof)
         }
         // OpenSSH's PROTOCOL.u2f: the authenticator signs SHA256(application) || flags || counter || SHA256(message).
         (
@@ -117,25 +106,25 @@ pub fn verify<'k>(
             asserted.push(flags);
             asserted.extend_from_slice(&counter.to_be_bytes());
             asserted.extend_from_slice(&sha256(&signed));
-            let proof = key
-                .public()
-                .verify(&asserted, signature)
-                .map_err(|_| SignatureError::Bad)?;
+            let proof = key.public().verify(&asserted, signature).map_err(bad)?;
             let presence = match flags & 5 {
                 5 => Presence::Verified,
                 1 => Presence::Touched,
                 // A PIN without a touch proves nothing about the moment of signing.
                 _ => Presence::NotTouched,
             };
-            Ok(KeyProof {
-                presence,
-                _proof: proof,
-            })
+            (presence, proof)
         }
-        _ => Err(SignatureError::Form(
-            "the type of the signature differs from the type of the key",
-        )),
-    }
+        _ => {
+            return Err(SignatureError::Form(
+                "the type of the signature differs from the type of the key",
+            ));
+        }
+    };
+    Ok(KeyProof {
+        presence,
+        _proof: proof,
+    })
 }
 
 /// Returns true if the signature is one of a passkey that a service may copy to other devices, false for another passkey,

@@ -105,12 +105,6 @@ impl Writer {
         }
     }
 
-    fn text(&mut self, text: &str) {
-        self.out.push(b'"');
-        write_escaped(&mut self.out, text);
-        self.out.push(b'"');
-    }
-
     fn enter(&mut self, open: u8) -> Written {
         if self.strict && self.depth == MAX_DEPTH {
             return Err(Flaw::broken(Reason::Depth));
@@ -140,21 +134,9 @@ impl Writer {
         if self.strict && magnitude > MAX_INTEGER {
             return Err(Flaw::broken(Reason::Number));
         }
-        if negative {
-            self.out.push(b'-');
-        }
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut rest = magnitude;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(&digits[at..]);
+        let sign = if negative { "-" } else { "" };
+        // A write into a `Vec` never fails.
+        let _ = write!(self.out, "{sign}{magnitude}");
         Ok(())
     }
 
@@ -271,7 +253,9 @@ impl<'a> Serializer for &'a mut Writer {
     }
 
     fn serialize_str(self, value: &str) -> Written {
-        self.text(value);
+        self.out.push(b'"');
+        write_escaped(&mut self.out, value);
+        self.out.push(b'"');
         Ok(())
     }
 

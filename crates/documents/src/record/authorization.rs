@@ -160,7 +160,7 @@ impl Authorization {
     /// Returns an error if the parameters cannot be written as canonical JSON.
     pub fn params_digest(&self) -> Result<ParamsDigest, Malformed> {
         let bytes = canonical::canonical_of(&self.params)
-            .map_err(|error| Malformed::at("/predicate/params", error.to_string()))?;
+            .map_err(|error| Malformed::at("/predicate/params", error))?;
         Ok(ParamsDigest::of(&bytes))
     }
 
@@ -226,7 +226,7 @@ fn bounded(
     bytes: Result<Vec<u8>, canonical::CanonicalError>,
     most: usize,
 ) -> Result<Vec<u8>, Malformed> {
-    let bytes = bytes.map_err(|error| Malformed::at(pointer, error.to_string()))?;
+    let bytes = bytes.map_err(|error| Malformed::at(pointer, error))?;
     if bytes.len() <= most {
         return Ok(bytes);
     }
@@ -241,8 +241,7 @@ fn bounded(
 /// # Errors
 /// Returns an error that names the size of the reason.
 pub fn check_reason(pointer: &str, reason: &str) -> Result<(), Malformed> {
-    let bytes = canonical::canonical_of(reason)
-        .map_err(|error| Malformed::at(pointer, error.to_string()))?;
+    let bytes = canonical::canonical_of(reason).map_err(|error| Malformed::at(pointer, error))?;
     // The quotes do not count towards the size.
     let bytes = bytes.len().saturating_sub(2);
     if bytes > MAX_REASON_BYTES {

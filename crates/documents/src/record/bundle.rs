@@ -173,8 +173,8 @@ impl Bundle {
             (None, None) => return Ok(()),
         };
         check_envelope::<Grant>(grant).map_err(|error| error.below("/grant"))?;
-        let proof = TlogProof::parse(proof)
-            .map_err(|error| Malformed::at("/proofs/grant", error.to_string()))?;
+        let proof =
+            TlogProof::parse(proof).map_err(|error| Malformed::at("/proofs/grant", error))?;
         if TlogProof::parse(&self.proofs.receipt)
             .is_ok_and(|receipt| receipt.checkpoint == proof.checkpoint)
         {

@@ -9,7 +9,11 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{BoundaryName, Hash, SealDigest, merkle};
+use crate::{
+    BoundaryName, Hash, SealDigest,
+    crypto::note::{decode_hash, plain_number},
+    merkle,
+};
 
 /// Returns the name of a boundary's log: `<name>/<first 16 hex digits of its id>`.
 ///
@@ -59,22 +63,14 @@ impl Checkpoint {
         {
             return Err(CheckpointError::Origin);
         }
-        let count = size
-            .parse::<u64>()
-            .ok()
-            .filter(|count| count.to_string() == size)
-            .ok_or(CheckpointError::Size)?;
-        let root = STANDARD
-            .decode(root)
-            .ok()
-            .and_then(|root| root.try_into().ok())
-            .ok_or(CheckpointError::Root)?;
-        if count == 0 && root != merkle::EMPTY_ROOT {
+        let size = plain_number(size).ok_or(CheckpointError::Size)?;
+        let root = decode_hash(root).ok_or(CheckpointError::Root)?;
+        if size == 0 && root != merkle::EMPTY_ROOT {
             return Err(CheckpointError::Root);
         }
         Ok(Self {
             origin: origin.to_owned(),
-            size: count,
+            size,
             root,
         })
     }

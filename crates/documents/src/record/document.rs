@@ -153,8 +153,7 @@ pub fn check_sorted<T: Serialize>(pointer: &str, items: &[T]) -> Result<(), Malf
     }
     let mut before: Option<Vec<u8>> = None;
     for (at, item) in items.iter().enumerate() {
-        let bytes = canonical::canonical_of(item)
-            .map_err(|error| Malformed::at(pointer, error.to_string()))?;
+        let bytes = canonical::canonical_of(item).map_err(|error| Malformed::at(pointer, error))?;
         if before.as_ref().is_some_and(|before| *before >= bytes) {
             return Err(Malformed::at(
                 format!("{pointer}/{at}"),
@@ -268,7 +267,7 @@ impl<P: Predicate> Statement<P> {
 /// # Errors
 /// Returns an error for the first field that differs.
 pub fn check_no_null(value: &Value, read: &impl Serialize) -> Result<(), Malformed> {
-    let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error.to_string()))?;
+    let again = serde_json::to_value(read).map_err(|error| Malformed::at("", error))?;
     match differing(value, &again, "") {
         None => Ok(()),
         Some(pointer) => Err(Malformed::at(

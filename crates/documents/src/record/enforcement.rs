@@ -6,7 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{HostRefusal, Layer, MAX_HOSTS, Malformed, NetworkMode, Workdir, check_sorted};
+use crate::{
+    HostRefusal, Layer, MAX_HOSTS, Malformed, NetworkMode, Workdir, check_sorted, unhex32,
+};
 
 /// The sandbox of a run as it was enforced. Example:
 /// `{"layers":["landlock"],"level":"best-effort","missing":["namespaces"]}`. The other fields are present only if the
@@ -133,18 +135,14 @@ impl Enforcement {
     pub fn check(&self) -> Result<(), Malformed> {
         check_sorted("/predicate/sandbox/layers", &self.layers)?;
         check_sorted("/predicate/sandbox/missing", &self.missing)?;
-        check_sorted(
-            "/predicate/sandbox/ns",
-            self.ns.as_deref().unwrap_or_default(),
-        )?;
-        check_sorted(
-            "/predicate/sandbox/contacted",
-            self.contacted.as_deref().unwrap_or_default(),
-        )?;
-        check_sorted(
-            "/predicate/sandbox/kill",
-            self.kill.as_deref().unwrap_or_default(),
-        )?;
+        for (name, words) in [
+            ("ns", &self.ns),
+            ("contacted", &self.contacted),
+            ("kill", &self.kill),
+        ] {
+            let words = words.as_deref().unwrap_or_default();
+            check_sorted(&format!("/predicate/sandbox/{name}"), words)?;
+        }
         if let Some(refused) = &self.refused_hosts {
             let in_order = refused.windows(2).all(|pair| pair[0].at < pair[1].at);
             let in_list = refused.iter().all(|host| host.at < MAX_HOSTS as u64);
@@ -178,11 +176,8 @@ impl Enforcement {
                 ));
             }
         }
-        let hex = |text: &str| {
-            text.len() == 64 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
-        };
         match &self.seccomp {
-            Some(facts) if !hex(&facts.sha256) => {
+            Some(facts) if unhex32(&facts.sha256).is_none() => {
                 let message = "a SHA-256 digest must have 64 lower-case hex digits";
                 Err(Malformed::at("/predicate/sandbox/seccomp/sha256", message))
             }

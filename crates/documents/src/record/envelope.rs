@@ -165,12 +165,7 @@ impl<P: Predicate> Signed<P> {
             ));
         }
         let payload = base64.decode("/payload", &envelope.payload)?;
-        let signatures = decode_signatures(&envelope.signatures, base64)?;
-        Ok(Self {
-            payload: payload.into(),
-            signatures,
-            kind: PhantomData,
-        })
+        Self::from_parts(&payload, &envelope.signatures, base64)
     }
 
     /// Combines a payload that this program stores with signatures that the program received.
@@ -478,6 +473,11 @@ impl<P: Predicate> Verified<P> {
     /// Returns the signatures, all verified.
     pub fn signatures(&self) -> &[VerifiedSignature] {
         &self.signatures
+    }
+
+    /// Ids of the keys that signed.
+    pub fn keyids(&self) -> impl Iterator<Item = &KeyId> {
+        self.signatures.iter().map(|signature| &signature.keyid)
     }
 
     /// Returns the envelope with only the signatures that `keep` selects, sorted by key id, as in receipts and in the

@@ -67,6 +67,10 @@ macro_rules! text_type {
     };
 }
 
+const fn lower_hex(c: u8) -> bool {
+    matches!(c, b'0'..=b'9' | b'a'..=b'f')
+}
+
 const fn lower_or_digit(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
 }
@@ -101,20 +105,11 @@ fn is_ref_path(text: &str) -> bool {
         })
 }
 
-fn is_step_id(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    (1..=64).contains(&bytes.len())
-        && (bytes[0].is_ascii_alphanumeric() || bytes[0] == b'_')
-        && bytes
-            .iter()
-            .all(|&c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
-}
-
 fn is_step_ref(text: &str) -> bool {
     text.len() <= 255
         && text
             .rsplit_once(':')
-            .is_some_and(|(path, id)| is_ref_path(path) && is_step_id(id))
+            .is_some_and(|(path, id)| is_ref_path(path) && is_word(id, 64, is_word_start, b".-"))
 }
 
 /// Returns true if the text is `prefix` and then a UUIDv7 in lower case (RFC 9562).
@@ -126,7 +121,7 @@ pub fn is_uuid7(text: &str, prefix: &str) -> bool {
                 8 | 13 | 18 | 23 => c == b'-',
                 14 => c == b'7',
                 19 => b"89ab".contains(&c),
-                _ => c.is_ascii_digit() || (b'a'..=b'f').contains(&c),
+                _ => lower_hex(c),
             })
     })
 }
@@ -142,9 +137,7 @@ fn is_id_ending(text: &str) -> bool {
     text.len() <= 36
         && digits.clone().count() >= 6
         && !text.contains("--")
-        && digits
-            .into_iter()
-            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+        && digits.into_iter().all(lower_hex)
 }
 
 /// Returns true if the text is base64url of 16 to 64 bytes, without padding and without stray bits at the end.
@@ -156,10 +149,7 @@ fn is_nonce(text: &str) -> bool {
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits
-        && text
-            .bytes()
-            .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    text.len() == digits && text.bytes().all(lower_hex)
 }
 
 text_type!(
@@ -181,7 +171,7 @@ text_type!(
 text_type!(
     /// Name of a boundary: `[a-z0-9.-]+(/[a-z0-9._-]+)*`, at most 40 bytes.
     BoundaryName,
-    "^[a-z0-9.-]+(?:/[a-z0-9._-]+)*$",
+    "^(?=.{1,40}$)[a-z0-9.-]+(?:/[a-z0-9._-]+)*$",
     1..=40,
     "a boundary's name: [a-z0-9.-]+(/[a-z0-9._-]+)*, at most 40 bytes",
     is_boundary_name
@@ -321,6 +311,10 @@ impl GenesisSalt {
     }
 }
 
+const fn is_word_start(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || c == b'_'
+}
+
 const fn is_letter(c: u8) -> bool {
     c.is_ascii_alphabetic() || c == b'_'
 }
@@ -329,15 +323,17 @@ fn is_word(text: &str, most: usize, first: fn(u8) -> bool, more: &[u8]) -> bool 
     let bytes = text.as_bytes();
     (1..=most).contains(&bytes.len())
         && first(bytes[0])
-        && bytes
-            .iter()
-            .all(|&c| c.is_ascii_alphanumeric() || c == b'_' || more.contains(&c))
+        && bytes.iter().all(|&c| is_word_start(c) || more.contains(&c))
 }
 
 fn is_relative(text: &str) -> bool {
     let plain =
         |segment: &str| (1..=255).contains(&segment.len()) && segment != "." && segment != "..";
     text.len() <= 1024 && text.split('/').all(plain) && !text.chars().any(char::is_control)
+}
+
+fn is_host_path(text: &str) -> bool {
+    text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
 }
 
 fn is_program(text: &str) -> bool {
@@ -370,7 +366,7 @@ text_type!(
     "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$",
     1..=128,
     "an artifact's name: [A-Za-z0-9_][A-Za-z0-9._-]*, at most 128 bytes",
-    |text| is_word(text, 128, |c| c.is_ascii_alphanumeric() || c == b'_', b".-")
+    |text| is_word(text, 128, is_word_start, b".-")
 );
 text_type!(
     /// Name of a secret: `[A-Za-z0-9_][A-Za-z0-9._-]*`, at most 64 bytes.
@@ -378,7 +374,7 @@ text_type!(
     "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$",
     1..=64,
     "a secret's name: [A-Za-z0-9_][A-Za-z0-9._-]*, at most 64 bytes",
-    |text| is_word(text, 64, |c| c.is_ascii_alphanumeric() || c == b'_', b".-")
+    |text| is_word(text, 64, is_word_start, b".-")
 );
 text_type!(
     /// Name of an environment variable that a step chooses.
@@ -412,7 +408,7 @@ text_type!(
     2..=1024,
     "a path of the host that begins with /: at most 1,024 bytes, without control characters and without a segment `.` \
      or `..`",
-    |text| text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
+    is_host_path
 );
 text_type!(
     /// Program in the definition of a step: a name, or every program in the run's own directory.
@@ -428,8 +424,7 @@ text_type!(
     "^(?:\\{work\\}/\\*\\*|(?!.*/\\.{1,2}(?:/|$))(?:/[^/\\u0000-\\u001f\\u007f-\\u009f]+)+)$",
     2..=1024,
     "the path of a program: {work}/** or a path of the host in its plain form",
-    |text| text == OWN_PROGRAMS
-        || text.len() <= 1024 && text.strip_prefix('/').is_some_and(is_relative)
+    |text| text == OWN_PROGRAMS || is_host_path(text)
 );
 
 impl GrantId {

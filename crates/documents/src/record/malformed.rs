@@ -1,11 +1,12 @@
 //! An error in a document, with its place.
 
-use std::fmt;
+use std::fmt::Display;
 
 use crate::{Code, JsonError, ReadError, Reason, canonical::CanonicalError};
 
 /// The error of a document: the place and the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", if .pointer.is_empty() { String::new() } else { format!("at {}: ", .pointer) })]
 pub struct Malformed {
     /// RFC 6901 pointer into the document. It is empty for an error of the whole document.
     pub pointer: String,
@@ -17,19 +18,19 @@ pub struct Malformed {
 
 impl Malformed {
     /// Returns an error at `pointer`.
-    pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn at(pointer: impl Into<String>, message: impl Display) -> Self {
         Self {
             pointer: pointer.into(),
-            message: message.into(),
+            message: message.to_string(),
             too_large: false,
         }
     }
 
     /// Makes an error about the size of a document.
-    pub fn too_large(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn too_large(pointer: impl Into<String>, message: impl Display) -> Self {
         Self {
             pointer: pointer.into(),
-            message: message.into(),
+            message: message.to_string(),
             too_large: true,
         }
     }
@@ -50,18 +51,6 @@ impl Malformed {
         }
     }
 }
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.pointer.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "at {}: {}", self.pointer, self.message)
-        }
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 impl From<JsonError> for Malformed {
     fn from(error: JsonError) -> Self {

@@ -166,27 +166,23 @@ impl fmt::Display for Status {
 
 impl Outcome {
     /// Returns the outcome of a step that exited with the code `code`.
-    pub const fn exited(code: u8) -> Self {
+    pub fn exited(code: u8) -> Self {
         let status = match code {
             0 => Status::Succeeded,
             2 => Status::Warned,
             _ => Status::Failed,
         };
         Self {
-            status,
             exit_code: Some(code),
-            signal: None,
-            limit: None,
+            ..Self::of(status)
         }
     }
 
     /// Returns the outcome of a step that `signal` ended.
-    pub const fn signalled(signal: u8) -> Self {
+    pub fn signalled(signal: u8) -> Self {
         Self {
-            status: Status::Failed,
-            exit_code: None,
             signal: Some(signal),
-            limit: None,
+            ..Self::of(Status::Failed)
         }
     }
 
@@ -211,8 +207,8 @@ impl Outcome {
                 Some(Self::exited(code))
             }
             (Status::Killed, None, None) => {
-                let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
-                self.limit.as_ref().is_some_and(known).then(|| self.clone())
+                let is_known = self.limit.as_deref().is_some_and(is_limit);
+                is_known.then(|| self.clone())
             }
             (
                 Status::TimedOut | Status::Cancelled | Status::NotStarted | Status::Unknown,
@@ -233,6 +229,10 @@ impl Outcome {
             ))
         }
     }
+}
+
+fn is_limit(name: &str) -> bool {
+    Limit::ALL.iter().any(|limit| limit.field() == name)
 }
 
 /// The output of a run, by stream.
@@ -308,13 +308,10 @@ impl Files {
     /// Returns an error if the manifest breaks a rule: number, order or size.
     pub fn of(manifest: &Manifest) -> Result<Self, Malformed> {
         let canonical = manifest.to_canonical()?;
-        let bytes = manifest
-            .0
-            .iter()
-            .fold(0, |bytes: u64, entry| bytes.saturating_add(entry.bytes));
+        let bytes = manifest.0.iter().map(|entry| entry.bytes);
         Ok(Self {
             count: manifest.0.len() as u64,
-            bytes,
+            bytes: bytes.fold(0, u64::saturating_add),
             manifest: ContentDigest::of(&canonical),
         })
     }
@@ -422,13 +419,8 @@ impl Predicate for Receipt {
         let _room = self.decision.check_room().map_err(below)?;
         self.sandbox.check()?;
         check_programs(self.programs.as_ref())?;
-        let known = |limit: &String| Limit::ALL.iter().any(|known| known.field() == limit);
-        if self
-            .outcome
-            .limit
-            .as_ref()
-            .is_some_and(|limit| !known(limit))
-        {
+        let limit = self.outcome.limit.as_deref();
+        if limit.is_some_and(|limit| !is_limit(limit)) {
             return Err(Malformed::at(
                 "/predicate/outcome/limit",
                 "expected the name of a limit of the profile",

@@ -95,7 +95,7 @@ impl RefusalStatement {
 
 fn counts_digest(counts: &BTreeMap<Code, u64>) -> Result<InputDigest, Malformed> {
     let bytes = canonical::canonical_of(counts)
-        .map_err(|error| Malformed::at("/predicate/counts", error.to_string()))?;
+        .map_err(|error| Malformed::at("/predicate/counts", error))?;
     Ok(InputDigest::of(&bytes))
 }
 

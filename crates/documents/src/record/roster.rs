@@ -156,8 +156,8 @@ impl Roster {
     }
 
     fn subjects(&self) -> Result<Vec<Subject>, Malformed> {
-        let bytes = canonical::canonical_of(self)
-            .map_err(|error| Malformed::at("/predicate", error.to_string()))?;
+        let bytes =
+            canonical::canonical_of(self).map_err(|error| Malformed::at("/predicate", error))?;
         Ok(vec![Subject::new("roster", &sha256(&bytes))])
     }
 }

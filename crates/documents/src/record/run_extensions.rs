@@ -86,7 +86,7 @@ pub fn check_by<T, K: Ord + ?Sized>(
 /// Returns an error with the size of the part.
 pub fn check_bytes<T: Serialize>(pointer: &str, part: &T, most: usize) -> Result<(), Malformed> {
     let bytes = canonical::canonical_of(part)
-        .map_err(|error| Malformed::at(pointer, error.to_string()))?
+        .map_err(|error| Malformed::at(pointer, error))?
         .len();
     if bytes <= most {
         Ok(())

@@ -385,10 +385,7 @@ pub fn check_files(files: &[StepFile]) -> Result<(), Malformed> {
     check_count("/step/files", files.len(), 0, MAX_FILES)?;
     for (at, file) in files.iter().enumerate() {
         if let Err(error) = file.path.parse::<RelativePath>() {
-            return Err(Malformed::at(
-                format!("/step/files/{at}/path"),
-                error.to_string(),
-            ));
+            return Err(Malformed::at(format!("/step/files/{at}/path"), error));
         }
         check_range(
             &format!("/step/files/{at}/bytes"),

@@ -3,8 +3,6 @@
 //! Each check is *established*, *failed* or *not checked*. A check is *not checked* if one of its inputs was not
 //! established. Such an input is an `Err`, so no check can use the input by mistake.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -60,7 +58,10 @@ pub struct VerifyOptions {
 
 /// Error for a verification without a trusted roster (exit code 2). The error names the digests of the bundle's
 /// rosters.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema, thiserror::Error)]
+#[error("{message}{}", .first_roster.map_or_else(String::new, |digest| {
+    format!("; version 1 of the roster in the bundle is {digest}")
+}))]
 pub struct Untrusted {
     /// Message that states which trust is missing and how the user gets it.
     pub message: String,
@@ -72,18 +73,6 @@ pub struct Untrusted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_roster: Option<RosterDigest>,
 }
-
-impl fmt::Display for Untrusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match self.first_roster {
-            Some(digest) => write!(f, "; version 1 of the roster in the bundle is {digest}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Untrusted {}
 
 /// Verifies a bundle.
 ///
@@ -124,12 +113,9 @@ pub fn verify(
         }
     })?;
     let mut ledger = CheckLedger::default();
-    let parsed = ledger.check(CheckName::Bundle, || match parsed {
-        Ok(bundle) => Ok((
-            bundle,
-            "the bundle is strict JSON, and all its fields are known".to_owned(),
-        )),
-        Err(error) => Err(failed(error)),
+    let parsed = ledger.check(CheckName::Bundle, || {
+        let detail = "the bundle is strict JSON, and all its fields are known".to_owned();
+        Ok((parsed?, detail))
     });
     Ok(verify_parsed(ledger, &parsed, &pinned, options))
 }
@@ -152,7 +138,7 @@ fn verify_parsed(
 ) -> BundleReport {
     use CheckName as C;
 
-    let bundle = by_ref(bundle);
+    let bundle = bundle.as_ref();
     let mut missing = None;
     let chain = ledger.check(C::RosterChain, || {
         let chain = Chain::connect(pinned, &bundle?.roster).map_err(|error| match error {
@@ -174,35 +160,27 @@ fn verify_parsed(
         );
         Ok((chain, detail))
     });
-    let chain = by_ref(&chain);
+    let chain = chain.as_ref();
 
     // The last roster of the bundle contains the boundary's keys. The check `roster-in-seal` then establishes that the
     // seal names this roster.
-    let receipt = check_document::<Receipt>(
-        &mut ledger,
-        C::ReceiptDocument,
-        bundle.map(|bundle| &bundle.receipt),
-    );
-    let consumption = check_document::<Consumption>(
-        &mut ledger,
-        C::ConsumptionDocument,
-        bundle.map(|bundle| &bundle.consumption),
-    );
-    let seal = check_document::<Seal>(
-        &mut ledger,
-        C::SealDocument,
-        bundle.map(|bundle| &bundle.seal),
-    );
-    let receipt_read = by_ref(&receipt).map(|_| ());
-    let consumption_read = by_ref(&consumption).map(|_| ());
-    let seal_read = by_ref(&seal).map(|_| ());
+    let receipt = ledger.check(C::ReceiptDocument, || {
+        check_document::<Receipt>(&bundle?.receipt)
+    });
+    let consumption = ledger.check(C::ConsumptionDocument, || {
+        check_document::<Consumption>(&bundle?.consumption)
+    });
+    let seal = ledger.check(C::SealDocument, || check_document::<Seal>(&bundle?.seal));
+    let receipt_read = without_value(&receipt);
+    let consumption_read = without_value(&consumption);
+    let seal_read = without_value(&seal);
     let seal = ledger.check(C::SealSignature, || verify_seal(seal?, chain?.last()));
     let sealed = ledger.check(C::RosterInSeal, || check_roster_in_seal(seal?, chain?));
-    let sealed = by_ref(&sealed);
+    let sealed = sealed.as_ref();
     let consumption = ledger.check(C::ConsumptionSignature, || {
         verify_by_boundary(consumption?, sealed?)
     });
-    let consumption = by_ref(&consumption);
+    let consumption = consumption.as_ref();
     let receipt = ledger.check(C::ReceiptSignature, || {
         let (receipt, detail) = verify_by_boundary(receipt?, sealed?)?;
         let said = receipt.predicate().boundary.keyid;
@@ -215,10 +193,10 @@ fn verify_parsed(
         )?;
         Ok((receipt, detail))
     });
-    let receipt = by_ref(&receipt);
+    let receipt = receipt.as_ref();
 
     let log = ledger.check(C::Checkpoint, || check_checkpoint(bundle?, sealed?));
-    let log = by_ref(&log);
+    let log = log.as_ref();
     let receipt_at = ledger.check(C::ReceiptIncluded, || {
         receipt_read?;
         check_included(&bundle?.receipt, &log?.receipt, log?)
@@ -231,7 +209,7 @@ fn verify_parsed(
         seal_read?;
         check_included(&bundle?.seal, &log?.seal, log?)
     });
-    let _order = ledger.check(C::LogOrder, || {
+    let _order = ledger.establish(C::LogOrder, || {
         let (seal_at, consumption_at, receipt_at) = (seal_at?, consumption_at?, receipt_at?);
         ensure(seal_at < consumption_at && consumption_at < receipt_at, || {
             format!(
@@ -246,56 +224,35 @@ fn verify_parsed(
                 seal.number
             )
         })?;
-        ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal".to_owned())?;
-        Ok((
-            (),
-            format!(
+        ensure(seal.at <= consumption?.predicate().at, || "the consumption is older than its seal")?;
+        Ok(format!(
                 "the seal is entry {seal_at}, the consumption entry {consumption_at}, the receipt entry {receipt_at}"
-            ),
-        ))
+            ))
     });
 
     // The authorization becomes readable only after all its signatures verify.
-    let authorization = check_document::<Authorization>(
-        &mut ledger,
-        C::AuthorizationDocument,
-        receipt.map(|receipt| &receipt.predicate().authorization),
-    );
-    let authorization_read = by_ref(&authorization).map(|_| ());
+    let authorization = ledger.check(C::AuthorizationDocument, || {
+        check_document::<Authorization>(&receipt?.predicate().authorization)
+    });
+    let authorization_read = without_value(&authorization);
     let authorization = ledger.check(C::AuthorizationSignatures, || {
         verify_authorization(authorization?, sealed?.roster)
     });
-    let authorization = by_ref(&authorization);
+    let authorization = authorization.as_ref();
 
-    let _place = ledger.check(C::Boundary, || {
-        let sealed = sealed?;
-        let seal = sealed.seal.predicate();
-        let _place = check_place(
-            &authorization?.predicate().boundary,
-            &seal.boundary.name,
-            &sealed.id,
-            &seal.epoch,
-        )
-        .map_err(failed)?;
+    let _place = ledger.establish(C::Boundary, || {
+        let here = &sealed?.boundary;
+        let _place = check_place(&authorization?.predicate().boundary, here)?;
         let said = &receipt?.predicate().boundary;
-        ensure(
-            said.name == seal.boundary.name && said.id == sealed.id,
-            || {
-                format!(
-                    "the receipt belongs to boundary {} ({})",
-                    said.name, said.id
-                )
-            },
-        )?;
-        Ok((
-            (),
+        ensure(said.name == here.name && said.id == here.id, || {
             format!(
-                "{} ({}), epoch {}",
-                seal.boundary.name, sealed.id, seal.epoch
-            ),
-        ))
+                "the receipt belongs to boundary {} ({})",
+                said.name, said.id
+            )
+        })?;
+        Ok(format!("{} ({}), epoch {}", here.name, here.id, here.epoch))
     });
-    let in_force = ledger.check(C::Seal, || {
+    let in_force = ledger.establish(C::Seal, || {
         check_seal(
             bundle?,
             sealed?,
@@ -303,7 +260,7 @@ fn verify_parsed(
             receipt?.predicate(),
         )
     });
-    let _spent = ledger.check(C::Consumption, || {
+    let _spent = ledger.establish(C::Consumption, || {
         check_consumption(
             bundle?,
             log?,
@@ -316,39 +273,39 @@ fn verify_parsed(
     // The verifier makes the decision again with the same functions that the boundary calls.
     let step = ledger.check(C::Step, || {
         let (bundle, authorization) = (bundle?, authorization?);
-        let step = HashedStep::parse(&bundle.step).map_err(failed)?;
-        let sealed = check_recorded_step(authorization.predicate(), &step).map_err(failed)?;
+        let step = HashedStep::parse(&bundle.step)?;
+        let sealed = check_recorded_step(authorization.predicate(), &step)?;
         let detail = format!("{} is {}", step.definition().reference, step.digest());
         Ok((sealed.step().clone(), detail))
     });
-    let step = by_ref(&step);
-    let _registered = ledger.check(C::StepInRegistry, || {
+    let step = step.as_ref();
+    let _registered = ledger.establish(C::StepInRegistry, || {
         check_registered(bundle?, sealed?.seal.predicate())
     });
-    let _fit = ledger.check(C::Parameters, || {
-        let fit = check_parameters(authorization?.predicate(), step?.schema()).map_err(failed)?;
-        Ok(((), format!("complete and valid, {}", fit.params().digest())))
+    let _fit = ledger.establish(C::Parameters, || {
+        let fit = check_parameters(authorization?.predicate(), step?.schema())?;
+        Ok(format!("complete and valid, {}", fit.params().digest()))
     });
     let rules = ledger.check(C::Quorum, || {
         in_force?;
         read_rules(bundle?, step?, authorization?.predicate())
     });
-    let rules = by_ref(&rules);
+    let rules = rules.as_ref();
     let grant = ledger.check(C::GrantDocument, || read_grant(bundle?));
     let grant = ledger.check(C::GrantDocument, || {
         check_present(grant?, authorization?.predicate())
     });
-    let grant_read = by_ref(&grant).map(|_| ());
+    let grant_read = without_value(&grant);
     let grant = ledger.check(C::GrantSignatures, || {
         verify_signers(grant?, sealed?.roster)
     });
-    let grant = by_ref(&grant);
-    let _in_log = ledger.check(C::GrantIncluded, || {
+    let grant = grant.as_ref();
+    let _in_log = ledger.establish(C::GrantIncluded, || {
         grant_read?;
         check_in_log(bundle?, log?)
     });
     // A run that uses no grant needs no check of a grant.
-    let used = || -> CheckOutcome<Option<&BundledGrant>> {
+    let used = || -> Result<Option<&BundledGrant>, &CheckName> {
         if authorization?.predicate().grant.is_some() {
             grant.map(Option::as_ref)
         } else {
@@ -364,7 +321,7 @@ fn verify_parsed(
             sealed?.roster,
         )
     });
-    let excluded = by_ref(&excluded);
+    let excluded = excluded.as_ref();
     let count = ledger.check(C::AuthorizationSignatures, || {
         let _names = excluded?;
         let none = ExcludedSigners::judged_later();
@@ -386,11 +343,11 @@ fn verify_parsed(
             at,
         ))
     });
-    let count = by_ref(&count);
-    let nobody_excluded = ledger.check(C::Excluded, || {
+    let count = count.as_ref();
+    let nobody_excluded = ledger.establish(C::Excluded, || {
         let excluded = excluded?;
         if let Some(grant) = used()? {
-            check_signers(grant.verified.signatures(), excluded, sealed?.roster).map_err(failed)?;
+            check_signers(grant.verified.signatures(), excluded, sealed?.roster)?;
         }
         let signed = count?
             .counted()
@@ -400,10 +357,7 @@ fn verify_parsed(
             .map(|person| format!("{} proposed the run, or controls the proposer", person.name))
             .collect();
         ensure(signed.is_empty(), || signed.join("; "))?;
-        Ok((
-            (),
-            format!("none of {} signed", joined(excluded.names(), ", ")),
-        ))
+        Ok(format!("none of {} signed", joined(excluded.names(), ", ")))
     });
     let met = ledger.check(C::Quorum, || {
         nobody_excluded?;
@@ -415,10 +369,10 @@ fn verify_parsed(
             receipt?.predicate(),
         )
     });
-    let _window = ledger.check(C::Window, || {
+    let _window = ledger.establish(C::Window, || {
         let at = consumption?.predicate().at;
         let signed = authorization?.predicate();
-        let _within = check_window(signed, at, None).map_err(failed)?;
+        let _within = check_window(signed, at, None)?;
         if let Some(now) = options.at {
             let last = at.max(receipt?.predicate().finished_at);
             ensure(last <= now.plus(SKEW_S), || {
@@ -427,15 +381,12 @@ fn verify_parsed(
                 )
             })?;
         }
-        Ok((
-            (),
-            format!(
-                "the nonce was spent at {at}; the authorization is valid from {} until {}",
-                signed.not_before, signed.expires_at
-            ),
+        Ok(format!(
+            "the nonce was spent at {at}; the authorization is valid from {} until {}",
+            signed.not_before, signed.expires_at
         ))
     });
-    let _permissions = ledger.check(C::Permissions, || {
+    let _permissions = ledger.establish(C::Permissions, || {
         check_asked(
             rules?,
             step?,
@@ -443,13 +394,13 @@ fn verify_parsed(
             sealed?.seal.predicate(),
         )
     });
-    let _sandbox = ledger.check(C::Sandbox, || {
+    let _sandbox = ledger.establish(C::Sandbox, || {
         check_sandbox(authorization?.predicate(), receipt?.predicate())
     });
 
-    let _covers = ledger.check(C::GrantCovers, || {
+    let _covers = ledger.establish(C::GrantCovers, || {
         let Some(grant) = used()? else {
-            return Ok(((), "the run uses no grant".to_owned()));
+            return Ok("the run uses no grant".to_owned());
         };
         let (authorization, consumption) = (authorization?, consumption?.predicate());
         let spent = item(receipt?.predicate(), consumption)
@@ -462,10 +413,10 @@ fn verify_parsed(
         )
     });
 
-    let _outcome = ledger.check(C::Outcome, || {
+    let _outcome = ledger.establish(C::Outcome, || {
         check_outcome(receipt?.predicate(), consumption?.predicate().at)
     });
-    let _subjects = ledger.check(C::ReceiptSubjects, || {
+    let _subjects = ledger.establish(C::ReceiptSubjects, || {
         authorization_read?;
         check_subjects(bundle?, receipt?)
     });
@@ -477,7 +428,7 @@ fn verify_parsed(
             .map(|plan| verify_plan(plan, chain, options.at)),
         _ => None,
     };
-    let _plan = ledger.check(C::Plan, || {
+    let _plan = ledger.establish(C::Plan, || {
         let run = RunOfPlan {
             bundle: bundle?,
             sealed: sealed?,
@@ -490,12 +441,12 @@ fn verify_parsed(
     });
 
     // A bundle alone does not contain enough data for the following checks.
-    let _rostered = ledger.check(C::KeysStillRostered, || {
+    let _rostered = ledger.establish(C::KeysStillRostered, || {
         let _met = met?;
         check_still_rostered(chain?, sealed?, receipt?, count?)
     });
     for name in [C::SealInForce, C::Revocations] {
-        let _in_log = ledger.check::<()>(name, || {
+        let _in_log = ledger.establish(name, || {
             sealed?;
             Err(CheckStop::NotChecked(
                 "only the whole log can show this: run `countersign audit`".to_owned(),
@@ -505,7 +456,7 @@ fn verify_parsed(
     let witnesses = ledger.check(C::Witnesses, || {
         // The newest known roster names the witnesses, because a witness that was removed from the roster no longer
         // counts.
-        let (boundary, chain) = (&sealed?.seal.predicate().boundary.name, chain?);
+        let (boundary, chain) = (&sealed?.boundary.name, chain?);
         if chain.newest().tables().witnesses.is_empty() && options.witnesses == 0 {
             return Ok((Vec::new(), "the roster names no witness".to_owned()));
         }
@@ -603,8 +554,9 @@ pub(crate) fn warnings_of_foreign<'k>(
         .map(|(holder, key)| key.warning(holder))
 }
 
-fn by_ref<T>(got: &CheckOutcome<T>) -> CheckOutcome<&T> {
-    got.as_ref().map_err(|name| *name)
+/// Outcome of a check, for later checks that do not need its value.
+fn without_value<T>(got: &CheckOutcome<T>) -> CheckOutcome<()> {
+    got.as_ref().map(drop).map_err(|name| *name)
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ use crate::{Check, CheckFinding, CheckName};
 /// Value of an established check, or the reason why the check was not established.
 pub type CheckOutcome<T> = Result<T, CheckName>;
 
+/// What a check found: its value, and the detail for the report.
+pub type Checked<T> = Result<(T, String), CheckStop>;
+
 /// Reason why a check established nothing.
 pub enum CheckStop {
     /// The check was made and failed.
@@ -29,17 +32,29 @@ impl From<&CheckName> for CheckStop {
     }
 }
 
+/// An error of a part of a check fails the check.
+impl<E: std::error::Error> From<E> for CheckStop {
+    fn from(error: E) -> Self {
+        failed(error)
+    }
+}
+
+impl fmt::Display for CheckStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) | Self::NotChecked(why) => f.write_str(why),
+            Self::Because(name) => write!(f, "because {name} was not established"),
+        }
+    }
+}
+
 pub fn failed(why: impl fmt::Display) -> CheckStop {
     CheckStop::Failed(why.to_string())
 }
 
 /// Returns a failed check unless `holds` is true.
-pub fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckStop> {
-    if holds {
-        Ok(())
-    } else {
-        Err(CheckStop::Failed(why()))
-    }
+pub fn ensure<S: fmt::Display>(holds: bool, why: impl FnOnce() -> S) -> Result<(), CheckStop> {
+    if holds { Ok(()) } else { Err(failed(why())) }
 }
 
 /// Results of the checks that were made, at most one result for each check.
@@ -51,7 +66,7 @@ impl CheckLedger {
     pub fn check<T>(
         &mut self,
         name: CheckName,
-        check: impl FnOnce() -> Result<(T, String), CheckStop>,
+        check: impl FnOnce() -> Checked<T>,
     ) -> CheckOutcome<T> {
         let (result, finding, detail) = match check() {
             Ok((value, detail)) => (Ok(value), CheckFinding::Established, detail),
@@ -70,6 +85,15 @@ impl CheckLedger {
             }
         }
         result
+    }
+
+    /// Makes one check that finds no value, only a detail.
+    pub fn establish(
+        &mut self,
+        name: CheckName,
+        check: impl FnOnce() -> Result<String, CheckStop>,
+    ) -> CheckOutcome<()> {
+        self.check(name, || check().map(|detail| ((), detail)))
     }
 
     fn because(&self, cause: CheckName) -> String {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    Chain, CheckStop, ExcludedSigners, HashedStep, LogProofs, NotCounted, QuorumMet, QuorumRules,
-    SealedRoster, SignatureCount, Tokens, TrustedRoster,
+    Chain, CheckStop, Checked, ExcludedSigners, HashedStep, LogProofs, NotCounted, QuorumMet,
+    QuorumRules, SealedRoster, SignatureCount, Tokens, TrustedRoster,
     audit::{
         check_ledger::{ensure, failed},
         documents::leaf_of,
@@ -38,7 +38,7 @@ pub fn check_seal(
     sealed: &SealedRoster<'_>,
     consumption: &Consumption,
     receipt: &Receipt,
-) -> Result<((), String), CheckStop> {
+) -> Result<String, CheckStop> {
     let seal = sealed.seal.predicate();
     let policy = PolicyDigest::of(&canonical::to_canonical(&bundle.policy));
     let builtins = BlobDigest::of(&canonical::to_canonical(&bundle.builtins));
@@ -68,11 +68,11 @@ pub fn check_seal(
             "the receipt names another seal than the seal in the bundle",
         ),
     ] {
-        ensure(same, || what.to_owned())?;
+        ensure(same, || what)?;
     }
-    Ok((
-        (),
-        format!("number {}, {}, policy {policy}", seal.number, sealed.digest),
+    Ok(format!(
+        "number {}, {}, policy {policy}",
+        seal.number, sealed.digest
     ))
 }
 
@@ -82,7 +82,7 @@ pub fn check_consumption(
     consumption: &Consumption,
     receipt: &Receipt,
     authorization: &Verified<Authorization>,
-) -> Result<((), String), CheckStop> {
+) -> Result<String, CheckStop> {
     let named = &receipt.consumption;
     let leaf = LeafHash::from_bytes(leaf_of(&bundle.consumption)?);
     ensure(named.leaf == leaf, || {
@@ -139,12 +139,9 @@ pub fn check_consumption(
     let session = signed.session.as_ref().map_or_else(String::new, |session| {
         format!("; the content of the state of {} is not checked, because only the boundary knows the salt", session.id)
     });
-    Ok((
-        (),
-        format!(
-            "item {} of entry {}, nonce {}{session}",
-            named.item, named.index, item.nonce
-        ),
+    Ok(format!(
+        "item {} of entry {}, nonce {}{session}",
+        named.item, named.index, item.nonce
     ))
 }
 
@@ -167,7 +164,7 @@ pub fn check_session(signed: &Authorization, receipt: &Receipt) -> Result<(), Ch
     }
 }
 
-pub fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), CheckStop> {
+pub fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<String, CheckStop> {
     let reference = bundle
         .step
         .get("ref")
@@ -178,7 +175,7 @@ pub fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), Ch
         digest: StepDigest::of(&canonical::to_canonical(&bundle.step)),
         reference,
     };
-    let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf).map_err(failed)?);
+    let leaf = merkle::leaf_hash(&canonical::canonical_of(&leaf)?);
     let proof = &bundle.step_proof;
     let hashes: Option<Vec<Hash>> = proof.hashes.iter().map(|hash| unhex32(hash)).collect();
     let hashes = hashes.ok_or_else(|| {
@@ -190,14 +187,10 @@ pub fn check_registered(bundle: &Bundle, seal: &Seal) -> Result<((), String), Ch
         proof.size,
         &hashes,
         seal.registry_root.as_bytes(),
-    )
-    .map_err(failed)?;
-    Ok((
-        (),
-        format!(
-            "step {} of {} under {}",
-            proof.index, proof.size, seal.registry_root
-        ),
+    )?;
+    Ok(format!(
+        "step {} of {} under {}",
+        proof.index, proof.size, seal.registry_root
     ))
 }
 
@@ -205,7 +198,7 @@ pub fn read_rules(
     bundle: &Bundle,
     step: &HashedStep,
     signed: &Authorization,
-) -> Result<(StepInSeal, String), CheckStop> {
+) -> Checked<StepInSeal> {
     let policy = Policy::from_sealed(&bundle.policy).map_err(|errors| {
         failed(format!(
             "the policy can't be read: {}",
@@ -223,12 +216,9 @@ pub fn read_rules(
     let rules = QuorumRules::combine(
         ruling.approvals.as_ref().map(|approvals| &approvals.value),
         &definition.approvals,
-    )
-    .map_err(failed)?
+    )?
     .with_passkeys(ruling.passkeys);
-    let rules = rules_of_run(signed, &rules, &ruling, &definition.approvals)
-        .map_err(failed)?
-        .into_owned();
+    let rules = rules_of_run(signed, rules, &ruling, &definition.approvals)?;
     let needs = needs(&ruling, definition);
     Ok((
         StepInSeal {
@@ -246,21 +236,16 @@ pub fn check_excluded(
     grant: Option<&Grant>,
     receipt: &Receipt,
     roster: &TrustedRoster,
-) -> Result<(ExcludedSigners, String), CheckStop> {
+) -> Checked<ExcludedSigners> {
     let decision = &receipt.decision;
     let mut known = exclusion::judge(
         &signed.proposer,
         &decision.handed_in_by,
         Tokens::Unknown,
         roster,
-    )
-    .map_err(failed)?;
+    )?;
     if let Some(grant) = grant {
-        known = known.with(
-            &judge_excluded(grant, Tokens::Unknown, roster)
-                .map_err(failed)?
-                .names(),
-        );
+        known = known.with(&judge_excluded(grant, Tokens::Unknown, roster)?.names());
     }
     // The bundle does not show the owners of tokens, so the owners come from the receipt's list of excluded people. The
     // list must contain each person whom the documents in the bundle exclude.
@@ -277,7 +262,7 @@ pub fn check_excluded(
 }
 
 /// Refuses a signature that does not count, because a correct boundary embeds only signatures that count.
-pub fn check_each_counts(count: SignatureCount) -> Result<(SignatureCount, String), CheckStop> {
+pub fn check_each_counts(count: SignatureCount) -> Checked<SignatureCount> {
     let others: Vec<_> = count
         .uncounted()
         .iter()
@@ -293,15 +278,17 @@ pub fn check_quorum(
     rules: &QuorumRules,
     count: &SignatureCount,
     receipt: &Receipt,
-) -> Result<(QuorumMet, String), CheckStop> {
-    let met = quorum::decide(rules, count).map_err(failed)?;
+) -> Checked<QuorumMet> {
+    let met = quorum::decide(rules, count)?;
     let decision = &receipt.decision;
-    ensure(decision.approvers == met.approvers(), || {
-        "the approvers in the receipt differ from the approvers who count".to_owned()
-    })?;
-    ensure(decision.groups == met.groups(), || {
-        "the groups in the receipt differ from the groups of the approvers who count".to_owned()
-    })?;
+    ensure(
+        decision.approvers == met.approvers(),
+        || "the approvers in the receipt differ from the approvers who count",
+    )?;
+    ensure(
+        decision.groups == met.groups(),
+        || "the groups in the receipt differ from the groups of the approvers who count",
+    )?;
     let detail = format!(
         "{} for {}",
         joined(met.approvers(), ", "),
@@ -315,14 +302,13 @@ pub fn check_asked(
     step: &HashedStep,
     signed: &Authorization,
     seal: &Seal,
-) -> Result<((), String), CheckStop> {
+) -> Result<String, CheckStop> {
     check_list(
         &rules.ruling,
         step.definition(),
         rules.programs.as_ref(),
         &signed.sandbox,
-    )
-    .map_err(failed)?;
+    )?;
     let asked = rules.asked.as_ref().map_or(0, Vec::len);
     let read_otherwise = |error: &dyn std::fmt::Display| {
         CheckStop::NotChecked(format!(
@@ -345,11 +331,8 @@ pub fn check_asked(
                                     programs.list.len()
                                 )
                             });
-                    Ok((
-                        (),
-                        format!(
-                            "policy lets the step run; all {asked} permissions that policy asks for are signed{list}"
-                        ),
+                    Ok(format!(
+                        "policy lets the step run; all {asked} permissions that policy asks for are signed{list}"
                     ))
                 }
                 Err(error) if !parses_alike(&seal.engine) && error.rests_on_reading() => {
@@ -367,7 +350,7 @@ pub fn check_asked(
     }
 }
 
-pub fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), String), CheckStop> {
+pub fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<String, CheckStop> {
     let held = &receipt.sandbox;
     if matches!(receipt.outcome.status, Status::NotStarted | Status::Unknown) {
         return Err(CheckStop::NotChecked(format!(
@@ -398,14 +381,11 @@ pub fn check_sandbox(signed: &Authorization, receipt: &Receipt) -> Result<((), S
     })?;
     check_program_facts(signed, receipt)?;
     if signed.sandbox.require.is_empty() {
-        return Ok(((), "no layer was required".to_owned()));
+        return Ok("no layer was required".to_owned());
     }
-    Ok((
-        (),
-        format!(
-            "enforced: {}",
-            words(signed.sandbox.require.iter().collect())
-        ),
+    Ok(format!(
+        "enforced: {}",
+        words(signed.sandbox.require.iter().collect())
     ))
 }
 
@@ -436,44 +416,39 @@ fn check_program_facts(signed: &Authorization, receipt: &Receipt) -> Result<(), 
     })
 }
 
-pub fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<((), String), CheckStop> {
-    receipt.outcome.check().map_err(failed)?;
+pub fn check_outcome(receipt: &Receipt, consumed_at: Timestamp) -> Result<String, CheckStop> {
+    receipt.outcome.check()?;
     ensure(consumed_at <= receipt.started_at, || {
         format!(
             "the run started at {}, before its nonce was spent at {consumed_at}",
             receipt.started_at
         )
     })?;
-    ensure(receipt.started_at <= receipt.finished_at, || {
-        "the run finished before its start".to_owned()
-    })?;
+    ensure(
+        receipt.started_at <= receipt.finished_at,
+        || "the run finished before its start",
+    )?;
     let unknown = receipt.outcome.status == Status::Unknown;
     ensure(
         !unknown || receipt.started_at == receipt.finished_at,
-        || "an unknown run must start and end at the same time, the time of recovery".to_owned(),
+        || "an unknown run must start and end at the same time, the time of recovery",
     )?;
-    Ok(((), receipt.outcome.status.to_string()))
+    Ok(receipt.outcome.status.to_string())
 }
 
 /// Checks the authorization that the receipt's subjects name, and the digests and counts of the output. The parser of
 /// the receipt has already compared the other subjects with the receipt's fields.
-pub fn check_subjects(
-    bundle: &Bundle,
-    receipt: &Verified<Receipt>,
-) -> Result<((), String), CheckStop> {
+pub fn check_subjects(bundle: &Bundle, receipt: &Verified<Receipt>) -> Result<String, CheckStop> {
     let subjects = &receipt.statement().subject;
-    let _named = receipt
-        .predicate()
-        .check_authorization_subject(subjects)
-        .map_err(failed)?;
-    let (checked, detail) = check_counted(receipt.predicate())?;
+    let _named = receipt.predicate().check_authorization_subject(subjects)?;
+    let detail = check_counted(receipt.predicate())?;
     check_manifest(bundle, receipt.predicate())?;
     let contents = if bundle.manifest.is_some() {
         ", whose contents are not checked"
     } else {
         ""
     };
-    Ok((checked, format!("{detail}{contents}")))
+    Ok(detail + contents)
 }
 
 /// Checks that the bundle has the manifest that the receipt names, if the run left files.
@@ -486,7 +461,7 @@ fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
             )
         });
     };
-    let files = Files::of(manifest).map_err(failed)?;
+    let files = Files::of(manifest)?;
     ensure(files == receipt.files, || {
         format!(
             "the manifest has {} files of {} bytes and the digest {}, but the receipt states {} files of {} bytes and the \
@@ -512,7 +487,7 @@ fn check_manifest(bundle: &Bundle, receipt: &Receipt) -> Result<(), CheckStop> {
 }
 
 /// Checks that the digests of the output and the files agree with their counts.
-pub fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
+pub fn check_counted(receipt: &Receipt) -> Result<String, CheckStop> {
     let (nothing, none) = (Stream::empty(), Files::none());
     for (name, stream) in [
         ("stdout", &receipt.output.stdout),
@@ -545,15 +520,13 @@ pub fn check_counted(receipt: &Receipt) -> Result<((), String), CheckStop> {
             files.count
         )
     })?;
-    ensure(files.count > 0 || files.bytes == 0, || {
-        "the receipt counts bytes of files but no files".to_owned()
-    })?;
-    Ok((
-        (),
-        format!(
-            "{} and {} bytes recorded, {} files",
-            receipt.output.stdout.recorded, receipt.output.stderr.recorded, files.count
-        ),
+    ensure(
+        files.count > 0 || files.bytes == 0,
+        || "the receipt counts bytes of files but no files",
+    )?;
+    Ok(format!(
+        "{} and {} bytes recorded, {} files",
+        receipt.output.stdout.recorded, receipt.output.stderr.recorded, files.count
     ))
 }
 
@@ -564,7 +537,7 @@ pub fn check_still_rostered(
     sealed: &SealedRoster<'_>,
     receipt: &Verified<Receipt>,
     count: &SignatureCount,
-) -> Result<((), String), CheckStop> {
+) -> Result<String, CheckStop> {
     let newest = chain.newest();
     let name = &sealed.seal.predicate().boundary.name;
     let mut gone: Vec<String> = receipt
@@ -587,12 +560,9 @@ pub fn check_still_rostered(
     );
     gone.dedup();
     if gone.is_empty() {
-        Ok((
-            (),
-            format!(
-                "all keys are in roster version {}, the newest known version",
-                newest.version()
-            ),
+        Ok(format!(
+            "all keys are in roster version {}, the newest known version",
+            newest.version()
         ))
     } else {
         Err(CheckStop::NotChecked(format!(

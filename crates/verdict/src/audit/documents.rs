@@ -1,20 +1,23 @@
 //! Checks the signatures of a bundle's documents and their inclusion in the log.
 
 use crate::{
-    Chain, CheckName, CheckOutcome, CheckStop, KeyHolder, TrustedRoster,
-    audit::check_ledger::{CheckLedger, ensure, failed},
+    Chain, CheckStop, Checked, KeyHolder, TrustedRoster,
+    audit::{
+        check_ledger::{ensure, failed},
+        seen_head::signed_text,
+    },
 };
 use documents::{
-    Authorization, Base64, BlobDigest, Bundle, Checkpoint, Envelope, Hash, Note, Predicate, Seal,
-    SealDigest, Signed, SshKey, Statement, StatementKey, TlogProof, Verified, canonical,
-    checkpoint, merkle, note,
+    Authorization, Base64, BlobDigest, BoundaryRef, Bundle, Checkpoint, Envelope, Hash, Note,
+    Predicate, Seal, SealDigest, Signed, Statement, StatementKey, TlogProof, Verified, canonical,
+    checkpoint, merkle,
 };
 
 /// Seal in force, with its roster and the boundary's id.
 pub struct SealedRoster<'a> {
     pub seal: Verified<Seal>,
     pub digest: SealDigest,
-    pub id: SealDigest,
+    pub boundary: BoundaryRef,
     pub roster: &'a TrustedRoster,
 }
 
@@ -28,33 +31,27 @@ pub struct LogProofs {
     pub seal: TlogProof,
 }
 
-pub fn check_document<P: Predicate>(
-    ledger: &mut CheckLedger,
-    name: CheckName,
-    envelope: CheckOutcome<&Envelope>,
-) -> CheckOutcome<Signed<P>> {
-    ledger.check(name, || {
-        let signed = Signed::<P>::from_envelope(envelope?, Base64::Strict).map_err(failed)?;
-        let _complete = signed.check_document().map_err(failed)?;
-        Ok((signed, format!("a complete {}, canonical", P::KIND)))
+pub fn check_document<P: Predicate>(envelope: &Envelope) -> Checked<Signed<P>> {
+    let signed = Signed::<P>::from_envelope(envelope, Base64::Strict)?;
+    let _complete = signed.check_document()?;
+    Ok((signed, format!("a complete {}, canonical", P::KIND)))
+}
+
+/// Refuses a document of the boundary that has another number of signatures than one.
+pub fn check_lone_signature<P: Predicate>(signed: &Signed<P>) -> Result<(), CheckStop> {
+    let found = signed.signature_count();
+    ensure(found == 1, || {
+        format!("found {found} signatures, expected only the signature of the boundary")
     })
 }
 
-pub fn verify_seal(
-    seal: Signed<Seal>,
-    roster: &TrustedRoster,
-) -> Result<(Verified<Seal>, String), CheckStop> {
-    ensure(seal.signature_count() == 1, || {
-        format!(
-            "found {} signatures, expected only the signature of the boundary",
-            seal.signature_count()
-        )
-    })?;
+pub fn verify_seal(seal: Signed<Seal>, roster: &TrustedRoster) -> Checked<Verified<Seal>> {
+    check_lone_signature(&seal)?;
     let any_boundary = |keyid: &_| match roster.signer(keyid) {
         Some((KeyHolder::Boundary(_), key)) => Some(key),
         _ => None,
     };
-    let seal = seal.verify_raw(any_boundary).map_err(failed)?;
+    let seal = seal.verify_raw(any_boundary)?;
     // The payload contains the boundary's name, so the name is read only after the signature is verified. The signing
     // key must belong to the boundary with this name.
     let name = &seal.predicate().boundary.name;
@@ -72,7 +69,7 @@ pub fn verify_seal(
 pub fn check_roster_in_seal<'a>(
     seal: Verified<Seal>,
     chain: &'a Chain,
-) -> Result<(SealedRoster<'a>, String), CheckStop> {
+) -> Checked<SealedRoster<'a>> {
     let (stated, roster) = (seal.predicate(), chain.last());
     ensure(stated.roster == roster.digest(), || {
         format!(
@@ -82,22 +79,17 @@ pub fn check_roster_in_seal<'a>(
         )
     })?;
     if let Some(named) = stated.rosters {
-        ensure(roster.version() > 1, || {
-            "the seal names signatures of version 1 of a roster, but version 1 has no signatures"
-                .to_owned()
-        })?;
-        let versions = chain.to_canonical().map_err(failed)?;
-        ensure(BlobDigest::of(&versions) == named, || {
-            "the signatures or versions of the roster in the bundle differ from the roster that the seal names"
-                .to_owned()
-        })?;
+        ensure(
+            roster.version() > 1,
+            || "the seal names signatures of version 1 of a roster, but version 1 has no signatures",
+        )?;
+        let versions = chain.to_canonical()?;
+        ensure(
+            BlobDigest::of(&versions) == named,
+            || "the signatures or versions of the roster in the bundle differ from the roster that the seal names",
+        )?;
     }
-    let mut keys: Vec<_> = roster
-        .boundary_keys(&stated.boundary.name)
-        .iter()
-        .map(SshKey::keyid)
-        .collect();
-    keys.sort();
+    let keys = roster.boundary_keyids(&stated.boundary.name);
     ensure(stated.keys == keys, || {
         format!(
             "the keys in the seal differ from the keys of boundary {} in the roster",
@@ -107,7 +99,11 @@ pub fn check_roster_in_seal<'a>(
     let digest = SealDigest::from_bytes(seal.digest());
     // The parser of the seal ensures that only the genesis seal (number 0) contains no boundary id. The digest of the
     // genesis seal is the boundary's id.
-    let id = stated.boundary.id.unwrap_or(digest);
+    let boundary = BoundaryRef {
+        name: stated.boundary.name.clone(),
+        id: stated.boundary.id.unwrap_or(digest),
+        epoch: stated.epoch.clone(),
+    };
     let detail = format!(
         "version {}, {} boundary key(s)",
         roster.version(),
@@ -117,7 +113,7 @@ pub fn check_roster_in_seal<'a>(
         SealedRoster {
             seal,
             digest,
-            id,
+            boundary,
             roster,
         },
         detail,
@@ -127,24 +123,14 @@ pub fn check_roster_in_seal<'a>(
 pub fn verify_by_boundary<P: Predicate>(
     signed: Signed<P>,
     sealed: &SealedRoster<'_>,
-) -> Result<(Verified<P>, String), CheckStop> {
-    ensure(signed.signature_count() == 1, || {
-        format!(
-            "found {} signatures, expected only the signature of the boundary",
-            signed.signature_count()
-        )
-    })?;
-    let name = &sealed.seal.predicate().boundary.name;
-    let verified = signed
-        .verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))
-        .map_err(failed)?;
+) -> Checked<Verified<P>> {
+    check_lone_signature(&signed)?;
+    let name = &sealed.boundary.name;
+    let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))?;
     Ok((verified, format!("by boundary {name}")))
 }
 
-pub fn check_checkpoint(
-    bundle: &Bundle,
-    sealed: &SealedRoster<'_>,
-) -> Result<(LogProofs, String), CheckStop> {
+pub fn check_checkpoint(bundle: &Bundle, sealed: &SealedRoster<'_>) -> Checked<LogProofs> {
     let proof = |name: &str, text: &str| {
         TlogProof::parse(text).map_err(|error| failed(format!("{name}: {error}")))
     };
@@ -153,26 +139,18 @@ pub fn check_checkpoint(
     let seal = proof("seal", &bundle.proofs.seal)?;
     ensure(
         receipt.checkpoint == consumption.checkpoint && receipt.checkpoint == seal.checkpoint,
-        || "the three proofs contain different checkpoints".to_owned(),
+        || "the three proofs contain different checkpoints",
     )?;
-    let signed = Note::parse(&receipt.checkpoint).map_err(failed)?;
-    let name = &sealed.seal.predicate().boundary.name;
-    let origin = checkpoint::origin(name, &sealed.id);
-    // Each signature by a known key must be valid, and at least one such signature must exist.
-    let mut text = None;
-    for key in sealed.roster.boundary_keys(name) {
-        match note::verify_note(&signed, &origin, key.public()) {
-            Ok(verified) => text = Some(verified.as_str()),
-            Err(note::NoteError::NotSignedBy(_)) => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
+    let signed = Note::parse(&receipt.checkpoint)?;
+    let name = &sealed.boundary.name;
+    let origin = checkpoint::origin(name, &sealed.boundary.id);
+    let text = signed_text(&signed, &origin, sealed.roster.boundary_keys(name))?;
     let text = text.ok_or_else(|| {
         failed(format!(
             "the checkpoint of the log {origin} has no signature by a key of boundary {name}"
         ))
     })?;
-    let checkpoint = Checkpoint::parse(text).map_err(failed)?;
+    let checkpoint = Checkpoint::parse(text)?;
     ensure(checkpoint.origin == origin, || {
         format!(
             "the checkpoint belongs to the log {}, not to the log {origin}",
@@ -192,11 +170,7 @@ pub fn check_checkpoint(
     ))
 }
 
-pub fn check_included(
-    envelope: &Envelope,
-    proof: &TlogProof,
-    log: &LogProofs,
-) -> Result<(u64, String), CheckStop> {
+pub fn check_included(envelope: &Envelope, proof: &TlogProof, log: &LogProofs) -> Checked<u64> {
     let leaf = leaf_of(envelope)?;
     let _included = merkle::verify_inclusion(
         &leaf,
@@ -204,8 +178,7 @@ pub fn check_included(
         log.checkpoint.size,
         &proof.hashes,
         &log.checkpoint.root,
-    )
-    .map_err(failed)?;
+    )?;
     Ok((
         proof.index,
         format!("entry {} of {}", proof.index, log.checkpoint.size),
@@ -214,26 +187,24 @@ pub fn check_included(
 
 /// Returns the RFC 6962 leaf hash of an envelope's canonical JSON.
 pub fn leaf_of(envelope: &Envelope) -> Result<Hash, CheckStop> {
-    canonical::canonical_of(envelope)
-        .map(|data| merkle::leaf_hash(&data))
-        .map_err(failed)
+    Ok(merkle::leaf_hash(&canonical::canonical_of(envelope)?))
 }
 
 pub fn verify_authorization(
     signed: Signed<Authorization>,
     roster: &TrustedRoster,
-) -> Result<(Verified<Authorization>, String), CheckStop> {
+) -> Checked<Verified<Authorization>> {
     let claimed: Vec<_> = signed.claimed().copied().collect();
-    ensure(claimed.is_sorted_by(|before, after| before < after), || {
-        "the signatures are not sorted by key id, or a key occurs twice".to_owned()
+    ensure(
+        claimed.is_sorted_by(|before, after| before < after),
+        || "the signatures are not sorted by key id, or a key occurs twice",
+    )?;
+    let verified = signed.verify(|keyid| match roster.statement_signer(keyid)? {
+        (KeyHolder::Approver(_), key) | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => {
+            Some(key)
+        }
+        _ => None,
     })?;
-    let verified = signed
-        .verify(|keyid| match roster.statement_signer(keyid)? {
-            (KeyHolder::Approver(_), key)
-            | (KeyHolder::Proposer(_), key @ StatementKey::Ssh(_)) => Some(key),
-            _ => None,
-        })
-        .map_err(failed)?;
     let authorization = verified.predicate();
     for keyid in &claimed {
         let fits = match (roster.statement_signer(keyid), &authorization.grant) {

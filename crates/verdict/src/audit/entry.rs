@@ -4,7 +4,10 @@
 
 use std::{sync::mpsc, thread};
 
-use documents::{Base64, EnvelopeSignature, Hash, PREDICATE_BASE, canonical, merkle};
+use documents::{
+    Base64, EnvelopeSignature, Hash, Malformed, PREDICATE_BASE, Predicate, Signed, canonical,
+    merkle,
+};
 
 /// Entry of a log, parsed but not verified.
 pub struct LogEntry {
@@ -106,6 +109,10 @@ pub fn each<E>(
 }
 
 impl EntryParts {
+    pub(super) fn signed<P: Predicate>(&self) -> Result<Signed<P>, Malformed> {
+        Signed::from_parts(&self.payload, &self.signatures, Base64::Strict)
+    }
+
     /// Reads the envelope of an entry and decodes the payload. The entry must be the canonical form of an envelope of
     /// this program. In canonical JSON a field has only one spelling, so a plain text search finds the field. In strict
     /// base64 a payload has only one encoding.
@@ -123,7 +130,7 @@ impl EntryParts {
             .ok_or_else(other)?;
         let (payload, rest) = rest.split_at(end);
         let signatures = rest
-            .strip_prefix(AFTER_PAYLOAD.as_bytes())
+            .strip_prefix(after)
             .and_then(|rest| rest.strip_suffix(b"}"))
             .and_then(canonical::read_exact::<Vec<EnvelopeSignature>>)
             .ok_or_else(other)?;

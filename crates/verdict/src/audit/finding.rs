@@ -189,7 +189,7 @@ pub struct Finding {
 
 impl Finding {
     /// Creates a finding at a log entry.
-    pub fn at(what: FindingKind, entry: u64, detail: impl Into<String>) -> Self {
+    pub fn at(what: FindingKind, entry: u64, detail: impl fmt::Display) -> Self {
         Self {
             entry: Some(entry),
             ..Self::whole(what, detail)
@@ -197,12 +197,12 @@ impl Finding {
     }
 
     /// Creates a finding about the whole log.
-    pub fn whole(what: FindingKind, detail: impl Into<String>) -> Self {
+    pub fn whole(what: FindingKind, detail: impl fmt::Display) -> Self {
         Self {
             what,
             entry: None,
             id: None,
-            detail: detail.into(),
+            detail: detail.to_string(),
             rests_on: what.rests_on(),
             differs: false,
         }

@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckStop, FindingKind, GrantContext, GrantError, GrantLine, HashedStep, LogEntry, LogProofs,
-    PreparedGrant, Revocations, RevokedBefore, SealInForce, SealedState, Tokens, TrustedRoster,
-    UsedGrant,
+    CheckStop, Checked, FindingKind, GrantContext, GrantError, GrantLine, HashedStep, LogEntry,
+    LogProofs, PreparedGrant, Revocations, RevokedBefore, SealInForce, SealedState, Tokens,
+    TrustedRoster, UsedGrant,
     audit::{
         check_ledger::{ensure, failed},
         decided::StepInSeal,
@@ -94,39 +94,29 @@ impl GrantUses {
         entry: u64,
         (data, payload, signed): (&[u8], &[u8], Signed<Grant>),
         in_force: &SealInForce,
-    ) -> Result<(), String> {
+    ) -> Result<(), CheckStop> {
         let here = &in_force.boundary;
         let verified = signed
             .clone()
-            .verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key))
-            .map_err(|error| error.to_string())?;
+            .verify(|keyid| in_force.roster.approver_of(keyid).map(|(_, key)| key))?;
         let terms = verified.predicate();
-        let _schemas = GrantedSchemas::of(terms).map_err(|error| error.to_string())?;
-        let _place = check_place(&terms.boundary, &here.name, &here.id, &here.epoch)
-            .map_err(|error| error.to_string())?;
-        check_grantee(terms, &in_force.roster).map_err(|error| error.to_string())?;
+        let _schemas = GrantedSchemas::of(terms)?;
+        let _place = check_place(&terms.boundary, here)?;
+        check_grantee(terms, &in_force.roster)?;
         let digest = ContentDigest::of(payload);
         if let Some(earlier) = self
             .0
             .values()
             .find(|earlier| earlier.terms.grant == terms.grant)
         {
-            return Err(format!(
+            return Err(failed(format!(
                 "entry {} already has the grant {}",
                 earlier.entry, terms.grant
-            ));
+            )));
         }
-        let name = |keyid| {
-            in_force
-                .roster
-                .approver_of(keyid)
-                .map(|(approver, _)| approver.name.clone())
-        };
-        let mut signers: Vec<_> = verified
-            .signatures()
-            .iter()
-            .filter_map(|one| name(&one.keyid))
-            .collect();
+        let signers = verified.keyids();
+        let signers = signers.filter_map(|keyid| in_force.roster.approver_of(keyid));
+        let mut signers: Vec<_> = signers.map(|(approver, _)| approver.name.clone()).collect();
         signers.sort();
         self.0.insert(
             digest,
@@ -291,8 +281,7 @@ impl GrantUses {
             let terms = Statement::<Grant>::from_payload(&parts.payload)
                 .map_err(|error| error.to_string())?
                 .predicate;
-            let signed = Signed::from_parts(&parts.payload, &parts.signatures, Base64::Strict);
-            let signed = signed.map_err(|error| error.to_string())?;
+            let signed = parts.signed().map_err(|error| error.to_string())?;
             let grant = LoggedGrant {
                 signers: one.signers.clone(),
                 revoked_by: one.revoked_by.clone(),
@@ -398,18 +387,14 @@ pub struct BundledGrant {
 }
 
 /// Reads the grant of the bundle. The parser of the bundle has already read its document.
-pub fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String), CheckStop> {
+pub fn read_grant(bundle: &Bundle) -> Checked<Option<ReadGrant>> {
     let Some(envelope) = &bundle.grant else {
         return Ok((None, NO_GRANT.to_owned()));
     };
-    let signed = Signed::<Grant>::from_envelope(envelope, Base64::Strict).map_err(failed)?;
-    let payload = Base64::Strict
-        .decode("/payload", &envelope.payload)
-        .map_err(failed)?;
-    let terms = Statement::<Grant>::from_payload(&payload)
-        .map_err(failed)?
-        .predicate;
-    let schemas = GrantedSchemas::of(&terms).map_err(failed)?;
+    let signed = Signed::<Grant>::from_envelope(envelope, Base64::Strict)?;
+    let payload = Base64::Strict.decode("/payload", &envelope.payload)?;
+    let terms = Statement::<Grant>::from_payload(&payload)?.predicate;
+    let schemas = GrantedSchemas::of(&terms)?;
     Ok((Some(ReadGrant { signed, schemas }), String::new()))
 }
 
@@ -417,7 +402,7 @@ pub fn read_grant(bundle: &Bundle) -> Result<(Option<ReadGrant>, String), CheckS
 pub fn check_present(
     grant: Option<ReadGrant>,
     signed: &Authorization,
-) -> Result<(Option<ReadGrant>, String), CheckStop> {
+) -> Checked<Option<ReadGrant>> {
     let detail = match (&grant, &signed.grant) {
         (Some(_), Some(_)) => "a complete grant, canonical",
         (None, None) => NO_GRANT,
@@ -439,12 +424,12 @@ pub fn check_present(
 pub fn verify_signers(
     grant: Option<ReadGrant>,
     roster: &TrustedRoster,
-) -> Result<(Option<BundledGrant>, String), CheckStop> {
+) -> Checked<Option<BundledGrant>> {
     let Some(ReadGrant { signed, schemas }) = grant else {
         return Ok((None, NO_GRANT.to_owned()));
     };
     let signatures = signed.signature_count();
-    let verified = verify_grant(signed, roster).map_err(failed)?;
+    let verified = verify_grant(signed, roster)?;
     let detail = format!(
         "{} of {signatures} are of approvers in force, and verify",
         verified.signatures().len()
@@ -460,11 +445,11 @@ pub fn verify_signers(
 }
 
 /// Checks that the grant is a log entry before the consumption.
-pub fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), String), CheckStop> {
+pub fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<String, CheckStop> {
     let (Some(envelope), Some(proof)) = (&bundle.grant, &bundle.proofs.grant) else {
-        return Ok(((), NO_GRANT.to_owned()));
+        return Ok(NO_GRANT.to_owned());
     };
-    let proof = TlogProof::parse(proof).map_err(failed)?;
+    let proof = TlogProof::parse(proof)?;
     let (at, detail) = check_included(envelope, &proof, log)?;
     ensure(at < log.consumption.index, || {
         format!(
@@ -472,7 +457,7 @@ pub fn check_in_log(bundle: &Bundle, log: &LogProofs) -> Result<((), String), Ch
             log.consumption.index
         )
     })?;
-    Ok(((), detail))
+    Ok(detail)
 }
 
 impl BundledGrant {
@@ -483,21 +468,21 @@ impl BundledGrant {
         spent: &Spent,
         consumption: &Consumption,
         (step, rules, roster): (&HashedStep, &StepInSeal, &TrustedRoster),
-    ) -> Result<((), String), CheckStop> {
+    ) -> Result<String, CheckStop> {
         let (terms, signed) = (self.verified.predicate(), authorization.predicate());
-        check_grant_window(terms, consumption.at).map_err(failed)?;
-        check_grantee(terms, roster).map_err(failed)?;
+        check_grant_window(terms, consumption.at)?;
+        check_grantee(terms, roster)?;
         let [signature] = authorization.signatures() else {
             return Err(failed("the authorization has another signer"));
         };
-        let index = check_use(terms, &self.digest(), signed, &signature.keyid).map_err(failed)?;
-        check_granted_step(terms, index, step).map_err(failed)?;
+        let index = check_use(terms, &self.digest(), signed, &signature.keyid)?;
+        check_granted_step(terms, index, step)?;
         let schema = self
             .schemas
             .of_step(index)
             .ok_or_else(|| failed("the grant has no schema for the step"))?;
-        check_granted_parameters(schema, signed).map_err(failed)?;
-        check_standing(terms, &signed.step.reference, &rules.ruling).map_err(failed)?;
+        check_granted_parameters(schema, signed)?;
+        check_standing(terms, &signed.step.reference, &rules.ruling)?;
         let used = spent.grant_use.map_or(0, |number| number.0);
         ensure((1..=terms.max_uses).contains(&used), || {
             format!(
@@ -510,9 +495,9 @@ impl BundledGrant {
         } else {
             ""
         };
-        Ok((
-            (),
-            format!("{}, use {used} of {}{others}", terms.grant, terms.max_uses),
+        Ok(format!(
+            "{}, use {used} of {}{others}",
+            terms.grant, terms.max_uses
         ))
     }
 

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fmt::Display,
     sync::Arc,
 };
 
@@ -19,9 +20,9 @@ use crate::{
     verify_head, versions_of,
 };
 use documents::{
-    AuthorizationDigest, Base64, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope,
-    EnvelopeSignature, FollowedLog, Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt,
-    RefusalStatement, Seal, SealDigest, Signed, Statement, StatementKind, Timestamp,
+    AuthorizationDigest, BoundaryRef, Carrier, Checkpoint, Consumption, Envelope, FollowedLog,
+    Frontier, Genesis, Grant, KeyId, LeafKind, Predicate, Receipt, RefusalStatement, Seal,
+    SealDigest, Signed, Statement, StatementKind, Timestamp,
 };
 
 mod denials;
@@ -47,10 +48,6 @@ pub struct Expected {
     /// True if every difference counts as a failure, even under a seal of another program version.
     pub no_differences: bool,
 }
-
-/// Message about a newer trusted roster with which the log is not connected.
-#[derive(Clone)]
-struct LeftTo(String);
 
 /// Audits a log and reports the findings.
 pub struct Auditor {
@@ -87,7 +84,7 @@ pub struct Auditor {
     /// Previous log of the boundary, if this log continues another log.
     follows: Option<FollowedLog>,
     /// Message about a newer trusted roster, if the log is not connected with this roster.
-    left: Option<LeftTo>,
+    left: Option<String>,
     /// For each checkpoint from another source: index and time of the first entry that follows the checkpoint and
     /// states a time. Times in a log never decrease, so all following entries have this time or a later time.
     after: Vec<Option<(u64, Timestamp)>>,
@@ -110,16 +107,13 @@ pub fn rosters_in(
     entry: &LogEntry,
     beside: &dyn EvidenceFiles,
 ) -> Result<Option<Vec<Envelope>>, Unreadable> {
-    let Ok(EntryParts { payload, .. }) = entry.parts() else {
-        return Ok(None);
-    };
-    if entry.kind() != Some(Seal::KIND) {
-        return Ok(None);
+    if entry.kind() == Some(Seal::KIND)
+        && let Ok(parts) = entry.parts()
+        && let Ok(statement) = Statement::<Seal>::from_payload(&parts.payload)
+    {
+        return Ok(versions_of(&statement.predicate, beside)?.ok());
     }
-    match Statement::<Seal>::from_payload(payload) {
-        Ok(statement) => Ok(versions_of(&statement.predicate, beside)?.ok()),
-        Err(_) => Ok(None),
-    }
+    Ok(None)
 }
 
 impl Auditor {
@@ -173,13 +167,13 @@ impl Auditor {
     /// [`crate::audit::newer_roster::leave_to`] does. `newer` is a trusted roster that was found in `from` and is not
     /// connected with the log. No witness counts after this call, because the newest roster names the witnesses.
     pub fn leave_to(&mut self, newer: &TrustedRoster, from: &str) {
-        self.left = Some(LeftTo(format!(
+        self.left = Some(format!(
             "version {} of the roster ({}, from {from}) is trusted too, but this log is not connected with this \
              version: the log is older than the version, or has another history; give the missing versions with \
              --roster, or only the roster to use",
             newer.version(),
             newer.digest()
-        )));
+        ));
     }
 
     /// Returns the number of entries that this audit and earlier audits of this state have read.
@@ -243,10 +237,8 @@ impl Auditor {
         let index = self.tree.size();
         let hash = entry.hash();
         self.tree.append(hash);
-        let mut differing = Vec::new();
-        self.tiles
-            .append(hash, beside, &mut |finding| differing.push(finding))?;
-        differing.into_iter().for_each(|finding| self.say(finding));
+        let differing = self.tiles.append(hash, beside)?;
+        self.say_all(differing);
         let used = self.runs.used.count();
         match entry.parts() {
             Err(why) => self.find(FindingKind::Entry, index, why),
@@ -270,10 +262,8 @@ impl Auditor {
         head: &str,
         beside: &dyn EvidenceFiles,
     ) -> Result<(Vec<AuditEvent>, Summary), Unreadable> {
-        let mut differing = Vec::new();
-        self.tiles
-            .finish(beside, &mut |finding| differing.push(finding))?;
-        differing.into_iter().for_each(|finding| self.say(finding));
+        let differing = self.tiles.finish(beside)?;
+        self.say_all(differing);
         self.check_head(head);
         for seen in self.expected.heads.clone() {
             let Some(in_force) = self
@@ -321,16 +311,13 @@ impl Auditor {
         &mut self,
         index: u64,
         entry: &LogEntry,
-        EntryParts {
-            signatures,
-            payload,
-        }: &EntryParts,
+        parts: &EntryParts,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
         let kind = entry.kind().unwrap_or_default();
         if kind == Seal::KIND {
-            return match signed::<Seal>(payload, signatures) {
-                Ok(signed) => self.seal(index, entry.data(), payload, signed, beside),
+            return match parts.signed::<Seal>() {
+                Ok(signed) => self.seal(index, entry.data(), &parts.payload, signed, beside),
                 Err(why) => {
                     self.find(FindingKind::Entry, index, why);
                     Ok(())
@@ -358,9 +345,7 @@ impl Auditor {
             // The function has already read each seal.
             LeafKind::Seal => {}
             LeafKind::Consumption => {
-                if let Some(document) =
-                    self.of_boundary::<Consumption>(index, payload, signatures, &in_force)
-                {
+                if let Some(document) = self.of_boundary::<Consumption>(index, parts, &in_force) {
                     self.time(index, document.predicate().at);
                     self.counts.consumptions += 1;
                     self.counts.spent += document.predicate().spent.len() as u64;
@@ -368,15 +353,13 @@ impl Auditor {
                     let findings =
                         self.runs
                             .consume(place, &document, &in_force, &self.denials, revoked);
-                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.say_all(findings);
                     self.undecided(index, &in_force);
                     self.runs.forget(self.at);
                 }
             }
             LeafKind::Receipt => {
-                if let Some(document) =
-                    self.of_boundary::<Receipt>(index, payload, signatures, &in_force)
-                {
+                if let Some(document) = self.of_boundary::<Receipt>(index, parts, &in_force) {
                     let state = (self.at, &self.revocations);
                     let (decided, findings, under) = self.runs.close(
                         index,
@@ -389,23 +372,23 @@ impl Auditor {
                         self.excuse(&findings, &under);
                     }
                     let findings = self.set_aside(index, document.predicate(), findings);
-                    findings.into_iter().for_each(|finding| self.say(finding));
+                    self.say_all(findings);
                     self.said
                         .extend(decided.map(|line| AuditEvent::Decision(Box::new(line))));
                 }
             }
-            LeafKind::Denial => self.denial(index, payload, signatures, &in_force),
-            LeafKind::Revocation => self.revocation(index, payload, signatures, &in_force),
-            LeafKind::Review => self.review(index, payload, signatures, &in_force),
-            LeafKind::Grant => match signed::<Grant>(payload, signatures) {
+            LeafKind::Denial => self.denial(index, parts, &in_force),
+            LeafKind::Revocation => self.revocation(index, parts, &in_force),
+            LeafKind::Review => self.review(index, parts, &in_force),
+            LeafKind::Grant => match parts.signed::<Grant>() {
                 Err(why) => self.find(FindingKind::Grant, index, why),
                 Ok(signed) => {
                     self.counts.signatures += signed.signature_count() as u64;
-                    match self
-                        .runs
-                        .grants
-                        .add(index, (entry.data(), payload, signed), &in_force)
-                    {
+                    match self.runs.grants.add(
+                        index,
+                        (entry.data(), &parts.payload, signed),
+                        &in_force,
+                    ) {
                         Ok(()) => self.counts.grants += 1,
                         Err(why) => self.find(FindingKind::Grant, index, why),
                     }
@@ -413,15 +396,9 @@ impl Auditor {
             },
             LeafKind::Refusal => {
                 if let Some(document) =
-                    self.of_boundary::<RefusalStatement>(index, payload, signatures, &in_force)
+                    self.of_boundary::<RefusalStatement>(index, parts, &in_force)
                 {
-                    self.check_signer(
-                        index,
-                        document
-                            .signatures()
-                            .iter()
-                            .map(|signature| &signature.keyid),
-                    );
+                    self.check_signer(index, document.keyids());
                     let refusal = document.predicate();
                     self.counts.refusals += 1;
                     self.time(index, refusal.at);
@@ -474,7 +451,7 @@ impl Auditor {
                 self.denials = HashSet::new();
             }
         }
-        findings.into_iter().for_each(|finding| self.say(finding));
+        self.say_all(findings);
         if let Some(seal) = seal {
             self.check_signer(index, &signers);
             self.check_roster_signers(index, &seal, before.as_deref(), beside)?;
@@ -543,12 +520,16 @@ impl Auditor {
         }
     }
 
-    fn find(&mut self, what: FindingKind, entry: u64, why: impl Into<String>) {
+    fn find(&mut self, what: FindingKind, entry: u64, why: impl Display) {
         self.say(Finding::at(what, entry, why));
     }
 
-    fn find_whole(&mut self, what: FindingKind, why: impl Into<String>) {
+    fn find_whole(&mut self, what: FindingKind, why: impl Display) {
         self.say(Finding::whole(what, why));
+    }
+
+    fn say_all(&mut self, findings: Vec<Finding>) {
+        findings.into_iter().for_each(|finding| self.say(finding));
     }
 
     fn say(&mut self, finding: Finding) {
@@ -566,13 +547,6 @@ const NO_SEAL: &str = "the log has no seal";
 /// Tolerance in seconds for comparing the time of an entry with the clock of a witness or of this machine. The clocks
 /// can differ, and a witness cosigns a short time after the entry.
 pub const LATE_S: i64 = 600;
-
-fn signed<P: Predicate>(
-    payload: &[u8],
-    signatures: &[EnvelopeSignature],
-) -> Result<Signed<P>, String> {
-    Signed::from_parts(payload, signatures, Base64::Strict).map_err(|error| error.to_string())
-}
 
 /// Verifies the checkpoint of another copy of the log. The seals of the other copy name the keys of the boundary. Only
 /// seals are checked.
@@ -592,20 +566,13 @@ impl LongerCopy {
         entry: &LogEntry,
         beside: &dyn EvidenceFiles,
     ) -> Result<(), Unreadable> {
-        let Ok(EntryParts {
-            signatures,
-            payload,
-        }) = entry.parts()
-        else {
+        let Ok(parts) = entry.parts() else {
             return Ok(());
         };
-        if entry.kind() != Some(Seal::KIND) {
-            return Ok(());
-        }
-        let Ok(signed) = Signed::<Seal>::from_parts(payload, signatures, Base64::Strict) else {
-            return Ok(());
-        };
-        if let Ok((seal, roster)) = verify_seal(payload, signed, &mut self.rosters, beside)?
+        if entry.kind() == Some(Seal::KIND)
+            && let Ok(signed) = parts.signed()
+            && let Ok((seal, roster)) =
+                verify_seal(&parts.payload, signed, &mut self.rosters, beside)?
             && seal.predicate().boundary.id == Some(self.boundary.id)
             && seal.predicate().boundary.name == self.boundary.name
             && roster.version() >= self.roster.version()

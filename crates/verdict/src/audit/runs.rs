@@ -10,13 +10,13 @@ use std::{
 };
 
 use crate::{
-    AuditCounts, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place, PlanFacts,
-    PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
+    AuditCounts, CheckStop, DecisionLine, EntryVerdict, Finding, FindingKind, OpenRun, Place,
+    PlanFacts, PlannedRun, Revocations, RevokedBefore, SavedAudit, SealInForce, SealedState,
     UncheckedQuestion, UsedValue,
     audit::{
         grant_uses::GrantUses,
         reviewed_runs::ReviewedRuns,
-        runs::again::{Again, Open, words},
+        runs::again::{Again, Open},
         session_chains::{PlanReceipts, SessionChains},
         used_values::{SavedOpenRun, SavedRuns, UsedValues},
     },
@@ -61,12 +61,7 @@ impl Runs {
         let mut findings = Vec::new();
         let consumption = document.predicate();
         let at = consumption.at;
-        if let Some(why) = revoked.signer(
-            document
-                .signatures()
-                .iter()
-                .map(|signature| &signature.keyid),
-        ) {
+        if let Some(why) = revoked.signer(document.keyids()) {
             findings.push(Finding::at(FindingKind::Revoked, index, why));
         }
         if let Some(entry) = revoked.epoch(&in_force.boundary.epoch) {
@@ -218,10 +213,10 @@ impl Runs {
         (again.ours, again.parsed_alike) = (open.in_force.ours, open.in_force.parsed_alike);
         again.names(document, &open, here, revocations.before(index));
         let signed = Signed::<Authorization>::from_envelope(&receipt.authorization, Base64::Strict)
-            .map_err(|error| error.to_string())
+            .map_err(CheckStop::from)
             .and_then(|signed| {
                 counts.signatures += signed.signature_count() as u64;
-                verify_authorization(signed, &open.in_force.roster).map_err(words)
+                verify_authorization(signed, &open.in_force.roster)
             });
         let authorization = match signed {
             Ok((authorization, _)) => authorization,

@@ -8,11 +8,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     EvidenceFiles, FindingKind, Rosters, SealedState, TrustedRoster, Unreadable,
-    audit::seal_in_force::named_documents::{Unread, read},
+    audit::{
+        documents::check_lone_signature,
+        seal_in_force::named_documents::{Unread, read},
+    },
 };
 use documents::{
-    BoundaryRef, Epoch, Name, Seal, SealDigest, SealedToken, Signed, SshKey, Statement, Verified,
-    VerifyError, check_sorted, is_own_engine, parses_alike,
+    BoundaryName, BoundaryRef, Epoch, Name, Predicate, Seal, SealDigest, SealedToken, Signed,
+    Statement, Verified, VerifyError, check_sorted, is_own_engine, parses_alike,
 };
 use reading::PasskeysRule;
 
@@ -37,6 +40,33 @@ pub struct SealInForce {
 }
 
 impl SealInForce {
+    fn new(
+        (index, entry): (u64, &[u8]),
+        verified: &Verified<Seal>,
+        id: SealDigest,
+        roster: Arc<TrustedRoster>,
+        no_differences: bool,
+        state: Option<Arc<SealedState>>,
+    ) -> Self {
+        let seal = verified.predicate();
+        Self {
+            index,
+            digest: SealDigest::from_bytes(verified.digest()),
+            number: seal.number,
+            boundary: BoundaryRef {
+                name: seal.boundary.name.clone(),
+                id,
+                epoch: seal.epoch.clone(),
+            },
+            roster,
+            engine: seal.engine.as_str().into(),
+            ours: no_differences || is_own_engine(&seal.engine),
+            parsed_alike: no_differences || parses_alike(&seal.engine),
+            state,
+            entry: entry.into(),
+        }
+    }
+
     /// Returns the passkeys that count, or `None` if none counts. Without a readable policy, none counts.
     pub fn passkeys(&self) -> Option<PasskeysRule> {
         self.state.as_ref().and_then(|state| state.steps.passkeys)
@@ -161,13 +191,7 @@ impl Seals {
                 ),
             );
         }
-        let mut keys: Vec<_> = roster
-            .boundary_keys(&seal.boundary.name)
-            .iter()
-            .map(SshKey::keyid)
-            .collect();
-        keys.sort();
-        if seal.keys != keys {
+        if seal.keys != roster.boundary_keyids(&seal.boundary.name) {
             flaw(
                 FindingKind::SealedState,
                 "the keys in the seal differ from the boundary's keys in the roster".to_owned(),
@@ -183,11 +207,6 @@ impl Seals {
                 ),
             );
         }
-        let boundary = BoundaryRef {
-            name: seal.boundary.name.clone(),
-            id: before.as_ref().map_or(digest, |before| before.boundary.id),
-            epoch: seal.epoch.clone(),
-        };
         // Compare the tokens with the last readable state, because the seals in between may be unreadable.
         let earlier = self.last.clone();
         let ours = self.no_differences || is_own_engine(&seal.engine);
@@ -213,18 +232,15 @@ impl Seals {
                 None
             }
         };
-        self.current = Some(Arc::new(SealInForce {
-            index,
-            digest,
-            number: seal.number,
-            boundary,
+        let id = before.map_or(digest, |before| before.boundary.id);
+        self.current = Some(Arc::new(SealInForce::new(
+            (index, entry),
+            &verified,
+            id,
             roster,
-            engine: seal.engine.as_str().into(),
-            ours,
-            parsed_alike: self.no_differences || parses_alike(&seal.engine),
+            self.no_differences,
             state,
-            entry: entry.into(),
-        }));
+        )));
         Ok((Some(seal), flaws))
     }
 
@@ -284,35 +300,24 @@ impl Seals {
         (id, no_differences): (SealDigest, bool),
         rosters: &mut Rosters,
         beside: &dyn EvidenceFiles,
-    ) -> Result<Result<SealInForce, String>, Unreadable> {
-        let (verified, roster) = match verify(payload, signed, rosters, beside)? {
-            Ok(found) => found,
-            Err((_, message)) => return Ok(Err(message)),
-        };
-        let seal = verified.predicate();
-        let digest = SealDigest::from_bytes(verified.digest());
-        let state = match read(seal, &roster, None, beside) {
-            Err(Unread::Source(error)) => return Err(error),
-            Ok(state) => state,
-            Err(Unread::Gone(message)) => return Ok(Err(message)),
-            Err(Unread::Refused(messages)) => return Ok(Err(messages.join("; "))),
-        };
-        Ok(Ok(SealInForce {
-            index,
-            digest,
-            number: seal.number,
-            boundary: BoundaryRef {
-                name: seal.boundary.name.clone(),
-                id,
-                epoch: seal.epoch.clone(),
-            },
+    ) -> Result<SealInForce, String> {
+        let (verified, roster) = verify(payload, signed, rosters, beside)
+            .map_err(|error| error.0)?
+            .map_err(|(_, message)| message)?;
+        let state = read(verified.predicate(), &roster, None, beside);
+        let state = state.map_err(|unread| match unread {
+            Unread::Source(Unreadable(message)) | Unread::Gone(message) => message,
+            Unread::Refused(messages) => messages.join("; "),
+        })?;
+        let state = Some(Arc::new(state));
+        Ok(SealInForce::new(
+            (index, entry),
+            &verified,
+            id,
             roster,
-            engine: seal.engine.as_str().into(),
-            ours: no_differences || is_own_engine(&seal.engine),
-            parsed_alike: no_differences || parses_alike(&seal.engine),
-            state: Some(Arc::new(state)),
-            entry: entry.into(),
-        }))
+            no_differences,
+            state,
+        ))
     }
 }
 
@@ -325,12 +330,8 @@ pub fn verify(
     rosters: &mut Rosters,
     beside: &dyn EvidenceFiles,
 ) -> Result<Result<UnderRoster, (FindingKind, String)>, Unreadable> {
-    if signed.signature_count() != 1 {
-        let message = format!(
-            "found {} signatures, expected only the signature of the boundary",
-            signed.signature_count()
-        );
-        return Ok(Err((FindingKind::Signature, message)));
+    if let Err(stop) = check_lone_signature(&signed) {
+        return Ok(Err((FindingKind::Signature, stop.to_string())));
     }
     // The keys for this signature are in the roster that the seal names. Therefore the program reads the name of the
     // roster before the verification. This order is safe, because the roster must be connected with the trusted roster.
@@ -343,19 +344,26 @@ pub fn verify(
         Err(message) => return Ok(Err((FindingKind::RosterChain, message))),
     };
     let name = claimed.boundary.name;
-    Ok(
-        match signed.verify_raw(|keyid| roster.boundary_key(&name, keyid)) {
-            Ok(verified) => Ok((verified, roster)),
-            Err(VerifyError::UnknownSigner { keyid }) => {
-                let version = roster.version();
-                Err((
-                    FindingKind::Signature,
-                    format!(
-                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
-                    ),
-                ))
-            }
-            Err(error) => Err((FindingKind::Signature, error.to_string())),
-        },
-    )
+    Ok(verify_of_boundary(signed, &name, &roster).map(|verified| (verified, roster)))
+}
+
+/// Verifies a document that only the boundary signs, or returns the finding about it.
+pub fn verify_of_boundary<P: Predicate>(
+    signed: Signed<P>,
+    name: &BoundaryName,
+    roster: &TrustedRoster,
+) -> Result<Verified<P>, (FindingKind, String)> {
+    check_lone_signature(&signed).map_err(|stop| (FindingKind::Signature, stop.to_string()))?;
+    let verified = signed.verify_raw(|keyid| roster.boundary_key(name, keyid));
+    verified.map_err(|error| match error {
+        VerifyError::Malformed(malformed) => (FindingKind::Entry, malformed.to_string()),
+        VerifyError::UnknownSigner { keyid } => {
+            let version = roster.version();
+            let message = format!(
+                "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
+            );
+            (FindingKind::Signature, message)
+        }
+        error => (FindingKind::Signature, error.to_string()),
+    })
 }

@@ -1,7 +1,11 @@
 //! Signed heads of a log from other sources or earlier audits, and the check of a head's signature.
 
 use crate::{SealInForce, TrustedRoster};
-use documents::{BoundaryRef, Checkpoint, Note, Timestamp, note, origin};
+use documents::{
+    BoundaryRef, Checkpoint, Note, SshKey, Timestamp,
+    note::{self, NoteError},
+    origin,
+};
 
 /// Signed checkpoint of a log, from another source or an earlier audit.
 #[derive(Debug, Clone)]
@@ -65,14 +69,8 @@ pub fn verify_head(
     let note = Note::parse(head).map_err(|error| error.to_string())?;
     let name = &boundary.name;
     let origin = origin(name, &boundary.id);
-    let mut text = None;
-    for key in roster.boundary_keys(name) {
-        match note::verify_note(&note, &origin, key.public()) {
-            Ok(verified) => text = Some(verified.as_str()),
-            Err(note::NoteError::NotSignedBy(_)) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-    }
+    let text = signed_text(&note, &origin, roster.boundary_keys(name))
+        .map_err(|error| error.to_string())?;
     let version = roster.version();
     let text = text.ok_or_else(|| {
         format!(
@@ -84,6 +82,23 @@ pub fn verify_head(
         Checkpoint::parse(text).map_err(|error| error.to_string())?,
         &origin,
     )
+}
+
+/// Text of a note if one of the keys signed it. Each signature by one of the keys must be valid.
+pub fn signed_text<'n>(
+    note: &'n Note,
+    origin: &str,
+    keys: &[SshKey],
+) -> Result<Option<&'n str>, NoteError> {
+    let mut text = None;
+    for key in keys {
+        match note::verify_note(note, origin, key.public()) {
+            Ok(verified) => text = Some(verified.as_str()),
+            Err(NoteError::NotSignedBy(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(text)
 }
 
 fn of_log(head: Checkpoint, origin: &str) -> Result<Checkpoint, String> {

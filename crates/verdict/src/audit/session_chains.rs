@@ -175,14 +175,15 @@ pub struct RunOfPlan<'a> {
 
 impl RunOfPlan<'_> {
     /// Checks the bundle of the plan, of which `report` is the report, and then the plan itself.
-    pub fn check(&self, report: Option<&BundleReport>) -> Result<((), String), CheckStop> {
+    pub fn check(&self, report: Option<&BundleReport>) -> Result<String, CheckStop> {
         let (asked, signed) = match (&self.step.plan, &self.authorization.plan) {
             (Some(asked), Some(signed)) => (asked, signed),
             _ => {
-                ensure(self.bundle.plan.is_none(), || {
-                    "the bundle contains a plan, but the authorization names none".to_owned()
-                })?;
-                return Ok(((), "the step has no plan".to_owned()));
+                ensure(
+                    self.bundle.plan.is_none(),
+                    || "the bundle contains a plan, but the authorization names none",
+                )?;
+                return Ok("the step has no plan".to_owned());
             }
         };
         let missing = || {
@@ -194,20 +195,17 @@ impl RunOfPlan<'_> {
         let report = report.ok_or_else(missing)?;
         check_verified(report)?;
         let facts = self.facts(plan, report)?;
-        let params = self.authorization.params_digest().map_err(failed)?;
+        let params = self.authorization.params_digest()?;
         let run = PlannedRun {
             asked,
             signed,
             params,
             at: self.consumption.at,
         };
-        let _fits = check_plan(&run, &facts).map_err(failed)?;
-        Ok((
-            (),
-            format!(
-                "{} with the receipt {}, ended at {}",
-                facts.step, facts.receipt, facts.finished_at
-            ),
+        let _fits = check_plan(&run, &facts)?;
+        Ok(format!(
+            "{} with the receipt {}, ended at {}",
+            facts.step, facts.receipt, facts.finished_at
         ))
     }
 
@@ -216,24 +214,20 @@ impl RunOfPlan<'_> {
         let unread = || failed("the bundle of the plan states no facts");
         let facts = report.facts.as_deref().ok_or_else(unread)?;
         let approved = facts.approved.as_ref().ok_or_else(unread)?;
-        ensure(facts.boundary.id == self.sealed.id, || {
+        ensure(facts.boundary.id == self.sealed.boundary.id, || {
             format!(
                 "the plan belongs to another boundary, {}",
                 facts.boundary.id
             )
         })?;
-        let place = TlogProof::parse(&plan.proofs.receipt)
-            .map_err(failed)?
-            .index;
+        let place = TlogProof::parse(&plan.proofs.receipt)?.index;
         ensure(place < self.log.consumption.index, || {
             format!(
                 "the receipt of the plan is entry {place}, but the nonce of the run was spent at entry {}",
                 self.log.consumption.index
             )
         })?;
-        let receipt = Base64::Strict
-            .decode("/plan/receipt/payload", &plan.receipt.payload)
-            .map_err(failed)?;
+        let receipt = Base64::Strict.decode("/plan/receipt/payload", &plan.receipt.payload)?;
         Ok(PlanFacts {
             receipt: ContentDigest::of(&receipt),
             step: approved.step.clone(),
@@ -252,8 +246,6 @@ fn check_verified(report: &BundleReport) -> Result<(), CheckStop> {
             "the bundle of the plan: {}: {}",
             check.name, check.detail
         ))),
-        None => ensure(report.verified, || {
-            "the bundle of the plan is not verified".to_owned()
-        }),
+        None => ensure(report.verified, || "the bundle of the plan is not verified"),
     }
 }

@@ -40,8 +40,8 @@ impl Tiles {
         &mut self,
         leaf: Hash,
         beside: &dyn EvidenceFiles,
-        say: &mut dyn FnMut(Finding),
-    ) -> Result<(), Unreadable> {
+    ) -> Result<Vec<Finding>, Unreadable> {
+        let mut differing = Vec::new();
         // The hash is `None` if an earlier audit read the beginning of the tile below. In this case the hashes at the
         // beginning of that tile are missing, so its root is unknown.
         let mut hash = Some(leaf);
@@ -68,33 +68,25 @@ impl Tiles {
                 .replace(Vec::with_capacity(usize::from(TILE_WIDTH)))
             {
                 Some(hashes) => {
-                    compare(level, index, &hashes, beside, say)?;
+                    differing.extend(compare(level, index, &hashes, beside)?);
                     Some(root(&hashes))
                 }
                 None => None,
             };
         }
-        Ok(())
+        Ok(differing)
     }
 
     /// Compares the incomplete tiles at the end of the log with the tile files of the copy.
-    pub fn finish(
-        &self,
-        beside: &dyn EvidenceFiles,
-        say: &mut dyn FnMut(Finding),
-    ) -> Result<(), Unreadable> {
+    pub fn finish(&self, beside: &dyn EvidenceFiles) -> Result<Vec<Finding>, Unreadable> {
+        let mut differing = Vec::new();
         for (level, tile) in (0_u8..).zip(&self.levels) {
             if let Some(hashes) = tile.hashes.as_ref().filter(|hashes| !hashes.is_empty()) {
-                compare(
-                    level,
-                    tile.next / u64::from(TILE_WIDTH),
-                    hashes,
-                    beside,
-                    say,
-                )?;
+                let index = tile.next / u64::from(TILE_WIDTH);
+                differing.extend(compare(level, index, hashes, beside)?);
             }
         }
-        Ok(())
+        Ok(differing)
     }
 }
 
@@ -103,23 +95,20 @@ fn compare(
     index: u64,
     hashes: &[Hash],
     beside: &dyn EvidenceFiles,
-    say: &mut dyn FnMut(Finding),
-) -> Result<(), Unreadable> {
+) -> Result<Option<Finding>, Unreadable> {
     let width = u16::try_from(hashes.len()).unwrap_or(TILE_WIDTH);
     let Some(path) = TilePath::new(TileKind::Hashes(level), index, width) else {
-        return Ok(());
+        return Ok(None);
     };
-    if let Some(stored) = beside.tile(&path)?
-        && stored != hashes.as_flattened()
-    {
+    let differs = beside
+        .tile(&path)?
+        .is_some_and(|stored| stored != hashes.as_flattened());
+    Ok(differs.then(|| {
         let first = index << (u32::from(level + 1) * u32::from(TILE_HEIGHT));
-        say(Finding::at(
-            FindingKind::Tile,
-            first,
-            format!("the hashes in the tile {path} differ from the hashes of the log's entries"),
-        ));
-    }
-    Ok(())
+        let why =
+            format!("the hashes in the tile {path} differ from the hashes of the log's entries");
+        Finding::at(FindingKind::Tile, first, why)
+    }))
 }
 
 /// Source of the blobs, tiles and entries of a log.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Chain, CheckStop, WitnessFacts,
+    Chain, CheckStop, Checked, WitnessFacts,
     audit::check_ledger::{ensure, failed},
 };
 use documents::{BoundaryName, Note, SKEW_S, Timestamp, WitnessKey};
@@ -20,7 +20,7 @@ pub fn check_witnesses(
     boundary: &BoundaryName,
     demanded: u64,
     at: Option<Timestamp>,
-) -> Result<(Vec<WitnessFacts>, String), CheckStop> {
+) -> Checked<Vec<WitnessFacts>> {
     let named = &chain.newest().tables().witnesses;
     let versions = chain.versions().iter().chain([chain.newest()]);
     let own: BTreeSet<[u8; 32]> = versions

@@ -1,7 +1,5 @@
 //! Question: which approval rules must the signatures of a run meet, and may the run be an emergency?
 
-use std::borrow::Cow;
-
 use crate::{QuorumRules, RuleError};
 use documents::{Approvals, Authorization, Code, StepRef};
 use reading::Ruling;
@@ -11,17 +9,17 @@ use reading::Ruling;
 ///
 /// # Errors
 /// Returns an error if policy permits no emergency for the step, or no emergency with a window as long as that of the run.
-pub fn rules_of_run<'r>(
+pub fn rules_of_run(
     signed: &Authorization,
-    rules: &'r QuorumRules,
+    rules: QuorumRules,
     ruling: &Ruling,
     of_step: &Approvals,
-) -> Result<Cow<'r, QuorumRules>, EmergencyError> {
+) -> Result<QuorumRules, EmergencyError> {
     if signed.emergency.is_none() {
-        return Ok(Cow::Borrowed(rules));
+        return Ok(rules);
     }
     let window_s = signed.expires_at.unix() - signed.issued_at.unix();
-    rules_of_emergency(&signed.step.reference, window_s, ruling, of_step).map(Cow::Owned)
+    rules_of_emergency(&signed.step.reference, window_s, ruling, of_step)
 }
 
 /// Returns the approval rules for an emergency of `window_s` seconds.

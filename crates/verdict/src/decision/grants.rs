@@ -173,13 +173,7 @@ pub fn stands<'g>(
         at,
     } = context;
     let (terms, signatures) = (grant.document.predicate(), grant.document.signatures());
-    let _place = check_place(
-        &terms.boundary,
-        &boundary.name,
-        &boundary.id,
-        &boundary.epoch,
-    )
-    .map_err(GrantError::Place)?;
+    let _place = check_place(&terms.boundary, boundary).map_err(GrantError::Place)?;
     check_revoked(&grant.digest, terms, revoked)?;
     check_grant_window(terms, at)?;
     check_grantee(terms, roster)?;

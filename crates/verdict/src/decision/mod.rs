@@ -53,24 +53,24 @@ use documents::{Code, WindowError};
 #[error(transparent)]
 pub enum Objection {
     /// The statement names another boundary or another epoch.
-    Place(PlaceError),
+    Place(#[from] PlaceError),
     /// The step in the statement is not the sealed step.
-    Step(StepError),
+    Step(#[from] StepError),
     /// The parameters do not fit the step's schema.
-    Parameters(ParametersError),
+    Parameters(#[from] ParametersError),
     /// Policy denies the step, requires a permission that the approvers did not sign, or leads to another sandbox than
     /// the signed sandbox.
-    Permissions(PermissionsError),
+    Permissions(#[from] PermissionsError),
     /// The proposer is unknown, or may not propose the step.
-    Exclusion(ExclusionError),
+    Exclusion(#[from] ExclusionError),
     /// The quorum rule of the policy or of the step is invalid.
-    Rule(RuleError),
+    Rule(#[from] RuleError),
     /// The run may not be an emergency.
-    Emergency(EmergencyError),
+    Emergency(#[from] EmergencyError),
     /// Too few people signed.
-    Quorum(QuorumError),
+    Quorum(#[from] QuorumError),
     /// The time is outside the signed window.
-    Window(WindowError),
+    Window(#[from] WindowError),
 }
 
 impl Objection {
@@ -88,26 +88,4 @@ impl Objection {
             Self::Window(error) => error.code(),
         }
     }
-}
-
-macro_rules! objection_from {
-    ($($error:ident => $variant:ident),* $(,)?) => {
-        $(impl From<$error> for Objection {
-            fn from(error: $error) -> Self {
-                Self::$variant(error)
-            }
-        })*
-    };
-}
-
-objection_from! {
-    PlaceError => Place,
-    StepError => Step,
-    ParametersError => Parameters,
-    PermissionsError => Permissions,
-    ExclusionError => Exclusion,
-    RuleError => Rule,
-    EmergencyError => Emergency,
-    QuorumError => Quorum,
-    WindowError => Window,
 }

@@ -1,6 +1,6 @@
 //! Question: is the statement for this boundary and for this epoch?
 
-use documents::{BoundaryName, BoundaryRef, Code, Epoch, SealDigest};
+use documents::{BoundaryRef, Code, Epoch};
 
 /// Proof that a statement is for this boundary and for the epoch in force. Only [`check_place`] constructs this proof.
 #[must_use]
@@ -11,22 +11,17 @@ pub struct AtThisBoundary(());
 /// # Errors
 /// Returns an error for the first difference. The id is compared before the epoch, because an epoch has a meaning only
 /// at its own boundary.
-pub fn check_place(
-    signed: &BoundaryRef,
-    name: &BoundaryName,
-    id: &SealDigest,
-    epoch: &Epoch,
-) -> Result<AtThisBoundary, PlaceError> {
-    if signed.id != *id || signed.name != *name {
+pub fn check_place(signed: &BoundaryRef, here: &BoundaryRef) -> Result<AtThisBoundary, PlaceError> {
+    if signed.id != here.id || signed.name != here.name {
         return Err(PlaceError::OtherBoundary {
             signed: format!("{} ({})", signed.name, signed.id),
-            here: format!("{name} ({id})"),
+            here: format!("{} ({})", here.name, here.id),
         });
     }
-    if signed.epoch != *epoch {
+    if signed.epoch != here.epoch {
         return Err(PlaceError::OtherEpoch {
             signed: signed.epoch.clone(),
-            here: epoch.clone(),
+            here: here.epoch.clone(),
         });
     }
     Ok(AtThisBoundary(()))

@@ -62,12 +62,6 @@ pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, 
             uncounted: count.uncounted().into(),
         });
     }
-    let mut approvers: Vec<_> = count
-        .counted()
-        .iter()
-        .map(|person| person.name.clone())
-        .collect();
-    approvers.sort();
     let groups: BTreeSet<_> = count
         .counted()
         .iter()
@@ -75,7 +69,7 @@ pub fn decide(rules: &QuorumRules, count: &SignatureCount) -> Result<QuorumMet, 
         .cloned()
         .collect();
     Ok(QuorumMet {
-        approvers,
+        approvers: progress.approvers,
         groups: groups.into_iter().collect(),
         keys: count.counted().iter().map(|person| person.keyid).collect(),
     })

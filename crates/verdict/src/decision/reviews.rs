@@ -267,13 +267,22 @@ impl RunReviews {
 }
 
 /// Reason why a review breaks a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReviewError {
     /// The signature does not count.
+    #[error("{}", match .0.why {
+        NotCounted::Excluded => excluded_words(&.0.holder),
+        _ => .0.to_string(),
+    })]
     DoesNotCount(Box<UncountedSignature>),
     /// The run needs no review: it was no emergency and its end is known, or the reviews are complete.
+    #[error(
+        "the run needs no review: only an emergency without its reviews, or a run with an unknown end, needs one; of a \
+        settled run, only a person who may settle can say that it ended in another way"
+    )]
     NotNeeded,
     /// The rules of the run can't be read.
+    #[error("the rules for reviews of the run can't be applied: {0}")]
     Rules(String),
 }
 
@@ -292,27 +301,9 @@ impl ReviewError {
     }
 }
 
-impl fmt::Display for ReviewError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DoesNotCount(signature) if signature.why == NotCounted::Excluded => {
-                f.write_str(&excluded_words(&signature.holder))
-            }
-            Self::DoesNotCount(signature) => signature.fmt(f),
-            Self::NotNeeded => f.write_str(
-                "the run needs no review: only an emergency without its reviews, or a run with an unknown end, needs one; of a \
-                 settled run, only a person who may settle can say that it ended in another way",
-            ),
-            Self::Rules(why) => write!(f, "the rules for reviews of the run can't be applied: {why}"),
-        }
-    }
-}
-
 /// Says that a person can't review a run, because the receipt lists this person as excluded.
 pub fn excluded_words(person: &impl fmt::Display) -> String {
     format!(
         "{person} proposed the run or drafted its grant, or controls a token that did this, and so can't review it"
     )
 }
-
-impl std::error::Error for ReviewError {}

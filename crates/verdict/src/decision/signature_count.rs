@@ -1,9 +1,6 @@
 //! The signatures that count, at most one for each person, and the reasons why the others do not count.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     ExcludedSigners, PasskeyError, QuorumRules, RuleSigner, SigningProgram, TrustedRoster,
@@ -40,7 +37,8 @@ impl CountedSigner {
 }
 
 /// Signature that does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{holder} ({keyid}) does not count: {why}")]
 pub struct UncountedSignature {
     /// The key.
     pub keyid: KeyId,
@@ -51,63 +49,46 @@ pub struct UncountedSignature {
 }
 
 /// The reason why a signature does not count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
     /// The key does not belong to an approver in the roster.
+    #[error("the signer is not an approver")]
     NoApprover,
     /// The key is revoked.
+    #[error("the key is revoked")]
     Revoked,
     /// The approver is the proposer, or controls the proposer.
+    #[error("the signer is the proposer or controls the proposer")]
     Excluded,
     /// The validity of the approver has not begun.
+    #[error("the approver is valid only from {0}")]
     NotYetValid(Timestamp),
     /// The validity of the approver has ended.
+    #[error("the approver is no longer valid since {0}")]
     NoLongerValid(Timestamp),
     /// The approver is in no group that a rule names.
+    #[error("the approver is in no group that the rule names")]
     InNoNamedGroup,
     /// The signature reports no touch, but every group in which the approver could count requires a touch of a security
     /// key.
+    #[error("the group requires a security key with touch")]
     NotTouched,
     /// The security key did not verify the person, but every group in which the approver could count requires this.
+    #[error(
+        "the group requires a security key that verified the person (PIN or fingerprint); sign with such a key"
+    )]
     NotVerified,
     /// The signature of another key of the same person counts.
+    #[error("the same person also signed with {0}")]
     SecondKey(KeyId),
     /// Policy does not let this passkey count.
+    #[error(transparent)]
     Passkey(PasskeyError),
     /// As many other passkeys count as policy permits for one run.
+    #[error(
+        "as many other passkeys count as policy permits (`passkeys.most`); sign with another key"
+    )]
     MorePasskeys,
-}
-
-impl fmt::Display for UncountedSignature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}) does not count: {}",
-            self.holder, self.keyid, self.why
-        )
-    }
-}
-
-impl fmt::Display for NotCounted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoApprover => f.write_str("the signer is not an approver"),
-            Self::Revoked => f.write_str("the key is revoked"),
-            Self::Excluded => f.write_str("the signer is the proposer or controls the proposer"),
-            Self::NotYetValid(from) => write!(f, "the approver is valid only from {from}"),
-            Self::NoLongerValid(until) => write!(f, "the approver is no longer valid since {until}"),
-            Self::InNoNamedGroup => f.write_str("the approver is in no group that the rule names"),
-            Self::NotTouched => f.write_str("the group requires a security key with touch"),
-            Self::NotVerified => f.write_str(
-                "the group requires a security key that verified the person (PIN or fingerprint); sign with such a key",
-            ),
-            Self::SecondKey(first) => write!(f, "the same person also signed with {first}"),
-            Self::Passkey(error) => error.fmt(f),
-            Self::MorePasskeys => {
-                f.write_str("as many other passkeys count as policy permits (`passkeys.most`); sign with another key")
-            }
-        }
-    }
 }
 
 impl SignatureCount {

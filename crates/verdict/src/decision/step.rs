@@ -1,6 +1,6 @@
 //! Question: is the step identical to the sealed step?
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::Value;
 
@@ -216,12 +216,11 @@ fn check(
             "plan",
         ),
     ] {
-        if asked != given {
-            return Err(StepError::Part {
-                step: reference.clone(),
-                part,
-                is_asked: asked,
-            });
+        let step = reference.clone();
+        match (asked, given) {
+            (true, false) => return Err(StepError::MissingPart { step, part }),
+            (false, true) => return Err(StepError::UnusedPart { step, part }),
+            _ => {}
         }
     }
     let filled = fill(sealed, &signed.params)?;
@@ -235,14 +234,18 @@ fn check(
 }
 
 /// The reason why the signed step is not the sealed step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// The seal contains no step with this reference.
+    #[error("no step {step} is registered; see `countersign registry list`")]
     Unknown {
         /// The signed reference.
         step: StepRef,
     },
     /// The digest of the sealed definition differs from the signed digest.
+    #[error(
+        "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again"
+    )]
     Changed {
         /// The step.
         step: StepRef,
@@ -252,26 +255,43 @@ pub enum StepError {
         sealed: StepDigest,
     },
     /// The signed script differs from the script of the definition.
+    #[error(
+        "the signed script is {signed}, but the script in the definition is {sealed}; propose again"
+    )]
     OtherScript {
         /// Digest of the signed script.
         signed: RenderedDigest,
         /// Digest of the script of the definition.
         sealed: RenderedDigest,
     },
-    /// The authorization lacks a part that the step asks for, or has a part that the step does not ask for.
-    Part {
+    /// The authorization lacks a part that the step asks for.
+    #[error("the step {step} needs a {part}, but the authorization names none; propose again")]
+    MissingPart {
         /// The step.
         step: StepRef,
         /// `session` or `plan`.
         part: &'static str,
-        /// True if the step asks for the part.
-        is_asked: bool,
+    },
+    /// The authorization has a part that the step does not ask for.
+    #[error("the authorization names a {part}, but the step {step} has none; propose again")]
+    UnusedPart {
+        /// The step.
+        step: StepRef,
+        /// `session` or `plan`.
+        part: &'static str,
     },
     /// The value is not the definition of a step.
+    #[error("the document is not the definition of a step: {0}")]
     Malformed(Malformed),
     /// The template of the script has flaws.
+    #[error("the template of the script is invalid: {}", joined(.0, "; "))]
     Template(Vec<TemplateFlaw>),
     /// The value of a parameter can't be written in its place of the script.
+    #[error(
+        "the template can't be filled in{}: {}",
+        if .0.parameter.is_empty() { String::new() } else { format!(" with the parameter {}", .0.parameter) },
+        .0.message
+    )]
     Parameter(RenderError),
 }
 
@@ -281,83 +301,15 @@ impl StepError {
         match self {
             Self::Unknown { .. } => Code::UnknownStep,
             Self::Changed { .. } => Code::StepChanged,
-            Self::OtherScript { .. } | Self::Part { .. } => Code::ContextChanged,
+            Self::OtherScript { .. } | Self::MissingPart { .. } | Self::UnusedPart { .. } => {
+                Code::ContextChanged
+            }
             Self::Malformed(malformed) => malformed.code(),
             Self::Template(_) => Code::Malformed,
             Self::Parameter(_) => Code::InvalidParams,
         }
     }
 }
-
-impl fmt::Display for StepError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown { step } => write!(
-                f,
-                "no step {step} is registered; see `countersign registry list`"
-            ),
-            Self::Changed {
-                step,
-                signed,
-                sealed,
-            } => {
-                write!(
-                    f,
-                    "the signed definition of step {step} is {signed}, but the sealed definition is {sealed}; propose again"
-                )
-            }
-            Self::OtherScript { signed, sealed } => {
-                write!(
-                    f,
-                    "the signed script is {signed}, but the script in the definition is {sealed}; propose again"
-                )
-            }
-            Self::Part {
-                step,
-                part,
-                is_asked: true,
-            } => {
-                write!(
-                    f,
-                    "the step {step} needs a {part}, but the authorization names none; propose again"
-                )
-            }
-            Self::Part {
-                step,
-                part,
-                is_asked: false,
-            } => {
-                write!(
-                    f,
-                    "the authorization names a {part}, but the step {step} has none; propose again"
-                )
-            }
-            Self::Malformed(malformed) => write!(
-                f,
-                "the document is not the definition of a step: {malformed}"
-            ),
-            Self::Template(flaws) => {
-                write!(
-                    f,
-                    "the template of the script is invalid: {}",
-                    joined(flaws, "; ")
-                )
-            }
-            Self::Parameter(error) if error.parameter.is_empty() => {
-                write!(f, "the template can't be filled in: {error}")
-            }
-            Self::Parameter(error) => {
-                write!(
-                    f,
-                    "the template can't be filled in with the parameter {}: {}",
-                    error.parameter, error.message
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for StepError {}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use documents::{
     BoundaryName, ForeignKey, GroupName, KeyId, MAX_SIGNATURES, Malformed, Name, PolicyDigest,
     PresenceRule, Proposer, Roster, RosterDigest, RosteredApprover, SshKey, SshKeyError, Statement,
-    StatementKey, joined,
+    StatementKey, joined, unhex,
 };
 use reading::escape;
 
@@ -189,6 +189,13 @@ impl TrustedRoster {
         self.index.boundaries.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Ids of a boundary's keys in ascending order.
+    pub fn boundary_keyids(&self, name: &BoundaryName) -> Vec<KeyId> {
+        let mut keyids: Vec<_> = self.boundary_keys(name).iter().map(SshKey::keyid).collect();
+        keyids.sort();
+        keyids
+    }
+
     /// Returns the key of this boundary with this id.
     pub fn boundary_key(&self, name: &BoundaryName, keyid: &KeyId) -> Option<&SshKey> {
         self.boundary_keys(name)
@@ -315,20 +322,11 @@ pub enum RosterError {
     #[error(transparent)]
     Malformed(Malformed),
     /// The roster breaks rules.
-    #[error("{}", joined(.0.iter().map(|fault| format!("at {}: {}", fault.pointer, fault.message)), "; "))]
-    Faults(Vec<RosterFault>),
+    #[error("{}", joined(.0, "; "))]
+    Faults(Vec<Malformed>),
 }
 
-/// A broken rule of rosters.
-#[derive(Debug, PartialEq)]
-pub struct RosterFault {
-    /// RFC 6901 pointer to the table entry that breaks the rule.
-    pub pointer: String,
-    /// The error, and the correction.
-    pub message: String,
-}
-
-fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
+fn check(roster: &Roster) -> Result<Index, Vec<Malformed>> {
     let mut reader = Reader::default();
     for (name, approver) in &roster.approvers {
         let at = format!("/approvers/{name}");
@@ -353,8 +351,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         {
             reader.fault(
                 format!("{at}/valid_before"),
-                "valid_before is not after valid_after, so the approver would never count; correct one of the two times"
-                    .to_owned(),
+                "valid_before is not after valid_after, so the approver would never count; correct one of the two times",
             );
         }
         let rostered = RosteredApprover {
@@ -386,10 +383,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
             );
         }
         if !(witness.url.starts_with("https://") || witness.url.starts_with("http://")) {
-            reader.fault(
-                format!("{at}/url"),
-                "expected an http or https address".to_owned(),
-            );
+            reader.fault(format!("{at}/url"), "expected an http or https address");
         }
     }
     let people = roster.approvers.values();
@@ -407,10 +401,7 @@ fn check(roster: &Roster) -> Result<Index, Vec<RosterFault>> {
         None
     };
     if let Some(why) = too_high {
-        reader.fault(
-            "/threshold".to_owned(),
-            format!("{why}: lower the threshold"),
-        );
+        reader.fault("/threshold", format!("{why}: lower the threshold"));
     }
     if reader.faults.is_empty() {
         Ok(reader.index)
@@ -428,17 +419,13 @@ fn has_signing_key(keys: &[String]) -> bool {
 /// use other algorithms than boundaries.
 fn is_vkey_of(vkey: &str, name: &str) -> bool {
     let mut parts = vkey.splitn(3, '+');
-    let hex = |text: &str| {
-        text.len() == 8
-            && text
-                .bytes()
-                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
-    };
     let plain = |c: char| !c.is_whitespace() && !c.is_control();
     !name.is_empty()
         && name.chars().all(plain)
         && parts.next() == Some(name)
-        && parts.next().is_some_and(hex)
+        && parts
+            .next()
+            .is_some_and(|id| unhex(id, &mut [0; 4]).is_some())
         && parts
             .next()
             .is_some_and(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() > 1))
@@ -449,12 +436,12 @@ struct Reader {
     index: Index,
     names: BTreeSet<Name>,
     material: HashMap<[u8; 32], KeyHolder>,
-    faults: Vec<RosterFault>,
+    faults: Vec<Malformed>,
 }
 
 impl Reader {
-    fn fault(&mut self, pointer: String, message: String) {
-        self.faults.push(RosterFault { pointer, message });
+    fn fault(&mut self, pointer: impl Into<String>, message: impl fmt::Display) {
+        self.faults.push(Malformed::at(pointer, message));
     }
 
     fn person(&mut self, at: &str, name: &Name, keys: &[String], holder: fn(Name) -> KeyHolder) {
@@ -484,9 +471,9 @@ impl Reader {
                         self.index.foreign.push((holder.clone(), key));
                     }
                     Ok(_) => {}
-                    Err(error) => self.fault(pointer, error.to_string()),
+                    Err(error) => self.fault(pointer, error),
                 },
-                Err(error) => self.fault(pointer, error.to_string()),
+                Err(error) => self.fault(pointer, error),
             }
         }
         keys
@@ -500,7 +487,7 @@ impl Reader {
             let message = format!(
                 "this key (plain or of a security key) already belongs to {before}; list each key once"
             );
-            self.fault(pointer.to_owned(), message);
+            self.fault(pointer, message);
         }
         before.is_none()
     }

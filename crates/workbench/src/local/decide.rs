@@ -161,14 +161,14 @@ impl LocalRules {
             ))
         };
         let place = |one: &Decided| {
-            one.place.map_or_else(
+                        one.place.map_or_else(
                 || chosen.place(),
-                |place| chosen.place_in_script(place.line, place.column),
+                |place| chosen.place_in_script(place),
             )
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {
-                let place = chosen.place_in_script(not.place.line, not.place.column);
+                let place = chosen.place_in_script(not.place);
                 return Err(refused(format!(
                     "{}: policy denies a script that it does not understand: {}",
                     PrintableText::text(&place),

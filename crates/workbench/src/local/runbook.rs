@@ -14,7 +14,9 @@ use crate::{
 };
 use client::{CommandFailure, CommandResult, Exit, PrintableText, typed};
 use documents::{Format, Parameter, first_of, joined};
-use reading::{FileProblem, FileSteps, Params, RegisteredStep, Registry, Workflow, script_remarks};
+use reading::{
+    FileProblem, FileSteps, Params, RegisteredStep, Registry, TextPlace, Workflow, script_remarks,
+};
 
 /// Chosen steps of a runbook, in the order of the file.
 pub struct Runbook {
@@ -429,16 +431,16 @@ impl ChosenStep {
     }
 
     /// Returns a place in the script as `file:line:column`.
-    pub fn place_in_script(&self, line: usize, column: usize) -> String {
+            pub fn place_in_script(&self, at: TextPlace) -> String {
         let Some(place) = &self.step.place else {
-            return format!("{line}:{column}");
+            return at.to_string();
         };
-        let at = place.in_script(line, column);
+        let at = place.in_script(at);
         let used_by = at
             .used_by
             .map(|used_by| format!(" (used by {used_by})"))
             .unwrap_or_default();
-        format!("{}:{}:{}{used_by}", at.file, at.line, at.column)
+        format!("{}:{}{used_by}", at.file, at.place)
     }
 }
 

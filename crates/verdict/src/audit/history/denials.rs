@@ -1,20 +1,14 @@
 //! Denials in the log, and statements that the boundary signed.
 
 use crate::{
-    AuditEvent, Auditor, DenialLine, FindingKind, SealInForce, audit::history::signed, check_place,
-    signing_program,
+    AuditEvent, Auditor, DenialLine, EntryParts, FindingKind, SealInForce,
+    audit::seal_in_force::verify_of_boundary, check_place, signing_program,
 };
-use documents::{Denial, EnvelopeSignature, Predicate, Verified, VerifyError, denied};
+use documents::{Denial, Predicate, Verified, VerifyError, denied};
 
 impl Auditor {
-    pub(super) fn denial(
-        &mut self,
-        index: u64,
-        payload: &[u8],
-        signatures: &[EnvelopeSignature],
-        in_force: &SealInForce,
-    ) {
-        let signed = match signed::<Denial>(payload, signatures) {
+    pub(super) fn denial(&mut self, index: u64, parts: &EntryParts, in_force: &SealInForce) {
+        let signed = match parts.signed::<Denial>() {
             Ok(signed) => signed,
             Err(why) => return self.find(FindingKind::Entry, index, why),
         };
@@ -28,10 +22,10 @@ impl Auditor {
         }) {
             Ok(document) => document,
             Err(VerifyError::Malformed(malformed)) => {
-                return self.find(FindingKind::Entry, index, malformed.to_string());
+                return self.find(FindingKind::Entry, index, malformed);
             }
             Err(error) => {
-                return self.find(FindingKind::Denial, index, error.to_string());
+                return self.find(FindingKind::Denial, index, error);
             }
         };
         let refused = document
@@ -39,7 +33,7 @@ impl Auditor {
             .iter()
             .find_map(|one| signing_program(&one.sig, in_force.passkeys()).err());
         if let Some(error) = refused {
-            return self.find(FindingKind::Denial, index, error.to_string());
+            return self.find(FindingKind::Denial, index, error);
         }
         if !one {
             self.find(
@@ -49,13 +43,8 @@ impl Auditor {
             );
         }
         let here = &in_force.boundary;
-        if let Err(error) = check_place(
-            &document.predicate().boundary,
-            &here.name,
-            &here.id,
-            &here.epoch,
-        ) {
-            self.find(FindingKind::Denial, index, error.to_string());
+        if let Err(error) = check_place(&document.predicate().boundary, here) {
+            self.find(FindingKind::Denial, index, error);
         }
         let ended = document.signatures().iter().find_map(|signature| {
             let (approver, _) = in_force.roster.statement_approver(&signature.keyid)?;
@@ -68,12 +57,7 @@ impl Auditor {
             self.find(FindingKind::Denial, index, message);
         }
         let revoked = self.revocations.before(index);
-        if let Some(why) = revoked.signer(
-            document
-                .signatures()
-                .iter()
-                .map(|signature| &signature.keyid),
-        ) {
+        if let Some(why) = revoked.signer(document.keyids()) {
             return self.find(FindingKind::Revoked, index, why);
         }
         // The parser of the document has already checked the subject.
@@ -99,31 +83,15 @@ impl Auditor {
     pub(super) fn of_boundary<P: Predicate>(
         &mut self,
         index: u64,
-        payload: &[u8],
-        signatures: &[EnvelopeSignature],
+        parts: &EntryParts,
         in_force: &SealInForce,
     ) -> Option<Verified<P>> {
-        let verified = signed::<P>(payload, signatures).map_err(|why| (FindingKind::Entry, why)).and_then(|signed| {
-            if signed.signature_count() != 1 {
-                let message = format!(
-                    "found {} signatures, expected only the signature of the boundary",
-                    signed.signature_count()
-                );
-                return Err((FindingKind::Signature, message));
-            }
-            let name = &in_force.boundary.name;
-            signed.verify_raw(|keyid| in_force.roster.boundary_key(name, keyid)).map_err(|error| match error {
-                VerifyError::Malformed(malformed) => (FindingKind::Entry, malformed.to_string()),
-                VerifyError::UnknownSigner { keyid } => {
-                    let version = in_force.roster.version();
-                    let message = format!(
-                        "the signing key {keyid} is no key of boundary {name} in version {version} of the roster"
-                    );
-                    (FindingKind::Signature, message)
-                }
-                error => (FindingKind::Signature, error.to_string()),
-            })
-        });
+        let verified = parts
+            .signed::<P>()
+            .map_err(|malformed| (FindingKind::Entry, malformed.to_string()))
+            .and_then(|signed| {
+                verify_of_boundary(signed, &in_force.boundary.name, &in_force.roster)
+            });
         self.counts.signatures += 1;
         match verified {
             Ok(verified) => Some(verified),

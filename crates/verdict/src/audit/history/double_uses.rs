@@ -131,7 +131,7 @@ impl Auditor {
             let why = "the audit read the entries twice, and they were not the same: read the log from another copy";
             findings.push(Finding::whole(FindingKind::Root, why));
         }
-        findings.into_iter().for_each(|finding| self.say(finding));
+        self.say_all(findings);
         Ok(())
     }
 }

@@ -1,9 +1,6 @@
 //! Compares the log with its signed head, with heads from other sources, and with the times in cosignatures.
 
-use crate::{
-    Auditor, CheckStop, FindingKind, LATE_S, SealInForce, audit::history::LeftTo, check_witnesses,
-    verify_head,
-};
+use crate::{Auditor, CheckStop, FindingKind, LATE_S, SealInForce, check_witnesses, verify_head};
 use documents::{Checkpoint, Note, Timestamp, hex, origin};
 
 impl Auditor {
@@ -130,7 +127,7 @@ impl Auditor {
 
     /// Checks the cosignatures with the witnesses of the newest known roster.
     fn check_witnesses(&mut self, head: &str, in_force: &SealInForce) {
-        if let Some(LeftTo(why)) = self.left.clone() {
+        if let Some(why) = self.left.clone() {
             if self.expected.witnesses > 0 {
                 self.find_whole(FindingKind::Witnesses, why);
             }

@@ -3,66 +3,48 @@
 use std::sync::Arc;
 
 use crate::{
-    Auditor, EntryParts, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce,
-    Seals, Tiles, Unreadable,
-    audit::{history::signed, used_values::SavedSeal},
+    Auditor, EvidenceFiles, Expected, LogEntry, Pinned, Runs, SavedAudit, SealInForce, Seals,
+    Tiles, audit::used_values::SavedSeal,
 };
-use documents::{Envelope, Seal, hex};
+use documents::{Envelope, hex};
 
 impl Auditor {
     /// Resumes an audit from its stored state. The audit computes the root from the stored tree and the new entries.
     /// This root differs from the signed root if the log no longer begins with the same entries.
     ///
     /// # Errors
-    /// Returns the outer error if the source can't be read. Returns the inner error if the stored state can't be used.
-    /// The log must then be read from its first entry.
+    /// Returns the reason if the source can't be read or the stored state can't be used. The log must then be read from
+    /// its first entry.
     pub fn resume(
         trusted: Pinned,
         versions: &[Envelope],
         expected: Expected,
         kept: &SavedAudit,
         beside: &dyn EvidenceFiles,
-    ) -> Result<Result<Self, String>, Unreadable> {
-        let mut auditor = match Self::new(trusted, versions, expected) {
-            Ok(auditor) => auditor,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let Some(tree) = kept.frontier() else {
-            return Ok(Err("the saved tree does not fit the saved size".to_owned()));
-        };
+    ) -> Result<Self, String> {
+        let mut auditor =
+            Self::new(trusted, versions, expected).map_err(|error| error.to_string())?;
+        let tree = kept
+            .frontier()
+            .ok_or("the saved tree does not fit the saved size")?;
         let mut sealed: Vec<Arc<SealInForce>> = Vec::with_capacity(kept.seals.len());
         for SavedSeal { index, entry } in &kept.seals {
             let entry = LogEntry::of(entry.clone().into_bytes());
-            let Ok(EntryParts {
-                signatures,
-                payload,
-            }) = entry.parts()
-            else {
-                return Ok(Err(format!(
-                    "the saved seal of entry {index} can't be read"
-                )));
-            };
-            let signed = match signed::<Seal>(payload, signatures) {
-                Ok(signed) => signed,
-                Err(message) => return Ok(Err(message)),
-            };
-            let again = Seals::again(
+            let parts = entry
+                .parts()
+                .map_err(|_| format!("the saved seal of entry {index} can't be read"))?;
+            let signed = parts.signed().map_err(|error| error.to_string())?;
+            let in_force = Seals::again(
                 *index,
                 entry.data(),
-                (payload, signed),
+                (&parts.payload, signed),
                 (kept.boundary, auditor.expected.no_differences),
                 &mut auditor.rosters,
                 beside,
             )?;
-            match again {
-                Ok(in_force) => sealed.push(Arc::new(in_force)),
-                Err(message) => return Ok(Err(message)),
-            }
+            sealed.push(Arc::new(in_force));
         }
-        auditor.runs = match Runs::resume(kept, &sealed) {
-            Ok(runs) => runs,
-            Err(message) => return Ok(Err(message)),
-        };
+        auditor.runs = Runs::resume(kept, &sealed)?;
         auditor.seals = Seals {
             current: sealed.last().cloned(),
             last: sealed.last().and_then(|seal| seal.state.clone()),
@@ -80,7 +62,7 @@ impl Auditor {
         auditor.counts = kept.counts.clone();
         auditor.engines = kept.engines.iter().cloned().collect();
         auditor.follows.clone_from(&kept.follows);
-        Ok(Ok(auditor))
+        Ok(auditor)
     }
 
     /// Returns the state from which a later audit can resume.

@@ -1,20 +1,14 @@
 //! Reviews in the log.
 
 use crate::{
-    AuditEvent, Auditor, FindingKind, ReviewContext, ReviewError, ReviewedLine, SealInForce,
-    audit::history::signed, check_reviewer,
+    AuditEvent, Auditor, CheckStop, EntryParts, FindingKind, ReviewContext, ReviewError,
+    ReviewedLine, SealInForce, audit::check_ledger::failed, check_reviewer,
 };
-use documents::{EnvelopeSignature, ReviewStatement, Signed, Status, reviewed};
+use documents::{ReviewStatement, Signed, Status, reviewed};
 
 impl Auditor {
-    pub(super) fn review(
-        &mut self,
-        index: u64,
-        payload: &[u8],
-        signatures: &[EnvelopeSignature],
-        in_force: &SealInForce,
-    ) {
-        let signed = match signed::<ReviewStatement>(payload, signatures) {
+    pub(super) fn review(&mut self, index: u64, parts: &EntryParts, in_force: &SealInForce) {
+        let signed = match parts.signed::<ReviewStatement>() {
             Ok(signed) => signed,
             Err(why) => return self.find(FindingKind::Review, index, why),
         };
@@ -33,28 +27,27 @@ impl Auditor {
         index: u64,
         signed: Signed<ReviewStatement>,
         in_force: &SealInForce,
-    ) -> Result<ReviewedLine, String> {
+    ) -> Result<ReviewedLine, CheckStop> {
         let roster = &in_force.roster;
-        let verified = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key));
-        let document = verified.map_err(|error| error.to_string())?;
+        let document = signed.verify(|keyid| roster.approver_of(keyid).map(|(_, key)| key))?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
-            return Err(format!(
+            return Err(failed(format!(
                 "found {count} signatures, expected only the signature of the reviewer"
-            ));
+            )));
         };
-        let receipt = reviewed(document.statement()).map_err(|error| error.to_string())?;
+        let receipt = reviewed(document.statement())?;
         let review = document.predicate();
         let run = self
             .runs
             .reviewed
             .get(&receipt)
             .filter(|run| run.is_open() || run.unknown.is_some());
-        let run = run.ok_or_else(|| ReviewError::NotNeeded.to_string())?;
+        let run = run.ok_or(ReviewError::NotNeeded)?;
         if run.boundary != review.boundary {
-            return Err(
-                "the review names another boundary or another epoch than the run".to_owned(),
-            );
+            return Err(failed(
+                "the review names another boundary or another epoch than the run",
+            ));
         }
         let revoked = self.revocations.before(index);
         let is_revoked = |keyid: &_| revoked.key(keyid).is_some();
@@ -67,14 +60,14 @@ impl Auditor {
             .rules
             .as_ref()
             .map(|rules| check_reviewer(signature, rules, &run.decision, context));
-        let counted = counted.transpose().map_err(|error| error.to_string())?;
+        let counted = counted.transpose()?;
         let disputes = |end| {
             counted
                 .as_ref()
                 .is_some_and(|one| one.disputes(review.observed, end))
         };
         if !run.is_open() && run.settled().is_some_and(|end| !disputes(end)) {
-            return Err(ReviewError::NotNeeded.to_string());
+            return Err(ReviewError::NotNeeded.into());
         }
         let line = ReviewedLine {
             after: self.at,

@@ -1,23 +1,15 @@
 //! Revocations in the log, and the signatures of revoked keys over other entries.
 
 use crate::{
-    AuditEvent, Auditor, EvidenceFiles, FindingKind, RevocationContext, RevocationLine,
-    SealInForce, Unreadable, audit::history::signed, check_may_revoke, check_place,
-    decision::revocations::MayRevoke, revocable, versions_of,
+    AuditEvent, Auditor, CheckStop, EntryParts, EvidenceFiles, FindingKind, RevocationContext,
+    RevocationLine, SealInForce, Unreadable, audit::check_ledger::failed, check_may_revoke,
+    check_place, decision::revocations::MayRevoke, revocable, versions_of,
 };
-use documents::{
-    EnvelopeSignature, KeyId, Revocation, RevokedSubject, Seal, SealedToken, Signed, revoked,
-};
+use documents::{KeyId, Revocation, RevokedSubject, Seal, SealedToken, Signed, revoked};
 
 impl Auditor {
-    pub(super) fn revocation(
-        &mut self,
-        index: u64,
-        payload: &[u8],
-        signatures: &[EnvelopeSignature],
-        in_force: &SealInForce,
-    ) {
-        let signed = match signed::<Revocation>(payload, signatures) {
+    pub(super) fn revocation(&mut self, index: u64, parts: &EntryParts, in_force: &SealInForce) {
+        let signed = match parts.signed::<Revocation>() {
             Ok(signed) => signed,
             Err(why) => return self.find(FindingKind::Entry, index, why),
         };
@@ -25,9 +17,7 @@ impl Auditor {
         let added = self
             .check_revocation(index, signed, in_force)
             .and_then(|(may, line)| {
-                self.revocations
-                    .add(may, index)
-                    .map_err(|error| error.to_string())?;
+                self.revocations.add(may, index)?;
                 if let RevokedSubject::Grant(digest) = &line.subject {
                     self.runs.grants.revoke(digest, &line.signer);
                 }
@@ -47,24 +37,18 @@ impl Auditor {
         index: u64,
         signed: Signed<Revocation>,
         in_force: &SealInForce,
-    ) -> Result<(MayRevoke, RevocationLine), String> {
+    ) -> Result<(MayRevoke, RevocationLine), CheckStop> {
         let key = |keyid: &KeyId| in_force.roster.statement_signer(keyid).map(|(_, key)| key);
-        let document = signed.verify(key).map_err(|error| error.to_string())?;
+        let document = signed.verify(key)?;
         let [signature] = document.signatures() else {
             let count = document.signatures().len();
-            return Err(format!(
+            return Err(failed(format!(
                 "found {count} signatures, expected only the signature of the person who revokes"
-            ));
+            )));
         };
         let here = &in_force.boundary;
-        let _place = check_place(
-            &document.predicate().boundary,
-            &here.name,
-            &here.id,
-            &here.epoch,
-        )
-        .map_err(|error| error.to_string())?;
-        let subject = revoked(document.statement()).map_err(|error| error.to_string())?;
+        let _place = check_place(&document.predicate().boundary, here)?;
+        let subject = revoked(document.statement())?;
         let tokens: &[SealedToken] = in_force.state.as_ref().map_or(&[], |state| &state.tokens);
         let context = RevocationContext {
             roster: &in_force.roster,
@@ -78,8 +62,7 @@ impl Auditor {
                 Some(revocable(&logged.terms, |step| Some(state?.step(step)?.0)))
             },
         };
-        let may =
-            check_may_revoke(subject, signature, context).map_err(|error| error.to_string())?;
+        let may = check_may_revoke(subject, signature, context)?;
         let token = tokens
             .iter()
             .map(|token| &token.name)

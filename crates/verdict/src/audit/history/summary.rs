@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Auditor, LATE_S, OpenRun, SealInForce, SeenHead, Summary, TrustedRoster,
-    audit::{bundle_check::warnings_of_foreign, history::LeftTo},
+    audit::bundle_check::warnings_of_foreign,
 };
 use documents::RevokedSubject;
 
@@ -41,7 +41,7 @@ impl Auditor {
                 .map(|seal| self.of_revocations(seal))
                 .unwrap_or_default(),
         );
-        warnings.extend(self.left.iter().map(|LeftTo(why)| why.clone()));
+        warnings.extend(self.left.clone());
         if let Some(follows) = &self.follows {
             let head = SeenHead::parse(&follows.checkpoint, "").map_or_else(
                 |why| format!("the last known head is not valid: {why}"),

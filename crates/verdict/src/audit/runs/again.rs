@@ -1,6 +1,6 @@
 //! The checks that repeat the decision about a run.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt::Display, sync::Arc};
 
 use crate::{
     Authority, CheckStop, ExcludedSigners, ExclusionError, Finding, FindingKind, GrantError,
@@ -57,7 +57,7 @@ pub struct Again {
 }
 
 impl Again {
-    pub fn find(&mut self, what: FindingKind, why: impl Into<String>) {
+    pub fn find(&mut self, what: FindingKind, why: impl Display) {
         let mut finding = Finding::at(what, self.index, why);
         finding.id.clone_from(&self.about);
         self.found.push(what);
@@ -71,7 +71,7 @@ impl Again {
 
     /// Adds a finding that depends on how a program version decides. Unless `ours`, the finding is a difference, not a
     /// failure.
-    fn read_otherwise(&mut self, what: FindingKind, why: impl Into<String>, ours: bool) {
+    fn read_otherwise(&mut self, what: FindingKind, why: impl Display, ours: bool) {
         self.find(what, why);
         if let Some(finding) = self.findings.last_mut() {
             finding.differs = !ours;
@@ -86,12 +86,7 @@ impl Again {
         here: &BoundaryRef,
         revoked: RevokedBefore<'_>,
     ) {
-        if let Some(why) = revoked.signer(
-            document
-                .signatures()
-                .iter()
-                .map(|signature| &signature.keyid),
-        ) {
+        if let Some(why) = revoked.signer(document.keyids()) {
             self.find(FindingKind::Revoked, why);
         }
         let receipt = document.predicate();
@@ -208,11 +203,11 @@ impl Again {
         let (in_force, roster, at) = (&open.in_force, &*open.in_force.roster, open.at);
         let (signed, decision) = (authorization.predicate(), &receipt.decision);
         let here = &in_force.boundary;
-        if let Err(error) = check_place(&signed.boundary, &here.name, &here.id, &here.epoch) {
-            self.find(FindingKind::Boundary, error.to_string());
+        if let Err(error) = check_place(&signed.boundary, here) {
+            self.find(FindingKind::Boundary, error);
         }
         if let Err(error) = check_window(signed, at, None) {
-            self.find(FindingKind::Window, error.to_string());
+            self.find(FindingKind::Window, error);
         }
         let reference = &signed.step.reference;
         let names = [&signed.proposer, &decision.handed_in_by];
@@ -220,7 +215,7 @@ impl Again {
         if let Err(error @ ExclusionError::NotPermitted { .. }) =
             state.tokens.check_may_propose(names, roster, reference)
         {
-            self.find(FindingKind::Proposer, error.to_string());
+            self.find(FindingKind::Proposer, error);
         }
         let found = state.step(reference);
         let sealed = match found {
@@ -230,7 +225,7 @@ impl Again {
             }),
         };
         if let Err(error) = &sealed {
-            self.find(FindingKind::Step, error.to_string());
+            self.find(FindingKind::Step, error);
         }
         let (step, schema) = found?;
         let step = sealed
@@ -240,17 +235,15 @@ impl Again {
         let params = match check_parameters(signed, schema) {
             Ok(fit) => Some(fit.params().digest()),
             Err(error) => {
-                self.find(FindingKind::Parameters, error.to_string());
+                self.find(FindingKind::Parameters, error);
                 None
             }
         };
         match check_permissions(step.asked(), &signed.permissions) {
-            Err(error) if error.rests_on_reading() => self.read_otherwise(
-                FindingKind::Permissions,
-                error.to_string(),
-                self.parsed_alike,
-            ),
-            Err(error) => self.find(FindingKind::Permissions, error.to_string()),
+            Err(error) if error.rests_on_reading() => {
+                self.read_otherwise(FindingKind::Permissions, error, self.parsed_alike)
+            }
+            Err(error) => self.find(FindingKind::Permissions, error),
             Ok(_covered) => {}
         }
         let required = &step.profile.require;
@@ -274,13 +267,13 @@ impl Again {
             known.require.clone_from(&signed.sandbox.require);
             known.deny.clone_from(&signed.sandbox.deny);
             if let Err(error) = check_profile(&known, &without_list(&signed.sandbox, &known)) {
-                self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
+                self.read_otherwise(FindingKind::Sandbox, error, self.ours);
             }
             self.leave_open(FindingKind::Sandbox, why);
         } else if let Err(error) =
             check_profile(&step.profile, &without_list(&signed.sandbox, &step.profile))
         {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.ours);
+            self.read_otherwise(FindingKind::Sandbox, error, self.ours);
         }
         if let Err(error) = check_list(
             &step.ruling,
@@ -288,12 +281,12 @@ impl Again {
             step.programs().map(AsRef::as_ref),
             &signed.sandbox,
         ) {
-            self.find(FindingKind::Sandbox, error.to_string());
+            self.find(FindingKind::Sandbox, error);
         } else if let Err(error) = check_programs(
             step.programs().map(AsRef::as_ref),
             signed.sandbox.programs.as_ref(),
         ) {
-            self.read_otherwise(FindingKind::Sandbox, error.to_string(), self.parsed_alike);
+            self.read_otherwise(FindingKind::Sandbox, error, self.parsed_alike);
         }
         let tokens = Tokens::Sealed(&state.tokens, at);
         match exclusion::judge(&signed.proposer, &decision.handed_in_by, tokens, roster) {
@@ -307,7 +300,7 @@ impl Again {
                 );
             }
             Ok(excluded) => self.count(open, state, authorization, receipt, &excluded),
-            Err(error) => self.find(FindingKind::Proposer, error.to_string()),
+            Err(error) => self.find(FindingKind::Proposer, error),
         }
         params
     }
@@ -326,7 +319,7 @@ impl Again {
         };
         let step = match step.for_run(signed) {
             Ok(step) => step,
-            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+            Err(error) => return self.find(FindingKind::Quorum, error),
         };
         let roster = &*open.in_force.roster;
         let is_revoked = |keyid: &KeyId| self.revoked_keys.contains(keyid);
@@ -344,15 +337,15 @@ impl Again {
             .iter()
             .filter(|signature| signature.why == NotCounted::Excluded)
         {
-            self.find(FindingKind::Excluded, signature.to_string());
+            self.find(FindingKind::Excluded, signature);
         }
         let count = match check_each_counts(count) {
             Ok((count, _)) => count,
-            Err(stop) => return self.find(FindingKind::Approvals, words(stop)),
+            Err(stop) => return self.find(FindingKind::Approvals, stop),
         };
         let met = match quorum::decide(&step.rules, &count) {
             Ok(met) => met,
-            Err(error) => return self.find(FindingKind::Quorum, error.to_string()),
+            Err(error) => return self.find(FindingKind::Quorum, error),
         };
         self.compare(&Authority::Signed(met), excluded, state, receipt);
     }
@@ -402,7 +395,7 @@ impl Again {
                     GrantError::Permissions(PermissionsError::OtherSandbox { .. }) => self.ours,
                     error => !error.rests_on_reading() || self.parsed_alike,
                 };
-                self.read_otherwise(what, error.to_string(), ours);
+                self.read_otherwise(what, error, ours);
             }
         }
     }
@@ -443,25 +436,18 @@ impl Again {
     /// Checks the outcome and the counts that the receipt states.
     pub fn ended(&mut self, receipt: &Receipt, open: &Open, signed: &Authorization) {
         if let Err(stop) = check_session(signed, receipt) {
-            self.find(FindingKind::Consumption, words(stop));
+            self.find(FindingKind::Consumption, stop);
         }
         if let Err(stop) = check_outcome(receipt, open.at) {
-            self.find(FindingKind::Outcome, words(stop));
+            self.find(FindingKind::Outcome, stop);
         }
         if let Err(stop) = check_counted(receipt) {
-            self.find(FindingKind::ReceiptSubjects, words(stop));
+            self.find(FindingKind::ReceiptSubjects, stop);
         }
         // A run that was not started has no layers, and the layers of a run with an unknown outcome can't be checked.
         // Only a failed check of a layer counts here.
         if let Err(CheckStop::Failed(why)) = check_sandbox(signed, receipt) {
             self.find(FindingKind::Sandbox, why);
         }
-    }
-}
-
-pub fn words(stop: CheckStop) -> String {
-    match stop {
-        CheckStop::Failed(why) | CheckStop::NotChecked(why) => why,
-        CheckStop::Because(name) => format!("because {name} was not established"),
     }
 }
