@@ -20,8 +20,8 @@ use crate::{
     },
 };
 use boundary::{
-    SecretSource, frozen_note, notes_about_people, notes_of, sealing, secret_sources, some_of,
-    steps_beyond_the_host,
+    SecretSource, frozen_note, notes_about_people, notes_of, refused_steps, secret_sources,
+    some_of, steps_beyond_the_host,
 };
 use client::{
     CommandFailure, CommandResult, Exit, FileSigner, Terminal, now, value_words::counted,
@@ -220,7 +220,7 @@ fn of_refusals(
     let roster = roster.as_ref().ok();
     let now = now();
     let found = file_refusals::find(&files.registry, policy, roster, Some(config), now);
-    let mut lines = refused_steps("access", found.steps, &files.registry, config);
+    let mut lines = step_findings("access", found.steps, &files.registry, config);
     lines.extend(
         notes_of(&found.denied)
             .into_iter()
@@ -401,7 +401,7 @@ fn unsealable(
         sandbox: sealed.configuration.sandbox.clone(),
     };
     let refused = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(
+        refused_steps(
             &files.registry,
             policy,
             Some(roster),
@@ -421,13 +421,13 @@ fn unsealable(
     {
         return Vec::new();
     }
-    let mut lines = refused_steps("steps", errors, &files.registry, config);
+    let mut lines = step_findings("steps", errors, &files.registry, config);
     lines.retain(|line| !before.iter().any(|known| known.says == line.says));
     lines
 }
 
 /// Reports steps that the next seal refuses, or whose runbooks it leaves out.
-fn refused_steps(
+fn step_findings(
     what: &str,
     errors: Vec<FileProblem>,
     registry: &Registry,
@@ -462,7 +462,7 @@ fn beyond_the_host(
         return Vec::new();
     };
     let in_force = |roster: &TrustedRoster, policy: &Policy| {
-        sealing::refused_steps(
+        refused_steps(
             &files.registry,
             policy,
             Some(roster),

@@ -55,9 +55,7 @@ pub fn list_with_started(
     required: &BTreeSet<Program>,
     is_host_user: bool,
 ) -> Result<ProgramList, ListError> {
-        let starters = Builtins::current()
-        .closures
-        .started_by(required, |_| true);
+    let starters = Builtins::current().closures.started_by(required, |_| true);
     let optional = starters.keys().cloned().collect();
     list_of(&WantedPrograms {
         required,

@@ -161,10 +161,8 @@ impl LocalRules {
             ))
         };
         let place = |one: &Decided| {
-                        one.place.map_or_else(
-                || chosen.place(),
-                |place| chosen.place_in_script(place),
-            )
+            one.place
+                .map_or_else(|| chosen.place(), |place| chosen.place_in_script(place))
         };
         if decision.verdict == PolicyVerdict::Deny {
             if let Some(not) = &decision.not_understood {

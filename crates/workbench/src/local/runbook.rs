@@ -431,7 +431,7 @@ impl ChosenStep {
     }
 
     /// Returns a place in the script as `file:line:column`.
-            pub fn place_in_script(&self, at: TextPlace) -> String {
+    pub fn place_in_script(&self, at: TextPlace) -> String {
         let Some(place) = &self.step.place else {
             return at.to_string();
         };

@@ -8,7 +8,7 @@ use client::PrintableText;
 use documents::{PermissionKind, Program};
 use reading::{
     Decided, DecisionPlace, Flags, Mode, PolicyDecision, PolicyVerdict, ProgramOrigin,
-    RegisteredStep, Ruling, ScriptOrigin, TextPlace, StepPlace, decide_step, is_listed,
+    RegisteredStep, Ruling, ScriptOrigin, StepPlace, TextPlace, decide_step, is_listed,
     lists::word, named_origins, not_listable, with_started,
 };
 
@@ -35,7 +35,7 @@ pub struct ScriptAnswer {
 
 impl ScriptAnswer {
     /// Returns the file, the line and the column of a place in the script.
-        fn in_file(&self, place: TextPlace) -> (String, TextPlace) {
+    fn in_file(&self, place: TextPlace) -> (String, TextPlace) {
         match &self.step {
             Some(step) => {
                 let found = step.in_script(place);
@@ -47,7 +47,7 @@ impl ScriptAnswer {
 
     /// Returns a place in the script as `file:line:column`.
     pub fn words_of(&self, place: TextPlace) -> String {
-                let (file, place) = self.in_file(place);
+        let (file, place) = self.in_file(place);
         format!("{file}:{place}")
     }
 
@@ -272,7 +272,7 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
             value["why"] = json!(why);
         }
         if let Some(place) = decided.place {
-                        let (file, place) = one.in_file(place);
+            let (file, place) = one.in_file(place);
             value["file"] = file.into();
             value["line"] = place.line.into();
             value["column"] = place.column.into();
@@ -291,7 +291,7 @@ pub fn to_json(one: &ScriptAnswer) -> Value {
         value["not_listable"] = json!(one.not_listable);
     }
     if let Some(stop) = &one.decision.not_understood {
-                let (file, TextPlace { line, column }) = one.in_file(stop.place);
+        let (file, TextPlace { line, column }) = one.in_file(stop.place);
         value["not_understood"] =
             json!({"file": file, "line": line, "column": column, "message": stop.message});
     }
