@@ -197,10 +197,10 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     parse(&text)
 }
 
-/// Parses a checkpoint. Signatures are not verified.
+/// Reads the file of a checkpoint as a row of the store. Signatures are not verified.
 ///
 /// # Errors
-/// Returns a message if the text is no checkpoint.
+/// Returns a message if the file is no checkpoint.
 pub fn row(path: &Path) -> Result<CheckpointRow, String> {
     let (note, known) = read(path)?;
     Ok(CheckpointRow {
@@ -210,7 +210,10 @@ pub fn row(path: &Path) -> Result<CheckpointRow, String> {
     })
 }
 
-/// Parses the text of a checkpoint's file.
+/// Parses a checkpoint. Signatures are not verified.
+///
+/// # Errors
+/// Returns a message if the text is no checkpoint.
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
     let read = || {
         let note = Note::parse(text)?;
