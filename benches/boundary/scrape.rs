@@ -44,7 +44,7 @@ pub fn measure(args: &Args) -> CommandResult<Vec<Scraped>> {
         .map_err(|error| broken(&error))?;
     let (path, token) = service::create(dir.path(), service::RUNBOOK)?;
     let small = scraped(&path, &token, args.scrapes)?;
-    let config = Config::load(&path).map_err(workbench::problems)?;
+    let config = Config::load(&path)?;
     fill(config.database.file().expect("a file"), args.entries, 0)?;
     let large = scraped(&path, &token, args.scrapes)?;
     Ok(vec![small, large])

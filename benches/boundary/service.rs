@@ -31,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// Returns an error if the boundary cannot start.
 pub fn run(args: &Args) -> CommandResult {
-    let config = Config::load(&args.config).map_err(workbench::problems)?;
+    let config = Config::load(&args.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

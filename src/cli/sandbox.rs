@@ -15,6 +15,7 @@ use client::{
     CommandFailure, CommandResult, Exit, ListPlace, OutputComplaints, OutputForm, PrintableText,
     RunPrinter, Terminal, profile_words, read_bounded, refusal_lines,
 };
+use crossing::outcome_of;
 use documents::{
     AllowedHost, DeclaredSandbox, Layer, Limits, Proc, Profile, Program, ProgramList, STRICT,
     StreamName, Workdir, joined,
@@ -147,13 +148,12 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         prepared
     };
     if args.explain && !terminal.json {
-        let missing: Vec<&str> = prepared.missing().into_iter().map(Layer::word).collect();
-        let lacks = if missing.is_empty() {
-            String::new()
-        } else {
-            format!("; missing: {}", missing.join(", "))
-        };
-        terminal.say(format!("level here: {}{lacks}", prepared.level().word()));
+        let mut words = format!("level here: {}", prepared.level().word());
+        let missing = joined(prepared.missing().into_iter().map(Layer::word), ", ");
+        if !missing.is_empty() {
+            words.push_str(&format!("; missing: {missing}"));
+        }
+        terminal.say(words);
     }
     if args.command.is_empty() {
         if terminal.json {
@@ -192,13 +192,9 @@ pub fn run(args: &Args, terminal: &Terminal) -> CommandResult {
         .map(|learned| sandbox_programs::shortened(learned, &args.command[0]));
     unwritten = unwritten.or(sink.end().err());
     let caught = signals.run_ended();
-    let exit = match &report.end {
-        End::Exited(code) => Exit::Step(*code),
-        End::Signalled(signal) => Exit::Signal(*signal),
-        End::TimedOut => Exit::TimedOut,
-        End::Cancelled => caught.map_or(Exit::Refused, Exit::Signal),
-        End::Killed(_) => Exit::Signal(9),
-        End::NotStarted(_) | End::Lost(_) => Exit::Unreachable,
+    let exit = match (&report.end, caught) {
+        (End::Cancelled, Some(signal)) => Exit::Signal(signal),
+        (end, _) => Exit::of_outcome(&outcome_of(end)),
     };
     tell(args, terminal, &profile, foreign, &report, &complaints)?;
     if args.learn && !terminal.json {
@@ -276,11 +272,7 @@ fn tell(
     }
     let mut denied = OutputComplaints::default();
     denied.read(complaints.as_bytes());
-    let exit_code = if let End::Exited(code) = &report.end {
-        Some(*code)
-    } else {
-        None
-    };
+    let exit_code = outcome_of(&report.end).exit_code;
     let programs = report
         .programs
         .iter()

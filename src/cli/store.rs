@@ -19,7 +19,7 @@ use client::{
     CommandFailure, CommandResult, Exit, PrintableText, Signer as _, Terminal, now,
     value_words::counted,
 };
-use documents::Name;
+use documents::{Name, joined};
 use reading::FileProblem;
 use store::{Database, RESTORE, Replicas, ServerTable, StoreDefect, StoreReport, database};
 use wire::{OidcBinding, TokenView};
@@ -234,7 +234,6 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
     );
     let now = now();
     for TokenView { token, oidc, .. } in tokens {
-        let owners: Vec<&str> = token.owners.iter().map(Name::as_str).collect();
         let ends = token
             .expires_at
             .map_or_else(|| "never".to_owned(), |end| end.to_string());
@@ -242,7 +241,7 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
             "--config {}",
             quoted(&config.display().to_string())
         )];
-        words.extend(owners.iter().map(|owner| format!("--owner {owner}")));
+        words.extend(token.owners.iter().map(|owner| format!("--owner {owner}")));
         words.extend(
             token
                 .scopes
@@ -284,10 +283,10 @@ fn list_void_tokens(tokens: &[TokenView], config: &Path, terminal: &Terminal) ->
             }
         }
         let (name, words) = (&token.name, words.join(" "));
-        let owners = if owners.is_empty() {
+        let owners = if token.owners.is_empty() {
             "none".to_owned()
         } else {
-            owners.join(", ")
+            joined(&token.owners, ", ")
         };
         terminal.line(format!(
             "  {name}  owners: {owners}  ends: {ends}\n    countersign token create {name} {words}"
@@ -376,12 +375,11 @@ fn tell(database: &Database, report: &StoreReport, terminal: &Terminal) -> Comma
         }));
     }
     let mut text = format!("{}\n", shown(database));
-    let counts: Vec<String> = report
+    let counts = report
         .counts
         .iter()
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect();
-    text.push_str(&format!("  seen      {}\n", counts.join(", ")));
+        .map(|(what, count)| format!("{count} {what}"));
+    text.push_str(&format!("  seen      {}\n", joined(counts, ", ")));
     text.push_str(&format!(
         "  log       {} entries, root {root}\n",
         report.size

@@ -561,7 +561,7 @@ impl Reader {
         self.value(node, key, duration).unwrap_or_default()
     }
 
-    /// Records an error at the value of a key, or at the table if the file has no such key. Always returns `None`.
+    /// Records an error at the value of a key, or at the table if the file has no such key.
     pub fn flaw(&mut self, node: &YamlNode, key: &str, message: impl Into<String>) {
         let place = node
             .value(key)
@@ -571,6 +571,7 @@ impl Reader {
         self.note(place, message);
     }
 
+    /// Records an error at a place.
     pub fn note(&mut self, place: TextPlace, message: impl Into<String>) {
         self.flaws.push(YamlFlaw::new(place, message));
     }

@@ -44,7 +44,7 @@ impl HostLock {
             .map(|node| format!("/{node}"))
             .unwrap_or_default();
         let name = format!("countersign/{}{node}", id.hex());
-        let failed = |error: &dyn std::fmt::Display| {
+        let failed = |error: io::Error| {
             FileProblem::whole(
                 &config.data,
                 format!(
@@ -52,7 +52,7 @@ impl HostLock {
                 ),
             )
         };
-        let address = SocketAddr::from_abstract_name(&name).map_err(|error| failed(&error))?;
+        let address = SocketAddr::from_abstract_name(&name).map_err(failed)?;
         let mut tries = 0;
         let listener = loop {
             match UnixListener::bind_addr(&address) {
@@ -66,16 +66,13 @@ impl HostLock {
                         tries += 1;
                         tokio::time::sleep(PAUSE).await;
                     }
-                    None => return Err(failed(&error)),
+                    None => return Err(failed(error)),
                 },
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(failed(error)),
             }
         };
-        listener
-            .set_nonblocking(true)
-            .map_err(|error| failed(&error))?;
-        let listener =
-            tokio::net::UnixListener::from_std(listener).map_err(|error| failed(&error))?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = tokio::net::UnixListener::from_std(listener).map_err(failed)?;
         Ok(Self(tokio::spawn(answer(listener, config.data.clone()))))
     }
 }

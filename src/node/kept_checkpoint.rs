@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -196,10 +197,10 @@ pub fn read(path: &Path) -> Result<(Note, Checkpoint), String> {
     parse(&text)
 }
 
-/// Parses a checkpoint. Signatures are not verified.
+/// Reads the file of a checkpoint as a row of the store. Signatures are not verified.
 ///
 /// # Errors
-/// Returns a message if the text is no checkpoint.
+/// Returns a message if the file is no checkpoint.
 pub fn row(path: &Path) -> Result<CheckpointRow, String> {
     let (note, known) = read(path)?;
     Ok(CheckpointRow {
@@ -209,17 +210,22 @@ pub fn row(path: &Path) -> Result<CheckpointRow, String> {
     })
 }
 
-/// Parses the text of a checkpoint's file.
+/// Parses a checkpoint. Signatures are not verified.
+///
+/// # Errors
+/// Returns a message if the text is no checkpoint.
 pub fn parse(text: &str) -> Result<(Note, Checkpoint), String> {
-    let odd = |error: &dyn std::fmt::Display| {
+    let read = || {
+        let note = Note::parse(text)?;
+        let checkpoint = Checkpoint::parse(note.unverified_text())?;
+        Ok((note, checkpoint))
+    };
+    read().map_err(|error: Box<dyn Error>| {
         format!(
             "the file is no checkpoint ({error}): replace the file with the checkpoint (`countersign log checkpoint` \
              prints the present one), or move it away and remove its name from `known_checkpoints`"
         )
-    };
-    let note = Note::parse(text).map_err(|error| odd(&error))?;
-    let checkpoint = Checkpoint::parse(note.unverified_text()).map_err(|error| odd(&error))?;
-    Ok((note, checkpoint))
+    })
 }
 
 /// Returns the origins of the earlier logs: the logs that a restore closed, and the log that the first entry of the

@@ -13,7 +13,7 @@ use crate::{
 };
 use boundary::{Boundary, NoteSource, sound_registry, tokens_in_force, told_steps};
 use crossing::{Refusal, SealContent, SealError, SealPredecessor, Sealed, Stopped};
-use documents::{Code, Configuration, KeyId, Name};
+use documents::{Code, Configuration, KeyId, Name, joined};
 use reading::{FileProblem, Policy, Problems};
 use sandbox::LinuxSandbox;
 use store::{Ledger, StoreResult};
@@ -183,12 +183,11 @@ impl NextSeal<'_> {
         let others = others
             .into_iter()
             .filter_map(|(differs, what)| differs.then_some(what));
-        let all: Vec<String> = steps.into_iter().chain(others).collect();
+        let all = joined(steps.into_iter().chain(others), ", ");
         (!all.is_empty()).then(|| {
             format!(
-                "this node differs from the seal in force, which stays in force: {}; `countersign seal` at the active node puts \
-                 its files in force",
-                all.join(", ")
+                "this node differs from the seal in force, which stays in force: {all}; `countersign seal` at the active node \
+                 puts its files in force"
             )
         })
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{runtime::Handle, time::Instant};
+use tracing::{error, warn};
 use ureq::Agent;
 use zeroize::Zeroizing;
 
@@ -325,7 +326,7 @@ pub fn start(boundary: &Boundary, ledger: &Ledger, config: &Config) -> StoreResu
         };
         let thread = std::thread::Builder::new().name("notify".to_owned());
         if let Err(error) = thread.spawn(move || teller.keep_telling()) {
-            tracing::error!(target = %table.name, "no messages are sent, because no thread can be started: {error}");
+            error!(target = %table.name, "no messages are sent, because no thread can be started: {error}");
         }
     }
     Ok(())
@@ -343,7 +344,7 @@ fn warn_of_unknown(boundary: &Boundary, table: &NotifyTable) {
             || state.tokens.iter().any(|one| one.name.as_str() == name)
     };
     for name in table.people.iter().filter(|name| !known(name)) {
-        tracing::warn!(
+        warn!(
             target = %table.name,
             "`for` names {name}, but no approver, group or proposer has this name: no message comes for it"
         );
@@ -376,7 +377,7 @@ impl Teller {
             match Target::open(&self.table, self.proxy.as_ref()) {
                 Ok(target) => break target,
                 Err(why) => {
-                    tracing::error!("messages wait: {why}");
+                    error!("messages wait: {why}");
                     self.note(None, Some(why));
                     std::thread::sleep(PAUSES[1]);
                 }
@@ -391,7 +392,7 @@ impl Teller {
         let events = match self.ledger.reads().events(self.told.seq, PAGE) {
             Ok(events) => events,
             Err(error) => {
-                tracing::warn!(target = %self.told.name, "messages wait: {error}");
+                warn!(target = %self.told.name, "messages wait: {error}");
                 std::thread::sleep(NAP);
                 return self.store();
             }
@@ -427,7 +428,7 @@ impl Teller {
                 }
                 Ok(NoticeNext::Send(notice)) => notice,
                 Err(stopped) => {
-                    tracing::warn!(target = %self.told.name, "a message waits: {stopped}");
+                    warn!(target = %self.told.name, "a message waits: {stopped}");
                     self.pause(NAP)?;
                     continue;
                 }
@@ -468,7 +469,7 @@ impl Teller {
             self.words_about(),
             event.seq
         );
-        tracing::error!("{words}");
+        error!("{words}");
         self.told.seq = event.seq;
         self.told.given_up += 1;
         // Only the first of several events, so that a broken target does not flood the others. Otherwise two broken targets
@@ -516,7 +517,7 @@ impl Teller {
             Err(error) if error.is_fatal() || matches!(error, StoreFault::Closed) => Err(Ended),
             // The position is stored later, and after a crash some messages are sent again.
             Err(error) => {
-                tracing::warn!(target = %self.told.name, "the position of the target can't be stored: {error}");
+                warn!(target = %self.told.name, "the position of the target can't be stored: {error}");
                 Ok(())
             }
         }

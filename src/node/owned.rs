@@ -1,6 +1,11 @@
 //! Reads security-relevant files, which other users must not be able to write, or not even to read.
 
-use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::{File, Metadata},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
@@ -64,7 +69,7 @@ pub fn read_private(path: &Path, is_credential: bool) -> Result<Zeroizing<Vec<u8
 
 const CORRECT_PATH: &str = "name the file in [tls], and let the user of the service read it";
 
-fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProblem> {
+fn check_file(path: &Path, metadata: &Metadata) -> Result<(), FileProblem> {
     check_owned(path, metadata, 0o100_000)?;
     if let Some(directory) = path.parent() {
         // A name alone is a file of the current directory.
@@ -86,7 +91,7 @@ fn check_file(path: &Path, metadata: &std::fs::Metadata) -> Result<(), FileProbl
 fn read(
     path: &Path,
     advice: &str,
-    mut check: impl FnMut(&Path, &std::fs::Metadata) -> Result<(), FileProblem>,
+    mut check: impl FnMut(&Path, &Metadata) -> Result<(), FileProblem>,
 ) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let unreadable = |error: &dyn std::fmt::Display| {
@@ -118,7 +123,7 @@ fn read(
     Ok(bytes)
 }
 
-fn check_owned(path: &Path, metadata: &std::fs::Metadata, kind: u32) -> Result<(), FileProblem> {
+fn check_owned(path: &Path, metadata: &Metadata, kind: u32) -> Result<(), FileProblem> {
     let own = rustix::process::geteuid().as_raw();
     if metadata.uid() != own && metadata.uid() != 0 {
         return Err(FileProblem::whole(

@@ -21,7 +21,7 @@ use crate::{
 use boundary::{material_of, tokens_in_force, write_seal};
 use client::{FileSigner, Signer as _, now};
 use crossing::{BoundaryKey, SealPredecessor};
-use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp};
+use documents::{Epoch, FollowedLog, Genesis, Name, SealDigest, SealedToken, Timestamp, joined};
 use reading::{FileProblem, Problems};
 use store::{
     BackupFile, CheckpointRow, Database, KNOWN_NODES, Ledger, LedgerConfig, OpenStore, OwedReview,
@@ -327,18 +327,10 @@ fn choose_tokens(all: &[Token], keep: &[Name], now: Timestamp) -> Result<ChosenT
         .iter()
         .find(|name| name.as_str() != ALL && !kept.iter().any(|token| token.name == **name))
     {
-        let names: Vec<&str> = kept
-            .iter()
-            .chain(&void)
-            .map(|token| token.name.as_str())
-            .collect();
+        let names = joined(kept.iter().chain(&void).map(|token| &token.name), ", ");
+        let names = if names.is_empty() { "none" } else { &names };
         return Err(format!(
-            "the backup has no valid token {name}, so nothing was restored: its valid tokens are {}",
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(", ")
-            }
+            "the backup has no valid token {name}, so nothing was restored: its valid tokens are {names}"
         ));
     }
     let left_out = all

@@ -9,6 +9,7 @@
 //! version 1 takes effect without signatures, when the log begins. `roster sign` makes `<version>.json` from a later draft.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
 };
@@ -205,12 +206,12 @@ pub fn chain(config: &Config) -> Result<Option<Chain>, FileProblem> {
 /// # Errors
 /// Returns an error if the payload of the envelope is not a roster.
 pub fn stated(path: &Path, envelope: &Envelope) -> Result<TrustedRoster, FileProblem> {
-    let payload = payload_of(envelope, Base64::Strict).map_err(|error| error.to_string());
-    let roster = payload.and_then(|payload| {
-        TrustedRoster::from_payload(&payload).map_err(|error| error.to_string())
-    });
-    roster
-        .map_err(|error| {
+    let read = || {
+        let payload = payload_of(envelope, Base64::Strict)?;
+        Ok(TrustedRoster::from_payload(&payload)?)
+    };
+    read()
+        .map_err(|error: Box<dyn Error>| {
             format!("the file is no roster ({error}): move the file away; {WRITTEN_AGAIN}")
         })
         .at(path)

@@ -8,6 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
 };
+use tracing::{error, info, warn};
 
 use crate::{
     AssembledBoundary, BoundaryFiles, Config, ControlReply, ControlRequest, InFile as _,
@@ -161,7 +162,7 @@ impl Node {
             let (monitoring, hosts) = (boundary.monitoring.clone(), config.hosts.clone());
             tokio::spawn(async move {
                 if let Err(error) = metrics_listener::serve(listener, monitoring, &hosts).await {
-                    tracing::error!("metrics are not served: {error}");
+                    error!("metrics are not served: {error}");
                 }
             })
         });
@@ -200,7 +201,7 @@ impl Node {
             .node()
             .map(|_| tokio::spawn(close_overdue(boundary.clone())));
         if let Err(error) = notifying::start(boundary, ledger, &config) {
-            tracing::error!("no messages are sent: {error}");
+            error!("no messages are sent: {error}");
         }
         let rates = Rates::of_calls(config.limits.calls_per_second);
         let max_connections = descriptors::share(config.limits.runs).connections;
@@ -216,10 +217,10 @@ impl Node {
         let ending = Notify::new();
         let shutdown = async {
             tokio::select! {
-                _ = end.recv() => tracing::info!("received a signal to end: refusing new requests and waiting for current runs"),
-                _ = interrupt.recv() => tracing::info!("interrupted: refusing new requests and waiting for current runs"),
+                _ = end.recv() => info!("received a signal to end: refusing new requests and waiting for current runs"),
+                _ = interrupt.recv() => info!("interrupted: refusing new requests and waiting for current runs"),
                 () = role_ends(&role_state) => {
-                    tracing::error!("another node has taken over: refusing new requests and waiting for current runs");
+                    error!("another node has taken over: refusing new requests and waiting for current runs");
                 }
             }
             manager.notifier.stopping();
@@ -250,7 +251,7 @@ impl Node {
             never = extend_end => match never {},
         };
         if let Err(error) = kept_checkpoint::write(ledger, &config.kept_checkpoint()) {
-            tracing::error!("the last checkpoint can't be written: {error}");
+            error!("the last checkpoint can't be written: {error}");
         }
         // Release the host lock only after the store is closed.
         drop(assembled);
@@ -273,11 +274,11 @@ async fn close_overdue(boundary: Boundary) {
         every.tick().await;
         match boundary.crossing.close_overdue().await {
             Ok(0) => {}
-            Ok(count) => tracing::warn!(
+            Ok(count) => warn!(
                 count,
                 "runs of other nodes got receipts with the outcome unknown"
             ),
-            Err(stopped) => tracing::error!("runs of other nodes can't be closed: {stopped}"),
+            Err(stopped) => error!("runs of other nodes can't be closed: {stopped}"),
         }
     }
 }
@@ -357,12 +358,12 @@ async fn reseal_on(
             continue;
         }
         match boundary.sealing.reseal(config.runbook_directories()).await {
-            Ok(true) => tracing::info!(
+            Ok(true) => info!(
                 seal = boundary.crossing.state().seal.number,
                 "runbooks sealed again"
             ),
-            Ok(false) => tracing::info!("runbooks are as sealed"),
-            Err(stopped) => tracing::error!("{stopped}"),
+            Ok(false) => info!("runbooks are as sealed"),
+            Err(stopped) => error!("{stopped}"),
         }
         notifier.ready(&serving);
     }
@@ -379,7 +380,7 @@ async fn watch_rosters(boundary: Boundary, config: Config, newest: u64) {
         let look = move || roster_succession::notes_while_serving(&config, &state.rosters, newest);
         if let Ok(notes) = tokio::task::spawn_blocking(look).await {
             if notes != told {
-                notes.iter().for_each(|note| tracing::info!("{note}"));
+                notes.iter().for_each(|note| info!("{note}"));
                 told.clone_from(&notes);
             }
             boundary.health.set_roster_notes(in_force, notes);

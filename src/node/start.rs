@@ -1,6 +1,7 @@
 //! Start of a boundary: from the configuration to a boundary that can accept requests.
 
 use std::{
+    error::Error,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -455,21 +456,17 @@ pub fn read_seal(
             "log entry {index}, the seal in force, is missing: restore a backup"
         ))
     })?;
-    let odd = |error: &dyn std::fmt::Display| {
+    let odd = |error: Box<dyn Error>| {
         at_store(format!(
             "log entry {index} is no seal ({error}): restore a backup"
         ))
     };
-    let (payload, statement) = opened::<Seal>(&leaf.data).map_err(|error| odd(&error))?;
-    let sealed = restore(
-        ledger,
-        statement.predicate,
-        &payload,
-        &leaf.data,
-        index,
-        known,
-    )
-    .map_err(|error| odd(&error))?;
+    let read = || {
+        let (payload, statement) = opened::<Seal>(&leaf.data)?;
+        let seal = statement.predicate;
+        Ok(restore(ledger, seal, &payload, &leaf.data, index, known)?)
+    };
+    let sealed = read().map_err(odd)?;
     let name = &sealed.boundary.name;
     if *name != config.name {
         return Err(FileProblem::whole(
@@ -482,16 +479,16 @@ pub fn read_seal(
         )
         .into());
     }
-    let envelope: Envelope =
-        json::parse_as(&leaf.data, leaf.data.len()).map_err(|error| odd(&error))?;
-    let signed =
-        Signed::<Seal>::from_envelope(&envelope, Base64::Strict).map_err(|error| odd(&error))?;
-    let verified = signed
-        .verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))
-        .map_err(|error| odd(&error))?;
-    if verified.signatures().is_empty() {
-        return Err(odd(&"nobody signed it"));
-    }
+    let verify = || {
+        let envelope: Envelope = json::parse_as(&leaf.data, leaf.data.len())?;
+        let signed = Signed::<Seal>::from_envelope(&envelope, Base64::Strict)?;
+        let verified = signed.verify_raw(|keyid| sealed.roster.boundary_key(name, keyid))?;
+        if verified.signatures().is_empty() {
+            return Err("nobody signed it".into());
+        }
+        Ok(())
+    };
+    verify().map_err(odd)?;
     Ok(sealed)
 }
 

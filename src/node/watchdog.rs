@@ -67,7 +67,6 @@ pub fn extend_opening(notifier: &Notifier) -> JoinSet<()> {
     asking
 }
 
-/// Sends an empty request to the writer, from a thread of the event loop, and waits for the answer.
 /// Returns ticks, of which the first comes at once. A late tick delays those after it.
 pub fn every(time: Duration) -> Interval {
     let mut every = interval(time);
@@ -75,6 +74,7 @@ pub fn every(time: Duration) -> Interval {
     every
 }
 
+/// Sends an empty request to the writer, from a thread of the event loop, and waits for the answer.
 async fn writer_answers(ledger: &Ledger) -> bool {
     let ledger = ledger.clone();
     let answered = tokio::spawn(async move { ledger.ping().await });

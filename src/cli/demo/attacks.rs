@@ -1,5 +1,7 @@
 //! The attacks of the demo. The demo sends each attack to the running boundary.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     },
 };
 use client::{Client, CommandResult};
-use documents::{Base64, Envelope, EnvelopeSignature, canonical};
+use documents::{Base64, Envelope, EnvelopeSignature, canonical, joined};
 use wire::{ProposalStatus, ProposalView, RegistryView};
 
 /// `ran` is the envelope of the earlier run, whose nonce is spent.
@@ -96,7 +98,7 @@ fn edited_runbook(
     fresh: &ProposalView,
 ) -> CommandResult<()> {
     let path = world.home().join("runbooks/service.md");
-    let before = std::fs::read_to_string(&path).or_broken("the runbook")?;
+    let before = fs::read_to_string(&path).or_broken("the runbook")?;
     let edited = before.replace(
         "set -euo pipefail\n",
         "set -euo pipefail\nprintf 'HELLO FROM THE EDITED RUNBOOK\\n'\n",
@@ -104,7 +106,7 @@ fn edited_runbook(
     if edited == before {
         return Err(broken("the runbook could not be edited"));
     }
-    std::fs::write(&path, edited).or_broken("the runbook")?;
+    fs::write(&path, edited).or_broken("the runbook")?;
     let (ended, output) = approve_and_run(world, tale, agent, fresh)?;
     let sealed_ran =
         succeeded(&ended) && output.contains("was restarted") && !output.contains("EDITED");
@@ -123,10 +125,8 @@ fn edited_runbook(
     world.signal(rustix::process::Signal::HUP)?;
     until("the reseal", || Ok((root(agent)? != old).then_some(())))?;
     let bytes = payload(&late)?;
-    let signatures = sorted(vec![
-        signature(world, "alice", &bytes)?,
-        signature(world, "bob", &bytes)?,
-    ]);
+    let by = |name: &str| signature(world, name, &bytes);
+    let signatures = sorted(vec![by("alice")?, by("bob")?]);
     let (code, _) = hand_in(agent, &Envelope::new(&bytes, signatures));
     tale.check(
         code == "step-changed",
@@ -137,7 +137,7 @@ fn edited_runbook(
 
 fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<()> {
     const WHAT: &str = "the bundle";
-    let bytes = std::fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
+    let bytes = fs::read(world.root.join(BUNDLE)).or_broken(WHAT)?;
     let mut bundle: Value = serde_json::from_slice(&bytes).or_broken(WHAT)?;
     let mut receipt: Envelope =
         serde_json::from_value(bundle["receipt"].clone()).or_broken(WHAT)?;
@@ -155,19 +155,15 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<(
     payload[place + flipped.len() - 1] ^= 1;
     receipt = Envelope::new(&payload, receipt.signatures);
     bundle["receipt"] = serde_json::to_value(&receipt).or_broken(WHAT)?;
-    std::fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).or_broken(WHAT)?;
+    fs::write(world.root.join("flipped.bundle.json"), bundle.to_string()).or_broken(WHAT)?;
     let (code, report) = verify(world, "flipped.bundle.json")?;
-    let failed: Vec<&str> = report["report"]["checks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|check| check["finding"] == "failed")
-        .map(|check| text(&check["name"]))
-        .collect();
+    let checks = report["report"]["checks"].as_array().into_iter().flatten();
+    let failed = checks.filter(|check| check["finding"] == "failed");
+    let failed = joined(failed.map(|check| text(&check["name"])), ", ");
     tale.check(
         code == Some(1) && report["report"]["verified"] == false && !failed.is_empty(),
         "one byte of the receipt flipped",
-        &format!("verify exits 1: {} failed", failed.join(", ")),
+        &format!("verify exits 1: {failed} failed"),
     )
 }
 
@@ -175,12 +171,11 @@ fn flipped_byte(world: &DemoSetup, tale: &mut DemoReport<'_>) -> CommandResult<(
 fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> CommandResult<()> {
     const WHAT: &str = "a step that reads an approver's key";
     let path = world.key("alice");
-    let secret = std::fs::read_to_string(&path).or_broken("the key of alice")?;
-    let canary = secret
-        .lines()
+    let secret = fs::read_to_string(&path).or_broken("the key of alice")?;
+    let mut lines = secret.lines();
+    let canary = lines
         .find(|line| !line.starts_with('-'))
-        .unwrap_or_default()
-        .to_owned();
+        .unwrap_or_default();
     if canary.len() < 32 {
         return Err(broken("the key file has an unexpected format"));
     }
@@ -195,7 +190,7 @@ fn prying_step(world: &DemoSetup, tale: &mut DemoReport<'_>, agent: &Client) -> 
     }
     let said = output.contains("the step says: the file could not be read");
     let exit = ended.outcome.as_ref().and_then(|outcome| outcome.exit_code);
-    let held = said && exit == Some(7) && !output.contains(&canary);
+    let held = said && exit == Some(7) && !output.contains(canary);
     let found = if held {
         "refused by the sandbox: the step could not open the file"
     } else {
@@ -237,11 +232,9 @@ fn hand_in(agent: &Client, envelope: &Envelope) -> (String, Option<String>) {
         Ok(_) => ("ACCEPTED: it ran".to_owned(), None),
         Err(failure) => {
             let problem = failure.problem.unwrap_or_default();
-            let code = text(&problem["type"]).trim_start_matches("/problems/");
-            let code = if code.is_empty() {
-                failure.message
-            } else {
-                code.to_owned()
+            let code = match text(&problem["type"]).trim_start_matches("/problems/") {
+                "" => failure.message,
+                code => code.to_owned(),
             };
             (code, problem["receipt"].as_str().map(str::to_owned))
         }

@@ -43,7 +43,6 @@ The exit code is that of the run: the code of the step, 126 if the boundary refu
 verified.")]
 pub struct Args {
     /// A runbook: a file that ends in .md, .runbook.md or .mdx, or one of its steps as FILE:STEP
-    #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The step to play. The default is the first step of the file
     #[arg(long, value_name = "ID")]

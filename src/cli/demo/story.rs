@@ -1,6 +1,6 @@
 //! The main part of the demo: set up, propose, review, sign, run, stop, verify offline.
 
-use std::{collections::BTreeMap, io::BufRead as _};
+use std::{collections::BTreeMap, fs, io::BufRead as _};
 
 use serde_json::{Value, json};
 
@@ -123,7 +123,7 @@ pub fn audit(
     let bundle = world
         .agent()?
         .bytes(&format!("/v1/receipts/{receipt}/bundle"))?;
-    std::fs::write(world.root.join(BUNDLE), bundle).or_broken(BUNDLE)?;
+    fs::write(world.root.join(BUNDLE), bundle).or_broken(BUNDLE)?;
     tale.part("The boundary is stopped; an auditor verifies offline")?;
     let well = world.stop()?;
     tale.check(well, "the boundary is stopped", "SIGTERM, ended well")?;
@@ -145,7 +145,7 @@ pub const BUNDLE: &str = "run.bundle.json";
 
 /// Writes a file of the boundary.
 pub fn write(world: &DemoSetup, name: &str, text: &str) -> CommandResult<()> {
-    std::fs::write(world.home().join(name), text).or_broken(name)
+    fs::write(world.home().join(name), text).or_broken(name)
 }
 
 /// Creates the directory and the configuration of the boundary.
@@ -217,7 +217,7 @@ pub fn choose_sandbox(
          host.",
     )?;
     let replace = |file: &str, from: &str, to: &str| {
-        let text = std::fs::read_to_string(world.home().join(file));
+        let text = fs::read_to_string(world.home().join(file));
         write(world, file, &text.or_broken(file)?.replace(from, to))
     };
     replace(
@@ -266,7 +266,7 @@ fn hand_out(
         "scope propose, for an hour",
     )?;
     let roster = world.ask(&["--json", "roster", "--config", &home, "show"])?;
-    std::fs::write(world.roster(), roster.to_string()).or_broken("the roster")?;
+    fs::write(world.roster(), roster.to_string()).or_broken("the roster")?;
     let envelope: Envelope = serde_json::from_value(roster).or_broken("the roster")?;
     let pinned = verdict::Pinned::from_envelope(&envelope)
         .or_broken("the roster")?

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ impl DemoSetup {
         };
         let (temporary, root) = match keep {
             Some(path) => {
-                std::fs::create_dir(path).map_err(|error| {
+                fs::create_dir(path).map_err(|error| {
                     CommandFailure::usage(format!(
                         "can't make {}: {error}; choose an unused name",
                         path.display()
@@ -62,7 +62,7 @@ impl DemoSetup {
         };
         // On some hosts a run has its own user id but uses the root directory of the host, so other users must be able
         // to enter this directory.
-        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o711)).map_err(odd)?;
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o711)).map_err(odd)?;
         let program = std::env::current_exe().map_err(odd)?;
         // The empty path names no directory, so nothing is deleted.
         let deleted = temporary.as_ref().map_or(Path::new(""), |_| &*root);
@@ -77,7 +77,7 @@ impl DemoSetup {
         };
         for name in PEOPLE {
             let home = world.root.join("people").join(name);
-            std::fs::create_dir_all(&home).map_err(odd)?;
+            fs::create_dir_all(&home).map_err(odd)?;
             key::generate(&home.join("key.pem"), name)?;
         }
         Ok(world)
@@ -268,7 +268,7 @@ impl DemoSetup {
     }
 
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
+        let text = fs::read_to_string(self.root.join("serve.log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }

@@ -13,7 +13,7 @@ use crate::{
 use boundary::silence;
 use client::{PrintableText, now};
 use crossing::LateReceipts;
-use documents::{Layer, Level, UNBOUNDED_WORDS};
+use documents::{Layer, Level, UNBOUNDED_WORDS, joined};
 use reading::FileProblem;
 use sandbox::{Attempt, LocalSandbox, Missing, attempts};
 use store::{ConsumeStop, MOST_CLOCK_DIFFERENCE_S};
@@ -130,20 +130,24 @@ pub fn attempted(tried: &Result<Vec<Attempt>, String>, level: Level) -> DoctorFi
             .iter()
             .filter(move |attempt| attempt.answer == answer)
     };
-    let got: Vec<&str> = of(attempts::AttemptResult::Got)
-        .map(|attempt| attempt.what)
-        .collect();
-    let not_made: Vec<String> = of(attempts::AttemptResult::NotMade)
-        .map(|attempt| format!("{} (no {})", attempt.what, attempt.needs))
-        .collect();
-    let mut says = format!("{} made by a real step", attempts.len() - not_made.len());
+    let got = joined(
+        of(attempts::AttemptResult::Got).map(|attempt| attempt.what),
+        ", ",
+    );
+    let missed = of(attempts::AttemptResult::NotMade);
+    let made = attempts.len() - missed.clone().count();
+    let not_made = joined(
+        missed.map(|attempt| format!("{} (no {})", attempt.what, attempt.needs)),
+        ", ",
+    );
+    let mut says = format!("{made} made by a real step");
     says.push_str(&if got.is_empty() {
         ", all held".to_owned()
     } else {
-        format!("; the step could: {}", got.join(", "))
+        format!("; the step could: {got}")
     });
     if !not_made.is_empty() {
-        says.push_str(&format!("; not made: {}", not_made.join(", ")));
+        says.push_str(&format!("; not made: {not_made}"));
     }
     match (got.is_empty(), not_made.is_empty()) {
         (true, true) => ok(what, says),
@@ -263,10 +267,8 @@ pub fn unread(boundary: &InspectedBoundary<'_>, problems: &[FileProblem]) -> Vec
 pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
     let what = "nodes";
     let late = LateReceipts::new(boundary.config.late_receipts()).note();
-    let mut lines: Vec<DoctorFinding> = late
-        .into_iter()
-        .map(|note| fix("late receipts", note))
-        .collect();
+    let late = late.map(|note| fix("late receipts", note));
+    let mut lines: Vec<DoctorFinding> = late.into_iter().collect();
     let (Some(report), Some(me)) = (&boundary.nodes, boundary.config.database.node()) else {
         return lines;
     };
@@ -278,31 +280,20 @@ pub fn lines(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
         ));
     }
     lines.extend(report.hanging.iter().map(|hangs| fix(what, hangs.clone())));
-    lines.extend(
-        report
-            .nodes
-            .iter()
-            .filter_map(silence)
-            .map(|silent| fix(what, silent)),
+    let silent = report.nodes.iter().filter_map(silence);
+    lines.extend(silent.map(|silent| fix(what, silent)));
+    let nodes = report.nodes.iter();
+    let mut all = joined(
+        nodes
+            .clone()
+            .map(|node| format!("{} {}", node.name, node.word())),
+        ", ",
     );
-    let all: Vec<String> = report
-        .nodes
-        .iter()
-        .map(|node| format!("{} {}", node.name, node.word()))
-        .collect();
-    let says = format!(
-        "this node is {me}; {}",
-        if all.is_empty() {
-            "no node has started".to_owned()
-        } else {
-            all.join(", ")
-        }
-    );
-    let others = report
-        .nodes
-        .iter()
-        .filter(|node| !node.lost && node.name != *me)
-        .count();
+    if all.is_empty() {
+        all = "no node has started".to_owned();
+    }
+    let says = format!("this node is {me}; {all}");
+    let others = nodes.filter(|node| !node.lost && node.name != *me).count();
     lines.push(match others {
         0 => noted(
             what,

@@ -4,7 +4,7 @@
 //!
 //! The point about the database: whether the store is durable and private.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::{
     Config, DoctorFinding, InspectedBoundary,
@@ -12,7 +12,7 @@ use crate::{
     in_a_shell,
 };
 use client::{lock_digest, now};
-use documents::{Level, StepDefinition};
+use documents::{Level, StepDefinition, joined};
 use reading::SandboxPermission;
 use store::{Database, Replicas};
 
@@ -156,46 +156,37 @@ pub fn check(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
 }
 
 fn of_host(steps: &[&StepDefinition]) -> DoctorFinding {
-    let open: Vec<String> = steps
-        .iter()
-        .filter_map(|step| {
-            let holes = SandboxPermission::ALL
-                .into_iter()
-                .filter(|one| one.is_hole(&step.sandbox));
-            let holes: Vec<&str> = holes.map(SandboxPermission::rule_key).collect();
-            (!holes.is_empty()).then(|| format!("{} ({})", step.reference, holes.join(", ")))
-        })
-        .collect();
+    let open = steps.iter().filter_map(|step| {
+        let holes = SandboxPermission::ALL
+            .into_iter()
+            .filter(|one| one.is_hole(&step.sandbox));
+        let holes = joined(holes.map(SandboxPermission::rule_key), ", ");
+        (!holes.is_empty()).then(|| format!("{} ({holes})", step.reference))
+    });
+    let open = joined(open, "; ");
     if open.is_empty() {
         return pass(
             "no step turns the sandbox off, writes in place, uses a socket, has another user, or uses the whole network",
         );
     }
     yours(format!(
-        "policy opens the sandbox for {}: require two approvals for these steps",
-        open.join("; ")
+        "policy opens the sandbox for {open}: require two approvals for these steps"
     ))
 }
 
 fn interpreters(steps: &[&StepDefinition]) -> DoctorFinding {
-    let mut names: Vec<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let general: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|name| !matches!(*name, "bash" | "sh"))
-        .collect();
+    let names: BTreeSet<&str> = steps.iter().map(|step| step.interpreter.as_str()).collect();
+    let general = names.iter().filter(|name| !matches!(**name, "bash" | "sh"));
+    let general = joined(general, ", ");
     if general.is_empty() {
         return pass(format!(
             "the interpreters are {}, and policy can read their commands",
-            names.join(", ")
+            joined(names, ", ")
         ));
     }
     yours(format!(
-        "steps use {}: policy can't read their scripts, so only the sandbox restricts them; remember this when you \
-         approve such steps",
-        general.join(", ")
+        "steps use {general}: policy can't read their scripts, so only the sandbox restricts them; remember this when you \
+         approve such steps"
     ))
 }
 

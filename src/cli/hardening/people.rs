@@ -5,7 +5,7 @@ use crate::{
     cli::doctor::host::{fail, pass, unread, yours},
 };
 use client::now;
-use documents::{GroupName, Roster, Scope, SshKey, Timestamp};
+use documents::{Roster, Scope, SshKey, Timestamp, joined};
 use reading::Pattern;
 use store::Token;
 
@@ -53,22 +53,22 @@ pub fn tokens(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
 fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFinding> {
     let proposes = token.scopes.contains(&Scope::Propose);
     let is_long = |end: Timestamp| end.unix() - token.created_at.unix() > MAX_DAYS * 86_400;
+    // A reviewer and an auditor need to see all steps, so only a token that proposes must be limited.
+    let long = format!("is valid for more than {MAX_DAYS} days");
     let flaws = [
-        // A reviewer and an auditor need to see all steps, so only a token that proposes must be limited.
-        (proposes && is_for_all_steps(&token.patterns))
-            .then(|| "may propose every step".to_owned()),
-        token
-            .expires_at
-            .is_none()
-            .then(|| "never expires".to_owned()),
-        token
-            .expires_at
-            .is_some_and(is_long)
-            .then(|| format!("is valid for more than {MAX_DAYS} days")),
-        (proposes && token.owners.is_empty())
-            .then(|| "has no owner, so each approver may approve its proposals".to_owned()),
+        (
+            proposes && is_for_all_steps(&token.patterns),
+            "may propose every step",
+        ),
+        (token.expires_at.is_none(), "never expires"),
+        (token.expires_at.is_some_and(is_long), &*long),
+        (
+            proposes && token.owners.is_empty(),
+            "has no owner, so each approver may approve its proposals",
+        ),
     ];
-    let flaws: Vec<String> = flaws.into_iter().flatten().collect();
+    let flaws = flaws.into_iter().filter(|(has, _)| *has);
+    let flaws = joined(flaws.map(|(_, flaw)| flaw), " and ");
     (!flaws.is_empty()).then(|| {
         let name = &token.name;
         let scopes: String = token
@@ -88,7 +88,7 @@ fn flaws_of(token: &Token, boundary: &InspectedBoundary<'_>) -> Option<DoctorFin
             )),
             boundary.command(&format!("token revoke {name}"))
         );
-        fail(format!("the token {name} {}", flaws.join(" and ")), fix)
+        fail(format!("the token {name} {flaws}"), fix)
     })
 }
 
@@ -150,7 +150,7 @@ pub fn roster(boundary: &InspectedBoundary<'_>) -> Vec<DoctorFinding> {
 /// Looks for a group whose signatures need the touch of a security key, so that a program with stolen key files can't
 /// sign.
 fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> DoctorFinding {
-    let with_touch: Vec<&str> = roster
+    let with_touch = roster
         .groups
         .iter()
         .filter(|(_, group)| group.presence.is_some())
@@ -162,9 +162,8 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> DoctorFinding 
                 .filter(|approver| approver.groups.contains(name));
             let mut keys = members.flat_map(|approver| &approver.keys);
             keys.any(|line| SshKey::parse(line).is_ok_and(|key| key.is_security_key()))
-        })
-        .map(GroupName::as_str)
-        .collect();
+        });
+    let with_touch = joined(with_touch, ", ");
     if with_touch.is_empty() {
         return fail(
             "no group requires a security key: a program that can read an approver's key file can sign",
@@ -176,7 +175,6 @@ fn presence(boundary: &InspectedBoundary<'_>, roster: &Roster) -> DoctorFinding 
         );
     }
     yours(format!(
-        "the group {} requires the touch of a security key: let policy ask this group for dangerous steps",
-        with_touch.join(", ")
+        "the group {with_touch} requires the touch of a security key: let policy ask this group for dangerous steps"
     ))
 }

@@ -40,7 +40,7 @@ pub struct Args {
     dir: PathBuf,
     /// The name of the boundary, which every receipt contains. Without this option, the command asks for the name at a
     /// terminal
-    #[arg(long, value_name = "NAME")]
+    #[arg(long)]
     name: Option<BoundaryName>,
     /// Do not ask. The name is the host name, unless --name is given
     #[arg(long)]
@@ -85,12 +85,11 @@ fn named_keys(files: &[(Name, PathBuf)]) -> CommandResult<Vec<(Name, SshKey)>> {
 }
 
 fn public_key(path: &Path) -> CommandResult<SshKey> {
-    let wrong =
-        |why: &dyn std::fmt::Display| CommandFailure::usage(format!("{}: {why}", path.display()));
+    let wrong = |why: String| CommandFailure::usage(format!("{}: {why}", path.display()));
     let bytes = read_bounded(path, MAX_KEY_FILE_BYTES)?;
-    let line = public_key_line(&bytes).map_err(|why| wrong(&why))?;
+    let line = public_key_line(&bytes).map_err(|why| wrong(why.to_string()))?;
     SshKey::parse(line).map_err(|error| {
-        wrong(&format!("{error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)"))
+        wrong(format!("{error}; give a file with one OpenSSH public key line (`countersign key show FILE` prints it)"))
     })
 }
 
@@ -140,9 +139,8 @@ pub fn make(
     approvers: &[(Name, SshKey)],
     nodes: &[(Name, SshKey)],
 ) -> CommandResult<Vec<String>> {
-    let wrong = |error: &dyn std::fmt::Display| CommandFailure::usage(error);
     let mut seed = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(&mut *seed).map_err(|error| wrong(&error))?;
+    getrandom::fill(&mut *seed).map_err(CommandFailure::usage)?;
     let secret = SecretKey::from_seed(*seed);
     let remark = name.as_str().replace('/', "-");
     let own = (remark.as_str(), secret.public());
@@ -154,17 +152,17 @@ pub fn make(
         )
         .map(|(comment, key)| SshKey::from_public(key, comment))
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&error))?;
+        .map_err(CommandFailure::usage)?;
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let program = own_program().unwrap_or_else(|_| "/usr/local/bin/countersign".into());
     let required = people(approvers).len().clamp(1, MOST_REQUIRED);
     let policy = content::policy(required);
     let digest = Policy::load(&policy)
         .map(|policy| policy.digest())
-        .map_err(|errors| wrong(&joined(&errors, "; ")))?;
+        .map_err(|errors| CommandFailure::usage(joined(&errors, "; ")))?;
     let roster = content::roster(name, digest, &keys, approvers, required);
     // A key that is given twice makes no valid roster.
-    let roster = TrustedRoster::from_tables(roster).map_err(|error| wrong(&error))?;
+    let roster = TrustedRoster::from_tables(roster).map_err(CommandFailure::usage)?;
     let mut files: Vec<(String, u32, String)> = vec![
         (FILE.to_owned(), 0o600, template(name.as_str())),
         (
@@ -193,17 +191,14 @@ pub fn make(
         files.push((format!("runbooks/{name}"), 0o644, text.to_owned()));
     }
     let key_file = "boundary/key.pem".to_owned();
-    let there: Vec<&str> = files
-        .iter()
-        .map(|(name, _, _)| name)
-        .chain([&key_file])
-        .filter(|name| dir.join(name).symlink_metadata().is_ok())
-        .map(String::as_str)
-        .collect();
+    let names = files.iter().map(|(name, _, _)| name).chain([&key_file]);
+    let there = joined(
+        names.filter(|name| dir.join(name).symlink_metadata().is_ok()),
+        ", ",
+    );
     if !there.is_empty() {
         return Err(CommandFailure::usage(format!(
-            "{} already exists in {} and is not replaced: choose another directory",
-            there.join(", "),
+            "{there} already exists in {} and is not replaced: choose another directory",
             dir.display()
         )));
     }
@@ -211,7 +206,7 @@ pub fn make(
     make_directory(&dir.join("boundary"), 0o700)?;
     make_directory(&dir.join("boundary/roster.d"), 0o755)?;
     make_directory(&dir.join("runbooks"), 0o755)?;
-    write_secret_key(&dir.join(&key_file), &secret).map_err(|error| wrong(&error))?;
+    write_secret_key(&dir.join(&key_file), &secret).map_err(CommandFailure::usage)?;
     for (name, mode, text) in &files {
         write(&dir.join(name), *mode, text)?;
     }

@@ -267,7 +267,6 @@ const MAX_BYTES: usize = 1 << 20;
   echo 'git log | xargs rm' | countersign policy explain -")]
 pub struct Args {
     /// A script, a runbook (*.md, *.mdx), or - for the standard input
-    #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
     under: PolicyOptions,

@@ -17,7 +17,6 @@ use workbench::Project;
   countersign policy show --policy boundary/policy.yaml --json")]
 pub struct Args {
     /// A step or a runbook, such as `deploy/service:restart`, which selects overrides and grants
-    #[arg(value_name = "STEP")]
     step: Option<String>,
     #[command(flatten)]
     under: PolicyOptions,

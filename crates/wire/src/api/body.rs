@@ -173,7 +173,7 @@ pub struct ConsistencyProof {
 }
 
 /// `POST /v1/proposals`.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Propose {
     /// `path:step`, or `path:step@sha256:…` to accept only one definition.

@@ -196,17 +196,15 @@ impl LocalRules {
                     )
                 })
                 .collect();
-            let more = denied.len().saturating_sub(MAX_SHOWN);
-            let more = if more > 0 {
-                format!("; and {more} more")
-            } else {
-                String::new()
+            let more = match denied.len().saturating_sub(MAX_SHOWN) {
+                0 => String::new(),
+                more => format!("; and {more} more"),
             };
-            let shown: Vec<String> = denied.into_iter().take(MAX_SHOWN).collect();
+            let shown = joined(denied.iter().take(MAX_SHOWN), "; ");
             let advice = built_in_advice(&decision);
             return Err(refused(format!(
                 "{}{more}{advice}",
-                PrintableText::text(&shown.join("; "))
+                PrintableText::text(&shown)
             )));
         }
         let mut questions: Vec<Question> = Vec::new();
@@ -246,10 +244,10 @@ impl LocalRules {
 
     /// Returns the commands that the option `--allow-run` allows.
     pub fn allowed_programs(&self) -> impl Iterator<Item = String> {
-        let grants = self.args.grants().into_iter();
-        grants
-            .filter(|(kind, _, _)| *kind == PermissionKind::Run)
-            .flat_map(|(_, _, patterns)| patterns)
+        self.args
+            .allow_run
+            .iter()
+            .flat_map(|list| split_patterns(list))
     }
 
     /// Decides whether a step may get the variable.
@@ -535,7 +533,9 @@ impl Question {
             .places
             .first()
             .map_or(String::new(), |place| format!(", {}", place.at));
-        format!("{} {what} ({}{place})", word(*kind), reason_word(*why))
+        let why = serde_json::json!(why);
+        let why = why.as_str().unwrap_or_default();
+        format!("{} {what} ({why}{place})", word(*kind))
     }
 
     /// Returns the text of the question for the terminal. In text from the runbook, escapes replace the characters
@@ -630,14 +630,6 @@ impl Question {
 
 /// Maximum number of places that one question shows.
 const SHOWN_PLACES: usize = 5;
-
-const fn reason_word(why: PermissionReason) -> &'static str {
-    match why {
-        PermissionReason::Unlisted => "unlisted",
-        PermissionReason::BuiltInDeny => "built-in-deny",
-        PermissionReason::Unknown => "unknown",
-    }
-}
 
 #[cfg(test)]
 mod prompt_tests {

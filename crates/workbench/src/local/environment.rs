@@ -38,8 +38,9 @@ pub fn inherit(
         if own.contains(&name) || !allows(name) {
             continue;
         }
+        let is_never = matches_any(name, &CODE_VARIABLES) || matches_any(name, &OWN_NAMES);
         match value.into_string() {
-            Ok(value) if !is_never(name) => inherited.variables.push((name.to_owned(), value)),
+            Ok(value) if !is_never => inherited.variables.push((name.to_owned(), value)),
             _ => inherited.withheld.push(name.to_owned()),
         }
     }
@@ -76,10 +77,6 @@ impl InheritedEnvironment {
             PrintableText::text(largest)
         )))
     }
-}
-
-fn is_never(name: &str) -> bool {
-    matches_any(name, &CODE_VARIABLES) || matches_any(name, &OWN_NAMES)
 }
 
 fn is_name(name: &str) -> bool {

@@ -6,17 +6,17 @@ use std::{
 };
 
 use crate::{
-    LocalRules, Project, SandboxChoice, StepPrograms, WorkingDirectory,
-    local::step_programs::not_enforced,
+    LocalRules, SandboxChoice, StepPrograms, WorkingDirectory, local::step_programs::not_enforced,
 };
 use client::{CommandFailure, CommandResult, Home, Terminal};
-use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, StepDefinition};
+use documents::{ConfiguredLimits, DeclaredSandbox, Layer, Profile, STRICT, Workdir};
 use reading::{PolicyProfile, RequiredLayers, Ruling, effective, words_of};
-use sandbox::{LocalSandbox, Missing, Prepared, Setup, Unavailable};
+use sandbox::{LocalSandbox, Prepared, Setup, Unavailable};
 
 /// Sandbox of this host for one command.
 pub struct HostSandbox {
-    wanted: SandboxChoice,
+    /// The sandbox that the person wants.
+    pub wanted: SandboxChoice,
     pub(crate) sandbox: LocalSandbox,
     /// Scratch directory, which is deleted when this value is dropped.
     scratch: tempfile::TempDir,
@@ -53,14 +53,16 @@ pub fn profile(
             words_of(&errors, path)
         ))
     })?;
-    if matches!(wanted, SandboxChoice::Off(_)) {
+    match (wanted, &*work) {
         // A step without a sandbox can reach every path, so only the working directory is set.
-        work.put_off(&mut profile);
-    } else {
-        work.put(&mut profile, rules)?;
-    }
-    if let SandboxChoice::Off(flag) = wanted {
-        profile.off_reason = Some(format!("the person at the terminal gave {flag}"));
+        (SandboxChoice::Off(flag), work) => {
+            if let WorkingDirectory::InPlace { directory, .. } = work {
+                profile.workdir = Workdir::InPlace;
+                profile.write = vec![directory.clone()];
+            }
+            profile.off_reason = Some(format!("the person at the terminal gave {flag}"));
+        }
+        _ => work.put(&mut profile, rules)?,
     }
     Ok(profile)
 }
@@ -153,35 +155,6 @@ impl HostSandbox {
     /// Returns the scratch directory.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
-    }
-
-    /// Returns the sandbox level that the person chose.
-    pub const fn wanted(&self) -> SandboxChoice {
-        self.wanted
-    }
-
-    /// Returns the working directory that a step gets under the policy.
-    pub fn work(
-        &self,
-        rules: &LocalRules,
-        ruling: &Ruling,
-        project: &Project,
-        step: &StepDefinition,
-    ) -> WorkingDirectory {
-        let off = matches!(self.wanted, SandboxChoice::Off(_));
-        let has_files = !step.files.is_empty();
-        WorkingDirectory::find(
-            rules,
-            ruling,
-            project,
-            &self.sandbox.probe().held(),
-            (off, has_files),
-        )
-    }
-
-    /// Returns the reason why this host can't enforce a list of programs, or `None` if it can.
-    pub fn missing_programs(&self) -> Option<&Missing> {
-        self.sandbox.probe().missing(Layer::Programs)
     }
 
     /// Creates and checks the profile of a step. If the step cannot get the current directory (for example because it

@@ -298,18 +298,13 @@ fn unknown_parameters(
         .filter_map(|given| given.split_once('=').map(|(name, _)| name));
     for name in names.chain(params.keys().map(String::as_str)) {
         if !steps.iter().any(|step| knows(step, name)) {
-            let known: Vec<String> = steps
-                .iter()
-                .flat_map(|step| step.definition.params.keys())
-                .map(|(name, _)| name.clone())
-                .collect();
-            let known = if known.is_empty() {
-                "it takes none".to_owned()
-            } else {
-                format!("it takes {}", known.join(", "))
-            };
+            let known = steps.iter().flat_map(|step| step.definition.params.keys());
+            let mut known = joined(known.map(|(name, _)| name), ", ");
+            if known.is_empty() {
+                known = "none".to_owned();
+            }
             return Err(CommandFailure::usage(format!(
-                "{}: the step has no such parameter; {}",
+                "{}: the step has no such parameter; it takes {}",
                 PrintableText::text(name),
                 PrintableText::text(&known)
             )));
@@ -403,8 +398,8 @@ impl WalkStep {
         }
         let missing: Vec<&str> = self.missing(&own).collect();
         let params = step.schema.complete(Value::Object(own.clone())).map_err(|errors| {
-            let given: Vec<String> = missing.iter().map(|name| format!("-p {name}=...")).collect();
-            let advice = match (outputs, given.join(" ")) {
+                        let given = missing.iter().map(|name| format!("-p {name}=..."));
+            let advice = match (outputs, joined(given, " ")) {
                 (_, given) if given.is_empty() => String::new(),
                 (Some(_), given) => {
                     format!("; no earlier step wrote it as an output to $RUNBOOK_OUTPUT: give the value with {given}")

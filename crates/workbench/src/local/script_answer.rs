@@ -140,8 +140,9 @@ impl ScriptAnswer {
         let at_boundary = at != DecisionPlace::Terminal;
         let may_run = decision.verdict != PolicyVerdict::Deny;
         let without_list = (may_run && !listed).then(|| without_list(ruling, at_boundary, off));
-        let has_list =
-            may_run && (listed || (!at_boundary && !off && is_listed_at_terminal(ruling)));
+        // Without a mode of programs, `countersign run` has a list unless policy says `mode: execute`.
+        let by_default = ruling.program_mode.is_none() && ruling.mode.value != Mode::Execute;
+        let has_list = may_run && (listed || (!at_boundary && !off && by_default));
         let not_listable = not_listable(&decision)
             .into_iter()
             .filter(|_| has_list)
@@ -164,11 +165,6 @@ impl ScriptAnswer {
             step: None,
         }
     }
-}
-
-/// Returns true if a run at a terminal has a list of programs although neither policy nor the step says `listed`.
-fn is_listed_at_terminal(ruling: &Ruling) -> bool {
-    ruling.program_mode.is_none() && ruling.mode.value != Mode::Execute
 }
 
 /// Returns what a run may execute if neither policy nor the step says `listed`.

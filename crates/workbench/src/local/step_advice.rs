@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{ScriptAnswer, uses_network};
-use documents::{DeclaredNetwork, Program};
+use documents::{DeclaredNetwork, Program, joined};
 use reading::{AppliedRule, Decided, RegisteredStep, is_read};
 
 /// Returns what the author of a step should add, so that a run with a list of programs finds what the script needs.
@@ -41,10 +41,9 @@ pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool)
         .map(|at| answer.words_of(at))
         .collect();
     if !unknown.is_empty() {
-        let places: Vec<String> = unknown.into_iter().collect();
         messages.push(format!(
             "the programs at {} are known only when the script runs: name them with `programs=` in the block",
-            places.join(", ")
+            joined(unknown, ", ")
         ));
     }
     if !is_read(&step.interpreter) && step.interpreter != "zsh" {
@@ -61,7 +60,7 @@ pub fn advice(registered: &RegisteredStep, answer: &ScriptAnswer, secrets: bool)
     if !reaching.is_empty() {
         messages.push(format!(
             "{} can need the network, which the block does not declare: `--write-policy FILE` writes what to declare",
-            reaching.into_iter().collect::<Vec<_>>().join(", ")
+                        joined(reaching, ", ")
         ));
     }
     messages

@@ -14,7 +14,7 @@ use crate::{LocalRules, Project, SandboxChoice};
 use client::{CommandFailure, CommandResult, OWN_DIRECTORIES, PrintableText};
 use documents::{
     Format, ISOLATED, ListedProgram, OWN_PROGRAMS, PermissionKind, Profile, Program, ProgramFacts,
-    ProgramMode, StepDefinition, first_of,
+    ProgramMode, StepDefinition, first_of, joined,
 };
 use reading::{
     AppliedRule, Decided, Mode, PolicyDecision, RuleOrigin, Ruling, check_written_program,
@@ -330,13 +330,10 @@ impl NamedPrograms {
             .allowed
             .iter()
             .filter(|name| !may_be_listed(name.as_str()));
-        let reasons: Vec<String> = names
-            .filter_map(reason)
-            .map(|error| error.to_string())
-            .collect();
-        let reasons = PrintableText::text(&reasons.join("; ")).to_string();
+        let reasons = joined(names.filter_map(reason), "; ");
+        let shown = PrintableText::text(&reasons);
         (!reasons.is_empty())
-            .then(|| format!("note: --allow-run adds no program to the list: {reasons}"))
+            .then(|| format!("note: --allow-run adds no program to the list: {shown}"))
     }
 
     fn words(&self, profile: &Profile) -> String {

@@ -18,8 +18,8 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    ChosenStep, HostSandbox, LocalRules, LocalSecrets, Project, Question, Signals, StepPrograms,
-    WalkSession, WalkStep, WorkingDirectory,
+    ChosenStep, HostSandbox, LocalRules, LocalSecrets, Project, Question, SandboxChoice, Signals,
+    StepPrograms, WalkSession, WalkStep, WorkingDirectory,
     local::{
         environment,
         step_programs::{NODE_PROGRAMS, denied_programs},
@@ -31,7 +31,7 @@ use client::{
     outcome_words, print_hints, refusal_lines,
 };
 use crossing::{check_files, outcome_of, planned_files, secret_permits};
-use documents::{Format, Outcome, StreamName, canonical};
+use documents::{Format, Layer, Outcome, StreamName, canonical};
 use reading::{AnswerChoice, AnswerGiven, PolicyVerdict, Session, parameter_schema, plural};
 use sandbox::{
     CancelFlag, Capture, Chunk, End, MAX_RESULT_FILES, OutputStream, PATH, Plan, PlannedFile,
@@ -141,7 +141,8 @@ impl RunbookWalk<'_> {
         let (decision, mut questions) = self.rules.decide(&ruling, chosen)?;
         let mut secrets = self.secrets.of_step(chosen, self.rules, &ruling)?;
         questions.append(&mut secrets.questions);
-        let host = (self.hold.wanted(), self.hold.missing_programs());
+        let (wanted, probe) = (self.hold.wanted, self.hold.sandbox.probe());
+        let host = (wanted, probe.missing(Layer::Programs));
         let mut programs = StepPrograms::of(
             self.rules,
             &ruling,
@@ -153,8 +154,9 @@ impl RunbookWalk<'_> {
         let mut work = if self.private {
             WorkingDirectory::Private("each test has a directory of its own".to_owned())
         } else {
-            self.hold
-                .work(self.rules, &ruling, self.project, definition)
+            let off = matches!(wanted, SandboxChoice::Off(_));
+            let facts = (off, !definition.files.is_empty());
+            WorkingDirectory::find(self.rules, &ruling, self.project, &probe.held(), facts)
         };
         let prepared = self.hold.check(
             &ruling,
@@ -174,8 +176,10 @@ impl RunbookWalk<'_> {
             .as_ref()
             .map(|carried| carried.plan(&chosen.step))
             .transpose()?;
-        if let Some(path) =
-            node_path(definition.format, self.project).filter(|_| work.is_of_project())
+        if matches!(
+            work,
+            WorkingDirectory::InPlace { .. } | WorkingDirectory::Overlay { .. }
+        ) && let Some(path) = node_path(definition.format, self.project)
         {
             session
                 .get_or_insert_default()
@@ -286,7 +290,7 @@ impl RunbookWalk<'_> {
                 definition.reference,
                 chosen.step.digest,
                 self.rules.from,
-                self.hold.wanted().words()
+                self.hold.wanted.words()
             ));
             if !withheld.is_empty() {
                 self.terminal.say(format!(
@@ -497,8 +501,8 @@ pub struct OutputCopier {
     begun: Instant,
     queue: SyncSender<(StreamName, u64, u64, Vec<u8>)>,
     writer: JoinHandle<CommandResult<()>>,
-    stdout: Tally,
-    stderr: Tally,
+    /// The state of the standard output, then that of the standard error.
+    streams: [Tally; 2],
 }
 
 #[derive(Debug, Default)]
@@ -537,27 +541,26 @@ impl OutputCopier {
         let writer = writer.map_err(|error| {
             CommandFailure::unreachable(format!("the thread for output can't be started: {error}"))
         })?;
-        let tally = || Tally {
+        let streams = [(); 2].map(|()| Tally {
             masker: masks.map(|masks| StreamMasker::new(masks.clone())),
             ..Tally::default()
-        };
+        });
         Ok(Self {
             begun: Instant::now(),
             queue,
             writer,
-            stdout: tally(),
-            stderr: tally(),
+            streams,
         })
     }
 
     /// Queues a piece of output, with a text in place of each secret.
     pub fn take(&mut self, chunk: Chunk<'_>) {
-        let (name, tally) = match chunk.stream {
-            OutputStream::Stdout => (StreamName::Stdout, &mut self.stdout),
-            OutputStream::Stderr => (StreamName::Stderr, &mut self.stderr),
+        let name = match chunk.stream {
+            OutputStream::Stdout => StreamName::Stdout,
+            OutputStream::Stderr => StreamName::Stderr,
         };
         let mut bytes = Vec::with_capacity(chunk.bytes.len());
-        match &mut tally.masker {
+        match &mut self.streams[name as usize].masker {
             Some(masker) => masker.push(chunk.bytes, &mut bytes),
             None => bytes.extend_from_slice(chunk.bytes),
         }
@@ -565,14 +568,10 @@ impl OutputCopier {
     }
 
     fn send(&mut self, name: StreamName, bytes: Vec<u8>) {
-        let tally = if name == StreamName::Stdout {
-            &mut self.stdout
-        } else {
-            &mut self.stderr
-        };
         if bytes.is_empty() {
             return;
         }
+        let tally = &mut self.streams[name as usize];
         let offset = tally.bytes;
         tally.bytes += bytes.len() as u64;
         // The send cannot fail, because the writer thread lives as long as the queue.
@@ -589,14 +588,10 @@ impl OutputCopier {
             (StreamName::Stdout, stdout.truncated),
             (StreamName::Stderr, stderr.truncated),
         ] {
-            let tally = if name == StreamName::Stdout {
-                &mut self.stdout
-            } else {
-                &mut self.stderr
-            };
             let mut rest = Vec::new();
+            let masker = self.streams[name as usize].masker.as_mut();
             // The end of a cut stream may be the beginning of a secret.
-            if let Some(masker) = tally.masker.as_mut().filter(|_| !cut) {
+            if let Some(masker) = masker.filter(|_| !cut) {
                 masker.finish(&mut rest);
             }
             self.send(name, rest);

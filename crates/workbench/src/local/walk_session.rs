@@ -297,12 +297,13 @@ fn given(around: &StepSurroundings, tree: Option<&Arc<SessionTree>>) -> GivenToR
     }
 }
 
-/// Returns true if the directory belongs to one run on the host, such as its directory for temporary files. Only the
-/// work directory continues in the next run.
+/// Returns a variable as the sandbox takes it.
 fn as_bytes((name, value): &(String, String)) -> (Vec<u8>, Vec<u8>) {
     (name.clone().into_bytes(), value.clone().into_bytes())
 }
 
+/// Returns true if the directory belongs to one run on the host, such as its directory for temporary files. Only the
+/// work directory continues in the next run.
 fn is_of_one_run(cwd: &[u8], around: &StepSurroundings, results: &RunResults) -> bool {
     let cwd = Path::new(std::ffi::OsStr::from_bytes(cwd));
     let continues = results

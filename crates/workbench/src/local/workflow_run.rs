@@ -235,7 +235,6 @@ impl WorkflowRun<'_> {
     }
 }
 
-/// Returns a text for the person, with the value of the loop instead of `{{ variable }}`.
 /// Describes the end of a workflow.
 pub fn end_words(word: &str) -> &'static str {
     if word == "complete" {
@@ -245,6 +244,7 @@ pub fn end_words(word: &str) -> &'static str {
     }
 }
 
+/// Returns a text for the person, with the value of the loop instead of `{{ variable }}`.
 fn shown(current: &CurrentUnit<'_>, text: &str) -> String {
     let variable = current
         .step

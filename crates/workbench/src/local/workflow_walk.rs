@@ -459,12 +459,13 @@ impl LoopLists {
                 .split_once('=')
                 .ok_or_else(|| wrong("expected NAME=a,b or NAME=file:PATH".to_owned()))?;
             if !needed.contains(&name) {
-                let known = if needed.is_empty() {
-                    "it needs none".to_owned()
-                } else {
-                    format!("it needs {}", needed.join(", "))
+                let known = match needed.join(", ") {
+                    known if known.is_empty() => "none".to_owned(),
+                    known => known,
                 };
-                return Err(wrong(format!("the runbook needs no such list; {known}")));
+                return Err(wrong(format!(
+                    "the runbook needs no such list; it needs {known}"
+                )));
             }
             let list = match value.strip_prefix("file:") {
                 Some(path) => {

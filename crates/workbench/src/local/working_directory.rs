@@ -153,19 +153,6 @@ impl WorkingDirectory {
         Ok(())
     }
 
-    /// Sets the working directory in a profile without a sandbox.
-    pub fn put_off(&self, profile: &mut Profile) {
-        if let Self::InPlace { directory, .. } = self {
-            profile.workdir = Workdir::InPlace;
-            profile.write = vec![directory.clone()];
-        }
-    }
-
-    /// Returns true if the step sees the current directory.
-    pub const fn is_of_project(&self) -> bool {
-        matches!(self, Self::InPlace { .. } | Self::Overlay { .. })
-    }
-
     /// Returns a description for the person.
     pub fn words(&self) -> String {
         match self {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::local::workflow_run::end_words;
 use client::{AnswerButton, Audience, ColouredText, CommandResult, OutputPainter, PrintableText};
-use documents::{Outcome, Status, StreamName, locked};
+use documents::{Outcome, Status, StreamName, joined, locked};
 use sandbox::CapturedFile;
 
 /// Maximum size of the events that are kept for a tab that connects again, in bytes.
@@ -249,32 +249,23 @@ impl Board {
     /// Shows the next unit of a workflow.
     fn unit(&self, unit: &Value) {
         let text = |field: &str| unit[field].as_str().unwrap_or_default();
-        let list = |field: &str| -> Vec<String> {
-            let items = unit[field]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str);
-            items.map(str::to_owned).collect()
+        let list = |field: &str| {
+            let items = unit[field].as_array().into_iter().flatten();
+            items.filter_map(Value::as_str)
         };
         let mut heading = format!("{} {}", text("unit"), text("title"));
         if let (Some(number), Some(value)) = (unit["iteration"].as_u64(), unit["value"].as_str()) {
             heading.push_str(&format!(" (iteration {number}: {value})"));
         }
-        let read = list("shown")
-            .into_iter()
-            .map(|shown| format!("to read, not run by this program:\n{shown}"));
-        let others = list("runbooks")
-            .into_iter()
-            .map(|path| format!("another runbook, to run by itself: {path}"));
-        let prompt = text("prompt").to_owned();
-        let prompt: Vec<String> = std::iter::once(prompt)
+        let read = list("shown").map(|shown| format!("to read, not run by this program:\n{shown}"));
+        let others =
+            list("runbooks").map(|path| format!("another runbook, to run by itself: {path}"));
+        let prompt = std::iter::once(text("prompt").to_owned())
             .chain(read)
-            .chain(others)
-            .filter(|one| !one.is_empty())
-            .collect();
+            .chain(others);
+        let prompt = joined(prompt.filter(|one| !one.is_empty()), "\n");
         self.show(|view| {
-            let shown = view.begin_pass(text("unit"), heading, prompt.join("\n"));
+            let shown = view.begin_pass(text("unit"), heading, prompt);
             let pass = view.passes.last().filter(|_| shown)?;
             Some(json!({"type": "pass", "heading": pass.heading, "prompt": pass.prompt}))
         });
@@ -350,14 +341,11 @@ impl Audience for Board {
                 self.fact(format!("sandbox: {}", text("sandbox")));
                 self.fact(format!("directory: {}", text("workdir")));
                 let listed = value["programs"]["list"].as_array();
-                let names: Vec<&str> = listed
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|one| one["name"].as_str())
-                    .collect();
+                let listed = listed.into_iter().flatten();
+                let names = joined(listed.filter_map(|one| one["name"].as_str()), ", ");
                 self.fact(match value["programs"]["why"].as_str() {
                     Some(why) => format!("programs: every program, because {why}"),
-                    None => format!("programs that may run: {}", names.join(", ")),
+                    None => format!("programs that may run: {names}"),
                 });
             }
             "answer" => {

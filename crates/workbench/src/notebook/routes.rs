@@ -284,40 +284,40 @@ async fn step_preview(
         let steps = notebook
             .preview
             .steps(&notebook.files.place(&file), &file.shown);
-        let found = steps.map(|steps| {
-            steps
-                .into_iter()
-                .find(|step| step.definition.reference.step() == name)
+        let gone = || "the file no longer has this step".to_owned();
+        let found = steps.and_then(|steps| {
+            let mut steps = steps.into_iter();
+            let own = steps.find(|step| step.definition.reference.step() == name);
+            own.ok_or_else(gone)
         });
         let sent = parameters(query);
-        let gone = || "the file no longer has this step".to_owned();
-        let mut shown = ShownPreview {
-            step: (number, name),
-            fields: Vec::new(),
-            policy: notebook.preview.rules().from.clone(),
-            preview: Err(gone()),
-            compared: None,
-        };
-        match found {
-            Err(why) => shown.preview = Err(why),
-            Ok(None) => {}
-            Ok(Some(step)) => {
-                let fields = fields(&step.definition.params, &notebook.secrets);
+        let step = (number, name);
+        let shown = match found {
+            Err(why) => ShownPreview {
+                step,
+                fields: Vec::new(),
+                policy: notebook.preview.rules().from.clone(),
+                preview: Err(why),
+                compared: None,
+            },
+            Ok(found) => {
+                let fields = fields(&found.definition.params, &notebook.secrets);
                 let values: BTreeMap<String, String> = fields
                     .iter()
                     .map(|field| (field.name.clone(), value_of(field, &sent)))
                     .collect();
-                shown
-                    .policy
-                    .clone_from(&notebook.preview.rules_for(&step).from);
-                shown.preview = notebook.preview.step(&step, &given(&fields, &values));
-                shown.compared = notebook.preview.compare(&step);
-                shown.fields = fields
-                    .into_iter()
-                    .map(|field| (field.clone(), values[&field.name].clone()))
-                    .collect();
+                ShownPreview {
+                    step,
+                    policy: notebook.preview.rules_for(&found).from.clone(),
+                    preview: notebook.preview.step(&found, &given(&fields, &values)),
+                    compared: notebook.preview.compare(&found),
+                    fields: fields
+                        .into_iter()
+                        .map(|field| (field.clone(), values[&field.name].clone()))
+                        .collect(),
+                }
             }
-        }
+        };
         Some(notebook.views().step_preview(at, &file, &shown))
     });
     shown.await.ok().flatten().ok_or_else(no_step)

@@ -243,14 +243,8 @@ impl CheckedWish {
             step: step.exact(),
             params,
             reason: wish.text(REASON).to_owned(),
-            nonce: None,
-            expires_in_s: None,
-            session: None,
-            artifacts: Vec::new(),
             plan,
-            grant: None,
-            emergency: false,
-            new: None,
+            ..Propose::default()
         }
     }
 

@@ -53,7 +53,7 @@ impl RunbookNeeds {
             decisions.push(format!(
                 "paths: the blocks write {} outside of their work directory. Write {}, workdir=in-place too, and remove \
                  the # before `write` and `workdir` below",
-                self.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", "),
+                                quoted(&self.paths),
                 attribute("write", &join(&self.directories()))
             ));
         }
@@ -90,20 +90,15 @@ impl RunbookNeeds {
                     ..AllowedHost::default()
                 }))
             };
-            let hosts: Vec<String> = self.hosts.iter().map(entry).collect();
+            let hosts = joined(self.hosts.iter().map(entry), ", ");
             lines.push(match self.network().as_deref() {
                 Some(HOST_NETWORK) => "network: host".to_owned(),
-                Some(_) => format!("network: {{allow: [{}]}}", hosts.join(", ")),
+                Some(_) => format!("network: {{allow: [{hosts}]}}"),
                 None => format!("network: {{allow: [{UNKNOWN_HOST:?}]}}"),
             });
         }
         if !self.paths.is_empty() {
-            let paths: Vec<String> = self
-                .directories()
-                .iter()
-                .map(|path| format!("{path:?}"))
-                .collect();
-            lines.push(format!("write: [{}]", paths.join(", ")));
+            lines.push(format!("write: [{}]", quoted(&self.directories())));
             lines.push("workdir: in-place".to_owned());
         }
         lines
@@ -175,18 +170,18 @@ fn add(text: &mut String, path: &str, steps: &[&RegisteredStep], policy: &Policy
     if !needs.programs.is_empty() || !lines.is_empty() {
         let _ = writeln!(text, "  - runbook: {path:?}");
         if !needs.programs.is_empty() {
-            let names: Vec<String> = needs
-                .programs
-                .iter()
-                .map(|name| format!("{name:?}"))
-                .collect();
-            let _ = writeln!(text, "    # run: {{allow: [{}]}}", names.join(", "));
+            let names = quoted(&needs.programs);
+            let _ = writeln!(text, "    # run: {{allow: [{names}]}}");
         }
         let _ = writeln!(text, "    sandbox:\n      programs: {{mode: listed}}");
         for line in lines {
             let _ = writeln!(text, "      # {line}");
         }
     }
+}
+
+fn quoted(words: &BTreeSet<String>) -> String {
+    joined(words.iter().map(|word| format!("{word:?}")), ", ")
 }
 
 fn needs(steps: &[&RegisteredStep], policy: &Policy) -> RunbookNeeds {

@@ -88,7 +88,7 @@ impl<'a> AuditOutput<'a> {
         serde_json::to_writer(&mut self.buffer, value).map_err(CommandFailure::unreachable)?;
         self.buffer.push(b'\n');
         if self.buffer.len() > 1 << 16 {
-            self.terminal.put(&std::mem::take(&mut self.buffer))?;
+            self.terminal.put(std::mem::take(&mut self.buffer))?;
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl<'a> AuditOutput<'a> {
                 outcomes,
                 overdue: &overdue.receipts,
             })?;
-            return self.terminal.put(&std::mem::take(&mut self.buffer));
+            return self.terminal.put(std::mem::take(&mut self.buffer));
         }
         if self.filter.table() {
             self.terminal
