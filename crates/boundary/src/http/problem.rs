@@ -21,7 +21,7 @@ pub const FAULT: &str = "/problems/fault";
 /// Value of `Retry-After`, in seconds, for a `busy` refusal that states no time.
 const BUSY_RETRY_S: u64 = 1;
 
-pub(super) fn refuse(code: Code, detail: impl Into<String>) -> Stopped {
+pub(super) fn refuse(code: Code, detail: impl std::fmt::Display) -> Stopped {
     Refusal::new(code, detail).into()
 }
 

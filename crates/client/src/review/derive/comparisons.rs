@@ -154,7 +154,7 @@ impl Derived {
         let permitted = QuorumRules::combine(of_policy, of_step)
             .map_err(ReviewFinding::fails)
             .and_then(|usual| {
-                rules_of_run(signed, &usual, ruling, of_step)
+                rules_of_run(signed, usual, ruling, of_step)
                     .map(drop)
                     .map_err(ReviewFinding::fails)
             });
